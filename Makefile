@@ -1,0 +1,123 @@
+# knapsack.cu - `make help` lists the targets. Objects lie under build/<variant>/; VARIANT=asan or tsan choose another build,
+# BLAS=0 builds without OpenBLAS (our own matrix product).
+VARIANT ?= release
+BLAS ?= 1
+PYTHON ?= $(firstword $(wildcard .venv/bin/python /usr/bin/python3) python3)
+FUZZ_SECONDS ?= 10
+
+BUILD := build/$(VARIANT)$(if $(filter 0,$(BLAS)),-noblas)
+CPPFLAGS += -I. -DKNAPSACK_CPU
+CXXFLAGS := -std=c++17 -march=native -fno-strict-aliasing -fno-math-errno -fno-trapping-math -Wall -Wextra -pthread $(CXXFLAGS)
+OPENMP := -fopenmp
+ifeq ($(VARIANT),release)
+  CXXFLAGS += -O3
+else ifeq ($(VARIANT),asan)
+  CXXFLAGS += -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+else ifeq ($(VARIANT),tsan)
+  CXXFLAGS += -O1 -g -fno-omit-frame-pointer -fsanitize=thread
+  OPENMP := -Wno-unknown-pragmas# OpenMP's and OpenBLAS's own threads give false reports
+  BLAS := 0
+else ifeq ($(VARIANT),fuzz)
+  CXX := clang++
+  CXXFLAGS += -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+  OPENMP := -Wno-unknown-pragmas
+  BLAS := 0
+else
+  $(error VARIANT=$(VARIANT): expected release, asan, tsan or fuzz)
+endif
+
+# OpenBLAS: by pkg-config, else by trying to compile against it.
+ifneq ($(BLAS),0)
+  BLAS_LIBS := $(shell pkg-config --libs openblas 2>/dev/null)
+  BLAS_FLAGS := $(shell pkg-config --cflags openblas 2>/dev/null)
+  ifeq ($(BLAS_LIBS),)
+    BLAS_LIBS := $(shell echo 'int main() { return openblas_get_parallel(); }' | \
+      $(CXX) -include cblas.h -x c++ - -o /dev/null -lopenblas 2>/dev/null && echo -lopenblas)
+  endif
+  ifneq ($(BLAS_LIBS),)
+    CPPFLAGS += -DKNAPSACK_CBLAS $(BLAS_FLAGS)
+    LDLIBS += $(BLAS_LIBS)
+  endif
+endif
+
+LIB_SRC := $(wildcard kernels/cpu/*.cpp dataloader/*.cpp model/*.cpp util/*.cpp eval/*.cpp)
+LIB := $(BUILD)/libknapsack.a
+PROGRAMS := train_gpt_cpu eval_knowledge_cpu
+BENCHES := $(patsubst dev/bench/%.cpp,$(BUILD)/bench/%,$(wildcard dev/bench/*.cpp))
+FUZZERS := $(patsubst test/fuzz/%.cpp,$(BUILD)/fuzz/%,$(wildcard test/fuzz/*.cpp))
+COMPILE = $(CXX) $(CPPFLAGS) $(CXXFLAGS) $(OPENMP) -MMD -MP
+LINK = $(CXX) $(CXXFLAGS) $(OPENMP)
+
+all: $(PROGRAMS)  ## what this machine can build: the CPU programs (the default)
+
+train_gpt_cpu eval_knowledge_cpu: %: $(BUILD)/%  ## the trainer, the eval (g++, OpenBLAS where found)
+	@cp -f $< $@
+
+train_gpt eval_knowledge:  ## the CUDA programs (a later part)
+	@echo 'the CUDA kernels are not in this tree yet; make $@_cpu' >&2; exit 2
+
+test: tests  ## unit, Python and end-to-end tests; the last line counts them
+	@$(PYTHON) scripts/run_tests.py --build $(BUILD)
+
+tests: $(BUILD)/run_tests $(addprefix $(BUILD)/,$(PROGRAMS))  ## builds the tests, does not run them
+
+bench: $(PROGRAMS) $(BENCHES)  ## micro-benchmarks, then our trainer beside PyTorch where that is importable
+	@set -e; for bench in $(BENCHES); do echo "== $$bench"; $$bench; done
+	@$(PYTHON) dev/bench/cpu_vs_torch.py
+
+quickstart: all  ## the main job, small: data, a sweep over mixing ratios, a table, a figure
+	@scripts/quickstart.sh
+
+asan:  ## unit and end-to-end tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	@$(MAKE) --no-print-directory VARIANT=asan test
+
+tsan:  ## the loader's tests under ThreadSanitizer
+	@$(MAKE) --no-print-directory VARIANT=tsan build/tsan/run_tests
+	build/tsan/run_tests '[loader]'
+
+fuzz:  ## every fuzz target for FUZZ_SECONDS (clang++ with libFuzzer)
+	@$(MAKE) --no-print-directory VARIANT=fuzz run_fuzzers
+
+run_fuzzers: $(FUZZERS)
+	@set -e; for fuzzer in $(FUZZERS); do echo "== $$fuzzer"; scripts/fuzz.sh $$fuzzer $(FUZZ_SECONDS); done
+
+format:  ## clang-format on every C++ and CUDA file
+	clang-format -i $$(git ls-files -co --exclude-standard '*.cpp' '*.h' '*.cu' '*.cuh')
+
+clean:  ## removes what was built
+	rm -rf build $(PROGRAMS) train_gpt eval_knowledge
+
+help:  ## this list
+	@grep -hE '^[a-z_ ]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 34
+
+$(BUILD)/train_gpt_cpu: $(BUILD)/train_gpt.o $(LIB)
+$(BUILD)/eval_knowledge_cpu: $(BUILD)/eval/eval_knowledge.o $(LIB)
+$(BUILD)/run_tests: $(patsubst %.cpp,$(BUILD)/%.o,$(wildcard test/*.cpp)) $(LIB)
+$(BENCHES): $(BUILD)/bench/%: $(BUILD)/dev/bench/%.o $(LIB)
+$(FUZZERS): $(BUILD)/fuzz/%: $(BUILD)/test/fuzz/%.o $(LIB)
+$(FUZZERS): LINK += -fsanitize=fuzzer
+$(BUILD)/train_gpt_cpu $(BUILD)/eval_knowledge_cpu $(BUILD)/run_tests $(BENCHES) $(FUZZERS):
+	@mkdir -p $(@D)
+	$(LINK) -o $@ $^ $(LDLIBS)
+$(LIB): $(LIB_SRC:%.cpp=$(BUILD)/%.o)
+	@rm -f $@ && ar rcs $@ $^
+$(BUILD)/%.o: %.cpp $(BUILD)/flags.txt
+	@mkdir -p $(@D)
+	$(COMPILE) -c -o $@ $<
+$(BUILD)/%.o: %.cu $(BUILD)/flags.txt
+	@mkdir -p $(@D)
+	$(COMPILE) -x c++ -c -o $@ $<
+
+# Other flags compile everything again; another commit only build_info.cpp.
+COMMIT := $(shell git describe --always --dirty --abbrev=12 --exclude '*' 2>/dev/null || echo unknown)
+$(BUILD)/flags.txt: WHAT = $(COMPILE) $(LDLIBS)
+$(BUILD)/commit.txt: WHAT = $(COMMIT)
+$(BUILD)/flags.txt $(BUILD)/commit.txt: FORCE
+	@mkdir -p $(@D); echo '$(WHAT)' | cmp -s - $@ || echo '$(WHAT)' > $@
+$(BUILD)/util/build_info.o: $(BUILD)/commit.txt
+$(BUILD)/util/build_info.o: CPPFLAGS += -DBUILD_COMMIT='"$(COMMIT)"' -DBUILD_FLAGS='"$(CXXFLAGS) $(OPENMP) $(LDLIBS)"'
+
+FORCE:
+.PHONY: all train_gpt eval_knowledge test tests bench quickstart asan tsan fuzz run_fuzzers format clean help FORCE
+.DELETE_ON_ERROR:
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

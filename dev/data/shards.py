@@ -1,0 +1,195 @@
+"""Writes Megatron .bin/.idx shards, .npy columns and the sidecar; dev/formats.md, 1 and 2, says what stands where.
+
+A Bundle is all files of one PREFIX. They are written under temporary names, hashed on the way, and renamed together when
+everything is on the disk; the sidecar comes last, so that a sidecar whose files are missing cannot exist.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import struct
+import tempfile
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import numpy as np
+
+FORMAT_VERSION = 1
+IDX_MAGIC = b"MMIDIDX\0\0"
+DTYPE_CODES = {8: np.dtype("<u2"), 4: np.dtype("<i4")}
+CHUNK = 1 << 20
+
+
+def token_dtype(vocab_size: int) -> np.dtype:
+    return DTYPE_CODES[8] if vocab_size <= 65536 else DTYPE_CODES[4]
+
+
+def sync_folder(folder: str) -> None:
+    """A rename is on the disk only when its folder is."""
+    descriptor = os.open(folder or ".", os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class AtomicFile:
+    """Written as PATH.tmp, appears as PATH at commit. Hashes what passes through."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.hash = hashlib.sha256()
+        self.file: BinaryIO = open(path + ".tmp", "wb", buffering=CHUNK)
+
+    def write(self, data: bytes | memoryview | np.ndarray) -> int:
+        view = data if isinstance(data, bytes) else memoryview(np.ascontiguousarray(data)).cast("B")
+        self.hash.update(view)
+        return self.file.write(view)
+
+    def sync(self) -> None:
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        self.file.close()
+
+    def rename(self) -> None:
+        os.replace(self.path + ".tmp", self.path)
+
+    def discard(self) -> None:
+        self.file.close()
+        if os.path.exists(self.path + ".tmp"):
+            os.unlink(self.path + ".tmp")
+
+
+def write_file(path: str, data: bytes) -> None:
+    """A whole file at once, atomically."""
+    file = AtomicFile(path)
+    file.write(data)
+    file.sync()
+    file.rename()
+    sync_folder(os.path.dirname(path))
+
+
+def dump_json(value: Any) -> bytes:
+    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+class NpyWriter:
+    """A .npy file (version 1.0, C order) written in pieces of whole rows."""
+
+    def __init__(self, file: AtomicFile, dtype: str, shape: tuple[int, ...]) -> None:
+        self.file, self.dtype, self.shape = file, np.dtype(dtype), shape
+        self.rows = 0
+        header = {"descr": np.lib.format.dtype_to_descr(self.dtype), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+
+    def append(self, rows: np.ndarray) -> None:
+        if rows.shape[1:] != self.shape[1:]:
+            raise ValueError(f"{self.file.path}: rows of shape {rows.shape[1:]}, expected {self.shape[1:]}")
+        self.file.write(rows.astype(self.dtype, copy=False))
+        self.rows += len(rows)
+
+    def close(self) -> None:
+        if self.rows != self.shape[0]:
+            raise ValueError(f"{self.file.path}: {self.rows} rows written, {self.shape[0]} announced")
+
+
+class ShardWriter:
+    """.bin and .idx. Every document has the same number of sequences (text: 1); lengths wait in an unnamed file, because
+    .idx begins with their number, so that memory does not grow with the shard."""
+
+    def __init__(self, bundle: Bundle, dtype: np.dtype, sequences_per_document: int) -> None:
+        self.bundle, self.dtype, self.per_document = bundle, dtype, sequences_per_document
+        self.bin = bundle.open(".bin")
+        self.lengths = tempfile.TemporaryFile(dir=os.path.dirname(bundle.prefix) or ".")
+        self.sequences = self.tokens = self.bytes = 0
+
+    @property
+    def documents(self) -> int:
+        return self.sequences // self.per_document
+
+    def append(self, tokens: np.ndarray, lengths: np.ndarray, text_bytes: int) -> None:
+        """Whole documents: their tokens one after another, a length per sequence, the bytes of the text."""
+        self.bin.write(tokens.astype(self.dtype, copy=False))
+        self.lengths.write(memoryview(np.ascontiguousarray(lengths, dtype="<i4")).cast("B"))
+        self.sequences += len(lengths)
+        self.tokens += len(tokens)
+        self.bytes += text_bytes
+
+    def close(self) -> None:
+        """Write .idx: header, lengths, byte offsets, first sequence of each document."""
+        if self.sequences % self.per_document:
+            raise ValueError(f"{self.bundle.prefix}: {self.sequences} sequences are not whole documents")
+        idx = self.bundle.open(".idx")
+        code = next(code for code, dtype in DTYPE_CODES.items() if dtype == self.dtype)
+        idx.write(IDX_MAGIC + struct.pack("<QBQQ", 1, code, self.sequences, self.documents + 1))
+        for lengths in self._spooled():
+            idx.write(lengths)
+        position = 0
+        for lengths in self._spooled():
+            ends = position + np.cumsum(lengths, dtype="<i8") * self.dtype.itemsize
+            idx.write(ends - lengths.astype("<i8") * self.dtype.itemsize)
+            position = int(ends[-1])
+        for first in range(0, self.documents + 1, CHUNK):
+            last = min(first + CHUNK, self.documents + 1)
+            idx.write(np.arange(first, last, dtype="<i8") * self.per_document)
+        self.lengths.close()
+
+    def _spooled(self) -> Any:
+        self.lengths.seek(0)
+        while data := self.lengths.read(4 * CHUNK):
+            yield np.frombuffer(data, dtype="<i4")
+
+
+@dataclass(frozen=True)
+class TokenizerInfo:
+    """What the sidecar says about the tokenizer."""
+
+    name: str
+    sha256: str
+    file: str
+    vocab_size: int
+    eot_id: int
+
+
+class Bundle:
+    """All files of one PREFIX; `with Bundle(...) as bundle:` then open files, then commit(). Leaving without a commit
+    removes everything that was begun."""
+
+    def __init__(self, prefix: str) -> None:
+        self.prefix = prefix
+        self.files: list[AtomicFile] = []
+        os.makedirs(os.path.dirname(prefix) or ".", exist_ok=True)
+
+    def __enter__(self) -> Bundle:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in self.files:
+            file.discard()
+
+    def open(self, suffix: str) -> AtomicFile:
+        self.files.append(AtomicFile(self.prefix + suffix))
+        return self.files[-1]
+
+    def open_npy(self, suffix: str, dtype: str, shape: tuple[int, ...]) -> NpyWriter:
+        return NpyWriter(self.open(suffix), dtype, shape)
+
+    def commit(self, kind: str, tokenizer: TokenizerInfo, shard: ShardWriter) -> None:
+        shard.close()
+        for file in self.files:
+            file.sync()
+        sidecar = {
+            "format_version": FORMAT_VERSION, "kind": kind,
+            "tokenizer": {"name": tokenizer.name, "sha256": tokenizer.sha256, "file": tokenizer.file},
+            "vocab_size": tokenizer.vocab_size, "eot_id": tokenizer.eot_id,
+            "documents": shard.documents, "tokens": shard.tokens, "bytes": shard.bytes,
+            "checksums": {os.path.basename(file.path): "sha256:" + file.hash.hexdigest() for file in self.files},
+        }
+        if os.path.exists(self.prefix + ".json"):
+            os.unlink(self.prefix + ".json")  # an old sidecar must not vouch for a mixture of old and new files
+        for file in self.files:
+            file.rename()
+        write_file(self.prefix + ".json", dump_json(sidecar))
+        self.files = []

@@ -1,0 +1,91 @@
+#!/usr/bin/env python3
+"""Trains a small byte-level BPE vocabulary, GPT-2 style; id 0 is <|endoftext|>. Writes a folder that --tokenizer takes.
+
+  train_tokenizer.py web.txt.zst@20M synbio.txt --vocab-size 2048 --out data/bpe2048
+
+INPUT@SIZE takes documents until SIZE bytes (such as 20M) are reached; INPUT@F with F below 1 takes that share of the
+documents, chosen by their hash. So a vocabulary can be trained on the mixture that the model will see.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import Iterator
+
+import tokenization
+from cli import DataError, UsageError, parse_count, run
+from readers import Inputs, document_hash
+from shards import write_file
+from tokenization import END_OF_TEXT, byte_level_bpe, hugging_face, transformers_config
+
+SMALLEST_VOCABULARY = 257  # all bytes and <|endoftext|>
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("inputs", nargs="+", metavar="INPUT[@SIZE|@F]", help="files as in prepare_text.py")
+    parser.add_argument("--vocab-size", type=parse_count, required=True, metavar="V", help="ids in all, at least 257")
+    parser.add_argument("--out", required=True, metavar="DIR")
+    parser.add_argument("--key", help="JSON key of the text (default: text, else content)")
+    options = parser.parse_args()
+    if options.vocab_size < SMALLEST_VOCABULARY:
+        parser.error(f"--vocab-size must be at least {SMALLEST_VOCABULARY}: all bytes and {END_OF_TEXT}")
+    return options
+
+
+def parse_input(text: str) -> tuple[str, float, int | None]:
+    """File, share of its documents, bytes to take at most."""
+    name, at, amount = text.rpartition("@")
+    if not at or os.path.exists(text):
+        return text, 1.0, None
+    try:
+        share = float(amount)
+        if 0.0 < share <= 1.0:
+            return name, share, None
+    except ValueError:
+        pass
+    try:
+        return name, 1.0, parse_count(amount)
+    except argparse.ArgumentTypeError:
+        raise UsageError(f"{text}: after '@' expected a share in (0, 1] or a size such as 20M") from None
+
+
+def sample(text: str, key: str | None) -> Iterator[str]:
+    """The documents of one input that the vocabulary is trained on."""
+    name, share, limit = parse_input(text)
+    taken = 0
+    for document in Inputs([name], key).documents():
+        if share < 1.0 and document_hash(document) >= share * 2.0**64:
+            continue
+        yield document
+        taken += len(document.encode())
+        if limit is not None and taken >= limit:
+            return
+
+
+def main() -> None:
+    options = parse_arguments()
+    hf = hugging_face()
+    os.environ["TOKENIZERS_PARALLELISM"] = "true"  # one process here, so the library may use its threads
+    tokenizer = byte_level_bpe(hf.models.BPE())
+    trainer = hf.trainers.BpeTrainer(vocab_size=options.vocab_size, min_frequency=2, special_tokens=[END_OF_TEXT],
+                                     initial_alphabet=sorted(hf.pre_tokenizers.ByteLevel.alphabet()),
+                                     show_progress=sys.stderr.isatty())
+    samples = [sample(text, options.key) for text in options.inputs]
+    tokenizer.train_from_iterator((document for documents in samples for document in documents), trainer)
+    size = tokenizer.get_vocab_size()
+    if size == SMALLEST_VOCABULARY < options.vocab_size:
+        raise DataError(f"{', '.join(options.inputs)}: no text to learn a vocabulary from")
+    os.makedirs(options.out, exist_ok=True)
+    write_file(os.path.join(options.out, "tokenizer.json"), tokenizer.to_str(pretty=True).encode())
+    write_file(os.path.join(options.out, "tokenizer_config.json"), transformers_config(END_OF_TEXT))
+    tokenization.load(options.out)
+    print(f"{options.out}: {size} ids")
+    if size < options.vocab_size:
+        print(f"warning: the text yields only {size} of {options.vocab_size} ids", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    run(main)

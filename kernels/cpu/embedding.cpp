@@ -1,0 +1,50 @@
+// embedding.cpp - rows copied out; gradients gathered column by column.
+#include "kernels/cpu/embedding.h"
+
+#include <algorithm>
+#include <cstddef>
+
+#include "util/check.h"
+
+namespace cpu {
+
+template <class Real>
+void embedding_forward(Real* out, const int* tokens, const int* positions, const Real* wte, const Real* wpe, int N, int C, stream_t) {
+    const size_t stride = static_cast<size_t>(C);
+#pragma omp parallel for schedule(static)
+    for (int n = 0; n < N; ++n) {
+        Real* to = out + n * stride;
+        const Real* token = wte + tokens[n] * stride;
+        if (!wpe) {
+            std::copy_n(token, stride, to);
+            continue;
+        }
+        const Real* position = wpe + positions[n] * stride;
+        for (int c = 0; c < C; ++c) to[c] = token[c] + position[c];
+    }
+}
+
+template <class Real>
+void embedding_backward(Real* dwte, Real* dwpe, const Real* dout, const int* tokens, const int* positions, int N, int C, stream_t) {
+    constexpr int COLUMNS = 32;  // two cache lines of floats: threads never write to the same line of a 64-byte aligned row
+    const size_t stride = static_cast<size_t>(C);
+#pragma omp parallel for schedule(static)
+    for (int first = 0; first < C; first += COLUMNS) {
+        const int last = std::min(C, first + COLUMNS);
+        for (int n = 0; n < N; ++n) {
+            const Real* from = dout + n * stride;
+            Real* token = dwte + tokens[n] * stride;
+            for (int c = first; c < last; ++c) token[c] += from[c];
+            if (!dwpe) continue;
+            Real* position = dwpe + positions[n] * stride;
+            for (int c = first; c < last; ++c) position[c] += from[c];
+        }
+    }
+}
+
+template void embedding_forward(float*, const int*, const int*, const float*, const float*, int, int, stream_t);
+template void embedding_forward(double*, const int*, const int*, const double*, const double*, int, int, stream_t);
+template void embedding_backward(float*, float*, const float*, const int*, const int*, int, int, stream_t);
+template void embedding_backward(double*, double*, const double*, const int*, const int*, int, int, stream_t);
+
+}  // namespace cpu

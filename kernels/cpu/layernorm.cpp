@@ -1,0 +1,96 @@
+// layernorm.cpp - a row at a time, summed in vectors (simd.h) while it stays in the first-level cache.
+#include "kernels/cpu/layernorm.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/cpu/simd.h"
+
+namespace cpu {
+namespace {
+constexpr int CHUNK = 32;  // rows whose parameter gradients are summed before they meet those of other rows
+int num_chunks(int N) { return (N + CHUNK - 1) / CHUNK; }
+}  // namespace
+
+template <class Real>
+void layernorm_forward(Real* out, Real* mean, Real* rstd, const Real* inp, const Real* weight, const Real* bias, int N, int C, Real eps,
+                       stream_t) {
+    const size_t stride = static_cast<size_t>(C);
+#pragma omp parallel for schedule(static)
+    for (int n = 0; n < N; ++n) {
+        const Real* x = inp + n * stride;
+        Real* y = out + n * stride;
+        Vector<Real> sum{}, square{};
+        for_vectors<Real>(stride, [&](auto get, auto) { sum += get(x); });
+        const Real center = sum_lanes<Real>(sum) / C;
+        // the deviations, not the squares' mean less the mean's square: that loses every digit when the mean is large
+        size_t i = 0;
+        for (; i + LANES<Real> <= stride; i += LANES<Real>) {
+            const Vector<Real> deviation = load(x + i) - center;
+            square += deviation * deviation;
+        }
+        Real squares = sum_lanes<Real>(square);
+        for (; i < stride; ++i) squares += (x[i] - center) * (x[i] - center);
+        const Real scale = 1 / std::sqrt(squares / C + eps);
+        for_vectors<Real>(stride, [&](auto get, auto put) { put(y, (get(x) - center) * scale * get(weight) + get(bias)); });
+        mean[n] = center;
+        rstd[n] = scale;
+    }
+}
+
+template <class Real>
+void layernorm_backward(Real* dinp, Real* dweight, Real* dbias, Real* scratch, const Real* dout, const Real* inp, const Real* weight,
+                        const Real* mean, const Real* rstd, int N, int C, stream_t) {
+    const size_t stride = static_cast<size_t>(C);
+    const int chunks = num_chunks(N);
+#pragma omp parallel
+    {
+#pragma omp for schedule(static)
+        for (int chunk = 0; chunk < chunks; ++chunk) {
+            Real* dw = scratch + chunk * 2 * stride;
+            Real* db = dw + stride;
+            std::fill_n(dw, 2 * stride, Real(0));
+            for (int n = chunk * CHUNK; n < std::min(N, (chunk + 1) * CHUNK); ++n) {
+                const Real* dy = dout + n * stride;
+                const Real* row = inp + n * stride;
+                Real* dx = dinp + n * stride;
+                const Real center = mean[n], scale = rstd[n];
+                Vector<Real> sum{}, dot{};
+                for_vectors<Real>(stride, [&](auto get, auto put) {
+                    const Vector<Real> d = get(dy), x = (get(row) - center) * scale, g = d * get(weight);
+                    put(db, get(db) + d);
+                    put(dw, get(dw) + d * x);
+                    sum += g;
+                    dot += g * x;
+                });
+                const Real mean_g = sum_lanes<Real>(sum) / C, mean_gx = sum_lanes<Real>(dot) / C;
+                for_vectors<Real>(stride, [&](auto get, auto put) {
+                    const Vector<Real> x = (get(row) - center) * scale, g = get(dy) * get(weight);
+                    put(dx, get(dx) + scale * (g - mean_g - x * mean_gx));
+                });
+            }
+        }
+        // the chunks in order, a column at a time; the loop's barrier above makes them complete
+#pragma omp for schedule(static)
+        for (int c = 0; c < C; ++c) {
+            Real dw = 0, db = 0;
+            for (int chunk = 0; chunk < chunks; ++chunk) {
+                dw += scratch[chunk * 2 * stride + c];
+                db += scratch[chunk * 2 * stride + stride + c];
+            }
+            dweight[c] += dw;
+            dbias[c] += db;
+        }
+    }
+}
+
+size_t layernorm_backward_scratch(int N, int C) { return static_cast<size_t>(num_chunks(N)) * 2 * C; }
+
+template void layernorm_forward(float*, float*, float*, const float*, const float*, const float*, int, int, float, stream_t);
+template void layernorm_forward(double*, double*, double*, const double*, const double*, const double*, int, int, double, stream_t);
+template void layernorm_backward(float*, float*, float*, float*, const float*, const float*, const float*, const float*, const float*, int,
+                                 int, stream_t);
+template void layernorm_backward(double*, double*, double*, double*, const double*, const double*, const double*, const double*,
+                                 const double*, int, int, stream_t);
+
+}  // namespace cpu

@@ -1,0 +1,42 @@
+// files.h - writing that never leaves half a file: temporary name, fsync, rename. Every failure (a full disk too) dies
+// with Exit::Runtime and the path; what stood there before stays.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+// Replaces `path` by `bytes`.
+void write_file(const std::string& path, std::string_view bytes);
+// The same for content that comes in parts: write(...) any number of times, then commit(). Without commit the temporary
+// file is removed.
+class FileWriter {
+  public:
+    explicit FileWriter(const std::string& path);
+    ~FileWriter();
+    FileWriter(const FileWriter&) = delete;
+    FileWriter& operator=(const FileWriter&) = delete;
+    void write(const void* data, size_t bytes);
+    void commit();
+
+  private:
+    std::string path_, temporary_;
+    int fd_ = -1;
+};
+
+// Dies with Exit::Data when it cannot be read.
+std::string read_file(const std::string& path);
+bool file_exists(const std::string& path);
+bool directory_exists(const std::string& path);
+void make_directories(const std::string& path);      // like mkdir -p
+void remove_tree(const std::string& path);           // no error when it is not there
+void rename_path(const std::string& from, const std::string& to);  // then syncs the folder
+void copy_file(const std::string& from, const std::string& to);
+void sync_directory(const std::string& path);
+void truncate_file(const std::string& path, uint64_t bytes);
+std::vector<std::string> list_directory(const std::string& path);  // names, sorted
+std::vector<std::string> glob_files(const std::string& pattern);   // paths, in name order; empty: none
+std::string sha256_file(const std::string& path);                  // 64 hex digits
+std::string path_join(const std::string& folder, const std::string& name);
+std::string folder_of(const std::string& path);                    // "" -> "."

@@ -1,0 +1,192 @@
+#include "util/options.h"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+#include "util/check.h"
+
+using ordered_json = nlohmann::ordered_json;
+
+double parse_number(const std::string& what, const std::string& text) {
+    char* end = nullptr;
+    const double value = strtod(text.c_str(), &end);
+    if (text.empty() || *end || !std::isfinite(value)) die(Exit::Usage, "%s: expected a number, found '%s'", what.c_str(), text.c_str());
+    return value;
+}
+
+int64_t parse_count(const std::string& what, const std::string& text) {
+    char* end = nullptr;
+    const double number = strtod(text.c_str(), &end);
+    double unit = 1;
+    const bool has_unit = !text.empty() && *end && !end[1];
+    if (has_unit) unit = *end == 'k' || *end == 'K' ? 1e3 : *end == 'M' ? 1e6 : *end == 'B' || *end == 'G' ? 1e9 : 0;
+    const double value = number * unit;
+    if (text.empty() || (*end && !has_unit) || unit == 0 || !(value >= 0) || value > 9e18 || std::abs(value - std::round(value)) > 1e-6 * unit)
+        die(Exit::Usage, "%s: expected a count such as 1000, 32k, 1.5M or 2B, found '%s'", what.c_str(), text.c_str());
+    return static_cast<int64_t>(std::llround(value));
+}
+
+namespace {
+
+bool is_choice(const Option& o) { return std::holds_alternative<std::string*>(o.field) && strchr(o.argument, '|') && std::islower(o.argument[0]); }
+
+bool is_list(const Option& o) { return std::holds_alternative<TextList*>(o.field) || std::holds_alternative<NamedList*>(o.field); }
+
+void set_value(const Option& o, const std::string& text) {
+    const std::string flag = std::string("--") + o.name;
+    if (auto* onoff = std::get_if<OnOff*>(&o.field)) {
+        if (text != "on" && text != "off") die(Exit::Usage, "%s: expected on or off, found '%s'", flag.c_str(), text.c_str());
+        (*onoff)->on = text == "on";
+    } else if (auto* count = std::get_if<Count*>(&o.field)) {
+        (*count)->n = parse_count(flag, text);
+    } else if (auto* all = std::get_if<CountOrAll*>(&o.field)) {
+        (*all)->n = text == "all" ? -1 : parse_count(flag, text);
+    } else if (auto* integer = std::get_if<int64_t*>(&o.field)) {
+        char* end = nullptr;
+        errno = 0;
+        **integer = strtoll(text.c_str(), &end, 10);
+        if (text.empty() || *end || errno) die(Exit::Usage, "%s: expected a whole number, found '%s'", flag.c_str(), text.c_str());
+    } else if (auto* number = std::get_if<double*>(&o.field)) {
+        **number = parse_number(flag, text);
+    } else if (auto* string = std::get_if<std::string*>(&o.field)) {
+        const std::string words = std::string("|") + o.argument + "|";
+        if (is_choice(o) && words.find("|" + text + "|") == std::string::npos)
+            die(Exit::Usage, "%s: expected one of %s, found '%s'", flag.c_str(), o.argument, text.c_str());
+        **string = text;
+    } else if (auto* list = std::get_if<TextList*>(&o.field)) {
+        (*list)->push_back(text);
+    } else if (auto* named = std::get_if<NamedList*>(&o.field)) {
+        const size_t eq = text.find('=');
+        if (eq == std::string::npos || eq == 0 || eq + 1 == text.size())
+            die(Exit::Usage, "%s: expected %s, found '%s'", flag.c_str(), o.argument, text.c_str());
+        (*named)->emplace_back(text.substr(0, eq), text.substr(eq + 1));
+    }
+}
+
+ordered_json value_json(const Option& o) {
+    struct Visitor {
+        ordered_json operator()(Switch* v) const { return *v; }
+        ordered_json operator()(OnOff* v) const { return v->on; }
+        ordered_json operator()(Count* v) const { return v->n < 0 ? ordered_json() : ordered_json(v->n); }
+        ordered_json operator()(CountOrAll* v) const { return v->n < 0 ? ordered_json("all") : ordered_json(v->n); }
+        ordered_json operator()(int64_t* v) const { return *v; }
+        ordered_json operator()(double* v) const { return std::isnan(*v) ? ordered_json() : ordered_json(*v); }
+        ordered_json operator()(std::string* v) const { return *v; }
+        ordered_json operator()(TextList* v) const { return *v; }
+        ordered_json operator()(NamedList* v) const {
+            ordered_json list = ordered_json::array();
+            for (const auto& [name, value] : *v) list.push_back(name + "=" + value);
+            return list;
+        }
+    };
+    return std::visit(Visitor{}, o.field);
+}
+
+std::string help_text(const std::string& program, const std::string& description, const std::vector<Option>& options) {
+    std::string text = "usage: " + program + " [--option value ...]\n" + description + "\n";
+    const char* group = "";
+    for (const Option& o : options) {
+        if (strcmp(group, o.group)) text += format_text("\n%s\n", group = o.group);
+        const ordered_json value = value_json(o);
+        std::string initial;
+        if (std::holds_alternative<OnOff*>(o.field)) initial = value.get<bool>() ? "on" : "off";
+        else if (value.is_number_float()) initial = format_text("%g", value.get<double>());
+        else if (value.is_string()) initial = value.get<std::string>();
+        else if (value.is_number()) initial = value.dump();
+        const std::string left = std::string("--") + o.name + (*o.argument ? " " : "") + o.argument;
+        text += format_text("  %-34s %s", left.c_str(), o.help);
+        text += initial.empty() ? "\n" : " [" + initial + "]\n";
+    }
+    return text + "\nother\n  --config FILE                      flags from a TOML file, a key a flag's name; the command line wins\n"
+                  "  --help                             this text\n";
+}
+
+// The flag whose name is nearest to a mistyped one, for the message.
+std::string nearest(const std::string& name, const std::vector<Option>& options) {
+    std::string best;
+    size_t least = 3;  // further away is no help
+    for (const Option& o : options) {
+        const std::string other = std::string("--") + o.name;
+        std::vector<size_t> row(other.size() + 1);
+        for (size_t j = 0; j <= other.size(); ++j) row[j] = j;
+        for (size_t i = 1; i <= name.size(); ++i) {
+            size_t diagonal = row[0]++;
+            for (size_t j = 1; j <= other.size(); ++j) {
+                const size_t above = row[j];
+                row[j] = std::min({above + 1, row[j - 1] + 1, diagonal + (name[i - 1] != other[j - 1])});
+                diagonal = above;
+            }
+        }
+        if (row.back() < least) least = row.back(), best = other;
+    }
+    return best.empty() ? "--help lists the options" : "did you mean " + best + "? --help lists the options";
+}
+
+}  // namespace
+
+OptionTable::OptionTable(std::string program, std::string description, std::vector<Option> options)
+    : program_(std::move(program)), description_(std::move(description)), options_(std::move(options)) {}
+
+void OptionTable::parse(int argc, char** argv) {
+    CLI::App app;
+    app.set_help_flag();
+    bool help = false;
+    app.add_flag("--help,-h", help);
+    app.set_config("--config");
+    app.allow_extras();  // so that an unknown flag gets our message, with a suggestion
+    std::vector<std::vector<std::string>> texts(options_.size());
+    std::vector<CLI::Option*> entries;
+    for (size_t i = 0; i < options_.size(); ++i) {
+        const Option& o = options_[i];
+        const std::string flag = std::string("--") + o.name;
+        if (auto* on = std::get_if<Switch*>(&o.field)) {
+            entries.push_back(app.add_flag(flag, **on));
+        } else {
+            CLI::Option* entry = app.add_option(flag, texts[i]);
+            entries.push_back(is_list(o) ? entry->expected(1, -1) : entry->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll));
+        }
+    }
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::FileError& e) {
+        die(Exit::Data, "--config: %s", e.what());
+    } catch (const CLI::ParseError& e) {
+        die(Exit::Usage, "%s; --help lists the options", e.what());
+    }
+    if (help) {
+        fputs(help_text(program_, description_, options_).c_str(), stdout);
+        exit(0);
+    }
+    for (const std::string& extra : app.remaining())
+        if (!extra.empty()) die(Exit::Usage, "%s: no such option; %s", extra.c_str(), nearest(extra.substr(0, extra.find('=')), options_).c_str());
+    for (size_t i = 0; i < options_.size(); ++i) {
+        const Option& o = options_[i];
+        if (entries[i]->count() == 0) continue;
+        given_.push_back(o.name);
+        if (!is_list(o) && texts[i].size() > 1)
+            die(Exit::Usage, "--%s: given twice (%s, %s); give it once", o.name, texts[i][0].c_str(), texts[i][1].c_str());
+        for (const std::string& text : texts[i]) set_value(o, text);
+    }
+}
+
+bool OptionTable::given(const std::string& name) const { return std::find(given_.begin(), given_.end(), name) != given_.end(); }
+
+std::string OptionTable::json() const {
+    ordered_json object = ordered_json::object();
+    for (const Option& o : options_) object[o.name] = value_json(o);
+    return object.dump();
+}
+
+std::vector<std::string> options_difference(const std::string& json_here, const std::string& json_there, const std::vector<std::string>& ignored) {
+    const ordered_json here = ordered_json::parse(json_here), there = ordered_json::parse(json_there);
+    std::vector<std::string> lines;
+    for (const auto& [name, value] : here.items()) {
+        if (std::find(ignored.begin(), ignored.end(), name) != ignored.end()) continue;
+        const ordered_json other = there.contains(name) ? there[name] : ordered_json();
+        if (other != value) lines.push_back("--" + name + ": " + value.dump() + " here, " + other.dump() + " there");
+    }
+    return lines;
+}

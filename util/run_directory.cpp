@@ -1,0 +1,78 @@
+#include "util/run_directory.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <nlohmann/json.hpp>
+
+#include "model/checkpoint.h"
+#include "util/check.h"
+#include "util/files.h"
+
+using ordered_json = nlohmann::ordered_json;
+
+RunDirectory::RunDirectory(const std::string& path, bool resume) : path_(path) {
+    if (directory_exists(path)) {
+        if (!list_directory(path).empty() && !resume)
+            die(Exit::Usage, "--out %s: not empty; give --resume to go on with that run, or another directory", path.c_str());
+    } else if (file_exists(path)) {
+        die(Exit::Usage, "--out %s: a file stands there; give a directory", path.c_str());
+    }
+    make_directories(path);
+    if (access(path.c_str(), W_OK | X_OK) != 0) die(Exit::Runtime, "--out %s: cannot be written to", path.c_str());
+}
+
+std::string RunDirectory::file(const std::string& name) const { return path_join(path_, name); }
+bool RunDirectory::done() const { return active() && file_exists(file("DONE")); }
+std::string RunDirectory::latest_checkpoint() const { return active() ? checkpoint_latest(path_) : ""; }
+
+void RunDirectory::write_config(const std::string& options_json, const std::vector<std::pair<std::string, std::string>>& facts) const {
+    if (!active()) return;
+    ordered_json object = {{"format_version", 1}, {"options", ordered_json::parse(options_json)}};
+    for (const auto& [name, value] : facts) object[name] = ordered_json::parse(value);
+    write_file(file("config.json"), object.dump(2) + "\n");
+}
+
+void RunDirectory::mark_done(const std::string& reason) const {
+    if (active()) write_file(file("DONE"), reason + "\n");
+}
+
+void RunDirectory::mark_failed(const std::string& reason) const {
+    if (!active()) return;
+    // Not through write_file: the program is dying already, perhaps of a full disk, and must not die again here.
+    if (FILE* f = fopen(file("FAILED").c_str(), "w")) {
+        fprintf(f, "%s\n", reason.c_str());
+        fclose(f);
+    }
+}
+
+void RunDirectory::truncate_log(const std::string& name, int64_t bytes) const {
+    struct stat info;
+    const std::string path = file(name);
+    const int64_t size = stat(path.c_str(), &info) == 0 ? static_cast<int64_t>(info.st_size) : 0;
+    if (size < bytes)
+        die(Exit::Data, "%s: holds %lld bytes, the checkpoint was made with %lld; it was changed by hand: restore it, or --branch from the checkpoint",
+            path.c_str(), static_cast<long long>(size), static_cast<long long>(bytes));
+    if (size > bytes) truncate_file(path, static_cast<uint64_t>(bytes));
+}
+
+int64_t json_integer(const std::string& where, const std::string& json, const std::string& key) {
+    const ordered_json object = ordered_json::parse(json, nullptr, false);
+    if (!object.is_object() || !object.contains(key) || !object[key].is_number_integer())
+        die(Exit::Data, "%s: no whole number '%s'", where.c_str(), key.c_str());
+    return object[key].get<int64_t>();
+}
+
+double json_number(const std::string& json, const std::string& key, double otherwise) {
+    const ordered_json object = ordered_json::parse(json, nullptr, false);
+    return object.is_object() && object.contains(key) && object[key].is_number() ? object[key].get<double>() : otherwise;
+}
+
+std::string json_text(const std::string& json, const std::string& key, const std::string& otherwise) {
+    const ordered_json object = ordered_json::parse(json, nullptr, false);
+    return object.is_object() && object.contains(key) && object[key].is_string() ? object[key].get<std::string>() : otherwise;
+}
+
+std::string json_quote(const std::string& text) {
+    return ordered_json(text).dump(-1, ' ', false, ordered_json::error_handler_t::replace);
+}

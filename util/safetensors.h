@@ -1,0 +1,42 @@
+// safetensors.h - Hugging Face's tensor file: u64 header size, JSON header, then the data without holes. Fully validated on reading, as the
+// reference reader does: sizes, offsets, order, overlaps, dtype against shape, header at most 100 MB.
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "util/mapped_file.h"
+
+struct SafeTensor {
+    std::string dtype;  // F32, BF16, F16, ...
+    std::vector<int64_t> shape;
+    const unsigned char* data = nullptr;
+    size_t bytes = 0;
+};
+
+class SafeTensorsFile {
+  public:
+    // Dies with Exit::Data naming the file, what was expected and what was found.
+    explicit SafeTensorsFile(const std::string& path);
+    const std::map<std::string, SafeTensor>& tensors() const { return tensors_; }
+    const std::string& path() const { return path_; }
+
+  private:
+    std::string path_;
+    MappedFile file_;
+    std::map<std::string, SafeTensor> tensors_;
+};
+
+// The header's parser alone, on any bytes (the fuzz target's door). Dies as above; `name` is for messages.
+std::map<std::string, SafeTensor> parse_safetensors(const std::string& name, const unsigned char* data, size_t size);
+
+// Writes tensors in the order given; `fill` puts a tensor's bytes into a buffer when its turn comes, so that nothing is held twice.
+struct SafeTensorSpec {
+    std::string name, dtype;
+    std::vector<int64_t> shape;
+    size_t bytes;
+    std::function<void(unsigned char*)> fill;
+};
+void write_safetensors(const std::string& path, const std::vector<SafeTensorSpec>& tensors);
