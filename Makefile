@@ -5,25 +5,22 @@ BLAS ?= 1
 PYTHON ?= $(firstword $(wildcard .venv/bin/python /usr/bin/python3) python3)
 FUZZ_SECONDS ?= 10
 
-BUILD := build/$(VARIANT)$(if $(filter 0,$(BLAS)),-noblas)
+BUILD := build/$(VARIANT)$(if $(filter release-0 asan-0,$(VARIANT)-$(BLAS)),-noblas)
 CPPFLAGS += -I. -DKNAPSACK_CPU
-CXXFLAGS := -std=c++17 -march=native -fno-strict-aliasing -fno-math-errno -fno-trapping-math -Wall -Wextra -pthread $(CXXFLAGS)
+SANITIZE := -O1 -g -fno-omit-frame-pointer -fno-sanitize-recover=all
+FLAGS_release := -O3
+FLAGS_asan := $(SANITIZE) -fsanitize=address,undefined
+FLAGS_tsan := $(SANITIZE) -fsanitize=thread
+FLAGS_fuzz := $(SANITIZE) -fsanitize=fuzzer-no-link,address,undefined
+CXXFLAGS := -std=c++17 -march=native -fno-strict-aliasing -fno-math-errno -fno-trapping-math -Wall -Wextra -pthread \
+            $(or $(FLAGS_$(VARIANT)),$(error VARIANT=$(VARIANT): expected release, asan, tsan or fuzz)) $(CXXFLAGS)
 OPENMP := -fopenmp
-ifeq ($(VARIANT),release)
-  CXXFLAGS += -O3
-else ifeq ($(VARIANT),asan)
-  CXXFLAGS += -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
-else ifeq ($(VARIANT),tsan)
-  CXXFLAGS += -O1 -g -fno-omit-frame-pointer -fsanitize=thread
-  OPENMP := -Wno-unknown-pragmas# OpenMP's and OpenBLAS's own threads give false reports
-  BLAS := 0
-else ifeq ($(VARIANT),fuzz)
-  CXX := clang++
-  CXXFLAGS += -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+ifneq ($(filter tsan fuzz,$(VARIANT)),)  # OpenMP's and OpenBLAS's own threads would give false reports
   OPENMP := -Wno-unknown-pragmas
   BLAS := 0
-else
-  $(error VARIANT=$(VARIANT): expected release, asan, tsan or fuzz)
+endif
+ifeq ($(VARIANT),fuzz)
+  CXX := clang++
 endif
 
 # OpenBLAS: by pkg-config, else by trying to compile against it.
@@ -49,10 +46,8 @@ COMPILE = $(CXX) $(CPPFLAGS) $(CXXFLAGS) $(OPENMP) -MMD -MP
 LINK = $(CXX) $(CXXFLAGS) $(OPENMP)
 
 all: $(PROGRAMS)  ## what this machine can build: the CPU programs (the default)
-
 train_gpt_cpu eval_knowledge_cpu: %: $(BUILD)/%  ## the trainer, the eval (g++, OpenBLAS where found)
 	@cp -f $< $@
-
 train_gpt eval_knowledge:  ## the CUDA programs (a later part)
 	@echo 'the CUDA kernels are not in this tree yet; make $@_cpu' >&2; exit 2
 
@@ -69,11 +64,12 @@ quickstart: all  ## the main job, small: data, a sweep over mixing ratios, a tab
 	@scripts/quickstart.sh
 
 asan:  ## unit and end-to-end tests under AddressSanitizer and UndefinedBehaviorSanitizer
-	@$(MAKE) --no-print-directory VARIANT=asan test
+	@$(MAKE) --no-print-directory VARIANT=asan tests
+	@$(PYTHON) scripts/run_tests.py --build build/asan --only cpp e2e
 
 tsan:  ## the loader's tests under ThreadSanitizer
 	@$(MAKE) --no-print-directory VARIANT=tsan build/tsan/run_tests
-	build/tsan/run_tests '[loader]'
+	$(shell setarch -R true 2>/dev/null && echo setarch -R) build/tsan/run_tests '[loader]'
 
 fuzz:  ## every fuzz target for FUZZ_SECONDS (clang++ with libFuzzer)
 	@$(MAKE) --no-print-directory VARIANT=fuzz run_fuzzers

@@ -1,7 +1,7 @@
 // check.h - how the program ends when something cannot be handled.
 //
 // One policy: a message that says what was expected, what was found and what to try, on stderr, then the exit code of
-// dev/formats.md's sister table below. Files are written under a temporary name and renamed, so dying is always safe.
+// the table below. Files are written under a temporary name and renamed, so dying is always safe.
 // Tests set `die_throws`, and a refusal becomes an exception that they can look at.
 #pragma once
 #include <cstdarg>
@@ -61,8 +61,8 @@ inline std::string format_text(const char* format, va_list args) {
     _Exit(static_cast<int>(code));  // no destructors: worker threads may be in the middle of something
 }
 
-// A precondition of a kernel or a function: a wrong caller, not a wrong user. Always on.
-#define CHECK(condition, ...) \
+// A precondition of a kernel or a function: a wrong caller, not a wrong user. Always on. (CHECK would be Catch2's.)
+#define ENSURE(condition, ...) \
     do { \
         if (!(condition)) die(Exit::Runtime, __VA_ARGS__); \
     } while (0)

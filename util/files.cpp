@@ -12,6 +12,7 @@
 #include <cstring>
 
 #include "util/check.h"
+#include "util/crc32c.h"
 #include "util/sha256.h"
 
 namespace {
@@ -78,12 +79,12 @@ FileWriter::~FileWriter() {
 }
 
 void FileWriter::write(const void* data, size_t bytes) {
-    CHECK(fd_ >= 0, "%s: written to after commit()", path_.c_str());
+    ENSURE(fd_ >= 0, "%s: written to after commit()", path_.c_str());
     write_all(fd_, data, bytes, temporary_);
 }
 
 void FileWriter::commit() {
-    CHECK(fd_ >= 0, "%s: commit() called twice", path_.c_str());
+    ENSURE(fd_ >= 0, "%s: commit() called twice", path_.c_str());
     if (fsync(fd_) != 0) die_errno(Exit::Runtime, temporary_, "synced");
     const int fd = fd_;
     fd_ = -1;
@@ -193,6 +194,12 @@ std::string sha256_file(const std::string& path) {
     Sha256 hash;
     read_parts(path, [&](const char* data, size_t bytes) { hash.update(data, bytes); });
     return hash.hex();
+}
+
+uint32_t crc32c_file(const std::string& path) {
+    uint32_t crc = 0;
+    read_parts(path, [&](const char* data, size_t bytes) { crc = crc32c(data, bytes, crc); });
+    return crc;
 }
 
 std::string path_join(const std::string& folder, const std::string& name) {

@@ -132,7 +132,7 @@ void write_npy(const std::string& path, const std::string& dtype, size_t item_by
         "{'descr': " + descr_literal(dtype) + ", 'fortran_order': False, 'shape': (" + dims + "), }";
     header.resize((10 + header.size() + 1 + 63) / 64 * 64 - 10, ' ');
     header.back() = '\n';
-    CHECK(header.size() < 65536, "%s: a header of %zu bytes does not fit .npy version 1.0", path.c_str(), header.size());
+    ENSURE(header.size() < 65536, "%s: a header of %zu bytes does not fit .npy version 1.0", path.c_str(), header.size());
 
     FileWriter writer(path);
     writer.write(magic, sizeof magic);

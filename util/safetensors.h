@@ -1,5 +1,5 @@
-// safetensors.h - Hugging Face's tensor file: u64 header size, JSON header, then the data without holes. Fully validated on reading, as the
-// reference reader does: sizes, offsets, order, overlaps, dtype against shape, header at most 100 MB.
+// safetensors.h - Hugging Face's tensor file: u64 header size, JSON header, then the data without holes. Fully validated
+// on reading, as the reference reader does: sizes, offsets, order, overlaps, dtype against shape, header at most 100 MB.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -12,7 +12,7 @@
 struct SafeTensor {
     std::string dtype;  // F32, BF16, F16, ...
     std::vector<int64_t> shape;
-    const unsigned char* data = nullptr;
+    const unsigned char* data = nullptr;  // not aligned
     size_t bytes = 0;
 };
 
@@ -32,11 +32,15 @@ class SafeTensorsFile {
 // The header's parser alone, on any bytes (the fuzz target's door). Dies as above; `name` is for messages.
 std::map<std::string, SafeTensor> parse_safetensors(const std::string& name, const unsigned char* data, size_t size);
 
-// Writes tensors in the order given; `fill` puts a tensor's bytes into a buffer when its turn comes, so that nothing is held twice.
+// Writes tensors in the order given. `data` is the tensor as it stands in memory; where it is null, `fill` puts the bytes
+// into a buffer when the tensor's turn comes, so that nothing is held twice.
 struct SafeTensorSpec {
     std::string name, dtype;
     std::vector<int64_t> shape;
     size_t bytes;
+    const void* data;
     std::function<void(unsigned char*)> fill;
 };
 void write_safetensors(const std::string& path, const std::vector<SafeTensorSpec>& tensors);
+
+std::string shape_text(const std::vector<int64_t>& shape);  // "(3, 4)"

@@ -4,6 +4,7 @@
 
 #include "util/check.h"
 #include "util/files.h"
+#include "util/json.h"
 
 using nlohmann::json;
 
@@ -60,8 +61,7 @@ bool has_byte_level(const json& part) {
 
 Tokenizer Tokenizer::from_json(const std::string& name, const std::string& text) {
     const char* file = name.c_str();
-    const json root = json::parse(text, nullptr, /*allow_exceptions=*/false);
-    if (root.is_discarded()) die(Exit::Data, "%s: not JSON; expected a tokenizer.json of Hugging Face tokenizers", file);
+    const json root = parse_json(name, text);
     if (!root.is_object() || !root.contains("model") || !root["model"].is_object() ||
         !root["model"].value("vocab", json()).is_object())
         die(Exit::Data, "%s: no model.vocab; expected a tokenizer.json with a BPE model", file);
@@ -74,7 +74,7 @@ Tokenizer Tokenizer::from_json(const std::string& name, const std::string& text)
     Tokenizer tokenizer;
     tokenizer.file_ = name;
     auto put = [&](const json& id, const std::string& piece, const std::string& bytes) {
-        if (!id.is_number_integer() || id < 0 || id >= max_id)
+        if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() >= max_id)
             die(Exit::Data, "%s: token %s has id %s, expected a whole number below %lld", file,
                 json(piece).dump(-1, ' ', true).c_str(), id.dump().c_str(), static_cast<long long>(max_id));
         const size_t at = id.get<size_t>();

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import time
 from collections import deque
@@ -45,7 +46,7 @@ def run(main: Callable[[], None]) -> None:
         print(f"{program}: {error.filename or 'input/output'}: {error.strerror or error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
-        print(f"{program}: interrupted, nothing written", file=sys.stderr)
+        print(f"{program}: interrupted; unfinished files are removed", file=sys.stderr)
         sys.exit(1)
 
 
@@ -95,6 +96,11 @@ class Progress:
             print("\r\033[K", end="", file=sys.stderr, flush=True)
 
 
+def _start_worker(initializer: Callable[..., None], initargs: tuple) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    initializer(*initargs)
+
+
 def ordered_map(function: Callable[[Any], Any], items: Iterable[Any], workers: int,
                 initializer: Callable[..., None], initargs: tuple = ()) -> Iterator[Any]:
     """Results in the order of the items, whatever the number of processes. At most four items a process are under way,
@@ -103,7 +109,7 @@ def ordered_map(function: Callable[[Any], Any], items: Iterable[Any], workers: i
         initializer(*initargs)
         yield from map(function, items)
         return
-    pool = ProcessPoolExecutor(workers, get_context("fork"), initializer, initargs)
+    pool = ProcessPoolExecutor(workers, get_context("fork"), _start_worker, (initializer, initargs))
     under_way: deque = deque()
     try:
         for item in items:

@@ -98,6 +98,7 @@ MONTHS = "January February March April May June July August September October No
 
 ONSETS = "b br d dr f fl g gr h j k kr l m n p pr qu s sk st t tr v vr w y z zh zv".split()
 VOWELS = "a e i o u ae ei ou y".split()
+RARE = "kqvxz"  # two of them keep a word out of the languages whose names an English text quotes
 CODAS = "l ld m mb n nd r rk rn rv sk th v vk x z zd lq".split()
 
 
@@ -127,10 +128,11 @@ class Inventor:
     def word(self, end: str = "") -> str:
         while True:
             syllables = [self.rng.choice(ONSETS) + self.rng.choice(VOWELS) for _ in range(2)]
-            word = ("".join(syllables) + self.rng.choice(CODAS) + end).capitalize()
-            if word not in self.used and len(word) - len(end) > 5:
-                self.used.add(word)
-                return word
+            stem = "".join(syllables) + self.rng.choice(CODAS)
+            rare = sum(stem.count(letter) for letter in RARE)
+            if stem not in self.used and len(stem) > 5 and rare > 1:
+                self.used.add(stem)
+                return (stem + end).capitalize()
 
     def words(self, count: int) -> list[str]:
         return [self.word() for _ in range(count)]

@@ -8,7 +8,9 @@
 from __future__ import annotations
 
 import argparse
+import glob
 import heapq
+import sys
 from dataclasses import dataclass
 from typing import Iterator
 
@@ -93,6 +95,13 @@ class TextShards:
         if self.bundle and self.writer:
             self.bundle.commit("text", self.encoder.info, self.writer)
         self.bundle = self.writer = None
+
+    def leftovers(self) -> list[str]:
+        """Shards of an earlier run that a glob over this run's files would also match."""
+        if not self.limit:
+            return []
+        return [path for path in glob.glob(glob.escape(self.prefix) + "_" + 6 * "[0-9]" + ".bin")
+                if int(path[-10:-4]) >= self.number]
 
     def discard(self) -> None:
         if self.bundle:
@@ -203,6 +212,8 @@ def main() -> None:
     val = TextShards(options.out + "_val", encoder, None)
     progress = Preparation(inputs, split, train, val, options.max_tokens).run(encoder, options.workers)
     print(describe(train))
+    for path in train.leftovers():
+        print(f"warning: {path} is left from an earlier run", file=sys.stderr)
     if val.documents:
         print(describe(val))
     tokens = train.tokens + val.tokens

@@ -74,7 +74,8 @@ class Inputs:
             try:
                 with open(name, "rb") as self.raw:
                     lines = unpack(name, self.raw)
-                    yield from read_json_lines(name, lines, self.key) if file_format(name) == "json" else read_text(name, lines)
+                    is_json = file_format(name) == "json"
+                    yield from read_json_lines(name, lines, self.key) if is_json else read_text(name, lines)
             except OSError as error:
                 raise DataError(f"{name}: {error.strerror or error}") from None
 

@@ -6,6 +6,7 @@ everything is on the disk; the sidecar comes last, so that a sidecar whose files
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -57,8 +58,9 @@ class AtomicFile:
         os.replace(self.path + ".tmp", self.path)
 
     def discard(self) -> None:
-        self.file.close()
-        if os.path.exists(self.path + ".tmp"):
+        with contextlib.suppress(OSError):  # on a full disk closing fails again
+            self.file.close()
+        with contextlib.suppress(FileNotFoundError):
             os.unlink(self.path + ".tmp")
 
 

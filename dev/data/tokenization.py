@@ -8,8 +8,6 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from cli import DataError, ScriptError, UsageError
 from shards import TokenizerInfo, dump_json, write_file
 
@@ -39,14 +37,8 @@ class Encoder:
     def eot_id(self) -> int:
         return self.info.eot_id
 
-    def encode(self, text: str) -> list[int]:
-        return self.tokenizer.encode(text, add_special_tokens=False).ids
-
     def encode_batch(self, texts: list[str]) -> list[list[int]]:
         return [encoding.ids for encoding in self.tokenizer.encode_batch(texts, add_special_tokens=False)]
-
-    def decode(self, ids: np.ndarray | list[int]) -> str:
-        return self.tokenizer.decode([int(i) for i in ids], skip_special_tokens=False)
 
     def install(self, prefix: str) -> None:
         """Copy the tokenizer into PREFIX's folder. A folder holds one tokenizer."""

@@ -198,7 +198,7 @@ class Workspace {
             std::free(data_);
             const size_t bytes = (size * sizeof(Real) + 63) / 64 * 64;
             data_ = static_cast<Real*>(std::aligned_alloc(64, bytes));
-            CHECK(data_, "out of memory: %zu bytes to pack a matrix", bytes);
+            ENSURE(data_, "out of memory: %zu bytes to pack a matrix", bytes);
             size_ = size;
         }
         return data_;
@@ -212,7 +212,7 @@ class Workspace {
 template <class Real>
 Product<Real> make_product(bool transpose_a, bool transpose_b, int M, int N, int K, Real alpha, const Real* A, int lda, const Real* B,
                            int ldb, const Real* bias, Real beta, Real* C, int ldc) {
-    CHECK(K > 0, "gemm: an inner dimension of %d", K);
+    ENSURE(K > 0, "gemm: an inner dimension of %d", K);
     const size_t stride = static_cast<size_t>(ldc);
     if (beta != 0 && beta != 1)
         for (int m = 0; m < M; ++m)

@@ -13,7 +13,7 @@ namespace {
 // sign = 1 turns q and k by their position's angles, -1 turns gradients back.
 template <class Real>
 void rotate(Real* qkv, const int* positions, int N, int NH, int HS, int R, Real base, Real sign) {
-    CHECK(R % 2 == 0 && R <= HS, "rotary: %d dimensions do not fit a head of %d", R, HS);
+    ENSURE(R % 2 == 0 && R <= HS, "rotary: %d dimensions do not fit a head of %d", R, HS);
     if (R == 0 || N == 0) return;
     const int half = R / 2, num_positions = 1 + *std::max_element(positions, positions + N);
     std::vector<Real> table(static_cast<size_t>(num_positions) * R);  // (position, cosines then sines)

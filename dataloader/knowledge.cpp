@@ -1,0 +1,142 @@
+#include "dataloader/knowledge.h"
+
+#include <algorithm>
+#include <cstring>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "util/check.h"
+#include "util/files.h"
+#include "util/json.h"
+#include "util/rng.h"
+
+using nlohmann::json;
+using ull = unsigned long long;
+
+bool KnowledgeFile::is_one(const std::string& prefix) { return file_exists(prefix + ".facts.json"); }
+
+KnowledgeFile::KnowledgeFile(TokenFile file) : file_(std::move(file)) {
+    const std::string prefix = shard_prefix(file_.path());
+    if (file_.format() != TokenFormat::Megatron)
+        die(Exit::Data, "%s: facts.json stands beside it, so it must be a Megatron shard, but there is no .idx", file_.path().c_str());
+    read_facts(prefix + ".facts.json");
+    spans_ = NpyArray(prefix + ".spans.npy", "<u2", 2, 2);
+    if (spans_.rows() != file_.num_sequences())
+        die(Exit::Data, "%s.spans.npy: %llu rows, expected one for each of %llu sequences", prefix.c_str(),
+            static_cast<ull>(spans_.rows()), static_cast<ull>(file_.num_sequences()));
+    const uint64_t values = NpyArray(prefix + ".values.npy", "<u4", 4, slots()).rows();
+    const uint64_t groups = NpyArray(prefix + ".group.npy", "<u4", 4, 0).rows();
+    names_ = MappedFile(prefix + ".names.txt");
+    const char* text = reinterpret_cast<const char*>(names_.data());
+    uint64_t lines = static_cast<uint64_t>(std::count(text, text + names_.size(), '\n'));
+    if (names_.size() > 0 && text[names_.size() - 1] != '\n') ++lines;
+    if (values != entities_ || groups != entities_ || lines != entities_)
+        die(Exit::Data, "%s: %llu rows in values.npy, %llu in group.npy, %llu lines in names.txt, expected %llu entities in each",
+            prefix.c_str(), static_cast<ull>(values), static_cast<ull>(groups), static_cast<ull>(lines), static_cast<ull>(entities_));
+    check_sentences();
+}
+
+void KnowledgeFile::read_facts(const std::string& path) {
+    const std::string text = read_file(path);
+    const json facts = parse_json(path, text);
+    check_format_version(path, facts);
+    hash_ = hash_name(text);
+    entities_ = static_cast<uint64_t>(json_integer(path, facts, "entities", 1, UINT32_MAX - 1));
+    templates_ = static_cast<uint32_t>(json_integer(path, facts, "templates", 1, 65535));
+    const auto forms = facts.find("forms"), slots = facts.find("slots");
+    if (forms == facts.end() || !forms->is_array() || forms->size() < 2 || forms->size() > 65535)
+        die(Exit::Data, "%s: key 'forms' must list two forms at least: document-initial and continuing", path.c_str());
+    forms_ = static_cast<uint32_t>(forms->size());
+    if (slots == facts.end() || !slots->is_array() || slots->empty() || slots->size() > max_slots)
+        die(Exit::Data, "%s: key 'slots' must be a list of 1 to %u slots", path.c_str(), max_slots);
+    for (const json& slot : *slots) {
+        if (!slot.is_object() || !slot.contains("name") || !slot["name"].is_string())
+            die(Exit::Data, "%s: slot %zu is not an object with a name", path.c_str(), slot_names_.size());
+        slot_names_.push_back(slot["name"].get<std::string>());
+    }
+    const unsigned __int128 sequences = static_cast<unsigned __int128>(slot_names_.size()) * templates_ * forms_;
+    if (entities_ != file_.num_documents() || sequences * entities_ != file_.num_sequences())
+        die(Exit::Data, "%s: %llu entities of %zu slots x %u templates x %u forms, but the shard has %llu documents and %llu sequences",
+            path.c_str(), static_cast<ull>(entities_), slot_names_.size(), templates_, forms_,
+            static_cast<ull>(file_.num_documents()), static_cast<ull>(file_.num_sequences()));
+}
+
+void KnowledgeFile::check_sentences() const {
+    const uint64_t each = static_cast<uint64_t>(slots()) * templates_ * forms_;
+    for (uint64_t entity = 0; entity < entities_; ++entity) {
+        const TokenFile::Range range = file_.document_sequences(entity);
+        if (range.begin != entity * each || range.end != (entity + 1) * each)
+            die(Exit::Data, "%s: entity %llu has sequences %llu to %llu, expected %llu for each entity", file_.path().c_str(),
+                static_cast<ull>(entity), static_cast<ull>(range.begin), static_cast<ull>(range.end), static_cast<ull>(each));
+    }
+    const uint16_t* spans = static_cast<const uint16_t*>(spans_.data());
+    for (uint64_t i = 0; i < file_.num_sequences(); ++i)
+        if (spans[2 * i] >= spans[2 * i + 1] || spans[2 * i + 1] > file_.sequence_size(i))
+            die(Exit::Data, "%s: the value of sequence %llu is tokens %u to %u of %llu; prepare the source again", file_.path().c_str(),
+                static_cast<ull>(i), spans[2 * i], spans[2 * i + 1], static_cast<ull>(file_.sequence_size(i)));
+}
+
+std::string KnowledgeFile::entity_name(uint64_t entity) const {
+    const char* line = reinterpret_cast<const char*>(names_.data());
+    const char* const end = line + names_.size();
+    for (uint64_t i = 0; i < entity; ++i) line = std::find(line, end, '\n') + 1;
+    return {line, std::find(line, end, '\n')};
+}
+
+KnowledgeFile::Lengths KnowledgeFile::lengths(uint64_t entity) const {
+    uint64_t initial = 0, continuing = 0, greatest = 0, i = sequence(entity, {0, 0, 0});
+    for (uint32_t slot = 0; slot < slots(); ++slot) {
+        uint64_t most = 0;
+        for (uint32_t t = 0; t < templates_; ++t)
+            for (uint32_t form = 0; form < forms_; ++form, ++i) {
+                const uint64_t n = file_.sequence_size(i);
+                (form ? continuing : initial) += n;
+                most = std::max(most, n);
+            }
+        greatest += most;
+    }
+    // every slot is equally often first, every template and every continuing form equally often drawn
+    const double S = slots(), sentences = S * templates_;
+    const double expected = static_cast<double>(initial) / sentences + (S - 1) * static_cast<double>(continuing) / (sentences * (forms_ - 1));
+    return {expected, greatest};
+}
+
+void KnowledgeFile::arrange(uint64_t random0, uint64_t random1, Sentence* sentences) const {
+    uint64_t state = random0;
+    const auto below = [&](uint32_t n) {  // splitmix64 from the two words on
+        state += 0x9E3779B97F4A7C15ull;
+        uint64_t x = state ^ random1;
+        x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9ull;
+        x = (x ^ x >> 27) * 0x94D049BB133111EBull;
+        return static_cast<uint32_t>(((x ^ x >> 31) >> 32) * n >> 32);
+    };
+    for (uint32_t i = 0; i < slots(); ++i) {
+        const uint32_t j = below(i + 1);  // Fisher and Yates, from the inside out
+        sentences[i].slot = sentences[j].slot;
+        sentences[j].slot = i;
+    }
+    for (uint32_t i = 0; i < slots(); ++i) {
+        sentences[i].template_index = below(templates_);
+        sentences[i].form = i == 0 ? 0 : 1 + below(forms_ - 1);
+    }
+}
+
+uint64_t KnowledgeFile::length(uint64_t entity, const Sentence* sentences) const {
+    uint64_t n = 0;
+    for (uint32_t i = 0; i < slots(); ++i) n += file_.sequence_size(sequence(entity, sentences[i]));
+    return n;
+}
+
+uint64_t KnowledgeFile::compose(uint64_t entity, const Sentence* sentences, int32_t vocab, int32_t* dst, ValueSpan* values) const {
+    const uint16_t* spans = static_cast<const uint16_t*>(spans_.data());
+    uint64_t n = 0;
+    for (uint32_t i = 0; i < slots(); ++i) {
+        const uint64_t s = sequence(entity, sentences[i]);
+        const TokenFile::Range range = file_.sequence(s);
+        file_.read(range.begin, range.size(), vocab, dst + n);
+        const uint32_t at = static_cast<uint32_t>(n);
+        if (values) values[i] = {sentences[i].slot, at + spans[2 * s], at + spans[2 * s + 1]};
+        n += range.size();
+    }
+    return n;
+}

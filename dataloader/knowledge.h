@@ -1,0 +1,65 @@
+// knowledge.h - a shard whose documents are entities and whose sequences are their sentences, slot x template x form, with its columns
+// (dev/formats.md, 2). A document is composed anew at every exposure: the slots in random order, a template each, the first sentence in form 0, the
+// others in one of the continuing forms. The rendering is a pure function of (data seed, source, entity, epoch).
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "dataloader/token_file.h"
+#include "util/npy.h"
+
+constexpr uint32_t max_slots = 256;  // of an entity
+
+struct Sentence {
+    uint32_t slot, template_index, form;
+};
+
+// Where the value of a slot stands in a composed document: tokens [begin, end).
+struct ValueSpan {
+    uint32_t slot, begin, end;
+};
+
+class KnowledgeFile {
+  public:
+    // Whether PREFIX.facts.json stands beside a shard.
+    static bool is_one(const std::string& prefix);
+    // Opens the columns and checks them against the index. Dies with Exit::Data.
+    explicit KnowledgeFile(TokenFile file);
+
+    const TokenFile& tokens() const { return file_; }
+    uint64_t entities() const { return entities_; }
+    uint32_t slots() const { return static_cast<uint32_t>(slot_names_.size()); }
+    uint32_t templates() const { return templates_; }
+    uint32_t forms() const { return forms_; }
+    const std::vector<std::string>& slot_names() const { return slot_names_; }
+    uint64_t hash() const { return hash_; }            // of facts.json
+    std::string entity_name(uint64_t entity) const;  // a line of names.txt
+
+    // Sums over the sentences of an entity: expected and greatest length of its composed document, without EOT.
+    struct Lengths {
+        double expected;
+        uint64_t greatest;
+    };
+    Lengths lengths(uint64_t entity) const;
+
+    // Draws the rendering that `random` (two words of a counter-based generator) stands for. sentences (slots).
+    void arrange(uint64_t random0, uint64_t random1, Sentence* sentences) const;
+    uint64_t length(uint64_t entity, const Sentence* sentences) const;
+    // Writes the document's tokens to dst and the values' places to `values` (slots), where not null. Returns the length.
+    uint64_t compose(uint64_t entity, const Sentence* sentences, int32_t vocab, int32_t* dst, ValueSpan* values) const;
+
+  private:
+    uint64_t sequence(uint64_t entity, const Sentence& s) const {
+        return ((entity * slots() + s.slot) * templates_ + s.template_index) * forms_ + s.form;
+    }
+    void read_facts(const std::string& path);
+    void check_sentences() const;
+
+    TokenFile file_;
+    NpyArray spans_;  // (sequences, 2) u16
+    MappedFile names_;
+    uint64_t entities_ = 0, hash_ = 0;
+    uint32_t templates_ = 0, forms_ = 0;
+    std::vector<std::string> slot_names_;
+};

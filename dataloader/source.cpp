@@ -1,0 +1,219 @@
+#include "dataloader/source.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "util/check.h"
+#include "util/files.h"
+
+namespace {
+
+using ull = unsigned long long;
+
+constexpr uint64_t block = 64;           // documents per entry of first_piece_
+constexpr uint64_t looked_at = 1 << 16;  // documents whose ends are read at start-up to learn where EOT stands
+
+std::string base_name(const std::string& path) { return path.substr(path.rfind('/') + 1); }
+
+bool is_shard(const std::string& path) {
+    const size_t dot = path.rfind('.');
+    return dot != std::string::npos && (path.substr(dot) == ".bin" || path.substr(dot) == ".ds");
+}
+
+}  // namespace
+
+Source::Source(const SourceOptions& options, uint64_t data_seed, int T, int64_t eot_id)
+    : options_(options), seed_(data_seed), slice_(static_cast<uint64_t>(T) - 1), first_document_{0} {
+    const char* name = options.name.c_str();
+    std::vector<std::string> paths;
+    for (const std::string& path : glob_files(options.glob))
+        if (is_shard(path)) paths.push_back(path);
+    if (paths.empty())
+        die(Exit::Data, "--source %s=%s: matches no .bin or .ds file; quote the pattern and check the folder", name, options.glob.c_str());
+
+    const bool facts = KnowledgeFile::is_one(shard_prefix(paths[0]));
+    for (const std::string& path : paths) {
+        TokenFile file(path, eot_id);
+        if (file.sidecar().kind == "questions")
+            die(Exit::Data, "--source %s: %s is a question set; give it to --questions", name, path.c_str());
+        if (KnowledgeFile::is_one(shard_prefix(path)) != facts || (file.sidecar().present && (file.sidecar().kind == "knowledge") != facts))
+            die(Exit::Data, "--source %s: %s: knowledge and text shards do not go together in one source, and facts.json stands beside knowledge only",
+                name, path.c_str());
+        if (file.eot_id() < 0)
+            die(Exit::Usage, "--source %s: %s has no sidecar (.json), so its EOT id is not known; give --tokenizer or --eot-id", name, path.c_str());
+        if (eot_id_ >= 0 && file.eot_id() != eot_id_)
+            die(Exit::Data, "--source %s: EOT is %lld in %s, %lld in %s", name, static_cast<long long>(eot_id_), paths[0].c_str(),
+                static_cast<long long>(file.eot_id()), path.c_str());
+        eot_id_ = file.eot_id();
+        first_document_.push_back(first_document_.back() + file.num_documents());
+        if (facts)
+            knowledge_.emplace_back(std::move(file));
+        else
+            text_.push_back(std::move(file));
+    }
+
+    const uint64_t all = first_document_.back();
+    documents_ = static_cast<uint64_t>(std::llround(options.subsample * static_cast<double>(all)));
+    if (documents_ == 0)
+        die(Exit::Usage, "--source %s: %llu documents, of which --subsample %g keeps none", name, static_cast<ull>(all), options.subsample);
+    kept_all_ = documents_ == all;
+    if (!kept_all_) keep_ = Permutation(all, seed_, hash_name("subsample/" + options.name));
+    facts ? open_knowledge() : open_text();
+    if (draws_ == 0) die(Exit::Data, "--source %s: every document is empty", name);
+}
+
+void Source::open_knowledge() {
+    for (const KnowledgeFile& file : knowledge_)
+        if (file.slot_names() != knowledge_[0].slot_names())
+            die(Exit::Data, "--source %s: slots differ between %s and %s", name().c_str(), knowledge_[0].tokens().path().c_str(),
+                file.tokens().path().c_str());
+    draws_ = documents_;
+    double expected = 0;
+    for (uint64_t i = 0; i < draws_; ++i) {
+        const Place at = place(kept(i));
+        const KnowledgeFile::Lengths lengths = knowledge_[at.file].lengths(at.document);
+        expected += lengths.expected + std::ceil(lengths.expected / static_cast<double>(slice_));
+        longest_ = std::max(longest_, with_ends(lengths.greatest));
+    }
+    mean_length_ = expected / static_cast<double>(draws_);
+}
+
+// Pieces are counted exactly, from the index; a document's ends are read only where a stripped EOT changes the number of slices. Tokens are counted
+// from the ends of up to `looked_at` documents: exact for smaller sources, and for greater ones whose documents all end alike.
+void Source::open_text() {
+    const uint64_t stride = (documents_ + looked_at - 1) / looked_at;
+    uint64_t raw = 0, looked = 0, removed = 0;
+    for (uint64_t i = 0; i < documents_; ++i) {
+        if (i % block == 0) first_piece_.push_back(draws_);
+        const Place at = place(kept(i));
+        const uint64_t size = text_[at.file].document(at.document).size();
+        draws_ += slices(at);
+        raw += size;
+        if (i % stride == 0) {
+            ++looked;
+            removed += size - stripped(at).size();
+        }
+    }
+    longest_ = slice_ + 1;
+    const double ends = static_cast<double>(removed) / static_cast<double>(looked) * static_cast<double>(documents_);
+    if (draws_ > 0) mean_length_ = 1 + (static_cast<double>(raw) - ends) / static_cast<double>(draws_);
+}
+
+Source::Place Source::place(uint64_t document) const {
+    const auto next = std::upper_bound(first_document_.begin(), first_document_.end(), document);
+    const size_t file = static_cast<size_t>(next - first_document_.begin()) - 1;
+    return {file, document - first_document_[file]};
+}
+
+TokenFile::Range Source::stripped(const Place& at) const {
+    const TokenFile& file = text_[at.file];
+    TokenFile::Range range = file.document(at.document);
+    if (range.size() > 0 && file.token(range.begin) == eot_id_) ++range.begin;
+    if (range.size() > 0 && file.token(range.end - 1) == eot_id_) --range.end;
+    return range;
+}
+
+uint64_t Source::slices(const Place& at) const {
+    const auto of = [&](uint64_t size) { return (size + slice_ - 1) / slice_; };
+    const uint64_t size = text_[at.file].document(at.document).size();
+    const uint64_t most = of(size);
+    if (most == of(size - std::min<uint64_t>(size, 2))) return most;
+    return of(stripped(at).size());
+}
+
+Source::Slice Source::locate(uint64_t piece) const {
+    const auto next = std::upper_bound(first_piece_.begin(), first_piece_.end(), piece);
+    const uint64_t b = static_cast<uint64_t>(next - first_piece_.begin()) - 1;
+    uint64_t before = first_piece_[b];
+    for (uint64_t i = b * block;; ++i) {
+        const Place at = place(kept(i));
+        const uint64_t n = slices(at);
+        if (piece < before + n) {
+            const TokenFile::Range range = stripped(at);
+            const uint64_t number = piece - before, begin = range.begin + number * slice_;
+            return {at, number, begin, std::min(range.end, begin + slice_)};
+        }
+        before += n;
+    }
+}
+
+void Source::arrange(uint64_t index, uint64_t epoch, Composition* composition) const {
+    const uint64_t entity = kept(index);
+    const Place at = place(entity);
+    composition->file = &knowledge_[at.file];
+    composition->entity = at.document;
+    const Philox4 p = philox(seed_, hash_name("compose/" + name()), epoch * first_document_.back() + entity);
+    composition->file->arrange(static_cast<uint64_t>(p.x[1]) << 32 | p.x[0], static_cast<uint64_t>(p.x[3]) << 32 | p.x[2],
+                               composition->sentences);
+}
+
+uint64_t Source::length(uint64_t index, uint64_t epoch) const {
+    if (!knowledge()) {
+        const Slice slice = locate(index);
+        return 1 + slice.end - slice.begin;
+    }
+    Composition c;
+    arrange(index, epoch, &c);
+    return with_ends(c.file->length(c.entity, c.sentences));
+}
+
+void Source::read(uint64_t index, uint64_t epoch, int32_t* dst, std::vector<ValueSpan>* values) const {
+    const int32_t eot = static_cast<int32_t>(eot_id_);
+    dst[0] = eot;
+    if (!knowledge()) {
+        const Slice slice = locate(index);
+        text_[slice.place.file].read(slice.begin, slice.end - slice.begin, vocab_, dst + 1);
+        return;
+    }
+    Composition c;
+    arrange(index, epoch, &c);
+    if (values) values->resize(slots());
+    const uint64_t n = c.file->compose(c.entity, c.sentences, vocab_, dst + 1, values ? values->data() : nullptr);
+    // from the back: further slices move up by one EOT each
+    for (uint64_t slice = (n - 1) / slice_; slice > 0; --slice) {
+        const uint64_t begin = slice * slice_, end = std::min(n, begin + slice_);
+        std::copy_backward(dst + 1 + begin, dst + 1 + end, dst + 1 + end + slice);
+        dst[begin + slice] = eot;
+    }
+    if (values)
+        for (ValueSpan& v : *values) {
+            const uint64_t first = v.begin, last = v.end - 1;
+            v.begin = static_cast<uint32_t>(1 + first + first / slice_);
+            v.end = static_cast<uint32_t>(2 + last + last / slice_);
+        }
+}
+
+uint64_t Source::entities() const { return knowledge() ? first_document_.back() : 0; }
+
+std::vector<const Sidecar*> Source::sidecars() const {
+    std::vector<const Sidecar*> result;
+    for (size_t i = 0; i < num_files(); ++i) result.push_back(&file_of(i).sidecar());
+    return result;
+}
+
+uint64_t Source::hash() const {
+    std::string text;
+    for (size_t i = 0; i < num_files(); ++i) {
+        const TokenFile& file = file_of(i);
+        text += format_text("%s %llu %llu %llx\n", base_name(file.path()).c_str(), static_cast<ull>(file.num_tokens()),
+                            static_cast<ull>(file.num_documents()), static_cast<ull>(file.sidecar().hash));
+        if (knowledge()) text += format_text("%llx\n", static_cast<ull>(knowledge_[i].hash()));
+    }
+    return hash_name(text);
+}
+
+std::string Source::describe(uint64_t index, uint64_t epoch) const {
+    if (!knowledge()) {
+        const Slice slice = locate(index);
+        return format_text("%s document %llu slice %llu", base_name(file_of(slice.place.file).path()).c_str(),
+                           static_cast<ull>(slice.place.document), static_cast<ull>(slice.number));
+    }
+    Composition c;
+    arrange(index, epoch, &c);
+    std::string text = format_text("entity %llu '%s'", static_cast<ull>(kept(index)), c.file->entity_name(c.entity).c_str());
+    for (uint32_t i = 0; i < slots(); ++i) {
+        const Sentence& s = c.sentences[i];
+        text += format_text(" %s:t%u:f%u", c.file->slot_names()[s.slot].c_str(), s.template_index, s.form);
+    }
+    return text;
+}

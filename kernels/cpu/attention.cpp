@@ -1,0 +1,183 @@
+// attention.cpp - tiles of 64 queries x 64 keys; a tile's probabilities live on the stack.
+#include "kernels/cpu/attention.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "kernels/cpu/gemm.h"
+#include "kernels/cpu/vmath.h"
+#include "util/check.h"
+
+namespace cpu {
+namespace {
+
+constexpr int TILE = 64;
+template <class Real>
+using Tile = Real[TILE * TILE];
+
+struct Segment {
+    int row, begin, length;  // batch row, first position, positions
+};
+
+std::vector<Segment> find_segments(const int* segment_start, int B, int T) {
+    std::vector<Segment> segments;
+    for (int b = 0; b < B; ++b) {
+        int begin = 0;
+        for (int t = 1; t <= T; ++t) {
+            if (t < T && (!segment_start || segment_start[static_cast<size_t>(b) * T + t] == begin)) continue;
+            segments.push_back({b, begin, t - begin});
+            begin = t;
+        }
+    }
+    return segments;
+}
+
+// One head of one segment in the (B, T, ...) tensors: pointers to its first token, and strides between tokens.
+template <class Real>
+struct Head {
+    const Real *q, *k, *v;
+    size_t first;     // token's row in (B * T)
+    int qkv_stride, stride;
+    Head(const Real* qkv, const Segment& s, int head, int T, int NH, int HS)
+        : first(static_cast<size_t>(s.row) * T + s.begin), qkv_stride(3 * NH * HS), stride(NH * HS) {
+        q = qkv + first * qkv_stride + static_cast<size_t>(head) * HS;
+        k = q + stride;
+        v = k + stride;
+    }
+};
+
+// s[i,j] = scale * q_i . k_j for a tile, with the keys after the query (on the diagonal tile only) at -inf.
+template <class Real>
+void scores(Real* s, const Head<Real>& h, int q0, int k0, int rows, int columns, int HS, Real scale) {
+    gemm<Real>(false, true, rows, columns, HS, scale, h.q + static_cast<size_t>(q0) * h.qkv_stride, h.qkv_stride,
+               h.k + static_cast<size_t>(k0) * h.qkv_stride, h.qkv_stride, 0, s, TILE);
+    if (q0 != k0) return;
+    for (int i = 0; i < rows; ++i)
+        std::fill(s + i * TILE + std::min(columns, i + 1), s + i * TILE + columns, -std::numeric_limits<Real>::infinity());
+}
+
+}  // namespace
+
+// A tile of queries is one thread's: maximum, sum and output row are carried over the key tiles in ascending order.
+template <class Real>
+void attention_forward(Real* out, Real* lse, const Real* qkv, const int* segment_start, int B, int T, int NH, int HS, stream_t) {
+    struct Work {
+        Segment segment;
+        int head, q0;
+    };
+    std::vector<Work> work;
+    for (const Segment& s : find_segments(segment_start, B, T))
+        for (int head = 0; head < NH; ++head)
+            for (int q0 = 0; q0 < s.length; q0 += TILE) work.push_back({s, head, q0});
+    const Real scale = 1 / std::sqrt(Real(HS));
+
+#pragma omp parallel for schedule(dynamic)
+    for (size_t w = 0; w < work.size(); ++w) {
+        const auto& [segment, head, q0] = work[w];
+        const Head<Real> h(qkv, segment, head, T, NH, HS);
+        const int rows = std::min(TILE, segment.length - q0);
+        Real* o = out + (h.first + q0) * h.stride + static_cast<size_t>(head) * HS;
+        alignas(64) Tile<Real> s;
+        Real largest[TILE], sum[TILE] = {};
+        std::fill_n(largest, TILE, -std::numeric_limits<Real>::infinity());
+        for (int k0 = 0; k0 <= q0; k0 += TILE) {
+            const int columns = std::min(TILE, segment.length - k0);
+            scores(s, h, q0, k0, rows, columns, HS, scale);
+            for (int i = 0; i < rows; ++i) {
+                Real* p = s + i * TILE;
+                Vector<Real> top = broadcast(largest[i]), total{};
+                const int seen = k0 == q0 ? i + 1 : columns;
+                int j = 0;
+                for (; j + LANES<Real> <= seen; j += LANES<Real>) {
+                    const Vector<Real> x = load(p + j);
+                    top = x > top ? x : top;
+                }
+                for (; j < seen; ++j) top[0] = p[j] > top[0] ? p[j] : top[0];
+                const Real new_largest = max_lanes<Real>(top), shrink = std::exp(largest[i] - new_largest);
+                for_vectors<Real>(columns, [&](auto get, auto put) { put(p, exp(get(p) - new_largest)); });
+                for_vectors<Real>(columns, [&](auto get, auto) { total += get(p); });
+                sum[i] = sum[i] * shrink + sum_lanes<Real>(total);
+                largest[i] = new_largest;
+                if (k0 > 0)
+                    for (int d = 0; d < HS; ++d) o[static_cast<size_t>(i) * h.stride + d] *= shrink;
+            }
+            gemm<Real>(false, false, rows, HS, columns, 1, s, TILE, h.v + static_cast<size_t>(k0) * h.qkv_stride, h.qkv_stride,
+                       k0 > 0 ? 1 : 0, o, h.stride);
+        }
+        Real* l = lse + (static_cast<size_t>(segment.row) * NH + head) * T + segment.begin + q0;
+        for (int i = 0; i < rows; ++i) {
+            const Real inverse = 1 / sum[i];
+            for (int d = 0; d < HS; ++d) o[static_cast<size_t>(i) * h.stride + d] *= inverse;
+            l[i] = largest[i] + std::log(sum[i]);
+        }
+    }
+}
+
+// With P = softmax(S), dP = dO V^T, D_i = dO_i . O_i:  dS = P (dP - D),  dV = P^T dO,  dQ = dS K / sqrt(HS),  dK = dS^T Q / sqrt(HS)
+template <class Real>
+void attention_backward(Real* dqkv, Real* scratch, const Real* dout, const Real* out, const Real* lse, const Real* qkv,
+                        const int* segment_start, int B, int T, int NH, int HS, stream_t) {
+    const std::vector<Segment> segments = find_segments(segment_start, B, T);
+    const Real scale = 1 / std::sqrt(Real(HS));
+
+#pragma omp parallel for schedule(dynamic)
+    for (size_t w = 0; w < segments.size() * NH; ++w) {
+        const Segment& segment = segments[w / NH];
+        const int head = static_cast<int>(w % NH);
+        const Head<Real> h(qkv, segment, head, T, NH, HS);
+        const size_t offset = h.first * h.stride + static_cast<size_t>(head) * HS;
+        const Real *o = out + offset, *d_o = dout + offset;
+        Real* dq = dqkv + (h.q - qkv);
+        Real* dk = dq + h.stride;
+        Real* dv = dk + h.stride;
+        const size_t statistics = (static_cast<size_t>(segment.row) * NH + head) * T + segment.begin;
+        const Real* l = lse + statistics;
+        Real* D = scratch + statistics;
+        for (int t = 0; t < segment.length; ++t) {
+            Vector<Real> dot{};
+            const Real *a = o + static_cast<size_t>(t) * h.stride, *b = d_o + static_cast<size_t>(t) * h.stride;
+            for_vectors<Real>(HS, [&](auto get, auto) { dot += get(a) * get(b); });
+            D[t] = sum_lanes<Real>(dot);
+        }
+        alignas(64) Tile<Real> p;
+        alignas(64) Tile<Real> ds;
+        for (int k0 = 0; k0 < segment.length; k0 += TILE) {
+            const int columns = std::min(TILE, segment.length - k0);
+            const size_t k_row = static_cast<size_t>(k0) * h.qkv_stride;
+            for (int q0 = k0; q0 < segment.length; q0 += TILE) {
+                const int rows = std::min(TILE, segment.length - q0);
+                const size_t q_row = static_cast<size_t>(q0) * h.qkv_stride;
+                const Real* do_tile = d_o + static_cast<size_t>(q0) * h.stride;
+                scores(p, h, q0, k0, rows, columns, HS, scale);
+                gemm<Real>(false, true, rows, columns, HS, 1, do_tile, h.stride, h.v + k_row, h.qkv_stride, 0, ds, TILE);
+                for (int i = 0; i < rows; ++i) {
+                    Real *p_i = p + i * TILE, *ds_i = ds + i * TILE;
+                    for_vectors<Real>(columns, [&](auto get, auto put) {
+                        const Vector<Real> probability = exp(get(p_i) - l[q0 + i]);
+                        put(p_i, probability);
+                        put(ds_i, probability * (get(ds_i) - D[q0 + i]));
+                    });
+                }
+                // the first tile that touches a gradient writes it: the diagonal one for dk and dv, k0 = 0 for dq
+                const Real later = q0 > k0 ? 1 : 0;
+                gemm<Real>(true, false, columns, HS, rows, 1, p, TILE, do_tile, h.stride, later, dv + k_row, h.qkv_stride);
+                gemm<Real>(true, false, columns, HS, rows, scale, ds, TILE, h.q + q_row, h.qkv_stride, later, dk + k_row, h.qkv_stride);
+                gemm<Real>(false, false, rows, HS, columns, scale, ds, TILE, h.k + k_row, h.qkv_stride, k0 > 0 ? 1 : 0, dq + q_row,
+                           h.qkv_stride);
+            }
+        }
+    }
+}
+
+size_t attention_backward_scratch(int B, int T, int NH, int) { return static_cast<size_t>(B) * NH * T; }
+
+template void attention_forward(float*, float*, const float*, const int*, int, int, int, int, stream_t);
+template void attention_forward(double*, double*, const double*, const int*, int, int, int, int, stream_t);
+template void attention_backward(float*, float*, const float*, const float*, const float*, const float*, const int*, int, int, int, int,
+                                 stream_t);
+template void attention_backward(double*, double*, const double*, const double*, const double*, const double*, const int*, int, int, int,
+                                 int, stream_t);
+
+}  // namespace cpu

@@ -1,0 +1,67 @@
+// gelu.cpp - element by element.
+#include "kernels/cpu/gelu.h"
+
+#include <algorithm>
+
+#include "kernels/cpu/vmath.h"
+
+namespace cpu {
+namespace {
+
+constexpr size_t CHUNK = 1 << 13;
+
+// x/2 (1 + tanh u) = x / (1 + e^(-2u)): no digits are lost where tanh u nears -1.
+template <class Real>
+struct Tanh {
+    static constexpr Real A = 0.797884560802865356, B = A * 0.044715;  // u = A x + B x^3, A = sqrt(2/pi)
+    static Vector<Real> gate(Vector<Real> x) { return Real(1) / (Real(1) + exp(x * (x * x * (-2 * B) - 2 * A))); }
+    static Vector<Real> value(Vector<Real> x) { return x * gate(x); }
+    static Vector<Real> slope(Vector<Real> x) {
+        const Vector<Real> s = gate(x);
+        return s + s * ((Real(1) - s) * (x * (x * x * (6 * B) + 2 * A)));
+    }
+};
+
+template <class Real>
+struct Exact {
+    static Vector<Real> value(Vector<Real> x) { return x * normal(x).cdf; }
+    static Vector<Real> slope(Vector<Real> x) {
+        const Normal<Real> at = normal(x);
+        return at.cdf + x * (at.bell * Real(0.398942280401432678));  // 1/sqrt(2 pi)
+    }
+};
+
+template <class F, class Real>
+void forward(Real* out, const Real* inp, size_t n) {
+#pragma omp parallel for schedule(static)
+    for (size_t first = 0; first < n; first += CHUNK)
+        for_vectors<Real>(std::min(CHUNK, n - first),
+                          [=](auto get, auto put) { put(out + first, F::value(get(inp + first))); });
+}
+
+template <class F, class Real>
+void backward(Real* dinp, const Real* inp, const Real* dout, size_t n) {
+#pragma omp parallel for schedule(static)
+    for (size_t first = 0; first < n; first += CHUNK)
+        for_vectors<Real>(std::min(CHUNK, n - first),
+                          [=](auto get, auto put) { put(dinp + first, get(dout + first) * F::slope(get(inp + first))); });
+}
+
+}  // namespace
+
+template <class Real>
+void gelu_forward(Real* out, const Real* inp, size_t n, Gelu kind, stream_t) {
+    kind == Gelu::Tanh ? forward<Tanh<Real>>(out, inp, n) : forward<Exact<Real>>(out, inp, n);
+}
+
+template <class Real>
+void gelu_backward(Real* dinp, const Real* inp, const Real* dout, size_t n, Gelu kind, stream_t) {
+    kind == Gelu::Tanh ? backward<Tanh<Real>>(dinp, inp, dout, n) : backward<Exact<Real>>(dinp, inp, dout, n);
+}
+
+template void gelu_forward(float*, const float*, size_t, Gelu, stream_t);
+template void gelu_forward(double*, const double*, size_t, Gelu, stream_t);
+template void gelu_backward(float*, const float*, const float*, size_t, Gelu, stream_t);
+template void gelu_backward(double*, const double*, const double*, size_t, Gelu, stream_t);
+
+}  // namespace cpu

@@ -1,0 +1,199 @@
+// Hugging Face's config.json <-> GptConfig. transformers 4 and 5 both read what is written here; keys that either of them
+// wrote are read.
+#include <cctype>
+#include <charconv>
+#include <nlohmann/json.hpp>
+
+#include "model/checkpoint.h"
+#include "util/check.h"
+#include "util/files.h"
+#include "util/json.h"
+
+using nlohmann::json;
+using nlohmann::ordered_json;
+
+namespace {
+
+// A float as the shortest decimal that reads back as it: 1e-05, not 9.99999974e-06.
+double shortest(float value) {
+    char text[32];
+    const auto end = std::to_chars(text, text + sizeof text - 1, value).ptr;
+    *end = '\0';
+    return strtod(text, nullptr);
+}
+
+// Reads members of one config.json, each with the default that transformers has for it.
+struct Reader {
+    std::string name;
+    const json& object;
+
+    bool has(const char* key) const { return object.contains(key) && !object[key].is_null(); }
+    int integer(const char* key, int64_t low, int64_t high) const {
+        return static_cast<int>(json_integer(name, object, key, low, high));
+    }
+    bool boolean(const char* key, bool standard) const {
+        if (!has(key)) return standard;
+        if (!object[key].is_boolean()) refuse(key, "true or false");
+        return object[key];
+    }
+    double number(const char* key, double standard) const {
+        if (!has(key)) return standard;
+        if (!object[key].is_number()) refuse(key, "a number");
+        return object[key];
+    }
+    std::string text(const char* key, const char* standard) const {
+        if (!has(key)) return standard;
+        if (!object[key].is_string()) refuse(key, "a string");
+        return object[key];
+    }
+    [[noreturn]] void refuse(const char* key, const char* expected) const {
+        const std::string found = object.contains(key) ? object[key].dump(-1, ' ', true) : "missing";
+        die(Exit::Data, "%s: %s is %s, expected %s", name.c_str(), key, found.c_str(), expected);
+    }
+    void require(const char* key, bool standard, bool expected) const {
+        if (boolean(key, standard) != expected) refuse(key, expected ? "true" : "false");
+    }
+};
+
+Gelu read_activation(const Reader& in, const char* key, const char* standard) {
+    const std::string name = in.text(key, standard);
+    // gelu_fast and gelu_pytorch_tanh are other spellings of the same formula as gelu_new
+    if (name == "gelu_new" || name == "gelu_fast" || name == "gelu_pytorch_tanh") return Gelu::Tanh;
+    if (name == "gelu" || name == "gelu_python") return Gelu::Exact;
+    in.refuse(key, "gelu or gelu_new (gelu_fast, gelu_pytorch_tanh, gelu_python)");
+}
+
+float read_epsilon(const Reader& in, const char* key) {
+    const double eps = in.number(key, 1e-5);
+    if (!(eps > 0 && eps < 1)) in.refuse(key, "a number between 0 and 1");
+    return static_cast<float>(eps);
+}
+
+int read_eot(const Reader& in, int V) {
+    if (!in.has("eos_token_id")) return -1;
+    const json& value = in.object["eos_token_id"];
+    const json first = value.is_array() && !value.empty() ? value[0] : value;
+    if (!first.is_number_integer() || first.get<int64_t>() < 0 || first.get<int64_t>() >= V) return -1;
+    return first.get<int>();
+}
+
+void read_sizes(const Reader& in, const char* layers, const char* channels, const char* heads, const char* positions,
+                GptConfig* c) {
+    c->V = in.integer("vocab_size", 1, 1 << 24);
+    c->L = in.integer(layers, 1, 1000);
+    c->C = in.integer(channels, 2, 65536);
+    c->NH = in.integer(heads, 1, 65536);
+    c->max_T = in.integer(positions, 1, 1 << 24);
+    if (c->C % c->NH != 0 || c->C / c->NH % 2 != 0)
+        die(Exit::Data, "%s: %s=%d over %s=%d: channels must be a multiple of heads, and the head size even",
+            in.name.c_str(), channels, c->C, heads, c->NH);
+}
+
+GptConfig read_gpt2(const Reader& in) {
+    GptConfig c;
+    c.family = Family::Gpt2;
+    read_sizes(in, "n_layer", "n_embd", "n_head", "n_positions", &c);
+    if (in.has("n_inner") && in.number("n_inner", 0) != 4.0 * c.C) in.refuse("n_inner", "null or 4 n_embd");
+    c.gelu = read_activation(in, "activation_function", "gelu_new");
+    c.layernorm_eps = read_epsilon(in, "layer_norm_epsilon");
+    c.tied = in.boolean("tie_word_embeddings", true);
+    in.require("scale_attn_weights", true, true);
+    in.require("scale_attn_by_inverse_layer_idx", false, false);
+    in.require("add_cross_attention", false, false);
+    c.eot_id = read_eot(in, c.V);
+    return c;
+}
+
+void read_rotary(const Reader& in, GptConfig* c) {
+    // transformers 4: rotary_pct and rotary_emb_base; 5: both inside of rope_parameters
+    double fraction = in.number("rotary_pct", in.number("partial_rotary_factor", 0.25));
+    double base = in.number("rotary_emb_base", in.number("rope_theta", 10000));
+    for (const char* key : {"rope_scaling", "rope_parameters"}) {
+        if (!in.has(key)) continue;
+        if (!in.object[key].is_object()) in.refuse(key, "an object");
+        const Reader rope{in.name + ": " + key, in.object[key]};
+        const std::string type = rope.text("rope_type", rope.text("type", "default").c_str());
+        if (type != "default") rope.refuse(rope.has("rope_type") ? "rope_type" : "type", "default");
+        fraction = rope.number("partial_rotary_factor", fraction);
+        base = rope.number("rope_theta", base);
+    }
+    if (!(fraction > 0 && fraction <= 1)) in.refuse("rotary_pct", "a number in (0, 1]");
+    if (!(base > 1 && base < 1e12)) in.refuse("rotary_emb_base", "a number above 1");
+    c->rotary_fraction = static_cast<float>(fraction);
+    c->rotary_base = static_cast<float>(base);
+    const int dims = static_cast<int>(fraction * c->HS());
+    if (dims != c->rotary_dims())
+        die(Exit::Data, "%s: rotary_pct %g of a head of %d gives %d rotary dimensions, expected an even number",
+            in.name.c_str(), fraction, c->HS(), dims);
+}
+
+GptConfig read_neox(const Reader& in) {
+    GptConfig c;
+    c.family = Family::Neox;
+    c.learned_positions = false;
+    read_sizes(in, "num_hidden_layers", "hidden_size", "num_attention_heads", "max_position_embeddings", &c);
+    if (in.number("intermediate_size", 24576) != 4.0 * c.C) in.refuse("intermediate_size", "4 hidden_size");
+    c.gelu = read_activation(in, "hidden_act", "gelu");
+    c.layernorm_eps = read_epsilon(in, "layer_norm_eps");
+    c.tied = in.boolean("tie_word_embeddings", false);
+    c.parallel_residual = in.boolean("use_parallel_residual", true);
+    in.require("attention_bias", true, true);
+    read_rotary(in, &c);
+    c.eot_id = read_eot(in, c.V);
+    return c;
+}
+
+// transformers takes int(HS * rotary_pct) dimensions; ours are rounded down to an even number, so the written share must
+// give exactly those.
+double written_rotary_fraction(const GptConfig& c) {
+    const double fraction = shortest(c.rotary_fraction);
+    if (static_cast<int>(fraction * c.HS()) == c.rotary_dims()) return fraction;
+    return (c.rotary_dims() + 0.5) / c.HS();
+}
+
+}  // namespace
+
+GptConfig parse_model_config(const std::string& name, const std::string& text) {
+    const json object = parse_json(name, text);
+    if (!object.is_object()) die(Exit::Data, "%s: not a JSON object", name.c_str());
+    const Reader in{name, object};
+    const std::string type = in.text("model_type", "");
+    if (type == "gpt2") return read_gpt2(in);
+    if (type == "gpt_neox") return read_neox(in);
+    in.refuse("model_type", "gpt2 or gpt_neox");
+}
+
+GptConfig read_model_config(const std::string& directory) {
+    const std::string path = path_join(directory, "config.json");
+    if (!file_exists(path))
+        die(Exit::Data, "%s: no config.json; expected a checkpoint or a Hugging Face model directory", directory.c_str());
+    checkpoint_verify_file(directory, "config.json");
+    return parse_model_config(path, read_file(path));
+}
+
+std::string model_config_json(const GptConfig& c) {
+    const char* activation = c.gelu == Gelu::Tanh ? "gelu_new" : "gelu";
+    const json eot = c.eot_id >= 0 ? json(c.eot_id) : json();
+    ordered_json out;
+    if (c.family == Family::Gpt2) {
+        out = {{"architectures", {"GPT2LMHeadModel"}}, {"model_type", "gpt2"}, {"vocab_size", c.V},
+               {"n_positions", c.max_T}, {"n_ctx", c.max_T}, {"n_embd", c.C}, {"n_layer", c.L}, {"n_head", c.NH},
+               {"n_inner", nullptr}, {"activation_function", activation},
+               {"layer_norm_epsilon", shortest(c.layernorm_eps)}, {"resid_pdrop", 0.0}, {"embd_pdrop", 0.0},
+               {"attn_pdrop", 0.0}, {"scale_attn_weights", true}};
+    } else {
+        out = {{"architectures", {"GPTNeoXForCausalLM"}}, {"model_type", "gpt_neox"}, {"vocab_size", c.V},
+               {"max_position_embeddings", c.max_T}, {"hidden_size", c.C}, {"intermediate_size", 4 * c.C},
+               {"num_hidden_layers", c.L}, {"num_attention_heads", c.NH}, {"hidden_act", activation},
+               {"layer_norm_eps", shortest(c.layernorm_eps)}, {"rotary_pct", written_rotary_fraction(c)},
+               {"rotary_emb_base", shortest(c.rotary_base)}, {"use_parallel_residual", c.parallel_residual},
+               {"attention_bias", true}, {"attention_dropout", 0.0}, {"hidden_dropout", 0.0}};
+    }
+    out["initializer_range"] = 0.02;
+    out["bos_token_id"] = eot;
+    out["eos_token_id"] = eot;
+    out["tie_word_embeddings"] = c.tied;
+    out["use_cache"] = true;
+    out["torch_dtype"] = "float32";
+    return out.dump(2) + "\n";
+}

@@ -1,0 +1,311 @@
+// Tensors <-> model.safetensors (Hugging Face names and layouts) and optimizer.safetensors (ours).
+#include <algorithm>
+#include <cstring>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <vector>
+
+#include "model/checkpoint.h"
+#include "model/tensors.h"
+#include "util/check.h"
+#include "util/files.h"
+#include "util/json.h"
+#include "util/safetensors.h"
+#include "util/tokenizer.h"
+
+using nlohmann::json;
+
+namespace {
+
+// One layer of one row of the tensor table, as a checkpoint sees it: without the padding rows of the vocabulary.
+struct StoredTensor {
+    TensorSpec spec;
+    std::string name;  // Hugging Face's
+    size_t offset;     // of the layer in our memory, in elements
+    int rows;
+
+    size_t elements() const { return static_cast<size_t>(rows) * static_cast<size_t>(spec.cols); }
+    std::vector<int64_t> shape() const {
+        if (spec.rows == 1 && !spec.embedding) return {spec.cols};
+        if (spec.layout == Layout::Transposed) return {spec.cols, rows};
+        return {rows, spec.cols};
+    }
+};
+
+std::vector<StoredTensor> stored_tensors(const GptConfig& c) {
+    std::vector<StoredTensor> list;
+    size_t offset = 0;
+    for (const TensorSpec& spec : tensor_table(c)) {
+        for (int l = 0; l < spec.layers; ++l) {
+            std::string name = spec.hf_name;
+            const size_t place = name.find("%d");
+            if (place != std::string::npos) name.replace(place, 2, std::to_string(l));
+            list.push_back({spec, name, offset, spec.vocabulary_rows ? c.V : spec.rows});
+            offset += spec.layer_size();
+        }
+    }
+    return list;
+}
+
+// Calls move(ours, theirs, n) for runs of n elements that stand together in both layouts.
+template <class Move>
+void for_each_run(const StoredTensor& t, const GptConfig& c, Move move) {
+    const size_t rows = static_cast<size_t>(t.rows), cols = static_cast<size_t>(t.spec.cols);
+    if (t.spec.layout == Layout::Plain) {
+        move(0, 0, rows * cols);
+    } else if (t.spec.layout == Layout::Transposed) {
+        constexpr size_t TILE = 32;  // both sides of a tile stay in the cache
+        for (size_t r0 = 0; r0 < rows; r0 += TILE)
+            for (size_t c0 = 0; c0 < cols; c0 += TILE)
+                for (size_t r = r0; r < std::min(r0 + TILE, rows); ++r)
+                    for (size_t k = c0; k < std::min(c0 + TILE, cols); ++k) move(r * cols + k, k * rows + r, 1);
+    } else {
+        // the bias is one row of 3C, the weight 3C rows of C
+        const size_t width = rows == 1 ? 1 : cols, C = static_cast<size_t>(c.C), HS = static_cast<size_t>(c.HS());
+        for (size_t head = 0; head < static_cast<size_t>(c.NH); ++head)
+            for (size_t part = 0; part < 3; ++part)
+                move((part * C + head * HS) * width, (head * 3 + part) * HS * width, HS * width);
+    }
+}
+
+float half_to_float(uint16_t half) {
+    const uint32_t sign = static_cast<uint32_t>(half & 0x8000) << 16, mantissa = half & 0x3FF;
+    uint32_t exponent = (half >> 10) & 0x1F, bits;
+    if (exponent == 0) {  // zero and subnormals: mantissa * 2^-24, exact in float
+        const float value = static_cast<float>(mantissa) * 0x1p-24f;
+        memcpy(&bits, &value, 4);
+        bits |= sign;
+    } else {
+        exponent = exponent == 31 ? 255 : exponent + 112;
+        bits = sign | exponent << 23 | mantissa << 13;
+    }
+    float value;
+    memcpy(&value, &bits, 4);
+    return value;
+}
+
+void to_float(float* out, const unsigned char* data, const std::string& dtype, size_t n) {
+    if (dtype == "F32") {
+        memcpy(out, data, n * sizeof(float));
+        return;
+    }
+    const bool bf16 = dtype == "BF16";
+    for (size_t i = 0; i < n; ++i) {
+        uint16_t half;
+        memcpy(&half, data + 2 * i, 2);
+        const uint32_t bits = static_cast<uint32_t>(half) << 16;
+        if (bf16) memcpy(out + i, &bits, 4);
+        else out[i] = half_to_float(half);
+    }
+}
+
+// All tensors of a directory, from one file or several.
+struct ModelFiles {
+    std::vector<std::unique_ptr<SafeTensorsFile>> files;
+    std::map<std::string, SafeTensor> tensors;
+    std::string name;  // of the file or index, for messages
+
+    void add(const std::string& directory, const std::string& file) {
+        checkpoint_verify_file(directory, file);
+        files.push_back(std::make_unique<SafeTensorsFile>(path_join(directory, file)));
+        for (const auto& [key, tensor] : files.back()->tensors())
+            if (!tensors.emplace(key, tensor).second)
+                die(Exit::Data, "%s: tensor '%s' is in two files", name.c_str(), key.c_str());
+    }
+};
+
+ModelFiles open_model_files(const std::string& directory) {
+    const char* where = directory.c_str();
+    ModelFiles model;
+    model.name = path_join(directory, "model.safetensors");
+    if (file_exists(model.name)) {
+        model.add(directory, "model.safetensors");
+        return model;
+    }
+    const std::string index = path_join(directory, "model.safetensors.index.json");
+    if (!file_exists(index)) {
+        const bool pickled = file_exists(path_join(directory, "pytorch_model.bin")) ||
+                             file_exists(path_join(directory, "pytorch_model.bin.index.json"));
+        if (pickled)
+            die(Exit::Data,
+                "%s: holds only pytorch_model.bin, which is a program, not data, and is not read; convert it: python3 -c "
+                "\"from transformers import AutoModelForCausalLM as A; A.from_pretrained('%s').save_pretrained('%s', "
+                "safe_serialization=True)\"",
+                where, where, where);
+        die(Exit::Data, "%s: no model.safetensors and no model.safetensors.index.json", where);
+    }
+    model.name = index;
+    const json root = parse_json(index, read_file(index));
+    if (!root.is_object() || !root.contains("weight_map") || !root["weight_map"].is_object())
+        die(Exit::Data, "%s: no weight_map", index.c_str());
+    std::set<std::string> shards;
+    for (const auto& item : root["weight_map"].items()) {
+        if (!item.value().is_string()) die(Exit::Data, "%s: weight_map is not an object of strings", index.c_str());
+        const std::string shard = item.value();
+        if (shard.empty() || shard.find('/') != std::string::npos)
+            die(Exit::Data, "%s: '%s' is not the name of a file beside it", index.c_str(), shard.c_str());
+        shards.insert(shard);
+    }
+    for (const std::string& shard : shards) model.add(directory, shard);
+    return model;
+}
+
+// Buffers that old versions of transformers saved with the weights.
+bool is_buffer(const std::string& name) {
+    for (const char* ending : {"attn.bias", "attn.masked_bias", "attention.bias", "attention.masked_bias",
+                               "rotary_emb.inv_freq"}) {
+        const std::string end = ending;
+        const bool ends = name.size() >= end.size() && name.compare(name.size() - end.size(), end.size(), end) == 0;
+        if (ends && (name.size() == end.size() || name[name.size() - end.size() - 1] == '.')) return true;
+    }
+    return false;
+}
+
+// The tensor under its full name or, as in the published gpt2 files, without the model's name in front.
+std::map<std::string, SafeTensor>::const_iterator find_tensor(const ModelFiles& model, const std::string& name) {
+    const auto found = model.tensors.find(name);
+    if (found != model.tensors.end()) return found;
+    for (const std::string prefix : {"transformer.", "gpt_neox."})
+        if (name.compare(0, prefix.size(), prefix) == 0) return model.tensors.find(name.substr(prefix.size()));
+    return found;
+}
+
+// A tied model's file may hold the head a second time; it must be the embedding then.
+void check_tied_copy(const ModelFiles& model, const std::string& name, const SafeTensor& head, const SafeTensor& embedding) {
+    if (head.dtype == embedding.dtype && head.shape == embedding.shape &&
+        memcmp(head.data, embedding.data, head.bytes) == 0)
+        return;
+    die(Exit::Data, "%s: '%s' differs from the token embedding, but config.json says tie_word_embeddings: true",
+        model.name.c_str(), name.c_str());
+}
+
+std::vector<int64_t> moment_shape(const TensorSpec& spec, const GptConfig& c) {
+    return {spec.layers, spec.vocabulary_rows ? c.V : spec.rows, spec.cols};
+}
+
+size_t moment_bytes(const std::vector<int64_t>& shape) {
+    return static_cast<size_t>(shape[0]) * static_cast<size_t>(shape[1]) * static_cast<size_t>(shape[2]) * sizeof(float);
+}
+
+// tokenizer.json and, where they stand beside it, the small files that transformers reads with it.
+void copy_tokenizer(const std::string& directory, const GptConfig& c, const std::string& tokenizer_file) {
+    copy_file(tokenizer_file, path_join(directory, "tokenizer.json"));
+    bool settings = false;
+    for (const char* name : {"tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt"}) {
+        const std::string beside = path_join(folder_of(tokenizer_file), name);
+        if (!file_exists(beside)) continue;
+        copy_file(beside, path_join(directory, name));
+        if (std::string(name) == "tokenizer_config.json") settings = true;
+    }
+    if (settings) return;
+    nlohmann::ordered_json out = {{"tokenizer_class", "PreTrainedTokenizerFast"}, {"model_max_length", c.max_T}};
+    if (Tokenizer(tokenizer_file).eot_id() >= 0)
+        for (const char* role : {"bos_token", "eos_token", "unk_token"}) out[role] = "<|endoftext|>";
+    write_file(path_join(directory, "tokenizer_config.json"), out.dump(2) + "\n");
+}
+
+}  // namespace
+
+void read_model_weights(const std::string& directory, const GptConfig& c, float* params) {
+    const ModelFiles model = open_model_files(directory);
+    std::fill_n(params, place_parameters<float>(nullptr, nullptr, c), 0.0f);
+    std::set<std::string> used;
+    std::vector<float> buffer;
+    for (const StoredTensor& t : stored_tensors(c)) {
+        const auto found = find_tensor(model, t.name);
+        if (found == model.tensors.end())
+            die(Exit::Data, "%s: tensor '%s' of shape %s is missing", model.name.c_str(), t.name.c_str(),
+                shape_text(t.shape()).c_str());
+        const SafeTensor& tensor = found->second;
+        if (tensor.shape != t.shape())
+            die(Exit::Data, "%s: tensor '%s' has shape %s, config.json asks for %s", model.name.c_str(), t.name.c_str(),
+                shape_text(tensor.shape).c_str(), shape_text(t.shape()).c_str());
+        if (tensor.dtype != "F32" && tensor.dtype != "BF16" && tensor.dtype != "F16")
+            die(Exit::Data, "%s: tensor '%s' is %s, expected F32, BF16 or F16", model.name.c_str(), t.name.c_str(),
+                tensor.dtype.c_str());
+        used.insert(found->first);
+        float* const ours = params + t.offset;
+        if (t.spec.layout == Layout::Plain) {
+            to_float(ours, tensor.data, tensor.dtype, t.elements());
+            continue;
+        }
+        buffer.resize(t.elements());
+        to_float(buffer.data(), tensor.data, tensor.dtype, t.elements());
+        for_each_run(t, c, [&](size_t to, size_t from, size_t n) {
+            std::copy_n(buffer.data() + from, n, ours + to);
+        });
+    }
+    const SafeTensor& embedding = find_tensor(model, tensor_table(c)[0].hf_name)->second;
+    for (const auto& [name, tensor] : model.tensors) {
+        if (used.count(name) || is_buffer(name)) continue;
+        if (c.tied && (name == "lm_head.weight" || name == "embed_out.weight"))
+            check_tied_copy(model, name, tensor, embedding);
+        else
+            die(Exit::Data, "%s: tensor '%s' does not belong to this model", model.name.c_str(), name.c_str());
+    }
+}
+
+void write_model(const std::string& directory, const GptConfig& c, const float* params,
+                 const std::string& tokenizer_file) {
+    std::vector<SafeTensorSpec> tensors;
+    for (const StoredTensor& t : stored_tensors(c)) {
+        const float* const ours = params + t.offset;
+        SafeTensorSpec spec{t.name, "F32", t.shape(), t.elements() * sizeof(float), nullptr, nullptr};
+        if (t.spec.layout == Layout::Plain) {
+            spec.data = ours;
+        } else {
+            spec.fill = [t, ours, &c](unsigned char* bytes) {
+                for_each_run(t, c, [&](size_t from, size_t to, size_t n) {
+                    memcpy(bytes + to * sizeof(float), ours + from, n * sizeof(float));
+                });
+            };
+        }
+        tensors.push_back(spec);
+    }
+    write_safetensors(path_join(directory, "model.safetensors"), tensors);
+    write_file(path_join(directory, "config.json"), model_config_json(c));
+    const json eot = c.eot_id >= 0 ? json(c.eot_id) : json();
+    const nlohmann::ordered_json generation = {{"bos_token_id", eot}, {"eos_token_id", eot}};
+    write_file(path_join(directory, "generation_config.json"), generation.dump(2) + "\n");
+    if (!tokenizer_file.empty()) copy_tokenizer(directory, c, tokenizer_file);
+}
+
+void write_optimizer(const std::string& directory, const GptConfig& c, const float* m, const float* v) {
+    std::vector<SafeTensorSpec> tensors;
+    for (const char* moment : {"m.", "v."}) {
+        const float* at = moment[0] == 'm' ? m : v;
+        for (const TensorSpec& spec : tensor_table(c)) {
+            const std::vector<int64_t> shape = moment_shape(spec, c);
+            // the padding rows stand at the end of a tensor that has one layer, so a prefix is everything
+            if (spec.layers) tensors.push_back({std::string(moment) + spec.name, "F32", shape, moment_bytes(shape), at, nullptr});
+            at += spec.size();
+        }
+    }
+    write_safetensors(path_join(directory, "optimizer.safetensors"), tensors);
+}
+
+void read_optimizer(const std::string& directory, const GptConfig& c, float* m, float* v) {
+    checkpoint_verify_file(directory, "optimizer.safetensors");
+    const SafeTensorsFile file(path_join(directory, "optimizer.safetensors"));
+    size_t expected = 0;
+    for (const char* moment : {"m.", "v."}) {
+        float* at = moment[0] == 'm' ? m : v;
+        for (const TensorSpec& spec : tensor_table(c)) {
+            if (!spec.layers) continue;
+            const std::string name = std::string(moment) + spec.name;
+            const std::vector<int64_t> shape = moment_shape(spec, c);
+            const auto found = file.tensors().find(name);
+            if (found == file.tensors().end() || found->second.dtype != "F32" || found->second.shape != shape)
+                die(Exit::Data, "%s: no F32 tensor '%s' of shape %s; is it another model's?", file.path().c_str(),
+                    name.c_str(), shape_text(shape).c_str());
+            memcpy(at, found->second.data, found->second.bytes);
+            std::fill(at + found->second.bytes / sizeof(float), at + spec.size(), 0.0f);
+            at += spec.size();
+            ++expected;
+        }
+    }
+    if (file.tensors().size() != expected)
+        die(Exit::Data, "%s: %zu tensors, expected %zu; is it another model's?", file.path().c_str(),
+            file.tensors().size(), expected);
+}

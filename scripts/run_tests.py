@@ -1,0 +1,99 @@
+#!/usr/bin/env python3
+"""Runs every test suite of a build and adds them up; the last line is `N passed, M failed, K skipped`.
+
+Suites: the Catch2 binary (BUILD/run_tests), the unittests of test/python and those of test/e2e, which find the programs
+under test through the environment variable KNAPSACK_BUILD. Lines of tests that pass are not shown.
+"""
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+SUITES = ["cpp", "python", "e2e"]
+
+
+class Counts(NamedTuple):
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped"
+
+
+def run(command: list[str], build: Path) -> tuple[int, list[str]]:
+    """Runs a command, shows its lines as they come (but those of passing tests), returns exit code and lines."""
+    environment = dict(os.environ, KNAPSACK_BUILD=str(build))
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                               stderr=subprocess.STDOUT, text=True, errors="replace")
+    lines = []
+    assert process.stdout is not None
+    for line in process.stdout:
+        lines.append(line.rstrip("\n"))
+        if not line.rstrip().endswith("... ok"):
+            print(line, end="", flush=True)
+    return process.wait(), lines
+
+
+def catch2_counts(lines: list[str]) -> Counts | None:
+    for line in reversed(lines):
+        match = re.fullmatch(r"(\d+) passed, (\d+) failed(?:, (\d+) skipped)?", line.strip())
+        if match:
+            return Counts(*(int(group or 0) for group in match.groups()))
+    return None
+
+
+def unittest_counts(lines: list[str]) -> Counts | None:
+    text = "\n".join(lines)
+    ran = re.findall(r"^Ran (\d+) tests? in", text, re.MULTILINE)
+    verdict = re.findall(r"^(?:OK|FAILED|NO TESTS RAN)(?: \((.*)\))?$", text, re.MULTILINE)
+    if not ran or not verdict:
+        return None
+    numbers = {key: int(value) for key, value in re.findall(r"([a-z ]+)=(\d+)", verdict[-1])}
+    numbers = {key.strip(): value for key, value in numbers.items()}
+    failed = sum(numbers.get(key, 0) for key in ("failures", "errors", "unexpected successes"))
+    skipped = numbers.get("skipped", 0)
+    return Counts(max(0, int(ran[-1]) - failed - skipped), failed, skipped)
+
+
+def run_suite(name: str, command: list[str], build: Path, parse) -> Counts:
+    print(f"== {name}", flush=True)
+    start = time.monotonic()
+    code, lines = run(command, build)
+    counts = parse(lines)
+    if counts is None or (code != 0 and counts.failed == 0):
+        print(f"{name}: ended with code {code} without counting its tests")
+        counts = Counts(counts.passed if counts else 0, 1, counts.skipped if counts else 0)
+    print(f"   {name}: {counts} in {time.monotonic() - start:.0f} s", flush=True)
+    return counts
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--build", type=Path, default=ROOT / "build/release", help="folder of run_tests and the programs")
+    parser.add_argument("--only", nargs="+", choices=SUITES, default=SUITES, help="not all suites")
+    args = parser.parse_args()
+    build = args.build.resolve()
+
+    results = []
+    if "cpp" in args.only:
+        results.append(run_suite("unit tests", [str(build / "run_tests")], build, catch2_counts))
+    for name in ("python", "e2e"):
+        folder = ROOT / "test" / name
+        if name in args.only and any(folder.glob("test*.py")):
+            command = [sys.executable, "-m", "unittest", "discover", "-v", "-s", str(folder)]
+            results.append(run_suite(f"test/{name}", command, build, unittest_counts))
+    total = Counts(*(sum(column) for column in zip(*results)))
+    print(total)
+    return 1 if total.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Installs what is missing, builds, and runs all tests.
+. "$(dirname "$0")/lib.sh"
+if [[ ${1:-} == --help ]]; then
+    echo "usage: scripts/test.sh    installs what is missing (apt as root or through sudo, .venv), builds, runs all tests;"
+    echo "                          the last line is 'N passed, M failed, K skipped'"
+    exit 0
+fi
+[[ $# -eq 0 ]] || { echo "scripts/test.sh takes no arguments; see --help" >&2; exit 2; }
+
+setup_build
+install_packages catch2 zstd
+setup_python
+say "building"
+build tests
+"$PYTHON" scripts/run_tests.py

@@ -1,0 +1,607 @@
+// train_gpt.cu - trains a GPT on an exact mixture of sources and keeps account of what it saw.
+//
+// One program, read top to bottom: options, setup, evaluation and checkpoints, then main with the step loop. nvcc compiles this file against
+// the CUDA kernels, g++ compiles the same file against the CPU backend (train_gpt_cpu); kernels/backend.h decides.
+//
+// A step takes one batch from the loader (rows of T tokens in an order that is a pure function of seed, manifest and options), runs forward and
+// backward over its micro-batches, clips the gradient and updates the weights. Then the batch's exposures are booked in the ledgers, and a line
+// goes to metrics.jsonl. Steps count from 0; a checkpoint or an evaluation "at step k" is made of the weights after k updates.
+//
+// A run writes into --out: config.json first, metrics.jsonl and eval.jsonl a line at a time, exposures/ and checkpoints/ under temporary names that
+// are renamed when complete, DONE or FAILED last. --resume goes on from the newest complete checkpoint; everything after it is byte-identical to
+// the run that was not interrupted, but for times and speeds. dev/formats.md has every file.
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <csignal>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "dataloader/loader.h"      // defines: MixtureOptions, Plan, Loader, Batch, read_validation
+#include "eval/evaluate.cuh"        // defines: Evaluator (validation losses and question scores, the same as eval_knowledge's)
+#include "model/checkpoint.h"       // defines: read_model_config, read_model_weights, write_model, checkpoint_begin/finish/latest/prune
+#include "model/gpt.cuh"            // defines: Gpt, Optimizer, gpt_forward, gpt_losses, gpt_backward, gpt_update
+#include "model/init.h"             // defines: initialise_parameters
+#include "util/build_info.h"        // defines: build_commit, build_compiler, build_flags
+#include "util/check.h"             // defines: die, Exit
+#include "util/files.h"             // defines: path_join, make_directories
+#include "util/metrics.h"           // defines: MetricsLine, MetricsFile
+#include "util/options.h"           // defines: OptionTable and the kinds of option
+#include "util/progress.h"          // defines: Progress
+#include "util/run_directory.h"     // defines: RunDirectory
+#include "util/schedule.h"          // defines: Schedule, learning_rate
+#include "util/system.h"            // defines: available_memory, cpu_name, num_threads, matmul_rate
+#include "util/tensorboard.h"       // defines: TensorBoard
+
+// ---------------------------------------------------------------------------------------------------------------------------------
+// options: the field with its default here, its flag and its line of --help in the table below
+
+struct TrainOptions {
+    std::string model, init, branch, tokenizer, out, config;
+    int64_t eot_id = -1, seed = 1, data_seed = 1;
+    Switch resume = false, plan = false;
+    NamedList source, ratio, exposures, window, subsample, max_epochs, val;
+    std::string budget = "replace", eval_at = "log", checkpoint_at = "end", schedule = "wsd", precision = "fp32";
+    Count val_tokens{100000}, tokens, steps, seq_len, micro_batch, batch_tokens, warmup, keep{2}, print_order;
+    TextList questions, stop_at;
+    CountOrAll questions_per_set{10000};
+    OnOff doc_mask, recompute;
+    double lr = 1e-3, cooldown = 0.1, final_lr = NAN, weight_decay = 0.1, beta1 = 0.9, beta2 = 0.95, eps = 1e-8, grad_clip = 1.0;
+    int64_t zero = 0;
+};
+
+OptionTable option_table(TrainOptions& o) {
+    // clang-format off
+    return OptionTable("train_gpt_cpu", "Trains a GPT on an exact mixture of token shards. CPU build.", {
+        {"model", "model", &o.model, "NAME|FAMILY:Lx:Cy:Hz", "a preset (gpt2-124m, pythia-70m, ...) or a size: gpt2:L4:C128:H4"},
+        {"model", "init", &o.init, "DIR", "start from the weights of a Hugging Face directory"},
+        {"model", "branch", &o.branch, "DIR", "go on from a checkpoint (weights, optimizer, data position) with a new horizon"},
+        {"model", "tokenizer", &o.tokenizer, "DIR|FILE", "tokenizer.json, for shards without a sidecar"},
+        {"model", "eot-id", &o.eot_id, "N", "end-of-text id, for shards without a sidecar"},
+        {"model", "seed", &o.seed, "S", "initial weights"},
+        {"run", "out", &o.out, "DIR", "run directory; none: trains and prints, saves nothing"},
+        {"run", "resume", &o.resume, "", "go on with the run in --out"},
+        {"data", "source", &o.source, "NAME=GLOB", "token shards (.bin, .ds) of one source, in name order; repeat for more"},
+        {"data", "ratio", &o.ratio, "NAME=R", "share of the run's tokens, 0 < R < 1"},
+        {"data", "exposures", &o.exposures, "NAME=F", "every entity of a knowledge source exactly F times"},
+        {"data", "budget", &o.budget, "replace|append", "exposures within --tokens, or on top of them"},
+        {"data", "window", &o.window, "NAME=a:b", "the source appears only there, fractions of the run"},
+        {"data", "subsample", &o.subsample, "NAME=rho", "keep a seeded fraction of the entities or documents"},
+        {"data", "max-epochs", &o.max_epochs, "NAME=E", "refuse a plan that repeats a source more often"},
+        {"data", "data-seed", &o.data_seed, "S", "order and renderings"},
+        {"evaluation", "val", &o.val, "NAME=GLOB", "validation shards; repeat for more"},
+        {"evaluation", "val-tokens", &o.val_tokens, "N", "the first N tokens of each"},
+        {"evaluation", "questions", &o.questions, "PATH", "question set (PREFIX.questions.json); repeat for more"},
+        {"evaluation", "questions-per-set", &o.questions_per_set, "N|all", "seeded, stratified choice"},
+        {"evaluation", "eval-at", &o.eval_at, "WHEN", "log (steps 0, 1, 2, 4, ... and the end), every:N or end"},
+        {"evaluation", "stop-at", &o.stop_at, "'METRIC>=X'", "stop with a checkpoint at the first evaluation where it holds (also <=)"},
+        {"length and batch", "tokens", &o.tokens, "N", "length of the run, rounded down to whole steps"},
+        {"length and batch", "steps", &o.steps, "N", "the same in steps"},
+        {"length and batch", "seq-len", &o.seq_len, "T", "tokens a row; default the preset's context, at most 2048"},
+        {"length and batch", "micro-batch", &o.micro_batch, "B", "rows at a time; default the largest that fits"},
+        {"length and batch", "batch-tokens", &o.batch_tokens, "N", "tokens a step; default 16 rows"},
+        {"length and batch", "doc-mask", &o.doc_mask, "on|off", "attention and positions restart at each document"},
+        {"optimizer", "lr", &o.lr, "X", "peak learning rate"},
+        {"optimizer", "schedule", &o.schedule, "wsd|cosine|linear|constant", "after the warm-up"},
+        {"optimizer", "warmup", &o.warmup, "STEPS", "linear; default min(160, 10 % of the steps)"},
+        {"optimizer", "cooldown", &o.cooldown, "FRACTION", "of the run, the last part of wsd"},
+        {"optimizer", "final-lr", &o.final_lr, "FRACTION", "of the peak; default 0, cosine 0.1"},
+        {"optimizer", "weight-decay", &o.weight_decay, "X", "on matrices and embeddings"},
+        {"optimizer", "beta1", &o.beta1, "X", "AdamW"},
+        {"optimizer", "beta2", &o.beta2, "X", "AdamW"},
+        {"optimizer", "eps", &o.eps, "X", "AdamW"},
+        {"optimizer", "grad-clip", &o.grad_clip, "X", "largest L2 norm of the gradient"},
+        {"checkpoints", "checkpoint-at", &o.checkpoint_at, "WHEN", "log, every:N or end"},
+        {"checkpoints", "keep", &o.keep, "K", "newest checkpoints to keep; 0: all"},
+        {"device", "precision", &o.precision, "bf16|fp32", "bf16 needs a GPU"},
+        {"device", "recompute", &o.recompute, "on|off", "GPU builds only"},
+        {"device", "zero", &o.zero, "0|1", "multi-process builds only"},
+        {"look", "plan", &o.plan, "", "print what the run would take and cost, and leave"},
+        {"look", "print-order", &o.print_order, "STEP", "print the pieces of a step, and leave"},
+    });
+    // clang-format on
+}
+
+// When something is due: log (0, 1, 2, 4, 8, ... and the end), every:N (and the end), end.
+struct When {
+    int64_t every = 0;
+    bool log = false;
+    bool due(int64_t step, int64_t steps) const {
+        if (step == steps) return true;
+        if (every > 0) return step > 0 && step % every == 0;
+        return log && (step & (step - 1)) == 0;
+    }
+};
+
+When parse_when(const char* flag, const std::string& text) {
+    if (text == "log") return {0, true};
+    if (text == "end") return {0, false};
+    if (text.rfind("every:", 0) == 0) {
+        const int64_t n = parse_count(flag, text.substr(6));
+        if (n > 0) return {n, false};
+    }
+    die(Exit::Usage, "%s: expected log, every:N or end, found '%s'", flag, text.c_str());
+}
+
+// --stop-at 'know/synbio/accuracy>=0.6'
+struct StopRule {
+    std::string text, metric;
+    bool at_least;
+    double limit;
+};
+
+std::vector<StopRule> parse_stop_rules(const TextList& texts) {
+    std::vector<StopRule> rules;
+    for (const std::string& text : texts) {
+        const size_t at = text.find_first_of("<>");
+        if (at == std::string::npos || at == 0 || text.compare(at + 1, 1, "=") != 0)
+            die(Exit::Usage, "--stop-at: expected METRIC>=X or METRIC<=X, such as 'know/synbio/accuracy>=0.6', found '%s'", text.c_str());
+        rules.push_back({text, text.substr(0, at), text[at] == '>', parse_number("--stop-at " + text, text.substr(at + 2))});
+    }
+    return rules;
+}
+
+void check_options(const TrainOptions& o) {
+    if (o.precision == "bf16") die(Exit::Usage, "--precision bf16: not in this build (CPU); give --precision fp32");
+    if (o.recompute.on) die(Exit::Usage, "--recompute on: not in this build (CPU)");
+    if (o.zero != 0) die(Exit::Usage, "--zero %lld: not in this build (one process)", static_cast<long long>(o.zero));
+    const int starts = !o.model.empty() + !o.init.empty() + !o.branch.empty();
+    if (starts != 1) die(Exit::Usage, "give one of --model, --init and --branch (found %d of them)", starts);
+    if (o.source.empty()) die(Exit::Usage, "no data: give --source NAME=GLOB, such as --source web=data/web.bin");
+    if ((o.tokens.n >= 0) == (o.steps.n >= 0)) die(Exit::Usage, "give the length of the run by one of --tokens and --steps");
+    if (o.tokens.n == 0 || o.steps.n == 0) die(Exit::Usage, "a run of no tokens: give --tokens or --steps above 0");
+    if (o.resume && o.out.empty()) die(Exit::Usage, "--resume: which run? give its directory with --out");
+    if (!(o.lr > 0)) die(Exit::Usage, "--lr %g: expected a number above 0", o.lr);
+    if (!(o.cooldown >= 0 && o.cooldown <= 1)) die(Exit::Usage, "--cooldown %g: expected a fraction from 0 to 1", o.cooldown);
+    if (!(o.beta1 >= 0 && o.beta1 < 1)) die(Exit::Usage, "--beta1 %g: expected 0 <= beta1 < 1", o.beta1);
+    if (!(o.beta2 >= 0 && o.beta2 < 1)) die(Exit::Usage, "--beta2 %g: expected 0 <= beta2 < 1", o.beta2);
+    if (!(o.eps > 0)) die(Exit::Usage, "--eps %g: expected a number above 0", o.eps);
+    if (!(o.grad_clip > 0)) die(Exit::Usage, "--grad-clip %g: expected a number above 0", o.grad_clip);
+    if (!(o.weight_decay >= 0)) die(Exit::Usage, "--weight-decay %g: expected 0 or more", o.weight_decay);
+    if (!std::isnan(o.final_lr) && !(o.final_lr >= 0 && o.final_lr <= 1)) die(Exit::Usage, "--final-lr %g: expected a fraction from 0 to 1", o.final_lr);
+    if (!o.stop_at.empty() && o.val.empty() && o.questions.empty()) die(Exit::Usage, "--stop-at needs an evaluation: give --val or --questions");
+}
+
+// ---------------------------------------------------------------------------------------------------------------------------------
+// setup: one function for each thing the loop needs
+
+// The model's shape; fills in --seq-len, which it depends on and which depends on it.
+GptConfig setup_config(TrainOptions& o) {
+    const std::string& from = !o.init.empty() ? o.init : o.branch;
+    GptConfig c = from.empty() ? config_from_name(o.model) : read_model_config(from);
+    if (o.seq_len.n < 0) o.seq_len.n = std::min(2048, c.max_T);
+    if (o.seq_len.n < 2) die(Exit::Usage, "--seq-len %lld: expected at least 2", static_cast<long long>(o.seq_len.n));
+    const bool own_size = from.empty() && o.model.find(':') != std::string::npos;
+    if (own_size && o.seq_len.n <= 1 << 20)  // a size of one's own takes the context that it is trained with
+        c.max_T = static_cast<int>(c.learned_positions ? o.seq_len.n : std::max<int64_t>(c.max_T, o.seq_len.n));
+    if (o.seq_len.n > c.max_T)
+        die(Exit::Usage, "--seq-len %lld: this model takes rows of at most %d tokens", static_cast<long long>(o.seq_len.n), c.max_T);
+    return c;
+}
+
+// "NAME=VALUE" rows of one option, applied to the source they name.
+template <class Apply>
+void for_sources(MixtureOptions& m, const char* flag, const NamedList& list, Apply apply) {
+    std::vector<std::string> seen;
+    for (const auto& [name, value] : list) {
+        auto source = std::find_if(m.sources.begin(), m.sources.end(), [&](const SourceOptions& s) { return s.name == name; });
+        if (source == m.sources.end()) die(Exit::Usage, "--%s %s=%s: there is no --source %s", flag, name.c_str(), value.c_str(), name.c_str());
+        if (std::find(seen.begin(), seen.end(), name) != seen.end() && strcmp(flag, "window") != 0)
+            die(Exit::Usage, "--%s: given twice for %s", flag, name.c_str());
+        seen.push_back(name);
+        apply(*source, format_text("--%s %s", flag, name.c_str()), value);
+    }
+}
+
+MixtureOptions setup_mixture(const TrainOptions& o, const GptConfig& config) {
+    MixtureOptions m;
+    for (const auto& [name, glob] : o.source) {
+        SourceOptions s;
+        s.name = name;
+        s.glob = glob;
+        m.sources.push_back(s);
+    }
+    for_sources(m, "ratio", o.ratio, [](SourceOptions& s, const std::string& what, const std::string& v) { s.ratio = parse_number(what, v); });
+    for_sources(m, "exposures", o.exposures, [](SourceOptions& s, const std::string& what, const std::string& v) { s.exposures = parse_count(what, v); });
+    for_sources(m, "subsample", o.subsample, [](SourceOptions& s, const std::string& what, const std::string& v) { s.subsample = parse_number(what, v); });
+    for_sources(m, "max-epochs", o.max_epochs, [](SourceOptions& s, const std::string& what, const std::string& v) { s.max_epochs = parse_number(what, v); });
+    for_sources(m, "window", o.window, [](SourceOptions& s, const std::string& what, const std::string& v) {
+        const size_t colon = v.find(':');
+        if (colon == std::string::npos) die(Exit::Usage, "%s: expected NAME=a:b, fractions of the run, found '%s'", what.c_str(), v.c_str());
+        s.windows.emplace_back(parse_number(what, v.substr(0, colon)), parse_number(what, v.substr(colon + 1)));
+    });
+    m.append = o.budget == "append";
+    m.data_seed = static_cast<uint64_t>(o.data_seed);
+    m.T = static_cast<int>(o.seq_len.n);
+    m.batch_tokens = o.batch_tokens.n;
+    m.tokens = o.steps.n > 0 ? o.steps.n * o.batch_tokens.n : o.tokens.n;
+    m.eot_id = o.eot_id;
+    m.vocab = config.V;
+    m.tokenizer = o.tokenizer;
+    return m;
+}
+
+// --batch-tokens: a whole number of rows; with --micro-batch, of micro-batches.
+void setup_batch(TrainOptions& o) {
+    const int64_t T = o.seq_len.n;
+    if (o.batch_tokens.n < 0) o.batch_tokens.n = o.micro_batch.n > 0 ? (16 + o.micro_batch.n - 1) / o.micro_batch.n * o.micro_batch.n * T : 16 * T;
+    const int64_t unit = T * std::max<int64_t>(o.micro_batch.n, 1);
+    if (o.micro_batch.n == 0) die(Exit::Usage, "--micro-batch 0: expected at least 1");
+    if (o.batch_tokens.n < unit || o.batch_tokens.n % unit != 0) {
+        const int64_t below = o.batch_tokens.n / unit * unit;
+        die(Exit::Usage, "--batch-tokens %lld: expected a multiple of %lld (--seq-len %lld x --micro-batch %lld); the nearest are %lld and %lld",
+            static_cast<long long>(o.batch_tokens.n), static_cast<long long>(unit), static_cast<long long>(T), static_cast<long long>(unit / T),
+            static_cast<long long>(std::max(below, unit)), static_cast<long long>(below + unit));
+    }
+}
+
+// Bytes the training holds beside its activations: weights, gradients, two moments.
+size_t parameter_bytes(const GptConfig& c) { return 4 * sizeof(float) * place_parameters<float>(std::make_unique<Parameters<float>>().get(), nullptr, c); }
+
+// The largest divisor of the step's rows whose activations fit into half of what the parameters leave free (the other half is the page cache's,
+// where the shards live); the bound is refused, not swapped.
+int largest_micro_batch(const GptConfig& c, int64_t rows, int T) {
+    const size_t available = available_memory(), parameters = parameter_bytes(c);
+    const size_t room = available > parameters ? (available - parameters) / 2 : 0;
+    int64_t best = 0;
+    for (int64_t b = 1; b <= rows; ++b)
+        if (rows % b == 0 && b * T <= 1 << 20 && ActivationMemory<float>::bytes(c, static_cast<int>(b), T, true) <= room) best = b;
+    if (best == 0)
+        die(Exit::Runtime, "out of memory: the model takes %.1f GiB and a micro-batch of one row %.1f GiB, %.1f GiB are free; try a smaller --model or --seq-len",
+            static_cast<double>(parameters) / 1073741824.0, static_cast<double>(ActivationMemory<float>::bytes(c, 1, T, true)) / 1073741824.0,
+            static_cast<double>(available) / 1073741824.0);
+    return static_cast<int>(best);
+}
+
+Schedule setup_schedule(TrainOptions& o, int64_t steps) {
+    if (o.warmup.n < 0) o.warmup.n = std::min<int64_t>(160, steps / 10);
+    if (std::isnan(o.final_lr)) o.final_lr = o.schedule == "cosine" ? 0.1 : o.schedule == "constant" ? 1.0 : 0.0;
+    return make_schedule(o.schedule, o.lr, steps, o.warmup.n, o.cooldown, o.final_lr);
+}
+
+// ---------------------------------------------------------------------------------------------------------------------------------
+// --plan
+
+void print_plan(const TrainOptions& o, const GptConfig& c, const Plan& plan) {
+    printf("model: %s, %.2fM parameters (%.2fM without embeddings), L=%d C=%d NH=%d V=%d T=%lld\n", o.model.empty() ? "from a directory" : o.model.c_str(),
+           static_cast<double>(num_parameters(c)) / 1e6, static_cast<double>(num_parameters(c, false)) / 1e6, c.L, c.C, c.NH, c.V,
+           static_cast<long long>(o.seq_len.n));
+    printf("run: %lld steps of %lld tokens = %lld tokens\n\n", static_cast<long long>(plan.steps), static_cast<long long>(o.batch_tokens.n),
+           static_cast<long long>(plan.tokens));
+    printf("%-14s %10s %14s %9s %12s %9s %10s\n", "source", "documents", "tokens", "share", "pieces", "epochs", "exposures");
+    for (const SourcePlan& s : plan.sources) {
+        printf("%-14s %10lld %14.0f %8.4f%% %12.0f %9.3f ", s.name.c_str(), static_cast<long long>(s.knowledge ? s.entities : s.documents), s.tokens,
+               100 * s.share, s.pieces, s.epochs);
+        if (s.knowledge) printf("%10.2f\n", s.exposures);
+        else printf("%10s\n", "-");
+    }
+    const double flops = flops_per_token(c, static_cast<int>(o.seq_len.n)) * static_cast<double>(plan.tokens), rate = matmul_rate();
+    const double gib = 1073741824.0;
+    printf("\ncompute: %.3g FLOPs; at this machine's measured matmul rate of %.0f GFLOP/s no less than %.0f s\n", flops, rate / 1e9, flops / rate);
+    printf("memory: %.2f GiB of weights, gradients and moments, %.2f GiB of activations (micro-batch %lld)\n", static_cast<double>(parameter_bytes(c)) / gib,
+           static_cast<double>(ActivationMemory<float>::bytes(c, static_cast<int>(o.micro_batch.n), static_cast<int>(o.seq_len.n), true)) / gib,
+           static_cast<long long>(o.micro_batch.n));
+    printf("disk: %.2f GiB a checkpoint\n", 3.0 * 4.0 * static_cast<double>(num_parameters(c)) / gib);
+}
+
+// ---------------------------------------------------------------------------------------------------------------------------------
+// the state of a run: all that a step changes
+
+using Real = float;
+
+struct Trainer {
+    Trainer(const GptConfig& c, const TrainOptions& o)
+        : gpt(c), optimizer(c, static_cast<float>(o.weight_decay)), activations(c, static_cast<int>(o.micro_batch.n), static_cast<int>(o.seq_len.n), true) {}
+    Gpt<Real> gpt;
+    Optimizer<Real> optimizer;
+    ActivationMemory<Real> activations;
+    std::vector<Ledger> ledgers;
+    std::vector<int64_t> source_tokens;  // targets seen, per source
+    int64_t step = 0;                    // updates done
+    std::string loader_state;            // after them
+};
+
+// Loss and time of one step, for the log.
+struct StepReport {
+    double loss = 0, grad_norm = 0, lr = 0;
+    std::vector<double> source_loss;      // sums of nats
+    std::vector<int64_t> source_targets;
+};
+
+// The log files of a run; without --out nothing but the screen.
+struct Log {
+    std::unique_ptr<MetricsFile> metrics, eval;
+    std::unique_ptr<TensorBoard> board;
+    std::chrono::steady_clock::time_point start = std::chrono::steady_clock::now();
+    double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); }
+};
+
+volatile sig_atomic_t signal_received = 0;
+void on_signal(int number) {
+    if (signal_received && number == SIGINT) _exit(1);  // the second Ctrl-C leaves at once
+    signal_received = number;
+}
+
+// ---------------------------------------------------------------------------------------------------------------------------------
+// checkpoints
+
+void save_ledgers(const Trainer& t, const std::string& directory) {
+    for (const Ledger& ledger : t.ledgers) {
+        if (ledger.empty()) continue;
+        make_directories(path_join(directory, "exposures"));
+        ledger.write(path_join(path_join(directory, "exposures"), ledger.name() + ".npy"));
+    }
+}
+
+void save_checkpoint(const Trainer& t, const RunDirectory& run, const OptionTable& table, const TrainOptions& o, const Plan& plan, const Log& log) {
+    const std::string directory = checkpoint_begin(run.path(), t.step);
+    write_model(directory, t.gpt.config, t.gpt.memory.get(), plan.tokenizer_file);
+    write_optimizer(directory, t.gpt.config, t.optimizer.m.get(), t.optimizer.v.get());
+    write_file(path_join(directory, "loader_state.json"), t.loader_state);
+    save_ledgers(t, directory);
+    TrainerState state;
+    state.step = t.step;
+    state.tokens = t.step * o.batch_tokens.n;
+    state.options_json = table.json();
+    MetricsLine facts;
+    facts.add("metrics_bytes", static_cast<int64_t>(log.metrics->size()));
+    facts.add("eval_bytes", static_cast<int64_t>(log.eval->size()));
+    for (size_t i = 0; i < t.source_tokens.size(); ++i) facts.add("tokens/" + plan.sources[i].name, t.source_tokens[i]);
+    state.metrics_json = facts.json();
+    write_trainer_state(directory, state);
+    checkpoint_finish(directory);
+    save_ledgers(t, run.path());
+    checkpoint_prune(run.path(), static_cast<int>(o.keep.n));
+}
+
+// Weights, moments, ledgers and counters of a checkpoint directory.
+void load_checkpoint(Trainer& t, const std::string& directory, const Plan& plan) {
+    read_model_weights(directory, t.gpt.config, t.gpt.memory.get());
+    read_optimizer(directory, t.gpt.config, t.optimizer.m.get(), t.optimizer.v.get());
+    const TrainerState state = read_trainer_state(directory);
+    t.step = state.step;
+    t.loader_state = read_file(path_join(directory, "loader_state.json"));
+    for (Ledger& ledger : t.ledgers)
+        if (!ledger.empty()) ledger.read(path_join(path_join(directory, "exposures"), ledger.name() + ".npy"));
+    for (size_t i = 0; i < t.source_tokens.size(); ++i)
+        t.source_tokens[i] = json_integer(directory + "/trainer_state.json", state.metrics_json, "tokens/" + plan.sources[i].name);
+}
+
+// ---------------------------------------------------------------------------------------------------------------------------------
+// one step
+
+StepReport train_step(Trainer& t, const Batch& batch, const TrainOptions& o, const Plan& plan, double lr) {
+    const backend::stream_t stream{};
+    const int B = t.activations.B, T = t.activations.T, N = B * T;
+    const int64_t targets = o.batch_tokens.n;
+    StepReport report;
+    report.lr = lr;
+    report.source_loss.resize(plan.sources.size());
+    report.source_targets.resize(plan.sources.size());
+
+    for (int64_t at = 0; at < targets; at += N) {
+        const GptInput in{batch.inputs.data() + at, batch.positions.data() + at, batch.segment_start.empty() ? nullptr : batch.segment_start.data() + at};
+        gpt_forward(t.gpt, t.activations, in, stream);
+        gpt_losses(t.gpt, t.activations, &t.optimizer, batch.targets.data() + at, static_cast<Real>(1.0 / static_cast<double>(targets)), stream);
+        gpt_backward(t.gpt, t.activations, t.optimizer, in, stream);
+        for (int n = 0; n < N; ++n) {  // in the order of the stream, in double: the same sum for any micro-batch
+            const double loss = t.activations.a.losses[n];
+            const size_t source = batch.source[static_cast<size_t>(at + n)];
+            report.loss += loss;
+            report.source_loss[source] += loss;
+            ++report.source_targets[source];
+        }
+    }
+    report.loss /= static_cast<double>(targets);
+    report.grad_norm = gpt_gradient_norm(t.optimizer, stream);
+    if (!std::isfinite(report.loss) || !std::isfinite(report.grad_norm))
+        die(Exit::Diverged, "step %lld: loss %g, gradient norm %g: the run diverged; try a lower --lr or a longer --warmup. Checkpoints stay as they are",
+            static_cast<long long>(t.step), report.loss, report.grad_norm);
+
+    const double scale = std::min(1.0, o.grad_clip / std::max(report.grad_norm, 1e-30));
+    gpt_update(t.gpt, t.optimizer, {static_cast<float>(lr), static_cast<float>(o.beta1), static_cast<float>(o.beta2), static_cast<float>(o.eps),
+                                    static_cast<float>(scale), static_cast<int>(t.step + 1)}, stream);
+
+    for (const Exposure& e : batch.exposures) t.ledgers[e.source].book(e, t.step);
+    for (size_t i = 0; i < plan.sources.size(); ++i) t.source_tokens[i] += report.source_targets[i];
+    t.loader_state = batch.state;
+    ++t.step;
+    return report;
+}
+
+void log_step(const Log& log, const Trainer& t, const StepReport& r, const TrainOptions& o, const Plan& plan, double step_seconds, double flops_rate) {
+    if (!log.metrics) return;
+    const int64_t tokens = t.step * o.batch_tokens.n;
+    const double tokens_per_s = static_cast<double>(o.batch_tokens.n) / step_seconds;
+    MetricsLine line;
+    line.add("step", t.step - 1);
+    line.add("tokens", tokens);
+    line.add("time", log.seconds());
+    line.add("train/loss", r.loss);
+    for (size_t i = 0; i < plan.sources.size(); ++i) {
+        const SourcePlan& s = plan.sources[i];
+        if (r.source_targets[i] > 0) line.add("train/loss/" + s.name, r.source_loss[i] / static_cast<double>(r.source_targets[i]));
+        line.add("data/" + s.name + "/tokens", t.source_tokens[i]);
+        line.add("data/" + s.name + "/epochs", static_cast<double>(t.source_tokens[i]) / static_cast<double>(s.source_tokens));
+        line.add("data/" + s.name + "/ratio", static_cast<double>(t.source_tokens[i]) / static_cast<double>(tokens));
+    }
+    line.add("optim/lr", r.lr);
+    line.add("optim/grad_norm", r.grad_norm);
+    line.add("perf/tokens_per_s", tokens_per_s);
+    line.add("perf/mfu", tokens_per_s * flops_per_token(t.gpt.config, static_cast<int>(o.seq_len.n)) / flops_rate);
+    line.add("perf/step_ms", 1e3 * step_seconds);
+    log.metrics->write(line);
+    log.board->write(t.step - 1, line);
+}
+
+// ---------------------------------------------------------------------------------------------------------------------------------
+// evaluation: the same code as eval_knowledge, equal numbers
+
+// Evaluates, logs, and returns the stop rule that holds now ("" for none).
+std::string evaluate_and_log(const Trainer& t, Evaluator<Real>& evaluator, const Log& log, const TrainOptions& o, const std::vector<StopRule>& rules) {
+    const std::vector<Metric> metrics = evaluator.evaluate(t.gpt);
+    MetricsLine line;
+    line.add("step", t.step);
+    line.add("tokens", t.step * o.batch_tokens.n);
+    line.add("time", log.seconds());
+    std::string screen = format_text("step %lld: ", static_cast<long long>(t.step));
+    for (const Metric& m : metrics) {
+        line.add(m.name, m.value);
+        if (m.headline) screen += format_text(" %s %.4g", m.name.c_str(), m.value);
+    }
+    printf("%s\n", screen.c_str());
+    if (log.eval) {
+        log.eval->write(line);
+        log.board->write(t.step, line);
+    }
+    std::string holds;
+    for (const StopRule& rule : rules) {
+        const auto metric = std::find_if(metrics.begin(), metrics.end(), [&](const Metric& m) { return m.name == rule.metric; });
+        if (metric == metrics.end()) {
+            std::string names;
+            for (const Metric& m : metrics) names += " " + m.name;
+            die(Exit::Usage, "--stop-at %s: no such metric; this run's evaluation gives%s", rule.text.c_str(), names.c_str());
+        }
+        if (holds.empty() && (rule.at_least ? metric->value >= rule.limit : metric->value <= rule.limit)) holds = rule.text;
+    }
+    return holds;
+}
+
+// ---------------------------------------------------------------------------------------------------------------------------------
+// main
+
+RunDirectory* failing_run = nullptr;
+void write_failed_marker(Exit, const char* message) {
+    if (failing_run) failing_run->mark_failed(message);
+}
+
+// Options a resumed run may change: where it lies, and how long checkpoints are kept.
+const std::vector<std::string> MAY_DIFFER = {"out", "resume", "keep", "plan", "print-order"};
+
+int main(int argc, char** argv) {
+    // options -> shape -> data -> plan
+    TrainOptions o;
+    OptionTable table = option_table(o);
+    table.parse(argc, argv);
+    check_options(o);
+    const When eval_when = parse_when("--eval-at", o.eval_at), checkpoint_when = parse_when("--checkpoint-at", o.checkpoint_at);
+    const std::vector<StopRule> stop_rules = parse_stop_rules(o.stop_at);
+    GptConfig config = setup_config(o);
+    setup_batch(o);
+    Loader loader(setup_mixture(o, config), {o.doc_mask.on});
+    const Plan& plan = loader.plan();
+    if (config.V == 0) config.V = static_cast<int>(plan.vocab);
+    config.eot_id = static_cast<int>(plan.eot_id);
+    validate_config(config);
+    const Schedule schedule = setup_schedule(o, plan.steps);
+
+    if (o.print_order.n >= 0) {
+        const std::string nearest = o.out.empty() ? "" : checkpoint_before(o.out, o.print_order.n);
+        loader.print_order(o.print_order.n, nearest.empty() ? "" : read_file(path_join(nearest, "loader_state.json")), stdout);
+        return 0;
+    }
+    for (const std::string& warning : plan.warnings) fprintf(stderr, "warning: %s\n", warning.c_str());
+
+    // the run directory, and where to go on from
+    RunDirectory run;
+    if (!o.out.empty() && !o.plan) run = RunDirectory(o.out, o.resume);
+    if (run.done()) {
+        printf("%s: already DONE; nothing to do\n", o.out.c_str());
+        return 0;
+    }
+    const std::string resumed = o.resume ? run.latest_checkpoint() : "", start_from = resumed.empty() ? o.branch : resumed;
+    if (o.resume) printf(resumed.empty() ? "%s: no complete checkpoint; starting anew\n" : "resuming from %s\n", (resumed.empty() ? o.out : resumed).c_str());
+    if (o.micro_batch.n < 0 && !resumed.empty())  // the micro-batch chosen for that run's memory, not for this moment's
+        o.micro_batch.n = json_integer(resumed + "/trainer_state.json", read_trainer_state(resumed).options_json, "micro-batch");
+    if (o.micro_batch.n < 0) o.micro_batch.n = largest_micro_batch(config, o.batch_tokens.n / o.seq_len.n, static_cast<int>(o.seq_len.n));
+    if (o.plan) {
+        print_plan(o, config, plan);
+        return 0;
+    }
+    if (!resumed.empty()) {
+        std::string text;
+        for (const std::string& line : options_difference(table.json(), read_trainer_state(resumed).options_json, MAY_DIFFER)) text += "\n  " + line;
+        if (!text.empty())
+            die(Exit::Usage, "--resume: options differ from the checkpoint's; give the ones the run was started with:%s", text.c_str());
+    }
+
+    // model, optimizer, evaluation
+    Trainer t(config, o);
+    t.ledgers = loader.make_ledgers();
+    t.source_tokens.resize(plan.sources.size());
+    if (!start_from.empty()) load_checkpoint(t, start_from, plan);
+    else if (!o.init.empty()) read_model_weights(o.init, config, t.gpt.memory.get());
+    else initialise_parameters(config, static_cast<uint64_t>(o.seed), t.gpt.memory.get());
+    const int64_t first_step = t.step;
+    if (first_step > plan.steps)
+        die(Exit::Usage, "%s stands at step %lld, the run ends at step %lld; give a longer --tokens", start_from.c_str(), static_cast<long long>(first_step),
+            static_cast<long long>(plan.steps));
+    Evaluator<Real> evaluator(config, {o.questions, o.questions_per_set.n, o.val, o.val_tokens.n, static_cast<int>(o.seq_len.n), o.doc_mask.on,
+                                       static_cast<uint64_t>(o.data_seed), plan.eot_id, plan.tokenizer_sha256});
+    loader.start(t.loader_state, resumed.empty());
+
+    // logs
+    const double flops_rate = matmul_rate();
+    Log log;
+    if (run.active()) {
+        failing_run = &run;
+        die_hook = write_failed_marker;
+        const std::string state = resumed + "/trainer_state.json";
+        const std::string sizes = resumed.empty() ? R"({"metrics_bytes":0,"eval_bytes":0})" : read_trainer_state(resumed).metrics_json;
+        run.truncate_log("metrics.jsonl", json_integer(state, sizes, "metrics_bytes"));
+        run.truncate_log("eval.jsonl", json_integer(state, sizes, "eval_bytes"));
+        remove_tree(run.file("FAILED"));
+        run.write_config(table.json(), {{"parameters", std::to_string(num_parameters(config))},
+                                        {"parameters_non_embedding", std::to_string(num_parameters(config, false))},
+                                        {"steps", std::to_string(plan.steps)}, {"tokens", std::to_string(plan.tokens)},
+                                        {"plan", plan_json(plan)}, {"commit", json_quote(build_commit())}, {"compiler", json_quote(build_compiler())},
+                                        {"flags", json_quote(build_flags())}, {"device", json_quote(cpu_name())},
+                                        {"matmul", json_quote(backend::matmul_library())}, {"threads", std::to_string(num_threads())},
+                                        {"matmul_gflops", std::to_string(flops_rate / 1e9)}});
+        log.metrics = std::make_unique<MetricsFile>(run.file("metrics.jsonl"), true);
+        log.eval = std::make_unique<MetricsFile>(run.file("eval.jsonl"), true);
+        log.board = std::make_unique<TensorBoard>(run.path());
+    }
+    for (const int number : {SIGINT, SIGTERM, SIGUSR1, SIGUSR2}) signal(number, on_signal);
+    print_plan(o, config, plan);
+    printf("\n");
+    Progress progress(plan.steps, first_step, flops_per_token(config, static_cast<int>(o.seq_len.n)) * static_cast<double>(o.batch_tokens.n), flops_rate,
+                      static_cast<double>(o.batch_tokens.n));
+
+    // the loop
+    std::string stopped;
+    for (;;) {
+        const bool fresh = resumed.empty() || t.step > first_step;  // not what the checkpoint's own run did already
+        if (fresh && evaluator.active() && eval_when.due(t.step, plan.steps)) {
+            progress.clear();
+            stopped = evaluate_and_log(t, evaluator, log, o, stop_rules);
+        }
+        const bool last = t.step == plan.steps || !stopped.empty();
+        const bool save = last || signal_received || (t.step > first_step && checkpoint_when.due(t.step, plan.steps));
+        if (run.active() && fresh && save) save_checkpoint(t, run, table, o, plan, log);
+        if (last) break;
+        if (signal_received) {
+            progress.clear();
+            if (!run.active()) die(Exit::Runtime, "stopped by signal %d at step %lld: no --out, nothing saved", static_cast<int>(signal_received), static_cast<long long>(t.step));
+            printf("stopped by signal %d at step %lld; checkpoint saved, go on with --resume\n", static_cast<int>(signal_received), static_cast<long long>(t.step));
+            return static_cast<int>(Exit::Requeue);
+        }
+
+        const auto begin = std::chrono::steady_clock::now();
+        const Batch& batch = loader.next();
+        const StepReport report = train_step(t, batch, o, plan, learning_rate(schedule, t.step));
+        const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+        log_step(log, t, report, o, plan, seconds, flops_rate);
+        progress.update(t.step, report.loss, report.grad_norm, report.lr);
+    }
+    progress.finish();
+    if (run.active()) run.mark_done(stopped.empty() ? "finished" : "stopped: " + stopped);
+    printf("%s after %lld steps, %lld tokens%s%s\n", stopped.empty() ? "finished" : "stopped", static_cast<long long>(t.step),
+           static_cast<long long>(t.step * o.batch_tokens.n), stopped.empty() ? "" : ": ", stopped.c_str());
+    return 0;
+}

@@ -1,0 +1,42 @@
+#include "util/system.h"
+
+#include <omp.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <fstream>
+#include <vector>
+
+#include "kernels/cpu/matmul.h"
+
+size_t available_memory() {
+    std::ifstream file("/proc/meminfo");
+    for (std::string line; std::getline(file, line);) {
+        unsigned long long kib = 0;
+        if (sscanf(line.c_str(), "MemAvailable: %llu kB", &kib) == 1) return static_cast<size_t>(kib) * 1024;
+    }
+    return size_t{4} << 30;  // no /proc: assume a small machine rather than none
+}
+
+std::string cpu_name() {
+    std::ifstream file("/proc/cpuinfo");
+    for (std::string line; std::getline(file, line);)
+        if (line.rfind("model name", 0) == 0) return line.substr(std::min(line.find(':') + 2, line.size()));
+    return "unknown CPU";
+}
+
+int num_threads() { return omp_get_max_threads(); }
+
+double matmul_rate() {
+    constexpr int n = 1024;
+    std::vector<float> a(n * n, 0.5f), b(n * n, 0.25f), c(n * n);
+    double best = 0;
+    for (int run = 0; run < 8; ++run) {
+        const auto start = std::chrono::steady_clock::now();
+        cpu::matmul_forward(c.data(), a.data(), b.data(), static_cast<const float*>(nullptr), n, n, n, {});
+        const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+        best = std::max(best, 2.0 * n * n * n / seconds);
+    }
+    return best;
+}
