@@ -23,7 +23,7 @@
 #include <vector>
 
 #include "dataloader/loader.h"      // defines: MixtureOptions, Plan, Loader, Batch, read_validation
-#include "eval/evaluate.cuh"        // defines: Evaluator (validation losses and question scores, the same as eval_knowledge's)
+#include "eval/evaluate.cuh"        // defines: EvaluationPlan, open_questions, evaluate (the same code as eval_knowledge's)
 #include "model/checkpoint.h"       // defines: read_model_config, read_model_weights, write_model, checkpoint_begin/finish/latest/prune
 #include "model/gpt.cuh"            // defines: Gpt, Optimizer, gpt_forward, gpt_losses, gpt_backward, gpt_update
 #include "model/init.h"             // defines: initialise_parameters
@@ -260,12 +260,28 @@ int largest_micro_batch(const GptConfig& c, int64_t rows, int T) {
 
 Schedule setup_schedule(TrainOptions& o, int64_t steps) {
     if (o.warmup.n < 0) o.warmup.n = std::min<int64_t>(160, steps / 10);
-    if (std::isnan(o.final_lr)) o.final_lr = o.schedule == "cosine" ? 0.1 : o.schedule == "constant" ? 1.0 : 0.0;
+    if (std::isnan(o.final_lr)) o.final_lr = o.schedule == "cosine" ? 0.1 : 0.0;
     return make_schedule(o.schedule, o.lr, steps, o.warmup.n, o.cooldown, o.final_lr);
 }
 
 // ---------------------------------------------------------------------------------------------------------------------------------
 // --plan
+
+// The plan as a JSON object, for config.json.
+std::string plan_json(const Plan& plan) {
+    std::string text;
+    for (const SourcePlan& s : plan.sources) {
+        MetricsLine line;
+        line.add("documents", s.knowledge ? s.entities : s.documents);
+        line.add("source_tokens", s.source_tokens);
+        line.add("tokens", s.tokens);
+        line.add("share", s.share);
+        line.add("epochs", s.epochs);
+        if (s.knowledge) line.add("exposures", s.exposures);
+        text += (text.empty() ? "" : ", ") + json_quote(s.name) + ": " + line.json();
+    }
+    return "{" + text + "}";
+}
 
 void print_plan(const TrainOptions& o, const GptConfig& c, const Plan& plan) {
     printf("model: %s, %.2fM parameters (%.2fM without embeddings), L=%d C=%d NH=%d V=%d T=%lld\n", o.model.empty() ? "from a directory" : o.model.c_str(),
@@ -293,6 +309,7 @@ void print_plan(const TrainOptions& o, const GptConfig& c, const Plan& plan) {
 // the state of a run: all that a step changes
 
 using Real = float;
+constexpr uint64_t QUESTION_SEED = 1;  // which questions a sample asks: eval_knowledge's default, so that both ask the same
 
 struct Trainer {
     Trainer(const GptConfig& c, const TrainOptions& o)
@@ -315,8 +332,9 @@ struct StepReport {
 
 // The log files of a run; without --out nothing but the screen.
 struct Log {
-    std::unique_ptr<MetricsFile> metrics, eval;
-    std::unique_ptr<TensorBoard> board;
+    bool on = false;
+    MetricsFile metrics, eval;
+    TensorBoard board;
     std::chrono::steady_clock::time_point start = std::chrono::steady_clock::now();
     double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); }
 };
@@ -338,7 +356,10 @@ void save_ledgers(const Trainer& t, const std::string& directory) {
     }
 }
 
-void save_checkpoint(const Trainer& t, const RunDirectory& run, const OptionTable& table, const TrainOptions& o, const Plan& plan, const Log& log) {
+void save_checkpoint(const Trainer& t, const RunDirectory& run, const OptionTable& table, const TrainOptions& o, const Plan& plan, Log& log,
+                     const std::string& stopped) {
+    log.metrics.sync();
+    log.eval.sync();
     const std::string directory = checkpoint_begin(run.path(), t.step);
     write_model(directory, t.gpt.config, t.gpt.memory.get(), plan.tokenizer_file);
     write_optimizer(directory, t.gpt.config, t.optimizer.m.get(), t.optimizer.v.get());
@@ -349,8 +370,9 @@ void save_checkpoint(const Trainer& t, const RunDirectory& run, const OptionTabl
     state.tokens = t.step * o.batch_tokens.n;
     state.options_json = table.json();
     MetricsLine facts;
-    facts.add("metrics_bytes", static_cast<int64_t>(log.metrics->size()));
-    facts.add("eval_bytes", static_cast<int64_t>(log.eval->size()));
+    facts.add("metrics_bytes", log.metrics.size());
+    facts.add("eval_bytes", log.eval.size());
+    facts.add("stopped", stopped);
     for (size_t i = 0; i < t.source_tokens.size(); ++i) facts.add("tokens/" + plan.sources[i].name, t.source_tokens[i]);
     state.metrics_json = facts.json();
     write_trainer_state(directory, state);
@@ -369,7 +391,7 @@ void load_checkpoint(Trainer& t, const std::string& directory, const Plan& plan)
     for (Ledger& ledger : t.ledgers)
         if (!ledger.empty()) ledger.read(path_join(path_join(directory, "exposures"), ledger.name() + ".npy"));
     for (size_t i = 0; i < t.source_tokens.size(); ++i)
-        t.source_tokens[i] = json_integer(directory + "/trainer_state.json", state.metrics_json, "tokens/" + plan.sources[i].name);
+        t.source_tokens[i] = integer_fact(directory + "/trainer_state.json", state.metrics_json, "tokens/" + plan.sources[i].name);
 }
 
 // ---------------------------------------------------------------------------------------------------------------------------------
@@ -414,8 +436,8 @@ StepReport train_step(Trainer& t, const Batch& batch, const TrainOptions& o, con
     return report;
 }
 
-void log_step(const Log& log, const Trainer& t, const StepReport& r, const TrainOptions& o, const Plan& plan, double step_seconds, double flops_rate) {
-    if (!log.metrics) return;
+void log_step(Log& log, const Trainer& t, const StepReport& r, const TrainOptions& o, const Plan& plan, double step_seconds, double flops_rate) {
+    if (!log.on) return;
     const int64_t tokens = t.step * o.batch_tokens.n;
     const double tokens_per_s = static_cast<double>(o.batch_tokens.n) / step_seconds;
     MetricsLine line;
@@ -435,39 +457,54 @@ void log_step(const Log& log, const Trainer& t, const StepReport& r, const Train
     line.add("perf/tokens_per_s", tokens_per_s);
     line.add("perf/mfu", tokens_per_s * flops_per_token(t.gpt.config, static_cast<int>(o.seq_len.n)) / flops_rate);
     line.add("perf/step_ms", 1e3 * step_seconds);
-    log.metrics->write(line);
-    log.board->write(t.step - 1, line);
+    log.metrics.write(line);
+    log.board.write(t.step - 1, line);
 }
 
 // ---------------------------------------------------------------------------------------------------------------------------------
 // evaluation: the same code as eval_knowledge, equal numbers
 
+// What of an evaluation goes to the screen: all of it is in eval.jsonl.
+bool is_headline(const std::string& name) {
+    const std::string last = name.substr(name.rfind('/') + 1);
+    return name.rfind("val/", 0) == 0 ? last == "loss" : last == "accuracy" || last == "bits" || last == "loss";
+}
+
+EvaluationPlan setup_evaluation(const TrainOptions& o, const GptConfig& c, const Plan& plan) {
+    EvaluationPlan e;
+    const int T = static_cast<int>(o.seq_len.n);
+    e.questions = open_questions(o.questions, static_cast<uint64_t>(std::max<int64_t>(o.questions_per_set.n, 0)), QUESTION_SEED, c.V, c.max_T,
+                                 plan.tokenizer_sha256, plan.tokenizer_file);
+    for (const auto& [name, glob] : o.val) e.validation.push_back(read_validation(name, glob, o.val_tokens.n, T, o.doc_mask.on, plan.eot_id, c.V));
+    return e;
+}
+
 // Evaluates, logs, and returns the stop rule that holds now ("" for none).
-std::string evaluate_and_log(const Trainer& t, Evaluator<Real>& evaluator, const Log& log, const TrainOptions& o, const std::vector<StopRule>& rules) {
-    const std::vector<Metric> metrics = evaluator.evaluate(t.gpt);
+std::string evaluate_and_log(const Trainer& t, const EvaluationPlan& evaluation, Log& log, const TrainOptions& o, const std::vector<StopRule>& rules) {
+    const std::vector<std::pair<std::string, double>> metrics = evaluate(t.gpt, evaluation, backend::stream_t{}).metrics;
     MetricsLine line;
     line.add("step", t.step);
     line.add("tokens", t.step * o.batch_tokens.n);
     line.add("time", log.seconds());
     std::string screen = format_text("step %lld: ", static_cast<long long>(t.step));
-    for (const Metric& m : metrics) {
-        line.add(m.name, m.value);
-        if (m.headline) screen += format_text(" %s %.4g", m.name.c_str(), m.value);
+    for (const auto& [name, value] : metrics) {
+        line.add(name, value);
+        if (is_headline(name)) screen += format_text("  %s %.4g", name.c_str(), value);
     }
     printf("%s\n", screen.c_str());
-    if (log.eval) {
-        log.eval->write(line);
-        log.board->write(t.step, line);
+    if (log.on) {
+        log.eval.write(line);
+        log.board.write(t.step, line);
     }
     std::string holds;
     for (const StopRule& rule : rules) {
-        const auto metric = std::find_if(metrics.begin(), metrics.end(), [&](const Metric& m) { return m.name == rule.metric; });
+        const auto metric = std::find_if(metrics.begin(), metrics.end(), [&](const auto& m) { return m.first == rule.metric; });
         if (metric == metrics.end()) {
             std::string names;
-            for (const Metric& m : metrics) names += " " + m.name;
+            for (const auto& m : metrics) names += " " + m.first;
             die(Exit::Usage, "--stop-at %s: no such metric; this run's evaluation gives%s", rule.text.c_str(), names.c_str());
         }
-        if (holds.empty() && (rule.at_least ? metric->value >= rule.limit : metric->value <= rule.limit)) holds = rule.text;
+        if (holds.empty() && (rule.at_least ? metric->second >= rule.limit : metric->second <= rule.limit)) holds = rule.text;
     }
     return holds;
 }
@@ -501,7 +538,7 @@ int main(int argc, char** argv) {
     const Schedule schedule = setup_schedule(o, plan.steps);
 
     if (o.print_order.n >= 0) {
-        const std::string nearest = o.out.empty() ? "" : checkpoint_before(o.out, o.print_order.n);
+        const std::string nearest = o.out.empty() ? "" : checkpoint_latest(o.out, o.print_order.n);
         loader.print_order(o.print_order.n, nearest.empty() ? "" : read_file(path_join(nearest, "loader_state.json")), stdout);
         return 0;
     }
@@ -517,7 +554,7 @@ int main(int argc, char** argv) {
     const std::string resumed = o.resume ? run.latest_checkpoint() : "", start_from = resumed.empty() ? o.branch : resumed;
     if (o.resume) printf(resumed.empty() ? "%s: no complete checkpoint; starting anew\n" : "resuming from %s\n", (resumed.empty() ? o.out : resumed).c_str());
     if (o.micro_batch.n < 0 && !resumed.empty())  // the micro-batch chosen for that run's memory, not for this moment's
-        o.micro_batch.n = json_integer(resumed + "/trainer_state.json", read_trainer_state(resumed).options_json, "micro-batch");
+        o.micro_batch.n = integer_fact(resumed + "/trainer_state.json", read_trainer_state(resumed).options_json, "micro-batch");
     if (o.micro_batch.n < 0) o.micro_batch.n = largest_micro_batch(config, o.batch_tokens.n / o.seq_len.n, static_cast<int>(o.seq_len.n));
     if (o.plan) {
         print_plan(o, config, plan);
@@ -541,20 +578,24 @@ int main(int argc, char** argv) {
     if (first_step > plan.steps)
         die(Exit::Usage, "%s stands at step %lld, the run ends at step %lld; give a longer --tokens", start_from.c_str(), static_cast<long long>(first_step),
             static_cast<long long>(plan.steps));
-    Evaluator<Real> evaluator(config, {o.questions, o.questions_per_set.n, o.val, o.val_tokens.n, static_cast<int>(o.seq_len.n), o.doc_mask.on,
-                                       static_cast<uint64_t>(o.data_seed), plan.eot_id, plan.tokenizer_sha256});
+    const EvaluationPlan evaluation = setup_evaluation(o, config, plan);
+    const bool evaluates = !evaluation.questions.empty() || !evaluation.validation.empty();
     loader.start(t.loader_state, resumed.empty());
 
     // logs
     const double flops_rate = matmul_rate();
     Log log;
+    std::string stopped;  // the stop rule that ended the run
     if (run.active()) {
         failing_run = &run;
         die_hook = write_failed_marker;
         const std::string state = resumed + "/trainer_state.json";
-        const std::string sizes = resumed.empty() ? R"({"metrics_bytes":0,"eval_bytes":0})" : read_trainer_state(resumed).metrics_json;
-        run.truncate_log("metrics.jsonl", json_integer(state, sizes, "metrics_bytes"));
-        run.truncate_log("eval.jsonl", json_integer(state, sizes, "eval_bytes"));
+        const std::string facts = resumed.empty() ? R"({"metrics_bytes":0,"eval_bytes":0})" : read_trainer_state(resumed).metrics_json;
+        log.on = true;
+        log.metrics = MetricsFile(run.file("metrics.jsonl"), integer_fact(state, facts, "metrics_bytes"));
+        log.eval = MetricsFile(run.file("eval.jsonl"), integer_fact(state, facts, "eval_bytes"));
+        log.board = TensorBoard(run.path());
+        stopped = text_fact(state, facts, "stopped");
         remove_tree(run.file("FAILED"));
         run.write_config(table.json(), {{"parameters", std::to_string(num_parameters(config))},
                                         {"parameters_non_embedding", std::to_string(num_parameters(config, false))},
@@ -563,9 +604,6 @@ int main(int argc, char** argv) {
                                         {"flags", json_quote(build_flags())}, {"device", json_quote(cpu_name())},
                                         {"matmul", json_quote(backend::matmul_library())}, {"threads", std::to_string(num_threads())},
                                         {"matmul_gflops", std::to_string(flops_rate / 1e9)}});
-        log.metrics = std::make_unique<MetricsFile>(run.file("metrics.jsonl"), true);
-        log.eval = std::make_unique<MetricsFile>(run.file("eval.jsonl"), true);
-        log.board = std::make_unique<TensorBoard>(run.path());
     }
     for (const int number : {SIGINT, SIGTERM, SIGUSR1, SIGUSR2}) signal(number, on_signal);
     print_plan(o, config, plan);
@@ -574,16 +612,15 @@ int main(int argc, char** argv) {
                       static_cast<double>(o.batch_tokens.n));
 
     // the loop
-    std::string stopped;
     for (;;) {
         const bool fresh = resumed.empty() || t.step > first_step;  // not what the checkpoint's own run did already
-        if (fresh && evaluator.active() && eval_when.due(t.step, plan.steps)) {
+        if (fresh && evaluates && eval_when.due(t.step, plan.steps)) {
             progress.clear();
-            stopped = evaluate_and_log(t, evaluator, log, o, stop_rules);
+            stopped = evaluate_and_log(t, evaluation, log, o, stop_rules);
         }
         const bool last = t.step == plan.steps || !stopped.empty();
         const bool save = last || signal_received || (t.step > first_step && checkpoint_when.due(t.step, plan.steps));
-        if (run.active() && fresh && save) save_checkpoint(t, run, table, o, plan, log);
+        if (run.active() && fresh && save) save_checkpoint(t, run, table, o, plan, log, stopped);
         if (last) break;
         if (signal_received) {
             progress.clear();
@@ -597,7 +634,7 @@ int main(int argc, char** argv) {
         const StepReport report = train_step(t, batch, o, plan, learning_rate(schedule, t.step));
         const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
         log_step(log, t, report, o, plan, seconds, flops_rate);
-        progress.update(t.step, report.loss, report.grad_norm, report.lr);
+        progress.update(t.step, report.loss, report.grad_norm, report.lr, seconds);
     }
     progress.finish();
     if (run.active()) run.mark_done(stopped.empty() ? "finished" : "stopped: " + stopped);

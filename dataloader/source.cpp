@@ -23,7 +23,7 @@ bool is_shard(const std::string& path) {
 }  // namespace
 
 Source::Source(const SourceOptions& options, uint64_t data_seed, int T, int64_t eot_id)
-    : options_(options), seed_(data_seed), slice_(static_cast<uint64_t>(T) - 1), first_document_{0} {
+    : options_(options), seed_(data_seed), compose_stream_(hash_name("compose/" + options.name)), slice_(static_cast<uint64_t>(T) - 1), first_document_{0} {
     const char* name = options.name.c_str();
     std::vector<std::string> paths;
     for (const std::string& path : glob_files(options.glob))
@@ -142,7 +142,7 @@ void Source::arrange(uint64_t index, uint64_t epoch, Composition* composition) c
     const Place at = place(entity);
     composition->file = &knowledge_[at.file];
     composition->entity = at.document;
-    const Philox4 p = philox(seed_, hash_name("compose/" + name()), epoch * first_document_.back() + entity);
+    const Philox4 p = philox(seed_, compose_stream_, epoch * first_document_.back() + entity);
     composition->file->arrange(static_cast<uint64_t>(p.x[1]) << 32 | p.x[0], static_cast<uint64_t>(p.x[3]) << 32 | p.x[2],
                                composition->sentences);
 }

@@ -72,7 +72,7 @@ class Source {
     uint64_t with_ends(uint64_t n) const { return n + (n + slice_ - 1) / slice_; }  // an EOT before each slice
 
     SourceOptions options_;
-    uint64_t seed_ = 0, slice_ = 0;  // slice_ = T-1
+    uint64_t seed_ = 0, compose_stream_ = 0, slice_ = 0;  // slice_ = T-1
     int64_t eot_id_ = -1;
     int32_t vocab_ = 0;
     std::vector<TokenFile> text_;

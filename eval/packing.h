@@ -1,5 +1,6 @@
 // packing.h - many short segments into few rows of one length.
 #pragma once
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 

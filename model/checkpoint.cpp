@@ -175,9 +175,11 @@ std::string checkpoint_finish(const std::string& temporary_directory) {
     return path;
 }
 
-std::string checkpoint_latest(const std::string& run_directory) {
-    const std::vector<StepDirectory> found = complete_checkpoints(run_directory);
-    return found.empty() ? "" : found.back().path;
+std::string checkpoint_latest(const std::string& run_directory, int64_t at_most) {
+    std::string latest;
+    for (const StepDirectory& directory : complete_checkpoints(run_directory))
+        if (directory.step <= at_most) latest = directory.path;
+    return latest;
 }
 
 void checkpoint_prune(const std::string& run_directory, int keep) {

@@ -39,11 +39,11 @@ TrainerState read_trainer_state(const std::string& directory);
 // A checkpoint directory counts once its COMPLETE marker is there: the marker lists every file with its size and CRC.
 // begin makes checkpoints/step_XXXXXXXX.tmp and returns it; finish writes the marker, syncs and renames, and returns the
 // final path (where a complete one stands already, that one is kept: a run is deterministic, it is the same). latest: the
-// complete directory with the highest step, "" if none. prune removes all but the newest `keep` (0: keeps all) and what
+// complete directory with the highest step (not above `at_most`), "" if none. prune removes all but the newest `keep` (0: keeps all) and what
 // an interrupted save or prune left behind.
 std::string checkpoint_begin(const std::string& run_directory, int64_t step);
 std::string checkpoint_finish(const std::string& temporary_directory);
-std::string checkpoint_latest(const std::string& run_directory);
+std::string checkpoint_latest(const std::string& run_directory, int64_t at_most = INT64_MAX);
 void checkpoint_prune(const std::string& run_directory, int keep);
 
 // Dies with Exit::Data when a file of the directory is missing or not what COMPLETE says. A directory without COMPLETE

@@ -251,7 +251,7 @@ Case gelu_case(size_t n, Gelu kind) {
         }
         return Outputs{{"", out, 8}, {"", dinp, 8}};
     };
-    return {shape(kind == Gelu::Exact ? "gelu exact" : "gelu tanh", {{"n", int(n)}}), 2e-6, run, expect};
+    return {shape(kind == Gelu::Exact ? "gelu exact" : "gelu tanh", {{"n", int(n)}}), 4e-6, run, expect};
 }
 
 template <class Real>

@@ -52,17 +52,11 @@ void MetricsLine::add(std::string_view name, std::string_view text) {
     members_ += quoted(text);
 }
 
-MetricsFile::MetricsFile(const std::string& path, int64_t keep) : path_(path) {
-    fd_ = open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+MetricsFile::MetricsFile(const std::string& path, bool append) : path_(path) {
+    fd_ = open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | (append ? 0 : O_TRUNC), 0666);
     struct stat info;
     if (fd_ < 0 || fstat(fd_, &info) != 0) die(Exit::Runtime, "%s: cannot be opened (%s)", path.c_str(), strerror(errno));
     size_ = info.st_size;
-    if (keep < 0) return;
-    if (size_ < keep)
-        die(Exit::Data, "%s: %lld bytes, the checkpoint was saved when it had %lld; it was cut or replaced", path.c_str(),
-            static_cast<long long>(size_), static_cast<long long>(keep));
-    if (ftruncate(fd_, keep) != 0) die(Exit::Runtime, "%s: cannot be truncated (%s)", path.c_str(), strerror(errno));
-    size_ = keep;
 }
 
 MetricsFile::~MetricsFile() {

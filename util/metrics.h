@@ -26,12 +26,12 @@ class MetricsLine {
     std::vector<std::pair<std::string, double>> numbers_;
 };
 
-// Opened to append; `keep` cuts the file to its first `keep` bytes before (a resume's), -1 keeps all. A missing file begins
-// empty; one shorter than `keep` dies with Exit::Data. A line is one write(), so that a killed run leaves whole lines.
+// Opened to append, or emptied first. A line is one write(), so that a killed run leaves whole lines; a resume cuts the file
+// to the size() that its checkpoint knows.
 class MetricsFile {
   public:
     MetricsFile() = default;
-    explicit MetricsFile(const std::string& path, int64_t keep = -1);
+    MetricsFile(const std::string& path, bool append);
     ~MetricsFile();
     MetricsFile(MetricsFile&& other) noexcept { *this = std::move(other); }
     MetricsFile& operator=(MetricsFile&& other) noexcept;

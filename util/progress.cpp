@@ -2,7 +2,6 @@
 
 #include <unistd.h>
 
-#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
@@ -42,60 +41,61 @@ std::string short_duration(double seconds) {
     return format_text("%lld:%02lld", minutes, s % 60);
 }
 
-Progress::Progress(const ProgressOptions& options, int64_t first_step, FILE* out)
-    : Progress(options, first_step, out, is_terminal(out), is_terminal(out) && wants_color()) {}
-
-Progress::Progress(const ProgressOptions& options, int64_t first_step, FILE* out, bool redraw, bool color)
-    : options_(options), out_(out), redraw_(redraw), color_(color), step_(first_step) {}
-
-double Progress::share_of_peak() const {
-    return options_.peak_flops > 0 ? rate_ * options_.flops_per_token / options_.peak_flops : 0;
+Progress::Progress(int64_t steps, int64_t first_step, double flops_per_step, double matmul_flops, double tokens_per_step,
+                   FILE* out)
+    : steps_(steps), step_(first_step), flops_per_step_(flops_per_step), matmul_flops_(matmul_flops),
+      tokens_per_step_(tokens_per_step), out_(out) {
+    if (is_terminal(out)) set_style(true, wants_color(), REDRAW_SECONDS);
 }
 
-void Progress::update(int64_t step, double loss, double lr, int64_t tokens, double seconds) {
-    step_ = step, loss_ = loss, lr_ = lr;
-    seconds = std::max(seconds, 1e-9);
+void Progress::set_style(bool redraw, bool color, double seconds_between_lines) {
+    redraw_ = redraw, color_ = color, seconds_between_lines_ = seconds_between_lines;
+}
+
+double Progress::matmul_share() const {
+    return matmul_flops_ > 0 && step_seconds_ > 0 ? flops_per_step_ / step_seconds_ / matmul_flops_ : 0;
+}
+
+void Progress::update(int64_t step, double loss, double grad_norm, double lr, double seconds) {
+    step_ = step, loss_ = loss, grad_norm_ = grad_norm, lr_ = lr;
     // an exponential mean whose memory is a time, not a number of steps: steady for short steps, quick for long ones
-    const double weight = rate_ == 0 ? 1 : 1 - std::exp(-seconds / MEMORY_SECONDS);
-    rate_ += weight * (static_cast<double>(tokens) / seconds - rate_);
+    const double weight = step_seconds_ == 0 ? 1 : 1 - std::exp(-seconds / MEMORY_SECONDS);
     step_seconds_ += weight * (seconds - step_seconds_);
-    if (!out_) return;
     pending_ = true;
     const double since = std::chrono::duration<double>(std::chrono::steady_clock::now() - drawn_).count();
-    if (!shown_ || since >= (redraw_ ? REDRAW_SECONDS : options_.plain_seconds)) draw(false);
+    if (since >= seconds_between_lines_ || (redraw_ && !on_screen_)) draw();
 }
 
 std::string Progress::text() const {
-    const double percent = options_.steps ? 100.0 * static_cast<double>(step_) / static_cast<double>(options_.steps) : 0;
-    const int width = static_cast<int>(std::to_string(options_.steps).size());
+    const double percent = steps_ ? 100.0 * static_cast<double>(step_) / static_cast<double>(steps_) : 0;
+    const int width = static_cast<int>(std::to_string(steps_).size());
     std::string line = format_text("step %*lld/%lld %5.1f%%", width, static_cast<long long>(step_),
-                                   static_cast<long long>(options_.steps), percent);
-    line += format_text("  loss %s%.4f%s  lr %.1e", color_ ? "\033[1m" : "", loss_, color_ ? "\033[0m" : "", lr_);
-    line += "  " + short_count(rate_) + " tok/s";
-    if (options_.peak_flops > 0) line += format_text("  %.0f%% of %s", 100 * share_of_peak(), options_.peak_name);
-    return line + "  ETA " + short_duration(static_cast<double>(options_.steps - step_) * step_seconds_);
+                                   static_cast<long long>(steps_), percent);
+    line += format_text("  loss %s%.4f%s  |g| %.3f  lr %.1e", color_ ? "\033[1m" : "", loss_, color_ ? "\033[0m" : "",
+                        grad_norm_, lr_);
+    line += "  " + short_count(tokens_per_s()) + " tok/s";
+    if (matmul_share() > 0) line += format_text("  %.0f%% of matmul", 100 * matmul_share());
+    return line + "  ETA " + short_duration(static_cast<double>(steps_ - step_) * step_seconds_);
 }
 
-void Progress::draw(bool last) {
-    if (redraw_) fprintf(out_, "\r%s\033[K%s", text().c_str(), last ? "\n" : "");
-    else fprintf(out_, "%s\n", text().c_str());
+void Progress::draw() {
+    fprintf(out_, redraw_ ? "\r%s\033[K" : "%s\n", text().c_str());
     fflush(out_);
     drawn_ = std::chrono::steady_clock::now();
-    shown_ = true;
+    on_screen_ = redraw_;
     pending_ = false;
 }
 
-void Progress::note(const std::string& message) {
-    if (!out_) return;
-    if (redraw_ && shown_) fprintf(out_, "\r\033[K");
-    fprintf(out_, "%s\n", message.c_str());
-    if (redraw_ && shown_) draw(false);
+void Progress::clear() {
+    if (!on_screen_) return;
+    fputs("\r\033[K", out_);
     fflush(out_);
+    on_screen_ = false;
 }
 
 void Progress::finish() {
-    if (!out_ || !(shown_ || pending_)) return;
-    // a terminal's line gets its line feed; a log gets the last state unless it has it already
-    if (redraw_ || pending_) draw(true);
-    shown_ = pending_ = false;
+    if (pending_) draw();
+    if (on_screen_) fputc('\n', out_);
+    fflush(out_);
+    on_screen_ = false;
 }

@@ -1,6 +1,5 @@
 #include "util/run_directory.h"
 
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <nlohmann/json.hpp>
@@ -8,6 +7,7 @@
 #include "model/checkpoint.h"
 #include "util/check.h"
 #include "util/files.h"
+#include "util/json.h"
 
 using ordered_json = nlohmann::ordered_json;
 
@@ -46,31 +46,15 @@ void RunDirectory::mark_failed(const std::string& reason) const {
     }
 }
 
-void RunDirectory::truncate_log(const std::string& name, int64_t bytes) const {
-    struct stat info;
-    const std::string path = file(name);
-    const int64_t size = stat(path.c_str(), &info) == 0 ? static_cast<int64_t>(info.st_size) : 0;
-    if (size < bytes)
-        die(Exit::Data, "%s: holds %lld bytes, the checkpoint was made with %lld; it was changed by hand: restore it, or --branch from the checkpoint",
-            path.c_str(), static_cast<long long>(size), static_cast<long long>(bytes));
-    if (size > bytes) truncate_file(path, static_cast<uint64_t>(bytes));
+int64_t integer_fact(const std::string& where, const std::string& json, const std::string& key) {
+    const nlohmann::json object = parse_json(where, json);
+    if (!object.is_object() || !object.contains(key)) die(Exit::Data, "%s: '%s' is missing", where.c_str(), key.c_str());
+    return json_integer(where, object, key.c_str(), 0, INT64_MAX);
 }
 
-int64_t json_integer(const std::string& where, const std::string& json, const std::string& key) {
-    const ordered_json object = ordered_json::parse(json, nullptr, false);
-    if (!object.is_object() || !object.contains(key) || !object[key].is_number_integer())
-        die(Exit::Data, "%s: no whole number '%s'", where.c_str(), key.c_str());
-    return object[key].get<int64_t>();
-}
-
-double json_number(const std::string& json, const std::string& key, double otherwise) {
-    const ordered_json object = ordered_json::parse(json, nullptr, false);
-    return object.is_object() && object.contains(key) && object[key].is_number() ? object[key].get<double>() : otherwise;
-}
-
-std::string json_text(const std::string& json, const std::string& key, const std::string& otherwise) {
-    const ordered_json object = ordered_json::parse(json, nullptr, false);
-    return object.is_object() && object.contains(key) && object[key].is_string() ? object[key].get<std::string>() : otherwise;
+std::string text_fact(const std::string& where, const std::string& json, const std::string& key) {
+    const nlohmann::json object = parse_json(where, json);
+    return object.is_object() && object.contains(key) && object[key].is_string() ? object[key].get<std::string>() : "";
 }
 
 std::string json_quote(const std::string& text) {

@@ -20,16 +20,13 @@ class RunDirectory {
     void write_config(const std::string& options_json, const std::vector<std::pair<std::string, std::string>>& facts) const;
     void mark_done(const std::string& reason) const;
     void mark_failed(const std::string& reason) const;
-    // Cuts a log back to its size at the checkpoint. Dies with Exit::Data when it is shorter than that.
-    void truncate_log(const std::string& name, int64_t bytes) const;
 
   private:
     std::string path_;
 };
 
-// One value of a JSON object as an integer (trainer_state's small facts). Dies with Exit::Data when it is not there.
-int64_t json_integer(const std::string& where, const std::string& json, const std::string& key);
-double json_number(const std::string& json, const std::string& key, double otherwise);
-std::string json_text(const std::string& json, const std::string& key, const std::string& otherwise);
-// A string as a JSON string.
-std::string json_quote(const std::string& text);
+// A member of a JSON object (trainer_state's options and small facts) as a whole number. Dies with Exit::Data when it is not there.
+int64_t integer_fact(const std::string& where, const std::string& json, const std::string& key);
+// ... as text; "" when it is not there.
+std::string text_fact(const std::string& where, const std::string& json, const std::string& key);
+std::string json_quote(const std::string& text);  // a string as a JSON string

@@ -13,7 +13,9 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <iterator>
 #include <string>
+#include <utility>
 
 #include "util/check.h"
 
@@ -26,17 +28,25 @@ struct Schedule {
     double final_fraction = 0.0;  // of the peak, where the schedule ends
 };
 
-// Dies with Exit::Usage on another name.
-inline Schedule::Kind schedule_from_name(const std::string& name) {
-    if (name == "wsd") return Schedule::Kind::Wsd;
-    if (name == "cosine") return Schedule::Kind::Cosine;
-    if (name == "linear") return Schedule::Kind::Linear;
-    if (name == "constant") return Schedule::Kind::Constant;
-    die(Exit::Usage, "--schedule %s: expected wsd, cosine, linear or constant", name.c_str());
+// `name` is wsd, cosine, linear or constant; dies with Exit::Usage on another one and on numbers that make no schedule.
+inline Schedule make_schedule(const std::string& name, double peak, int64_t steps, int64_t warmup, double cooldown,
+                              double final_fraction) {
+    const std::pair<const char*, Schedule::Kind> kinds[] = {{"wsd", Schedule::Kind::Wsd},
+                                                            {"cosine", Schedule::Kind::Cosine},
+                                                            {"linear", Schedule::Kind::Linear},
+                                                            {"constant", Schedule::Kind::Constant}};
+    const auto* kind = std::find_if(std::begin(kinds), std::end(kinds), [&](const auto& k) { return name == k.first; });
+    if (kind == std::end(kinds))
+        die(Exit::Usage, "--schedule %s: expected wsd, cosine, linear or constant", name.c_str());
+    if (!(peak >= 0 && std::isfinite(peak))) die(Exit::Usage, "--lr %g: expected a number of at least 0", peak);
+    if (warmup < 0 || warmup > steps)
+        die(Exit::Usage, "--warmup %lld: expected 0 to the run's %lld steps", static_cast<long long>(warmup),
+            static_cast<long long>(steps));
+    if (!(cooldown >= 0 && cooldown <= 1)) die(Exit::Usage, "--cooldown %g: expected a fraction from 0 to 1", cooldown);
+    if (!(final_fraction >= 0 && final_fraction <= 1))
+        die(Exit::Usage, "--final-lr %g: expected a fraction of the peak from 0 to 1", final_fraction);
+    return {kind->second, peak, steps, warmup, cooldown, final_fraction};
 }
-
-inline double default_final_fraction(Schedule::Kind kind) { return kind == Schedule::Kind::Cosine ? 0.1 : 0.0; }
-inline int64_t default_warmup(int64_t steps) { return std::min<int64_t>(160, steps / 10); }
 
 inline double learning_rate(const Schedule& s, int64_t step) {
     if (step < s.warmup) return s.peak * static_cast<double>(step + 1) / static_cast<double>(s.warmup);

@@ -47,7 +47,7 @@ uint32_t masked_crc(const void* data, size_t bytes) {
 
 }  // namespace
 
-TensorBoardFile::TensorBoardFile(const std::string& directory) {
+TensorBoard::TensorBoard(const std::string& directory) {
     char host[256] = "localhost";
     gethostname(host, sizeof host - 1);
     for (int n = 0; fd_ < 0; ++n) {
@@ -61,20 +61,21 @@ TensorBoardFile::TensorBoardFile(const std::string& directory) {
     record(event);
 }
 
-TensorBoardFile::~TensorBoardFile() {
+TensorBoard::~TensorBoard() {
     if (fd_ >= 0) close(fd_);
 }
 
-TensorBoardFile& TensorBoardFile::operator=(TensorBoardFile&& other) noexcept {
+TensorBoard& TensorBoard::operator=(TensorBoard&& other) noexcept {
     std::swap(path_, other.path_);
     std::swap(fd_, other.fd_);
     return *this;
 }
 
-void TensorBoardFile::write(int64_t step, const std::vector<std::pair<std::string, double>>& scalars) {
+void TensorBoard::write(int64_t step, const MetricsLine& line) {
     if (fd_ < 0) return;
     std::string summary;
-    for (const auto& [tag, number] : scalars) {
+    for (const auto& [tag, number] : line.numbers()) {
+        if (tag.find('/') == std::string::npos) continue;
         std::string value;
         put_bytes(&value, TAG, tag);
         value += SIMPLE_VALUE;
@@ -88,7 +89,7 @@ void TensorBoardFile::write(int64_t step, const std::vector<std::pair<std::strin
     record(event);
 }
 
-void TensorBoardFile::record(const std::string& event) {
+void TensorBoard::record(const std::string& event) {
     std::string bytes;
     const uint64_t length = event.size();
     put_raw(&bytes, length);

@@ -6,24 +6,24 @@
 #pragma once
 #include <cstdint>
 #include <string>
-#include <string_view>
-#include <utility>
-#include <vector>
 
-class TensorBoardFile {
+#include "util/metrics.h"
+
+class TensorBoard {
   public:
-    TensorBoardFile() = default;
+    TensorBoard() = default;
     // Creates events.out.tfevents.<unixtime>.<host>.<pid>.<n> in `directory`, n counting up until the name is new: a
     // resumed run opens another file and TensorBoard joins them.
-    explicit TensorBoardFile(const std::string& directory);
-    ~TensorBoardFile();
-    TensorBoardFile(TensorBoardFile&& other) noexcept { *this = std::move(other); }
-    TensorBoardFile& operator=(TensorBoardFile&& other) noexcept;
-    TensorBoardFile(const TensorBoardFile&) = delete;
-    TensorBoardFile& operator=(const TensorBoardFile&) = delete;
+    explicit TensorBoard(const std::string& directory);
+    ~TensorBoard();
+    TensorBoard(TensorBoard&& other) noexcept { *this = std::move(other); }
+    TensorBoard& operator=(TensorBoard&& other) noexcept;
+    TensorBoard(const TensorBoard&) = delete;
+    TensorBoard& operator=(const TensorBoard&) = delete;
 
-    // One event with all the scalars, handed to the system at once. Does nothing without a file (default constructed).
-    void write(int64_t step, const std::vector<std::pair<std::string, double>>& scalars);
+    // One event with the numbers of a line that have slash names (step, tokens and time are not curves), handed to the
+    // system at once. Does nothing without a file (default constructed).
+    void write(int64_t step, const MetricsLine& line);
     const std::string& path() const { return path_; }
 
   private:

@@ -1,0 +1,41 @@
+// deck.h - the order inside one source: an epoch's permutation, drawn card by card. An entity whose last document ended less than T tokens ago is
+// deferred by the smallest number of places, so that no row shows it twice; each epoch still holds everything once.
+#pragma once
+#include <cstdint>
+#include <nlohmann/json_fwd.hpp>
+#include <vector>
+
+#include "dataloader/source.h"
+#include "util/rng.h"
+
+class Deck {
+  public:
+    struct Card {
+        uint64_t index, epoch;  // of Source::read
+    };
+    Deck(const Source& source, int T) : source_(&source), distance_(source.knowledge() ? T : 0) { open_epoch(0); }
+
+    // The next card for a piece that starts at `position` of the stream; placed(...) must follow before the next draw.
+    Card draw(int64_t position);
+    void placed(const Card& card, int64_t end);
+    // Tokens of all cards from here to the end of epoch `epochs - 1`.
+    int64_t remaining_tokens(uint64_t epochs) const;
+
+    nlohmann::json state() const;
+    void restore(const nlohmann::json& state);
+
+  private:
+    struct Recent {
+        uint64_t index;
+        int64_t end;  // where its last document ended
+    };
+    void open_epoch(uint64_t epoch);
+    bool seen_since(uint64_t index, int64_t position) const;
+
+    const Source* source_;
+    int64_t distance_;
+    uint64_t epoch_ = 0, next_ = 0;  // next_: place in the permutation
+    Permutation order_;
+    std::vector<uint64_t> deferred_;  // drawn from the permutation, not yet placed, earliest first
+    std::vector<Recent> recent_;      // placed within the last T tokens, oldest first
+};

@@ -1,0 +1,299 @@
+#include "dataloader/mixture.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "util/check.h"
+
+namespace {
+
+using ll = long long;
+
+constexpr double tiny = 1e-9;  // shares closer than this are equal: 0.1 + 0.2 + 0.7 is 1
+constexpr double one = static_cast<double>(1ll << share_bits);
+
+using Windows = std::vector<std::pair<int64_t, int64_t>>;
+
+// Fractions of the run as positions of the stream.
+Windows positions(const SourceOptions& options, int64_t tokens) {
+    if (options.windows.empty()) return {{0, tokens}};
+    Windows result;
+    for (const auto& [a, b] : options.windows)
+        result.emplace_back(std::llround(a * static_cast<double>(tokens)), std::llround(b * static_cast<double>(tokens)));
+    std::sort(result.begin(), result.end());
+    return result;
+}
+
+int64_t total(const Windows& windows) {
+    int64_t n = 0;
+    for (const auto& [begin, end] : windows) n += end - begin;
+    return n;
+}
+
+bool inside(const Windows& windows, int64_t position) {
+    return std::any_of(windows.begin(), windows.end(), [&](const auto& w) { return w.first <= position && position < w.second; });
+}
+
+// The mixture while it is being planned. Shares here are of all tokens of a segment, as fractions.
+struct Planner {
+    const MixtureOptions& options;
+    const std::vector<Source>& sources;
+    Plan& plan;
+    size_t n = sources.size();
+    std::vector<Windows> windows = {};
+    std::vector<double> wanted = {};                    // tokens of --exposures sources, expected
+    std::vector<int64_t> borders = {};                  // of the segments
+    std::vector<std::vector<double>> share = {};        // (segments, sources)
+    std::vector<double> exposed = {}, left = {};        // (segments) share of --exposures sources; what ratios and windows leave to others
+
+    const SourceOptions& of(size_t s) const { return options.sources[s]; }
+    const char* name(size_t s) const { return of(s).name.c_str(); }
+    bool is_exposed(size_t s) const { return of(s).exposures >= 0; }
+    bool is_ratio(size_t s) const { return of(s).ratio >= 0; }
+    bool is_free(size_t s) const { return !is_exposed(s) && !is_ratio(s); }
+    bool whole_run(size_t s) const { return total(windows[s]) == plan.tokens; }
+    size_t num_segments() const { return borders.size() - 1; }
+    double size_of(size_t g) const { return static_cast<double>(borders[g + 1] - borders[g]); }
+    double percent(int64_t position) const { return 100.0 * static_cast<double>(position) / static_cast<double>(plan.tokens); }
+
+    void measure();
+    void cut();
+    void share_out();
+    void check_exposures() const;
+    void report() const;
+    Mixture mixture() const;
+};
+
+// Exposures in tokens, then the length of the run.
+void Planner::measure() {
+    double added = 0;
+    for (size_t s = 0; s < n; ++s) {
+        const double count = static_cast<double>(std::max<int64_t>(of(s).exposures, 0)) * static_cast<double>(sources[s].draws());
+        wanted.push_back(count * sources[s].mean_length());
+        added += wanted[s];
+    }
+    const double batch = static_cast<double>(options.batch_tokens);
+    if (options.append && added > 0)
+        plan.steps = static_cast<int64_t>(std::ceil((static_cast<double>(options.tokens) + added) / batch));
+    else
+        plan.steps = options.tokens / options.batch_tokens;
+    if (plan.steps < 1)
+        die(Exit::Usage, "--tokens %lld is less than one step of --batch-tokens %lld", static_cast<ll>(options.tokens),
+            static_cast<ll>(options.batch_tokens));
+    plan.tokens = plan.steps * options.batch_tokens;
+}
+
+void Planner::cut() {
+    borders = {0, plan.tokens};
+    for (size_t s = 0; s < n; ++s) {
+        windows.push_back(positions(of(s), plan.tokens));
+        if (total(windows[s]) == 0)
+            die(Exit::Usage, "--window %s is shorter than a token; give a longer one or more --tokens", name(s));
+        for (const auto& [begin, end] : windows[s]) borders.insert(borders.end(), {begin, end});
+    }
+    std::sort(borders.begin(), borders.end());
+    borders.erase(std::unique(borders.begin(), borders.end()), borders.end());
+}
+
+void Planner::share_out() {
+    const double run = static_cast<double>(plan.tokens);
+    double left_of_run = 0, ratios = 0, all_ratios = 0;
+    bool any_free = false, any_exposed = false;
+    for (size_t s = 0; s < n; ++s) {
+        any_free |= is_free(s);
+        any_exposed |= is_exposed(s);
+        if (is_ratio(s)) all_ratios += of(s).ratio;
+        if (is_ratio(s) && whole_run(s)) ratios += of(s).ratio;
+    }
+    if (all_ratios > 1 + tiny) die(Exit::Usage, "the ratios sum to %g; at most 1 can be given away", all_ratios);
+    if (!any_free && !any_exposed && all_ratios < 1 - tiny)
+        die(Exit::Usage, "the ratios sum to %g, and no source takes the rest of %g; add one without --ratio", all_ratios, 1 - all_ratios);
+
+    // what windows and exposures fix
+    for (size_t g = 0; g < num_segments(); ++g) {
+        share.emplace_back(n, 0.0);
+        exposed.push_back(0);
+        double fixed = 0;
+        for (size_t s = 0; s < n; ++s) {
+            if (!inside(windows[s], borders[g]) || is_free(s) || (is_ratio(s) && whole_run(s))) continue;
+            const double tokens = is_exposed(s) ? wanted[s] : of(s).ratio * run;
+            const double local = share[g][s] = tokens / static_cast<double>(total(windows[s]));
+            if (local > 1 + tiny)
+                die(Exit::Usage, "--source %s needs %.0f tokens in windows of %lld: a share of %g there; give wider windows, more --tokens or less of it",
+                    name(s), tokens, static_cast<ll>(total(windows[s])), local);
+            fixed += local;
+            if (is_exposed(s)) exposed[g] += local;
+        }
+        left.push_back(1 - fixed);
+        if (fixed > 1 + tiny)
+            die(Exit::Usage, "from %g %% to %g %% of the run the sources ask for a share of %g in all; move a --window, or lower a --ratio or --exposures",
+                percent(borders[g]), percent(borders[g + 1]), fixed);
+        left_of_run += left[g] * size_of(g) / run;
+    }
+    if (any_free && ratios > left_of_run + tiny)
+        die(Exit::Usage, "ratios of %g in all do not fit: windows and exposures leave %g", ratios, left_of_run);
+
+    // ratios without a window, then the sources without ratio
+    if (!any_free && any_exposed && ratios > 0 && std::abs(ratios / left_of_run - 1) > tiny)
+        plan.warnings.push_back(format_text("every source beside the --exposures ones has a --ratio: they are scaled by %.6g to the %.6g of the run that is left",
+                                            left_of_run / ratios, left_of_run));
+    for (size_t g = 0; g < num_segments(); ++g) {
+        const double scale = ratios > 0 ? left[g] / (any_free ? left_of_run : ratios) : 0;
+        double rest = left[g], sizes = 0;
+        for (size_t s = 0; s < n; ++s) {
+            if (is_ratio(s) && whole_run(s)) rest -= share[g][s] = of(s).ratio * scale;
+            if (is_free(s) && inside(windows[s], borders[g])) sizes += sources[s].epoch_tokens();
+        }
+        if (rest > tiny && sizes == 0)
+            die(Exit::Usage, "from %g %% to %g %% of the run a share of %g has no source to take it; add one without --ratio", percent(borders[g]),
+                percent(borders[g + 1]), rest);
+        for (size_t s = 0; s < n; ++s)
+            if (is_free(s) && inside(windows[s], borders[g])) share[g][s] = std::max(rest, 0.0) * sources[s].epoch_tokens() / sizes;
+        if (exposed[g] > 1 - tiny)
+            die(Exit::Usage, "from %g %% to %g %% of the run --exposures fill everything; leave room for another source: more --tokens or wider windows",
+                percent(borders[g]), percent(borders[g + 1]));
+    }
+}
+
+// Where even the longest documents fit there is nothing to count; else every composed document is measured.
+void Planner::check_exposures() const {
+    for (size_t s = 0; s < n; ++s) {
+        const int64_t room = total(windows[s]), F = of(s).exposures;
+        const uint64_t N = sources[s].draws();
+        if (F <= 0 || static_cast<double>(F) * static_cast<double>(N) * static_cast<double>(sources[s].longest()) <= static_cast<double>(room)) continue;
+        int64_t tokens = 0;
+        for (int64_t epoch = 0; epoch < F; ++epoch)
+            for (uint64_t i = 0; i < N; ++i) tokens += static_cast<int64_t>(sources[s].length(i, static_cast<uint64_t>(epoch)));
+        if (tokens > room)
+            die(Exit::Usage, "--exposures %s=%lld needs %lld tokens, its windows hold %lld; give more --tokens, or --budget append", name(s),
+                static_cast<ll>(F), static_cast<ll>(tokens), static_cast<ll>(room));
+    }
+}
+
+void Planner::report() const {
+    for (size_t s = 0; s < n; ++s) {
+        const Source& source = sources[s];
+        SourcePlan row;
+        row.name = source.name();
+        row.knowledge = source.knowledge();
+        row.documents = static_cast<int64_t>(source.documents());
+        row.entities = source.knowledge() ? static_cast<int64_t>(source.draws()) : 0;
+        row.source_tokens = std::llround(source.epoch_tokens());
+        for (size_t g = 0; g < num_segments(); ++g) row.tokens += share[g][s] * size_of(g);
+        row.share = row.tokens / static_cast<double>(plan.tokens);
+        row.pieces = row.tokens / source.mean_length();
+        row.epochs = row.tokens / source.epoch_tokens();
+        row.exposures = row.knowledge ? row.epochs : 0;
+        plan.sources.push_back(row);
+        if (row.pieces < 1)
+            die(Exit::Usage, "--source %s would get nothing: %.1f tokens of the run, less than one piece of %.1f", name(s), row.tokens, source.mean_length());
+        const double limit = of(s).max_epochs;
+        if (limit > 0 && row.epochs > limit * (1 + tiny))
+            die(Exit::Usage, "--source %s would be seen %.4g times, --max-epochs allows %g; lower its share or --tokens", name(s), row.epochs, limit);
+        if (!row.knowledge && row.epochs > 1)
+            plan.warnings.push_back(format_text("source %s is seen %.4g times", name(s), row.epochs));
+    }
+}
+
+Mixture Planner::mixture() const {
+    Mixture result;
+    result.length = plan.tokens + 1;
+    result.T = options.T;
+    for (size_t g = 0; g < num_segments(); ++g) {
+        Segment segment{borders[g], borders[g + 1], std::vector<int64_t>(n, 0), std::vector<int64_t>(n, 0)};
+        double ratios = 0, free = 0;
+        for (size_t s = 0; s < n; ++s) {
+            if (is_ratio(s)) ratios += share[g][s];
+            if (is_free(s)) free += share[g][s];
+        }
+        int64_t sum = 0, sum_beside = 0;
+        size_t greatest = n;
+        for (size_t s = 0; s < n; ++s) {
+            if (is_exposed(s) || share[g][s] <= 0) continue;
+            double own = share[g][s], beside = 0;
+            if (free > 0 && is_ratio(s)) {
+                beside = own;
+            } else if (free > 0) {
+                const double part = own / free;
+                own = part * (1 - ratios);
+                beside = -part * ratios;
+            } else {
+                own /= ratios;
+            }
+            sum += segment.share[s] = std::llround(own * one);
+            sum_beside += segment.beside[s] = std::llround(beside * one);
+            const bool better = greatest == n || is_free(s) > is_free(greatest) ||
+                                (is_free(s) == is_free(greatest) && segment.share[s] > segment.share[greatest]);
+            if (better) greatest = s;
+        }
+        // rounding goes to one source: the greatest, of those without ratio if there are such
+        segment.share[greatest] += (1ll << share_bits) - sum;
+        segment.beside[greatest] -= sum_beside;
+        result.segments.push_back(segment);
+    }
+    result.segments.back().end = result.length;
+    for (size_t s = 0; s < n; ++s) {
+        Placement placement;
+        if (is_exposed(s)) placement = {of(s).exposures * static_cast<int64_t>(sources[s].draws()), windows[s], total(windows[s])};
+        result.placements.push_back(placement);
+    }
+    return result;
+}
+
+}  // namespace
+
+int64_t Placement::due(int64_t k) const {
+    int64_t x = static_cast<int64_t>((2 * static_cast<__int128>(k) + 1) * length / (2 * static_cast<__int128>(count)));
+    for (const auto& [begin, end] : windows) {
+        if (x < end - begin) return begin + x;
+        x -= end - begin;
+    }
+    return windows.back().second;
+}
+
+void check_mixture_options(const MixtureOptions& options) {
+    if (options.sources.empty()) die(Exit::Usage, "no --source; give at least one NAME=GLOB");
+    if (options.T < 2) die(Exit::Usage, "--seq-len %d, expected at least 2", options.T);
+    if (options.batch_tokens < 1 || options.batch_tokens % options.T != 0)
+        die(Exit::Usage, "--batch-tokens %lld is not a multiple of --seq-len %d", static_cast<ll>(options.batch_tokens), options.T);
+    for (size_t s = 0; s < options.sources.size(); ++s) {
+        const SourceOptions& source = options.sources[s];
+        const char* name = source.name.c_str();
+        const bool plain = !source.name.empty() && std::all_of(source.name.begin(), source.name.end(), [](unsigned char c) {
+            return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
+        });
+        if (!plain) die(Exit::Usage, "--source '%s': a name is made of letters, digits, _ and -", name);
+        for (size_t other = 0; other < s; ++other)
+            if (options.sources[other].name == source.name) die(Exit::Usage, "--source %s is given twice; one pattern can match several files", name);
+        if (source.ratio != -1 && source.exposures != -1)
+            die(Exit::Usage, "--ratio and --exposures are both given for %s; one of them decides its share", name);
+        if (source.ratio != -1 && !(source.ratio > 0 && source.ratio < 1))
+            die(Exit::Usage, "--ratio %s=%g, expected more than 0 and less than 1; a source that is everything needs no --ratio", name, source.ratio);
+        if (source.exposures != -1 && source.exposures < 1)
+            die(Exit::Usage, "--exposures %s=%lld, expected at least 1", name, static_cast<ll>(source.exposures));
+        if (!(source.subsample > 0 && source.subsample <= 1))
+            die(Exit::Usage, "--subsample %s=%g, expected more than 0 and at most 1", name, source.subsample);
+        if (!(source.max_epochs >= 0)) die(Exit::Usage, "--max-epochs %s=%g, expected more than 0", name, source.max_epochs);
+        auto windows = source.windows;
+        std::sort(windows.begin(), windows.end());
+        for (size_t i = 0; i < windows.size(); ++i) {
+            const auto [a, b] = windows[i];
+            if (!(a >= 0 && a < b && b <= 1)) die(Exit::Usage, "--window %s=%g:%g, expected 0 <= a < b <= 1", name, a, b);
+            if (i > 0 && a < windows[i - 1].second) die(Exit::Usage, "--window %s: %g:%g overlaps the one before", name, a, b);
+        }
+    }
+}
+
+Mixture plan_mixture(const MixtureOptions& options, const std::vector<Source>& sources, Plan* plan) {
+    for (const Source& source : sources)
+        if (source.options().exposures >= 0 && !source.knowledge())
+            die(Exit::Usage, "--exposures %s: not a knowledge source, it has no entities; give it a --ratio", source.name().c_str());
+    Planner planner{options, sources, *plan};
+    planner.measure();
+    planner.cut();
+    planner.share_out();
+    planner.check_exposures();
+    planner.report();
+    return planner.mixture();
+}

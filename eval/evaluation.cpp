@@ -1,0 +1,57 @@
+#include "eval/evaluation.h"
+
+#include "util/check.h"
+#include "util/files.h"
+
+namespace {
+
+// `path` is the shard's or set's prefix.
+void check_tokenizer(const std::string& path, const Sidecar& sidecar, const EvaluationOptions& options) {
+    if (!sidecar.present || options.tokenizer_sha256.empty() || sidecar.tokenizer_sha256 == options.tokenizer_sha256)
+        return;
+    die(Exit::Data,
+        "%s.json: made with tokenizer %s (sha256 %s), the model with %s (sha256 %s); prepare it again with the model's "
+        "tokenizer",
+        path.c_str(), sidecar.tokenizer_name.c_str(), sidecar.tokenizer_sha256.c_str(),
+        options.tokenizer_file.empty() ? "another" : options.tokenizer_file.c_str(), options.tokenizer_sha256.c_str());
+}
+
+bool ends_with(const std::string& text, const std::string& ending) {
+    return text.size() > ending.size() && text.compare(text.size() - ending.size(), ending.size(), ending) == 0;
+}
+
+}  // namespace
+
+EvaluationPlan plan_evaluation(const EvaluationOptions& options, int vocab, int max_T) {
+    EvaluationPlan plan;
+    plan.resamples = options.resamples;
+    plan.seed = options.seed;
+    if (options.questions_per_set == 0) die(Exit::Usage, "--questions-per-set 0: expected at least 1, or all");
+    if (!options.validation.empty() && (options.T < 1 || options.T > max_T))
+        die(Exit::Usage, "--seq-len %d: this model takes rows of 1 to %d tokens", options.T, max_T);
+
+    for (size_t i = 0; i < options.validation.size(); ++i) {
+        const auto& [name, glob] = options.validation[i];
+        for (size_t j = 0; j < i; ++j)
+            if (options.validation[j].first == name) die(Exit::Usage, "--val: %s is given twice", name.c_str());
+        for (const std::string& path : glob_files(glob))
+            if (ends_with(path, ".bin") || ends_with(path, ".ds"))
+                check_tokenizer(shard_prefix(path), read_sidecar(shard_prefix(path)), options);
+        plan.validation.push_back(read_validation(name, glob, options.val_tokens, options.T, options.document_mask,
+                                                  options.eot_id, vocab));
+    }
+
+    for (const std::string& path : options.questions) {
+        QuestionTask task{std::make_unique<QuestionSet>(path, vocab, max_T), {}};
+        const QuestionSet& set = *task.set;
+        for (const QuestionTask& other : plan.questions)
+            if (other.set->names().name == set.names().name)
+                die(Exit::Data, "%s and %s are both named \"%s\"; their metrics would have one name",
+                    other.set->prefix().c_str(), set.prefix().c_str(), set.names().name.c_str());
+        check_tokenizer(set.prefix(), set.sidecar(), options);
+        const bool all = options.questions_per_set < 0;
+        task.chosen = set.choose(all ? set.size() : static_cast<uint64_t>(options.questions_per_set), options.seed);
+        plan.questions.push_back(std::move(task));
+    }
+    return plan;
+}

@@ -1,0 +1,64 @@
+// metrics.h - from the results of single questions to accuracy, learned bits, baselines and intervals.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "eval/bootstrap.h"  // defines: Interval
+#include "eval/questions.h"  // defines: QuestionSet
+
+// How a model did on one question.
+struct QuestionResult {
+    double nll;    // nats, summed over the answer's tokens (log-softmax over the unpadded vocabulary)
+    int rank;      // worst rank of an answer token among the vocabulary; 1: exact match
+    int tokens;    // of the answer
+    bool correct;  // exact match: the arg-max is right at every answer position
+};
+
+// Questions with something in common. Empty names: not restricted.
+struct Cell {
+    std::string relation, attribute, wording, kind, group;
+    int64_t questions = 0, entities = 0;
+    double accuracy = 0;
+    double loss = 0;             // nats per answer token: sum of nll / sum of tokens
+    double rank = 0;             // mean of the questions' ranks
+    double reciprocal_rank = 0;  // mean of 1 / rank
+    double chance = 0;           // expected accuracy of a uniform draw from the pool, 1 / |pool|; NaN where a pool's size is not known
+    double majority = 0;         // accuracy of the most frequent answer of attribute and kind in the whole set
+    double standard_error = 0;   // of the accuracy, and its 95 % interval, by bootstrap over entities; NaN without
+    Interval interval{};
+};
+
+// Learned bits of an attribute (Allen-Zhu & Li 2024, arXiv 2404.05405, for one attribute): the sum over people of log2 |pool| - nll / ln 2, nll averaged
+// over the questions of kind "seen" (the training templates), clipped to [0, most] after the sum. Of a sample: the mean over the people asked, times people.
+struct AttributeBits {
+    std::string attribute;
+    int64_t people = 0, people_asked = 0;
+    double bits = 0, most = 0;  // most = people * log2 |pool|
+    Interval interval{};        // NaN without bootstrap
+};
+
+struct KnowledgeReport {
+    int64_t questions = 0;           // of the set; all.questions is what was asked
+    Cell all;
+    std::vector<Cell> kinds, attributes, attribute_kinds, relation_kinds, templates, group_kinds;  // cells with questions, in the set's order
+    Interval loss_interval{};
+    std::vector<AttributeBits> attribute_bits;  // attributes with a known pool and questions of kind "seen" asked
+    bool has_bits = false;           // every attribute that has both in the set is among them
+    double bits = 0, most_bits = 0;  // sums of the above
+    Interval bits_interval{};
+    double bits_per_param = 0, bits_per_nonembedding_param = 0;
+    // accuracy, accuracy_seen, accuracy_heldout, accuracy_question, bits, bits_per_param, loss, rank, in this order, but for what the set cannot give
+    std::vector<std::pair<std::string, double>> metrics;
+};
+
+struct ReportOptions {
+    int64_t parameters = 0, nonembedding_parameters = 0;  // unpadded
+    int resamples = 0;                                    // of the bootstrap; 0: no intervals
+    uint64_t seed = 0;
+};
+
+// `results[i]` is of question chosen[i] of the set. Relations get cells of their own where they differ from the attributes, groups where there are several.
+KnowledgeReport summarize(const QuestionSet& set, const std::vector<uint32_t>& chosen, const std::vector<QuestionResult>& results,
+                          const ReportOptions& options);

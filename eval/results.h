@@ -1,0 +1,24 @@
+// results.h - an evaluation for people and for programs: a table, results.json, a line a question.
+#pragma once
+#include <cstdint>
+#include <cstdio>
+#include <string>
+
+#include "eval/evaluation.h"
+
+// What was evaluated with what, for results.json.
+struct ResultsHeader {
+    std::string checkpoint, precision, tokenizer_file, options_json;
+    int64_t parameters = 0, nonembedding_parameters = 0;
+    double unix_time = 0, seconds = 0;
+};
+
+// The tables: a question set's attributes by kind with intervals, bits, baselines; groups where there are several; validation losses.
+void print_results(FILE* out, const EvaluationPlan& plan, const Evaluation& evaluation);
+
+// results.json (dev/formats.md, 7), shaped as lm-evaluation-harness writes it: `results` has a task for each question set, with a subtask for each
+// attribute, and "acc,none", "acc_stderr,none", ... in it; beside it `metrics` (our slash names), `know` (every cell with its interval) and `val`.
+std::string results_json(const EvaluationPlan& plan, const Evaluation& evaluation, const ResultsHeader& header);
+
+// JSON lines, one object a question asked: set, question, entity, relation, attribute, template, kind, group, correct, nll, rank, tokens.
+void write_question_lines(const std::string& path, const EvaluationPlan& plan, const Evaluation& evaluation);

@@ -1,0 +1,187 @@
+"""Every wrong input gets its exit code (CONTRACTS, 7), one message that names it, and leaves nothing half-written."""
+
+import pathlib
+import resource
+import signal
+import shutil
+import tempfile
+import unittest
+
+import numpy as np
+
+from common import EVAL, TRAIN, make_data, run, small_run, write_sidecar
+
+
+def replaced(flags: list[str], **values: str) -> list[str]:
+    result = list(flags)
+    for name, value in values.items():
+        flag = "--" + name.replace("_", "-")
+        if flag in result:
+            result[result.index(flag) + 1] = value
+        else:
+            result += [flag, value]
+    return result
+
+
+class RefusalTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.temporary = tempfile.TemporaryDirectory()
+        cls.data = pathlib.Path(cls.temporary.name)
+        make_data(cls.data)
+        cls.flags = small_run(cls.data, steps=3)
+
+    @classmethod
+    def tearDownClass(cls) -> None:
+        cls.temporary.cleanup()
+
+    def refuse(self, code: int, words: str, *flags: str, program: pathlib.Path = TRAIN, **kwargs) -> None:
+        with self.subTest(flags=flags):
+            result = run(program, *flags, **kwargs)
+            self.assertEqual(result.returncode, code, result.stderr + result.stdout)
+            self.assertIn(words, result.stderr)
+
+    def test_usage(self) -> None:
+        f = self.flags
+        self.refuse(2, "--lrr", *f, "--lrr", "1")
+        self.refuse(2, "did you mean --lr", *f, "--lrr", "1")
+        self.refuse(2, "--lr", *f, "--lr", "fast")
+        self.refuse(2, "--tokens", *replaced(f, steps="2"), "--tokens", "1k")
+        self.refuse(2, "count", *replaced(f, steps="12x"))
+        self.refuse(2, "L2:C32", *replaced(f, model="llama:L2:C32:H2"))
+        self.refuse(2, "multiple of NH", *replaced(f, model="gpt2:L2:C33:H2"))
+        self.refuse(2, "wsd|cosine", *f, "--schedule", "warm")
+        self.refuse(2, "bio", *f, "--ratio", "bio=0.1")
+        self.refuse(2, "not in this build", *f, "--precision", "bf16")
+        self.refuse(2, "not in this build", *f, "--zero", "1")
+        self.refuse(2, "not in this build", *f, "--recompute", "on")
+        self.refuse(2, "nearest", *replaced(f, batch_tokens="500"))
+        self.refuse(2, "--seq-len", *replaced(f, model="gpt2-124m", seq_len="4096", batch_tokens="4096"))
+        self.refuse(2, "--resume", *f, "--resume")
+        self.refuse(2, "given twice", *f, "--lr", "1e-3", "--lr", "2e-3")
+        self.refuse(2, "every:N", *f, "--eval-at", "every:0")
+        self.refuse(2, "METRIC>=X", *f, "--stop-at", "accuracy")
+
+    def test_impossible_mixtures(self) -> None:
+        base = [x for x in self.flags if x not in ("--ratio", "facts=0.4")]
+        for ratios in (["facts=0"], ["facts=1"], ["facts=1.5"], ["facts=-0.1"], ["facts=0.7", "web=0.7"], ["facts=0.2", "web=0.2"], ["facts=1e-9"]):
+            self.refuse(2, "ratio", *base, *[x for r in ratios for x in ("--ratio", r)])
+        self.refuse(2, "facts", *self.flags, "--exposures", "facts=3")
+        self.refuse(2, "exposures", *base, "--exposures", "facts=100000")
+        self.refuse(2, "web", *base, "--exposures", "web=3")
+        self.refuse(2, "window", *self.flags, "--window", "facts=0.9:1")
+        self.refuse(2, "max-epochs", *self.flags, "--max-epochs", "facts=0.01")
+
+    def test_bad_data(self) -> None:
+        self.refuse(3, "nothing.bin", *self.flags, "--source", f"more={self.data}/nothing.bin")
+        for name, spoil in (
+            ("truncated", lambda b: b[:-7]),
+            ("empty", lambda b: b""),
+            ("magic", lambda b: b"XXIDIDX" + b[7:]),
+            ("version", lambda b: b[:9] + b"\7" + b[10:]),
+            ("lengths", lambda b: b[:34] + b"\xff\xff\xff\x7f" + b[38:]),
+        ):
+            folder = self.data / name
+            folder.mkdir()
+            for file in self.data.glob("web.*"):
+                shutil.copy(file, folder)
+            (folder / "web.idx").write_bytes(spoil((self.data / "web.idx").read_bytes()))
+            self.refuse(3, "web", *self.flags, "--source", f"more={folder}/web.bin")
+
+    def test_token_beyond_the_vocabulary_is_named(self) -> None:
+        folder = self.data / "beyond"
+        folder.mkdir()
+        for file in self.data.glob("web.*"):
+            shutil.copy(file, folder)
+        ids = np.fromfile(folder / "web.bin", dtype="<u2")
+        ids[1::50] = 999
+        ids.tofile(folder / "web.bin")
+        self.refuse(3, "999", *[x.replace(f"{self.data}/web.bin", f"{folder}/web.bin") for x in self.flags])
+
+    def test_tokenizers_that_differ(self) -> None:
+        folder = self.data / "other"
+        folder.mkdir()
+        for file in self.data.glob("web.*"):
+            shutil.copy(file, folder)
+        side = (folder / "web.json").read_text().replace("0" * 64, "1" * 64)
+        (folder / "web.json").write_text(side)
+        self.refuse(3, "tokenizer", *self.flags, "--source", f"more={folder}/web.bin")
+
+    def test_output_directories(self) -> None:
+        out = self.data / "run"
+        self.assertEqual(run(TRAIN, *self.flags, "--out", str(out)).returncode, 0)
+        self.refuse(2, "not empty", *self.flags, "--out", str(out))
+        (out / "DONE").unlink()
+        self.refuse(2, "--lr", *replaced(self.flags, lr="1e-2"), "--out", str(out), "--resume")
+        self.refuse(1, "", *self.flags, "--out", "/proc/knapsack")
+
+    def test_full_disk_costs_nothing(self) -> None:
+        out = self.data / "full"
+        flags = [*replaced(self.flags, steps="6"), "--out", str(out), "--checkpoint-at", "every:3"]
+        self.assertEqual(run(TRAIN, *flags).returncode, 0)
+        (out / "DONE").unlink()
+        shutil.rmtree(out / "checkpoints/step_00000006")
+        before = {p: p.read_bytes() for p in (out / "checkpoints").rglob("*") if p.is_file()}
+
+        def small_files() -> None:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
+
+        self.refuse(1, "model.safetensors", *flags, "--resume", preexec_fn=small_files)
+        self.assertTrue((out / "FAILED").exists())
+        for path, content in before.items():
+            self.assertEqual(path.read_bytes(), content)
+        self.assertEqual(run(TRAIN, *flags, "--resume").returncode, 0)
+        self.assertFalse((out / "FAILED").exists())
+
+    def test_divergence(self) -> None:
+        out = self.data / "diverged"
+        self.refuse(5, "diverged", *replaced(self.flags, steps="30", lr="1e30"), "--warmup", "0", "--out", str(out))
+        self.assertIn("diverged", (out / "FAILED").read_text())
+
+    def test_signal_without_out_saves_nothing(self) -> None:
+        import subprocess, time
+        process = subprocess.Popen([str(TRAIN), *replaced(self.flags, steps="100000")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        time.sleep(1.5)
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=30)
+        self.assertEqual(process.returncode, 1)
+        self.assertIn("nothing saved", errors)
+
+    def test_bad_checkpoints(self) -> None:
+        out = self.data / "good"
+        self.assertEqual(run(TRAIN, *self.flags, "--out", str(out)).returncode, 0)
+        good = out / "checkpoints/step_00000003"
+        for name, spoil in (("cut", lambda b: b[:-100]), ("empty", lambda b: b""), ("flipped", lambda b: b[:-64] + bytes([b[-64] ^ 1]) + b[-63:]),
+                            ("header", lambda b: b[:20] + b"#" + b[21:])):
+            bad = self.data / f"bad-{name}"
+            shutil.copytree(good, bad)
+            (bad / "model.safetensors").write_bytes(spoil((good / "model.safetensors").read_bytes()))
+            self.refuse(3, "model.safetensors", "--checkpoint", str(bad), "--questions", f"{self.data}/facts_questions", program=EVAL)
+        self.refuse(3, "missing", "--checkpoint", str(self.data / "missing"), "--questions", f"{self.data}/facts_questions", program=EVAL)
+        self.refuse(2, "bf16", "--checkpoint", str(good), "--precision", "bf16", "--questions", f"{self.data}/facts_questions", program=EVAL)
+
+    def test_newer_format_is_refused(self) -> None:
+        folder = self.data / "newer"
+        folder.mkdir()
+        for file in self.data.glob("web.*"):
+            shutil.copy(file, folder)
+        write_sidecar(folder / "web", "text", 300, 1)
+        text = (folder / "web.json").read_text().replace('"format_version": 1', '"format_version": 2')
+        (folder / "web.json").write_text(text)
+        self.refuse(3, "format_version", *[x.replace(f"{self.data}/web.bin", f"{folder}/web.bin") for x in self.flags])
+
+    def test_looking_costs_nothing(self) -> None:
+        out = self.data / "plan"
+        result = run(TRAIN, *self.flags, "--out", str(out), "--plan")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn("facts", result.stdout)
+        self.assertFalse(out.exists())
+        self.assertEqual(run(TRAIN, "--help").returncode, 0)
+        order = run(TRAIN, *self.flags, "--print-order", "1")
+        self.assertEqual(order.returncode, 0, order.stderr)
+        self.assertIn("facts", order.stdout)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,182 @@
+"""Whole runs of the trainer and the eval binary: resume after kills and signals, bit equality, exposures, branching, markers."""
+
+import json
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import tempfile
+import time
+import unittest
+
+import numpy as np
+
+from common import EVAL, TRAIN, make_data, metrics_without_time, run, small_run
+
+
+class RunTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.temporary = tempfile.TemporaryDirectory()
+        cls.data = pathlib.Path(cls.temporary.name)
+        make_data(cls.data)
+        cls.flags = [*small_run(cls.data), "--eval-at", "every:10", "--checkpoint-at", "every:4", "--keep", "0"]
+        cls.whole = cls.data / "whole"
+        result = run(TRAIN, *cls.flags, "--out", str(cls.whole))
+        assert result.returncode == 0, result.stderr + result.stdout
+
+    @classmethod
+    def tearDownClass(cls) -> None:
+        cls.temporary.cleanup()
+
+    def assert_same_run(self, other: pathlib.Path) -> None:
+        for name in ("metrics.jsonl", "eval.jsonl"):
+            self.assertEqual(metrics_without_time(self.whole / name), metrics_without_time(other / name), name)
+        self.assertEqual((self.whole / "exposures/facts.npy").read_bytes(), (other / "exposures/facts.npy").read_bytes())
+        last = "checkpoints/step_00000040"
+        for name in ("model.safetensors", "optimizer.safetensors", "loader_state.json", "exposures/facts.npy"):
+            self.assertEqual((self.whole / last / name).read_bytes(), (other / last / name).read_bytes(), name)
+
+    def test_files_of_a_finished_run(self) -> None:
+        for name in ("config.json", "DONE", "metrics.jsonl", "eval.jsonl", "exposures/facts.npy", "checkpoints/step_00000040/config.json",
+                     "checkpoints/step_00000040/generation_config.json", "checkpoints/step_00000040/trainer_state.json"):
+            self.assertTrue((self.whole / name).exists(), name)
+        self.assertEqual(len(list(self.whole.glob("events.out.tfevents.*"))), 1)
+        lines = metrics_without_time(self.whole / "metrics.jsonl")
+        self.assertEqual([line["step"] for line in lines], list(range(40)))
+        self.assertLess(lines[-1]["train/loss"], lines[0]["train/loss"] - 0.3)
+        self.assertAlmostEqual(lines[-1]["data/facts/ratio"], 0.4, delta=0.01)
+        evals = metrics_without_time(self.whole / "eval.jsonl")
+        self.assertEqual([line["step"] for line in evals], [10, 20, 30, 40])
+        self.assertIn("val/web/loss", evals[0])
+        self.assertIn("know/facts/accuracy", evals[0])
+        self.assertEqual(list((self.whole / "checkpoints").glob("*.tmp")), [])
+
+    def test_killed_at_random_steps_and_resumed(self) -> None:
+        out = self.data / "killed"
+        chance = random.Random(4)
+        for _ in range(4):  # each life ends by SIGKILL some steps after it began
+            process = subprocess.Popen([str(TRAIN), *self.flags, "--out", str(out), "--resume"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            target, size = chance.randrange(4, 12), 0
+            start = (out / "metrics.jsonl").read_text().count("\n") if (out / "metrics.jsonl").exists() else 0
+            while process.poll() is None and size < start // 4 * 4 + target:
+                time.sleep(0.002)
+                size = (out / "metrics.jsonl").read_text().count("\n") if (out / "metrics.jsonl").exists() else 0
+            process.kill()
+            process.wait()
+        result = run(TRAIN, *self.flags, "--out", str(out), "--resume")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assert_same_run(out)
+        again = run(TRAIN, *self.flags, "--out", str(out), "--resume")
+        self.assertEqual(again.returncode, 0)
+        self.assertIn("DONE", again.stdout)
+
+    def test_signals_save_and_ask_to_be_requeued(self) -> None:
+        out = self.data / "signalled"
+        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
+            process = subprocess.Popen([str(TRAIN), *self.flags, "--out", str(out), "--resume"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            before = (out / "metrics.jsonl").read_text().count("\n") if (out / "metrics.jsonl").exists() else 0
+            while process.poll() is None:
+                if (out / "metrics.jsonl").exists() and (out / "metrics.jsonl").read_text().count("\n") > before + 1:
+                    process.send_signal(number)
+                    break
+                time.sleep(0.002)
+            process.communicate()
+            self.assertEqual(process.returncode, 75)
+        self.assertEqual(run(TRAIN, *self.flags, "--out", str(out), "--resume").returncode, 0)
+        self.assert_same_run(out)
+
+    def test_same_bits_for_any_number_of_threads(self) -> None:
+        for threads in ("1", "3"):
+            out = self.data / f"threads{threads}"
+            result = run(TRAIN, *self.flags, "--out", str(out), env={"OMP_NUM_THREADS": threads})
+            self.assertEqual(result.returncode, 0, result.stderr)
+            self.assert_same_run(out)
+
+    def test_micro_batch_changes_rounding_only(self) -> None:
+        out = self.data / "micro"
+        self.assertEqual(run(TRAIN, *self.flags, "--out", str(out), "--micro-batch", "2").returncode, 0)
+        ours, theirs = metrics_without_time(self.whole / "metrics.jsonl"), metrics_without_time(out / "metrics.jsonl")
+        for a, b in zip(ours, theirs):
+            self.assertAlmostEqual(a["train/loss"], b["train/loss"], delta=1e-4)
+            self.assertEqual(a["data/facts/tokens"], b["data/facts/tokens"])
+        self.assertEqual((self.whole / "exposures/facts.npy").read_bytes(), (out / "exposures/facts.npy").read_bytes())
+
+    def test_eval_binary_equals_the_trainer_bit_for_bit(self) -> None:
+        results = self.data / "results.json"
+        result = run(EVAL, "--checkpoint", str(self.whole / "checkpoints/step_00000040"), "--questions", str(self.data / "facts_questions"),
+                     "--val", f"web={self.data}/val.bin", "--val-tokens", "1280", "--out", str(results), "--per-question", str(self.data / "q.jsonl"))
+        self.assertEqual(result.returncode, 0, result.stderr)
+        text = results.read_text()
+        for name, value in metrics_without_time(self.whole / "eval.jsonl")[-1].items():
+            if name.startswith(("val/", "know/")):
+                self.assertIn(json.dumps(name), text)
+                self.assertEqual(find(json.loads(text), name), value, name)
+        self.assertEqual(len((self.data / "q.jsonl").read_text().splitlines()), 80 * 2 * 2)
+
+    def test_exposures_are_exact(self) -> None:
+        for budget in ("replace", "append"):
+            out = self.data / f"exposures-{budget}"
+            flags = [f for f in small_run(self.data) if f not in ("--ratio", "facts=0.4")]
+            result = run(TRAIN, *flags, "--exposures", "facts=5", "--budget", budget, "--out", str(out), "--eval-at", "end")
+            self.assertEqual(result.returncode, 0, result.stderr)
+            ledger = np.load(out / "exposures/facts.npy")
+            self.assertEqual(ledger.shape, (80, 2))
+            self.assertTrue((ledger["count"] == 5).all(), budget)
+
+    def test_branch_goes_on_with_a_new_horizon(self) -> None:
+        out = self.data / "branched"
+        flags = [f for f in small_run(self.data, steps=48) if f not in ("--model", "pythia:L2:C32:H2")]
+        result = run(TRAIN, *flags, "--branch", str(self.whole / "checkpoints/step_00000020"), "--out", str(out), "--eval-at", "end")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        lines = metrics_without_time(out / "metrics.jsonl")
+        self.assertEqual([line["step"] for line in lines], list(range(20, 48)))
+        # the schedule is flat there, so the first steps repeat the trunk's
+        self.assertEqual(lines[0]["train/loss"], metrics_without_time(self.whole / "metrics.jsonl")[20]["train/loss"])
+
+    def test_init_starts_from_the_weights_alone(self) -> None:
+        out = self.data / "initialised"
+        flags = [f for f in small_run(self.data, steps=2) if f not in ("--model", "pythia:L2:C32:H2")]
+        checkpoint = self.whole / "checkpoints/step_00000040"
+        result = run(TRAIN, *flags, "--init", str(checkpoint), "--out", str(out), "--eval-at", "log")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        trunk, ours = metrics_without_time(self.whole / "eval.jsonl")[-1], metrics_without_time(out / "eval.jsonl")[0]
+        self.assertEqual(ours["step"], 0)
+        self.assertEqual(ours["val/web/loss"], trunk["val/web/loss"])
+
+    def test_stop_rule(self) -> None:
+        out = self.data / "stopped"
+        result = run(TRAIN, *self.flags, "--out", str(out), "--stop-at", "val/web/loss<=5.4")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        last = metrics_without_time(out / "eval.jsonl")[-1]
+        self.assertLess(last["step"], 40)
+        self.assertLessEqual(last["val/web/loss"], 5.4)
+        self.assertTrue((out / f"checkpoints/step_{last['step']:08d}/COMPLETE").exists())
+        self.assertIn("val/web/loss<=5.4", (out / "DONE").read_text())
+
+    def test_log_follows_the_tensorboard_copy(self) -> None:
+        try:
+            from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+        except ImportError:
+            self.skipTest("tensorboard is not installed")
+        board = EventAccumulator(str(self.whole))
+        board.Reload()
+        ours = [line["train/loss"] for line in metrics_without_time(self.whole / "metrics.jsonl")]
+        np.testing.assert_allclose([e.value for e in board.Scalars("train/loss")], ours, rtol=1e-6)
+
+
+def find(node: object, name: str) -> object:
+    """The value under `name` anywhere in nested JSON."""
+    if isinstance(node, dict):
+        if name in node:
+            return node[name]
+        for child in node.values():
+            found = find(child, name)
+            if found is not None:
+                return found
+    return None
+
+
+if __name__ == "__main__":
+    unittest.main()
