@@ -23,7 +23,7 @@
 #include <vector>
 
 #include "dataloader/loader.h"      // defines: MixtureOptions, Plan, Loader, Batch, read_validation
-#include "eval/evaluate.cuh"        // defines: EvaluationPlan, open_questions, evaluate (the same code as eval_knowledge's)
+#include "eval/evaluate.cuh"        // defines: Evaluator (the same code as eval_knowledge's)
 #include "model/checkpoint.h"       // defines: read_model_config, read_model_weights, write_model, checkpoint_begin/finish/latest/prune
 #include "model/gpt.cuh"            // defines: Gpt, Optimizer, gpt_forward, gpt_losses, gpt_backward, gpt_update
 #include "model/init.h"             // defines: initialise_parameters
@@ -309,7 +309,6 @@ void print_plan(const TrainOptions& o, const GptConfig& c, const Plan& plan) {
 // the state of a run: all that a step changes
 
 using Real = float;
-constexpr uint64_t QUESTION_SEED = 1;  // which questions a sample asks: eval_knowledge's default, so that both ask the same
 
 struct Trainer {
     Trainer(const GptConfig& c, const TrainOptions& o)
@@ -464,32 +463,31 @@ void log_step(Log& log, const Trainer& t, const StepReport& r, const TrainOption
 // ---------------------------------------------------------------------------------------------------------------------------------
 // evaluation: the same code as eval_knowledge, equal numbers
 
-// What of an evaluation goes to the screen: all of it is in eval.jsonl.
-bool is_headline(const std::string& name) {
-    const std::string last = name.substr(name.rfind('/') + 1);
-    return name.rfind("val/", 0) == 0 ? last == "loss" : last == "accuracy" || last == "bits" || last == "loss";
-}
-
-EvaluationPlan setup_evaluation(const TrainOptions& o, const GptConfig& c, const Plan& plan) {
-    EvaluationPlan e;
-    const int T = static_cast<int>(o.seq_len.n);
-    e.questions = open_questions(o.questions, static_cast<uint64_t>(std::max<int64_t>(o.questions_per_set.n, 0)), QUESTION_SEED, c.V, c.max_T,
-                                 plan.tokenizer_sha256, plan.tokenizer_file);
-    for (const auto& [name, glob] : o.val) e.validation.push_back(read_validation(name, glob, o.val_tokens.n, T, o.doc_mask.on, plan.eot_id, c.V));
-    return e;
+Evaluator<Real> setup_evaluation(const TrainOptions& o, const GptConfig& c, const Plan& plan) {
+    EvaluationOptions e;
+    e.questions = o.questions;
+    e.questions_per_set = o.questions_per_set.n;
+    e.validation = o.val;
+    e.val_tokens = o.val_tokens.n;
+    e.T = static_cast<int>(o.seq_len.n);
+    e.document_mask = o.doc_mask.on;
+    e.eot_id = plan.eot_id;
+    e.tokenizer_sha256 = plan.tokenizer_sha256;
+    e.tokenizer_file = plan.tokenizer_file;
+    return Evaluator<Real>(c, e);
 }
 
 // Evaluates, logs, and returns the stop rule that holds now ("" for none).
-std::string evaluate_and_log(const Trainer& t, const EvaluationPlan& evaluation, Log& log, const TrainOptions& o, const std::vector<StopRule>& rules) {
-    const std::vector<std::pair<std::string, double>> metrics = evaluate(t.gpt, evaluation, backend::stream_t{}).metrics;
+std::string evaluate_and_log(const Trainer& t, const Evaluator<Real>& evaluator, Log& log, const TrainOptions& o, const std::vector<StopRule>& rules) {
+    const std::vector<Metric> metrics = evaluator.evaluate(t.gpt);
     MetricsLine line;
     line.add("step", t.step);
     line.add("tokens", t.step * o.batch_tokens.n);
     line.add("time", log.seconds());
     std::string screen = format_text("step %lld: ", static_cast<long long>(t.step));
-    for (const auto& [name, value] : metrics) {
-        line.add(name, value);
-        if (is_headline(name)) screen += format_text("  %s %.4g", name.c_str(), value);
+    for (const Metric& m : metrics) {
+        line.add(m.name, m.value);
+        if (m.headline) screen += format_text("  %s %.4g", m.name.c_str(), m.value);
     }
     printf("%s\n", screen.c_str());
     if (log.on) {
@@ -498,13 +496,13 @@ std::string evaluate_and_log(const Trainer& t, const EvaluationPlan& evaluation,
     }
     std::string holds;
     for (const StopRule& rule : rules) {
-        const auto metric = std::find_if(metrics.begin(), metrics.end(), [&](const auto& m) { return m.first == rule.metric; });
+        const auto metric = std::find_if(metrics.begin(), metrics.end(), [&](const Metric& m) { return m.name == rule.metric; });
         if (metric == metrics.end()) {
             std::string names;
-            for (const auto& m : metrics) names += " " + m.first;
+            for (const Metric& m : metrics) names += " " + m.name;
             die(Exit::Usage, "--stop-at %s: no such metric; this run's evaluation gives%s", rule.text.c_str(), names.c_str());
         }
-        if (holds.empty() && (rule.at_least ? metric->second >= rule.limit : metric->second <= rule.limit)) holds = rule.text;
+        if (holds.empty() && (rule.at_least ? metric->value >= rule.limit : metric->value <= rule.limit)) holds = rule.text;
     }
     return holds;
 }
@@ -578,8 +576,7 @@ int main(int argc, char** argv) {
     if (first_step > plan.steps)
         die(Exit::Usage, "%s stands at step %lld, the run ends at step %lld; give a longer --tokens", start_from.c_str(), static_cast<long long>(first_step),
             static_cast<long long>(plan.steps));
-    const EvaluationPlan evaluation = setup_evaluation(o, config, plan);
-    const bool evaluates = !evaluation.questions.empty() || !evaluation.validation.empty();
+    const Evaluator<Real> evaluator = setup_evaluation(o, config, plan);
     loader.start(t.loader_state, resumed.empty());
 
     // logs
@@ -592,8 +589,10 @@ int main(int argc, char** argv) {
         const std::string state = resumed + "/trainer_state.json";
         const std::string facts = resumed.empty() ? R"({"metrics_bytes":0,"eval_bytes":0})" : read_trainer_state(resumed).metrics_json;
         log.on = true;
-        log.metrics = MetricsFile(run.file("metrics.jsonl"), integer_fact(state, facts, "metrics_bytes"));
-        log.eval = MetricsFile(run.file("eval.jsonl"), integer_fact(state, facts, "eval_bytes"));
+        run.truncate_log("metrics.jsonl", integer_fact(state, facts, "metrics_bytes"));
+        run.truncate_log("eval.jsonl", integer_fact(state, facts, "eval_bytes"));
+        log.metrics = MetricsFile(run.file("metrics.jsonl"), true);
+        log.eval = MetricsFile(run.file("eval.jsonl"), true);
         log.board = TensorBoard(run.path());
         stopped = text_fact(state, facts, "stopped");
         remove_tree(run.file("FAILED"));
@@ -614,9 +613,9 @@ int main(int argc, char** argv) {
     // the loop
     for (;;) {
         const bool fresh = resumed.empty() || t.step > first_step;  // not what the checkpoint's own run did already
-        if (fresh && evaluates && eval_when.due(t.step, plan.steps)) {
+        if (fresh && evaluator.active() && eval_when.due(t.step, plan.steps)) {
             progress.clear();
-            stopped = evaluate_and_log(t, evaluation, log, o, stop_rules);
+            stopped = evaluate_and_log(t, evaluator, log, o, stop_rules);
         }
         const bool last = t.step == plan.steps || !stopped.empty();
         const bool save = last || signal_received || (t.step > first_step && checkpoint_when.due(t.step, plan.steps));

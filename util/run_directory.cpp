@@ -1,5 +1,6 @@
 #include "util/run_directory.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <nlohmann/json.hpp>
@@ -44,6 +45,16 @@ void RunDirectory::mark_failed(const std::string& reason) const {
         fprintf(f, "%s\n", reason.c_str());
         fclose(f);
     }
+}
+
+void RunDirectory::truncate_log(const std::string& name, int64_t bytes) const {
+    struct stat info;
+    const std::string path = file(name);
+    const int64_t size = stat(path.c_str(), &info) == 0 ? static_cast<int64_t>(info.st_size) : 0;
+    if (size < bytes)
+        die(Exit::Data, "%s: holds %lld bytes, the checkpoint was made with %lld; it was changed by hand: restore it, or --branch from the checkpoint",
+            path.c_str(), static_cast<long long>(size), static_cast<long long>(bytes));
+    if (size > bytes) truncate_file(path, static_cast<uint64_t>(bytes));
 }
 
 int64_t integer_fact(const std::string& where, const std::string& json, const std::string& key) {

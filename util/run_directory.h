@@ -20,6 +20,8 @@ class RunDirectory {
     void write_config(const std::string& options_json, const std::vector<std::pair<std::string, std::string>>& facts) const;
     void mark_done(const std::string& reason) const;
     void mark_failed(const std::string& reason) const;
+    // Cuts a log back to its size at the checkpoint. Dies with Exit::Data when it is shorter than that.
+    void truncate_log(const std::string& name, int64_t bytes) const;
 
   private:
     std::string path_;

@@ -1,0 +1,225 @@
+// Files, checksums, JSON, the learning rate, metrics and the progress line.
+#include <sys/resource.h>
+
+#include <cmath>
+#include <csignal>
+#include <nlohmann/json.hpp>
+
+#include "test/catch.h"
+#include "test/support.h"
+#include "util/crc32c.h"
+#include "util/files.h"
+#include "util/json.h"
+#include "util/metrics.h"
+#include "util/progress.h"
+#include "util/schedule.h"
+#include "util/sha256.h"
+
+namespace {
+
+std::string sha256_in_parts(const std::string& text, size_t part) {
+    Sha256 hash;
+    for (size_t i = 0; i < text.size(); i += part) hash.update(text.data() + i, std::min(part, text.size() - i));
+    return hash.hex();
+}
+
+// While it lives, no file of this process grows beyond `bytes`: what a full disk does, without filling one.
+class FileSizeLimit {
+  public:
+    explicit FileSizeLimit(rlim_t bytes) {
+        getrlimit(RLIMIT_FSIZE, &before_);
+        signal(SIGXFSZ, SIG_IGN);
+        const rlimit limit{bytes, before_.rlim_max};
+        setrlimit(RLIMIT_FSIZE, &limit);
+    }
+    ~FileSizeLimit() {
+        setrlimit(RLIMIT_FSIZE, &before_);
+        signal(SIGXFSZ, SIG_DFL);
+    }
+
+  private:
+    rlimit before_;
+};
+
+std::string printed_by(void (*use)(FILE*)) {
+    char* text = nullptr;
+    size_t size = 0;
+    FILE* memory = open_memstream(&text, &size);
+    use(memory);
+    fclose(memory);
+    const std::string result(text, size);
+    free(text);
+    return result;
+}
+
+}  // namespace
+
+TEST_CASE("SHA-256 gives the published digests", "[util]") {  // FIPS 180-4 examples, NIST
+    CHECK(Sha256().hex() == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+    CHECK(sha256_in_parts("abc", 3) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    const std::string two_blocks = "abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq";
+    for (const size_t part : {1, 7, 56, 100})
+        CHECK(sha256_in_parts(two_blocks, part) == "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1");
+    CHECK(sha256_in_parts(std::string(1000000, 'a'), 4097) ==
+          "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
+}
+
+TEST_CASE("CRC-32C gives the published values", "[util]") {  // RFC 3720, B.4
+    CHECK(crc32c(std::string(32, '\0').data(), 32) == 0x8A9136AAu);
+    CHECK(crc32c(std::string(32, '\xFF').data(), 32) == 0x62A8AB43u);
+    std::string ascending;
+    for (int i = 0; i < 32; ++i) ascending += static_cast<char>(i);
+    CHECK(crc32c(ascending.data(), 32) == 0x46DD794Eu);
+    CHECK(crc32c("123456789", 9) == 0xE3069283u);
+    CHECK(crc32c("6789", 4, crc32c("12345", 5)) == 0xE3069283u);
+}
+
+TEST_CASE("Writing replaces a file or leaves it", "[util]") {
+    const TemporaryFolder folder;
+    const std::string path = folder / "file";
+    write_file(path, "old");
+    { FileWriter(path).write("half", 4); }  // no commit
+    CHECK(read_file(path) == "old");
+    CHECK(list_directory(folder.path()) == std::vector<std::string>{"file"});
+    write_file(path, "new\n");
+    CHECK(read_file(path) == "new\n");
+
+    SECTION("a disk that fills up") {
+        const FileSizeLimit limit(1000);
+        REQUIRE_DIES(Exit::Runtime, path, write_file(path, std::string(2000, 'x')));
+        REQUIRE_DIES(Exit::Runtime, path, copy_file("/proc/self/exe", path));
+        CHECK(read_file(path) == "new\n");
+        CHECK(list_directory(folder.path()) == std::vector<std::string>{"file"});
+    }
+    SECTION("a place that does not exist or cannot be read") {
+        REQUIRE_DIES(Exit::Runtime, "none/file", write_file(folder / "none/file", "x"));
+        REQUIRE_DIES(Exit::Data, "none", read_file(folder / "none"));
+        REQUIRE_DIES(Exit::Data, folder.path(), read_file(folder.path()));
+        REQUIRE_DIES(Exit::Runtime, "file/below", make_directories(path_join(path, "below")));
+    }
+}
+
+TEST_CASE("Directories are made, listed and removed", "[util]") {
+    const TemporaryFolder folder;
+    make_directories(folder / "a/b/c");
+    make_directories(folder / "a/b/c");
+    for (const char* name : {"a/B", "a/a", "a/b/10", "a/b/9"}) write_file(folder / name, "");
+    CHECK(list_directory(folder / "a") == std::vector<std::string>{"B", "a", "b"});
+    CHECK(glob_files(folder / "a/b/*") == std::vector<std::string>{folder / "a/b/10", folder / "a/b/9", folder / "a/b/c"});
+    CHECK(glob_files(folder / "a/{a,B}") == std::vector<std::string>{folder / "a/B", folder / "a/a"});
+    CHECK(glob_files(folder / "none*").empty());
+    CHECK(symlink("/usr", (folder / "a/link").c_str()) == 0);
+    remove_tree(folder / "a");  // and not /usr
+    remove_tree(folder / "a");
+    CHECK(directory_exists("/usr/bin"));
+    CHECK(list_directory(folder.path()).empty());
+    CHECK(folder_of("a/b") == "a");
+    CHECK(folder_of("b") == ".");
+    CHECK(folder_of("/b") == "/");
+    CHECK(path_join("a/", "b") == "a/b");
+    CHECK(path_join("a", "/b") == "/b");
+}
+
+TEST_CASE("JSON from outside is bounded", "[util]") {
+    REQUIRE_DIES(Exit::Data, "not JSON", parse_json("file", "{\"a\": "));
+    REQUIRE_DIES(Exit::Data, "not JSON", parse_json("file", ""));
+    REQUIRE_DIES(Exit::Data, "deep", parse_json("file", std::string(1000000, '[')));
+    const nlohmann::json object = parse_json("file", "{\"format_version\": 2, \"n\": 18446744073709551615, \"x\": 1.5}");
+    REQUIRE_DIES(Exit::Data, "format_version 2", check_format_version("file", object));
+    REQUIRE_DIES(Exit::Data, "18446744073709551615", json_integer("file", object, "n", INT64_MIN, INT64_MAX));
+    REQUIRE_DIES(Exit::Data, "whole number", json_integer("file", object, "x", 0, 10));
+    REQUIRE_DIES(Exit::Data, "'y' is missing", json_integer("file", object, "y", 0, 10));
+}
+
+TEST_CASE("The learning rate follows its formula", "[util]") {
+    const Schedule wsd = make_schedule("wsd", 1.0, 100, 10, 0.2, 0.0);
+    CHECK(learning_rate(wsd, 0) == Approx(0.1));
+    CHECK(learning_rate(wsd, 9) == 1.0);
+    CHECK(learning_rate(wsd, 80) == 1.0);
+    CHECK(learning_rate(wsd, 90) == Approx(0.5));
+    CHECK(learning_rate(wsd, 99) == Approx(0.05));
+    const Schedule cosine = make_schedule("cosine", 2.0, 110, 10, 0, 0.1);
+    CHECK(learning_rate(cosine, 10) == 2.0);
+    CHECK(learning_rate(cosine, 60) == Approx(1.1));
+    CHECK(learning_rate(cosine, 110) == Approx(0.2));
+    const Schedule linear = make_schedule("linear", 1.0, 100, 0, 0, 0.5);
+    CHECK(learning_rate(linear, 0) == 1.0);
+    CHECK(learning_rate(linear, 50) == Approx(0.75));
+    CHECK(learning_rate(make_schedule("constant", 0.5, 10, 0, 0.5, 0), 9) == 0.5);
+    // a trunk and its branch agree up to the branch's cooldown
+    const Schedule longer = make_schedule("wsd", 1.0, 1000, 10, 0.2, 0.0);
+    for (int s = 0; s < 80; ++s) CHECK(learning_rate(wsd, s) == learning_rate(longer, s));
+    REQUIRE_DIES(Exit::Usage, "--schedule step", make_schedule("step", 1, 10, 0, 0, 0));
+    REQUIRE_DIES(Exit::Usage, "--warmup 11", make_schedule("wsd", 1, 10, 11, 0, 0));
+    REQUIRE_DIES(Exit::Usage, "--cooldown", make_schedule("wsd", 1, 10, 0, NAN, 0));
+}
+
+TEST_CASE("A metrics line is valid JSON and loses no bit", "[util]") {
+    MetricsLine line;
+    const double third = 1.0 / 3, tiny = 4.9e-324;
+    line.add("step", 7);
+    line.add("train/loss", third);
+    line.add("tiny", tiny);
+    line.add("whole", 3.0);
+    line.add("nan", NAN);
+    line.add("inf", -INFINITY);
+    line.add("text \"q\"\n", "a\\b\t\xC3\xA9");
+    CHECK(line.json().rfind("{\"step\": 7, \"train/loss\": 0.3333333333333333, ", 0) == 0);
+    const nlohmann::json read = nlohmann::json::parse(line.json());
+    CHECK(read["train/loss"] == third);
+    CHECK(read["tiny"] == tiny);
+    CHECK(read["nan"] == "NaN");
+    CHECK(read["inf"] == "-Infinity");
+    CHECK(read["text \"q\"\n"] == "a\\b\t\xC3\xA9");
+}
+
+TEST_CASE("A metrics file is whole after every line", "[util]") {
+    const TemporaryFolder folder;
+    const std::string path = folder / "metrics.jsonl";
+    MetricsLine line;
+    line.add("step", 1);
+    MetricsFile file(path, true);
+    file.write(line);
+    const int64_t one = file.size();
+    file.write(line);
+    CHECK(read_file(path) == "{\"step\": 1}\n{\"step\": 1}\n");
+    CHECK(file.size() == 2 * one);
+    truncate_file(path, static_cast<uint64_t>(one));
+    MetricsFile resumed(path, true);
+    CHECK(resumed.size() == one);
+    resumed.write(line);
+    CHECK(read_file(path) == "{\"step\": 1}\n{\"step\": 1}\n");
+    CHECK(MetricsFile(path, false).size() == 0);
+    MetricsFile full("/dev/full", true);
+    REQUIRE_DIES(Exit::Runtime, "No space left", full.write(line));
+}
+
+TEST_CASE("Progress: plain lines in a file, a redrawn line on a terminal", "[util]") {
+    const std::string plain = printed_by([](FILE* out) {
+        Progress progress(200, 0, 1e9, 1e10, 1000, out);  // a memory stream is no terminal
+        for (int step = 1; step <= 120; ++step) progress.update(step, 6.125, 0.5, 1e-3, 0.2);
+        progress.finish();
+    });
+    CHECK(plain ==
+          "step   1/200   0.5%  loss 6.1250  |g| 0.500  lr 1.0e-03  5.00k tok/s  50% of matmul  ETA 0:40\n"
+          "step 120/200  60.0%  loss 6.1250  |g| 0.500  lr 1.0e-03  5.00k tok/s  50% of matmul  ETA 0:16\n");
+    const std::string live = printed_by([](FILE* out) {
+        Progress progress(10, 0, 1e9, 0, 1000, out);
+        progress.set_style(true, true, 0);
+        progress.update(1, 2, 1, 1, 0.5);
+        progress.clear();
+        progress.update(2, 1, 1, 1, 0.5);
+        progress.finish();
+    });
+    CHECK(live ==
+          "\rstep  1/10  10.0%  loss \033[1m2.0000\033[0m  |g| 1.000  lr 1.0e+00  2.00k tok/s  ETA 0:04\033[K\r\033[K"
+          "\rstep  2/10  20.0%  loss \033[1m1.0000\033[0m  |g| 1.000  lr 1.0e+00  2.00k tok/s  ETA 0:04\033[K\n");
+    CHECK(short_count(999.4) == "999");
+    CHECK(short_count(999.6) == "1.00k");
+    CHECK(short_count(123456) == "123k");
+    CHECK(short_count(2.5e9) == "2.50B");
+    CHECK(short_duration(59.6) == "1:00");
+    CHECK(short_duration(3 * 3600 + 7 * 60 + 15) == "3:07:15");
+    CHECK(short_duration(2 * 86400 + 4 * 3600 + 600) == "2d 04:10");
+    CHECK(short_duration(INFINITY) == "?");
+}
