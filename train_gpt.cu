@@ -241,7 +241,7 @@ void setup_batch(TrainOptions& o) {
 }
 
 // Bytes the training holds beside its activations: weights, gradients, two moments.
-size_t parameter_bytes(const GptConfig& c) { return 4 * sizeof(float) * place_parameters<float>(std::make_unique<Parameters<float>>().get(), nullptr, c); }
+size_t parameter_bytes(const GptConfig& c) { return 4 * sizeof(float) * parameter_elements(c); }
 
 // The largest divisor of the step's rows whose activations fit into half of what the parameters leave free (the other half is the page cache's,
 // where the shards live); the bound is refused, not swapped.

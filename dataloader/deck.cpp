@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "util/check.h"
+
 using nlohmann::json;
 
 void Deck::open_epoch(uint64_t epoch) {
@@ -69,4 +71,9 @@ void Deck::restore(const json& state) {
     deferred_ = state.at("deferred").get<std::vector<uint64_t>>();
     recent_.clear();
     for (const json& r : state.at("recent")) recent_.push_back({r.at(0).get<uint64_t>(), r.at(1).get<int64_t>()});
+    bool fine = next_ <= source_->draws();
+    for (const uint64_t index : deferred_)
+        fine &= std::any_of(recent_.begin(), recent_.end(), [&](const Recent& r) { return r.index == index; });
+    for (const Recent& r : recent_) fine &= r.index < source_->draws();
+    if (!fine) die(Exit::Data, "loader_state.json does not fit source %s; resume from an older checkpoint", source_->name().c_str());
 }

@@ -5,8 +5,10 @@
 // Ledger after the step. The order of pieces is a pure function of (data seed, manifest, mixture options, T): CONTRACTS, 2.
 #pragma once
 #include <cstdint>
+#include <cstdio>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "dataloader/ledger.h"
@@ -61,7 +63,7 @@ struct Batch {
 
 struct LoaderOptions {
     bool document_mask = false;
-    int prefetch = 2;          // batches ahead; changes nothing but speed
+    int prefetch = 2;          // batches ahead, made by a thread; 0: no thread. Changes nothing but speed
 };
 
 class Loader {
@@ -74,10 +76,13 @@ class Loader {
     const Plan& plan() const;
     // The ledgers' shapes, one per knowledge source, in the order of `plan().sources` (text sources: empty).
     std::vector<Ledger> make_ledgers() const;
+    // The entities that --subsample keeps of a knowledge source, in no particular order; all of them without it.
+    std::vector<uint32_t> kept_entities(size_t source) const;
 
     // Starts the prefetch thread at the beginning, or after the batch whose `state` this is. Dies with Exit::Usage, naming what differs, when
-    // the state was made with other sources or options.
-    void start(const std::string& state = "");
+    // the state was made with other sources or options; with `new_horizon` (--branch) the length of the run may differ, unless a source has --exposures
+    // or --window, whose places are those of one length.
+    void start(const std::string& state = "", bool new_horizon = false);
     // The next step's batch, valid until the next call. Dies past the last step.
     const Batch& next();
 

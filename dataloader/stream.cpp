@@ -31,7 +31,7 @@ Stream::Stream(const std::vector<Source>& sources, const Mixture& mixture) : sou
 }
 
 Piece Stream::next() {
-    CHECK(position_ < mixture_.length, "the stream of %lld tokens is over", static_cast<long long>(mixture_.length));
+    ENSURE(position_ < mixture_.length, "the stream of %lld tokens is over", static_cast<long long>(mixture_.length));
     while (position_ >= mixture_.segments[segment_].end) ++segment_;
     size_t s = due_source();
     if (s == none) s = pressing_source();

@@ -3,18 +3,18 @@
 // One program, read top to bottom. The Evaluator is the trainer's own: on the checkpoint of step k, with the same questions and rows, it gives the
 // bits that eval.jsonl has for step k. Everything is printed; --out and --per-question write it down.
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <string>
 
 #include "eval/evaluate.cuh"      // defines: Evaluator
 #include "eval/results.h"         // defines: print_results, results_json, write_question_lines
-#include "model/checkpoint.h"     // defines: read_model_config, read_model_weights, read_trainer_state
+#include "model/checkpoint.h"     // defines: read_model_config, read_model_weights
 #include "model/gpt.cuh"          // defines: Gpt
 #include "util/check.h"           // defines: die, Exit
 #include "util/files.h"           // defines: write_file, sha256_file, path_join
 #include "util/options.h"         // defines: OptionTable and the kinds of option
-#include "util/run_directory.h"   // defines: json_number, json_text
 
 struct EvalOptions {
     std::string checkpoint, tokenizer, precision = "fp32", out, per_question;
@@ -22,8 +22,8 @@ struct EvalOptions {
     CountOrAll questions_per_set;
     NamedList val;
     Count val_tokens{100000}, seq_len, bootstrap{1000};
-    std::string doc_mask;
-    int64_t eot_id = -1, seed = -1;
+    OnOff doc_mask;
+    int64_t eot_id = -1, seed = 1;
 };
 
 OptionTable option_table(EvalOptions& o) {
@@ -34,12 +34,12 @@ OptionTable option_table(EvalOptions& o) {
         {"model", "precision", &o.precision, "bf16|fp32", "bf16 needs a GPU"},
         {"questions", "questions", &o.questions, "PATH", "question set (PREFIX.questions.json); repeat for more"},
         {"questions", "questions-per-set", &o.questions_per_set, "N|all", "a seeded choice, stratified by attribute, kind and group"},
-        {"questions", "seed", &o.seed, "S", "of choice and bootstrap; default the trainer's --data-seed, else 1"},
+        {"questions", "seed", &o.seed, "S", "of choice and bootstrap; default the trainer's --data-seed"},
         {"questions", "bootstrap", &o.bootstrap, "N", "resamples for the 95 % intervals; 0: none"},
         {"validation", "val", &o.val, "NAME=GLOB", "validation shards; repeat for more"},
         {"validation", "val-tokens", &o.val_tokens, "N", "the first N tokens of each"},
         {"validation", "seq-len", &o.seq_len, "T", "tokens a row; default the trainer's, else the model's context, at most 2048"},
-        {"validation", "doc-mask", &o.doc_mask, "on|off", "default the trainer's, else off"},
+        {"validation", "doc-mask", &o.doc_mask, "on|off", "default the trainer's"},
         {"validation", "eot-id", &o.eot_id, "N", "end-of-text id, for shards without a sidecar"},
         {"results", "out", &o.out, "FILE", "results.json, shaped as lm-evaluation-harness writes it"},
         {"results", "per-question", &o.per_question, "FILE", "one JSON object a question asked"},
@@ -63,15 +63,6 @@ std::string find_tokenizer(const EvalOptions& o) {
     return file_exists(beside) ? beside : "";
 }
 
-// What was not given on the command line is the trainer's, where it left its options.
-void take_trainer_options(EvalOptions& o, const GptConfig& config) {
-    const bool ours = file_exists(path_join(o.checkpoint, "trainer_state.json"));
-    const std::string trainer = ours ? read_trainer_state(o.checkpoint).options_json : "{}";
-    if (o.seq_len.n < 0) o.seq_len.n = static_cast<int64_t>(json_number(trainer, "seq-len", std::min(2048, config.max_T)));
-    if (o.doc_mask.empty()) o.doc_mask = json_text(trainer, "doc-mask", "off");
-    if (o.seed < 0) o.seed = static_cast<int64_t>(json_number(trainer, "data-seed", 1));
-}
-
 int main(int argc, char** argv) {
     // options -> model
     EvalOptions o;
@@ -80,7 +71,10 @@ int main(int argc, char** argv) {
     check_options(o);
     if (!directory_exists(o.checkpoint)) die(Exit::Data, "--checkpoint %s: there is no such directory", o.checkpoint.c_str());
     const GptConfig config = read_model_config(o.checkpoint);
-    take_trainer_options(o, config);
+    const TrainerChoices trainer = read_trainer_choices(o.checkpoint);
+    if (!table.given("seed")) o.seed = trainer.data_seed;
+    if (!table.given("doc-mask")) o.doc_mask.on = trainer.document_mask;
+    if (!table.given("seq-len")) o.seq_len.n = trainer.seq_len > 0 ? trainer.seq_len : std::min(2048, config.max_T);
     const std::string tokenizer = find_tokenizer(o);
     if (tokenizer.empty())
         fprintf(stderr, "warning: %s has no tokenizer.json; whether the questions fit the model is not checked\n", o.checkpoint.c_str());
@@ -92,7 +86,7 @@ int main(int argc, char** argv) {
     options.validation = o.val;
     options.val_tokens = o.val_tokens.n;
     options.T = narrow<int>(o.seq_len.n);
-    options.document_mask = o.doc_mask == "on";
+    options.document_mask = o.doc_mask.on;
     options.seed = static_cast<uint64_t>(o.seed);
     options.eot_id = o.eot_id;
     options.tokenizer_file = tokenizer;

@@ -1,7 +1,11 @@
 #include "eval/evaluation.h"
 
+#include <nlohmann/json.hpp>
+
+#include "model/checkpoint.h"
 #include "util/check.h"
 #include "util/files.h"
+#include "util/json.h"
 
 namespace {
 
@@ -21,6 +25,20 @@ bool ends_with(const std::string& text, const std::string& ending) {
 }
 
 }  // namespace
+
+TrainerChoices read_trainer_choices(const std::string& directory) {
+    TrainerChoices choices;
+    const std::string path = path_join(directory, "trainer_state.json");
+    if (!file_exists(path)) return choices;
+    const nlohmann::json options = parse_json(path, read_trainer_state(directory).options_json);
+    choices.seq_len = json_integer(path, options, "seq-len", 1, INT32_MAX);
+    choices.data_seed = json_integer(path, options, "data-seed", INT64_MIN, INT64_MAX);
+    const auto mask = options.find("doc-mask");
+    if (mask == options.end() || !mask->is_boolean())
+        die(Exit::Data, "%s: the option doc-mask is not true or false", path.c_str());
+    choices.document_mask = mask->get<bool>();
+    return choices;
+}
 
 EvaluationPlan plan_evaluation(const EvaluationOptions& options, int vocab, int max_T) {
     EvaluationPlan plan;

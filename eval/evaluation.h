@@ -25,6 +25,14 @@ struct EvaluationOptions {
     int resamples = 0;                   // of the bootstrap; 0: no intervals (the trainer's)
 };
 
+// What the trainer that wrote a checkpoint was run with, for evaluating it alike; the values here where `directory` has no
+// trainer_state.json. Dies with Exit::Data on a broken one.
+struct TrainerChoices {
+    int64_t seq_len = -1, data_seed = 1;  // -1: not known
+    bool document_mask = false;
+};
+TrainerChoices read_trainer_choices(const std::string& directory);
+
 // A question set and the questions of it that are asked, every time the same.
 struct QuestionTask {
     std::unique_ptr<QuestionSet> set;

@@ -14,7 +14,7 @@
 
 template <class Real>
 struct Gpt {
-    explicit Gpt(const GptConfig& config) : config(config), memory(place_parameters<Real>(&params, nullptr, config)) {
+    explicit Gpt(const GptConfig& config) : config(config), memory(parameter_elements(config)) {
         place_parameters(&params, memory.get(), config);
     }
     GptConfig config;
@@ -26,7 +26,7 @@ struct Gpt {
 template <class Real>
 struct Optimizer {
     explicit Optimizer(const GptConfig& config, float weight_decay)
-        : grads_memory(place_parameters<Real>(&grads, nullptr, config)), m(grads_memory.size()), v(grads_memory.size()) {
+        : grads_memory(parameter_elements(config)), m(grads_memory.size()), v(grads_memory.size()) {
         place_parameters(&grads, grads_memory.get(), config);
         size_t at = 0;
         for (const TensorSpec& t : tensor_table(config)) {

@@ -82,15 +82,21 @@ inline std::array<TensorSpec, NUM_TENSORS> tensor_table(const GptConfig& c) {
     // clang-format on
 }
 
-// Points every field of `p` into `memory` (null: sizes only) in table order; returns the size in elements.
+// Elements of all parameters with their padding: what place_parameters lays out.
+inline size_t parameter_elements(const GptConfig& c) {
+    size_t n = 0;
+    for (const TensorSpec& t : tensor_table(c)) n += t.size();
+    return n;
+}
+
+// Points every field of `p` into `memory`, in table order; a tensor that the configuration does not have gets null.
 template <class Real>
-size_t place_parameters(Parameters<Real>* p, Real* memory, const GptConfig& c) {
+void place_parameters(Parameters<Real>* p, Real* memory, const GptConfig& c) {
     static_assert(sizeof(Parameters<Real>) == NUM_TENSORS * sizeof(Real*));
     Real** field = reinterpret_cast<Real**>(p);  // a struct of NUM_TENSORS equal pointers, in table order
     size_t at = 0;
     for (const TensorSpec& t : tensor_table(c)) {
-        *field++ = memory && t.layers ? memory + at : nullptr;
+        *field++ = t.layers ? memory + at : nullptr;
         at += t.size();
     }
-    return at;
 }

@@ -209,7 +209,7 @@ void copy_tokenizer(const std::string& directory, const GptConfig& c, const std:
 
 void read_model_weights(const std::string& directory, const GptConfig& c, float* params) {
     const ModelFiles model = open_model_files(directory);
-    std::fill_n(params, place_parameters<float>(nullptr, nullptr, c), 0.0f);
+    std::fill_n(params, parameter_elements(c), 0.0f);
     std::set<std::string> used;
     std::vector<float> buffer;
     for (const StoredTensor& t : stored_tensors(c)) {

@@ -13,7 +13,8 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from typing import Any, Callable, Iterable, Iterator
 
-# Work is spread over processes; threads of the tokenizer library inside each of them would only compete (and warn after a fork).
+# Work is spread over processes; threads of the tokenizer library inside each of them would only compete (and warn
+# after a fork).
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 
@@ -88,8 +89,12 @@ class Progress:
         share = min(done / self.total, 1.0) if self.total else 0.0
         percent = f"{100 * share:3.0f} % " if self.total else ""
         bar = f"[{'=' * int(20 * share):20}] " if self.total and self.tty else ""
-        print(f"\r{self.label} {bar}{percent}{note}\033[K" if self.tty else f"{self.label} {percent}{note}",
-              end="" if self.tty else "\n", file=sys.stderr, flush=True)
+        print(
+            f"\r{self.label} {bar}{percent}{note}\033[K" if self.tty else f"{self.label} {percent}{note}",
+            end="" if self.tty else "\n",
+            file=sys.stderr,
+            flush=True,
+        )
 
     def close(self) -> None:
         if self.tty:
@@ -101,8 +106,13 @@ def _start_worker(initializer: Callable[..., None], initargs: tuple) -> None:
     initializer(*initargs)
 
 
-def ordered_map(function: Callable[[Any], Any], items: Iterable[Any], workers: int,
-                initializer: Callable[..., None], initargs: tuple = ()) -> Iterator[Any]:
+def ordered_map(
+    function: Callable[[Any], Any],
+    items: Iterable[Any],
+    workers: int,
+    initializer: Callable[..., None],
+    initargs: tuple = (),
+) -> Iterator[Any]:
     """Results in the order of the items, whatever the number of processes. At most four items a process are under way,
     so that an endless input is read no faster than it is used. The processes are forked: initargs are not copied."""
     if workers <= 1:

@@ -2,8 +2,8 @@
 
 A tokenizer that cuts text at words sees 'Ann', ' Lee', ' was born in', ' Oslo' and '.' one by one, so each piece is
 tokenized once and sentences are put together by indexing (PieceComposer). Whether the tokenizer at hand works so is not
-assumed but checked against whole texts (`disagreement`); if it does not, every sentence is tokenized in full behind another
-one (DirectComposer), and only a tokenizer that merges over the border of sentences or values is refused.
+assumed but checked against whole texts (`disagreement`); if it does not, every sentence is tokenized in full behind
+another one (DirectComposer), and only a tokenizer that merges over the border of sentences or values is refused.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class PieceComposer:
     def sentence_pieces(self, people: np.ndarray, slot: int, values: np.ndarray) -> np.ndarray:
         """(people, templates, forms, 7) for values of shape (people, templates)."""
         numbers = self._fill((self.population.training, 2), people)
-        fixed = self.fixed[slot][None, :self.population.training, None]
+        fixed = self.fixed[slot][None, : self.population.training, None]
         numbers[..., [self.HEAD, self.WORDS, self.TAIL]] = fixed
         numbers[..., self.VALUE] = self.value[slot] + values[:, :, None]
         for form in (0, 1):
@@ -125,14 +125,16 @@ class PieceComposer:
 
     def join_sentences(self, numbers: np.ndarray) -> Batch:
         lengths = self.pieces.length[numbers]
-        before = lengths[:, :self.VALUE].sum(axis=1)
+        before = lengths[:, : self.VALUE].sum(axis=1)
         spans = np.stack([before, before + lengths[:, self.VALUE]], axis=1)
-        return Batch(self.pieces.gather(numbers.ravel()), lengths.sum(axis=1), spans, int(self.pieces.bytes[numbers].sum()))
+        return Batch(
+            self.pieces.gather(numbers.ravel()), lengths.sum(axis=1), spans, int(self.pieces.bytes[numbers].sum())
+        )
 
     def join_questions(self, numbers: np.ndarray) -> Batch:
-        numbers = numbers[:, :self.TAIL]
+        numbers = numbers[:, : self.TAIL]
         lengths = self.pieces.length[numbers]
-        both = np.stack([lengths[:, :self.VALUE].sum(axis=1), lengths[:, self.VALUE]], axis=1)
+        both = np.stack([lengths[:, : self.VALUE].sum(axis=1), lengths[:, self.VALUE]], axis=1)
         return Batch(self.pieces.gather(numbers.ravel()), both.ravel(), None, int(self.pieces.bytes[numbers].sum()))
 
 
@@ -144,15 +146,19 @@ class DirectComposer:
         self.value_tokens: dict[tuple[int, str], list[int]] = {}
 
     def _cut(self, slot: int, value: str, value_at: int, borders: list[list[str]]) -> list[list[list[int]]]:
-        """Each item of `borders` is a text's growing beginnings, the last one whole; the tokens between them, or an error where
-        a token reaches over a border or the value's tokens (those of part `value_at`) are not what they were elsewhere."""
+        """Each item of `borders` is a text's growing beginnings, the last one whole; the tokens between them, or an
+        error where a token reaches over a border or the value's tokens (those of part `value_at`) are not what they
+        were elsewhere.
+        """
         ids = iter(self.encoder.encode_batch([text for texts in borders for text in texts]))
         cut = []
         for texts in borders:
             runs = [next(ids) for _ in texts]
-            if any(runs[-1][:len(run)] != run for run in runs):
-                raise DataError(f"this tokenizer merges '{value}' or a sentence's end with its neighbour in '{texts[-1]}'")
-            parts = [run[len(before):] for before, run in zip([[], *runs], runs)]
+            if any(runs[-1][: len(run)] != run for run in runs):
+                raise DataError(
+                    f"this tokenizer merges '{value}' or a sentence's end with its neighbour in '{texts[-1]}'"
+                )
+            parts = [run[len(before) :] for before, run in zip([[], *runs], runs)]
             if self.value_tokens.setdefault((slot, value), parts[value_at]) != parts[value_at]:
                 raise DataError(f"the tokens of '{value}' differ between templates; see '{texts[-1]}'")
             cut.append(parts)
@@ -196,7 +202,7 @@ def coverage(population: Population) -> Iterator[tuple[int, np.ndarray]]:
         holders = np.unique(population.values[:, slot], return_index=True)[1]
         people = np.unique(np.concatenate([holders, *names]))
         for first in range(0, len(people), 1000):
-            yield slot, people[first:first + 1000]
+            yield slot, people[first : first + 1000]
 
 
 def disagreement(item: tuple[int, np.ndarray], composer: PieceComposer, encoder: Encoder) -> str | None:
@@ -208,7 +214,9 @@ def disagreement(item: tuple[int, np.ndarray], composer: PieceComposer, encoder:
     numbers = composer.sentence_pieces(people, slot, nominal)[:, :, 0].reshape(-1, 7)
     asked = composer.question_pieces(people, slot).reshape(-1, 7)
     questions = composer.join_questions(asked).split()
-    built = composer.join_sentences(numbers).split() + [np.concatenate(pair) for pair in zip(questions[::2], questions[1::2])]
+    built = composer.join_sentences(numbers).split() + [
+        np.concatenate(pair) for pair in zip(questions[::2], questions[1::2])
+    ]
     texts = [population.prompt(p, t) + population.answer(p, slot) + t.tail for p in people for t in templates[:seen]]
     texts += [population.prompt(p, t) + population.answer(p, slot) for p in people for t in templates]
     for text, tokens, ids in zip(texts, built, encoder.encode_batch(texts)):
@@ -236,7 +244,7 @@ def document_disagreement(composer: Composer, encoder: Encoder) -> str | None:
 def _by_person(batch: Batch, people: int) -> list[list[np.ndarray]]:
     sequences = batch.split()
     each = len(sequences) // people
-    return [sequences[first:first + each] for first in range(0, len(sequences), each)]
+    return [sequences[first : first + each] for first in range(0, len(sequences), each)]
 
 
 def random_rendering(population: Population, rng: np.random.Generator) -> tuple[list[int], list[int]]:

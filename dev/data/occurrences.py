@@ -12,8 +12,8 @@ WORD = re.compile(r"\w+")
 
 
 class Counter:
-    """Counts whole-word occurrences of many phrases. The words of the text are looked up among the phrases' first words; only
-    where one matches is the text compared, once for each length that such phrases have."""
+    """Counts whole-word occurrences of many phrases. The words of the text are looked up among the phrases' first
+    words; only where one matches is the text compared, once for each length that such phrases have."""
 
     def __init__(self, phrases: Iterable[str]) -> None:
         self.counts = dict.fromkeys(phrases, 0)
@@ -26,8 +26,8 @@ class Counter:
         for match in WORD.finditer(text):
             for length in self.lengths.get(match.group(), ()):
                 end = match.start() + length
-                phrase = text[match.start():end]
-                if phrase in self.counts and not text[end:end + 1].isalnum():
+                phrase = text[match.start() : end]
+                if phrase in self.counts and not text[end : end + 1].isalnum():
                     self.counts[phrase] += 1
 
 

@@ -1,7 +1,8 @@
-"""Who lives in a SynBio world: pools of values, sentence templates, people. All of it a function of the options and the seed.
+"""Who lives in a SynBio world: pools of values, sentence templates, people. All of it a function of the options and
+the seed.
 
-Drawn here are numbers; text comes from `Population.sentence`, `prompt` and `answer`, and is the only truth about how a fact
-reads: compose.py is checked against it.
+Drawn here are numbers; text comes from `Population.sentence`, `prompt` and `answer`, and is the only truth about how a
+fact reads: compose.py is checked against it.
 """
 
 from __future__ import annotations
@@ -50,8 +51,9 @@ def read_items(path: str) -> list[str]:
 
 
 def read_pool(kind: str, name: str) -> list[str]:
-    """The values of an attribute, or the names of one kind. A value ends in a letter or digit: punctuation at its end could
-    merge with the sentence's full stop. A name is one word, so that different parts make different full names."""
+    """The values of an attribute, or the names of one kind. A value ends in a letter or digit: punctuation at its end
+    could merge with the sentence's full stop. A name is one word, so that different parts make different full
+    names."""
     if name == "birth_date":
         months = read_items(os.path.join(FOLDER, "pools", kind, "month.txt"))
         return [f"{month} {day:02d}, {year}" for year in YEARS for month in months for day in DAYS]
@@ -130,7 +132,9 @@ class Population:
     slots: list[Slot]
     name_parts: np.ndarray  # (people, 3): indices into `parts`
     values: np.ndarray  # (people, slots): the facts
-    stated: np.ndarray  # (people, slots, training templates): what the sentences say; equal to the facts unless shuffled
+    stated: (
+        np.ndarray
+    )  # (people, slots, training templates): what the sentences say; equal to the facts unless shuffled
     group_names: list[str]
     group_weights: list[float]
     group: np.ndarray  # (people)
@@ -177,15 +181,25 @@ def parse_groups(text: str, people: int) -> tuple[list[str], list[float]]:
         if number < 1 or not math.isfinite(power):
             raise ValueError
     except ValueError:
-        raise UsageError(f"--groups {text}: expected all, uniform:G or powerlaw:EXPONENT:G, such as powerlaw:1.5:100") from None
+        raise UsageError(
+            f"--groups {text}: expected all, uniform:G or powerlaw:EXPONENT:G, such as powerlaw:1.5:100"
+        ) from None
     if number > people:
         raise UsageError(f"--groups {text}: more groups than people ({people})")
     weights = [k**-power for k in range(1, number + 1)]
     return [f"group_{k:03d}" for k in range(1, number + 1)], [weight / sum(weights) for weight in weights]
 
 
-def make_population(people: int, kind: str, seed: int, attributes: list[str], training: int, groups: str,
-                    pool_sizes: dict[str, int], shuffled: bool) -> Population:
+def make_population(
+    people: int,
+    kind: str,
+    seed: int,
+    attributes: list[str],
+    training: int,
+    groups: str,
+    pool_sizes: dict[str, int],
+    shuffled: bool,
+) -> Population:
     pools = {name: limited(read_pool(kind, name), name, pool_sizes) for name in [*NAME_PARTS, *attributes]}
     slots = [Slot(name, pools[name], read_templates(name, training)) for name in attributes]
     parts = [pools[name] for name in NAME_PARTS]
@@ -199,7 +213,9 @@ def make_population(people: int, kind: str, seed: int, attributes: list[str], tr
     values = np.stack([columns[name] for name in attributes], axis=1)
     names, weights = parse_groups(groups, people)
     group = (np.arange(people) * len(names) // people).astype(np.uint32)
-    stated = shuffle(values, training, seed) if shuffled else np.broadcast_to(values[:, :, None], (*values.shape, training))
+    stated = (
+        shuffle(values, training, seed) if shuffled else np.broadcast_to(values[:, :, None], (*values.shape, training))
+    )
     return Population(kind, seed, shuffled, training, parts, slots, name_parts, values, stated, names, weights, group)
 
 
@@ -212,8 +228,8 @@ def limited(pool: list[str], name: str, sizes: dict[str, int]) -> list[str]:
 
 
 def shuffle(values: np.ndarray, training: int, seed: int) -> np.ndarray:
-    """The control: for each slot and template apart, the column of values permuted between people. Sentences keep their form
-    and each value its frequency, but the templates contradict each other, so no name carries a fact."""
+    """The control: for each slot and template apart, the column of values permuted between people. Sentences keep
+    their form and each value its frequency, but the templates contradict each other, so no name carries a fact."""
     rng = random_stream(seed, SHUFFLE_STREAM)
     columns = [[rng.permutation(values[:, slot]) for _ in range(training)] for slot in range(values.shape[1])]
     return np.stack([np.stack(column, axis=1) for column in columns], axis=1)

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Turns text into token shards: PREFIX.bin, PREFIX.idx, PREFIX.json and the tokenizer beside them.
 
-  prepare_text.py web.txt.zst more.jsonl.gz --tokenizer neox/ --out data/web --val-documents 500
-  prepare_text.py HuggingFaceFW/fineweb-edu:sample-10BT --tokenizer neox/ --out data/edu --shard-tokens 500M --max-tokens 5B
+prepare_text.py web.txt.zst more.jsonl.gz --tokenizer neox/ --out data/web --val-documents 500
+prepare_text.py HuggingFaceFW/fineweb-edu:sample-10BT --tokenizer neox/ --out data/edu --max-tokens 5B
 """
 
 from __future__ import annotations
@@ -27,20 +27,39 @@ CHUNK_CHARACTERS = 1 << 19
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("inputs", nargs="+", metavar="INPUT",
-                        help=".txt (documents end at lines <|endoftext|>), .jsonl, either with .gz or .zst, .parquet, or a "
-                             "Hugging Face data set OWNER/NAME[:CONFIG][#SPLIT]")
-    parser.add_argument("--tokenizer", required=True, help="tokenizer.json, or a folder with it or with GPT-2's two files")
+    parser.add_argument(
+        "inputs",
+        nargs="+",
+        metavar="INPUT",
+        help=".txt (documents end at lines <|endoftext|>), .jsonl, either with .gz or .zst, .parquet, or a "
+        "Hugging Face data set OWNER/NAME[:CONFIG][#SPLIT]",
+    )
+    parser.add_argument(
+        "--tokenizer", required=True, help="tokenizer.json, or a folder with it or with GPT-2's two files"
+    )
     parser.add_argument("--eot", metavar="TOKEN", help="token that ends a document (default: <|endoftext|>)")
     parser.add_argument("--out", required=True, metavar="PREFIX")
     parser.add_argument("--key", help="JSON key or column of the text (default: text, else content)")
     split = parser.add_mutually_exclusive_group()
-    split.add_argument("--val-fraction", type=float, default=0.0, metavar="F",
-                       help="share of the documents, chosen by their hash, that goes to PREFIX_val")
-    split.add_argument("--val-documents", type=parse_count, metavar="N",
-                       help="the N documents of smallest hash go to PREFIX_val (reads the input twice)")
-    parser.add_argument("--shard-tokens", type=parse_count, metavar="N",
-                        help="begin a new shard PREFIX_000000, PREFIX_000001, ... before N tokens are exceeded")
+    split.add_argument(
+        "--val-fraction",
+        type=float,
+        default=0.0,
+        metavar="F",
+        help="share of the documents, chosen by their hash, that goes to PREFIX_val",
+    )
+    split.add_argument(
+        "--val-documents",
+        type=parse_count,
+        metavar="N",
+        help="the N documents of smallest hash go to PREFIX_val (reads the input twice)",
+    )
+    parser.add_argument(
+        "--shard-tokens",
+        type=parse_count,
+        metavar="N",
+        help="begin a new shard PREFIX_000000, PREFIX_000001, ... before N tokens are exceeded",
+    )
     parser.add_argument("--max-tokens", type=parse_count, metavar="N", help="stop before training tokens exceed N")
     add_workers_flag(parser)
     options = parser.parse_args()
@@ -51,7 +70,8 @@ def parse_arguments() -> argparse.Namespace:
 
 @dataclass
 class Split:
-    """Documents whose hash is below `threshold` are for validation; `wanted` of them are waited for after training is full."""
+    """Documents whose hash is below `threshold` are for validation; `wanted` of them are waited for after training is
+    full."""
 
     threshold: int
     wanted: int = 0
@@ -100,8 +120,11 @@ class TextShards:
         """Shards of an earlier run that a glob over this run's files would also match."""
         if not self.limit:
             return []
-        return [path for path in glob.glob(glob.escape(self.prefix) + "_" + 6 * "[0-9]" + ".bin")
-                if int(path[-10:-4]) >= self.number]
+        return [
+            path
+            for path in glob.glob(glob.escape(self.prefix) + "_" + 6 * "[0-9]" + ".bin")
+            if int(path[-10:-4]) >= self.number
+        ]
 
     def discard(self) -> None:
         if self.bundle:
@@ -130,8 +153,12 @@ def _encode_chunk(chunk: list[tuple[str, bool]]) -> Encoded:
     eot = [_worker_encoder.eot_id]
     ids = [document + eot for document in _worker_encoder.encode_batch([text for text, _ in chunk])]
     tokens = np.concatenate([np.array(document, token_dtype(_worker_encoder.info.vocab_size)) for document in ids])
-    return Encoded(tokens, [len(document) for document in ids], [val for _, val in chunk],
-                   [len(text.encode()) for text, _ in chunk])
+    return Encoded(
+        tokens,
+        [len(document) for document in ids],
+        [val for _, val in chunk],
+        [len(text.encode()) for text, _ in chunk],
+    )
 
 
 @dataclass
@@ -159,8 +186,8 @@ class Preparation:
             yield chunk
 
     def write(self, encoded: Encoded) -> bool:
-        """Put the documents where they belong; False when no more are needed. What is written depends on the order of the
-        documents only, never on how far the workers have read ahead."""
+        """Put the documents where they belong; False when no more are needed. What is written depends on the order of
+        the documents only, never on how far the workers have read ahead."""
         end = 0
         for length, val, text_bytes in zip(encoded.lengths, encoded.val, encoded.text_bytes):
             begin, end = end, end + length
@@ -186,7 +213,9 @@ class Preparation:
                 rate = tokens / progress.seconds
                 progress.update(self.inputs.bytes_read, f"{tokens / 1e6:.1f}M tokens, {rate / 1e6:.2f}M tokens/s")
             if not self.train.documents:
-                raise DataError("no document for training: the input is empty, or --max-tokens is below its first document")
+                raise DataError(
+                    "no document for training: the input is empty, or --max-tokens is below its first document"
+                )
             self.train.commit()
             self.val.commit()
         finally:
@@ -198,8 +227,10 @@ class Preparation:
 
 def describe(shards: TextShards) -> str:
     where = f"{shards.prefix} ({shards.number} shards)" if shards.number > 1 else shards.prefix
-    return (f"{where}: {shards.documents:,} documents, {shards.tokens:,} tokens, "
-            f"{shards.bytes / max(shards.tokens, 1):.3f} bytes a token")
+    return (
+        f"{where}: {shards.documents:,} documents, {shards.tokens:,} tokens, "
+        f"{shards.bytes / max(shards.tokens, 1):.3f} bytes a token"
+    )
 
 
 def main() -> None:
@@ -217,7 +248,9 @@ def main() -> None:
     if val.documents:
         print(describe(val))
     tokens = train.tokens + val.tokens
-    print(f"{inputs.empty} empty documents skipped; {progress.seconds:.1f} s, {tokens / progress.seconds:,.0f} tokens/s")
+    print(
+        f"{inputs.empty} empty documents skipped; {progress.seconds:.1f} s, {tokens / progress.seconds:,.0f} tokens/s"
+    )
 
 
 if __name__ == "__main__":

@@ -88,7 +88,9 @@ def file_format(name: str) -> str:
         return "json"
     if name.lower().endswith(".parquet"):
         return "parquet"
-    raise UsageError(f"{name}: unknown ending; expected {', '.join(TEXT_ENDINGS + JSON_ENDINGS)} (also .gz, .zst) or .parquet")
+    raise UsageError(
+        f"{name}: unknown ending; expected {', '.join(TEXT_ENDINGS + JSON_ENDINGS)} (also .gz, .zst) or .parquet"
+    )
 
 
 def unpack(name: str, raw: BinaryIO) -> Iterator[tuple[int, bytes]]:
@@ -114,7 +116,9 @@ def zstandard_module(name: str) -> Any:
     try:
         import zstandard
     except ImportError:
-        raise ScriptError(f"{name}: reading .zst needs the Python package 'zstandard' (pip install zstandard)") from None
+        raise ScriptError(
+            f"{name}: reading .zst needs the Python package 'zstandard' (pip install zstandard)"
+        ) from None
     return zstandard
 
 
@@ -189,7 +193,9 @@ def field(record: Any, key: str | None, place: str) -> str:
     keys = [key] if key else ["text", "content"]
     text = next((record[k] for k in keys if k in record), None) if isinstance(record, dict) else None
     if not isinstance(text, str):
-        raise DataError(f"{place}: expected an object with a string at key {' or '.join(repr(k) for k in keys)}; try --key")
+        raise DataError(
+            f"{place}: expected an object with a string at key {' or '.join(repr(k) for k in keys)}; try --key"
+        )
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -220,8 +226,10 @@ def read_dataset(name: str, key: str | None) -> Iterator[str]:
     try:
         from datasets import load_dataset
     except ImportError:
-        raise ScriptError(f"{name}: no such file; were it a data set of the Hugging Face hub, reading it would need the "
-                          "Python package 'datasets' (pip install datasets)") from None
+        raise ScriptError(
+            f"{name}: no such file; were it a data set of the Hugging Face hub, reading it would need the "
+            "Python package 'datasets' (pip install datasets)"
+        ) from None
     path, _, split = name.partition("#")
     path, _, config = path.partition(":")
     try:
@@ -231,4 +239,6 @@ def read_dataset(name: str, key: str | None) -> Iterator[str]:
     except ScriptError:
         raise
     except Exception as error:  # the library's errors have no common class
-        raise ScriptError(f"{name}: cannot be read from the Hugging Face hub ({type(error).__name__}: {error})") from None
+        raise ScriptError(
+            f"{name}: cannot be read from the Hugging Face hub ({type(error).__name__}: {error})"
+        ) from None

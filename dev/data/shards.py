@@ -1,7 +1,7 @@
 """Writes Megatron .bin/.idx shards, .npy columns and the sidecar; dev/formats.md, 1 and 2, says what stands where.
 
-A Bundle is all files of one PREFIX. They are written under temporary names, hashed on the way, and renamed together when
-everything is on the disk; the sidecar comes last, so that a sidecar whose files are missing cannot exist.
+A Bundle is all files of one PREFIX. They are written under temporary names, hashed on the way, and renamed together
+when everything is on the disk; the sidecar comes last, so that a sidecar whose files are missing cannot exist.
 """
 
 from __future__ import annotations
@@ -98,13 +98,13 @@ class NpyWriter:
 
 
 class ShardWriter:
-    """.bin and .idx. Every document has the same number of sequences (text: 1); lengths wait in an unnamed file, because
-    .idx begins with their number, so that memory does not grow with the shard."""
+    """.bin and .idx. Every document has the same number of sequences (text: 1); lengths wait in an unnamed file,
+    because .idx begins with their number, so that memory does not grow with the shard."""
 
     def __init__(self, bundle: Bundle, dtype: np.dtype, sequences_per_document: int) -> None:
         self.bundle, self.dtype, self.per_document = bundle, dtype, sequences_per_document
         self.bin = bundle.open(".bin")
-        self.lengths = tempfile.TemporaryFile(dir=os.path.dirname(bundle.prefix) or ".")
+        self.lengths = bundle.open_unnamed()
         self.sequences = self.tokens = self.bytes = 0
 
     @property
@@ -136,7 +136,6 @@ class ShardWriter:
         for first in range(0, self.documents + 1, CHUNK):
             last = min(first + CHUNK, self.documents + 1)
             idx.write(np.arange(first, last, dtype="<i8") * self.per_document)
-        self.lengths.close()
 
     def _spooled(self) -> Any:
         self.lengths.seek(0)
@@ -162,6 +161,7 @@ class Bundle:
     def __init__(self, prefix: str) -> None:
         self.prefix = prefix
         self.files: list[AtomicFile] = []
+        self.unnamed: list[BinaryIO] = []
         os.makedirs(os.path.dirname(prefix) or ".", exist_ok=True)
 
     def __enter__(self) -> Bundle:
@@ -170,10 +170,18 @@ class Bundle:
     def __exit__(self, *_: object) -> None:
         for file in self.files:
             file.discard()
+        for unnamed in self.unnamed:
+            with contextlib.suppress(OSError):
+                unnamed.close()
 
     def open(self, suffix: str) -> AtomicFile:
         self.files.append(AtomicFile(self.prefix + suffix))
         return self.files[-1]
+
+    def open_unnamed(self) -> BinaryIO:
+        """A file without a name for what waits until the end, on the disk that will hold the shard."""
+        self.unnamed.append(tempfile.TemporaryFile(dir=os.path.dirname(self.prefix) or "."))
+        return self.unnamed[-1]
 
     def open_npy(self, suffix: str, dtype: str, shape: tuple[int, ...]) -> NpyWriter:
         return NpyWriter(self.open(suffix), dtype, shape)
@@ -183,10 +191,14 @@ class Bundle:
         for file in self.files:
             file.sync()
         sidecar = {
-            "format_version": FORMAT_VERSION, "kind": kind,
+            "format_version": FORMAT_VERSION,
+            "kind": kind,
             "tokenizer": {"name": tokenizer.name, "sha256": tokenizer.sha256, "file": tokenizer.file},
-            "vocab_size": tokenizer.vocab_size, "eot_id": tokenizer.eot_id,
-            "documents": shard.documents, "tokens": shard.tokens, "bytes": shard.bytes,
+            "vocab_size": tokenizer.vocab_size,
+            "eot_id": tokenizer.eot_id,
+            "documents": shard.documents,
+            "tokens": shard.tokens,
+            "bytes": shard.bytes,
             "checksums": {os.path.basename(file.path): "sha256:" + file.hash.hexdigest() for file in self.files},
         }
         if os.path.exists(self.prefix + ".json"):
@@ -195,3 +207,4 @@ class Bundle:
             file.rename()
         write_file(self.prefix + ".json", dump_json(sidecar))
         self.files = []
+        self.__exit__()

@@ -9,8 +9,8 @@ A person has a name and one value for each of five attributes. Each attribute ha
 statements and question forms. Two kinds of world: plausible, and fictional, whose names and values are invented.
 
 --shuffled makes the control: for each attribute and template apart, the values are permuted between people, so that the
-sentences about one name contradict each other and carry no fact, while values keep their frequencies; the questions still
-ask for the nominal values, and the best a model can do is chance.
+sentences about one name contradict each other and carry no fact, while values keep their frequencies; the questions
+still ask for the nominal values, and the best a model can do is chance.
 """
 
 from __future__ import annotations
@@ -27,8 +27,16 @@ import occurrences
 import tokenization
 from cli import Progress, UsageError, add_workers_flag, ordered_map, parse_count, run
 from compose import Batch, Composer, make_composer, random_rendering
-from population import (ATTRIBUTES, KINDS, NAME_PARTS, TEXT_STREAM, Population, make_population, question_people,
-                        random_stream)
+from population import (
+    ATTRIBUTES,
+    KINDS,
+    NAME_PARTS,
+    TEXT_STREAM,
+    Population,
+    make_population,
+    question_people,
+    random_stream,
+)
 from readers import Inputs
 from shards import FORMAT_VERSION, AtomicFile, Bundle, ShardWriter, dump_json, token_dtype, write_file
 from tokenization import END_OF_TEXT, Encoder
@@ -44,19 +52,41 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--eot", metavar="TOKEN", help="token that ends a document (default: <|endoftext|>)")
     parser.add_argument("--kind", choices=("plausible", "fictional"), default="plausible")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--groups", default="all", metavar="all|uniform:G|powerlaw:EXPONENT:G",
-                        help="people in G equal groups; weights k^-EXPONENT go to facts.json (default: all)")
+    parser.add_argument(
+        "--groups",
+        default="all",
+        metavar="all|uniform:G|powerlaw:EXPONENT:G",
+        help="people in G equal groups; weights k^-EXPONENT go to facts.json (default: all)",
+    )
     parser.add_argument("--templates", type=parse_count, default=5, metavar="M", help="training templates (default: 5)")
-    parser.add_argument("--attributes", default=",".join(ATTRIBUTES), metavar="A,B,...",
-                        help=f"some of {', '.join(ATTRIBUTES)} (default: all)")
-    parser.add_argument("--pool-size", action="append", default=[], metavar="NAME=K",
-                        help="use the first K items of a pool: an attribute (birth_date: 336 a year), first, middle or last")
+    parser.add_argument(
+        "--attributes",
+        default=",".join(ATTRIBUTES),
+        metavar="A,B,...",
+        help=f"some of {', '.join(ATTRIBUTES)} (default: all)",
+    )
+    parser.add_argument(
+        "--pool-size",
+        action="append",
+        default=[],
+        metavar="NAME=K",
+        help="use the first K items of a pool: an attribute (birth_date: 336 a year), first, middle or last",
+    )
     parser.add_argument("--shuffled", action="store_true", help="the control without facts, see above")
-    parser.add_argument("--question-people", default="all", metavar="M|all", help="ask about M people, evenly over groups")
+    parser.add_argument(
+        "--question-people", default="all", metavar="M|all", help="ask about M people, evenly over groups"
+    )
     parser.add_argument("--text", metavar="FILE", help="also write every person's biography once, as text")
-    parser.add_argument("--text-only", type=parse_count, metavar="R", help="write only PREFIX.txt: R renderings a person")
-    parser.add_argument("--report-against", nargs="+", default=[], metavar="TEXTFILE",
-                        help="count names and values in these texts: a table, and PREFIX.occurrences.json")
+    parser.add_argument(
+        "--text-only", type=parse_count, metavar="R", help="write only PREFIX.txt: R renderings a person"
+    )
+    parser.add_argument(
+        "--report-against",
+        nargs="+",
+        default=[],
+        metavar="TEXTFILE",
+        help="count names and values in these texts: a table, and PREFIX.occurrences.json",
+    )
     add_workers_flag(parser)
     options = parser.parse_args()
     if options.seed < 0:
@@ -79,7 +109,9 @@ def parse_pool_sizes(texts: list[str], attributes: list[str]) -> dict[str, int]:
     for text in texts:
         name, _, size = text.partition("=")
         if name not in (*attributes, *NAME_PARTS) or not size.isdecimal():
-            raise UsageError(f"--pool-size {text}: expected NAME=K with NAME out of {', '.join((*attributes, *NAME_PARTS))}")
+            raise UsageError(
+                f"--pool-size {text}: expected NAME=K with NAME out of {', '.join((*attributes, *NAME_PARTS))}"
+            )
         sizes[name] = int(size)
     return sizes
 
@@ -87,15 +119,26 @@ def parse_pool_sizes(texts: list[str], attributes: list[str]) -> dict[str, int]:
 def facts(population: Population) -> dict:
     pools = {slot.name: {"size": len(slot.pool), "kind": population.kind} for slot in population.slots}
     return {
-        "format_version": FORMAT_VERSION, "entities": len(population),
-        "slots": [{"name": slot.name, "pool": slot.name, "pool_size": len(slot.pool), "bits": slot.bits}
-                  for slot in population.slots],
-        "templates": population.training, "forms": ["initial", "continuing"],
-        "template_texts": {slot.name: [t.text for t in slot.templates[:population.training]] for slot in population.slots},
+        "format_version": FORMAT_VERSION,
+        "entities": len(population),
+        "slots": [
+            {"name": slot.name, "pool": slot.name, "pool_size": len(slot.pool), "bits": slot.bits}
+            for slot in population.slots
+        ],
+        "templates": population.training,
+        "forms": ["initial", "continuing"],
+        "template_texts": {
+            slot.name: [t.text for t in slot.templates[: population.training]] for slot in population.slots
+        },
         "relations": [slot.name for slot in population.slots],
-        "groups": population.group_names, "group_weights": population.group_weights, "pools": pools,
-        "entropy_bits_per_entity": population.entropy_bits, "name_bits_per_entity": population.name_bits,
-        "name_pool_size": population.name_pool, "shuffled": population.shuffled, "seed": population.seed,
+        "groups": population.group_names,
+        "group_weights": population.group_weights,
+        "pools": pools,
+        "entropy_bits_per_entity": population.entropy_bits,
+        "name_bits_per_entity": population.name_bits,
+        "name_pool_size": population.name_pool,
+        "shuffled": population.shuffled,
+        "seed": population.seed,
     }
 
 
@@ -117,7 +160,7 @@ def _questions(people: np.ndarray) -> Batch:
 
 def people_blocks(people: np.ndarray) -> Iterator[np.ndarray]:
     for first in range(0, len(people), PEOPLE_AT_ONCE):
-        yield people[first:first + PEOPLE_AT_ONCE]
+        yield people[first : first + PEOPLE_AT_ONCE]
 
 
 def write_source(prefix: str, composer: Composer, encoder: Encoder, workers: int) -> ShardWriter:
@@ -134,7 +177,10 @@ def write_source(prefix: str, composer: Composer, encoder: Encoder, workers: int
             spans.append(batch.spans)
             progress.update(shard.documents, f"{shard.documents:,} people, {shard.tokens / 1e6:.0f}M tokens")
         spans.close()
-        for suffix, dtype, column in ((".values.npy", "<u4", population.values), (".group.npy", "<u4", population.group)):
+        for suffix, dtype, column in (
+            (".values.npy", "<u4", population.values),
+            (".group.npy", "<u4", population.group),
+        ):
             bundle.open_npy(suffix, dtype, column.shape).append(column)
         names = bundle.open(".names.txt")
         for person in range(people):
@@ -167,8 +213,9 @@ class QuestionColumns:
         return rows.reshape(-1, 8)
 
 
-def write_questions(prefix: str, source: str, composer: Composer, people: np.ndarray, encoder: Encoder,
-                    workers: int) -> ShardWriter:
+def write_questions(
+    prefix: str, source: str, composer: Composer, people: np.ndarray, encoder: Encoder, workers: int
+) -> ShardWriter:
     population = composer.population
     columns = QuestionColumns(population)
     total = len(people) * len(columns.fixed)
@@ -183,12 +230,24 @@ def write_questions(prefix: str, source: str, composer: Composer, people: np.nda
             progress.update(shard.documents, f"{shard.documents:,} questions")
         q.close()
         names = [slot.name for slot in population.slots]
-        bundle.open(".questions.json").write(dump_json({
-            "format_version": FORMAT_VERSION, "name": source, "source": source, "questions": total,
-            "entities": len(population), "relations": names, "attributes": names,
-            "attribute_pools": [len(slot.pool) for slot in population.slots],
-            "attribute_bits": [slot.bits for slot in population.slots],
-            "templates": columns.texts, "kinds": list(KINDS), "groups": population.group_names}))
+        bundle.open(".questions.json").write(
+            dump_json(
+                {
+                    "format_version": FORMAT_VERSION,
+                    "name": source,
+                    "source": source,
+                    "questions": total,
+                    "entities": len(population),
+                    "relations": names,
+                    "attributes": names,
+                    "attribute_pools": [len(slot.pool) for slot in population.slots],
+                    "attribute_bits": [slot.bits for slot in population.slots],
+                    "templates": columns.texts,
+                    "kinds": list(KINDS),
+                    "groups": population.group_names,
+                }
+            )
+        )
         bundle.commit("questions", encoder.info, shard)
     progress.close()
     return shard
@@ -232,8 +291,16 @@ def main() -> None:
     options = parse_arguments()
     attributes = parse_attributes(options.attributes)
     wanted = parse_question_people(options.question_people)
-    population = make_population(options.people, options.kind, options.seed, attributes, options.templates, options.groups,
-                                 parse_pool_sizes(options.pool_size, attributes), options.shuffled)
+    population = make_population(
+        options.people,
+        options.kind,
+        options.seed,
+        attributes,
+        options.templates,
+        options.groups,
+        parse_pool_sizes(options.pool_size, attributes),
+        options.shuffled,
+    )
     os.makedirs(os.path.dirname(options.out) or ".", exist_ok=True)
     if options.report_against:
         report(population, options.out, options.report_against)
@@ -245,17 +312,22 @@ def main() -> None:
     encoder.install(options.out)
     composer, reason = make_composer(population, encoder, options.workers)
     if reason:
-        print(f"note: this tokenizer does not cut at words ('{reason}'), so every sentence is tokenized; this is slower",
-              file=sys.stderr)
+        print(
+            f"note: this tokenizer does not cut at words ('{reason}'), so every sentence is tokenized; this is slower",
+            file=sys.stderr,
+        )
     source = write_source(options.out, composer, encoder, options.workers)
     people = question_people(population, wanted)
-    questions = write_questions(options.out + "_questions", os.path.basename(options.out), composer, people, encoder,
-                                options.workers)
+    questions = write_questions(
+        options.out + "_questions", os.path.basename(options.out), composer, people, encoder, options.workers
+    )
     if options.text:
         write_text(options.text, population, 1)
     biography = source.tokens / (len(population) * 2 * population.training)
-    print(f"{options.out}: {len(population):,} people, {source.tokens:,} tokens, about {biography:.1f} a biography; "
-          f"{population.entropy_bits:.2f} bits of values and {population.name_bits:.2f} of name a person")
+    print(
+        f"{options.out}: {len(population):,} people, {source.tokens:,} tokens, about {biography:.1f} a biography; "
+        f"{population.entropy_bits:.2f} bits of values and {population.name_bits:.2f} of name a person"
+    )
     print(f"{options.out}_questions: {questions.documents:,} questions; {time.monotonic() - start:.1f} s in all")
 
 

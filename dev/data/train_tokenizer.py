@@ -70,9 +70,13 @@ def main() -> None:
     hf = hugging_face()
     os.environ["TOKENIZERS_PARALLELISM"] = "true"  # one process here, so the library may use its threads
     tokenizer = byte_level_bpe(hf.models.BPE())
-    trainer = hf.trainers.BpeTrainer(vocab_size=options.vocab_size, min_frequency=2, special_tokens=[END_OF_TEXT],
-                                     initial_alphabet=sorted(hf.pre_tokenizers.ByteLevel.alphabet()),
-                                     show_progress=sys.stderr.isatty())
+    trainer = hf.trainers.BpeTrainer(
+        vocab_size=options.vocab_size,
+        min_frequency=2,
+        special_tokens=[END_OF_TEXT],
+        initial_alphabet=sorted(hf.pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=sys.stderr.isatty(),
+    )
     samples = [sample(text, options.key) for text in options.inputs]
     tokenizer.train_from_iterator((document for documents in samples for document in documents), trainer)
     size = tokenizer.get_vocab_size()

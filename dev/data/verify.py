@@ -47,8 +47,11 @@ def load_json(path: str) -> dict[str, Any]:
         raise DataError(f"{path}: not JSON ({error})") from None
     expect(isinstance(value, dict), path, "not a JSON object")
     version = value.get("format_version")
-    expect(isinstance(version, int) and 1 <= version <= FORMAT_VERSION, path,
-           f"format_version {version}, this program knows up to {FORMAT_VERSION}")
+    expect(
+        isinstance(version, int) and 1 <= version <= FORMAT_VERSION,
+        path,
+        f"format_version {version}, this program knows up to {FORMAT_VERSION}",
+    )
     return value
 
 
@@ -74,7 +77,7 @@ class Shard:
 
     def sequence(self, number: int) -> np.ndarray:
         first = int(self.offsets[number]) // self.tokens.itemsize
-        return self.tokens[first:first + int(self.lengths[number])]
+        return self.tokens[first : first + int(self.lengths[number])]
 
 
 def open_shard(prefix: str) -> Shard:
@@ -88,11 +91,18 @@ def open_shard(prefix: str) -> Shard:
     expect(magic == IDX_MAGIC and version == 1, idx, "not a Megatron index of version 1")
     expect(code in DTYPE_CODES, idx, f"dtype code {code}, expected 8 (u16) or 4 (i32)")
     expected = HEADER.size + 12 * sequences + 8 * ends
-    expect(size == expected, idx, f"{size} bytes, expected {expected} for {sequences} sequences and {ends} document ends")
+    expect(
+        size == expected, idx, f"{size} bytes, expected {expected} for {sequences} sequences and {ends} document ends"
+    )
     raw = np.memmap(idx, np.uint8, "r")
     lengths, offsets, documents = (
-        raw[first:first + count * width].view(f"<i{width}") for first, count, width in
-        ((HEADER.size, sequences, 4), (HEADER.size + 4 * sequences, sequences, 8), (HEADER.size + 12 * sequences, ends, 8)))
+        raw[first : first + count * width].view(f"<i{width}")
+        for first, count, width in (
+            (HEADER.size, sequences, 4),
+            (HEADER.size + 4 * sequences, sequences, 8),
+            (HEADER.size + 12 * sequences, ends, 8),
+        )
+    )
     width = DTYPE_CODES[code].itemsize
     check_index(idx, lengths, offsets, documents, width)
     total = int(lengths.sum(dtype=np.int64)) * width
@@ -102,16 +112,22 @@ def open_shard(prefix: str) -> Shard:
 
 
 def check_index(idx: str, lengths: np.ndarray, offsets: np.ndarray, documents: np.ndarray, width: int) -> None:
-    expect(len(documents) > 0 and documents[0] == 0 and documents[-1] == len(lengths), idx,
-           "document ends do not run from 0 to the number of sequences")
+    expect(
+        len(documents) > 0 and documents[0] == 0 and documents[-1] == len(lengths),
+        idx,
+        "document ends do not run from 0 to the number of sequences",
+    )
     expect(bool((np.diff(documents) >= 0).all()), idx, "document ends do not ascend")
     position = 0
     for first in range(0, len(lengths), CHUNK):
-        block = lengths[first:first + CHUNK].astype(np.int64)
+        block = lengths[first : first + CHUNK].astype(np.int64)
         expect(bool((block >= 0).all()), idx, "a sequence has a negative length")
         ends = position + np.cumsum(block) * width
-        expect(bool((offsets[first:first + CHUNK] == ends - block * width).all()), idx,
-               f"offsets from sequence {first} on do not follow from the lengths")
+        expect(
+            bool((offsets[first : first + CHUNK] == ends - block * width).all()),
+            idx,
+            f"offsets from sequence {first} on do not follow from the lengths",
+        )
         position = int(ends[-1])
 
 
@@ -121,11 +137,13 @@ def check_tokens(prefix: str, shard: Shard, sidecar: dict[str, Any]) -> None:
     eot, is_text = sidecar.get("eot_id"), sidecar.get("kind") == "text"
     ends_seen = 0
     for first in range(0, len(shard.tokens), CHUNK):
-        block = shard.tokens[first:first + CHUNK]
+        block = shard.tokens[first : first + CHUNK]
         bad = np.flatnonzero((block < 0) | (block >= sidecar["vocab_size"]))
         if len(bad):
-            raise DataError(f"{prefix}.bin: id {block[bad[0]]} at token {first + int(bad[0])} is outside of the vocabulary of "
-                            f"{sidecar['vocab_size']}")
+            raise DataError(
+                f"{prefix}.bin: id {block[bad[0]]} at token {first + int(bad[0])} is outside of the vocabulary of "
+                f"{sidecar['vocab_size']}"
+            )
         ends_seen += int((block == eot).sum())
     expected = len(shard.documents) - 1 if is_text else 0
     expect(ends_seen == expected, prefix + ".bin", f"{ends_seen} EOT ids, expected {expected}")
@@ -136,8 +154,11 @@ def load_column(path: str, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
         column = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: {error}") from None
-    expect(column.dtype == np.dtype(dtype) and column.shape == shape, path,
-           f"{column.dtype} {column.shape}, expected {np.dtype(dtype)} {shape}")
+    expect(
+        column.dtype == np.dtype(dtype) and column.shape == shape,
+        path,
+        f"{column.dtype} {column.shape}, expected {np.dtype(dtype)} {shape}",
+    )
     return column
 
 
@@ -145,33 +166,51 @@ def check_knowledge(prefix: str, shard: Shard) -> None:
     facts = load_json(prefix + ".facts.json")
     people, slots = facts["entities"], facts["slots"]
     each = len(slots) * facts["templates"] * len(facts["forms"])
-    expect(len(shard.documents) == people + 1 and bool((np.diff(shard.documents) == each).all()), prefix + ".idx",
-           f"expected {people} documents of {each} sequences")
+    expect(
+        len(shard.documents) == people + 1 and bool((np.diff(shard.documents) == each).all()),
+        prefix + ".idx",
+        f"expected {people} documents of {each} sequences",
+    )
     spans = load_column(prefix + ".spans.npy", "<u2", (len(shard.lengths), 2))
     for first in range(0, len(spans), CHUNK):
-        begin, end = spans[first:first + CHUNK].T.astype(np.int64)
-        expect(bool(((begin < end) & (end <= shard.lengths[first:first + CHUNK])).all()), prefix + ".spans.npy",
-               f"a value's span from sequence {first} on is empty or leaves its sequence")
+        begin, end = spans[first : first + CHUNK].T.astype(np.int64)
+        expect(
+            bool(((begin < end) & (end <= shard.lengths[first : first + CHUNK])).all()),
+            prefix + ".spans.npy",
+            f"a value's span from sequence {first} on is empty or leaves its sequence",
+        )
     values = load_column(prefix + ".values.npy", "<u4", (people, len(slots)))
-    expect(bool((values < [slot["pool_size"] for slot in slots]).all()), prefix + ".values.npy", "a value is not in its pool")
+    expect(
+        bool((values < [slot["pool_size"] for slot in slots]).all()),
+        prefix + ".values.npy",
+        "a value is not in its pool",
+    )
     groups = load_column(prefix + ".group.npy", "<u4", (people,))
     expect(bool((groups < len(facts["groups"])).all()), prefix + ".group.npy", "a group has no name")
     with open(prefix + ".names.txt", encoding="utf-8") as file:
         names = file.read().splitlines()
-    expect(len(names) == people and len(set(names)) == people, prefix + ".names.txt", f"expected {people} different names")
+    expect(
+        len(names) == people and len(set(names)) == people, prefix + ".names.txt", f"expected {people} different names"
+    )
 
 
 def check_questions(prefix: str, shard: Shard) -> None:
     about = load_json(prefix + ".questions.json")
-    expect(about["questions"] == len(shard.documents) - 1, prefix + ".questions.json",
-           f"questions is {about['questions']}, the shard has {len(shard.documents) - 1} documents")
+    expect(
+        about["questions"] == len(shard.documents) - 1,
+        prefix + ".questions.json",
+        f"questions is {about['questions']}, the shard has {len(shard.documents) - 1} documents",
+    )
     q = load_column(prefix + ".q.npy", "<u4", (about["questions"], 8))
     limits = [len(about[name]) for name in ("relations", "attributes", "templates", "kinds")]
     limits += [about["entities"], len(about["groups"])]
     expect(bool((q[:, :6] < limits).all()), prefix + ".q.npy", "an index is outside of its list in questions.json")
     per_document = np.diff(shard.documents)
-    expect(bool((per_document >= 2).all() and (q[:, 6:] < per_document[:, None]).all()), prefix + ".q.npy",
-           "a question lacks prompt or answer, or its candidates")
+    expect(
+        bool((per_document >= 2).all() and (q[:, 6:] < per_document[:, None]).all()),
+        prefix + ".q.npy",
+        "a question lacks prompt or answer, or its candidates",
+    )
     expect(bool((shard.lengths > 0).all()), prefix + ".idx", "a prompt or an answer is empty")
 
 
@@ -195,7 +234,9 @@ def verify(prefix: str, samples: int | None) -> None:
         path = os.path.join(folder, name)
         expect("sha256:" + file_sha256(path) == checksum, path, "the checksum differs from the sidecar's")
     tokenizer = os.path.join(folder, sidecar["tokenizer"]["file"])
-    expect(file_sha256(tokenizer) == sidecar["tokenizer"]["sha256"], tokenizer, "not the tokenizer that the sidecar names")
+    expect(
+        file_sha256(tokenizer) == sidecar["tokenizer"]["sha256"], tokenizer, "not the tokenizer that the sidecar names"
+    )
     shard = open_shard(prefix)
     check_tokens(prefix, shard, sidecar)
     if sidecar["kind"] == "knowledge":

@@ -20,7 +20,7 @@ namespace {
 constexpr int MR = VECTOR_BYTES == 64 ? 14 : 6;  // 28 of 32 registers, or 12 of 16, hold sums
 template <class Real>
 constexpr int NR = 2 * LANES<Real>;
-constexpr int KC = 512;                      // a sliver of op(B) is 64 KiB, a panel of op(A) 28: from the second-level cache
+constexpr int KC = 384;                      // a sliver of op(B) is 48 KiB, a panel of op(A) 21: from the second-level cache
 constexpr int MC = 144 * MR, NC = 2048;      // packed blocks of about 4 MiB each, shared by all threads
 constexpr int TILE_PANELS = 4;               // a tile is one thread's turn: 56 x 64 sums, some 30 us
 constexpr int TILE_SLIVERS = 2;

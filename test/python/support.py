@@ -29,14 +29,16 @@ needs_tokenizers = unittest.skipUnless(tokenizers, "the Python package 'tokenize
 PARAGRAPHS = [
     "The harbour of the old town lies between two hills; ships came here in 1742 and again in 1801.",
     "Water boils at 100 degrees. At a height of 3,000 metres it boils sooner, which cooks remember when they make tea.",
-    "It's said that the painter's house wasn't sold: nobody knew who'd own it.\n\nA second paragraph, with naïve café words.",
+    "It's said that the painter's house wasn't sold: nobody knew who'd own it.\n\nA second one, with naïve café words.",
     "Numbers such as 3.14159 or 2,718 appear, and names: Ann, Bob, and the University of Somewhere, August 09, 1992.",
 ]
 
 
 def documents(count: int) -> list[str]:
     """Different documents of different lengths."""
-    return [" ".join(PARAGRAPHS[(i + j) % 4] for j in range(1 + i % 3)) + f" End of document {i}." for i in range(count)]
+    return [
+        " ".join(PARAGRAPHS[(i + j) % 4] for j in range(1 + i % 3)) + f" End of document {i}." for i in range(count)
+    ]
 
 
 def run_script(name: str, *arguments: object, **options: Any) -> subprocess.CompletedProcess:
@@ -45,7 +47,8 @@ def run_script(name: str, *arguments: object, **options: Any) -> subprocess.Comp
 
 
 def read_shard(prefix: str) -> list[list[list[int]]]:
-    """Documents of sequences of ids, read from the bytes as dev/formats.md describes them, with no code of the scripts."""
+    """Documents of sequences of ids, read from the bytes as dev/formats.md describes them, with no code of the
+    scripts."""
     with open(prefix + ".idx", "rb") as file:
         data = file.read()
     magic, version, code, sequences, ends = struct.unpack_from("<9sQBQQ", data)
@@ -56,7 +59,7 @@ def read_shard(prefix: str) -> list[list[list[int]]]:
     assert len(data) == 34 + 12 * sequences + 8 * ends
     dtype = np.dtype("<u2" if code == 8 else "<i4")
     ids = np.fromfile(prefix + ".bin", dtype)
-    runs = [ids[o // dtype.itemsize:o // dtype.itemsize + n].tolist() for o, n in zip(offsets, lengths)]
+    runs = [ids[o // dtype.itemsize : o // dtype.itemsize + n].tolist() for o, n in zip(offsets, lengths)]
     assert sum(map(len, runs)) == len(ids)
     return [runs[a:b] for a, b in zip(first, first[1:])]
 

@@ -25,8 +25,17 @@ class PrepareTextTest(support.FolderTest):
         return self.run_ok("prepare_text.py", "--tokenizer", support.small_vocabulary(), *arguments)
 
     def refuse(self, code: int, pattern: str, *arguments: object, **options: object) -> None:
-        self.run_bad(code, pattern, "prepare_text.py", "--tokenizer", support.small_vocabulary(), "--out", self.path("out"),
-                     *arguments, **options)
+        self.run_bad(
+            code,
+            pattern,
+            "prepare_text.py",
+            "--tokenizer",
+            support.small_vocabulary(),
+            "--out",
+            self.path("out"),
+            *arguments,
+            **options,
+        )
 
     def texts(self, prefix: str) -> list[str]:
         """The documents of a shard as text; each must be one sequence and end with EOT."""
@@ -47,13 +56,22 @@ class PrepareTextTest(support.FolderTest):
         lines = "".join(json.dumps({"content": text}) + "\n" for text in self.documents).encode()
         with open(self.text, "rb") as file:
             plain = file.read()
-        names = [self.text, self.write("a.jsonl", lines), self.write("b.jsonl.gz", gzip.compress(lines)),
-                 self.write("c.txt.gz", gzip.compress(plain)), self.write("crlf.txt", plain.replace(b"\n", b"\r\n"))]
+        names = [
+            self.text,
+            self.write("a.jsonl", lines),
+            self.write("b.jsonl.gz", gzip.compress(lines)),
+            self.write("c.txt.gz", gzip.compress(plain)),
+            self.write("crlf.txt", plain.replace(b"\n", b"\r\n")),
+        ]
         try:
             import zstandard
+
             pack = zstandard.ZstdCompressor().compress
             half = len(lines) // 2
-            names += [self.write("d.txt.zst", pack(plain)), self.write("e.jsonl.zst", pack(lines[:half]) + pack(lines[half:]))]
+            names += [
+                self.write("d.txt.zst", pack(plain)),
+                self.write("e.jsonl.zst", pack(lines[:half]) + pack(lines[half:])),
+            ]
         except ImportError:
             print("skipped .zst: the Python package 'zstandard' is not installed")
         for name in names:
@@ -62,10 +80,21 @@ class PrepareTextTest(support.FolderTest):
                 self.assertEqual(found, self.documents)
 
     def test_any_number_of_workers_writes_the_same_bytes(self) -> None:
-        big = self.write("big.txt", SEPARATOR.join(support.documents(6000)))
+        big = self.write("big.txt", SEPARATOR.join(support.documents(5000)))
         for workers in (1, 2, 3):
-            self.prepare(big, "--out", self.path(f"w{workers}", "out"), "--workers", workers, "--val-fraction", 0.1,
-                         "--max-tokens", 150000, "--shard-tokens", 40000)
+            self.prepare(
+                big,
+                "--out",
+                self.path(f"w{workers}", "out"),
+                "--workers",
+                workers,
+                "--val-fraction",
+                0.1,
+                "--max-tokens",
+                150000,
+                "--shard-tokens",
+                40000,
+            )
         files = self.contents()
         expected = {os.path.basename(name): data for name, data in files.items() if name.startswith("w1")}
         self.assertIn("out_000003.bin", expected)
@@ -89,7 +118,9 @@ class PrepareTextTest(support.FolderTest):
         self.assertEqual(self.texts(self.path("out")), ["before <|endoftext|> after"])
 
     def test_empty_documents_are_counted(self) -> None:
-        said = self.prepare(self.write("e.txt", f"one{SEPARATOR}{SEPARATOR} \n{SEPARATOR}two{SEPARATOR}"), "--out", self.path("out"))
+        said = self.prepare(
+            self.write("e.txt", f"one{SEPARATOR}{SEPARATOR} \n{SEPARATOR}two{SEPARATOR}"), "--out", self.path("out")
+        )
         self.assertIn("2 empty documents skipped", said)
         self.assertEqual(self.texts(self.path("out")), ["one", "two"])
 
@@ -98,7 +129,9 @@ class PrepareTextTest(support.FolderTest):
         self.refuse(3, r"bad\.jsonl:2: not JSON", self.write("bad.jsonl", good + "{oops\n"))
         self.refuse(3, r"key\.jsonl:2: expected an object", self.write("key.jsonl", good + '{"body": "x"}\n'))
         self.refuse(3, r"utf\.txt:3: not UTF-8", self.write("utf.txt", b"one\ntwo\n\xff\xfe\n"))
-        self.refuse(3, r"cut\.txt\.gz:\d+: packed data", self.write("cut.txt.gz", gzip.compress(os.urandom(9999))[:5000]))
+        self.refuse(
+            3, r"cut\.txt\.gz:\d+: packed data", self.write("cut.txt.gz", gzip.compress(os.urandom(9999))[:5000])
+        )
         self.refuse(3, r"missing\.txt: no such file", self.path("missing.txt"))
         self.refuse(3, "no document for training", self.write("empty.txt", ""))
         self.assertEqual(self.contents(".bin", ".idx", ".tmp"), {})
@@ -109,18 +142,36 @@ class PrepareTextTest(support.FolderTest):
         self.refuse(2, "only 300 documents", self.text, "--val-documents", 300)
         self.refuse(2, "no token <end>", self.text, "--eot", "<end>")
         self.write("out/tokenizer.json", "{}")
-        self.run_bad(2, "is another tokenizer", "prepare_text.py", self.text, "--tokenizer", support.small_vocabulary(),
-                     "--out", self.path("out", "x"))
-        self.run_bad(3, "not a tokenizer.json", "prepare_text.py", self.text, "--tokenizer", self.path("out"), "--out", "x")
+        self.run_bad(
+            2,
+            "is another tokenizer",
+            "prepare_text.py",
+            self.text,
+            "--tokenizer",
+            support.small_vocabulary(),
+            "--out",
+            self.path("out", "x"),
+        )
+        self.run_bad(
+            3, "not a tokenizer.json", "prepare_text.py", self.text, "--tokenizer", self.path("out"), "--out", "x"
+        )
 
     def test_full_disk_leaves_nothing_behind(self) -> None:
-        self.refuse(1, "File too large|No space", self.text, "--workers", 1,
-                    preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)))
+        big = self.write("big.txt", SEPARATOR.join(support.documents(5000)))
+        self.refuse(
+            1,
+            "File too large|No space",
+            big,
+            "--workers",
+            1,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)),
+        )
         self.assertEqual(self.contents(".bin", ".idx", ".tmp"), {})
 
     def test_data_set_names_need_their_package(self) -> None:
         try:
             import datasets  # noqa: F401
+
             self.skipTest("the Python package 'datasets' is installed; its network is not tested")
         except ImportError:
             self.refuse(1, "pip install datasets", "HuggingFaceFW/fineweb-edu")
@@ -146,7 +197,9 @@ class TrainTokenizerTest(support.FolderTest):
     def test_errors(self) -> None:
         text = self.write("in.txt", "some words")
         self.run_bad(2, "at least 257", "train_tokenizer.py", text, "--vocab-size", 100, "--out", self.path("out"))
-        self.run_bad(2, "after '@'", "train_tokenizer.py", text + "@lots", "--vocab-size", 300, "--out", self.path("out"))
+        self.run_bad(
+            2, "after '@'", "train_tokenizer.py", text + "@lots", "--vocab-size", 300, "--out", self.path("out")
+        )
         self.run_bad(3, "no such file", "train_tokenizer.py", "no.txt", "--vocab-size", 300, "--out", self.path("out"))
 
 

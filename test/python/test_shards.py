@@ -27,7 +27,9 @@ class ShardsTest(support.FolderTest):
     def test_round_trip_through_an_independent_reader(self) -> None:
         rng = np.random.default_rng(0)
         for dtype, top in ((np.dtype("<u2"), 65535), (np.dtype("<i4"), 2**31 - 1)):
-            documents = [[rng.integers(0, top, rng.integers(0, 9), endpoint=True).tolist() for _ in range(3)] for _ in range(50)]
+            documents = [
+                [rng.integers(0, top, rng.integers(0, 9), endpoint=True).tolist() for _ in range(3)] for _ in range(50)
+            ]
             with self.subTest(dtype=dtype):
                 self.assertEqual(support.read_shard(self.write_shard(dtype, documents)), documents)
 

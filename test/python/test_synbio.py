@@ -45,8 +45,16 @@ class Source:
 class SynbioTest(support.FolderTest):
     def make(self, *arguments: object, tokenizer: str = "", people: int = 60) -> str:
         prefix = self.path("world", "bio")
-        self.said = self.run_ok("synbio.py", "--people", people, "--tokenizer", tokenizer or support.small_vocabulary(), "--out",
-                                prefix, *arguments)
+        self.said = self.run_ok(
+            "synbio.py",
+            "--people",
+            people,
+            "--tokenizer",
+            tokenizer or support.small_vocabulary(),
+            "--out",
+            prefix,
+            *arguments,
+        )
         return prefix
 
     def check_documents(self, prefix: str, encoder: tokenization.Encoder) -> None:
@@ -66,7 +74,9 @@ class SynbioTest(support.FolderTest):
                 value_ids[slot, int(source.values[person, slot])].add(tuple(sequence[first:last]))
         self.assertEqual(ids, encoder.encode_batch(texts))
         for (slot, value), found in value_ids.items():
-            self.assertEqual([encoder.tokenizer.decode(list(run)).strip() for run in found], [source.pools[slot][value]])
+            self.assertEqual(
+                [encoder.tokenizer.decode(list(run)).strip() for run in found], [source.pools[slot][value]]
+            )
         self.check_questions(prefix, source, encoder)
 
     def check_questions(self, prefix: str, source: Source, encoder: tokenization.Encoder) -> None:
@@ -97,8 +107,19 @@ class SynbioTest(support.FolderTest):
                 if not os.path.isdir(folder):
                     self.skipTest(f"tokenizer {name} is not on this machine")
                 prefix = self.path(name, "bio")
-                self.run_ok("synbio.py", "--people", 40, "--tokenizer", folder, "--out", prefix, "--templates", 8, "--kind",
-                            "fictional" if name == "gpt2" else "plausible")
+                self.run_ok(
+                    "synbio.py",
+                    "--people",
+                    30,
+                    "--tokenizer",
+                    folder,
+                    "--out",
+                    prefix,
+                    "--templates",
+                    8,
+                    "--kind",
+                    "fictional" if name == "gpt2" else "plausible",
+                )
                 self.check_documents(prefix, tokenization.load(folder))
                 self.assertEqual(tokenization.load(folder).info.eot_id, {"gpt2": 50256, "neox": 0}[name])
 
@@ -108,8 +129,12 @@ class SynbioTest(support.FolderTest):
         tokenizer = hf.Tokenizer(hf.models.BPE())
         tokenizer.pre_tokenizer = pre_tokenizer
         tokenizer.decoder = hf.decoders.ByteLevel()
-        trainer = hf.trainers.BpeTrainer(vocab_size=600, special_tokens=["<|endoftext|>"],
-                                         initial_alphabet=sorted(hf.pre_tokenizers.ByteLevel.alphabet()), show_progress=False)
+        trainer = hf.trainers.BpeTrainer(
+            vocab_size=600,
+            special_tokens=["<|endoftext|>"],
+            initial_alphabet=sorted(hf.pre_tokenizers.ByteLevel.alphabet()),
+            show_progress=False,
+        )
         self.run_ok("synbio.py", "--people", 60, "--text-only", 1, "--out", self.path("bios"))
         with open(self.path("bios.txt"), encoding="utf-8") as file:
             tokenizer.train_from_iterator(file.read().split("\n<|endoftext|>\n"), trainer)
@@ -126,7 +151,9 @@ class SynbioTest(support.FolderTest):
     def test_tokenizer_that_merges_over_sentences_is_refused(self) -> None:
         pre = tokenization.hugging_face().pre_tokenizers
         path = self.other_tokenizer(pre.ByteLevel(add_prefix_space=False, use_regex=False))
-        self.run_bad(3, "this tokenizer", "synbio.py", "--people", 60, "--tokenizer", path, "--out", self.path("x", "bio"))
+        self.run_bad(
+            3, "this tokenizer", "synbio.py", "--people", 60, "--tokenizer", path, "--out", self.path("x", "bio")
+        )
 
     def test_facts(self) -> None:
         source = Source(self.make("--groups", "powerlaw:1.5:4"))
@@ -141,8 +168,21 @@ class SynbioTest(support.FolderTest):
 
     def test_any_number_of_workers_writes_the_same_bytes(self) -> None:
         for workers in (1, 2):
-            self.run_ok("synbio.py", "--people", 2100, "--tokenizer", support.small_vocabulary(), "--workers", workers, "--out",
-                        self.path(str(workers), "bio"), "--pool-size", "birth_date=336", "--question-people", 50)
+            self.run_ok(
+                "synbio.py",
+                "--people",
+                1100,
+                "--tokenizer",
+                support.small_vocabulary(),
+                "--workers",
+                workers,
+                "--out",
+                self.path(str(workers), "bio"),
+                "--attributes",
+                "birth_city,employer",
+                "--question-people",
+                50,
+            )
         files = self.contents()
         one, two = ({name[2:]: data for name, data in files.items() if name[0] == which} for which in "12")
         self.assertEqual(one, two)
@@ -155,8 +195,20 @@ class SynbioTest(support.FolderTest):
         self.assertNotEqual(*names)
 
     def test_subset_of_attributes_pools_and_people(self) -> None:
-        prefix = self.make("--attributes", "major,birth_city", "--pool-size", "birth_city=16", "--pool-size", "last=5", "--templates",
-                           2, "--groups", "uniform:3", "--question-people", 6)
+        prefix = self.make(
+            "--attributes",
+            "major,birth_city",
+            "--pool-size",
+            "birth_city=16",
+            "--pool-size",
+            "last=5",
+            "--templates",
+            2,
+            "--groups",
+            "uniform:3",
+            "--question-people",
+            6,
+        )
         source = Source(prefix)
         self.assertEqual(source.slots, ["birth_city", "major"])
         self.assertLess(source.values[:, 0].max(), 16)
@@ -187,12 +239,19 @@ class SynbioTest(support.FolderTest):
         self.check_questions(prefix, source, encoder)
 
     def test_usage_errors(self) -> None:
-        for pattern, *flags in (("only 1000", "--pool-size", "first=1", "--pool-size", "middle=1"), ("--groups", "--groups", "zipf"),
-                                ("more groups", "--groups", "uniform:9999"), ("--templates 99", "--templates", 99),
-                                ("--attributes", "--attributes", "age"), ("has 200", "--pool-size", "birth_city=201"),
-                                ("--question-people", "--question-people", "some")):
+        for pattern, *flags in (
+            ("only 1000", "--pool-size", "first=1", "--pool-size", "middle=1"),
+            ("--groups", "--groups", "zipf"),
+            ("more groups", "--groups", "uniform:9999"),
+            ("--templates 99", "--templates", 99),
+            ("--attributes", "--attributes", "age"),
+            ("has 200", "--pool-size", "birth_city=201"),
+            ("--question-people", "--question-people", "some"),
+        ):
             with self.subTest(flags=flags):
-                self.run_bad(2, pattern, "synbio.py", "--people", 1001, "--text-only", 1, "--out", self.path("x"), *flags)
+                self.run_bad(
+                    2, pattern, "synbio.py", "--people", 1001, "--text-only", 1, "--out", self.path("x"), *flags
+                )
         self.run_bad(2, "--tokenizer is needed", "synbio.py", "--people", 5, "--out", self.path("x"))
 
 
@@ -201,19 +260,42 @@ class PoolsTest(support.FolderTest):
         self.run_ok("make_pools.py", "--check")
 
     def test_sizes(self) -> None:
-        sizes = {"first": 400, "middle": 400, "last": 1000, "birth_date": 67200, "birth_city": 200, "university": 300,
-                 "major": 100, "employer": 263}
+        sizes = {
+            "first": 400,
+            "middle": 400,
+            "last": 1000,
+            "birth_date": 67200,
+            "birth_city": 200,
+            "university": 300,
+            "major": 100,
+            "employer": 263,
+        }
         for kind in ("plausible", "fictional"):
             self.assertEqual({name: len(set(read_pool(kind, name))) for name in sizes}, sizes)
         self.assertIn("August 09, 1992", read_pool("plausible", "birth_date"))
 
     def test_fictional_items_occur_nowhere(self) -> None:
-        texts = [self.write("plain.txt", "\n".join(support.PARAGRAPHS) + "\nShe studied Law in St. Louis, MO on August 09, 1992.")]
+        texts = [
+            self.write(
+                "plain.txt", "\n".join(support.PARAGRAPHS) + "\nShe studied Law in St. Louis, MO on August 09, 1992."
+            )
+        ]
         outside = os.path.join(support.OUTSIDE_DATA, "wikitext2", "valid.txt")
         texts += [outside] if os.path.exists(outside) else []
         for kind in ("fictional", "plausible"):
-            self.run_ok("synbio.py", "--people", 50, "--kind", kind, "--text-only", 1, "--out", self.path(kind),
-                        "--report-against", *texts)
+            self.run_ok(
+                "synbio.py",
+                "--people",
+                50,
+                "--kind",
+                kind,
+                "--text-only",
+                1,
+                "--out",
+                self.path(kind),
+                "--report-against",
+                *texts,
+            )
         counts = {name: json.loads(data) for name, data in self.contents(".occurrences.json").items()}
         invented = counts["fictional.occurrences.json"]
         self.assertEqual({item for items in invented.values() for item, times in items.items() if times}, set())

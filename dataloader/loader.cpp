@@ -1,0 +1,138 @@
+#include "dataloader/loader.h"
+
+#include <condition_variable>
+#include <deque>
+#include <mutex>
+#include <optional>
+#include <thread>
+
+#include "dataloader/batches.h"
+#include "dataloader/data_set.h"
+#include "dataloader/print_order.h"
+#include "util/check.h"
+
+namespace {
+
+// A thread that makes batches ahead, at most `depth` of them. What it dies of under test is thrown again where the batch is asked for.
+class Prefetcher {
+  public:
+    Prefetcher(Batches& batches, int64_t count, int depth) : batches_(batches), remaining_(count), depth_(static_cast<size_t>(depth)) {
+        thread_ = std::thread([this] { work(); });
+    }
+    ~Prefetcher() {
+        {
+            const std::lock_guard<std::mutex> lock(mutex_);
+            stop_ = true;
+        }
+        changed_.notify_all();
+        thread_.join();
+    }
+    Prefetcher(const Prefetcher&) = delete;
+    Prefetcher& operator=(const Prefetcher&) = delete;
+
+    // Swaps the next batch into `batch`, whose memory is used again.
+    void next(Batch* batch) {
+        std::unique_lock<std::mutex> lock(mutex_);
+        changed_.wait(lock, [&] { return !ready_.empty() || error_; });
+        if (ready_.empty()) throw *error_;
+        std::swap(*batch, ready_.front());
+        free_.push_back(std::move(ready_.front()));
+        ready_.pop_front();
+        lock.unlock();
+        changed_.notify_all();
+    }
+
+  private:
+    void work() {
+        std::unique_lock<std::mutex> lock(mutex_);
+        try {
+            for (; remaining_ > 0; --remaining_) {
+                changed_.wait(lock, [&] { return ready_.size() < depth_ || stop_; });
+                if (stop_) return;
+                Batch batch;
+                if (!free_.empty()) {
+                    batch = std::move(free_.back());
+                    free_.pop_back();
+                }
+                lock.unlock();
+                batches_.make(&batch);
+                lock.lock();
+                ready_.push_back(std::move(batch));
+                changed_.notify_all();
+            }
+        } catch (const DieError& error) {
+            lock.lock();
+            error_ = error;
+            changed_.notify_all();
+        }
+    }
+
+    Batches& batches_;
+    int64_t remaining_;
+    const size_t depth_;
+    std::mutex mutex_;  // guards what follows
+    std::condition_variable changed_;
+    std::deque<Batch> ready_;
+    std::vector<Batch> free_;
+    std::optional<DieError> error_;
+    bool stop_ = false;
+    std::thread thread_;
+};
+
+}  // namespace
+
+struct Loader::Impl {
+    MixtureOptions mixture;
+    LoaderOptions options;
+    DataSet data;
+    std::optional<Batches> batches;
+    std::unique_ptr<Prefetcher> prefetcher;  // ends before what it works on
+    Batch current;
+    int64_t next_step = 0;
+};
+
+Loader::Loader(const MixtureOptions& mixture, const LoaderOptions& options)
+    : impl_(new Impl{mixture, options, open_data_set(mixture), std::nullopt, nullptr, {}, 0}) {}
+
+Loader::~Loader() = default;
+
+const Plan& Loader::plan() const { return impl_->data.plan; }
+
+std::vector<Ledger> Loader::make_ledgers() const {
+    std::vector<Ledger> ledgers;
+    for (const Source& source : impl_->data.sources) ledgers.emplace_back(source.name(), source.entities(), source.slots());
+    return ledgers;
+}
+
+std::vector<uint32_t> Loader::kept_entities(size_t source) const {
+    const Source& from = impl_->data.sources[source];
+    ENSURE(from.knowledge(), "source %s has no entities", from.name().c_str());
+    std::vector<uint32_t> entities(from.draws());
+    for (size_t i = 0; i < entities.size(); ++i) entities[i] = static_cast<uint32_t>(from.entity(i));
+    return entities;
+}
+
+void Loader::start(const std::string& state, bool new_horizon) {
+    Impl& m = *impl_;
+    m.prefetcher.reset();
+    m.batches.emplace(m.data, m.mixture.batch_tokens, m.options.document_mask, state, new_horizon);
+    m.next_step = m.batches->step();
+    const int64_t count = m.data.plan.steps - m.next_step;
+    if (m.options.prefetch > 0 && count > 0) m.prefetcher = std::make_unique<Prefetcher>(*m.batches, count, m.options.prefetch);
+}
+
+const Batch& Loader::next() {
+    Impl& m = *impl_;
+    ENSURE(m.batches, "Loader::next before start");
+    ENSURE(m.next_step < m.data.plan.steps, "the run's %lld steps are over", static_cast<long long>(m.data.plan.steps));
+    if (m.prefetcher)
+        m.prefetcher->next(&m.current);
+    else
+        m.batches->make(&m.current);
+    ++m.next_step;
+    return m.current;
+}
+
+void Loader::print_order(int64_t step, const std::string& state, FILE* out) {
+    print_order_of_step(impl_->data, impl_->mixture.batch_tokens, step, state, out);
+}

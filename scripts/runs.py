@@ -1,0 +1,164 @@
+#!/usr/bin/env python3
+"""Runs as a table: one row a run, out of config.json, metrics.jsonl, eval.jsonl and results.json.
+
+  runs.py runs/quickstart                                    (every run below the folder, the columns that differ)
+  runs.py runs/a runs/b --columns run,share/synbio,know/synbio/accuracy --format csv
+
+Columns: run, state (done, failed, stopped), the options by their names (model, seed, lr, ...), what the plan says
+(share/SOURCE, epochs/SOURCE, exposures/SOURCE), the last values of metrics.jsonl and eval.jsonl by theirs (train/loss,
+val/web/loss, ...), and those of results.json, which win, with know/SET/accuracy_low and _high (95 %), chance and most_bits.
+"""
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+import statistics
+import sys
+from pathlib import Path
+from typing import Any, Iterable
+
+Row = dict[str, Any]
+DEFAULT_COLUMNS = ("share/", "exposures/", "epochs/", "val/", "know/")
+UNINTERESTING = ("_low", "_high", "/chance", "/most_bits", "/rank", "/bits_per_param")
+
+
+def read_json(path: Path) -> dict:
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def read_lines(path: Path) -> list[dict]:
+    """The objects of a .jsonl file; a last line that is not complete yet is left out."""
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+
+
+def last_line(path: Path) -> dict:
+    """The last complete object, without reading the file whole."""
+    if not path.exists():
+        return {}
+    with path.open("rb") as file:
+        file.seek(0, 2)
+        file.seek(max(0, file.tell() - 65536))
+        lines = file.read().split(b"\n")[:-1]
+    return json.loads(lines[-1]) if lines and lines[-1].startswith(b"{") else {}
+
+
+def find_runs(folders: Iterable[Path]) -> list[Path]:
+    """Run directories: the folders themselves, or what lies below them."""
+    found: list[Path] = []
+    for folder in folders:
+        found += [path.parent for path in sorted(folder.rglob("config.json")) if "checkpoints" not in path.parts]
+    return found
+
+
+def run_state(run: Path) -> str:
+    if (run / "DONE").exists():
+        return "done"
+    return "failed" if (run / "FAILED").exists() else "stopped"
+
+
+def add_results(row: Row, results: dict) -> None:
+    row.update(results.get("metrics", {}))
+    for name, knowledge in results.get("know", {}).items():
+        everything = knowledge["all"]
+        row[f"know/{name}/chance"] = everything.get("chance")
+        for kind in knowledge.get("by_kind", []):
+            if kind.get("accuracy_interval"):
+                low_high = zip(("low", "high"), kind["accuracy_interval"])
+                row.update({f"know/{name}/accuracy_{kind['kind']}_{end}": value for end, value in low_high})
+        if everything.get("accuracy_interval"):
+            row[f"know/{name}/accuracy_low"], row[f"know/{name}/accuracy_high"] = everything["accuracy_interval"]
+        if "bits" in knowledge:
+            row[f"know/{name}/most_bits"] = knowledge["bits"]["most"]
+            if knowledge["bits"].get("interval"):
+                row[f"know/{name}/bits_low"], row[f"know/{name}/bits_high"] = knowledge["bits"]["interval"]
+
+
+def read_run(run: Path) -> Row:
+    config = read_json(run / "config.json")
+    row: Row = {"run": run.name, "state": run_state(run)}
+    row.update({name: value for name, value in config.get("options", {}).items() if value not in (None, "", [])})
+    row.update({name: config[name] for name in ("parameters", "parameters_non_embedding", "tokens", "steps") if name in config})
+    for source, plan in config.get("plan", {}).items():
+        row.update({f"{name}/{source}": plan[name] for name in ("share", "epochs", "exposures") if name in plan})
+    metrics = read_lines(run / "metrics.jsonl")
+    if metrics:
+        row.update({name: value for name, value in metrics[-1].items() if "/" in name})
+        row["perf/tokens_per_s"] = statistics.median(line["perf/tokens_per_s"] for line in metrics)
+        row["time"] = metrics[-1]["time"]
+    row.update({name: value for name, value in last_line(run / "eval.jsonl").items() if "/" in name})
+    add_results(row, read_json(run / "results.json"))
+    return row
+
+
+def read_runs(folders: Iterable[Path]) -> list[Row]:
+    return [read_run(run) for run in find_runs(folders)]
+
+
+def default_columns(rows: list[Row]) -> list[str]:
+    """Run, state, the scalar options that differ between rows, and the numbers people look for."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    columns = ["run", "state"]
+    for name in names:
+        interesting = name.startswith(DEFAULT_COLUMNS) and not name.endswith(UNINTERESTING)
+        differs = "/" not in name and len({json.dumps(row.get(name)) for row in rows}) > 1
+        if name not in ("run", "state", "out", "time", "ratio", "resume") and (interesting or differs):
+            columns.append(name)
+    return columns
+
+
+def cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def format_table(rows: list[Row], columns: list[str]) -> str:
+    table = [columns] + [[cell(row.get(column)) for column in columns] for row in rows]
+    widths = [max(len(line[i]) for line in table) for i in range(len(columns))]
+    lines = []
+    for line in table:
+        first = line[0].ljust(widths[0])
+        lines.append("  ".join([first] + [text.rjust(width) for text, width in zip(line[1:], widths[1:])]).rstrip())
+    return "\n".join(lines) + "\n"
+
+
+def format_csv(rows: list[Row], columns: list[str]) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        values = (row.get(column) for column in columns)
+        writer.writerow(["" if value is None else " ".join(map(str, value)) if isinstance(value, list) else value for value in values])
+    return out.getvalue()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", nargs="+", type=Path, metavar="DIR")
+    parser.add_argument("--columns", metavar="A,B,...", help="'all', or names as above")
+    parser.add_argument("--sort", metavar="COLUMN", help="ascending")
+    parser.add_argument("--format", choices=["table", "csv", "json"], default="table")
+    args = parser.parse_args()
+    rows = read_runs(args.folders)
+    if not rows:
+        print(f"runs.py: no run (config.json) below {', '.join(map(str, args.folders))}", file=sys.stderr)
+        return 3
+    if args.sort:
+        rows.sort(key=lambda row: (row.get(args.sort) is None, row.get(args.sort)))
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    columns = names if args.columns == "all" else args.columns.split(",") if args.columns else default_columns(rows)
+    if args.format == "json":
+        print(json.dumps([{name: row.get(name) for name in columns} for row in rows], indent=2))
+    else:
+        sys.stdout.write(format_table(rows, columns) if args.format == "table" else format_csv(rows, columns))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,236 @@
+#!/usr/bin/env python3
+"""Runs a grid of trainings, one after the other, and questions each; stops and goes on where it was.
+
+  sweep.py --out runs/mix --vary ratio=synbio=0.05,synbio=0.4 --vary seed=1,2 -- --model pythia:L2:C64:H2 --tokens 4M \\
+      --source web=data/web.bin --source synbio=data/synbio.bin --questions data/synbio_questions
+  sweep.py --out runs/mix --grid grid.json
+
+Every combination of the values of --vary is a run RUN of train_gpt_cpu in OUT/RUN, with the flags behind '--'; then
+eval_knowledge_cpu asks all of the questions (flags --questions, --val, --val-tokens, --tokenizer, --eot-id of the training)
+and writes OUT/RUN/results.json. A grid file holds the same: {"vary": {"ratio": ["synbio=0.05", ...], "seed": [1, 2]},
+"train": {"model": "pythia:L2:C64:H2", "source": ["web=...", "synbio=..."], ...}}.
+
+Finished runs are skipped, others resumed. A run that fails is recorded and the sweep goes on; the exit code is 1 then, and 75
+when it was stopped by Ctrl-C or a signal (the same command goes on). What a program prints is in OUT/RUN.log.
+"""
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, NamedTuple, TextIO
+
+import runs
+
+ROOT = Path(__file__).resolve().parent.parent
+EVAL_FLAGS = ("questions", "val", "val-tokens", "tokenizer", "eot-id")
+Flags = dict[str, list[str]]  # flag -> its values, [] for a switch
+
+
+class Run(NamedTuple):
+    name: str
+    directory: Path
+    flags: Flags
+
+
+def as_list(value: Any) -> list[str]:
+    if value is True:
+        return []
+    return [str(item) for item in value] if isinstance(value, list) else [str(value)]
+
+
+def parse_flags(arguments: list[str]) -> Flags:
+    """'--a 1 --a 2 --switch' as {a: [1, 2], switch: []}."""
+    flags: Flags = {}
+    name = None
+    for argument in arguments:
+        if argument.startswith("--"):
+            name, equals, value = argument[2:].partition("=")
+            flags.setdefault(name, []).extend([value] if equals else [])
+        elif name is None:
+            raise SystemExit(f"sweep.py: '{argument}' behind '--': expected a flag of train_gpt_cpu")
+        else:
+            flags[name].append(argument)
+    return flags
+
+
+def flag_words(flags: Flags) -> list[str]:
+    words = []
+    for name, values in flags.items():
+        words += [f"--{name}"] if not values else [word for value in values for word in (f"--{name}", value)]
+    return words
+
+
+def read_grid(args: argparse.Namespace) -> tuple[dict[str, list[str]], Flags]:
+    vary: dict[str, list[str]] = {}
+    train: Flags = {}
+    if args.grid:
+        grid = json.loads(args.grid.read_text())
+        unknown = set(grid) - {"vary", "train"}
+        if unknown:
+            raise SystemExit(f"sweep.py: {args.grid}: expected the keys vary and train, found {', '.join(sorted(unknown))}")
+        vary = {name: as_list(values) for name, values in grid.get("vary", {}).items()}
+        train = {name: as_list(value) for name, value in grid.get("train", {}).items() if value is not False}
+    for text in args.vary:
+        name, _, values = text.partition("=")
+        if not values:
+            raise SystemExit(f"sweep.py: --vary {text}: expected FLAG=VALUE,VALUE,...")
+        vary[name] = values.split(",")
+    train.update(parse_flags(args.flags))
+    return vary, train
+
+
+def make_runs(vary: dict[str, list[str]], train: Flags, out: Path) -> list[Run]:
+    result = []
+    for values in itertools.product(*vary.values()):
+        chosen = dict(zip(vary, values))
+        name = "_".join(re.sub(r"[^A-Za-z0-9.+-]+", "-", f"{flag}-{value}") for flag, value in chosen.items()) or "run"
+        flags = {**train}
+        for flag, value in chosen.items():  # a varied source's value goes beside those of other sources
+            named = flag in train and "=" in value
+            flags[flag] = train[flag] + [value] if named else [value]
+        result.append(Run(name, out / name, flags))
+    return result
+
+
+def train_command(run: Run, program: Path) -> list[str]:
+    resume = ["--resume"] if run.directory.is_dir() and any(run.directory.iterdir()) else []
+    return [str(program), *flag_words(run.flags), "--out", str(run.directory), *resume]
+
+
+def eval_command(run: Run, program: Path) -> list[str]:
+    checkpoints = sorted((run.directory / "checkpoints").glob("step_????????"))
+    checkpoint = checkpoints[-1] if checkpoints else run.directory / "checkpoints" / "step_XXXXXXXX"
+    flags = {name: run.flags[name] for name in EVAL_FLAGS if name in run.flags}
+    return [str(program), "--checkpoint", str(checkpoint), *flag_words(flags), "--out", str(run.directory / "results.json")]
+
+
+class Progress:
+    """Where the sweep stands: a line that rewrites itself on a terminal, a line every 15 s elsewhere."""
+
+    def __init__(self, total: int) -> None:
+        self.total, self.terminal, self.next = total, sys.stdout.isatty(), 0.0
+
+    def show(self, number: int, run: Run) -> None:
+        if time.monotonic() < self.next:
+            return
+        self.next = time.monotonic() + (0.5 if self.terminal else 15.0)
+        line = runs.last_line(run.directory / "metrics.jsonl")
+        steps = runs.read_json(run.directory / "config.json").get("steps", 0)
+        if not line or not steps:
+            return
+        done = line["step"] + 1
+        rest = (steps - done) * line["perf/step_ms"] / 1e3
+        text = (f"[{number}/{self.total}] {run.name}: {100 * done / steps:3.0f} %, loss {line['train/loss']:.3f}, "
+                f"{line['perf/tokens_per_s']:,.0f} tokens/s, {rest:.0f} s to go")
+        print(f"\r{text}\033[K" if self.terminal else text, end="" if self.terminal else "\n", flush=True)
+
+    def say(self, text: str) -> None:
+        print(("\r" if self.terminal else "") + text + ("\033[K" if self.terminal else ""), flush=True)
+
+
+def run_program(command: list[str], log: TextIO, tick) -> int:
+    """In a session of its own, so that Ctrl-C reaches it once, from here: it saves a checkpoint and ends."""
+    log.write(f"$ {shlex.join(command)}\n")
+    log.flush()
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+    try:
+        while True:
+            try:
+                return process.wait(timeout=0.2)
+            except subprocess.TimeoutExpired:
+                tick()
+    except KeyboardInterrupt:
+        process.send_signal(signal.SIGINT)
+        process.wait()
+        raise
+
+
+def check_same_flags(run: Run) -> None:
+    """A run that stands there already must be the one that is meant."""
+    note = run.directory.parent / f"{run.name}.flags.json"
+    if note.exists() and run.directory.is_dir() and json.loads(note.read_text()) != run.flags:
+        before = shlex.join(flag_words(json.loads(note.read_text())))
+        raise SystemExit(f"sweep.py: {run.directory} was made with other flags ({before}); choose another --out or remove it")
+    note.parent.mkdir(parents=True, exist_ok=True)
+    note.write_text(json.dumps(run.flags) + "\n")
+
+
+def do_run(run: Run, number: int, progress: Progress, args: argparse.Namespace) -> str:
+    """Trains and questions one run; says what became of it: '' or what failed."""
+    with (run.directory.parent / f"{run.name}.log").open("a") as log:
+        if not (run.directory / "DONE").exists():
+            code = run_program(train_command(run, args.train_program), log, lambda: progress.show(number, run))
+            if code == 75:
+                raise KeyboardInterrupt
+            if code != 0:
+                return f"train_gpt_cpu ended with code {code}"
+        if any(name in run.flags for name in ("questions", "val")) and not (run.directory / "results.json").exists():
+            code = run_program(eval_command(run, args.eval_program), log, lambda: None)
+            if code != 0:
+                return f"eval_knowledge_cpu ended with code {code}"
+    return ""
+
+
+def last_words(run: Run) -> str:
+    text = (run.directory.parent / f"{run.name}.log").read_text(errors="replace").replace("\r", "\n")
+    return "\n".join("    " + line for line in text.strip().splitlines()[-3:])
+
+
+def sweep(all_runs: list[Run], args: argparse.Namespace) -> int:
+    progress, failures = Progress(len(all_runs)), 0
+    for number, run in enumerate(all_runs, 1):
+        if (run.directory / "DONE").exists() and (run.directory / "results.json").exists():
+            progress.say(f"[{number}/{len(all_runs)}] {run.name}: done before")
+            continue
+        start = time.monotonic()
+        try:
+            failure = do_run(run, number, progress, args)
+        except KeyboardInterrupt:
+            progress.say(f"[{number}/{len(all_runs)}] {run.name}: stopped; the same command goes on")
+            return 75
+        if failure:
+            failures += 1
+            progress.say(f"[{number}/{len(all_runs)}] {run.name}: FAILED, {failure}; {run.directory}.log ends\n{last_words(run)}")
+        else:
+            progress.say(f"[{number}/{len(all_runs)}] {run.name}: done in {time.monotonic() - start:.0f} s")
+    if failures:
+        print(f"{failures} of {len(all_runs)} runs failed", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the runs' folder")
+    parser.add_argument("--grid", type=Path, metavar="FILE", help="grid file (JSON); --vary and flags add to it")
+    parser.add_argument("--vary", action="append", default=[], metavar="FLAG=A,B,...", help="one dimension of the grid")
+    parser.add_argument("--dry-run", action="store_true", help="print the commands")
+    parser.add_argument("--train-program", type=Path, default=ROOT / "train_gpt_cpu", metavar="FILE")
+    parser.add_argument("--eval-program", type=Path, default=ROOT / "eval_knowledge_cpu", metavar="FILE")
+    parser.add_argument("flags", nargs="*", metavar="-- FLAGS", help="of train_gpt_cpu, the same for every run")
+    args = parser.parse_args()
+    all_runs = make_runs(*read_grid(args), args.out)
+    if args.dry_run:
+        for run in all_runs:
+            print(shlex.join(train_command(run, args.train_program)))
+            print(shlex.join(eval_command(run, args.eval_program)))
+        return 0
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for run in all_runs:
+        check_same_flags(run)
+    code = sweep(all_runs, args)
+    rows = runs.read_runs([args.out])
+    if rows:
+        print("\n" + runs.format_table(rows, runs.default_columns(rows)), end="")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

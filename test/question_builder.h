@@ -1,0 +1,117 @@
+// question_builder.h - question sets for tests, written as dev/formats.md, 3 says.
+#pragma once
+#include <cstdint>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "eval/questions.h"
+#include "util/files.h"
+#include "util/npy.h"
+#include "util/rng.h"
+
+struct BuiltQuestion {
+    Question columns{};
+    std::vector<int> prompt, answer;
+    std::vector<std::vector<int>> others;  // candidates, then aliases
+};
+
+struct QuestionBuilder {
+    QuestionNames names;
+    int vocab = 64, eot_id = 0;
+    std::string tokenizer_sha256 = std::string(64, 'a');
+    std::vector<BuiltQuestion> questions;
+
+    nlohmann::json questions_json() const {
+        return {{"format_version", 1},
+                {"name", names.name},
+                {"source", names.source},
+                {"questions", questions.size()},
+                {"entities", names.entities},
+                {"relations", names.relations},
+                {"attributes", names.attributes},
+                {"attribute_pools", names.pools},
+                {"templates", names.templates},
+                {"kinds", names.kinds},
+                {"groups", names.groups}};
+    }
+
+    // PREFIX.{bin,idx,json,questions.json,q.npy}
+    void write(const std::string& prefix) const {
+        std::string bin, index("MMIDIDX\0\0", 9), lengths, offsets, documents;
+        std::vector<uint32_t> columns;
+        auto put = [](std::string* to, auto value) { to->append(reinterpret_cast<const char*>(&value), sizeof value); };
+        int64_t sequences = 0;
+        for (const BuiltQuestion& q : questions) {
+            put(&documents, sequences);
+            std::vector<std::vector<int>> texts = {q.prompt, q.answer};
+            texts.insert(texts.end(), q.others.begin(), q.others.end());
+            for (const std::vector<int>& text : texts) {
+                put(&lengths, static_cast<int32_t>(text.size()));
+                put(&offsets, static_cast<int64_t>(bin.size()));
+                for (const int id : text) put(&bin, static_cast<uint16_t>(id));
+                ++sequences;
+            }
+            const uint32_t* row = &q.columns.relation;
+            columns.insert(columns.end(), row, row + 8);
+        }
+        put(&documents, sequences);
+        put(&index, uint64_t{1});
+        put(&index, uint8_t{8});
+        put(&index, static_cast<uint64_t>(sequences));
+        put(&index, static_cast<uint64_t>(questions.size() + 1));
+        write_file(prefix + ".bin", bin);
+        write_file(prefix + ".idx", index + lengths + offsets + documents);
+        write_npy(prefix + ".q.npy", "<u4", 4, {questions.size(), 8}, columns.data());
+        write_file(prefix + ".questions.json", questions_json().dump());
+        const nlohmann::json sidecar = {{"format_version", 1},
+                                        {"kind", "questions"},
+                                        {"tokenizer", {{"name", "test"}, {"sha256", tokenizer_sha256}}},
+                                        {"vocab_size", vocab},
+                                        {"eot_id", eot_id},
+                                        {"documents", questions.size()},
+                                        {"tokens", bin.size() / 2},
+                                        {"bytes", 4 * bin.size()}};
+        write_file(prefix + ".json", sidecar.dump());
+    }
+};
+
+// People with `attributes` facts each, asked in 3 seen, 2 heldout and 1 question wordings of different lengths. Attribute a draws from
+// 10 * (a + 1) values; the value's ids (1 to 3 of them) depend on attribute and value alone. Person p belongs to group p % groups.
+inline QuestionBuilder synthetic_questions(int people, int attributes, int groups = 1, int vocab = 64, uint64_t seed = 1) {
+    QuestionBuilder set;
+    set.vocab = vocab;
+    set.names.name = "people";
+    set.names.source = "people";
+    set.names.entities = people;
+    set.names.kinds = {"seen", "heldout", "question"};
+    for (int g = 0; g < groups; ++g) set.names.groups.push_back("g" + std::to_string(g));
+    const int wordings = 6;
+    for (int a = 0; a < attributes; ++a) {
+        set.names.attributes.push_back("a" + std::to_string(a));
+        set.names.pools.push_back(10 * (a + 1));
+        for (int w = 0; w < wordings; ++w) set.names.templates.push_back("t" + std::to_string(a * wordings + w));
+    }
+    set.names.relations = set.names.attributes;
+    auto id = [&](uint64_t stream, uint64_t index) {  // never 0, which is EOT
+        return 1 + static_cast<int>(random_below(static_cast<uint64_t>(vocab - 1), seed, stream, index));
+    };
+    for (int p = 0; p < people; ++p)
+        for (int a = 0; a < attributes; ++a) {
+            const uint64_t pool = static_cast<uint64_t>(set.names.pools[static_cast<size_t>(a)]);
+            const uint64_t value = random_below(pool, seed, 1, static_cast<uint64_t>(p * attributes + a));
+            for (int w = 0; w < wordings; ++w) {
+                BuiltQuestion q;
+                const uint32_t attribute = static_cast<uint32_t>(a), kind = w < 3 ? 0 : w < 5 ? 1 : 2;
+                q.columns = {attribute, attribute, static_cast<uint32_t>(a * wordings + w), kind, static_cast<uint32_t>(p),
+                             static_cast<uint32_t>(p % groups), 0, 0};
+                for (uint64_t t = 0; t < 3; ++t) q.prompt.push_back(id(2, static_cast<uint64_t>(p) * 3 + t));
+                for (int t = 0; t < 2 + w * w; ++t) q.prompt.push_back(id(3, static_cast<uint64_t>((a * wordings + w) * 100 + t)));
+                for (uint64_t t = 0; t < 1 + value % 3; ++t)
+                    q.answer.push_back(id(4, static_cast<uint64_t>(a) << 32 | (value * 3 + t)));
+                set.questions.push_back(q);
+            }
+        }
+    return set;
+}

@@ -1,0 +1,312 @@
+// Checkpoints: directories made by `transformers` (test/golden) against ours, every kind of damage, and the marker.
+#include <cmath>
+#include <cstring>
+
+#include "model/checkpoint.h"
+#include "model/tensors.h"
+#include "test/catch.h"
+#include "test/support.h"
+#include "util/safetensors.h"
+
+namespace {
+
+std::vector<float> read_weights(const std::string& directory, const GptConfig& config) {
+    std::vector<float> params(parameter_elements(config), -1.0f);
+    read_model_weights(directory, config, params.data());
+    return params;
+}
+
+std::vector<float> read_weights(const std::string& directory) { return read_weights(directory, read_model_config(directory)); }
+
+std::string golden(const std::string& name) { return test_file("golden/" + name); }
+
+// A copy of a golden model that a test may damage.
+struct Copy : TemporaryFolder {
+    explicit Copy(const std::string& name) {
+        for (const std::string& file : list_directory(golden(name))) copy_file(path_join(golden(name), file), *this / file);
+    }
+    void edit_config(const std::string& from, const std::string& to) const {
+        std::string text = read_file(*this / "config.json");
+        REQUIRE(text.find(from) != std::string::npos);
+        write_file(*this / "config.json", text.replace(text.find(from), from.size(), to));
+    }
+    // Writes model.safetensors again, each tensor passed through `change`, which returns false to leave it out.
+    template <class Change>
+    void edit_tensors(Change change) const {
+        const std::string bytes = read_file(*this / "model.safetensors");
+        std::vector<SafeTensorSpec> specs;
+        const auto tensors = parse_safetensors("x", reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size());
+        for (const auto& [name, t] : tensors) {
+            SafeTensorSpec spec{name, t.dtype, t.shape, t.bytes, t.data, nullptr};
+            if (change(spec)) specs.push_back(spec);
+        }
+        write_safetensors(*this / "model.safetensors", specs);
+    }
+};
+
+// A complete checkpoint of a golden model's weights, with an optimizer and a trainer state.
+std::string save_checkpoint(const std::string& run, int64_t step, const std::string& tokenizer = "") {
+    const GptConfig config = read_model_config(golden("gpt2"));
+    const std::vector<float> params = read_weights(golden("gpt2"), config);
+    const std::string folder = checkpoint_begin(run, step);
+    write_model(folder, config, params.data(), tokenizer);
+    write_optimizer(folder, config, params.data(), params.data());
+    write_trainer_state(folder, {step, step * 64, R"({"lr":0.001,"a":1})", R"({"metrics_bytes":123})"});
+    make_directories(folder + "/exposures");
+    write_file(folder + "/exposures/bio.npy", "some bytes");
+    return checkpoint_finish(folder);
+}
+
+std::string minimal_config(const std::string& more) {
+    return R"({"model_type": "gpt_neox", "vocab_size": 97, "hidden_size": 32, "intermediate_size": 128,
+               "num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": 32)" + more + "}";
+}
+
+}  // namespace
+
+TEST_CASE("Checkpoint: what transformers wrote comes back bit for bit", "[checkpoint]") {
+    for (const char* name : {"gpt2", "gpt2_untied", "neox", "neox_sequential"}) {
+        INFO(name);
+        const TemporaryFolder folder;
+        const GptConfig config = read_model_config(golden(name));
+        write_model(folder.path(), config, read_weights(golden(name), config).data(), "");
+        const SafeTensorsFile theirs(path_join(golden(name), "model.safetensors")), ours(folder / "model.safetensors");
+        CHECK(ours.tensors().size() == theirs.tensors().size());
+        for (const auto& [key, t] : theirs.tensors()) {
+            INFO(key);
+            REQUIRE(ours.tensors().count(key) == 1);
+            const SafeTensor& o = ours.tensors().at(key);
+            CHECK(o.shape == t.shape);
+            CHECK((o.bytes == t.bytes && memcmp(o.data, t.data, t.bytes) == 0));
+        }
+        CHECK(model_config_json(read_model_config(folder.path())) == model_config_json(config));
+    }
+}
+
+TEST_CASE("Checkpoint: layouts and padding, element by element", "[checkpoint]") {
+    const GptConfig c = read_model_config(golden("neox"));
+    REQUIRE((c.C == 32 && c.NH == 2 && c.V == 97 && c.Vp() == 128));
+    std::vector<float> params = read_weights(golden("neox"), c);
+    Parameters<float> p;
+    place_parameters(&p, params.data(), c);
+    const SafeTensorsFile file(path_join(golden("neox"), "model.safetensors"));
+    auto theirs = [&](const char* name, size_t i) {
+        float value;
+        memcpy(&value, file.tensors().at(name).data + 4 * i, 4);
+        return value;
+    };
+    // layer 1, k of head 1, dimension 5: row (1 * 3 + 1) * 16 + 5 there, 32 + 1 * 16 + 5 here
+    const size_t there = (1 * 3 + 1) * 16 + 5, here = 32 + 1 * 16 + 5;
+    CHECK(p.qkvw[96 * 32 + here * 32 + 7] == theirs("gpt_neox.layers.1.attention.query_key_value.weight", there * 32 + 7));
+    CHECK(p.qkvb[96 + here] == theirs("gpt_neox.layers.1.attention.query_key_value.bias", there));
+    CHECK(p.lmheadw[96 * 32 + 31] == theirs("embed_out.weight", 96 * 32 + 31));
+    for (size_t i = 97 * 32; i < 128 * 32; ++i) REQUIRE((p.wte[i] == 0 && p.lmheadw[i] == 0));
+
+    const GptConfig g = read_model_config(golden("gpt2"));
+    std::vector<float> weights = read_weights(golden("gpt2"), g);
+    place_parameters(&p, weights.data(), g);
+    const SafeTensorsFile gpt2(path_join(golden("gpt2"), "model.safetensors"));
+    float value;  // layer 1, output 70, input 3: Conv1D keeps inputs as rows
+    memcpy(&value, gpt2.tensors().at("transformer.h.1.attn.c_attn.weight").data + 4 * (3 * 72 + 70), 4);
+    CHECK(p.qkvw[72 * 24 + 70 * 24 + 3] == value);
+}
+
+TEST_CASE("Checkpoint: half precision, shards and names without prefix", "[checkpoint]") {
+    for (const char* name : {"neox_f16", "gpt2_bf16_shards"}) {
+        const std::vector<float> params = read_weights(golden(name));
+        double sum = 0;
+        for (const float x : params) sum += std::abs(x);
+        CHECK(sum / static_cast<double>(params.size()) > 0.1);  // drawn with a deviation of 0.3
+    }
+    Copy copy("neox_f16");
+    // zero, one, the largest, the smallest subnormal, the smallest normal, minus infinity (IEEE 754 binary16)
+    const uint16_t halves[32] = {0, 0x3C00, 0x7BFF, 0x0001, 0x0400, 0xFC00, 0x8000, 0xC000};
+    copy.edit_tensors([&](SafeTensorSpec& t) {
+        if (t.name == "gpt_neox.final_layer_norm.weight") t.data = halves;
+        return true;
+    });
+    const GptConfig c = read_model_config(copy.path());
+    std::vector<float> params = read_weights(copy.path(), c);
+    Parameters<float> p;
+    place_parameters(&p, params.data(), c);
+    const float expected[8] = {0.0f, 1.0f, 65504.0f, 5.9604645e-08f, 6.103515625e-05f, -INFINITY, -0.0f, -2.0f};
+    CHECK(memcmp(p.lnfw, expected, sizeof expected) == 0);
+}
+
+TEST_CASE("Checkpoint: config.json of transformers 4 and 5", "[checkpoint]") {
+    GptConfig c = parse_model_config("c", minimal_config(R"(, "rotary_pct": 0.5, "rotary_emb_base": 500)"));
+    CHECK((c.rotary_dims() == 8 && c.rotary_base == 500 && !c.tied && c.parallel_residual && c.gelu == Gelu::Exact));
+    c = parse_model_config("c", minimal_config(R"(, "rope_parameters": {"rope_type": "default", "rope_theta": 500.0,
+        "partial_rotary_factor": 0.5}, "hidden_act": "gelu_fast", "use_parallel_residual": false, "eos_token_id": [5, 6])"));
+    CHECK((c.rotary_dims() == 8 && c.rotary_base == 500 && !c.parallel_residual && c.gelu == Gelu::Tanh && c.eot_id == 5));
+
+    auto refused = [](const std::string& more, const char* part) {
+        REQUIRE_DIES(Exit::Data, part, parse_model_config("c", minimal_config(more)));
+    };
+    refused(R"(, "hidden_act": "relu")", "hidden_act is \"relu\"");
+    refused(R"(, "attention_bias": false)", "attention_bias");
+    refused(R"(, "rope_scaling": {"type": "linear", "factor": 2.0})", "type is \"linear\"");
+    refused(R"(, "rotary_pct": 0.2)", "3 rotary dimensions");
+    refused(R"(, "rotary_pct": 1.5)", "rotary_pct");
+    refused(R"(, "layer_norm_eps": "x")", "layer_norm_eps");
+    REQUIRE_DIES(Exit::Data, "model_type is \"llama\"", parse_model_config("c", R"({"model_type": "llama"})"));
+    REQUIRE_DIES(Exit::Data, "model_type is missing", parse_model_config("c", "{}"));
+    REQUIRE_DIES(Exit::Data, "'vocab_size' is missing", parse_model_config("c", R"({"model_type": "gpt2"})"));
+    const std::string gpt2 = read_file(path_join(golden("gpt2"), "config.json"));
+    auto with = [&](const std::string& from, const std::string& to) { return std::string(gpt2).replace(gpt2.find(from), from.size(), to); };
+    REQUIRE_DIES(Exit::Data, "n_inner is 100", parse_model_config("c", with("\"n_inner\": null", "\"n_inner\": 100")));
+    REQUIRE_DIES(Exit::Data, "n_head=5", parse_model_config("c", with("\"n_head\": 3", "\"n_head\": 5")));
+    REQUIRE_DIES(Exit::Data, "n_layer is -2", parse_model_config("c", with("\"n_layer\": 2", "\"n_layer\": -2")));
+
+    // rotary dimensions that are no whole number are written so that transformers takes as many as we do
+    GptConfig odd = config_from_name("pythia:L1:C20:H1");
+    odd.V = 10;
+    CHECK(odd.rotary_dims() == 4);
+    CHECK(parse_model_config("c", model_config_json(odd)).rotary_dims() == 4);
+    CHECK(model_config_json(odd).find("\"layer_norm_eps\": 1e-05") != std::string::npos);
+}
+
+TEST_CASE("Checkpoint: models that do not fit are refused", "[checkpoint]") {
+    SECTION("a missing tensor") {
+        Copy copy("gpt2");
+        copy.edit_tensors([](const SafeTensorSpec& t) { return t.name != "transformer.h.1.ln_2.bias"; });
+        REQUIRE_DIES(Exit::Data, "'transformer.h.1.ln_2.bias' of shape (24) is missing", read_weights(copy.path()));
+    }
+    SECTION("an unknown tensor") {
+        Copy copy("gpt2");
+        copy.edit_tensors([](SafeTensorSpec& t) {
+            if (t.name == "transformer.wpe.weight") t.name = "transformer.wqe.weight";
+            return true;
+        });
+        REQUIRE_DIES(Exit::Data, "transformer.wpe.weight", read_weights(copy.path()));
+    }
+    SECTION("another shape, another type, a differing second copy of the head") {
+        Copy copy("gpt2");
+        copy.edit_config("\"n_positions\": 32", "\"n_positions\": 31");
+        REQUIRE_DIES(Exit::Data, "has shape (32, 24), config.json asks for (31, 24)", read_weights(copy.path()));
+        copy.edit_config("\"n_positions\": 31", "\"n_positions\": 32");
+        copy.edit_tensors([](SafeTensorSpec& t) {
+            if (t.name == "transformer.ln_f.bias") t.dtype = "I32";
+            return true;
+        });
+        REQUIRE_DIES(Exit::Data, "is I32, expected F32, BF16 or F16", read_weights(copy.path()));
+        Copy untied("gpt2_untied");
+        untied.edit_config("\"tie_word_embeddings\": false", "\"tie_word_embeddings\": true");
+        REQUIRE_DIES(Exit::Data, "'lm_head.weight' differs", read_weights(untied.path()));
+    }
+    SECTION("a file that is cut off, a pickle, nothing") {
+        Copy copy("gpt2");
+        truncate_file(copy / "model.safetensors", 1000);
+        REQUIRE_DIES(Exit::Data, "truncated", read_weights(copy.path()));
+        rename_path(copy / "model.safetensors", copy / "pytorch_model.bin");
+        REQUIRE_DIES(Exit::Data, "convert it", read_weights(copy.path()));
+        remove_tree(copy / "pytorch_model.bin");
+        REQUIRE_DIES(Exit::Data, "no model.safetensors", read_weights(copy.path()));
+        REQUIRE_DIES(Exit::Data, "no config.json", read_model_config(copy / "none"));
+    }
+    SECTION("an index that leaves its folder, or names a shard that is not there") {
+        Copy copy("gpt2_bf16_shards");
+        write_file(copy / "model.safetensors.index.json", R"({"weight_map": {"wte.weight": "../model.safetensors"}})");
+        REQUIRE_DIES(Exit::Data, "not the name of a file beside it", read_weights(copy.path()));
+        write_file(copy / "model.safetensors.index.json", R"({"weight_map": {"wte.weight": "none.safetensors"}})");
+        REQUIRE_DIES(Exit::Data, "none.safetensors", read_weights(copy.path()));
+        write_file(copy / "model.safetensors.index.json", "{}");
+        REQUIRE_DIES(Exit::Data, "no weight_map", read_weights(copy.path()));
+    }
+}
+
+TEST_CASE("Checkpoint: saved, found, pruned", "[checkpoint]") {
+    const TemporaryFolder run;
+    CHECK(checkpoint_latest(run.path()).empty());
+    for (const int step : {5, 100000000, 20}) save_checkpoint(run.path(), step);
+    const std::string folder = run / "checkpoints";
+    checkpoint_begin(run.path(), 999999999);             // a save that was cut off
+    make_directories(path_join(folder, "step_99999999"));  // no marker
+    CHECK(checkpoint_latest(run.path()) == path_join(folder, "step_100000000"));
+    checkpoint_prune(run.path(), 0);
+    checkpoint_prune(run.path(), 2);
+    CHECK(list_directory(folder) == std::vector<std::string>{"step_00000020", "step_100000000", "step_99999999"});
+
+    const std::string path = path_join(folder, "step_00000020");
+    checkpoint_verify(path);
+    const TrainerState state = read_trainer_state(path);
+    CHECK((state.step == 20 && state.tokens == 1280));
+    CHECK(state.options_json == R"({"lr":0.001,"a":1})");
+    CHECK(state.metrics_json == R"({"metrics_bytes":123})");
+    const GptConfig c = read_model_config(path);
+    const std::vector<float> params = read_weights(path, c);
+    CHECK(params == read_weights(golden("gpt2")));
+    std::vector<float> m(params.size(), -1.0f), v(params.size(), -1.0f);
+    read_optimizer(path, c, m.data(), v.data());
+    CHECK(m == params);
+    CHECK(v == params);
+    GptConfig other = c;
+    other.V = 96;
+    REQUIRE_DIES(Exit::Data, "another model's", read_optimizer(path, other, m.data(), v.data()));
+    CHECK(save_checkpoint(run.path(), 20) == path);  // again, after a resume at that step
+    checkpoint_verify(path);
+}
+
+TEST_CASE("Checkpoint: a flipped bit anywhere is noticed", "[checkpoint]") {
+    const TemporaryFolder run;
+    const std::string path = save_checkpoint(run.path(), 3);
+    int tried = 0;
+    for (const char* name : {"config.json", "generation_config.json", "model.safetensors", "optimizer.safetensors",
+                             "trainer_state.json", "exposures/bio.npy"}) {
+        const std::string file = path_join(path, name), good = read_file(file);
+        const size_t stride = std::max<size_t>(1, good.size() / 25);
+        for (size_t i = 0; i < good.size(); i += stride) {
+            std::string bad = good;
+            bad[i] = static_cast<char>(bad[i] ^ (1 << tried++ % 8));
+            write_file(file, bad);
+            REQUIRE_DIES(Exit::Data, "damaged", checkpoint_verify(path));
+        }
+        write_file(file, good.substr(0, good.size() - 1));
+        REQUIRE_DIES(Exit::Data, "bytes, expected", checkpoint_verify(path));
+        remove_tree(file);
+        REQUIRE_DIES(Exit::Data, "missing", checkpoint_verify(path));
+        write_file(file, good);
+    }
+    checkpoint_verify(path);
+    // the read functions check their own file without being asked
+    std::string weights = read_file(path_join(path, "model.safetensors"));
+    weights.back() = static_cast<char>(weights.back() ^ 1);
+    write_file(path_join(path, "model.safetensors"), weights);
+    REQUIRE_DIES(Exit::Data, "model.safetensors: damaged", read_weights(path));
+
+    write_file(path_join(path, "COMPLETE"), R"({"format_version": 2, "files": {}})");
+    REQUIRE_DIES(Exit::Data, "format_version 2", checkpoint_verify(path));
+    write_file(path_join(path, "COMPLETE"), "");
+    REQUIRE_DIES(Exit::Data, "not JSON", read_trainer_state(path));
+    remove_tree(path_join(path, "COMPLETE"));
+    REQUIRE_DIES(Exit::Data, "cut off", read_model_config(path));
+    checkpoint_verify(golden("gpt2"));  // nothing to compare
+}
+
+TEST_CASE("Checkpoint: trainer_state.json of a newer program is refused", "[checkpoint]") {
+    const TemporaryFolder run;
+    const std::string folder = checkpoint_begin(run.path(), 1);
+    write_file(folder + "/trainer_state.json", R"({"format_version": 2, "step": 1})");
+    const std::string newer = checkpoint_finish(folder);
+    REQUIRE_DIES(Exit::Data, "format_version 2", read_trainer_state(newer));
+    const std::string other = checkpoint_begin(run.path(), 2);
+    write_file(other + "/trainer_state.json", R"({"format_version": 1, "step": 1, "tokens": -1})");
+    const std::string negative = checkpoint_finish(other);
+    REQUIRE_DIES(Exit::Data, "tokens is -1", read_trainer_state(negative));
+}
+
+TEST_CASE("Checkpoint: transformers opens what we write, with the same logits", "[checkpoint][live]") {
+    const std::string python = python_with("torch, transformers, safetensors");
+    if (python.empty()) SKIP_TEST("live export: no Python with torch and transformers");
+    for (const char* name : {"gpt2", "gpt2_untied", "gpt2_bf16_shards", "neox", "neox_sequential", "neox_f16"}) {
+        const TemporaryFolder folder;
+        const GptConfig config = read_model_config(golden(name));
+        write_model(folder.path(), config, read_weights(golden(name), config).data(), "");
+        std::string output;
+        const int status = run_command(python + " " + test_file("../dev/oracle/check_logits.py") + " " + folder.path() + " " +
+                                           golden(name) + "/ids.npy " + golden(name) + "/logits.npy",
+                                       &output);
+        INFO(output);
+        CHECK(status == 0);
+    }
+}

@@ -1,0 +1,344 @@
+// The loader from outside: batches against an independent count, resume, prefetch, document mask, validation rows.
+#include <algorithm>
+#include <cstring>
+#include <map>
+
+#include "dataloader/loader.h"
+#include "test/catch.h"
+#include "test/shard_builder.h"
+#include "test/support.h"
+
+namespace {
+
+constexpr int T = 32;
+constexpr int64_t batch_tokens = 8 * T;
+
+// Web text and people in a folder, and a mixture of them.
+struct World {
+    TemporaryFolder folder;
+    KnowledgeBuilder people;
+    MixtureOptions options;
+
+    explicit World(int64_t steps, int entities = 20) {
+        people.entities = entities;
+        people.write(folder / "people");
+        SidecarText sidecar;
+        sidecar.vocab_size = people.vocab_size();
+        write_text(folder / "web", random_documents(300, 1, 90, 5), sidecar);
+        options.sources = {{"web", folder / "web.bin"}, {"people", folder / "people.bin"}};
+        options.sources[1].ratio = 0.3;
+        options.data_seed = 42;
+        options.T = T;
+        options.batch_tokens = batch_tokens;
+        options.tokens = steps * batch_tokens;
+    }
+};
+
+std::vector<Batch> all_batches(const MixtureOptions& mixture, const LoaderOptions& options, const std::string& state = "") {
+    Loader loader(mixture, options);
+    loader.start(state);
+    std::vector<Batch> batches;
+    for (int64_t done = state.empty() ? 0 : -1; done < loader.plan().steps; ++done) {
+        batches.push_back(loader.next());
+        if (batches.back().step + 1 == loader.plan().steps) break;
+    }
+    return batches;
+}
+
+void require_equal(const Batch& a, const Batch& b) {
+    REQUIRE(a.step == b.step);
+    REQUIRE(a.inputs == b.inputs);
+    REQUIRE(a.targets == b.targets);
+    REQUIRE(a.positions == b.positions);
+    REQUIRE(a.segment_start == b.segment_start);
+    REQUIRE(a.source == b.source);
+    REQUIRE(a.exposures.size() == b.exposures.size());
+    for (size_t i = 0; i < a.exposures.size(); ++i) {
+        const Exposure &x = a.exposures[i], &y = b.exposures[i];
+        REQUIRE((x.source == y.source && x.entity == y.entity && x.slot == y.slot && x.cut == y.cut));
+    }
+    REQUIRE(a.state == b.state);
+}
+
+// The stream's tokens, put together again from rows that share one token.
+std::vector<int> stream_of(const std::vector<Batch>& batches) {
+    std::vector<int> stream = {batches[0].inputs[0]};
+    for (const Batch& batch : batches)
+        for (size_t i = 0; i < batch.targets.size(); ++i) {
+            if (i % T == 0) REQUIRE(batch.inputs[i] == stream.back());
+            stream.push_back(batch.targets[i]);
+        }
+    return stream;
+}
+
+// What a reader of the tokens alone would write into the ledger: a value is a run of its own id.
+void count_offline(const std::vector<int>& stream, const KnowledgeBuilder& people, Ledger* ledger) {
+    for (size_t i = 1; i < stream.size(); ++i) {
+        const int value = stream[i] - 100;
+        if (value < 0) continue;
+        const int entity = value / people.slots, slot = value % people.slots, length = KnowledgeBuilder::value_length(entity, slot);
+        int run = 0;
+        while (run < length && i + static_cast<size_t>(run) < stream.size() && stream[i + static_cast<size_t>(run)] == stream[i]) ++run;
+        if (run < length) break;  // cut off by the end of the run
+        const size_t last = i + static_cast<size_t>(length) - 1;
+        const bool cut = (i - 1) / T != (last - 1) / T;
+        ledger->book({1, static_cast<uint32_t>(entity), static_cast<uint32_t>(slot), cut}, static_cast<int64_t>((last - 1) / batch_tokens));
+        i = last;
+    }
+}
+
+}  // namespace
+
+TEST_CASE("the ledger equals an offline count of the tokens", "[loader]") {
+    World world(400);
+    const int prefetch = GENERATE(0, 2);
+    Loader loader(world.options, {false, prefetch});
+    std::vector<Ledger> ledgers = loader.make_ledgers();
+    REQUIRE(ledgers.size() == 2);
+    CHECK(ledgers[0].empty());
+    loader.start();
+    std::vector<Batch> batches;
+    for (int64_t step = 0; step < loader.plan().steps; ++step) {
+        batches.push_back(loader.next());
+        for (const Exposure& exposure : batches.back().exposures) ledgers[exposure.source].book(exposure, step);
+    }
+    Ledger expected("people", 20, 3);
+    count_offline(stream_of(batches), world.people, &expected);
+    uint64_t seen = 0, cut = 0;
+    bool equal = true;
+    for (uint32_t entity = 0; entity < 20; ++entity)
+        for (uint32_t slot = 0; slot < 3; ++slot) {
+            const Ledger::Entry &a = ledgers[1].at(entity, slot), &b = expected.at(entity, slot);
+            equal &= std::memcmp(&a, &b, sizeof a) == 0;
+            seen += a.count;
+            cut += a.cut;
+        }
+    CHECK(equal);
+    CHECK(seen > 1000);
+    CHECK(cut > 10);
+
+    // and it survives its file
+    ledgers[1].write(world.folder / "people.npy");
+    Ledger again("people", 20, 3);
+    again.read(world.folder / "people.npy");
+    CHECK(std::memcmp(&again.at(0, 0), &ledgers[1].at(0, 0), 60 * sizeof(Ledger::Entry)) == 0);
+    Ledger other("people", 20, 4);
+    REQUIRE_DIES(Exit::Data, "people.npy", other.read(world.folder / "people.npy"));
+}
+
+TEST_CASE("composed documents are the sentences of their entity", "[loader]") {
+    World world(200);
+    const std::vector<int> stream = stream_of(all_batches(world.options, {}));
+    int documents = 0, shuffled = 0, renderings[2][2] = {};
+    for (size_t i = 0; i + 200 < stream.size(); ++i) {
+        if (stream[i] != 0 || stream[i + 1] < 10 || stream[i + 1] >= 13 || stream[i + 3] != 50) continue;  // EOT, slot, template, form 0
+        std::vector<int> slots;
+        size_t at = i + 1;
+        int entity = -1;
+        for (int s = 0; s < 3; ++s) {
+            const int slot = stream[at] - 10, t = stream[at + 1] - 30, form = stream[at + 2] - 50;
+            REQUIRE(form == (s == 0 ? 0 : 1));
+            for (at += 3; stream[at] < 100; ++at) REQUIRE(stream[at] == 9);
+            const int value = stream[at] - 100;
+            if (entity < 0) entity = value / 3;
+            REQUIRE(value == entity * 3 + slot);
+            at += static_cast<size_t>(KnowledgeBuilder::value_length(entity, slot) + (t % 2));
+            slots.push_back(slot);
+            ++renderings[form][t];
+        }
+        REQUIRE(stream[at] == 0);
+        shuffled += slots != std::vector<int>{0, 1, 2};
+        std::sort(slots.begin(), slots.end());
+        REQUIRE(slots == std::vector<int>{0, 1, 2});
+        ++documents;
+    }
+    CHECK(documents > 300);
+    CHECK(shuffled > documents / 2);
+    for (const auto& form : renderings)
+        for (const int n : form) CHECK(n > documents / 4);
+}
+
+TEST_CASE("batches do not depend on prefetch, nor rows on the batch size", "[loader]") {
+    World world(60);
+    const std::vector<Batch> expected = all_batches(world.options, {true, 0});
+    for (const int prefetch : {1, 2, 7}) {
+        const std::vector<Batch> batches = all_batches(world.options, {true, prefetch});
+        REQUIRE(batches.size() == 60);
+        for (size_t i = 0; i < 60; ++i) require_equal(batches[i], expected[i]);
+    }
+    MixtureOptions larger = world.options;
+    larger.batch_tokens *= 5;
+    CHECK(stream_of(all_batches(larger, {})) == stream_of(expected));
+    larger.data_seed = 43;
+    CHECK(stream_of(all_batches(larger, {})) != stream_of(expected));
+}
+
+TEST_CASE("a loader resumed after any step goes on with the same batches", "[loader]") {
+    World world(60, GENERATE(2, 12));  // 12 entities: an epoch border every other step; 2: every piece
+    const bool exposures = GENERATE(false, true);
+    if (exposures) {
+        world.options.sources[1].ratio = -1;
+        world.options.sources[1].exposures = 10;
+        world.options.sources[1].windows = {{0.1, 0.4}, {0.5, 0.95}};
+    }
+    const std::vector<Batch> expected = all_batches(world.options, {true, 0});
+    for (const size_t step : {0, 1, 7, 23, 24, 25, 40, 58}) {
+        const std::vector<Batch> rest = all_batches(world.options, {true, 2}, expected[step].state);
+        REQUIRE(rest.size() == 59 - step);
+        for (size_t i = 0; i < rest.size(); ++i) require_equal(rest[i], expected[step + 1 + i]);
+    }
+    Loader over(world.options, {});
+    over.start(expected[59].state);
+    REQUIRE_DIES(Exit::Runtime, "over", over.next());
+}
+
+TEST_CASE("a state of another run is refused", "[loader]") {
+    World world(20);
+    const std::string state = all_batches(world.options, {})[3].state;
+    const auto start = [&](const MixtureOptions& options, bool new_horizon = false) {
+        Loader loader(options, {});
+        loader.start(state, new_horizon);
+        return loader.next().step;
+    };
+    CHECK(start(world.options) == 4);
+    MixtureOptions other = world.options;
+    other.data_seed = 1;
+    REQUIRE_DIES(Exit::Usage, "--data-seed", start(other));
+    other = world.options;
+    other.T = 16;
+    REQUIRE_DIES(Exit::Usage, "--seq-len", start(other));
+    other = world.options;
+    other.sources[1].ratio = 0.31;
+    REQUIRE_DIES(Exit::Usage, "people", start(other));
+    other = world.options;
+    std::swap(other.sources[0], other.sources[1]);
+    REQUIRE_DIES(Exit::Usage, "name", start(other));
+    other = world.options;
+    other.tokens *= 2;
+    REQUIRE_DIES(Exit::Usage, "tokens", start(other));
+    CHECK(start(other, true) == 4);  // a branch
+    other.sources[1].windows = {{0, 0.5}};
+    REQUIRE_DIES(Exit::Usage, "options", start(other, true));
+    other = world.options;
+    other.batch_tokens *= 3;
+    REQUIRE_DIES(Exit::Usage, "--batch-tokens", start(other));
+    write_text(world.folder / "web", random_documents(299, 1, 90, 5), {"text", "aa11", world.people.vocab_size()});
+    REQUIRE_DIES(Exit::Usage, "data of source web", start(world.options));
+
+    Loader loader(world.options, {});
+    REQUIRE_DIES(Exit::Data, "JSON", loader.start("{"));
+    REQUIRE_DIES(Exit::Data, "format_version", loader.start("{\"format_version\": 2}"));
+    REQUIRE_DIES(Exit::Data, "manifest", loader.start("{\"format_version\": 1}"));
+}
+
+TEST_CASE("a branch carries the ratios on over a new horizon", "[loader]") {
+    World world(40);
+    const std::string state = all_batches(world.options, {})[19].state;
+    MixtureOptions longer = world.options;
+    longer.tokens *= 3;
+    Loader loader(longer, {});
+    loader.start(state, true);
+    int64_t people = 0;
+    for (int step = 20; step < 120; ++step) {
+        const Batch& batch = loader.next();
+        REQUIRE(batch.step == step);
+        people += std::count(batch.source.begin(), batch.source.end(), 1);
+    }
+    CHECK(std::abs(static_cast<double>(people) - 0.3 * 100 * batch_tokens) <= 2 * T);
+    longer.sources[1].windows = {{0, 0.9}};
+    Loader windowed(longer, {});
+    REQUIRE_DIES(Exit::Usage, "people", windowed.start(state, true));
+}
+
+TEST_CASE("with the document mask positions restart at EOT and at the row", "[loader]") {
+    World world(10);
+    for (const Batch& batch : all_batches(world.options, {true, 0})) {
+        bool fine = true;
+        int start = 0;
+        for (size_t i = 0; i < batch.inputs.size(); ++i) {
+            const int t = static_cast<int>(i) % T;
+            if (t == 0 || batch.inputs[i] == 0) start = t;
+            fine &= batch.segment_start[i] == start && batch.positions[i] == t - start;
+        }
+        CHECK(fine);
+    }
+    for (const Batch& batch : all_batches(world.options, {false, 0})) {
+        bool fine = batch.segment_start.empty();
+        for (size_t i = 0; i < batch.inputs.size(); ++i) fine &= batch.positions[i] == static_cast<int>(i) % T;
+        CHECK(fine);
+    }
+}
+
+TEST_CASE("an id beyond the vocabulary is caught when it is read, also on the thread", "[loader]") {
+    World world(400);
+    std::vector<Document> documents = random_documents(300, 1, 90, 5);
+    documents[17].assign(20, 50);
+    documents[17][11] = 999;
+    SidecarText sidecar;
+    sidecar.vocab_size = world.people.vocab_size();
+    write_text(world.folder / "web", documents, sidecar);
+    const int prefetch = GENERATE(0, 2);
+    Loader loader(world.options, {false, prefetch});
+    loader.start();
+    const auto drain = [&] {
+        for (int64_t step = 0; step < loader.plan().steps; ++step) loader.next();
+    };
+    REQUIRE_DIES(Exit::Data, "web.bin: id 999 in document 17 at its token 11", drain());
+    REQUIRE_DIES(Exit::Data, "999", loader.next());  // and again
+}
+
+TEST_CASE("a loader that is dropped in the middle stops its thread", "[loader]") {
+    World world(1000);
+    for (int i = 0; i < 20; ++i) {
+        Loader loader(world.options, {false, 3});
+        loader.start();
+        for (int j = 0; j < i % 4; ++j) loader.next();
+        if (i % 5 == 0) loader.start();
+    }
+}
+
+TEST_CASE("validation rows are the first tokens in file order", "[loader]") {
+    TemporaryFolder folder;
+    write_text(folder / "a", {{11, 12, 13}, {14}, std::vector<int>(10, 15)});
+    write_text(folder / "b", {{16, 17}, {18, 19, 20}});
+    // EOT + document, sliced at T-1 = 3 tokens
+    const std::vector<int> stream = {0, 11, 12, 13, 0, 14, 0, 15, 15, 15, 0, 15, 15, 15, 0, 15, 15, 15, 0, 15, 0, 16, 17, 0, 18, 19, 20};
+    const ValidationRows rows = read_validation("web", folder / "*.bin", 1000, 4, true, -1, 1000);
+    REQUIRE(rows.rows == 6);
+    CHECK(rows.inputs == std::vector<int>(stream.begin(), stream.begin() + 24));
+    CHECK(rows.targets == std::vector<int>(stream.begin() + 1, stream.begin() + 25));
+    CHECK(rows.positions == std::vector<int>{0, 1, 2, 3, 0, 1, 0, 1, 0, 1, 0, 1, 2, 3, 0, 1, 0, 1, 0, 1, 0, 1, 2, 0});
+    CHECK(rows.bytes_per_token == 4);
+    CHECK(read_validation("web", folder / "*.bin", 9, 4, false, -1, 1000).rows == 2);
+    REQUIRE_DIES(Exit::Usage, "less than one row", read_validation("web", folder / "*.bin", 1000, 1024, false, -1, 1000));
+    REQUIRE_DIES(Exit::Data, "vocab", read_validation("web", folder / "*.bin", 9, 4, false, -1, 999); die(Exit::Data, "vocab"));
+    REQUIRE_DIES(Exit::Data, "nothing*", read_validation("web", folder / "nothing*", 9, 4, false, -1, 1000));
+}
+
+TEST_CASE("--print-order names the pieces of a step, from the start and from a state", "[loader]") {
+    World world(30);
+    const std::vector<Batch> batches = all_batches(world.options, {});
+    const auto printed = [&](const std::string& state) {
+        Loader loader(world.options, {});
+        char* text = nullptr;
+        size_t size = 0;
+        FILE* memory = open_memstream(&text, &size);
+        loader.print_order(20, state, memory);
+        fclose(memory);
+        const std::string result(text, size);
+        free(text);
+        return result;
+    };
+    const std::string text = printed("");
+    CHECK(printed(batches[12].state) == text);
+    CHECK(printed(batches[19].state) == text);
+    CHECK(text.find("step 20: tokens 5120 to 5376 of the stream") == 0);
+    size_t lines = 0, people = 0;
+    for (size_t at = 0; (at = text.find('\n', at)) != std::string::npos; ++at) ++lines;
+    for (size_t at = 0; (at = text.find("'Person ", at)) != std::string::npos; ++at) ++people;
+    CHECK(people >= batches[20].exposures.size() / 3);
+    CHECK(lines > people + 3);
+    CHECK(text.find("web.bin document ") != std::string::npos);
+    Loader loader(world.options, {});
+    REQUIRE_DIES(Exit::Usage, "steps 0 to 29", loader.print_order(30, "", stdout));
+}
