@@ -150,7 +150,7 @@ void QuestionSet::check_question(uint32_t i, std::vector<int>* tokens) const {
     if (sequences < 2 || (candidates && (q.first_candidate != 2 || listed <= 2)) || (!candidates && listed != 2) ||
         (aliases ? listed >= sequences : listed != sequences))
         die(Exit::Data,
-            "%s: question %u: %llu sequences do not make a prompt, an answer, candidates from %u and aliases from %u (0: none)",
+            "%s.q.npy: question %u: %llu sequences do not make a prompt, an answer, candidates from %u and aliases from %u (0: none)",
             prefix_.c_str(), i, static_cast<ull>(sequences), q.first_candidate, q.first_alias);
 
     const uint64_t first = file_.document_sequences(i).begin;

@@ -1,4 +1,5 @@
-// kernel_reference.h - every kernel straight from its formula, in double, one element at a time. Slow and obvious; shares no code with kernels/.
+// kernel_reference.h - every kernel straight from its formula, in double, one element at a time. Slow and obvious;
+// shares no code with kernels/.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -11,13 +12,14 @@ using Doubles = std::vector<double>;
 using Ints = std::vector<int>;
 
 // C[m,n] = alpha sum_k op(A)[m,k] op(B)[k,n] + beta C[m,n]
-inline void gemm(bool ta, bool tb, int M, int N, int K, double alpha, const Doubles& A, int lda, const Doubles& B, int ldb, double beta,
-                 Doubles& C, int ldc) {
+inline void gemm(bool ta, bool tb, int M, int N, int K, double alpha, const Doubles& A, int lda, const Doubles& B,
+                 int ldb, double beta, Doubles& C, int ldc) {
     for (int m = 0; m < M; ++m)
         for (int n = 0; n < N; ++n) {
             double sum = 0;
             for (int k = 0; k < K; ++k)
-                sum += A[ta ? size_t(k) * lda + m : size_t(m) * lda + k] * B[tb ? size_t(n) * ldb + k : size_t(k) * ldb + n];
+                sum += A[ta ? size_t(k) * lda + m : size_t(m) * lda + k] *
+                       B[tb ? size_t(n) * ldb + k : size_t(k) * ldb + n];
             double& c = C[size_t(m) * ldc + n];
             c = alpha * sum + (beta == 0 ? 0 : beta * c);
         }
@@ -34,7 +36,8 @@ inline Doubles matmul_forward(const Doubles& inp, const Doubles& weight, const D
 struct MatmulGradients {
     Doubles inp, weight, bias;
 };
-inline MatmulGradients matmul_backward(const Doubles& dout, const Doubles& inp, const Doubles& weight, int N, int C, int OC) {
+inline MatmulGradients matmul_backward(const Doubles& dout, const Doubles& inp, const Doubles& weight, int N, int C,
+                                       int OC) {
     MatmulGradients d{Doubles(inp.size()), Doubles(weight.size()), Doubles(OC)};
     gemm(false, false, N, C, OC, 1, dout, OC, weight, C, 0, d.inp, C);
     gemm(true, false, OC, C, N, 1, dout, OC, inp, C, 0, d.weight, C);
@@ -42,7 +45,8 @@ inline MatmulGradients matmul_backward(const Doubles& dout, const Doubles& inp, 
     return d;
 }
 
-inline Doubles embedding_forward(const Ints& tokens, const Ints& positions, const Doubles& wte, const Doubles& wpe, int C) {
+inline Doubles embedding_forward(const Ints& tokens, const Ints& positions, const Doubles& wte, const Doubles& wpe,
+                                 int C) {
     Doubles out(tokens.size() * C);
     for (size_t i = 0; i < out.size(); ++i) {
         const size_t n = i / C, c = i % C;
@@ -54,7 +58,8 @@ inline Doubles embedding_forward(const Ints& tokens, const Ints& positions, cons
 struct Layernorm {
     Doubles out, mean, rstd;
 };
-inline Layernorm layernorm_forward(const Doubles& inp, const Doubles& weight, const Doubles& bias, int N, int C, double eps) {
+inline Layernorm layernorm_forward(const Doubles& inp, const Doubles& weight, const Doubles& bias, int N, int C,
+                                   double eps) {
     Layernorm r{Doubles(inp.size()), Doubles(N), Doubles(N)};
     for (int n = 0; n < N; ++n) {
         const double* x = &inp[size_t(n) * C];
@@ -72,7 +77,8 @@ struct LayernormGradients {
     Doubles inp, weight, bias;
 };
 // By the chain rule through mean and variance, one derivative at a time: d out_c / d inp_j.
-inline LayernormGradients layernorm_backward(const Doubles& dout, const Doubles& inp, const Doubles& weight, int N, int C, double eps) {
+inline LayernormGradients layernorm_backward(const Doubles& dout, const Doubles& inp, const Doubles& weight, int N,
+                                             int C, double eps) {
     const Layernorm f = layernorm_forward(inp, Doubles(C, 1), Doubles(C, 0), N, C, eps);
     LayernormGradients d{Doubles(inp.size()), Doubles(C), Doubles(C)};
     for (int n = 0; n < N; ++n) {
@@ -81,7 +87,8 @@ inline LayernormGradients layernorm_backward(const Doubles& dout, const Doubles&
             d.weight[c] += dout[row + c] * f.out[row + c];
             d.bias[c] += dout[row + c];
             for (int j = 0; j < C; ++j)
-                d.inp[row + j] += dout[row + c] * weight[c] * f.rstd[n] * ((j == c) - 1.0 / C - f.out[row + c] * f.out[row + j] / C);
+                d.inp[row + j] +=
+                    dout[row + c] * weight[c] * f.rstd[n] * ((j == c) - 1.0 / C - f.out[row + c] * f.out[row + j] / C);
         }
     }
     return d;
@@ -116,7 +123,8 @@ inline Doubles rotary(Doubles x, const Ints& positions, int N, int NH, int HS, i
 struct Attention {
     Doubles out, lse, dqkv;
 };
-inline Attention attention(const Doubles& qkv, const Doubles& dout, const Ints& segment_start, int B, int T, int NH, int HS) {
+inline Attention attention(const Doubles& qkv, const Doubles& dout, const Ints& segment_start, int B, int T, int NH,
+                           int HS) {
     Attention r{Doubles(size_t(B) * T * NH * HS), Doubles(size_t(B) * NH * T), Doubles(dout.empty() ? 0 : qkv.size())};
     const double scale = 1 / std::sqrt(double(HS));
     auto at = [&](int b, int t, int part, int h) { return (((size_t(b) * T + t) * 3 + part) * NH + h) * HS; };

@@ -1,7 +1,7 @@
 // test_kernels.cpp - every CPU kernel against kernel_reference.h, in float and double, with 1 to 4 threads.
 //
-// A case fills inputs, names its outputs and says how far each may lie from the reference: the largest relative L2 error of any row.
-// Shapes: smaller than a vector or tile, with a tail in each, prime, real.
+// A case fills inputs, names its outputs and says how far each may lie from the reference: the largest relative L2
+// error of any row. Shapes: smaller than a vector or tile, with a tail in each, prime, real.
 #include <omp.h>
 
 #include <cstring>
@@ -61,8 +61,8 @@ Ints segment_starts(int B, int T, const Ints& lengths) {
     return start;
 }
 
-// The worst row's ||got - want|| / ||want||; NaN anywhere gives inf. Rows that nearly vanish by cancellation (the gradient of a query that
-// sees one key) are held against a tenth of the typical row.
+// The worst row's ||got - want|| / ||want||; NaN anywhere gives inf. Rows that nearly vanish by cancellation (the
+// gradient of a query that sees one key) are held against a tenth of the typical row.
 double row_error(const Doubles& got, const Doubles& want, size_t row) {
     if (got.size() != want.size()) return INF;
     double total = 0, worst = 0;
@@ -124,7 +124,8 @@ std::string shape(const char* kernel, std::initializer_list<std::pair<const char
     return text;
 }
 
-// ---- cases -----------------------------------------------------------------------------------------------------------------------------
+// ---- cases
+// -----------------------------------------------------------------------------------------------------------------------------
 
 template <class Real>
 Case embedding_case(int N, int C, int V, int T, bool learned) {
@@ -135,7 +136,8 @@ Case embedding_case(int N, int C, int V, int T, bool learned) {
         std::vector<Real> out(N * C), dw = dwte, dp(wpe.size());
         const Real* p = learned ? wpe.data() : nullptr;
         cpu::embedding_forward<Real>(out.data(), tokens.data(), positions.data(), wte.data(), p, N, C, STREAM);
-        cpu::embedding_backward<Real>(dw.data(), learned ? dp.data() : nullptr, dout.data(), tokens.data(), positions.data(), N, C, STREAM);
+        cpu::embedding_backward<Real>(dw.data(), learned ? dp.data() : nullptr, dout.data(), tokens.data(),
+                                      positions.data(), N, C, STREAM);
         return Outputs{{"out", wide(out), C}, {"dwte", wide(dw), C}, {"dwpe", wide(dp), C}};
     };
     auto expect = [=] {
@@ -145,7 +147,9 @@ Case embedding_case(int N, int C, int V, int T, bool learned) {
                 dw[tokens[n] * C + c] += dout[n * C + c];
                 if (learned) dp[positions[n] * C + c] += dout[n * C + c];
             }
-        return Outputs{{"", reference::embedding_forward(tokens, positions, wide(wte), wide(wpe), C), C}, {"", dw, C}, {"", dp, C}};
+        return Outputs{{"", reference::embedding_forward(tokens, positions, wide(wte), wide(wpe), C), C},
+                       {"", dw, C},
+                       {"", dp, C}};
     };
     return {shape("embedding", {{"N", N}, {"C", C}, {"V", V}}), 1e-6, run, expect};
 }
@@ -154,23 +158,27 @@ template <class Real>
 Case layernorm_case(int N, int C, double mean) {
     auto inp = random_values<Real>(N * C, "inp");
     for (Real& x : inp) x += static_cast<Real>(mean);
-    const auto weight = random_values<Real>(C, "weight"), bias = random_values<Real>(C, "bias"), dout = random_values<Real>(N * C, "dout");
+    const auto weight = random_values<Real>(C, "weight"), bias = random_values<Real>(C, "bias"),
+               dout = random_values<Real>(N * C, "dout");
     const auto dinp = random_values<Real>(N * C, "dinp"), dweight = random_values<Real>(C, "dweight");
     const Real eps = static_cast<Real>(1e-5);
     auto run = [=] {
-        std::vector<Real> out(N * C), mean(N), rstd(N), dx = dinp, dw = dweight, db(C), scratch(cpu::layernorm_backward_scratch(N, C));
-        cpu::layernorm_forward<Real>(out.data(), mean.data(), rstd.data(), inp.data(), weight.data(), bias.data(), N, C, eps, STREAM);
-        cpu::layernorm_backward<Real>(dx.data(), dw.data(), db.data(), scratch.data(), dout.data(), inp.data(), weight.data(), mean.data(),
-                                      rstd.data(), N, C, STREAM);
-        return Outputs{{"out", wide(out), C}, {"mean", wide(mean), 1}, {"rstd", wide(rstd), 1}, {"dinp", wide(dx), C},
-                       {"dweight", wide(dw), C}, {"dbias", wide(db), C}};
+        std::vector<Real> out(N * C), mean(N), rstd(N), dx = dinp, dw = dweight, db(C),
+                                                        scratch(cpu::layernorm_backward_scratch(N, C));
+        cpu::layernorm_forward<Real>(out.data(), mean.data(), rstd.data(), inp.data(), weight.data(), bias.data(), N, C,
+                                     eps, STREAM);
+        cpu::layernorm_backward<Real>(dx.data(), dw.data(), db.data(), scratch.data(), dout.data(), inp.data(),
+                                      weight.data(), mean.data(), rstd.data(), N, C, STREAM);
+        return Outputs{{"out", wide(out), C}, {"mean", wide(mean), 1},  {"rstd", wide(rstd), 1},
+                       {"dinp", wide(dx), C}, {"dweight", wide(dw), C}, {"dbias", wide(db), C}};
     };
     auto expect = [=] {
         const auto f = reference::layernorm_forward(wide(inp), wide(weight), wide(bias), N, C, eps);
         auto d = reference::layernorm_backward(wide(dout), wide(inp), wide(weight), N, C, eps);
         for (size_t i = 0; i < dinp.size(); ++i) d.inp[i] += dinp[i];
         for (int c = 0; c < C; ++c) d.weight[c] += dweight[c];
-        return Outputs{{"", f.out, C}, {"", f.mean, 1}, {"", f.rstd, 1}, {"", d.inp, C}, {"", d.weight, C}, {"", d.bias, C}};
+        return Outputs{{"", f.out, C}, {"", f.mean, 1},   {"", f.rstd, 1},
+                       {"", d.inp, C}, {"", d.weight, C}, {"", d.bias, C}};
     };
     return {shape("layernorm", {{"N", N}, {"C", C}}), 4e-6 * (1 + mean), run, expect};
 }
@@ -199,8 +207,8 @@ Case matmul_case(int N, int C, int OC, bool bias) {
     auto run = [=] {
         std::vector<Real> out(N * OC), dinp(N * C), dw = dweight, db(OC);
         cpu::matmul_forward<Real>(out.data(), inp.data(), weight.data(), bias ? b.data() : nullptr, N, C, OC, STREAM);
-        cpu::matmul_backward<Real>(dinp.data(), dw.data(), bias ? db.data() : nullptr, dout.data(), inp.data(), weight.data(), N, C, OC,
-                                   STREAM);
+        cpu::matmul_backward<Real>(dinp.data(), dw.data(), bias ? db.data() : nullptr, dout.data(), inp.data(),
+                                   weight.data(), N, C, OC, STREAM);
         Outputs outputs{{"out", wide(out), OC}, {"dinp", wide(dinp), C}, {"dweight", wide(dw), C}};
         if (bias) outputs.push_back({"dbias", wide(db), OC});
         return outputs;
@@ -208,7 +216,9 @@ Case matmul_case(int N, int C, int OC, bool bias) {
     auto expect = [=] {
         auto d = reference::matmul_backward(wide(dout), wide(inp), wide(weight), N, C, OC);
         for (size_t i = 0; i < dweight.size(); ++i) d.weight[i] += dweight[i];
-        Outputs outputs{{"", reference::matmul_forward(wide(inp), wide(weight), wide(b), N, C, OC), OC}, {"", d.inp, C}, {"", d.weight, C}};
+        Outputs outputs{{"", reference::matmul_forward(wide(inp), wide(weight), wide(b), N, C, OC), OC},
+                        {"", d.inp, C},
+                        {"", d.weight, C}};
         if (bias) outputs.push_back({"", d.bias, OC});
         return outputs;
     };
@@ -260,24 +270,29 @@ Case attention_case(int B, int T, int NH, int HS, const Ints& lengths = {}) {
     const auto qkv = random_values<Real>(B * T * 3 * C, "qkv", 1.5), dout = random_values<Real>(B * T * C, "dout");
     const Ints start = lengths.empty() ? Ints{} : segment_starts(B, T, lengths);
     auto run = [=] {
-        std::vector<Real> out(B * T * C), lse(B * NH * T), dqkv(qkv.size()), scratch(cpu::attention_backward_scratch(B, T, NH, HS));
+        std::vector<Real> out(B * T * C), lse(B * NH * T), dqkv(qkv.size()),
+            scratch(cpu::attention_backward_scratch(B, T, NH, HS));
         const int* s = start.empty() ? nullptr : start.data();
         cpu::attention_forward<Real>(out.data(), lse.data(), qkv.data(), s, B, T, NH, HS, STREAM);
-        cpu::attention_backward<Real>(dqkv.data(), scratch.data(), dout.data(), out.data(), lse.data(), qkv.data(), s, B, T, NH, HS, STREAM);
+        cpu::attention_backward<Real>(dqkv.data(), scratch.data(), dout.data(), out.data(), lse.data(), qkv.data(), s,
+                                      B, T, NH, HS, STREAM);
         return Outputs{{"out", wide(out), HS}, {"lse", wide(lse), T}, {"dqkv", wide(dqkv), HS}};
     };
     auto expect = [=] {
         const auto r = reference::attention(wide(qkv), wide(dout), start, B, T, NH, HS);
         return Outputs{{"", r.out, HS}, {"", r.lse, T}, {"", r.dqkv, HS}};
     };
-    return {shape(lengths.empty() ? "attention" : "attention in segments", {{"B", B}, {"T", T}, {"NH", NH}, {"HS", HS}}), 2e-5, run, expect};
+    return {
+        shape(lengths.empty() ? "attention" : "attention in segments", {{"B", B}, {"T", T}, {"NH", NH}, {"HS", HS}}),
+        2e-5, run, expect};
 }
 
 template <class Real>
 Case classifier_case(int N, int V, int Vp) {
     auto logits = random_values<Real>(N * Vp, "logits", 3);
-    for (int n = 0; n < N; ++n) std::fill_n(logits.begin() + n * Vp + V, Vp - V, static_cast<Real>(100));  // padding counts for nothing
-    for (int n = 0; n + 1 < N; n += 2) logits[n * Vp + V / 2] = logits[n * Vp + V / 3];                    // ties
+    for (int n = 0; n < N; ++n)
+        std::fill_n(logits.begin() + n * Vp + V, Vp - V, static_cast<Real>(100));        // padding counts for nothing
+    for (int n = 0; n + 1 < N; n += 2) logits[n * Vp + V / 2] = logits[n * Vp + V / 3];  // ties
     auto targets = random_ints(N, V, "targets");
     targets[0] = V / 2;
     const Real dloss = static_cast<Real>(1.0 / N);
@@ -286,11 +301,15 @@ Case classifier_case(int N, int V, int Vp) {
         Ints argmax(N), rank(N);
         cpu::classifier_forward<Real>(losses.data(), x.data(), targets.data(), dloss, true, N, V, Vp, STREAM);
         cpu::classifier_forward<Real>(only.data(), y.data(), targets.data(), dloss, false, N, V, Vp, STREAM);
-        cpu::classifier_score<Real>(score.data(), argmax.data(), rank.data(), logits.data(), targets.data(), N, V, Vp, STREAM);
+        cpu::classifier_score<Real>(score.data(), argmax.data(), rank.data(), logits.data(), targets.data(), N, V, Vp,
+                                    STREAM);
         CHECK(same_bits(wide(losses), wide(only)));
         CHECK(same_bits(wide(losses), wide(score)));
         CHECK(y == logits);
-        return Outputs{{"losses", wide(losses), N}, {"dlogits", wide(x), Vp}, {"argmax", wide(argmax), 1}, {"rank", wide(rank), 1}};
+        return Outputs{{"losses", wide(losses), N},
+                       {"dlogits", wide(x), Vp},
+                       {"argmax", wide(argmax), 1},
+                       {"rank", wide(rank), 1}};
     };
     auto expect = [=] {
         const auto r = reference::classifier(wide(logits), targets, dloss, N, V, Vp);
@@ -308,8 +327,8 @@ Case adamw_case(size_t n, int steps) {
         std::vector<Real> p = params, m(n), v(n), g(n);
         for (int step = 1; step <= steps; ++step) {
             std::copy_n(grads.begin() + (step - 1) * n, n, g.begin());
-            cpu::adamw_update<Real>(p.data(), m.data(), v.data(), g.data(), groups.data(), 2, {lr, beta1, beta2, eps, grad_scale, step},
-                                    STREAM);
+            cpu::adamw_update<Real>(p.data(), m.data(), v.data(), g.data(), groups.data(), 2,
+                                    {lr, beta1, beta2, eps, grad_scale, step}, STREAM);
         }
         return Outputs{{"params", wide(p), 16}, {"m", wide(m), 16}, {"v", wide(v), 16}, {"grads", wide(g), 16}};
     };
@@ -320,8 +339,10 @@ Case adamw_case(size_t n, int steps) {
                 const double g = double(grads[(step - 1) * n + i]) * grad_scale;
                 m[i] = double(beta1) * m[i] + (1 - double(beta1)) * g;
                 v[i] = double(beta2) * v[i] + (1 - double(beta2)) * g * g;
-                const double m_hat = m[i] / (1 - std::pow(double(beta1), step)), v_hat = v[i] / (1 - std::pow(double(beta2), step));
-                p[i] -= double(lr) * (m_hat / (std::sqrt(v_hat) + double(eps)) + double(groups[i < n / 3 ? 0 : 1].weight_decay) * p[i]);
+                const double m_hat = m[i] / (1 - std::pow(double(beta1), step)),
+                             v_hat = v[i] / (1 - std::pow(double(beta2), step));
+                p[i] -= double(lr) * (m_hat / (std::sqrt(v_hat) + double(eps)) +
+                                      double(groups[i < n / 3 ? 0 : 1].weight_decay) * p[i]);
             }
         return Outputs{{"", p, 16}, {"", m, 16}, {"", v, 16}, {"", Doubles(n), 16}};
     };
@@ -344,10 +365,12 @@ Case global_norm_case(size_t n) {
     return {shape("global_norm", {{"n", int(n)}}), 1e-6, run, expect};
 }
 
-// ---- references by finite differences ----------------------------------------------------------------------------------------------------
+// ---- references by finite differences
+// ----------------------------------------------------------------------------------------------------
 
 // Error of `gradient` as the derivative of sum_i weights[i] * f(x)[i].
-double difference_error(const std::function<Doubles(const Doubles&)>& f, const Doubles& x, const Doubles& weights, const Doubles& gradient) {
+double difference_error(const std::function<Doubles(const Doubles&)>& f, const Doubles& x, const Doubles& weights,
+                        const Doubles& gradient) {
     Doubles numeric(x.size());
     for (size_t i = 0; i < x.size(); ++i) {
         Doubles up = x, down = x;
@@ -362,16 +385,21 @@ double difference_error(const std::function<Doubles(const Doubles&)>& f, const D
 }  // namespace
 
 TEST_CASE("reference gradients are derivatives", "[kernels]") {
-    const Doubles x = random_values<double>(60, "x"), w = random_values<double>(60, "w"), r = random_values<double>(180, "r");
+    const Doubles x = random_values<double>(60, "x"), w = random_values<double>(60, "w"),
+                  r = random_values<double>(180, "r");
     SECTION("matmul") {
         const auto d = reference::matmul_backward(r, x, w, 12, 5, 12);
-        CHECK(difference_error([&](const Doubles& v) { return reference::matmul_forward(v, w, {}, 12, 5, 12); }, x, r, d.inp) < 1e-8);
-        CHECK(difference_error([&](const Doubles& v) { return reference::matmul_forward(x, v, {}, 12, 5, 12); }, w, r, d.weight) < 1e-8);
+        CHECK(difference_error([&](const Doubles& v) { return reference::matmul_forward(v, w, {}, 12, 5, 12); }, x, r,
+                               d.inp) < 1e-8);
+        CHECK(difference_error([&](const Doubles& v) { return reference::matmul_forward(x, v, {}, 12, 5, 12); }, w, r,
+                               d.weight) < 1e-8);
     }
     SECTION("layernorm") {
         const Doubles weight(w.begin(), w.begin() + 12), bias(12);
         const auto d = reference::layernorm_backward(r, x, weight, 5, 12, 1e-5);
-        auto f = [&](const Doubles& v, const Doubles& weight) { return reference::layernorm_forward(v, weight, bias, 5, 12, 1e-5).out; };
+        auto f = [&](const Doubles& v, const Doubles& weight) {
+            return reference::layernorm_forward(v, weight, bias, 5, 12, 1e-5).out;
+        };
         CHECK(difference_error([&](const Doubles& v) { return f(v, weight); }, x, r, d.inp) < 1e-8);
         CHECK(difference_error([&](const Doubles& v) { return f(x, v); }, weight, r, d.weight) < 1e-8);
     }
@@ -384,7 +412,8 @@ TEST_CASE("reference gradients are derivatives", "[kernels]") {
     }
     SECTION("classifier") {
         auto f = [&](const Doubles& v) { return reference::classifier(v, {3, 0, 11, 7, 7}, 1, 5, 12, 12).losses; };
-        CHECK(difference_error(f, x, Doubles(5, 0.2), reference::classifier(x, {3, 0, 11, 7, 7}, 0.2, 5, 12, 12).dlogits) < 1e-8);
+        CHECK(difference_error(f, x, Doubles(5, 0.2),
+                               reference::classifier(x, {3, 0, 11, 7, 7}, 0.2, 5, 12, 12).dlogits) < 1e-8);
     }
     SECTION("gelu") {
         for (const bool exact : {false, true}) {
@@ -427,7 +456,8 @@ TEMPLATE_TEST_CASE("kernels agree with their references on any number of threads
 TEMPLATE_TEST_CASE("attention's bits do not depend on where a segment stands", "[kernels]", float, double) {
     using Real = TestType;
     const int NH = 2, HS = 34, length = 131, C = NH * HS;
-    const auto segment = random_values<Real>(length * 3 * C, "segment"), dsegment = random_values<Real>(length * C, "dsegment");
+    const auto segment = random_values<Real>(length * 3 * C, "segment"),
+               dsegment = random_values<Real>(length * C, "dsegment");
     auto run = [&](int before, int after) {  // the segment alone, or between others
         const int T = before + length + after;
         auto qkv = random_values<Real>(T * 3 * C, "others"), dout = random_values<Real>(T * C, "dothers");
@@ -436,10 +466,11 @@ TEMPLATE_TEST_CASE("attention's bits do not depend on where a segment stands", "
         Ints start(T);
         std::fill_n(start.begin() + before, length, before);
         std::fill(start.begin() + before + length, start.end(), before + length);
-        std::vector<Real> out(T * C), lse(NH * T), dqkv(T * 3 * C), scratch(cpu::attention_backward_scratch(1, T, NH, HS));
+        std::vector<Real> out(T * C), lse(NH * T), dqkv(T * 3 * C),
+            scratch(cpu::attention_backward_scratch(1, T, NH, HS));
         cpu::attention_forward<Real>(out.data(), lse.data(), qkv.data(), start.data(), 1, T, NH, HS, STREAM);
-        cpu::attention_backward<Real>(dqkv.data(), scratch.data(), dout.data(), out.data(), lse.data(), qkv.data(), start.data(), 1, T, NH,
-                                      HS, STREAM);
+        cpu::attention_backward<Real>(dqkv.data(), scratch.data(), dout.data(), out.data(), lse.data(), qkv.data(),
+                                      start.data(), 1, T, NH, HS, STREAM);
         Doubles result(out.begin() + before * C, out.begin() + (before + length) * C);
         result.insert(result.end(), dqkv.begin() + before * 3 * C, dqkv.begin() + (before + length) * 3 * C);
         return result;
@@ -480,7 +511,8 @@ TEST_CASE("vmath is accurate to a few ulp", "[kernels]") {
     constexpr int n = cpu::LANES<float>;
     auto ulps = [](float got, double want) {
         const float rounded = static_cast<float>(want);
-        return std::abs(got - want) / (std::nextafter(std::abs(rounded), std::numeric_limits<float>::infinity()) - std::abs(rounded));
+        return std::abs(got - want) /
+               (std::nextafter(std::abs(rounded), std::numeric_limits<float>::infinity()) - std::abs(rounded));
     };
     double exp_error = 0, cdf_error = 0, bell_error = 0;
     for (double at = -87; at < 88.7; at += n * 1e-3) {

@@ -25,7 +25,11 @@ struct World {
         SidecarText sidecar;
         sidecar.vocab_size = people.vocab_size();
         write_text(folder / "web", random_documents(300, 1, 90, 5), sidecar);
-        options.sources = {{"web", folder / "web.bin"}, {"people", folder / "people.bin"}};
+        options.sources.resize(2);
+        options.sources[0].name = "web";
+        options.sources[0].glob = folder / "web.bin";
+        options.sources[1].name = "people";
+        options.sources[1].glob = folder / "people.bin";
         options.sources[1].ratio = 0.3;
         options.data_seed = 42;
         options.T = T;

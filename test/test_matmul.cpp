@@ -1,4 +1,5 @@
-// test_matmul.cpp - the matrix product: all transpositions, scalings and strides; and the independence that scores rest on.
+// test_matmul.cpp - the matrix product: all transpositions, scalings and strides; and the independence that scores rest
+// on.
 #include <cstring>
 #include <limits>
 #include <type_traits>
@@ -24,7 +25,8 @@ struct Shape {
     int M, N, K;
 };
 // one element; less than a register tile; tails everywhere; a block boundary in K, in M, in N
-constexpr Shape SHAPES[] = {{1, 1, 1}, {5, 3, 2}, {14, 32, 16}, {15, 33, 17}, {61, 67, 71}, {29, 35, 1030}, {2031, 5, 3}, {3, 2053, 4}};
+constexpr Shape SHAPES[] = {{1, 1, 1},    {5, 3, 2},      {14, 32, 16}, {15, 33, 17},
+                            {61, 67, 71}, {29, 35, 1030}, {2031, 5, 3}, {3, 2053, 4}};
 
 }  // namespace
 
@@ -34,15 +36,19 @@ TEMPLATE_TEST_CASE("gemm agrees with the formula", "[matmul]", float, double) {
     for (const auto& [M, N, K] : SHAPES)
         for (int mode = 0; mode < 12; ++mode) {
             const bool ta = mode & 1, tb = mode & 2;
-            const Real alpha = mode < 4 ? Real(1) : Real(0.3), beta = mode < 4 ? Real(0) : mode < 8 ? Real(1) : Real(-0.7);
+            const Real alpha = mode < 4 ? Real(1) : Real(0.3), beta = mode < 4   ? Real(0)
+                                                                      : mode < 8 ? Real(1)
+                                                                                 : Real(-0.7);
             const int lda = (ta ? M : K) + 3, ldb = (tb ? K : N) + 1, ldc = N + 2;
-            const auto A = random_values<Real>(size_t(ta ? K : M) * lda, "A"), B = random_values<Real>(size_t(tb ? N : K) * ldb, "B");
+            const auto A = random_values<Real>(size_t(ta ? K : M) * lda, "A"),
+                       B = random_values<Real>(size_t(tb ? N : K) * ldb, "B");
             auto C = random_values<Real>(size_t(M) * ldc, "C");
             Doubles want(C.begin(), C.end());
             // with beta = 0 what C holds does not count
             if (beta == 0)
                 for (int m = 0; m < M; ++m) std::fill_n(C.begin() + m * ldc, N, std::numeric_limits<Real>::quiet_NaN());
-            reference::gemm(ta, tb, M, N, K, alpha, Doubles(A.begin(), A.end()), lda, Doubles(B.begin(), B.end()), ldb, beta, want, ldc);
+            reference::gemm(ta, tb, M, N, K, alpha, Doubles(A.begin(), A.end()), lda, Doubles(B.begin(), B.end()), ldb,
+                            beta, want, ldc);
             cpu::gemm<Real>(ta, tb, M, N, K, alpha, A.data(), lda, B.data(), ldb, beta, C.data(), ldc);
             double worst = 0;
             bool outside = true;
@@ -50,7 +56,8 @@ TEMPLATE_TEST_CASE("gemm agrees with the formula", "[matmul]", float, double) {
                 double error = 0, size = 1e-9;
                 for (int n = 0; n < ldc; ++n) {
                     const size_t i = size_t(m) * ldc + n;
-                    if (n >= N) outside = outside && C[i] == static_cast<Real>(want[i]);  // the gap between rows is not ours
+                    if (n >= N)
+                        outside = outside && C[i] == static_cast<Real>(want[i]);  // the gap between rows is not ours
                     error += (C[i] - want[i]) * (C[i] - want[i]);
                     size += want[i] * want[i];
                 }
@@ -63,18 +70,22 @@ TEMPLATE_TEST_CASE("gemm agrees with the formula", "[matmul]", float, double) {
         }
 }
 
-// Every row computed among M rows equals the same row computed among others, at another place: bit for bit, for both products that a
-// forward pass is made of.
+// Every row computed among M rows equals the same row computed among others, at another place: bit for bit, for both
+// products that a forward pass is made of.
 TEMPLATE_TEST_CASE("a row of a product does not depend on its company", "[matmul]", float, double) {
     using Real = TestType;
-    for (const auto& [N, K] : {std::pair{1, 1}, {7, 5}, {32, 64}, {64, 32}, {64, 64}, {128, 100}, {384, 128}, {1031, 67}, {64, 1100}}) {
+    for (const auto& [N, K] :
+         {std::pair{1, 1}, {7, 5}, {32, 64}, {64, 32}, {64, 64}, {128, 100}, {384, 128}, {1031, 67}, {64, 1100}}) {
         const int M = 300;
-        const auto A = random_values<Real>(size_t(M) * K, "A"), B = random_values<Real>(size_t(N) * K, "B"), bias = random_values<Real>(N, "b");
+        const auto A = random_values<Real>(size_t(M) * K, "A"), B = random_values<Real>(size_t(N) * K, "B"),
+                   bias = random_values<Real>(N, "b");
         for (const bool tb : {false, true}) {
             std::vector<Real> all(size_t(M) * N), some(all.size());
             cpu::gemm<Real>(false, tb, M, N, K, 1, A.data(), K, B.data(), tb ? K : N, 0, all.data(), N);
-            for (const auto& [first, count] : {std::pair{0, 1}, {0, 2}, {1, 13}, {5, 14}, {7, 15}, {100, 64}, {3, 200}, {299, 1}}) {
-                cpu::gemm<Real>(false, tb, count, N, K, 1, &A[size_t(first) * K], K, B.data(), tb ? K : N, 0, some.data(), N);
+            for (const auto& [first, count] :
+                 {std::pair{0, 1}, {0, 2}, {1, 13}, {5, 14}, {7, 15}, {100, 64}, {3, 200}, {299, 1}}) {
+                cpu::gemm<Real>(false, tb, count, N, K, 1, &A[size_t(first) * K], K, B.data(), tb ? K : N, 0,
+                                some.data(), N);
                 INFO("N=" << N << " K=" << K << " transpose_b=" << tb << " rows " << first << " +" << count);
                 CHECK(!std::memcmp(some.data(), &all[size_t(first) * N], size_t(count) * N * sizeof(Real)));
             }

@@ -1,10 +1,11 @@
-// bench_kernels.cpp - every CPU kernel at the shapes of one training step: what it reaches, against the machine and against the step.
+// bench_kernels.cpp - every CPU kernel at the shapes of one training step: what it reaches, against the machine and
+// against the step.
 //
 //   bench_kernels [L C NH T B V]        default 4 256 8 256 4 50304, a NeoX model; OMP_NUM_THREADS as in training
 //
-// A line: calls a step, median time of a call, GFLOP/s or GB/s with its share of this machine's best (a 1024^3 product and a copy of
-// 256 MB, measured first), and the share of the step. Arrays are used in turn by no one else, so small ones are found in the caches:
-// as in training, where the previous kernel has just written them.
+// A line: calls a step, median time of a call, GFLOP/s or GB/s with its share of this machine's best (a 1024^3 product
+// and a copy of 256 MB, measured first), and the share of the step. Arrays are used in turn by no one else, so small
+// ones are found in the caches: as in training, where the previous kernel has just written them.
 #include <omp.h>
 
 #include <algorithm>
@@ -40,7 +41,8 @@ double median_seconds(const std::function<void()>& f) {
 
 DeviceArray<float> random_array(size_t n) {
     DeviceArray<float> x(n);
-    for (size_t i = 0; i < n; ++i) x.get()[i] = static_cast<float>(random_u64(1, n, i) >> 40) * 0x1p-23f - 1;  // uniform in [-1, 1)
+    for (size_t i = 0; i < n; ++i)
+        x.get()[i] = static_cast<float>(random_u64(1, n, i) >> 40) * 0x1p-23f - 1;  // uniform in [-1, 1)
     return x;
 }
 
@@ -55,8 +57,8 @@ double product_rate() {
     const int n = 1024;
     const auto a = random_array(n * n), b = random_array(n * n), c = random_array(n * n);
     return 2.0 * n * n * n / median_seconds([&] {
-        cpu::gemm_threads<float>(false, true, n, n, n, a.get(), n, b.get(), n, nullptr, false, c.get(), n);
-    });
+               cpu::gemm_threads<float>(false, true, n, n, n, a.get(), n, b.get(), n, nullptr, false, c.get(), n);
+           });
 }
 
 double copy_rate() {
@@ -64,8 +66,8 @@ double copy_rate() {
     const auto a = random_array(n), b = random_array(n);
     return 8.0 * n / median_seconds([&] {
 #pragma omp parallel for simd schedule(static)
-        for (size_t i = 0; i < n; ++i) b.get()[i] = a.get()[i];
-    });
+               for (size_t i = 0; i < n; ++i) b.get()[i] = a.get()[i];
+           });
 }
 
 #ifdef KNAPSACK_CBLAS
@@ -77,8 +79,10 @@ void compare_with_cblas(const char* name, int N, int C, int OC) {
         const double a = median_seconds(ours), b = median_seconds(theirs);
         printf("  %6.1f / %6.1f = %4.2f", flops / a / 1e9, flops / b / 1e9, b / a);
     };
-    auto blas = [](bool ta, bool tb, int M, int N, int K, const float* A, int lda, const float* B, int ldb, float beta, float* out, int ldc) {
-        cblas_sgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, M, N, K, 1, A, lda, B, ldb, beta, out, ldc);
+    auto blas = [](bool ta, bool tb, int M, int N, int K, const float* A, int lda, const float* B, int ldb, float beta,
+                   float* out, int ldc) {
+        cblas_sgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, M, N, K, 1, A, lda,
+                    B, ldb, beta, out, ldc);
     };
     auto own = cpu::gemm_threads<float>;
     printf("%-28s", name);
@@ -100,19 +104,23 @@ int main(int argc, char** argv) {
     for (int i = 1; i < argc && i <= 6; ++i) size[i - 1] = atoi(argv[i]);
     const auto [L, C, NH, T, B, V] = size;
     const int N = B * T, HS = C / NH, R = HS / 4 / 2 * 2;
-    if (L < 1 || NH < 1 || HS < 1 || N < 1 || V < 1 || HS * NH != C) return fprintf(stderr, "bench_kernels [L C NH T B V]\n"), 2;
-    const size_t nc = size_t(N) * C, nv = size_t(N) * V, params = 2 * size_t(V) * C + size_t(L) * (12 * size_t(C) * C + 13 * C);
+    if (L < 1 || NH < 1 || HS < 1 || N < 1 || V < 1 || HS * NH != C)
+        return fprintf(stderr, "bench_kernels [L C NH T B V]\n"), 2;
+    const size_t nc = size_t(N) * C, nv = size_t(N) * V,
+                 params = 2 * size_t(V) * C + size_t(L) * (12 * size_t(C) * C + 13 * C);
 
     const double gflops = product_rate() / 1e9, bandwidth = copy_rate() / 1e9;
-    printf("L%d C%d NH%d T%d B%d V%d, %d threads: products %.0f GFLOP/s, copy %.1f GB/s\n\n", L, C, NH, T, B, V, omp_get_max_threads(), gflops,
-           bandwidth);
+    printf("L%d C%d NH%d T%d B%d V%d, %d threads: products %.0f GFLOP/s, copy %.1f GB/s\n\n", L, C, NH, T, B, V,
+           omp_get_max_threads(), gflops, bandwidth);
 
     const auto x = random_array(4 * nc), y = random_array(4 * nc), dx = random_array(4 * nc), dy = random_array(4 * nc);
-    const auto weight = random_array(4 * size_t(C) * C), dweight = random_array(4 * size_t(C) * C), bias = random_array(4 * C);
+    const auto weight = random_array(4 * size_t(C) * C), dweight = random_array(4 * size_t(C) * C),
+               bias = random_array(4 * C);
     const auto wte = random_array(size_t(V) * C), dwte = random_array(size_t(V) * C), logits = random_array(nv);
     const auto mean = random_array(N), rstd = random_array(N), losses = random_array(N), dbias = random_array(4 * C);
     const auto ln_scratch = random_array(cpu::layernorm_backward_scratch(N, C));
-    const auto lse = random_array(size_t(N) * NH), att_scratch = random_array(cpu::attention_backward_scratch(B, T, NH, HS));
+    const auto lse = random_array(size_t(N) * NH),
+               att_scratch = random_array(cpu::attention_backward_scratch(B, T, NH, HS));
     const auto p = random_array(params), m = random_array(params), v = random_array(params), g = random_array(params);
     std::vector<int> tokens(N), positions(N);
     for (int n = 0; n < N; ++n) tokens[n] = static_cast<int>(random_below(V, 1, 1, n)), positions[n] = n % T;
@@ -121,11 +129,13 @@ int main(int argc, char** argv) {
     double norm;
 
     std::vector<Line> lines;
-    auto linear = [&](const std::string& name, int calls, int in, int out, const float* w, float* dw, float* result, bool biased) {
+    auto linear = [&](const std::string& name, int calls, int in, int out, const float* w, float* dw, float* result,
+                      bool biased) {
         const double flops = 2.0 * N * in * out;
         const float* b = biased ? bias.get() : nullptr;
         float* db = biased ? dbias.get() : nullptr;
-        lines.push_back({"matmul_forward " + name, calls, flops, 0, [=, &x] { cpu::matmul_forward(result, x.get(), w, b, N, in, out, {}); }});
+        lines.push_back({"matmul_forward " + name, calls, flops, 0,
+                         [=, &x] { cpu::matmul_forward(result, x.get(), w, b, N, in, out, {}); }});
         lines.push_back({"matmul_backward " + name, calls, 2 * flops, 0,
                          [=, &x, &dx] { cpu::matmul_backward(dx.get(), dw, db, result, x.get(), w, N, in, out, {}); }});
     };
@@ -135,48 +145,56 @@ int main(int argc, char** argv) {
     linear("fc", L, C, 4 * C, weight.get(), dweight.get(), y.get(), true);
     linear("fcproj", L, 4 * C, C, weight.get(), dweight.get(), y.get(), true);
     const double scores = 4.0 * B * NH * T * (T + 1) / 2 * HS;  // flops at or below the diagonal
-    lines.push_back({"attention_forward", L, scores, 0, [&] { cpu::attention_forward(y.get(), lse.get(), x.get(), nullptr, B, T, NH, HS, {}); }});
+    lines.push_back({"attention_forward", L, scores, 0,
+                     [&] { cpu::attention_forward(y.get(), lse.get(), x.get(), nullptr, B, T, NH, HS, {}); }});
     lines.push_back({"attention_backward", L, 2.5 * scores, 0, [&] {
-                         cpu::attention_backward(dx.get(), att_scratch.get(), dy.get(), y.get(), lse.get(), x.get(), nullptr, B, T, NH, HS, {});
+                         cpu::attention_backward(dx.get(), att_scratch.get(), dy.get(), y.get(), lse.get(), x.get(),
+                                                 nullptr, B, T, NH, HS, {});
                      }});
     lines.push_back({"classifier_forward", 1, 0, 8.0 * nv, [&] {
                          cpu::classifier_forward(losses.get(), logits.get(), tokens.data(), 1.0f, true, N, V, V, {});
                      }});
     lines.push_back({"classifier_score", 0, 0, 4.0 * nv, [&] {
                          static std::vector<int> argmax(N), rank(N);
-                         cpu::classifier_score(losses.get(), argmax.data(), rank.data(), logits.get(), tokens.data(), N, V, V, {});
+                         cpu::classifier_score(losses.get(), argmax.data(), rank.data(), logits.get(), tokens.data(), N,
+                                               V, V, {});
                      }});
     for (const Gelu kind : {Gelu::Exact, Gelu::Tanh}) {
         const std::string name = kind == Gelu::Exact ? " exact" : " tanh";
         const int calls = kind == Gelu::Exact ? L : 0;
-        lines.push_back({"gelu_forward" + name, calls, 0, 32.0 * nc, [&, kind] { cpu::gelu_forward(y.get(), x.get(), 4 * nc, kind, {}); }});
+        lines.push_back({"gelu_forward" + name, calls, 0, 32.0 * nc,
+                         [&, kind] { cpu::gelu_forward(y.get(), x.get(), 4 * nc, kind, {}); }});
         lines.push_back({"gelu_backward" + name, calls, 0, 48.0 * nc,
                          [&, kind] { cpu::gelu_backward(dx.get(), x.get(), dy.get(), 4 * nc, kind, {}); }});
     }
     lines.push_back({"layernorm_forward", 2 * L + 1, 0, 8.0 * nc, [&] {
-                         cpu::layernorm_forward(y.get(), mean.get(), rstd.get(), x.get(), weight.get(), bias.get(), N, C, 1e-5f, {});
+                         cpu::layernorm_forward(y.get(), mean.get(), rstd.get(), x.get(), weight.get(), bias.get(), N,
+                                                C, 1e-5f, {});
                      }});
     lines.push_back({"layernorm_backward", 2 * L + 1, 0, 16.0 * nc, [&] {
-                         cpu::layernorm_backward(dx.get(), dweight.get(), dbias.get(), ln_scratch.get(), dy.get(), x.get(), weight.get(),
-                                                 mean.get(), rstd.get(), N, C, {});
+                         cpu::layernorm_backward(dx.get(), dweight.get(), dbias.get(), ln_scratch.get(), dy.get(),
+                                                 x.get(), weight.get(), mean.get(), rstd.get(), N, C, {});
                      }});
-    lines.push_back({"rotary_forward", L, 0, 16.0 * nc * R / HS, [&] {
-                         cpu::rotary_forward(x.get(), positions.data(), N, NH, HS, R, 10000.0f, {});
-                     }});
-    lines.push_back({"rotary_backward", L, 0, 16.0 * nc * R / HS, [&] {
-                         cpu::rotary_backward(x.get(), positions.data(), N, NH, HS, R, 10000.0f, {});
-                     }});
-    lines.push_back({"residual_forward", L, 0, 16.0 * nc, [&] { cpu::residual_forward(y.get(), x.get(), dx.get(), dy.get(), nc, {}); }});
+    lines.push_back({"rotary_forward", L, 0, 16.0 * nc * R / HS,
+                     [&] { cpu::rotary_forward(x.get(), positions.data(), N, NH, HS, R, 10000.0f, {}); }});
+    lines.push_back({"rotary_backward", L, 0, 16.0 * nc * R / HS,
+                     [&] { cpu::rotary_backward(x.get(), positions.data(), N, NH, HS, R, 10000.0f, {}); }});
+    lines.push_back({"residual_forward", L, 0, 16.0 * nc,
+                     [&] { cpu::residual_forward(y.get(), x.get(), dx.get(), dy.get(), nc, {}); }});
     lines.push_back({"embedding_forward", 1, 0, 8.0 * nc, [&] {
-                         cpu::embedding_forward<float>(y.get(), tokens.data(), positions.data(), wte.get(), nullptr, N, C, {});
+                         cpu::embedding_forward<float>(y.get(), tokens.data(), positions.data(), wte.get(), nullptr, N,
+                                                       C, {});
                      }});
     lines.push_back({"embedding_backward", 1, 0, 12.0 * nc, [&] {
-                         cpu::embedding_backward<float>(dwte.get(), nullptr, dy.get(), tokens.data(), positions.data(), N, C, {});
+                         cpu::embedding_backward<float>(dwte.get(), nullptr, dy.get(), tokens.data(), positions.data(),
+                                                        N, C, {});
                      }});
-    lines.push_back({"global_norm_squared", 1, 0, 4.0 * params, [&] { cpu::global_norm_squared(&norm, g.get(), params, {}); }});
-    lines.push_back({"adamw_update", 1, 0, 32.0 * params, [&] {
-                         cpu::adamw_update(p.get(), m.get(), v.get(), g.get(), &all, 1, {1e-3f, 0.9f, 0.95f, 1e-8f, 1.0f, 10}, {});
-                     }});
+    lines.push_back(
+        {"global_norm_squared", 1, 0, 4.0 * params, [&] { cpu::global_norm_squared(&norm, g.get(), params, {}); }});
+    lines.push_back(
+        {"adamw_update", 1, 0, 32.0 * params, [&] {
+             cpu::adamw_update(p.get(), m.get(), v.get(), g.get(), &all, 1, {1e-3f, 0.9f, 0.95f, 1e-8f, 1.0f, 10}, {});
+         }});
 
     double step = 0, products = 0;
     std::vector<double> seconds;
@@ -190,10 +208,12 @@ int main(int argc, char** argv) {
         const Line& line = lines[i];
         const double rate = (line.flops ? line.flops : line.bytes) / seconds[i] / 1e9;
         printf("%-28s %6d %10.3f %10s %8s %7.0f%% %6.1f%%\n", line.kernel.c_str(), line.calls, seconds[i] * 1e3,
-               line.flops ? std::to_string(static_cast<int>(rate)).c_str() : "", line.flops ? "" : std::to_string(static_cast<int>(rate)).c_str(),
+               line.flops ? std::to_string(static_cast<int>(rate)).c_str() : "",
+               line.flops ? "" : std::to_string(static_cast<int>(rate)).c_str(),
                100 * rate / (line.flops ? gflops : bandwidth), 100 * line.calls * seconds[i] / step);
     }
-    printf("%-28s %6s %10.3f, products %.1f%%: %.0f tokens/s\n", "a step", "", step * 1e3, 100 * products / step, N / step);
+    printf("%-28s %6s %10.3f, products %.1f%%: %.0f tokens/s\n", "a step", "", step * 1e3, 100 * products / step,
+           N / step);
 
 #ifdef KNAPSACK_CBLAS
     openblas_set_num_threads(omp_get_max_threads());

@@ -3,12 +3,13 @@
 
     python3 dev/oracle/make_golden.py [--out test/golden]
 
-Needs torch, transformers and numpy; the tests need none of them. Each folder is a Hugging Face directory with ids.npy
+Needs torch, transformers, safetensors and numpy; the tests need none of them. Each folder is a Hugging Face directory with ids.npy
 (u4, rows x T) and logits.npy (f4, (rows T) x V) beside the model; versions.json says what made them. The weights are much
 larger than a real initialisation, so that a wrong layout, activation or rotary table moves the logits by whole units.
 """
 
 import argparse
+import copy
 import json
 import pathlib
 import platform
@@ -17,6 +18,7 @@ import shutil
 import numpy as np
 import torch
 import transformers
+from safetensors.torch import save_file
 from transformers import GPT2Config, GPT2LMHeadModel, GPTNeoXConfig, GPTNeoXForCausalLM
 
 ROWS, T, V = 2, 24, 97
@@ -46,25 +48,31 @@ def save_plain(model, folder):
     model.save_pretrained(folder, safe_serialization=True)
 
 
+def rounded_copy(model, dtype):
+    """Rounds the model's weights and returns a copy that stores them so. The model itself never leaves fp32: `half()` would
+    round its rotary tables too."""
+    with torch.no_grad():
+        for p in model.parameters():
+            p.copy_(p.to(dtype))
+    return copy.deepcopy(model).to(dtype)
+
+
 def save_half(model, folder):
     """As the published Pythia files: F16 and with the buffers that old versions saved."""
-    from safetensors.torch import save_file
-
-    model.half().save_pretrained(folder, safe_serialization=True)
-    tensors = {k: v.clone().contiguous() for k, v in model.state_dict().items()}
+    half = rounded_copy(model, torch.float16)
+    half.save_pretrained(folder, safe_serialization=True)
+    tensors = {k: v.clone().contiguous() for k, v in half.state_dict().items()}
     for layer in range(model.config.num_hidden_layers):
         at = f"gpt_neox.layers.{layer}.attention."
         tensors[at + "bias"] = torch.ones(1, 1, 32, 32, dtype=torch.bool).tril()
         tensors[at + "masked_bias"] = torch.tensor(-1e9)
         tensors[at + "rotary_emb.inv_freq"] = torch.ones(2)
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    model.float()
 
 
 def save_shards(model, folder):
     """As the published gpt2 file: names without `transformer.`; here also in BF16 and in several files."""
-    model.bfloat16().transformer.save_pretrained(folder, safe_serialization=True, max_shard_size="20KB")
-    model.float()
+    rounded_copy(model, torch.bfloat16).transformer.save_pretrained(folder, safe_serialization=True, max_shard_size="20KB")
 
 
 MODELS = {
@@ -88,7 +96,7 @@ def main():
         folder.mkdir(parents=True)
         model = make().eval()
         randomize(model, seed)
-        save(model, folder)  # rounds the weights where it saves fewer bits, so the logits are of what was saved
+        save(model, folder)  # also rounds the model's weights to what it saves
         ids = np.random.default_rng(seed).integers(0, V, (ROWS, T), dtype=np.uint32)
         with torch.no_grad():
             logits = model(torch.from_numpy(ids.astype(np.int64))).logits.float().numpy()

@@ -9,8 +9,8 @@
 namespace cpu {
 
 template <class Real>
-void adamw_update(Real* params, Real* m, Real* v, Real* grads, const AdamwGroup* groups, int num_groups, const AdamwSettings& settings,
-                  stream_t) {
+void adamw_update(Real* params, Real* m, Real* v, Real* grads, const AdamwGroup* groups, int num_groups,
+                  const AdamwSettings& settings, stream_t) {
     constexpr size_t CHUNK = 1 << 14;
     const Real lr = settings.lr, beta1 = settings.beta1, beta2 = settings.beta2, eps = settings.eps;
     const Real grad_scale = settings.grad_scale;

@@ -20,9 +20,10 @@ struct AdamwSettings {
 
 // g = grad * grad_scale;  m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2
 // param -= lr * ( m/(1 - beta1^step) / (sqrt(v/(1 - beta2^step)) + eps) + weight_decay * param );  grad = 0
-// All arrays share their index; the gradient is zeroed for the next step in the same pass. Moves 32 bytes an element in fp32.
+// All arrays share their index; the gradient is zeroed for the next step in the same pass. Moves 32 bytes an element in
+// fp32.
 template <class Real>
-void adamw_update(Real* params, Real* m, Real* v, Real* grads, const AdamwGroup* groups, int num_groups, const AdamwSettings& settings,
-                  stream_t);
+void adamw_update(Real* params, Real* m, Real* v, Real* grads, const AdamwGroup* groups, int num_groups,
+                  const AdamwSettings& settings, stream_t);
 
 }  // namespace cpu

@@ -1,4 +1,7 @@
-// attention.cpp - tiles of 64 queries x 64 keys; a tile's probabilities live on the stack.
+// attention.cpp - tiles of 64 keys x 64 queries; a tile's probabilities live on the stack.
+//
+// Tiles are kept transposed, a query to a column: maxima and sums over keys then run down the columns, a vector of
+// queries at a time, and nothing is ever summed across a register.
 #include "kernels/cpu/attention.h"
 
 #include <algorithm>
@@ -8,7 +11,6 @@
 
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/vmath.h"
-#include "util/check.h"
 
 namespace cpu {
 namespace {
@@ -38,7 +40,7 @@ std::vector<Segment> find_segments(const int* segment_start, int B, int T) {
 template <class Real>
 struct Head {
     const Real *q, *k, *v;
-    size_t first;     // token's row in (B * T)
+    size_t first;  // token's row in (B * T)
     int qkv_stride, stride;
     Head(const Real* qkv, const Segment& s, int head, int T, int NH, int HS)
         : first(static_cast<size_t>(s.row) * T + s.begin), qkv_stride(3 * NH * HS), stride(NH * HS) {
@@ -48,21 +50,26 @@ struct Head {
     }
 };
 
-// s[i,j] = scale * q_i . k_j for a tile, with the keys after the query (on the diagonal tile only) at -inf.
+// s[j,i] = scale * q_i . k_j for a tile, with the keys after the query (on the diagonal tile only) at -inf. Columns up
+// to the next whole vector are 0, so that loops over queries need no tails.
 template <class Real>
-void scores(Real* s, const Head<Real>& h, int q0, int k0, int rows, int columns, int HS, Real scale) {
-    gemm<Real>(false, true, rows, columns, HS, scale, h.q + static_cast<size_t>(q0) * h.qkv_stride, h.qkv_stride,
-               h.k + static_cast<size_t>(k0) * h.qkv_stride, h.qkv_stride, 0, s, TILE);
-    if (q0 != k0) return;
-    for (int i = 0; i < rows; ++i)
-        std::fill(s + i * TILE + std::min(columns, i + 1), s + i * TILE + columns, -std::numeric_limits<Real>::infinity());
+int scores(Real* s, const Head<Real>& h, int q0, int k0, int queries, int keys, int HS, Real scale) {
+    gemm<Real>(false, true, keys, queries, HS, scale, h.k + static_cast<size_t>(k0) * h.qkv_stride, h.qkv_stride,
+               h.q + static_cast<size_t>(q0) * h.qkv_stride, h.qkv_stride, 0, s, TILE);
+    const int padded = (queries + LANES<Real> - 1) / LANES<Real> * LANES<Real>;
+    for (int j = 0; j < keys; ++j) {
+        std::fill(s + j * TILE + queries, s + j * TILE + padded, Real(0));
+        if (q0 == k0) std::fill_n(s + j * TILE, std::min(j, queries), -std::numeric_limits<Real>::infinity());
+    }
+    return padded;
 }
 
 }  // namespace
 
 // A tile of queries is one thread's: maximum, sum and output row are carried over the key tiles in ascending order.
 template <class Real>
-void attention_forward(Real* out, Real* lse, const Real* qkv, const int* segment_start, int B, int T, int NH, int HS, stream_t) {
+void attention_forward(Real* out, Real* lse, const Real* qkv, const int* segment_start, int B, int T, int NH, int HS,
+                       stream_t) {
     struct Work {
         Segment segment;
         int head, q0;
@@ -77,37 +84,39 @@ void attention_forward(Real* out, Real* lse, const Real* qkv, const int* segment
     for (size_t w = 0; w < work.size(); ++w) {
         const auto& [segment, head, q0] = work[w];
         const Head<Real> h(qkv, segment, head, T, NH, HS);
-        const int rows = std::min(TILE, segment.length - q0);
+        const int queries = std::min(TILE, segment.length - q0);
         Real* o = out + (h.first + q0) * h.stride + static_cast<size_t>(head) * HS;
-        alignas(64) Tile<Real> s;
-        Real largest[TILE], sum[TILE] = {};
+        alignas(64) Tile<Real> p;
+        Real largest[TILE], sum[TILE] = {}, shrink[TILE];
         std::fill_n(largest, TILE, -std::numeric_limits<Real>::infinity());
         for (int k0 = 0; k0 <= q0; k0 += TILE) {
-            const int columns = std::min(TILE, segment.length - k0);
-            scores(s, h, q0, k0, rows, columns, HS, scale);
-            for (int i = 0; i < rows; ++i) {
-                Real* p = s + i * TILE;
-                Vector<Real> top = broadcast(largest[i]), total{};
-                const int seen = k0 == q0 ? i + 1 : columns;
-                int j = 0;
-                for (; j + LANES<Real> <= seen; j += LANES<Real>) {
-                    const Vector<Real> x = load(p + j);
+            const int keys = std::min(TILE, segment.length - k0);
+            const int padded = scores(p, h, q0, k0, queries, keys, HS, scale);
+            for (int i = 0; i < padded; i += LANES<Real>) {
+                const Vector<Real> before = load(largest + i);
+                Vector<Real> top = before, total{};
+                for (int j = 0; j < keys; ++j) {
+                    const Vector<Real> x = load(p + j * TILE + i);
                     top = x > top ? x : top;
                 }
-                for (; j < seen; ++j) top[0] = p[j] > top[0] ? p[j] : top[0];
-                const Real new_largest = max_lanes<Real>(top), shrink = std::exp(largest[i] - new_largest);
-                for_vectors<Real>(columns, [&](auto get, auto put) { put(p, exp(get(p) - new_largest)); });
-                for_vectors<Real>(columns, [&](auto get, auto) { total += get(p); });
-                sum[i] = sum[i] * shrink + sum_lanes<Real>(total);
-                largest[i] = new_largest;
-                if (k0 > 0)
-                    for (int d = 0; d < HS; ++d) o[static_cast<size_t>(i) * h.stride + d] *= shrink;
+                for (int j = 0; j < keys; ++j) {
+                    const Vector<Real> e = exp(load(p + j * TILE + i) - top);
+                    store(p + j * TILE + i, e);
+                    total += e;
+                }
+                const Vector<Real> factor = exp(before - top);
+                store(shrink + i, factor);
+                store(largest + i, top);
+                store(sum + i, load(sum + i) * factor + total);
             }
-            gemm<Real>(false, false, rows, HS, columns, 1, s, TILE, h.v + static_cast<size_t>(k0) * h.qkv_stride, h.qkv_stride,
-                       k0 > 0 ? 1 : 0, o, h.stride);
+            if (k0 > 0)
+                for (int i = 0; i < queries; ++i)
+                    for (int d = 0; d < HS; ++d) o[static_cast<size_t>(i) * h.stride + d] *= shrink[i];
+            gemm<Real>(true, false, queries, HS, keys, 1, p, TILE, h.v + static_cast<size_t>(k0) * h.qkv_stride,
+                       h.qkv_stride, k0 > 0 ? 1 : 0, o, h.stride);
         }
         Real* l = lse + (static_cast<size_t>(segment.row) * NH + head) * T + segment.begin + q0;
-        for (int i = 0; i < rows; ++i) {
+        for (int i = 0; i < queries; ++i) {
             const Real inverse = 1 / sum[i];
             for (int d = 0; d < HS; ++d) o[static_cast<size_t>(i) * h.stride + d] *= inverse;
             l[i] = largest[i] + std::log(sum[i]);
@@ -115,7 +124,8 @@ void attention_forward(Real* out, Real* lse, const Real* qkv, const int* segment
     }
 }
 
-// With P = softmax(S), dP = dO V^T, D_i = dO_i . O_i:  dS = P (dP - D),  dV = P^T dO,  dQ = dS K / sqrt(HS),  dK = dS^T Q / sqrt(HS)
+// With P = softmax(S), dP = dO V^T, D_i = dO_i . O_i:  dS = P (dP - D),  dV = P^T dO,  dQ = dS K / sqrt(HS),  dK = dS^T
+// Q / sqrt(HS)
 template <class Real>
 void attention_backward(Real* dqkv, Real* scratch, const Real* dout, const Real* out, const Real* lse, const Real* qkv,
                         const int* segment_start, int B, int T, int NH, int HS, stream_t) {
@@ -144,28 +154,31 @@ void attention_backward(Real* dqkv, Real* scratch, const Real* dout, const Real*
         alignas(64) Tile<Real> p;
         alignas(64) Tile<Real> ds;
         for (int k0 = 0; k0 < segment.length; k0 += TILE) {
-            const int columns = std::min(TILE, segment.length - k0);
+            const int keys = std::min(TILE, segment.length - k0);
             const size_t k_row = static_cast<size_t>(k0) * h.qkv_stride;
             for (int q0 = k0; q0 < segment.length; q0 += TILE) {
-                const int rows = std::min(TILE, segment.length - q0);
+                const int queries = std::min(TILE, segment.length - q0);
                 const size_t q_row = static_cast<size_t>(q0) * h.qkv_stride;
                 const Real* do_tile = d_o + static_cast<size_t>(q0) * h.stride;
-                scores(p, h, q0, k0, rows, columns, HS, scale);
-                gemm<Real>(false, true, rows, columns, HS, 1, do_tile, h.stride, h.v + k_row, h.qkv_stride, 0, ds, TILE);
-                for (int i = 0; i < rows; ++i) {
-                    Real *p_i = p + i * TILE, *ds_i = ds + i * TILE;
-                    for_vectors<Real>(columns, [&](auto get, auto put) {
-                        const Vector<Real> probability = exp(get(p_i) - l[q0 + i]);
-                        put(p_i, probability);
-                        put(ds_i, probability * (get(ds_i) - D[q0 + i]));
+                scores(p, h, q0, k0, queries, keys, HS, scale);
+                gemm<Real>(false, true, keys, queries, HS, 1, h.v + k_row, h.qkv_stride, do_tile, h.stride, 0, ds,
+                           TILE);
+                for (int j = 0; j < keys; ++j) {
+                    Real *p_j = p + j * TILE, *ds_j = ds + j * TILE;
+                    for_vectors<Real>(queries, [&](auto get, auto put) {
+                        const Vector<Real> probability = exp(get(p_j) - get(l + q0));
+                        put(p_j, probability);
+                        put(ds_j, probability * (get(ds_j) - get(D + q0)));
                     });
                 }
                 // the first tile that touches a gradient writes it: the diagonal one for dk and dv, k0 = 0 for dq
                 const Real later = q0 > k0 ? 1 : 0;
-                gemm<Real>(true, false, columns, HS, rows, 1, p, TILE, do_tile, h.stride, later, dv + k_row, h.qkv_stride);
-                gemm<Real>(true, false, columns, HS, rows, scale, ds, TILE, h.q + q_row, h.qkv_stride, later, dk + k_row, h.qkv_stride);
-                gemm<Real>(false, false, rows, HS, columns, scale, ds, TILE, h.k + k_row, h.qkv_stride, k0 > 0 ? 1 : 0, dq + q_row,
+                gemm<Real>(false, false, keys, HS, queries, 1, p, TILE, do_tile, h.stride, later, dv + k_row,
                            h.qkv_stride);
+                gemm<Real>(false, false, keys, HS, queries, scale, ds, TILE, h.q + q_row, h.qkv_stride, later,
+                           dk + k_row, h.qkv_stride);
+                gemm<Real>(true, false, queries, HS, keys, scale, ds, TILE, h.k + k_row, h.qkv_stride, k0 > 0 ? 1 : 0,
+                           dq + q_row, h.qkv_stride);
             }
         }
     }
@@ -175,9 +188,9 @@ size_t attention_backward_scratch(int B, int T, int NH, int) { return static_cas
 
 template void attention_forward(float*, float*, const float*, const int*, int, int, int, int, stream_t);
 template void attention_forward(double*, double*, const double*, const int*, int, int, int, int, stream_t);
-template void attention_backward(float*, float*, const float*, const float*, const float*, const float*, const int*, int, int, int, int,
-                                 stream_t);
-template void attention_backward(double*, double*, const double*, const double*, const double*, const double*, const int*, int, int, int,
-                                 int, stream_t);
+template void attention_backward(float*, float*, const float*, const float*, const float*, const float*, const int*,
+                                 int, int, int, int, stream_t);
+template void attention_backward(double*, double*, const double*, const double*, const double*, const double*,
+                                 const int*, int, int, int, int, stream_t);
 
 }  // namespace cpu

@@ -1,10 +1,12 @@
-// classifier.cpp - a row of logits is 200 KB at V = 50304: it comes from memory once and stays in the second-level cache for the passes.
+// classifier.cpp - a row of logits is 200 KB at V = 50304: it comes from memory once and stays in the second-level
+// cache for the passes.
 #include "kernels/cpu/classifier.h"
 
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <limits>
+#include <type_traits>
 
 #include "kernels/cpu/vmath.h"
 
@@ -33,7 +35,8 @@ Real largest_logit(const Real* row, int V) {
     return max_lanes<Real>(largest);
 }
 
-// sum_v exp(row[v] - shift), blocks of columns in vectors, the blocks in double; with `keep` the exponentials replace the logits.
+// sum_v exp(row[v] - shift), blocks of columns in vectors, the blocks in double; with `keep` the exponentials replace
+// the logits.
 template <bool keep, class Real>
 double sum_exponentials(std::conditional_t<keep, Real, const Real>* row, int V, Real shift) {
     constexpr int BLOCK = 2048;
@@ -53,13 +56,14 @@ double sum_exponentials(std::conditional_t<keep, Real, const Real>* row, int V, 
 }  // namespace
 
 template <class Real>
-void classifier_forward(Real* losses, Real* logits, const int* targets, Real dloss, bool write_gradient, int N, int V, int Vp, stream_t) {
+void classifier_forward(Real* losses, Real* logits, const int* targets, Real dloss, bool write_gradient, int N, int V,
+                        int Vp, stream_t) {
 #pragma omp parallel for schedule(static)
     for (int n = 0; n < N; ++n) {
         Real* row = logits + static_cast<size_t>(n) * Vp;
         const Real target = row[targets[n]], largest = largest_logit(row, V);
-        const double sum =
-            write_gradient ? sum_exponentials<true, Real>(row, V, largest) : sum_exponentials<false, Real>(row, V, largest);
+        const double sum = write_gradient ? sum_exponentials<true, Real>(row, V, largest)
+                                          : sum_exponentials<false, Real>(row, V, largest);
         losses[n] = static_cast<Real>(std::log(sum) + (static_cast<double>(largest) - target));
         if (!write_gradient) continue;
         const Real scale = static_cast<Real>(dloss / sum);
@@ -71,7 +75,8 @@ void classifier_forward(Real* losses, Real* logits, const int* targets, Real dlo
 }
 
 template <class Real>
-void classifier_score(Real* losses, int* argmax, int* rank, const Real* logits, const int* targets, int N, int V, int Vp, stream_t) {
+void classifier_score(Real* losses, int* argmax, int* rank, const Real* logits, const int* targets, int N, int V,
+                      int Vp, stream_t) {
 #pragma omp parallel for schedule(static)
     for (int n = 0; n < N; ++n) {
         const Real* row = logits + static_cast<size_t>(n) * Vp;

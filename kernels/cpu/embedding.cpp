@@ -4,12 +4,11 @@
 #include <algorithm>
 #include <cstddef>
 
-#include "util/check.h"
-
 namespace cpu {
 
 template <class Real>
-void embedding_forward(Real* out, const int* tokens, const int* positions, const Real* wte, const Real* wpe, int N, int C, stream_t) {
+void embedding_forward(Real* out, const int* tokens, const int* positions, const Real* wte, const Real* wpe, int N,
+                       int C, stream_t) {
     const size_t stride = static_cast<size_t>(C);
 #pragma omp parallel for schedule(static)
     for (int n = 0; n < N; ++n) {
@@ -25,8 +24,10 @@ void embedding_forward(Real* out, const int* tokens, const int* positions, const
 }
 
 template <class Real>
-void embedding_backward(Real* dwte, Real* dwpe, const Real* dout, const int* tokens, const int* positions, int N, int C, stream_t) {
-    constexpr int COLUMNS = 32;  // two cache lines of floats: threads never write to the same line of a 64-byte aligned row
+void embedding_backward(Real* dwte, Real* dwpe, const Real* dout, const int* tokens, const int* positions, int N, int C,
+                        stream_t) {
+    constexpr int COLUMNS =
+        32;  // two cache lines of floats: threads never write to the same line of a 64-byte aligned row
     const size_t stride = static_cast<size_t>(C);
 #pragma omp parallel for schedule(static)
     for (int first = 0; first < C; first += COLUMNS) {

@@ -5,14 +5,17 @@
 namespace cpu {
 
 // out[n,c] = wte[tokens[n],c] + wpe[positions[n],c]        n < N = B*T, c < C
-// out (N, C); wte (Vp, C); wpe (max_T, C) or null: no learned positions; tokens, positions (N). Ids are the caller's to check.
-// Rows are split over the threads. Moves 12 bytes an element in fp32 (8 without wpe).
+// out (N, C); wte (Vp, C); wpe (max_T, C) or null: no learned positions; tokens, positions (N). Ids are the caller's to
+// check. Rows are split over the threads. Moves 12 bytes an element in fp32 (8 without wpe).
 template <class Real>
-void embedding_forward(Real* out, const int* tokens, const int* positions, const Real* wte, const Real* wpe, int N, int C, stream_t);
+void embedding_forward(Real* out, const int* tokens, const int* positions, const Real* wte, const Real* wpe, int N,
+                       int C, stream_t);
 
 // dwte[tokens[n],c] += dout[n,c];  dwpe[positions[n],c] += dout[n,c]      (dwpe null: skipped)
-// Deterministic for any number of threads: a thread owns columns and walks the rows in order, so a sum runs over ascending n.
+// Deterministic for any number of threads: a thread owns columns and walks the rows in order, so a sum runs over
+// ascending n.
 template <class Real>
-void embedding_backward(Real* dwte, Real* dwpe, const Real* dout, const int* tokens, const int* positions, int N, int C, stream_t);
+void embedding_backward(Real* dwte, Real* dwpe, const Real* dout, const int* tokens, const int* positions, int N, int C,
+                        stream_t);
 
 }  // namespace cpu

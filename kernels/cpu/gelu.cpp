@@ -43,8 +43,9 @@ template <class F, class Real>
 void backward(Real* dinp, const Real* inp, const Real* dout, size_t n) {
 #pragma omp parallel for schedule(static)
     for (size_t first = 0; first < n; first += CHUNK)
-        for_vectors<Real>(std::min(CHUNK, n - first),
-                          [=](auto get, auto put) { put(dinp + first, get(dout + first) * F::slope(get(inp + first))); });
+        for_vectors<Real>(std::min(CHUNK, n - first), [=](auto get, auto put) {
+            put(dinp + first, get(dout + first) * F::slope(get(inp + first)));
+        });
 }
 
 }  // namespace

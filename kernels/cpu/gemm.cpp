@@ -1,9 +1,10 @@
 // gemm.cpp - packed, blocked matrix product.
 //
-// The loops of Goto & van de Geijn (2008): blocks of KC of the inner dimension; op(B) packed into slivers of NR columns, op(A) into panels of
-// MR rows, both k-major, so that the micro-kernel reads two streams; it keeps MR x NR sums in registers.
-// Order of summation: C[m,n] is one fused multiply-add chain over a block of KC, and the blocks' sums are added in ascending k. No step of it
-// knows where in the matrix m stands, which row shares its panel, or which thread runs: this is where the contract's independence comes from.
+// The loops of Goto & van de Geijn (2008): blocks of KC of the inner dimension; op(B) packed into slivers of NR
+// columns, op(A) into panels of MR rows, both k-major, so that the micro-kernel reads two streams; it keeps MR x NR
+// sums in registers. Order of summation: C[m,n] is one fused multiply-add chain over a block of KC, and the blocks'
+// sums are added in ascending k. No step of it knows where in the matrix m stands, which row shares its panel, or which
+// thread runs: this is where the contract's independence comes from.
 #include "kernels/cpu/gemm.h"
 
 #include <algorithm>
@@ -20,9 +21,9 @@ namespace {
 constexpr int MR = VECTOR_BYTES == 64 ? 14 : 6;  // 28 of 32 registers, or 12 of 16, hold sums
 template <class Real>
 constexpr int NR = 2 * LANES<Real>;
-constexpr int KC = 384;                      // a sliver of op(B) is 48 KiB, a panel of op(A) 21: from the second-level cache
-constexpr int MC = 144 * MR, NC = 2048;      // packed blocks of about 4 MiB each, shared by all threads
-constexpr int TILE_PANELS = 4;               // a tile is one thread's turn: 56 x 64 sums, some 30 us
+constexpr int KC = 384;  // a sliver of op(B) is 48 KiB, a panel of op(A) 21: from the second-level cache
+constexpr int MC = 144 * MR, NC = 2048;  // packed blocks of about 4 MiB each, shared by all threads
+constexpr int TILE_PANELS = 4;           // a tile is one thread's turn: 56 x 64 sums, some 30 us
 constexpr int TILE_SLIVERS = 2;
 
 // op(X) seen by its packing: element (i, k) with i a row of op(A) or a column of op(B).
@@ -86,7 +87,8 @@ void pack(Real* to, const Operand<Real>& x, size_t first, int count, size_t k0, 
     }
 }
 
-// What happens to a finished block of sums: C = alpha * sums + bias for the first block of k, C += alpha * sums for the others.
+// What happens to a finished block of sums: C = alpha * sums + bias for the first block of k, C += alpha * sums for the
+// others.
 template <class Real>
 struct Output {
     Real* C;
@@ -126,7 +128,8 @@ void micro_kernel(int K, const Real* a, const Real* b, const Output<Real>& out, 
     }
 }
 
-// A panel with fewer than MR rows runs in the instance of its height: same operations per row, none for rows that are not there.
+// A panel with fewer than MR rows runs in the instance of its height: same operations per row, none for rows that are
+// not there.
 template <class Real, int... I>
 void run_micro_kernel(int rows, int K, const Real* a, const Real* b, const Output<Real>& out, int columns,
                       std::integer_sequence<int, I...>) {
@@ -160,23 +163,25 @@ void blocked_product(const Product<Real>& p, Real* packed_a, Real* packed_b, con
                 const int height = std::min(MC, p.M - m0), panels = blocks_of(height, MR);
                 each(m0 == 0 ? panels + slivers : panels, [&](int i) {
                     if (i < panels)
-                        pack<MR>(packed_a + static_cast<size_t>(i) * MR * depth, p.A, m0 + i * MR, std::min(MR, height - i * MR), k0,
-                                 depth);
+                        pack<MR>(packed_a + static_cast<size_t>(i) * MR * depth, p.A, m0 + i * MR,
+                                 std::min(MR, height - i * MR), k0, depth);
                     else
                         pack<nr>(packed_b + static_cast<size_t>(i - panels) * nr * depth, p.B, n0 + (i - panels) * nr,
                                  std::min(nr, width - (i - panels) * nr), k0, depth);
                 });
                 const int tiles_across = blocks_of(slivers, TILE_SLIVERS);
                 each(blocks_of(panels, TILE_PANELS) * tiles_across, [&](int tile) {
-                    const int first_panel = tile / tiles_across * TILE_PANELS, first_sliver = tile % tiles_across * TILE_SLIVERS;
+                    const int first_panel = tile / tiles_across * TILE_PANELS,
+                              first_sliver = tile % tiles_across * TILE_SLIVERS;
                     for (int j = first_sliver; j < std::min(slivers, first_sliver + TILE_SLIVERS); ++j) {
                         for (int i = first_panel; i < std::min(panels, first_panel + TILE_PANELS); ++i) {
                             const size_t column = n0 + j * nr;
-                            const Output<Real> out{p.C + (m0 + static_cast<size_t>(i) * MR) * p.ldc + column, p.ldc, p.alpha,
-                                                   p.bias ? p.bias + column : nullptr, p.add || k0 > 0};
-                            run_micro_kernel<Real>(std::min(MR, height - i * MR), depth, packed_a + static_cast<size_t>(i) * MR * depth,
-                                                   packed_b + static_cast<size_t>(j) * nr * depth, out, std::min(nr, width - j * nr),
-                                                   std::make_integer_sequence<int, MR>{});
+                            const Output<Real> out{p.C + (m0 + static_cast<size_t>(i) * MR) * p.ldc + column, p.ldc,
+                                                   p.alpha, p.bias ? p.bias + column : nullptr, p.add || k0 > 0};
+                            run_micro_kernel<Real>(std::min(MR, height - i * MR), depth,
+                                                   packed_a + static_cast<size_t>(i) * MR * depth,
+                                                   packed_b + static_cast<size_t>(j) * nr * depth, out,
+                                                   std::min(nr, width - j * nr), std::make_integer_sequence<int, MR>{});
                         }
                     }
                 });
@@ -210,14 +215,22 @@ class Workspace {
 };
 
 template <class Real>
-Product<Real> make_product(bool transpose_a, bool transpose_b, int M, int N, int K, Real alpha, const Real* A, int lda, const Real* B,
-                           int ldb, const Real* bias, Real beta, Real* C, int ldc) {
+Product<Real> make_product(bool transpose_a, bool transpose_b, int M, int N, int K, Real alpha, const Real* A, int lda,
+                           const Real* B, int ldb, const Real* bias, Real beta, Real* C, int ldc) {
     ENSURE(K > 0, "gemm: an inner dimension of %d", K);
     const size_t stride = static_cast<size_t>(ldc);
     if (beta != 0 && beta != 1)
         for (int m = 0; m < M; ++m)
             for (int n = 0; n < N; ++n) C[m * stride + n] *= beta;
-    return {M, N, K, {A, static_cast<size_t>(lda), !transpose_a}, {B, static_cast<size_t>(ldb), transpose_b}, alpha, bias, beta != 0, C,
+    return {M,
+            N,
+            K,
+            {A, static_cast<size_t>(lda), !transpose_a},
+            {B, static_cast<size_t>(ldb), transpose_b},
+            alpha,
+            bias,
+            beta != 0,
+            C,
             stride};
 }
 
@@ -235,8 +248,8 @@ std::pair<Real*, Real*> packing_space(int M, int N, int K) {
 }  // namespace
 
 template <class Real>
-void gemm(bool transpose_a, bool transpose_b, int M, int N, int K, Real alpha, const Real* A, int lda, const Real* B, int ldb, Real beta,
-          Real* C, int ldc) {
+void gemm(bool transpose_a, bool transpose_b, int M, int N, int K, Real alpha, const Real* A, int lda, const Real* B,
+          int ldb, Real beta, Real* C, int ldc) {
     const auto product =
         make_product<Real>(transpose_a, transpose_b, M, N, K, alpha, A, lda, B, ldb, nullptr, beta, C, ldc);
     const auto [packed_a, packed_b] = packing_space<Real>(M, N, K);
@@ -246,9 +259,10 @@ void gemm(bool transpose_a, bool transpose_b, int M, int N, int K, Real alpha, c
 }
 
 template <class Real>
-void gemm_threads(bool transpose_a, bool transpose_b, int M, int N, int K, const Real* A, int lda, const Real* B, int ldb,
-                  const Real* bias, bool add, Real* C, int ldc) {
-    const auto product = make_product<Real>(transpose_a, transpose_b, M, N, K, 1, A, lda, B, ldb, bias, add ? 1 : 0, C, ldc);
+void gemm_threads(bool transpose_a, bool transpose_b, int M, int N, int K, const Real* A, int lda, const Real* B,
+                  int ldb, const Real* bias, bool add, Real* C, int ldc) {
+    const auto product =
+        make_product<Real>(transpose_a, transpose_b, M, N, K, 1, A, lda, B, ldb, bias, add ? 1 : 0, C, ldc);
     const auto space = packing_space<Real>(M, N, K);
 #pragma omp parallel
     blocked_product(product, space.first, space.second, [](int count, const auto& f) {
@@ -259,7 +273,9 @@ void gemm_threads(bool transpose_a, bool transpose_b, int M, int N, int K, const
 
 template void gemm(bool, bool, int, int, int, float, const float*, int, const float*, int, float, float*, int);
 template void gemm(bool, bool, int, int, int, double, const double*, int, const double*, int, double, double*, int);
-template void gemm_threads(bool, bool, int, int, int, const float*, int, const float*, int, const float*, bool, float*, int);
-template void gemm_threads(bool, bool, int, int, int, const double*, int, const double*, int, const double*, bool, double*, int);
+template void gemm_threads(bool, bool, int, int, int, const float*, int, const float*, int, const float*, bool, float*,
+                           int);
+template void gemm_threads(bool, bool, int, int, int, const double*, int, const double*, int, const double*, bool,
+                           double*, int);
 
 }  // namespace cpu

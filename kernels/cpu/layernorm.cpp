@@ -13,8 +13,8 @@ int num_chunks(int N) { return (N + CHUNK - 1) / CHUNK; }
 }  // namespace
 
 template <class Real>
-void layernorm_forward(Real* out, Real* mean, Real* rstd, const Real* inp, const Real* weight, const Real* bias, int N, int C, Real eps,
-                       stream_t) {
+void layernorm_forward(Real* out, Real* mean, Real* rstd, const Real* inp, const Real* weight, const Real* bias, int N,
+                       int C, Real eps, stream_t) {
     const size_t stride = static_cast<size_t>(C);
 #pragma omp parallel for schedule(static)
     for (int n = 0; n < N; ++n) {
@@ -32,15 +32,16 @@ void layernorm_forward(Real* out, Real* mean, Real* rstd, const Real* inp, const
         Real squares = sum_lanes<Real>(square);
         for (; i < stride; ++i) squares += (x[i] - center) * (x[i] - center);
         const Real scale = 1 / std::sqrt(squares / C + eps);
-        for_vectors<Real>(stride, [&](auto get, auto put) { put(y, (get(x) - center) * scale * get(weight) + get(bias)); });
+        for_vectors<Real>(stride,
+                          [&](auto get, auto put) { put(y, (get(x) - center) * scale * get(weight) + get(bias)); });
         mean[n] = center;
         rstd[n] = scale;
     }
 }
 
 template <class Real>
-void layernorm_backward(Real* dinp, Real* dweight, Real* dbias, Real* scratch, const Real* dout, const Real* inp, const Real* weight,
-                        const Real* mean, const Real* rstd, int N, int C, stream_t) {
+void layernorm_backward(Real* dinp, Real* dweight, Real* dbias, Real* scratch, const Real* dout, const Real* inp,
+                        const Real* weight, const Real* mean, const Real* rstd, int N, int C, stream_t) {
     const size_t stride = static_cast<size_t>(C);
     const int chunks = num_chunks(N);
 #pragma omp parallel
@@ -86,11 +87,13 @@ void layernorm_backward(Real* dinp, Real* dweight, Real* dbias, Real* scratch, c
 
 size_t layernorm_backward_scratch(int N, int C) { return static_cast<size_t>(num_chunks(N)) * 2 * C; }
 
-template void layernorm_forward(float*, float*, float*, const float*, const float*, const float*, int, int, float, stream_t);
-template void layernorm_forward(double*, double*, double*, const double*, const double*, const double*, int, int, double, stream_t);
-template void layernorm_backward(float*, float*, float*, float*, const float*, const float*, const float*, const float*, const float*, int,
-                                 int, stream_t);
-template void layernorm_backward(double*, double*, double*, double*, const double*, const double*, const double*, const double*,
-                                 const double*, int, int, stream_t);
+template void layernorm_forward(float*, float*, float*, const float*, const float*, const float*, int, int, float,
+                                stream_t);
+template void layernorm_forward(double*, double*, double*, const double*, const double*, const double*, int, int,
+                                double, stream_t);
+template void layernorm_backward(float*, float*, float*, float*, const float*, const float*, const float*, const float*,
+                                 const float*, int, int, stream_t);
+template void layernorm_backward(double*, double*, double*, double*, const double*, const double*, const double*,
+                                 const double*, const double*, int, int, stream_t);
 
 }  // namespace cpu

@@ -5,6 +5,7 @@
 #include <cstddef>
 
 #include "kernels/cpu/gemm.h"
+#include "kernels/cpu/simd.h"
 
 namespace cpu {
 
@@ -14,8 +15,8 @@ void matmul_forward(Real* out, const Real* inp, const Real* weight, const Real* 
 }
 
 template <class Real>
-void matmul_backward(Real* dinp, Real* dweight, Real* dbias, const Real* dout, const Real* inp, const Real* weight, int N, int C, int OC,
-                     stream_t) {
+void matmul_backward(Real* dinp, Real* dweight, Real* dbias, const Real* dout, const Real* inp, const Real* weight,
+                     int N, int C, int OC, stream_t) {
     if (dinp) gemm_threads<Real>(false, false, N, C, OC, dout, OC, weight, C, nullptr, false, dinp, C);
     gemm_threads<Real>(true, false, OC, C, N, dout, OC, inp, C, nullptr, true, dweight, C);
     if (!dbias) return;
@@ -33,11 +34,17 @@ void matmul_backward(Real* dinp, Real* dweight, Real* dbias, const Real* dout, c
     }
 }
 
-const char* matmul_library() { return "built-in"; }
+const char* matmul_library() {
+    return VECTOR_BYTES == 64   ? "built-in, 512-bit vectors"
+           : VECTOR_BYTES == 32 ? "built-in, 256-bit vectors"
+                                : "built-in, 128-bit vectors";
+}
 
 template void matmul_forward(float*, const float*, const float*, const float*, int, int, int, stream_t);
 template void matmul_forward(double*, const double*, const double*, const double*, int, int, int, stream_t);
-template void matmul_backward(float*, float*, float*, const float*, const float*, const float*, int, int, int, stream_t);
-template void matmul_backward(double*, double*, double*, const double*, const double*, const double*, int, int, int, stream_t);
+template void matmul_backward(float*, float*, float*, const float*, const float*, const float*, int, int, int,
+                              stream_t);
+template void matmul_backward(double*, double*, double*, const double*, const double*, const double*, int, int, int,
+                              stream_t);
 
 }  // namespace cpu

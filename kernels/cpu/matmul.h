@@ -1,4 +1,4 @@
-// matmul.h - the linear layers. CBLAS where it was found at build time, else our own blocked loop (gemm.h).
+// matmul.h - the linear layers, on the product of gemm.h.
 #pragma once
 #include "kernels/cpu/stream.h"
 
@@ -6,7 +6,7 @@ namespace cpu {
 
 // out[n,o] = sum_c inp[n,c] * weight[o,c] + bias[o]        n < N, o < OC, c < C
 // out (N, OC); inp (N, C); weight (OC, C); bias (OC) or null. 2 N C OC flops.
-// The product is cut into tiles that depend on the shape alone and a tile is one thread's: the same bits for any number of threads.
+// The same bits for any number of threads; row n's bits depend neither on N nor on where the row stands.
 template <class Real>
 void matmul_forward(Real* out, const Real* inp, const Real* weight, const Real* bias, int N, int C, int OC, stream_t);
 
@@ -14,10 +14,10 @@ void matmul_forward(Real* out, const Real* inp, const Real* weight, const Real* 
 // dweight[o,c] += sum_n dout[n,o] * inp[n,c];  dbias[o] += sum_n dout[n,o]        (dbias null: skipped)
 // 4 N C OC flops. Deterministic as above; the sums over n run in ascending order.
 template <class Real>
-void matmul_backward(Real* dinp, Real* dweight, Real* dbias, const Real* dout, const Real* inp, const Real* weight, int N, int C, int OC,
-                     stream_t);
+void matmul_backward(Real* dinp, Real* dweight, Real* dbias, const Real* dout, const Real* inp, const Real* weight,
+                     int N, int C, int OC, stream_t);
 
-// "OpenBLAS 0.3.21, 2 threads" or "built-in": for the run's config.json.
+// "built-in, 512-bit vectors": for the run's config.json. Bits may differ between builds whose names differ.
 const char* matmul_library();
 
 }  // namespace cpu

@@ -62,7 +62,8 @@ inline void store_some(Real* to, Vector<Real> v, size_t n) {
     std::memcpy(to, &v, n * sizeof(Real));
 }
 
-// Walks [0, n) in vectors, the last one partial (padded with zeros): f(get, put), where get(p) reads p[i..] and put(p, v) writes it.
+// Walks [0, n) in vectors, the last one partial (padded with zeros): f(get, put), where get(p) reads p[i..] and put(p,
+// v) writes it.
 template <class Real, class F>
 inline void for_vectors(size_t n, F f) {
     size_t i = 0;

@@ -1,5 +1,5 @@
-// vmath.h - the transcendental functions of the kernels on whole vectors. float: polynomials, a few ulp; double: std:: lane by lane, since
-// it serves gradient checks, where digits count and speed does not.
+// vmath.h - the transcendental functions of the kernels on whole vectors. float: polynomials, a few ulp; double: std::
+// lane by lane, since it serves gradient checks, where digits count and speed does not.
 #pragma once
 #include <cmath>
 #include <limits>
@@ -8,8 +8,8 @@
 
 namespace cpu {
 
-// e^x, within 2 ulp. x = n ln 2 + r, |r| <= ln 2 / 2, e^r by Cephes' polynomial (Moshier). Below -87.3 (the last normal number) 0, above
-// 88.72 inf; NaN stays.
+// e^x, within 2 ulp. x = n ln 2 + r, |r| <= ln 2 / 2, e^r by Cephes' polynomial (Moshier). Below -87.3 (the last normal
+// number) 0, above 88.72 inf; NaN stays.
 inline Vector<float> exp(Vector<float> x) {
     constexpr float ROUND = 12582912.0f;  // 1.5 * 2^23: adding it leaves the rounded integer in the low bits
     const Vector<float> shifted = x * 1.44269504088896341f + ROUND, n = shifted - ROUND;
@@ -30,9 +30,10 @@ inline Vector<double> exp(Vector<double> x) {
     return x;
 }
 
-// The standard normal distribution at x: its density without 1/sqrt(2 pi), and its distribution function (1 + erf(x / sqrt 2)) / 2, from
-// one exponential: erfc(z) = e^(-z^2) t P(t), t = 1/(1 + z/2); P is a minimax fit for 0 <= z <= 10, relative error 4.4e-8.
-// Relative error of both: a few ulp for |x| < 3, growing as x^2/2 ulp with the rounding of e's argument.
+// The standard normal distribution at x: its density without 1/sqrt(2 pi), and its distribution function (1 + erf(x /
+// sqrt 2)) / 2, from one exponential: erfc(z) = e^(-z^2) t P(t), t = 1/(1 + z/2); P is a minimax fit for 0 <= z <= 10,
+// relative error 4.4e-8. Relative error of both: a few ulp for |x| < 3, growing as x^2/2 ulp with the rounding of e's
+// argument.
 template <class Real>
 struct Normal {
     Vector<Real> bell, cdf;

@@ -64,10 +64,11 @@ class RefusalTest(unittest.TestCase):
 
     def test_impossible_mixtures(self) -> None:
         base = [x for x in self.flags if x not in ("--ratio", "facts=0.4")]
-        for ratios in (["facts=0"], ["facts=1"], ["facts=1.5"], ["facts=-0.1"], ["facts=0.7", "web=0.7"], ["facts=0.2", "web=0.2"], ["facts=1e-9"]):
+        for ratios in (["facts=0"], ["facts=1"], ["facts=1.5"], ["facts=-0.1"], ["facts=0.7", "web=0.7"], ["facts=0.2", "web=0.2"]):
             self.refuse(2, "ratio", *base, *[x for r in ratios for x in ("--ratio", r)])
+        self.refuse(2, "would get nothing", *base, "--ratio", "facts=1e-9")
         self.refuse(2, "facts", *self.flags, "--exposures", "facts=3")
-        self.refuse(2, "exposures", *base, "--exposures", "facts=100000")
+        self.refuse(2, "facts needs", *base, "--exposures", "facts=100000")
         self.refuse(2, "web", *base, "--exposures", "web=3")
         self.refuse(2, "window", *self.flags, "--window", "facts=0.9:1")
         self.refuse(2, "max-epochs", *self.flags, "--max-epochs", "facts=0.01")

@@ -1,0 +1,189 @@
+// Accuracy, bits, baselines and intervals, from results whose truth is known.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "eval/metrics.h"
+#include "eval/packing.h"
+#include "test/catch.h"
+#include "test/question_builder.h"
+#include "test/support.h"
+
+namespace {
+
+constexpr double LN2 = 0.693147180559945309417;
+
+// Results of a model that knows a fact (entity, attribute) or does not: then it answers with a uniform draw from the pool.
+template <class Knows>
+std::vector<QuestionResult> planted(const QuestionSet& set, const std::vector<uint32_t>& chosen, Knows knows) {
+    std::vector<QuestionResult> results;
+    for (const uint32_t i : chosen) {
+        const Question q = set.question(i);
+        const double pool = static_cast<double>(set.names().pools[q.attribute]);
+        const bool known = knows(q);
+        results.push_back({known ? 0.0 : std::log(pool), known ? 1 : 5, set.length(i).answer, known});
+    }
+    return results;
+}
+
+double metric(const KnowledgeReport& report, const std::string& name) {
+    for (const auto& [key, value] : report.metrics)
+        if (key == name) return value;
+    return std::numeric_limits<double>::quiet_NaN();
+}
+
+}  // namespace
+
+TEST_CASE("planted facts give exactly their accuracy and bits", "[eval]") {
+    const TemporaryFolder folder;
+    synthetic_questions(40, 3, 2).write(folder / "set");
+    const QuestionSet set(folder / "set", 64, 45);
+    const std::vector<uint32_t> all = set.choose(0, 1);
+    // attribute 0: known of everyone in every wording; 1: of the first 10 people, in training wordings; 2: of nobody
+    auto knows = [](const Question& q) { return q.attribute == 0 || (q.attribute == 1 && q.entity < 10 && q.kind == 0); };
+    const KnowledgeReport report = summarize(set, all, planted(set, all, knows), {1000, 400, 200, 7});
+
+    CHECK(metric(report, "accuracy") == Approx((1 + 0.25 / 2) / 3));
+    CHECK(metric(report, "accuracy_seen") == Approx(1.25 / 3));
+    CHECK(metric(report, "accuracy_heldout") == Approx(1.0 / 3));
+    CHECK(metric(report, "accuracy_question") == Approx(1.0 / 3));
+    const double bits = 40 * std::log2(10) + 10 * std::log2(20);
+    CHECK(metric(report, "bits") == Approx(bits));
+    CHECK(metric(report, "bits_per_param") == Approx(bits / 1000));
+    CHECK(report.bits_per_nonembedding_param == Approx(bits / 400));
+    CHECK(report.most_bits == Approx(40 * (std::log2(10) + std::log2(20) + std::log2(30))));
+    CHECK(metric(report, "rank") == Approx(1 + 4 * (1 - (1 + 0.25 / 2) / 3)));
+    double nats = 0, tokens = 0;
+    for (const uint32_t i : all) {
+        const Question q = set.question(i);
+        nats += knows(q) ? 0 : std::log(static_cast<double>(set.names().pools[q.attribute]));
+        tokens += set.length(i).answer;
+    }
+    CHECK(metric(report, "loss") == Approx(nats / tokens));
+
+    REQUIRE(report.attribute_bits.size() == 3);
+    CHECK(report.attribute_bits[0].bits == report.attribute_bits[0].most);
+    CHECK(report.attribute_bits[0].interval.low == Approx(report.attribute_bits[0].most));
+    CHECK(report.attribute_bits[1].interval.low < 10 * std::log2(20));
+    CHECK(report.attribute_bits[1].interval.high > 10 * std::log2(20));
+    CHECK(report.attribute_bits[2].bits == Approx(0).margin(1e-9));
+    CHECK(report.bits_interval.low < bits);
+    CHECK(report.bits_interval.high > bits);
+
+    // cells: attribute 1 in its training wordings, and each group's
+    REQUIRE(report.attribute_kinds.size() == 9);
+    const Cell& cell = report.attribute_kinds[3];
+    CHECK((cell.attribute == "a1" && cell.kind == "seen"));
+    CHECK((cell.questions == 120 && cell.entities == 40));
+    CHECK(cell.accuracy == 0.25);
+    CHECK(cell.chance == Approx(1.0 / 20));
+    CHECK((cell.interval.low < 0.25 && cell.interval.high > 0.25 && cell.interval.low > 0));
+    CHECK(cell.standard_error == Approx(std::sqrt(0.25 * 0.75 / 40)).epsilon(0.2));  // 40 people, not 120 questions
+    CHECK(report.group_kinds.size() == 6);
+    CHECK(report.templates.size() == 18);
+    CHECK(report.relation_kinds.empty());
+    CHECK(report.all.chance == Approx((1.0 / 10 + 1.0 / 20 + 1.0 / 30) / 3));
+}
+
+TEST_CASE("bits are clipped after the sum, and a sample is scaled to all people", "[eval]") {
+    const TemporaryFolder folder;
+    synthetic_questions(50, 2).write(folder / "set");
+    const QuestionSet set(folder / "set", 64, 45);
+    const std::vector<uint32_t> all = set.choose(0, 1);
+    std::vector<QuestionResult> results;
+    for (const uint32_t i : all) {
+        const Question q = set.question(i);
+        // attribute 0: half of the people far below chance; 1: everyone far below
+        const double bits = q.attribute == 0 ? (q.entity % 2 ? 2.0 : -1.0) : -3.0;
+        results.push_back({(std::log2(static_cast<double>(set.names().pools[q.attribute])) - bits) * LN2, 2, 1, false});
+    }
+    const KnowledgeReport report = summarize(set, all, results, {1, 1, 0, 1});
+    CHECK(report.attribute_bits[0].bits == Approx(25 * 2.0 - 25 * 1.0));
+    CHECK(report.attribute_bits[1].bits == 0);
+    CHECK(std::isnan(report.all.interval.low));
+
+    const std::vector<uint32_t> some = set.choose(240, 3);
+    const KnowledgeReport sampled = summarize(set, some, planted(set, some, [](const Question&) { return true; }), {1, 1, 0, 1});
+    CHECK(sampled.attribute_bits[0].people == 50);
+    CHECK(sampled.attribute_bits[0].people_asked < 50);
+    CHECK(metric(sampled, "bits") == Approx(50 * (std::log2(10) + std::log2(20))));
+
+    // with too few questions to ask about every attribute there is no figure rather than a wrong one
+    const std::vector<uint32_t> one = set.choose(1, 3);
+    const KnowledgeReport little = summarize(set, one, planted(set, one, [](const Question&) { return true; }), {1, 1, 0, 1});
+    CHECK(std::isnan(metric(little, "bits")));
+    CHECK(metric(little, "accuracy") == 1);
+}
+
+TEST_CASE("guessing from the pool scores chance and no bits", "[eval]") {
+    const TemporaryFolder folder;
+    synthetic_questions(400, 3).write(folder / "set");
+    const QuestionSet set(folder / "set", 64, 45);
+    const std::vector<uint32_t> all = set.choose(0, 1);
+    std::vector<QuestionResult> results = planted(set, all, [](const Question&) { return false; });
+    for (size_t i = 0; i < all.size(); ++i)
+        results[i].correct = random_below(static_cast<uint64_t>(set.names().pools[set.question(all[i]).attribute]), 9, 9, i) == 0;
+    const KnowledgeReport report = summarize(set, all, results, {1, 1, 400, 1});
+    CHECK(metric(report, "bits") == Approx(0).margin(1e-9));
+    CHECK(report.all.accuracy == Approx(report.all.chance).epsilon(0.15));
+    CHECK((report.all.interval.low < report.all.chance && report.all.chance < report.all.interval.high));
+    CHECK(report.all.majority > report.all.chance);
+}
+
+TEST_CASE("bootstrap intervals cover the truth as often as they say", "[eval]") {
+    // 120 entities of 6 questions: an entity knows all of them (0.3), none (0.3), or each with 0.5; the truth is 0.5
+    constexpr uint64_t ENTITIES = 120, QUESTIONS = 6, WORLDS = 400;
+    int covered = 0, below = 0;
+    for (uint64_t world = 0; world < WORLDS; ++world) {
+        RatioTable table;
+        for (uint64_t e = 0; e < ENTITIES; ++e) {
+            const uint64_t fate = random_below(10, world, 1, e);
+            float right = fate < 3 ? QUESTIONS : 0.0f;
+            for (uint64_t q = 0; q < QUESTIONS && fate >= 6; ++q) right += random_below(2, world, 2, e * QUESTIONS + q) == 0;
+            table.entries.push_back({0, right, QUESTIONS});
+            table.first.push_back(table.entries.size());
+        }
+        const Interval interval = percentile_interval(bootstrap_ratios(table, 1, 400, world));
+        covered += interval.low <= 0.5 && 0.5 <= interval.high;
+        below += interval.high < 0.5;
+    }
+    CHECK(covered >= 0.92 * WORLDS);  // 0.95 expected, standard deviation 0.011
+    CHECK(covered <= 0.98 * WORLDS);
+    CHECK(below >= 1);
+}
+
+TEST_CASE("quantiles and deviations of known numbers", "[eval]") {
+    std::vector<double> values;
+    for (int i = 0; i <= 1000; ++i) values.push_back(1000 - i);
+    const Interval interval = percentile_interval(values);
+    CHECK(interval.low == Approx(25));
+    CHECK(interval.high == Approx(975));
+    CHECK(standard_deviation({2, 4, 4, 4, 5, 5, 7, 9}) == Approx(std::sqrt(32.0 / 7)));
+    CHECK(std::isnan(percentile_interval({1.0}).low));
+    const double none = std::numeric_limits<double>::quiet_NaN();
+    CHECK(percentile_interval({none, 3, none, 3}).high == 3);
+}
+
+TEST_CASE("segments are packed whole, once, and tightly", "[eval]") {
+    for (const int T : {64, 257}) {
+        std::vector<int> lengths;
+        double total = 0;
+        for (uint64_t i = 0; i < 3000; ++i) lengths.push_back(1 + static_cast<int>(random_below(60, 1, 1, i)));
+        for (const int length : lengths) total += length;
+        const Packing packing = pack_segments(lengths, T);
+        std::vector<int> seen(lengths.size());
+        for (size_t row = 0; row < packing.rows(); ++row) {
+            int used = 0;
+            for (uint64_t s = packing.first[row]; s < packing.first[row + 1]; ++s) {
+                used += lengths[packing.segments[s]];
+                ++seen[packing.segments[s]];
+            }
+            REQUIRE((used > 0 && used <= T));
+        }
+        CHECK(std::count(seen.begin(), seen.end(), 1) == 3000);
+        CHECK(total / (static_cast<double>(packing.rows()) * T) > 0.98);
+    }
+    CHECK(pack_segments({}, 64).rows() == 0);
+    REQUIRE_DIES(Exit::Runtime, "does not fit", pack_segments({65}, 64));
+    REQUIRE_DIES(Exit::Runtime, "does not fit", pack_segments({0}, 64));
+}
