@@ -12,7 +12,8 @@ std::vector<double> bootstrap_ratios(const RatioTable& table, uint32_t statistic
     ENSURE(E < 1ull << 32, "bootstrap: %llu entities", static_cast<unsigned long long>(E));
     const uint64_t stream = hash_name("bootstrap");
     std::vector<double> ratios(static_cast<size_t>(resamples) * statistics);
-#pragma omp parallel
+    const double work = static_cast<double>(resamples) * static_cast<double>(E + table.entries.size());
+#pragma omp parallel if (work > 1e6)  // threads cost more than they save below
     {
         std::vector<uint32_t> times(E);  // how often the sample holds an entity
         std::vector<double> numerator(statistics), denominator(statistics);

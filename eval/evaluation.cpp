@@ -45,8 +45,9 @@ EvaluationPlan plan_evaluation(const EvaluationOptions& options, int vocab, int 
     plan.resamples = options.resamples;
     plan.seed = options.seed;
     if (options.questions_per_set == 0) die(Exit::Usage, "--questions-per-set 0: expected at least 1, or all");
-    if (!options.validation.empty() && (options.T < 1 || options.T > max_T))
-        die(Exit::Usage, "--seq-len %d: this model takes rows of 1 to %d tokens", options.T, max_T);
+    if (!options.validation.empty() && (options.T < 2 || options.T > max_T))
+        die(Exit::Usage, "--seq-len %d: this model takes rows of 2 to %d tokens", options.T, max_T);
+    if (!options.validation.empty() && options.val_tokens < 1) die(Exit::Usage, "--val-tokens: expected at least 1");
 
     for (size_t i = 0; i < options.validation.size(); ++i) {
         const auto& [name, glob] = options.validation[i];

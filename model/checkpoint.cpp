@@ -48,7 +48,8 @@ json read_marker(const std::string& directory) {
     const std::string path = path_join(directory, marker);
     if (!file_exists(path)) {
         if (file_exists(path_join(directory, "trainer_state.json")))
-            die(Exit::Data, "%s: no COMPLETE file: the save was cut off; take an earlier checkpoint", directory.c_str());
+            die(Exit::Data, "%s: no COMPLETE file: the save was cut off; take an earlier checkpoint",
+                directory.c_str());
         return json::object();
     }
     const json root = parse_json(path, read_file(path));
@@ -148,8 +149,8 @@ void checkpoint_verify_file(const std::string& directory, const std::string& nam
 }
 
 std::string checkpoint_begin(const std::string& run_directory, int64_t step) {
-    const std::string path = path_join(
-        run_directory, format_text("checkpoints/step_%08lld.tmp", static_cast<long long>(step)));
+    const std::string path =
+        path_join(run_directory, format_text("checkpoints/step_%08lld.tmp", static_cast<long long>(step)));
     remove_tree(path);
     make_directories(path);
     return path;
@@ -157,7 +158,7 @@ std::string checkpoint_begin(const std::string& run_directory, int64_t step) {
 
 std::string checkpoint_finish(const std::string& temporary_directory) {
     ENSURE(temporary_directory.size() > 4 && temporary_directory.rfind(".tmp") == temporary_directory.size() - 4,
-          "checkpoint_finish: %s was not made by checkpoint_begin", temporary_directory.c_str());
+           "checkpoint_finish: %s was not made by checkpoint_begin", temporary_directory.c_str());
     const std::string path = temporary_directory.substr(0, temporary_directory.size() - 4);
     if (file_exists(path_join(path, marker))) {
         remove_tree(temporary_directory);

@@ -6,16 +6,16 @@
 
 #include "model/config.h"
 
-// config.json of a directory as a configuration (GPT2LMHeadModel or GPTNeoXForCausalLM). Dies with Exit::Data on what we
-// cannot run, naming the key. parse: the same for a text (the fuzz target's door); `name` is for messages.
+// config.json of a directory as a configuration (GPT2LMHeadModel or GPTNeoXForCausalLM). Dies with Exit::Data on what
+// we cannot run, naming the key. parse: the same for a text (the fuzz target's door); `name` is for messages.
 GptConfig read_model_config(const std::string& directory);
 GptConfig parse_model_config(const std::string& name, const std::string& text);
 std::string model_config_json(const GptConfig& config);
 
-// Weights into `params` (memory laid out by place_parameters; the rows from V to Vp become zero). F32, BF16 and F16 files,
-// one or several shards (model.safetensors.index.json), with or without the "transformer." or "gpt_neox." in front. Every
-// tensor of the table must be there with its shape; unknown ones are refused but for the attention masks and rotary tables
-// that old files carry. Dies with Exit::Data.
+// Weights into `params` (memory laid out by place_parameters; the rows from V to Vp become zero). F32, BF16 and F16
+// files, one or several shards (model.safetensors.index.json), with or without the "transformer." or "gpt_neox." in
+// front. Every tensor of the table must be there with its shape; unknown ones are refused but for the attention masks
+// and rotary tables that old files carry. Dies with Exit::Data.
 void read_model_weights(const std::string& directory, const GptConfig& config, float* params);
 
 // config.json, generation_config.json, model.safetensors, and the tokenizer's files when `tokenizer_file` is not empty.
@@ -31,23 +31,24 @@ void read_optimizer(const std::string& directory, const GptConfig& config, float
 struct TrainerState {
     int64_t step = 0, tokens = 0;
     std::string options_json;  // the resolved options, a JSON object
-    std::string metrics_json;  // sizes of metrics.jsonl and eval.jsonl at this step and other small facts, a JSON object
+    std::string
+        metrics_json;  // sizes of metrics.jsonl and eval.jsonl at this step and other small facts, a JSON object
 };
 void write_trainer_state(const std::string& directory, const TrainerState& state);
 TrainerState read_trainer_state(const std::string& directory);
 
 // A checkpoint directory counts once its COMPLETE marker is there: the marker lists every file with its size and CRC.
-// begin makes checkpoints/step_XXXXXXXX.tmp and returns it; finish writes the marker, syncs and renames, and returns the
-// final path (where a complete one stands already, that one is kept: a run is deterministic, it is the same). latest: the
-// complete directory with the highest step (not above `at_most`), "" if none. prune removes all but the newest `keep` (0: keeps all) and what
-// an interrupted save or prune left behind.
+// begin makes checkpoints/step_XXXXXXXX.tmp and returns it; finish writes the marker, syncs and renames, and returns
+// the final path (where a complete one stands already, that one is kept: a run is deterministic, it is the same).
+// latest: the complete directory with the highest step (not above `at_most`), "" if none. prune removes all but the
+// newest `keep` (0: keeps all) and what an interrupted save or prune left behind.
 std::string checkpoint_begin(const std::string& run_directory, int64_t step);
 std::string checkpoint_finish(const std::string& temporary_directory);
 std::string checkpoint_latest(const std::string& run_directory, int64_t at_most = INT64_MAX);
 void checkpoint_prune(const std::string& run_directory, int keep);
 
 // Dies with Exit::Data when a file of the directory is missing or not what COMPLETE says. A directory without COMPLETE
-// (a published model) has nothing to compare; one with trainer_state.json but no COMPLETE is a save that was cut off, and
-// refused. The read functions above verify the file they read by themselves.
+// (a published model) has nothing to compare; one with trainer_state.json but no COMPLETE is a save that was cut off,
+// and refused. The read functions above verify the file they read by themselves.
 void checkpoint_verify(const std::string& directory);
 void checkpoint_verify_file(const std::string& directory, const std::string& name);

@@ -1,5 +1,5 @@
-// Hugging Face's config.json <-> GptConfig. transformers 4 and 5 both read what is written here; keys that either of them
-// wrote are read.
+// Hugging Face's config.json <-> GptConfig. transformers 4 and 5 both read what is written here; keys that either of
+// them wrote are read.
 #include <cctype>
 #include <charconv>
 #include <nlohmann/json.hpp>
@@ -143,8 +143,8 @@ GptConfig read_neox(const Reader& in) {
     return c;
 }
 
-// transformers takes int(HS * rotary_pct) dimensions; ours are rounded down to an even number, so the written share must
-// give exactly those.
+// transformers takes int(HS * rotary_pct) dimensions; ours are rounded down to an even number, so the written share
+// must give exactly those.
 double written_rotary_fraction(const GptConfig& c) {
     const double fraction = shortest(c.rotary_fraction);
     if (static_cast<int>(fraction * c.HS()) == c.rotary_dims()) return fraction;
@@ -166,7 +166,8 @@ GptConfig parse_model_config(const std::string& name, const std::string& text) {
 GptConfig read_model_config(const std::string& directory) {
     const std::string path = path_join(directory, "config.json");
     if (!file_exists(path))
-        die(Exit::Data, "%s: no config.json; expected a checkpoint or a Hugging Face model directory", directory.c_str());
+        die(Exit::Data, "%s: no config.json; expected a checkpoint or a Hugging Face model directory",
+            directory.c_str());
     checkpoint_verify_file(directory, "config.json");
     return parse_model_config(path, read_file(path));
 }
@@ -176,18 +177,38 @@ std::string model_config_json(const GptConfig& c) {
     const json eot = c.eot_id >= 0 ? json(c.eot_id) : json();
     ordered_json out;
     if (c.family == Family::Gpt2) {
-        out = {{"architectures", {"GPT2LMHeadModel"}}, {"model_type", "gpt2"}, {"vocab_size", c.V},
-               {"n_positions", c.max_T}, {"n_ctx", c.max_T}, {"n_embd", c.C}, {"n_layer", c.L}, {"n_head", c.NH},
-               {"n_inner", nullptr}, {"activation_function", activation},
-               {"layer_norm_epsilon", shortest(c.layernorm_eps)}, {"resid_pdrop", 0.0}, {"embd_pdrop", 0.0},
-               {"attn_pdrop", 0.0}, {"scale_attn_weights", true}};
+        out = {{"architectures", {"GPT2LMHeadModel"}},
+               {"model_type", "gpt2"},
+               {"vocab_size", c.V},
+               {"n_positions", c.max_T},
+               {"n_ctx", c.max_T},
+               {"n_embd", c.C},
+               {"n_layer", c.L},
+               {"n_head", c.NH},
+               {"n_inner", nullptr},
+               {"activation_function", activation},
+               {"layer_norm_epsilon", shortest(c.layernorm_eps)},
+               {"resid_pdrop", 0.0},
+               {"embd_pdrop", 0.0},
+               {"attn_pdrop", 0.0},
+               {"scale_attn_weights", true}};
     } else {
-        out = {{"architectures", {"GPTNeoXForCausalLM"}}, {"model_type", "gpt_neox"}, {"vocab_size", c.V},
-               {"max_position_embeddings", c.max_T}, {"hidden_size", c.C}, {"intermediate_size", 4 * c.C},
-               {"num_hidden_layers", c.L}, {"num_attention_heads", c.NH}, {"hidden_act", activation},
-               {"layer_norm_eps", shortest(c.layernorm_eps)}, {"rotary_pct", written_rotary_fraction(c)},
-               {"rotary_emb_base", shortest(c.rotary_base)}, {"use_parallel_residual", c.parallel_residual},
-               {"attention_bias", true}, {"attention_dropout", 0.0}, {"hidden_dropout", 0.0}};
+        out = {{"architectures", {"GPTNeoXForCausalLM"}},
+               {"model_type", "gpt_neox"},
+               {"vocab_size", c.V},
+               {"max_position_embeddings", c.max_T},
+               {"hidden_size", c.C},
+               {"intermediate_size", 4 * c.C},
+               {"num_hidden_layers", c.L},
+               {"num_attention_heads", c.NH},
+               {"hidden_act", activation},
+               {"layer_norm_eps", shortest(c.layernorm_eps)},
+               {"rotary_pct", written_rotary_fraction(c)},
+               {"rotary_emb_base", shortest(c.rotary_base)},
+               {"use_parallel_residual", c.parallel_residual},
+               {"attention_bias", true},
+               {"attention_dropout", 0.0},
+               {"hidden_dropout", 0.0}};
     }
     out["initializer_range"] = 0.02;
     out["bos_token_id"] = eot;

@@ -95,8 +95,8 @@ void to_float(float* out, const unsigned char* data, const std::string& dtype, s
         uint16_t half;
         memcpy(&half, data + 2 * i, 2);
         const uint32_t bits = static_cast<uint32_t>(half) << 16;
+        if (!bf16) out[i] = half_to_float(half);
         if (bf16) memcpy(out + i, &bits, 4);
-        else out[i] = half_to_float(half);
     }
 }
 
@@ -129,8 +129,9 @@ ModelFiles open_model_files(const std::string& directory) {
                              file_exists(path_join(directory, "pytorch_model.bin.index.json"));
         if (pickled)
             die(Exit::Data,
-                "%s: holds only pytorch_model.bin, which is a program, not data, and is not read; convert it: python3 -c "
-                "\"from transformers import AutoModelForCausalLM as A; A.from_pretrained('%s').save_pretrained('%s', "
+                "%s: holds only pytorch_model.bin, which is a program, not data, and is not read; convert it: "
+                "python3 -c \"from transformers import AutoModelForCausalLM as A; "
+                "A.from_pretrained('%s').save_pretrained('%s', "
                 "safe_serialization=True)\"",
                 where, where, where);
         die(Exit::Data, "%s: no model.safetensors and no model.safetensors.index.json", where);
@@ -153,8 +154,8 @@ ModelFiles open_model_files(const std::string& directory) {
 
 // Buffers that old versions of transformers saved with the weights.
 bool is_buffer(const std::string& name) {
-    for (const char* ending : {"attn.bias", "attn.masked_bias", "attention.bias", "attention.masked_bias",
-                               "rotary_emb.inv_freq"}) {
+    for (const char* ending :
+         {"attn.bias", "attn.masked_bias", "attention.bias", "attention.masked_bias", "rotary_emb.inv_freq"}) {
         const std::string end = ending;
         const bool ends = name.size() >= end.size() && name.compare(name.size() - end.size(), end.size(), end) == 0;
         if (ends && (name.size() == end.size() || name[name.size() - end.size() - 1] == '.')) return true;
@@ -172,7 +173,8 @@ std::map<std::string, SafeTensor>::const_iterator find_tensor(const ModelFiles& 
 }
 
 // A tied model's file may hold the head a second time; it must be the embedding then.
-void check_tied_copy(const ModelFiles& model, const std::string& name, const SafeTensor& head, const SafeTensor& embedding) {
+void check_tied_copy(const ModelFiles& model, const std::string& name, const SafeTensor& head,
+                     const SafeTensor& embedding) {
     if (head.dtype == embedding.dtype && head.shape == embedding.shape &&
         memcmp(head.data, embedding.data, head.bytes) == 0)
         return;
@@ -185,7 +187,8 @@ std::vector<int64_t> moment_shape(const TensorSpec& spec, const GptConfig& c) {
 }
 
 size_t moment_bytes(const std::vector<int64_t>& shape) {
-    return static_cast<size_t>(shape[0]) * static_cast<size_t>(shape[1]) * static_cast<size_t>(shape[2]) * sizeof(float);
+    return static_cast<size_t>(shape[0]) * static_cast<size_t>(shape[1]) * static_cast<size_t>(shape[2]) *
+           sizeof(float);
 }
 
 // tokenizer.json and, where they stand beside it, the small files that transformers reads with it.
@@ -232,9 +235,7 @@ void read_model_weights(const std::string& directory, const GptConfig& c, float*
         }
         buffer.resize(t.elements());
         to_float(buffer.data(), tensor.data, tensor.dtype, t.elements());
-        for_each_run(t, c, [&](size_t to, size_t from, size_t n) {
-            std::copy_n(buffer.data() + from, n, ours + to);
-        });
+        for_each_run(t, c, [&](size_t to, size_t from, size_t n) { std::copy_n(buffer.data() + from, n, ours + to); });
     }
     const SafeTensor& embedding = find_tensor(model, tensor_table(c)[0].hf_name)->second;
     for (const auto& [name, tensor] : model.tensors) {
@@ -278,7 +279,8 @@ void write_optimizer(const std::string& directory, const GptConfig& c, const flo
         for (const TensorSpec& spec : tensor_table(c)) {
             const std::vector<int64_t> shape = moment_shape(spec, c);
             // the padding rows stand at the end of a tensor that has one layer, so a prefix is everything
-            if (spec.layers) tensors.push_back({std::string(moment) + spec.name, "F32", shape, moment_bytes(shape), at, nullptr});
+            if (spec.layers)
+                tensors.push_back({std::string(moment) + spec.name, "F32", shape, moment_bytes(shape), at, nullptr});
             at += spec.size();
         }
     }

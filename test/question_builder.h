@@ -23,7 +23,7 @@ struct BuiltQuestion {
 struct QuestionBuilder {
     QuestionNames names;
     int vocab = 64, eot_id = 0;
-    std::string tokenizer_sha256 = std::string(64, 'a');
+    std::string kind = "questions", tokenizer_sha256 = std::string(64, 'a');
     std::vector<BuiltQuestion> questions;
 
     nlohmann::json questions_json() const {
@@ -69,7 +69,7 @@ struct QuestionBuilder {
         plain_write(prefix + ".q.npy", std::string("\x93NUMPY\x01\x00\x76\x00", 10) + header + "\n" + columns);
         plain_write(prefix + ".questions.json", questions_json().dump());
         const nlohmann::json sidecar = {{"format_version", 1},
-                                        {"kind", "questions"},
+                                        {"kind", kind},
                                         {"tokenizer", {{"name", "test"}, {"sha256", tokenizer_sha256}}},
                                         {"vocab_size", vocab},
                                         {"eot_id", eot_id},

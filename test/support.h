@@ -23,12 +23,12 @@ DieError outcome_of(Call call) {
 }
 
 // `call` must die with this code and a message that contains `part`.
-#define REQUIRE_DIES(exit_code, part, ...) \
-    do { \
+#define REQUIRE_DIES(exit_code, part, ...)                         \
+    do {                                                           \
         const DieError outcome = outcome_of([&] { __VA_ARGS__; }); \
-        INFO(outcome.message); \
-        CHECK(outcome.code == (exit_code)); \
-        CHECK(outcome.message.find(part) != std::string::npos); \
+        INFO(outcome.message);                                     \
+        CHECK(outcome.code == (exit_code));                        \
+        CHECK(outcome.message.find(part) != std::string::npos);    \
     } while (0)
 
 // A folder that is gone when the test ends.

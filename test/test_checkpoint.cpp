@@ -16,14 +16,17 @@ std::vector<float> read_weights(const std::string& directory, const GptConfig& c
     return params;
 }
 
-std::vector<float> read_weights(const std::string& directory) { return read_weights(directory, read_model_config(directory)); }
+std::vector<float> read_weights(const std::string& directory) {
+    return read_weights(directory, read_model_config(directory));
+}
 
 std::string golden(const std::string& name) { return test_file("golden/" + name); }
 
 // A copy of a golden model that a test may damage.
 struct Copy : TemporaryFolder {
     explicit Copy(const std::string& name) {
-        for (const std::string& file : list_directory(golden(name))) copy_file(path_join(golden(name), file), *this / file);
+        for (const std::string& file : list_directory(golden(name)))
+            copy_file(path_join(golden(name), file), *this / file);
     }
     void edit_config(const std::string& from, const std::string& to) const {
         std::string text = read_file(*this / "config.json");
@@ -59,7 +62,8 @@ std::string save_checkpoint(const std::string& run, int64_t step, const std::str
 
 std::string minimal_config(const std::string& more) {
     return R"({"model_type": "gpt_neox", "vocab_size": 97, "hidden_size": 32, "intermediate_size": 128,
-               "num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": 32)" + more + "}";
+               "num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": 32)" +
+           more + "}";
 }
 
 }  // namespace
@@ -97,7 +101,8 @@ TEST_CASE("Checkpoint: layouts and padding, element by element", "[checkpoint]")
     };
     // layer 1, k of head 1, dimension 5: row (1 * 3 + 1) * 16 + 5 there, 32 + 1 * 16 + 5 here
     const size_t there = (1 * 3 + 1) * 16 + 5, here = 32 + 1 * 16 + 5;
-    CHECK(p.qkvw[96 * 32 + here * 32 + 7] == theirs("gpt_neox.layers.1.attention.query_key_value.weight", there * 32 + 7));
+    CHECK(p.qkvw[96 * 32 + here * 32 + 7] ==
+          theirs("gpt_neox.layers.1.attention.query_key_value.weight", there * 32 + 7));
     CHECK(p.qkvb[96 + here] == theirs("gpt_neox.layers.1.attention.query_key_value.bias", there));
     CHECK(p.lmheadw[96 * 32 + 31] == theirs("embed_out.weight", 96 * 32 + 31));
     for (size_t i = 97 * 32; i < 128 * 32; ++i) REQUIRE((p.wte[i] == 0 && p.lmheadw[i] == 0));
@@ -138,7 +143,8 @@ TEST_CASE("Checkpoint: config.json of transformers 4 and 5", "[checkpoint]") {
     CHECK((c.rotary_dims() == 8 && c.rotary_base == 500 && !c.tied && c.parallel_residual && c.gelu == Gelu::Exact));
     c = parse_model_config("c", minimal_config(R"(, "rope_parameters": {"rope_type": "default", "rope_theta": 500.0,
         "partial_rotary_factor": 0.5}, "hidden_act": "gelu_fast", "use_parallel_residual": false, "eos_token_id": [5, 6])"));
-    CHECK((c.rotary_dims() == 8 && c.rotary_base == 500 && !c.parallel_residual && c.gelu == Gelu::Tanh && c.eot_id == 5));
+    CHECK((c.rotary_dims() == 8 && c.rotary_base == 500 && !c.parallel_residual && c.gelu == Gelu::Tanh &&
+           c.eot_id == 5));
 
     auto refused = [](const std::string& more, const char* part) {
         REQUIRE_DIES(Exit::Data, part, parse_model_config("c", minimal_config(more)));
@@ -153,7 +159,9 @@ TEST_CASE("Checkpoint: config.json of transformers 4 and 5", "[checkpoint]") {
     REQUIRE_DIES(Exit::Data, "model_type is missing", parse_model_config("c", "{}"));
     REQUIRE_DIES(Exit::Data, "'vocab_size' is missing", parse_model_config("c", R"({"model_type": "gpt2"})"));
     const std::string gpt2 = read_file(path_join(golden("gpt2"), "config.json"));
-    auto with = [&](const std::string& from, const std::string& to) { return std::string(gpt2).replace(gpt2.find(from), from.size(), to); };
+    auto with = [&](const std::string& from, const std::string& to) {
+        return std::string(gpt2).replace(gpt2.find(from), from.size(), to);
+    };
     REQUIRE_DIES(Exit::Data, "n_inner is 100", parse_model_config("c", with("\"n_inner\": null", "\"n_inner\": 100")));
     REQUIRE_DIES(Exit::Data, "n_head=5", parse_model_config("c", with("\"n_head\": 3", "\"n_head\": 5")));
     REQUIRE_DIES(Exit::Data, "n_layer is -2", parse_model_config("c", with("\"n_layer\": 2", "\"n_layer\": -2")));
@@ -220,7 +228,7 @@ TEST_CASE("Checkpoint: saved, found, pruned", "[checkpoint]") {
     CHECK(checkpoint_latest(run.path()).empty());
     for (const int step : {5, 100000000, 20}) save_checkpoint(run.path(), step);
     const std::string folder = run / "checkpoints";
-    checkpoint_begin(run.path(), 999999999);             // a save that was cut off
+    checkpoint_begin(run.path(), 999999999);               // a save that was cut off
     make_directories(path_join(folder, "step_99999999"));  // no marker
     CHECK(checkpoint_latest(run.path()) == path_join(folder, "step_100000000"));
     checkpoint_prune(run.path(), 0);
@@ -303,8 +311,8 @@ TEST_CASE("Checkpoint: transformers opens what we write, with the same logits", 
         const GptConfig config = read_model_config(golden(name));
         write_model(folder.path(), config, read_weights(golden(name), config).data(), "");
         std::string output;
-        const int status = run_command(python + " " + test_file("../dev/oracle/check_logits.py") + " " + folder.path() + " " +
-                                           golden(name) + "/ids.npy " + golden(name) + "/logits.npy",
+        const int status = run_command(python + " " + test_file("../dev/oracle/check_logits.py") + " " + folder.path() +
+                                           " " + golden(name) + "/ids.npy " + golden(name) + "/logits.npy",
                                        &output);
         INFO(output);
         CHECK(status == 0);

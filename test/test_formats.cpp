@@ -35,27 +35,33 @@ std::map<std::string, SafeTensor> parse(const std::string& bytes) {
 
 TEST_CASE(".npy: what NumPy writes is read, anything else refused", "[util]") {
     const std::string data(24, 'x');
-    const NpyLayout two = parse(npy_bytes("{'descr': '<u4', 'fortran_order': False, 'shape': (3, 2), }", data), "<u4", 4, 2);
+    const std::string good = npy_bytes("{'descr': '<u4', 'fortran_order': False, 'shape': (3, 2), }", data);
+    const NpyLayout two = parse(good, "<u4", 4, 2);
     CHECK(two.offset == 128);
     CHECK(two.rows == 3);
     CHECK(parse(npy_bytes("{\"shape\":(12,),'descr':'<u2','fortran_order':False}", data), "<u2", 2, 0).rows == 12);
-    CHECK(parse(npy_bytes("{'descr': [('count', '<u4'), ('first', '<u4')], 'fortran_order': False, 'shape': (1, 3), }",
-                          data), LEDGER, 8, 3).rows == 1);
+    const std::string ledger =
+        "{'descr': [('count', '<u4'), ('first', '<u4')], 'fortran_order': False, 'shape': (1, 3), }";
+    CHECK(parse(npy_bytes(ledger, data), LEDGER, 8, 3).rows == 1);
 
-    const std::string good = npy_bytes("{'descr': '<u4', 'fortran_order': False, 'shape': (3, 2), }", data);
-    auto wrong = [&](const char* dictionary) { return npy_bytes(dictionary, data); };
+    auto with = [&](const char* order, const char* shape) {
+        return npy_bytes(format_text("{'descr': '<u4', 'fortran_order': %s, 'shape': %s, }", order, shape), data);
+    };
+    auto refused = [](const std::string& bytes, const char* part) {
+        REQUIRE_DIES(Exit::Data, part, parse(bytes, "<u4", 4, 2));
+    };
     REQUIRE_DIES(Exit::Data, "expected <u2", parse(good, "<u2", 2, 2));
     REQUIRE_DIES(Exit::Data, "shape (3,2), expected (rows,3)", parse(good, "<u4", 4, 3));
     REQUIRE_DIES(Exit::Data, "expected (rows,)", parse(good, "<u4", 4, 0));
-    REQUIRE_DIES(Exit::Data, "fortran_order", parse(wrong("{'descr': '<u4', 'fortran_order': True, 'shape': (3, 2), }"), "<u4", 4, 2));
-    REQUIRE_DIES(Exit::Data, "25 bytes of data", parse(good + "x", "<u4", 4, 2));
-    REQUIRE_DIES(Exit::Data, "23 bytes of data", parse(good.substr(0, good.size() - 1), "<u4", 4, 2));
-    REQUIRE_DIES(Exit::Data, "truncated", parse(good.substr(0, 60), "<u4", 4, 2));
-    REQUIRE_DIES(Exit::Data, "magic", parse("", "<u4", 4, 2));
-    REQUIRE_DIES(Exit::Data, "version 2.0", parse(std::string("\x93NUMPY\x02\x00\x76\x00", 10) + good.substr(10), "<u4", 4, 2));
-    REQUIRE_DIES(Exit::Data, "more than memory", parse(wrong("{'descr': '<u4', 'fortran_order': False, 'shape': (9223372036854775807, 2), }"), "<u4", 4, 2));
-    REQUIRE_DIES(Exit::Data, "shape", parse(wrong("{'descr': '<u4', 'fortran_order': False, 'shape': (99999999999999999999, 2), }"), "<u4", 4, 2));
-    REQUIRE_DIES(Exit::Data, "shape", parse(wrong("{'descr': '<u4', 'fortran_order': False, 'shape': (-3, 2), }"), "<u4", 4, 2));
+    refused(with("True", "(3, 2)"), "fortran_order");
+    refused(with("False", "(9223372036854775807, 2)"), "more than memory");
+    refused(with("False", "(99999999999999999999, 2)"), "shape");
+    refused(with("False", "(-3, 2)"), "shape");
+    refused(good + "x", "25 bytes of data");
+    refused(good.substr(0, good.size() - 1), "23 bytes of data");
+    refused(good.substr(0, 60), "truncated");
+    refused("", "magic");
+    refused(std::string("\x93NUMPY\x02\x00\x76\x00", 10) + good.substr(10), "version 2.0");
 }
 
 TEST_CASE(".npy: NumPy reads what we write and we read what NumPy writes", "[util]") {
@@ -79,7 +85,8 @@ TEST_CASE(".npy: NumPy reads what we write and we read what NumPy writes", "[uti
     const int status = run_command("cd " + folder.path() + " && " + python + " script.py", &output);
     INFO(output);
     REQUIRE(status == 0);
-    for (const char* name : {"a", "b", "c"}) CHECK(read_file(folder / (name + std::string("2.npy"))) == read_file(folder / (name + std::string(".npy"))));
+    for (const std::string name : {"a", "b", "c"})
+        CHECK(read_file(folder / (name + "2.npy")) == read_file(folder / (name + ".npy")));
     const NpyArray d(folder / "d.npy", "<u2", 2, 0);
     REQUIRE(d.rows() == 5);
     CHECK(static_cast<const uint16_t*>(d.data())[4] == 4);
@@ -147,7 +154,8 @@ TEST_CASE("Tokenizer: ids become the bytes they stand for", "[util]") {
     REQUIRE_DIES(Exit::Data, "model.vocab", Tokenizer::from_json("t", "[1]"));
     REQUIRE_DIES(Exit::Data, "model.vocab", Tokenizer::from_json("t", R"({"model": {"vocab": []}})"));
     REQUIRE_DIES(Exit::Data, "Unigram", Tokenizer::from_json("t", R"({"model": {"type": "Unigram", "vocab": {}}})"));
-    REQUIRE_DIES(Exit::Data, "ByteLevel", Tokenizer::from_json("t", R"({"model": {"type": "BPE", "vocab": {"a": 0}}})"));
+    REQUIRE_DIES(Exit::Data, "ByteLevel",
+                 Tokenizer::from_json("t", R"({"model": {"type": "BPE", "vocab": {"a": 0}}})"));
     const std::string head = R"({"decoder": {"type": "ByteLevel"}, "model": {"vocab": {)";
     REQUIRE_DIES(Exit::Data, "empty", Tokenizer::from_json("t", head + "}}}"));
     REQUIRE_DIES(Exit::Data, "id -1", Tokenizer::from_json("t", head + R"("a": -1}}})"));

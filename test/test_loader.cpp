@@ -21,6 +21,7 @@ struct World {
 
     explicit World(int64_t steps, int entities = 20) {
         people.entities = entities;
+        people.filler = 0;  // no document is longer than T-1
         people.write(folder / "people");
         SidecarText sidecar;
         sidecar.vocab_size = people.vocab_size();
@@ -224,7 +225,7 @@ TEST_CASE("a state of another run is refused", "[loader]") {
     other.sources[1].windows = {{0, 0.5}};
     REQUIRE_DIES(Exit::Usage, "options", start(other, true));
     other = world.options;
-    other.batch_tokens *= 3;
+    other.batch_tokens *= 5;
     REQUIRE_DIES(Exit::Usage, "--batch-tokens", start(other));
     write_text(world.folder / "web", random_documents(299, 1, 90, 5), {"text", "aa11", world.people.vocab_size()});
     REQUIRE_DIES(Exit::Usage, "data of source web", start(world.options));
@@ -288,7 +289,7 @@ TEST_CASE("an id beyond the vocabulary is caught when it is read, also on the th
         for (int64_t step = 0; step < loader.plan().steps; ++step) loader.next();
     };
     REQUIRE_DIES(Exit::Data, "web.bin: id 999 in document 17 at its token 11", drain());
-    REQUIRE_DIES(Exit::Data, "999", loader.next());  // and again
+    if (prefetch > 0) REQUIRE_DIES(Exit::Data, "999", loader.next());  // and again
 }
 
 TEST_CASE("a loader that is dropped in the middle stops its thread", "[loader]") {
@@ -311,11 +312,11 @@ TEST_CASE("validation rows are the first tokens in file order", "[loader]") {
     REQUIRE(rows.rows == 6);
     CHECK(rows.inputs == std::vector<int>(stream.begin(), stream.begin() + 24));
     CHECK(rows.targets == std::vector<int>(stream.begin() + 1, stream.begin() + 25));
-    CHECK(rows.positions == std::vector<int>{0, 1, 2, 3, 0, 1, 0, 1, 0, 1, 0, 1, 2, 3, 0, 1, 0, 1, 0, 1, 0, 1, 2, 0});
+    CHECK(rows.positions == std::vector<int>{0, 1, 2, 3, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 2, 0});
     CHECK(rows.bytes_per_token == 4);
     CHECK(read_validation("web", folder / "*.bin", 9, 4, false, -1, 1000).rows == 2);
     REQUIRE_DIES(Exit::Usage, "less than one row", read_validation("web", folder / "*.bin", 1000, 1024, false, -1, 1000));
-    REQUIRE_DIES(Exit::Data, "vocab", read_validation("web", folder / "*.bin", 9, 4, false, -1, 999); die(Exit::Data, "vocab"));
+    REQUIRE_DIES(Exit::Data, "1000 ids, the model 999", read_validation("web", folder / "*.bin", 9, 4, false, -1, 999));
     REQUIRE_DIES(Exit::Data, "nothing*", read_validation("web", folder / "nothing*", 9, 4, false, -1, 1000));
 }
 

@@ -1,5 +1,5 @@
-// TensorBoard files, read back by a decoder that shares nothing with the writer but crc32c (tested against the RFC), and
-// by TensorBoard itself where it is installed.
+// TensorBoard files, read back by a decoder that shares nothing with the writer but crc32c (tested against the RFC),
+// and by TensorBoard itself where it is installed.
 #include <cmath>
 #include <cstring>
 

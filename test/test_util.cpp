@@ -41,6 +41,8 @@ class FileSizeLimit {
     rlimit before_;
 };
 
+bool near(double a, double b) { return std::abs(a - b) < 1e-12; }
+
 std::string printed_by(void (*use)(FILE*)) {
     char* text = nullptr;
     size_t size = 0;
@@ -105,7 +107,8 @@ TEST_CASE("Directories are made, listed and removed", "[util]") {
     make_directories(folder / "a/b/c");
     for (const char* name : {"a/B", "a/a", "a/b/10", "a/b/9"}) write_file(folder / name, "");
     CHECK(list_directory(folder / "a") == std::vector<std::string>{"B", "a", "b"});
-    CHECK(glob_files(folder / "a/b/*") == std::vector<std::string>{folder / "a/b/10", folder / "a/b/9", folder / "a/b/c"});
+    CHECK(glob_files(folder / "a/b/*") ==
+          std::vector<std::string>{folder / "a/b/10", folder / "a/b/9", folder / "a/b/c"});
     CHECK(glob_files(folder / "a/{a,B}") == std::vector<std::string>{folder / "a/B", folder / "a/a"});
     CHECK(glob_files(folder / "none*").empty());
     CHECK(symlink("/usr", (folder / "a/link").c_str()) == 0);
@@ -124,7 +127,8 @@ TEST_CASE("JSON from outside is bounded", "[util]") {
     REQUIRE_DIES(Exit::Data, "not JSON", parse_json("file", "{\"a\": "));
     REQUIRE_DIES(Exit::Data, "not JSON", parse_json("file", ""));
     REQUIRE_DIES(Exit::Data, "deep", parse_json("file", std::string(1000000, '[')));
-    const nlohmann::json object = parse_json("file", "{\"format_version\": 2, \"n\": 18446744073709551615, \"x\": 1.5}");
+    const nlohmann::json object =
+        parse_json("file", "{\"format_version\": 2, \"n\": 18446744073709551615, \"x\": 1.5}");
     REQUIRE_DIES(Exit::Data, "format_version 2", check_format_version("file", object));
     REQUIRE_DIES(Exit::Data, "18446744073709551615", json_integer("file", object, "n", INT64_MIN, INT64_MAX));
     REQUIRE_DIES(Exit::Data, "whole number", json_integer("file", object, "x", 0, 10));
@@ -133,18 +137,18 @@ TEST_CASE("JSON from outside is bounded", "[util]") {
 
 TEST_CASE("The learning rate follows its formula", "[util]") {
     const Schedule wsd = make_schedule("wsd", 1.0, 100, 10, 0.2, 0.0);
-    CHECK(learning_rate(wsd, 0) == Approx(0.1));
+    CHECK(near(learning_rate(wsd, 0), 0.1));
     CHECK(learning_rate(wsd, 9) == 1.0);
     CHECK(learning_rate(wsd, 80) == 1.0);
-    CHECK(learning_rate(wsd, 90) == Approx(0.5));
-    CHECK(learning_rate(wsd, 99) == Approx(0.05));
+    CHECK(near(learning_rate(wsd, 90), 0.5));
+    CHECK(near(learning_rate(wsd, 99), 0.05));
     const Schedule cosine = make_schedule("cosine", 2.0, 110, 10, 0, 0.1);
     CHECK(learning_rate(cosine, 10) == 2.0);
-    CHECK(learning_rate(cosine, 60) == Approx(1.1));
-    CHECK(learning_rate(cosine, 110) == Approx(0.2));
+    CHECK(near(learning_rate(cosine, 60), 1.1));
+    CHECK(near(learning_rate(cosine, 110), 0.2));
     const Schedule linear = make_schedule("linear", 1.0, 100, 0, 0, 0.5);
     CHECK(learning_rate(linear, 0) == 1.0);
-    CHECK(learning_rate(linear, 50) == Approx(0.75));
+    CHECK(near(learning_rate(linear, 50), 0.75));
     CHECK(learning_rate(make_schedule("constant", 0.5, 10, 0, 0.5, 0), 9) == 0.5);
     // a trunk and its branch agree up to the branch's cooldown
     const Schedule longer = make_schedule("wsd", 1.0, 1000, 10, 0.2, 0.0);

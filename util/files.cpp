@@ -19,7 +19,8 @@ namespace {
 
 [[noreturn]] void die_errno(Exit code, const std::string& path, const char* what) {
     const int error = errno;
-    const char* hint = error == ENOSPC || error == EDQUOT ? "; free some space, what stood there before is untouched" : "";
+    const char* hint =
+        error == ENOSPC || error == EDQUOT ? "; free some space, what stood there before is untouched" : "";
     die(code, "%s: cannot be %s (%s)%s", path.c_str(), what, strerror(error), hint);
 }
 
@@ -44,7 +45,8 @@ void write_all(int fd, const void* data, size_t bytes, const std::string& path) 
     }
 }
 
-// Calls consume(data, bytes) for the parts of a file; not a mapping, because a file that shrinks meanwhile would kill us.
+// Calls consume(data, bytes) for the parts of a file; not a mapping, because a file that shrinks meanwhile would kill
+// us.
 template <class Consume>
 void read_parts(const std::string& path, Consume consume) {
     const Descriptor file{open(path.c_str(), O_RDONLY | O_CLOEXEC)};

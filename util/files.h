@@ -29,8 +29,8 @@ class FileWriter {
 std::string read_file(const std::string& path);
 bool file_exists(const std::string& path);
 bool directory_exists(const std::string& path);
-void make_directories(const std::string& path);      // like mkdir -p
-void remove_tree(const std::string& path);           // no error when it is not there
+void make_directories(const std::string& path);                    // like mkdir -p
+void remove_tree(const std::string& path);                         // no error when it is not there
 void rename_path(const std::string& from, const std::string& to);  // then syncs the folder
 void copy_file(const std::string& from, const std::string& to);
 void sync_directory(const std::string& path);
@@ -40,4 +40,4 @@ std::vector<std::string> glob_files(const std::string& pattern);   // paths, in 
 std::string sha256_file(const std::string& path);                  // 64 hex digits
 uint32_t crc32c_file(const std::string& path);                     // ten times as fast: bit flips, not tampering
 std::string path_join(const std::string& folder, const std::string& name);
-std::string folder_of(const std::string& path);                    // "" -> "."
+std::string folder_of(const std::string& path);  // "" -> "."

@@ -17,12 +17,11 @@ bool too_deep(std::string_view text) {
     bool quoted = false;
     for (size_t i = 0; i < text.size(); ++i) {
         const char c = text[i];
-        if (quoted && c == '\\') ++i;
-        else if (c == '"') quoted = !quoted;
-        else if (quoted) continue;
-        else if (c == '{' || c == '[') {
-            if (++depth > max_depth) return true;
-        } else if (c == '}' || c == ']') --depth;
+        if (c == '"') quoted = !quoted;
+        if (c == '\\') ++i;  // outside of a string a backslash is an error, which the parser reports
+        if (quoted) continue;
+        if ((c == '{' || c == '[') && ++depth > max_depth) return true;
+        if (c == '}' || c == ']') --depth;
     }
     return false;
 }
@@ -41,7 +40,8 @@ json parse_json(const std::string& name, std::string_view text) {
 int64_t json_integer(const std::string& name, const json& object, const char* key, int64_t low, int64_t high) {
     const auto found = object.find(key);
     if (found == object.end()) die(Exit::Data, "%s: key '%s' is missing", name.c_str(), key);
-    const bool fits = found->is_number_integer() && (!found->is_number_unsigned() || found->get<uint64_t>() <= INT64_MAX);
+    const bool fits =
+        found->is_number_integer() && (!found->is_number_unsigned() || found->get<uint64_t>() <= INT64_MAX);
     if (!fits || found->get<int64_t>() < low || found->get<int64_t>() > high)
         die(Exit::Data, "%s: %s is %s, expected a whole number from %lld to %lld", name.c_str(), key,
             found->dump(-1, ' ', true).c_str(), static_cast<long long>(low), static_cast<long long>(high));

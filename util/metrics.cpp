@@ -16,9 +16,12 @@ namespace {
 std::string quoted(std::string_view text) {
     std::string out = "\"";
     for (const char c : text) {
-        if (c == '"' || c == '\\') out += {'\\', c};
-        else if (static_cast<unsigned char>(c) < 0x20) out += format_text("\\u%04x", c);
-        else out += c;
+        if (c == '"' || c == '\\')
+            out += {'\\', c};
+        else if (static_cast<unsigned char>(c) < 0x20)
+            out += format_text("\\u%04x", c);
+        else
+            out += c;
     }
     return out + "\"";
 }
@@ -55,7 +58,8 @@ void MetricsLine::add(std::string_view name, std::string_view text) {
 MetricsFile::MetricsFile(const std::string& path, bool append) : path_(path) {
     fd_ = open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | (append ? 0 : O_TRUNC), 0666);
     struct stat info;
-    if (fd_ < 0 || fstat(fd_, &info) != 0) die(Exit::Runtime, "%s: cannot be opened (%s)", path.c_str(), strerror(errno));
+    if (fd_ < 0 || fstat(fd_, &info) != 0)
+        die(Exit::Runtime, "%s: cannot be opened (%s)", path.c_str(), strerror(errno));
     size_ = info.st_size;
 }
 

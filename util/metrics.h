@@ -7,8 +7,8 @@
 #include <vector>
 
 // The members of a line, in the order in which they were added. Numbers are the shortest decimals that read back as the
-// same value. JSON has no NaN and no infinity: they become the strings "NaN", "Infinity" and "-Infinity", which Python's
-// float() and pandas.to_numeric() take.
+// same value. JSON has no NaN and no infinity: they become the strings "NaN", "Infinity" and "-Infinity", which
+// Python's float() and pandas.to_numeric() take.
 class MetricsLine {
   public:
     void add(std::string_view name, double value);
@@ -26,8 +26,8 @@ class MetricsLine {
     std::vector<std::pair<std::string, double>> numbers_;
 };
 
-// Opened to append, or emptied first. A line is one write(), so that a killed run leaves whole lines; a resume cuts the file
-// to the size() that its checkpoint knows.
+// Opened to append, or emptied first. A line is one write(), so that a killed run leaves whole lines; a resume cuts the
+// file to the size() that its checkpoint knows.
 class MetricsFile {
   public:
     MetricsFile() = default;
@@ -38,9 +38,9 @@ class MetricsFile {
     MetricsFile(const MetricsFile&) = delete;
     MetricsFile& operator=(const MetricsFile&) = delete;
 
-    void write(const MetricsLine& line);  // a full disk dies with Exit::Runtime
+    void write(const MetricsLine& line);    // a full disk dies with Exit::Runtime
     int64_t size() const { return size_; }  // bytes
-    void sync();  // before a checkpoint says how long the file is
+    void sync();                            // before a checkpoint says how long the file is
 
   private:
     std::string path_;

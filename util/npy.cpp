@@ -30,9 +30,7 @@ std::string without_blanks(const std::string& literal) {
 }
 
 // "<u2" is a string in the header, "[('count', '<u4'), ...]" a list.
-std::string descr_literal(const std::string& dtype) {
-    return dtype[0] == '[' ? dtype : "'" + dtype + "'";
-}
+std::string descr_literal(const std::string& dtype) { return dtype[0] == '[' ? dtype : "'" + dtype + "'"; }
 
 // The text of the value behind 'key': in a dictionary literal without blanks, up to the comma or brace that ends it.
 std::string value_of(const std::string& header, const char* key) {
@@ -101,7 +99,8 @@ NpyLayout parse_npy(const std::string& name, const unsigned char* data, size_t s
     std::vector<uint64_t> shape;
     const size_t dimensions = columns ? 2 : 1;
     if (!parse_shape(shape_text, &shape) || shape.size() != dimensions || (columns && shape[1] != columns)) {
-        const std::string expected = columns ? format_text("(rows,%llu)", static_cast<unsigned long long>(columns)) : "(rows,)";
+        const std::string expected =
+            columns ? format_text("(rows,%llu)", static_cast<unsigned long long>(columns)) : "(rows,)";
         die(Exit::Data, "%s: shape %s, expected %s", file, shape_text.c_str(), expected.c_str());
     }
     uint64_t bytes = 0;
@@ -113,7 +112,8 @@ NpyLayout parse_npy(const std::string& name, const unsigned char* data, size_t s
     return {offset, shape[0]};
 }
 
-NpyArray::NpyArray(const std::string& path, const std::string& dtype, size_t item_bytes, uint64_t columns) : file_(path) {
+NpyArray::NpyArray(const std::string& path, const std::string& dtype, size_t item_bytes, uint64_t columns)
+    : file_(path) {
     const NpyLayout layout = parse_npy(path, file_.data(), file_.size(), dtype, item_bytes, columns);
     offset_ = layout.offset;
     rows_ = layout.rows;
@@ -128,11 +128,11 @@ void write_npy(const std::string& path, const std::string& dtype, size_t item_by
         bytes *= n;
     }
     if (shape.size() > 1) dims.resize(dims.size() - 2);
-    std::string header =
-        "{'descr': " + descr_literal(dtype) + ", 'fortran_order': False, 'shape': (" + dims + "), }";
+    std::string header = "{'descr': " + descr_literal(dtype) + ", 'fortran_order': False, 'shape': (" + dims + "), }";
     header.resize((10 + header.size() + 1 + 63) / 64 * 64 - 10, ' ');
     header.back() = '\n';
-    ENSURE(header.size() < 65536, "%s: a header of %zu bytes does not fit .npy version 1.0", path.c_str(), header.size());
+    ENSURE(header.size() < 65536, "%s: a header of %zu bytes does not fit .npy version 1.0", path.c_str(),
+           header.size());
 
     FileWriter writer(path);
     writer.write(magic, sizeof magic);

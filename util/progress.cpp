@@ -41,10 +41,14 @@ std::string short_duration(double seconds) {
     return format_text("%lld:%02lld", minutes, s % 60);
 }
 
-Progress::Progress(int64_t steps, int64_t first_step, double flops_per_step, double matmul_flops, double tokens_per_step,
-                   FILE* out)
-    : steps_(steps), step_(first_step), flops_per_step_(flops_per_step), matmul_flops_(matmul_flops),
-      tokens_per_step_(tokens_per_step), out_(out) {
+Progress::Progress(int64_t steps, int64_t first_step, double flops_per_step, double matmul_flops,
+                   double tokens_per_step, FILE* out)
+    : steps_(steps),
+      step_(first_step),
+      flops_per_step_(flops_per_step),
+      matmul_flops_(matmul_flops),
+      tokens_per_step_(tokens_per_step),
+      out_(out) {
     if (is_terminal(out)) set_style(true, wants_color(), REDRAW_SECONDS);
 }
 

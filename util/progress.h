@@ -9,8 +9,8 @@
 
 class Progress {
   public:
-    // `flops_per_step` and `matmul_flops` (per second, measured; 0: unknown) give the share of the machine's matmul rate.
-    // On a terminal the line is redrawn, unless TERM=dumb; NO_COLOR takes the colour away.
+    // `flops_per_step` and `matmul_flops` (per second, measured; 0: unknown) give the share of the machine's matmul
+    // rate. On a terminal the line is redrawn, unless TERM=dumb; NO_COLOR takes the colour away.
     Progress(int64_t steps, int64_t first_step, double flops_per_step, double matmul_flops, double tokens_per_step,
              FILE* out = stderr);
 

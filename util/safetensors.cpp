@@ -17,8 +17,8 @@ constexpr uint64_t max_header = 100'000'000;  // the reference reader's limit
 // Bytes an element; 0: a type that this reader does not know.
 size_t dtype_bytes(const std::string& dtype) {
     static const std::map<std::string, size_t> sizes = {
-        {"BOOL", 1}, {"U8", 1},  {"I8", 1},   {"F8_E5M2", 1}, {"F8_E4M3", 1}, {"I16", 2}, {"U16", 2},
-        {"F16", 2},  {"BF16", 2}, {"I32", 4}, {"U32", 4},     {"F32", 4},     {"I64", 8}, {"U64", 8}, {"F64", 8}};
+        {"BOOL", 1}, {"U8", 1},  {"I8", 1},  {"F8_E5M2", 1}, {"F8_E4M3", 1}, {"I16", 2}, {"U16", 2}, {"F16", 2},
+        {"BF16", 2}, {"I32", 4}, {"U32", 4}, {"F32", 4},     {"I64", 8},     {"U64", 8}, {"F64", 8}};
     const auto found = sizes.find(dtype);
     return found == sizes.end() ? 0 : found->second;
 }
@@ -105,8 +105,7 @@ std::map<std::string, SafeTensor> parse_safetensors(const std::string& name, con
         if (key == "__metadata__") {
             if (!entry.is_object()) die(Exit::Data, "%s: __metadata__ is not an object", file);
             for (const auto& item : entry.items())
-                if (!item.value().is_string())
-                    die(Exit::Data, "%s: __metadata__ holds more than strings", file);
+                if (!item.value().is_string()) die(Exit::Data, "%s: __metadata__ holds more than strings", file);
             continue;
         }
         Span span;
@@ -130,7 +129,7 @@ void write_safetensors(const std::string& path, const std::vector<SafeTensorSpec
         uint64_t bytes = dtype_bytes(t.dtype);
         for (const int64_t n : t.shape) bytes *= static_cast<uint64_t>(n);
         ENSURE(bytes == t.bytes, "%s: tensor '%s' of shape %s is given %zu bytes", path.c_str(), t.name.c_str(),
-              shape_text(t.shape).c_str(), t.bytes);
+               shape_text(t.shape).c_str(), t.bytes);
         header[t.name] = {{"dtype", t.dtype}, {"shape", t.shape}, {"data_offsets", {at, at + bytes}}};
         at += bytes;
         if (!t.data) largest = std::max(largest, t.bytes);

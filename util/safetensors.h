@@ -1,5 +1,6 @@
-// safetensors.h - Hugging Face's tensor file: u64 header size, JSON header, then the data without holes. Fully validated
-// on reading, as the reference reader does: sizes, offsets, order, overlaps, dtype against shape, header at most 100 MB.
+// safetensors.h - Hugging Face's tensor file: u64 header size, JSON header, then the data without holes. Fully
+// validated on reading, as the reference reader does: sizes, offsets, order, overlaps, dtype against shape, header at
+// most 100 MB.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -32,8 +33,8 @@ class SafeTensorsFile {
 // The header's parser alone, on any bytes (the fuzz target's door). Dies as above; `name` is for messages.
 std::map<std::string, SafeTensor> parse_safetensors(const std::string& name, const unsigned char* data, size_t size);
 
-// Writes tensors in the order given. `data` is the tensor as it stands in memory; where it is null, `fill` puts the bytes
-// into a buffer when the tensor's turn comes, so that nothing is held twice.
+// Writes tensors in the order given. `data` is the tensor as it stands in memory; where it is null, `fill` puts the
+// bytes into a buffer when the tensor's turn comes, so that nothing is held twice.
 struct SafeTensorSpec {
     std::string name, dtype;
     std::vector<int64_t> shape;

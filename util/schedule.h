@@ -51,13 +51,17 @@ inline Schedule make_schedule(const std::string& name, double peak, int64_t step
 inline double learning_rate(const Schedule& s, int64_t step) {
     if (step < s.warmup) return s.peak * static_cast<double>(step + 1) / static_cast<double>(s.warmup);
     const double fall = 1 - s.final_fraction;
-    const double t = static_cast<double>(step - s.warmup) / static_cast<double>(std::max<int64_t>(1, s.steps - s.warmup));
+    const double t =
+        static_cast<double>(step - s.warmup) / static_cast<double>(std::max<int64_t>(1, s.steps - s.warmup));
     switch (s.kind) {
-        case Schedule::Kind::Constant: return s.peak;
-        case Schedule::Kind::Linear: return s.peak * (1 - fall * t);
+        case Schedule::Kind::Constant:
+            return s.peak;
+        case Schedule::Kind::Linear:
+            return s.peak * (1 - fall * t);
         case Schedule::Kind::Cosine:
             return s.peak * (s.final_fraction + fall * 0.5 * (1 + std::cos(3.14159265358979323846 * t)));
-        case Schedule::Kind::Wsd: break;
+        case Schedule::Kind::Wsd:
+            break;
     }
     const int64_t decay = std::llround(s.cooldown * static_cast<double>(s.steps)), start = s.steps - decay;
     if (step < start) return s.peak;

@@ -11,7 +11,8 @@ class Sha256 {
 
   private:
     void block(const unsigned char* data);
-    uint32_t state_[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
+    uint32_t state_[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
+                          0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
     unsigned char rest_[64] = {};  // what does not fill a block yet
     uint64_t bytes_ = 0;
 };

@@ -51,10 +51,12 @@ TensorBoard::TensorBoard(const std::string& directory) {
     char host[256] = "localhost";
     gethostname(host, sizeof host - 1);
     for (int n = 0; fd_ < 0; ++n) {
-        path_ = path_join(directory, format_text("events.out.tfevents.%lld.%s.%d.%d", static_cast<long long>(time(nullptr)),
-                                                 host, static_cast<int>(getpid()), n));
+        path_ =
+            path_join(directory, format_text("events.out.tfevents.%lld.%s.%d.%d", static_cast<long long>(time(nullptr)),
+                                             host, static_cast<int>(getpid()), n));
         fd_ = open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0666);
-        if (fd_ < 0 && errno != EEXIST) die(Exit::Runtime, "%s: cannot be created (%s)", path_.c_str(), strerror(errno));
+        if (fd_ < 0 && errno != EEXIST)
+            die(Exit::Runtime, "%s: cannot be created (%s)", path_.c_str(), strerror(errno));
     }
     std::string event = event_at_now();
     put_bytes(&event, FILE_VERSION, "brain.Event:2");

@@ -1,8 +1,9 @@
 // tensorboard.h - scalars for TensorBoard, without TensorFlow or protobuf: a TFRecord file of Event messages.
 //
-// A record is  u64 length | u32 masked crc32c(length) | bytes | u32 masked crc32c(bytes),  mask(c) = rotate_right(c, 15) +
-// 0xa282ead8. The bytes are an Event in protobuf's wire format: 1 wall_time double, 2 step int64, 3 file_version string,
-// 5 summary { 1 value { 1 tag string, 2 simple_value float } }. The first event has the file_version "brain.Event:2".
+// A record is  u64 length | u32 masked crc32c(length) | bytes | u32 masked crc32c(bytes),  mask(c) = rotate_right(c,
+// 15) + 0xa282ead8. The bytes are an Event in protobuf's wire format: 1 wall_time double, 2 step int64, 3 file_version
+// string, 5 summary { 1 value { 1 tag string, 2 simple_value float } }. The first event has the file_version
+// "brain.Event:2".
 #pragma once
 #include <cstdint>
 #include <string>

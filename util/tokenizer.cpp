@@ -10,10 +10,11 @@ using nlohmann::json;
 
 namespace {
 
-constexpr int64_t max_id = 1 << 20;  // four times the largest vocabulary in use; a wild id must not become a wild allocation
+constexpr int64_t max_id =
+    1 << 20;  // four times the largest vocabulary in use; a wild id must not become a wild allocation
 
-// Byte-level BPE writes each byte as a printable character: itself where that is printable Latin-1, else the next unused
-// character from U+0100 on (GPT-2's bytes_to_unicode). This is the inverse, by code point; -1: no byte.
+// Byte-level BPE writes each byte as a printable character: itself where that is printable Latin-1, else the next
+// unused character from U+0100 on (GPT-2's bytes_to_unicode). This is the inverse, by code point; -1: no byte.
 struct ByteOfCharacter {
     int16_t byte[0x144];
     ByteOfCharacter() {
@@ -36,7 +37,8 @@ std::string bytes_of(const std::string& piece) {
         // JSON text is valid UTF-8 (the parser checked), and the alphabet ends below U+0800: one or two bytes
         const size_t length = lead < 0x80 ? 1 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
         int point = lead;
-        if (length == 2 && i + 1 < piece.size()) point = (lead & 0x1F) << 6 | (static_cast<unsigned char>(piece[i + 1]) & 0x3F);
+        if (length == 2 && i + 1 < piece.size())
+            point = (lead & 0x1F) << 6 | (static_cast<unsigned char>(piece[i + 1]) & 0x3F);
         if (length <= 2 && point < 0x144 && alphabet.byte[point] >= 0)
             bytes += static_cast<char>(alphabet.byte[point]);
         else

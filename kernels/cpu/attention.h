@@ -7,19 +7,20 @@
 
 namespace cpu {
 
-// out[b,t,h,:] = sum_{s(b,t) <= j <= t} softmax_j(q_t . k_j / sqrt(HS)) v_j;  lse[b,h,t] = log sum_j exp(q_t . k_j /
-// sqrt(HS)) out (B, T, NH, HS); lse (B, NH, T); qkv (B, T, 3, NH, HS), rotated already. segment_start (B, T): first
-// position of the segment that position t belongs to, ascending along a row; null: 0 (plain causal attention). A tile
-// of 64 queries of a (row, head, segment) is one thread's; tiles are counted from the segment's first token, so that
-// the bits of a segment do not depend on where in a row it stands. Computes only tiles at or below the diagonal: about
-// 2 B NH T^2 HS flops without segments.
+// out[b,t,h,:] = sum_{s(b,t) <= j <= t} softmax_j(q_t . k_j / sqrt(HS)) v_j
+// lse[b,h,t] = log sum_j exp(q_t . k_j / sqrt(HS))
+// out (B, T, NH, HS); lse (B, NH, T); qkv (B, T, 3, NH, HS), rotated already. segment_start (B, T): first position of
+// the segment that position t belongs to, ascending along a row; null: 0 (plain causal attention).
+// A tile of 64 queries of a (row, head, segment) is one thread's; tiles are counted from the segment's first token, so
+// that the bits of a segment do not depend on where in a row it stands. Computes only tiles at or below the diagonal:
+// about 2 B NH T^2 HS flops without segments.
 template <class Real>
 void attention_forward(Real* out, Real* lse, const Real* qkv, const int* segment_start, int B, int T, int NH, int HS,
                        stream_t);
 
 // dqkv = the gradient of the above (all of q, k, v written). Probabilities are recomputed from lse, tile by tile; 2.5
-// times the forward's flops. scratch: attention_backward_scratch(B, T, NH, HS) elements. Deterministic: one thread
-// walks all tiles of its (row, head, segment) in order.
+// times the forward's flops. scratch: attention_backward_scratch(B, T, NH, HS) elements.
+// Deterministic: one thread walks all tiles of its (row, head, segment) in order.
 template <class Real>
 void attention_backward(Real* dqkv, Real* scratch, const Real* dout, const Real* out, const Real* lse, const Real* qkv,
                         const int* segment_start, int B, int T, int NH, int HS, stream_t);

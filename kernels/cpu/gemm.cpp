@@ -2,9 +2,11 @@
 //
 // The loops of Goto & van de Geijn (2008): blocks of KC of the inner dimension; op(B) packed into slivers of NR
 // columns, op(A) into panels of MR rows, both k-major, so that the micro-kernel reads two streams; it keeps MR x NR
-// sums in registers. Order of summation: C[m,n] is one fused multiply-add chain over a block of KC, and the blocks'
-// sums are added in ascending k. No step of it knows where in the matrix m stands, which row shares its panel, or which
-// thread runs: this is where the contract's independence comes from.
+// sums in registers.
+//
+// Order of summation: C[m,n] is one fused multiply-add chain over a block of KC, and the blocks' sums are added in
+// ascending k. No step of it knows where in the matrix m stands, which row shares its panel, or which thread runs:
+// this is where the contract's independence comes from.
 #include "kernels/cpu/gemm.h"
 
 #include <algorithm>
@@ -37,7 +39,7 @@ struct Operand {
 
 template <class Real, int... I>
 inline Vector<Real> interleave(Vector<Real> a, Vector<Real> b, int from, std::integer_sequence<int, I...>) {
-    return __builtin_shuffle(a, b, Ints<Real>{(from + I / 2 + (I % 2) * LANES<Real>)...});
+    return __builtin_shuffle(a, b, Bits<Real>{static_cast<unsigned>(from + I / 2 + (I % 2) * LANES<Real>)...});
 }
 
 // A square of LANES x LANES, by log2(LANES) perfect shuffles of its rows.

@@ -3,9 +3,10 @@
 
 namespace cpu {
 
-// C[m,n] = alpha * sum_k op(A)[m,k] * op(B)[k,n] + beta * C[m,n]        op(X) = X or X^T; lda, ldb, ldc: row strides as
-// stored Runs on the calling thread only. Row m of the result does not depend on M, on the other rows or on its
-// position, which is what makes scores independent of batch and packing; test/test_matmul.cpp holds that.
+// C[m,n] = alpha * sum_k op(A)[m,k] * op(B)[k,n] + beta * C[m,n]
+// op(X) = X or X^T; lda, ldb, ldc: row strides as stored.
+// Runs on the calling thread only. Row m of the result does not depend on M, on the other rows or on its position,
+// which is what makes scores independent of batch and packing; test/test_matmul.cpp holds that.
 template <class Real>
 void gemm(bool transpose_a, bool transpose_b, int M, int N, int K, Real alpha, const Real* A, int lda, const Real* B,
           int ldb, Real beta, Real* C, int ldc);

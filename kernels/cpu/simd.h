@@ -21,17 +21,17 @@ struct Simd;
 template <>
 struct Simd<float> {
     typedef float Vector __attribute__((vector_size(VECTOR_BYTES)));
-    typedef int32_t Ints __attribute__((vector_size(VECTOR_BYTES)));
+    typedef uint32_t Bits __attribute__((vector_size(VECTOR_BYTES)));
 };
 template <>
 struct Simd<double> {
     typedef double Vector __attribute__((vector_size(VECTOR_BYTES)));
-    typedef int64_t Ints __attribute__((vector_size(VECTOR_BYTES)));
+    typedef uint64_t Bits __attribute__((vector_size(VECTOR_BYTES)));
 };
 template <class Real>
 using Vector = typename Simd<Real>::Vector;
 template <class Real>
-using Ints = typename Simd<Real>::Ints;
+using Bits = typename Simd<Real>::Bits;
 template <class Real>
 constexpr int LANES = VECTOR_BYTES / sizeof(Real);
 

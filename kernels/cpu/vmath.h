@@ -20,7 +20,7 @@ inline Vector<float> exp(Vector<float> x) {
     p = p * r + 1.6666665459e-1f;
     p = p * r + 5.0000001201e-1f;
     p = p * (r * r) + r + 1.0f;
-    p = (Vector<float>)((Ints<float>)p + ((Ints<float>)shifted << 23));  // times 2^n; ROUND's own bits fall off the top
+    p = (Vector<float>)((Bits<float>)p + ((Bits<float>)shifted << 23));  // times 2^n; ROUND's own bits fall off the top
     p = x < -87.3f ? Vector<float>{} : p;
     p = x > 88.72f ? broadcast(std::numeric_limits<float>::infinity()) : p;
     return x == x ? p : x;
@@ -30,10 +30,10 @@ inline Vector<double> exp(Vector<double> x) {
     return x;
 }
 
-// The standard normal distribution at x: its density without 1/sqrt(2 pi), and its distribution function (1 + erf(x /
-// sqrt 2)) / 2, from one exponential: erfc(z) = e^(-z^2) t P(t), t = 1/(1 + z/2); P is a minimax fit for 0 <= z <= 10,
-// relative error 4.4e-8. Relative error of both: a few ulp for |x| < 3, growing as x^2/2 ulp with the rounding of e's
-// argument.
+// The standard normal distribution at x: its density without 1/sqrt(2 pi), and its distribution function
+// (1 + erf(x / sqrt 2)) / 2, from one exponential: erfc(z) = e^(-z^2) t P(t), t = 1/(1 + z/2);
+// P is a minimax fit for 0 <= z <= 10, relative error 4.4e-8.
+// Relative error of both: a few ulp for |x| < 3, growing as x^2/2 ulp with the rounding of e's argument.
 template <class Real>
 struct Normal {
     Vector<Real> bell, cdf;

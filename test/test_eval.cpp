@@ -1,0 +1,268 @@
+// Scores from the packed pass: equal to token-by-token decoding, the same bits in any packing; and the Evaluator around them.
+#include <omp.h>
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "eval/evaluate.cuh"
+#include "eval/results.h"
+#include "model/init.h"
+#include "test/catch.h"
+#include "test/question_builder.h"
+#include "test/support.h"
+
+namespace {
+
+constexpr int MAX_T = 48;
+
+// A random model of either family whose logits differ clearly.
+Gpt<float> random_model(const char* name, int V = 64) {
+    GptConfig config = config_from_name(name);
+    config.V = V;
+    config.max_T = MAX_T;
+    Gpt<float> gpt(config);
+    initialise_parameters(config, 3, gpt.memory.get());
+    for (size_t i = 0; i < gpt.memory.size(); ++i) gpt.memory.get()[i] *= 3;
+    return gpt;
+}
+
+// Greedy decoding as one would write it down: a whole forward pass for each token.
+std::vector<int> decode(const Gpt<float>& gpt, std::vector<int> text, int n) {
+    const GptConfig& c = gpt.config;
+    const float* head = c.tied ? gpt.params.wte : gpt.params.lmheadw;
+    const size_t start = text.size();
+    for (int i = 0; i < n; ++i) {
+        const int T = static_cast<int>(text.size());
+        std::vector<int> positions(text.size());
+        for (int t = 0; t < T; ++t) positions[static_cast<size_t>(t)] = t;
+        ActivationMemory<float> memory(c, 1, T, false);
+        gpt_forward(gpt, memory, {text.data(), positions.data(), nullptr}, {});
+        const float* last = memory.a.lnf + static_cast<size_t>(T - 1) * static_cast<size_t>(c.C);
+        int best = 0;
+        double most = -INFINITY;
+        for (int v = 0; v < c.V; ++v) {
+            double logit = 0;
+            for (int k = 0; k < c.C; ++k) logit += static_cast<double>(last[k]) * static_cast<double>(head[v * c.C + k]);
+            if (logit > most) most = logit, best = v;
+        }
+        text.push_back(best);
+    }
+    return {text.begin() + static_cast<std::ptrdiff_t>(start), text.end()};
+}
+
+std::vector<int> with_eot(const QuestionBuilder& set, const BuiltQuestion& q) {
+    std::vector<int> text = {set.eot_id};
+    text.insert(text.end(), q.prompt.begin(), q.prompt.end());
+    return text;
+}
+
+// Questions of which some have the model's own greedy continuation as the answer, some all of it but the last token.
+QuestionBuilder questions_about(const Gpt<float>& gpt) {
+    QuestionBuilder set = synthetic_questions(6, 3, 1, gpt.config.V);
+    set.eot_id = 0;
+    for (size_t i = 0; i < set.questions.size(); ++i) {
+        BuiltQuestion& q = set.questions[i];
+        if (i % 3 == 0) continue;
+        std::vector<int> answer = decode(gpt, with_eot(set, q), static_cast<int>(q.answer.size()));
+        if (i % 3 == 2) answer.back() = 1 + answer.back() % (gpt.config.V - 1);
+        if (std::find(answer.begin(), answer.end(), set.eot_id) == answer.end()) q.answer = answer;
+    }
+    return set;
+}
+
+bool same_bits(const QuestionResult& a, const QuestionResult& b) {
+    return a.nll == b.nll && a.rank == b.rank && a.tokens == b.tokens && a.correct == b.correct;
+}
+
+const char* const models[] = {"gpt2:L2:C32:H2", "pythia:L2:C24:H3"};
+
+}  // namespace
+
+TEST_CASE("exact match equals token-by-token greedy decoding", "[eval]") {
+    for (const char* name : models) {
+        const Gpt<float> gpt = random_model(name);
+        const TemporaryFolder folder;
+        const QuestionBuilder built = questions_about(gpt);
+        built.write(folder / "set");
+        const QuestionSet set(folder / "set", gpt.config.V, MAX_T);
+        const std::vector<uint32_t> all = set.choose(0, 1);
+        const std::vector<QuestionResult> results = score_questions(gpt, set, all, pack_shape(set.longest(), MAX_T), {});
+        int right = 0, wrong = 0;
+        for (const uint32_t i : all) {
+            const BuiltQuestion& q = built.questions[i];
+            const bool expected = decode(gpt, with_eot(built, q), static_cast<int>(q.answer.size())) == q.answer;
+            REQUIRE(results[i].correct == expected);
+            REQUIRE((results[i].rank == 1) == expected);
+            REQUIRE(results[i].tokens == static_cast<int>(q.answer.size()));
+            ++(expected ? right : wrong);
+        }
+        CHECK(right > 20);
+        CHECK(wrong > 20);
+    }
+}
+
+TEST_CASE("scores are the same bits in any order, batch and packing, for any number of threads", "[eval]") {
+    const int threads = omp_get_max_threads();
+    for (const char* name : models) {
+        const Gpt<float> gpt = random_model(name, 101);
+        const TemporaryFolder folder;
+        synthetic_questions(20, 3, 2, 101).write(folder / "set");
+        const QuestionSet set(folder / "set", 101, MAX_T);
+        const std::vector<uint32_t> all = set.choose(0, 1);
+        const std::vector<QuestionResult> expected = score_questions(gpt, set, all, pack_shape(set.longest(), MAX_T), {});
+        for (const PackShape shape : {PackShape{1, 64}, {3, 48}, {7, 49}, {2, 200}, {1, 301}}) {
+            for (const uint64_t n : {1u, 5u, 77u, 360u}) {
+                omp_set_num_threads(1 + static_cast<int>(n % 3));
+                const Permutation order(all.size(), n, static_cast<uint64_t>(shape.T));
+                std::vector<uint32_t> asked;
+                for (uint64_t i = 0; i < n; ++i) asked.push_back(all[order(i)]);
+                const std::vector<QuestionResult> results = score_questions(gpt, set, asked, shape, {});
+                bool same = true;
+                for (size_t i = 0; i < asked.size(); ++i) same = same && same_bits(results[i], expected[asked[i]]);
+                INFO(name << " B=" << shape.B << " T=" << shape.T << " n=" << n);
+                REQUIRE(same);
+            }
+        }
+    }
+    omp_set_num_threads(threads);
+}
+
+TEST_CASE("a model that has learned nothing is uniform: ln V a token, chance, no bits", "[eval]") {
+    GptConfig config = config_from_name("gpt2:L1:C16:H2");
+    config.V = 64;
+    config.max_T = MAX_T;
+    const Gpt<float> gpt(config);  // all zero
+    const TemporaryFolder folder;
+    synthetic_questions(10, 2).write(folder / "set");
+    EvaluationOptions options;
+    options.questions = {folder / "set"};
+    const Evaluation evaluation = Evaluator<float>(config, options).run(gpt);
+    const KnowledgeReport& report = evaluation.knowledge[0].report;
+    CHECK(report.all.loss == Approx(std::log(64)));
+    CHECK(report.all.accuracy == 0);  // the arg-max of equal logits is id 0, in no answer
+    CHECK(report.bits == 0);
+    CHECK(report.all.rank > 20);
+}
+
+TEST_CASE("validation loss is the mean over all targets, however many rows", "[eval]") {
+    for (const bool mask : {false, true}) {
+        const Gpt<float> gpt = random_model("pythia:L2:C24:H3");
+        ValidationRows rows;
+        rows.name = "web";
+        rows.T = 40;
+        rows.rows = 64;  // more than one pass, the last one not full
+        rows.bytes_per_token = 3.5;
+        for (int i = 0; i < rows.rows * rows.T; ++i) {
+            const int t = i % rows.T, start = mask && t >= 13 ? 13 : 0;
+            rows.inputs.push_back(static_cast<int>(random_below(64, 1, 1, static_cast<uint64_t>(i))));
+            rows.targets.push_back(static_cast<int>(random_below(64, 1, 2, static_cast<uint64_t>(i))));
+            rows.positions.push_back(t - start);
+            if (mask) rows.segment_start.push_back(start);
+        }
+        const ValidationResult result = validation_loss(gpt, rows, {});
+        REQUIRE(validation_rows_per_pass(rows) < rows.rows);
+        REQUIRE(rows.rows % validation_rows_per_pass(rows) != 0);
+        double sum = 0;
+        for (int row = 0; row < rows.rows; row += 8) {
+            const auto part = [&](const std::vector<int>& all) {
+                return all.empty() ? all : std::vector<int>(all.begin() + row * rows.T, all.begin() + (row + 8) * rows.T);
+            };
+            const ValidationRows one{"some", 8, rows.T, part(rows.inputs), part(rows.targets), part(rows.positions), part(rows.segment_start), 0};
+            sum += validation_loss(gpt, one, {}).loss;
+        }
+        CHECK(result.loss == Approx(sum / (rows.rows / 8)).epsilon(1e-12));
+        CHECK(result.tokens == 64 * 40);
+        CHECK(result.bits_per_byte == Approx(result.loss / std::log(2) / 3.5));
+    }
+}
+
+TEST_CASE("the Evaluator names its metrics, and gives the same ones every time", "[eval]") {
+    const Gpt<float> gpt = random_model("gpt2:L2:C32:H2");
+    const TemporaryFolder folder;
+    questions_about(gpt).write(folder / "set");
+    QuestionBuilder text = synthetic_questions(30, 2);
+    text.kind = "text";
+    text.write(folder / "web");
+    EvaluationOptions options;
+    options.questions = {folder / "set"};
+    options.questions_per_set = 60;
+    options.validation = {{"web", folder / "web.bin"}};
+    options.val_tokens = 1000;
+    options.T = 32;
+    options.tokenizer_sha256 = std::string(64, 'a');
+    options.resamples = 50;
+    const Evaluator<float> evaluator(gpt.config, options);
+    CHECK(evaluator.active());
+    CHECK(evaluator.bytes() > 100000);
+    const Evaluation evaluation = evaluator.run(gpt);
+    std::vector<std::string> names;
+    for (const Metric& m : evaluation.metrics) names.push_back(m.name);
+    const std::vector<std::string> expected = {"val/web/loss",
+                                               "val/web/bpb",
+                                               "know/people/accuracy",
+                                               "know/people/accuracy_seen",
+                                               "know/people/accuracy_heldout",
+                                               "know/people/accuracy_question",
+                                               "know/people/bits",
+                                               "know/people/bits_per_param",
+                                               "know/people/loss",
+                                               "know/people/rank"};
+    CHECK(names == expected);
+    const std::vector<Metric> again = Evaluator<float>(gpt.config, options).evaluate(gpt);
+    REQUIRE(again.size() == names.size());
+    for (size_t i = 0; i < again.size(); ++i) CHECK(again[i].value == evaluation.metrics[i].value);
+
+    // results.json, the table and the lines
+    const std::string json = results_json(evaluator.plan(), evaluation, {"dir", "fp32", "", "{}", 10, 5, 1.5, 2.5});
+    const nlohmann::json root = nlohmann::json::parse(json);
+    CHECK(root["results"]["people"]["acc,none"] == evaluation.metrics[2].value);
+    CHECK(root["results"]["people_a1"]["alias"] == " - a1");
+    CHECK(root["results"]["people"]["acc_stderr,none"].is_number());
+    for (const char* key : {"configs", "versions", "n-shot", "n-samples", "higher_is_better"}) CHECK(root[key].contains("people"));
+    CHECK(root["n-samples"]["people"]["effective"] == 60);
+    CHECK(root["metrics"]["know/people/bits"] == evaluation.metrics[6].value);
+    CHECK(root["know"]["people"]["by_attribute_and_kind"].size() == 9);
+    CHECK(root["val"]["web"]["loss"] == evaluation.metrics[0].value);
+    write_question_lines(folder / "lines.jsonl", evaluator.plan(), evaluation);
+    const std::string lines = read_file(folder / "lines.jsonl");
+    CHECK(std::count(lines.begin(), lines.end(), '\n') == 60);
+    const nlohmann::json first = nlohmann::json::parse(lines.substr(0, lines.find('\n')));
+    const uint32_t number = evaluator.plan().questions[0].chosen[0];
+    CHECK(first["question"] == number);
+    CHECK(first["correct"] == evaluation.knowledge[0].results[0].correct);
+    CHECK(first["kind"].is_string());
+    char* text_out = nullptr;
+    size_t size = 0;
+    FILE* out = open_memstream(&text_out, &size);
+    print_results(out, evaluator.plan(), evaluation);
+    fclose(out);
+    CHECK(std::string(text_out, size).find("people: 60 of 108 questions about") != std::string::npos);
+    CHECK(std::string(text_out, size).find("val web: loss") != std::string::npos);
+    free(text_out);
+}
+
+TEST_CASE("impossible evaluations are refused", "[eval]") {
+    const TemporaryFolder folder;
+    synthetic_questions(3, 1).write(folder / "a");
+    synthetic_questions(3, 1).write(folder / "b");
+    EvaluationOptions options;
+    CHECK(plan_evaluation(options, 64, MAX_T).questions.empty());
+    options.questions = {folder / "a", folder / "b"};
+    REQUIRE_DIES(Exit::Data, "both named \"people\"", plan_evaluation(options, 64, MAX_T));
+    options.questions = {folder / "a"};
+    REQUIRE_DIES(Exit::Data, "outside of the vocabulary", plan_evaluation(options, 20, MAX_T));
+    REQUIRE_DIES(Exit::Data, "prompt and answer", plan_evaluation(options, 64, 20));
+    options.tokenizer_sha256 = std::string(64, 'b');
+    options.tokenizer_file = "model/tokenizer.json";
+    REQUIRE_DIES(Exit::Data, "model/tokenizer.json", plan_evaluation(options, 64, MAX_T));
+    REQUIRE_DIES(Exit::Data, "/a.json: made with tokenizer test", plan_evaluation(options, 64, MAX_T));
+    options.questions.clear();
+    options.validation = {{"web", folder / "a.bin"}};
+    options.T = 16;
+    REQUIRE_DIES(Exit::Data, "/a.json: made with tokenizer test", plan_evaluation(options, 64, MAX_T));
+    options.T = MAX_T + 1;
+    REQUIRE_DIES(Exit::Usage, "--seq-len 49", plan_evaluation(options, 64, MAX_T));
+    options.questions_per_set = 0;
+    REQUIRE_DIES(Exit::Usage, "--questions-per-set", plan_evaluation(options, 64, MAX_T));
+}
