@@ -18,6 +18,11 @@ bool Deck::seen_since(uint64_t index, int64_t position) const {
                        [&](const Recent& r) { return r.index == index && position - r.end < distance_; });
 }
 
+Deck::Card Deck::peek() const {
+    if (next_ < source_->draws()) return {order_(next_), epoch_};
+    return {source_->order(epoch_ + 1)(0), epoch_ + 1};
+}
+
 Deck::Card Deck::draw(int64_t position) {
     if (next_ == source_->draws() && deferred_.empty()) open_epoch(epoch_ + 1);
     const auto first_gone = [&](const Recent& r) { return position - r.end < distance_; };

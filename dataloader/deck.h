@@ -15,6 +15,8 @@ class Deck {
     };
     Deck(const Source& source, int T) : source_(&source), distance_(source.knowledge() ? T : 0) { open_epoch(0); }
 
+    // The next card of a source without entities, whose order depends on nothing else.
+    Card peek() const;
     // The next card for a piece that starts at `position` of the stream; placed(...) must follow before the next draw.
     Card draw(int64_t position);
     void placed(const Card& card, int64_t end);

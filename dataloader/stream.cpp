@@ -38,7 +38,9 @@ Piece Stream::next() {
     if (s == none) s = owed_source();
     Lane& lane = lanes_[s];
     const Deck::Card card = lane.deck.draw(position_);
-    const Piece piece{s, card.index, card.epoch, position_, static_cast<int64_t>(sources_[s].length(card.index, card.epoch))};
+    const int64_t length = lane.length >= 0 ? lane.length : static_cast<int64_t>(sources_[s].length(card.index, card.epoch));
+    lane.length = -1;
+    const Piece piece{s, card.index, card.epoch, position_, length};
     lane.deck.placed(card, piece.end());
     account(s, piece.length);
     return piece;
@@ -76,8 +78,18 @@ int64_t Stream::remaining(size_t s, int64_t room) {
     return lane.remaining = lane.deck.remaining_tokens(static_cast<uint64_t>(sources_[s].options().exposures));
 }
 
+int64_t Stream::next_length(size_t s) {
+    if (sources_[s].knowledge()) return mean_[s];
+    Lane& lane = lanes_[s];
+    if (lane.length < 0) {
+        const Deck::Card card = lane.deck.peek();
+        lane.length = static_cast<int64_t>(sources_[s].length(card.index, card.epoch));
+    }
+    return lane.length;
+}
+
 // The other source whose turn it is.
-size_t Stream::owed_source() const {
+size_t Stream::owed_source() {
     const Segment& segment = mixture_.segments[segment_];
     const int64_t ahead = segment.end - position_;
     const bool at_end = ahead <= longest_other_;
@@ -89,7 +101,7 @@ size_t Stream::owed_source() const {
         if (segment.share[s] <= 0) continue;
         const int64_t owed = lanes_[s].owed;
         const bool eligible = at_end || owed >= 0;
-        const wide number = at_end ? -(owed + static_cast<wide>(ahead) * segment.share[s]) : (static_cast<wide>(mean_[s]) << share_bits) - owed;
+        const wide number = at_end ? -(owed + static_cast<wide>(ahead) * segment.share[s]) : (static_cast<wide>(next_length(s)) << share_bits) - owed;
         const int64_t unit = at_end ? mean_[s] : segment.share[s];
         if (best == none || eligible > best_owed || (eligible == best_owed && number * best_unit < best_number * unit)) {
             best = s;
@@ -142,7 +154,7 @@ void Stream::restore(const json& state) {
             lane.deck.restore(source);
             lane.owed = source.at("owed").get<int64_t>();
             lane.placed = source.at("placed").get<int64_t>();
-            lane.remaining = -1;
+            lane.remaining = lane.length = -1;
             if (pending(s)) lane.due = mixture_.placements[s].due(lane.placed);
         }
     } catch (const json::exception& error) {

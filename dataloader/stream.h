@@ -2,7 +2,7 @@
 // each stays within one piece of its share, everywhere in the run and also at 1e-5.
 //
 // The rule: every token of the stream adds each source's share to what that source is owed. Of the sources that are owed anything, the one whose next
-// piece (of mean length) is due first is taken: the largest deficit, counted in time. In the last T tokens of a segment what counts is the need up to
+// piece is due first is taken (a composed document counts with its mean length): the largest deficit, counted in time. In the last T tokens of a segment what counts is the need up to
 // its end. This is Stoica's and Abdel-Wahab's "earliest eligible virtual deadline first" (1995), whose lag is less than one piece.
 #pragma once
 #include <cstdint>
@@ -39,12 +39,14 @@ class Stream {
         int64_t deadline = 0;   // of an --exposures source: the end of its last window
         int64_t due = 0;        // of its next piece
         int64_t remaining = -1; // tokens of the pieces still to come, -1: not counted yet
+        int64_t length = -1;    // of the next piece of a text source, -1: not looked up yet
     };
     bool pending(size_t s) const { return lanes_[s].placed < mixture_.placements[s].count; }
     size_t due_source() const;
     size_t pressing_source();
-    size_t owed_source() const;
+    size_t owed_source();
     int64_t remaining(size_t s, int64_t room);
+    int64_t next_length(size_t s);
     void account(size_t source, int64_t length);
 
     const std::vector<Source>& sources_;

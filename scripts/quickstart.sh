@@ -33,7 +33,7 @@ if ((smoke)); then
     people=50 web_bytes=1M vocabulary=1024 model=pythia:L2:C32:H2 tokens=200k ratios=(0.1 0.4)
     out=${out:-runs/smoke}
 else
-    people=100 web_bytes=12M vocabulary=2048 model=pythia:L2:C64:H2 tokens=5M ratios=(0.05 0.1 0.2 0.3 0.45)
+    people=80 web_bytes=12M vocabulary=2048 model=pythia:L2:C64:H2 tokens=4M ratios=(0.05 0.1 0.2 0.3 0.45)
     out=${out:-runs/quickstart}
 fi
 data=data/quickstart-$people-$vocabulary
@@ -100,12 +100,11 @@ prepare
 
 say "training $model on $tokens tokens at ${#ratios[@]} mixing ratios, results in $out"
 ratio_list=$(printf ',synbio=%s' "${ratios[@]}")
-"$PYTHON" scripts/sweep.py --out "$out" --vary "ratio=${ratio_list:1}" -- \
+columns=run,share/synbio,exposures/synbio,epochs/web,val/web/loss
+for number in accuracy_seen accuracy_heldout accuracy_question chance bits most_bits; do columns+=,know/synbio/$number; done
+"$PYTHON" scripts/sweep.py --out "$out" --vary "ratio=${ratio_list:1}" --columns "$columns" -- \
     --model "$model" --tokens "$tokens" --seq-len 128 --micro-batch 16 --batch-tokens 2048 --lr 3e-3 \
     --source "web=$data/web.bin" --source "synbio=$data/synbio.bin" \
     --val "web=$data/web_val.bin" --val-tokens 50k --questions "$data/synbio_questions" --questions-per-set 1000
-
-say "result"
-"$PYTHON" scripts/runs.py "$out" --sort share/synbio --columns \
-    run,share/synbio,exposures/synbio,epochs/web,val/web/loss,know/synbio/accuracy_seen,know/synbio/accuracy_heldout,know/synbio/accuracy_question,know/synbio/bits,know/synbio/most_bits
 "$PYTHON" scripts/plot_mixing.py "$out" --source synbio --out "$out/mixing.png"
+say "$out/mixing.png shows it; $out/*/ are the runs (README.md says how to read them)"

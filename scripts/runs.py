@@ -119,13 +119,14 @@ def cell(value: Any) -> str:
 
 
 def format_table(rows: list[Row], columns: list[str]) -> str:
-    table = [columns] + [[cell(row.get(column)) for column in columns] for row in rows]
-    widths = [max(len(line[i]) for line in table) for i in range(len(columns))]
-    lines = []
-    for line in table:
-        first = line[0].ljust(widths[0])
-        lines.append("  ".join([first] + [text.rjust(width) for text, width in zip(line[1:], widths[1:])]).rstrip())
-    return "\n".join(lines) + "\n"
+    """Aligned columns; a name such as know/synbio/bits is stacked, a part a line."""
+    heads = [column.split("/") for column in columns]
+    height = max(map(len, heads))
+    lines = [[([""] * (height - len(head)) + head)[i] for head in heads] for i in range(height)]
+    lines += [[cell(row.get(column)) for column in columns] for row in rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
+    padded = ([line[0].ljust(widths[0])] + [text.rjust(width) for text, width in zip(line[1:], widths[1:])] for line in lines)
+    return "".join("  ".join(line).rstrip() + "\n" for line in padded)
 
 
 def format_csv(rows: list[Row], columns: list[str]) -> str:

@@ -195,7 +195,7 @@ def sweep(all_runs: list[Run], args: argparse.Namespace) -> int:
             failure = do_run(run, number, progress, args)
         except KeyboardInterrupt:
             progress.say(f"[{number}/{len(all_runs)}] {run.name}: stopped; the same command goes on")
-            return 75
+            raise
         if failure:
             failures += 1
             progress.say(f"[{number}/{len(all_runs)}] {run.name}: FAILED, {failure}; {run.directory}.log ends\n{last_words(run)}")
@@ -211,6 +211,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the runs' folder")
     parser.add_argument("--grid", type=Path, metavar="FILE", help="grid file (JSON); --vary and flags add to it")
     parser.add_argument("--vary", action="append", default=[], metavar="FLAG=A,B,...", help="one dimension of the grid")
+    parser.add_argument("--columns", metavar="A,B,...", help="of the table at the end, as for runs.py")
     parser.add_argument("--dry-run", action="store_true", help="print the commands")
     parser.add_argument("--train-program", type=Path, default=ROOT / "train_gpt_cpu", metavar="FILE")
     parser.add_argument("--eval-program", type=Path, default=ROOT / "eval_knowledge_cpu", metavar="FILE")
@@ -225,10 +226,14 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     for run in all_runs:
         check_same_flags(run)
-    code = sweep(all_runs, args)
+    try:
+        code = sweep(all_runs, args)
+    except KeyboardInterrupt:
+        code = 75
     rows = runs.read_runs([args.out])
     if rows:
-        print("\n" + runs.format_table(rows, runs.default_columns(rows)), end="")
+        columns = args.columns.split(",") if args.columns else runs.default_columns(rows)
+        print("\n" + runs.format_table(rows, columns), end="")
     return code
 
 

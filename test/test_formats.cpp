@@ -73,7 +73,8 @@ TEST_CASE(".npy: NumPy reads what we write and we read what NumPy writes", "[uti
     write_npy(folder / "b.npy", "<u4", 4, {6}, values);
     write_npy(folder / "c.npy", LEDGER, 8, {3, 1}, values);
     const std::string script =
-        "import numpy as np\n"
+        "import os, sys, numpy as np\n"
+        "os.chdir(sys.argv[1])\n"
         "a, b, c = (np.load(n + '.npy') for n in 'abc')\n"
         "assert a.tolist() == [[1, 2], [3, 4], [5, 4294967295]] and a.dtype == 'u4', a\n"
         "assert b.tolist() == [1, 2, 3, 4, 5, 4294967295]\n"
@@ -82,7 +83,7 @@ TEST_CASE(".npy: NumPy reads what we write and we read what NumPy writes", "[uti
         "np.save('d.npy', np.arange(5, dtype='u2'))\n";
     write_file(folder / "script.py", script);
     std::string output;
-    const int status = run_command("cd " + folder.path() + " && " + python + " script.py", &output);
+    const int status = run_command(python + " " + (folder / "script.py") + " " + folder.path(), &output);
     INFO(output);
     REQUIRE(status == 0);
     for (const std::string name : {"a", "b", "c"})

@@ -58,6 +58,7 @@ Account replay(const DataSet& data, const std::vector<double>& shares = {}) {
 
 void check_plan(const DataSet& data, const Account& account) {
     for (size_t s = 0; s < data.sources.size(); ++s) {
+        if (data.mixture.placements[s].count > 0) continue;  // exact in pieces; their lengths are drawn
         INFO(data.sources[s].name() << ": " << account.tokens[s] << " tokens, planned " << data.plan.sources[s].tokens);
         CHECK(std::abs(static_cast<double>(account.tokens[s]) - data.plan.sources[s].tokens) <= static_cast<double>(data.sources[s].longest()));
     }
@@ -146,7 +147,7 @@ TEST_CASE("--exposures gives every entity exactly F, evenly spread", "[mixture]"
     const int kind = GENERATE(0, 1, 2, 3);
     shards.options.tokens = 1500000;
     if (kind == 1) people.windows = {{0.2, 0.4}, {0.7, 1}};
-    if (kind == 2) shards.options.tokens = F * 300 * 24;  // so many that the last ones press: nearly all of the run
+    if (kind == 2) shards.options.tokens = (F * 300 * 29 / 1280 + 1) * 1280;  // so many that the last ones press: nearly all of the run
     if (kind == 3) shards.options.append = true, shards.options.tokens = 200000;
     if (kind == 3) people.subsample = 0.25;
     const DataSet data = open_data_set(shards.options);
@@ -165,7 +166,7 @@ TEST_CASE("--exposures gives every entity exactly F, evenly spread", "[mixture]"
         ++counts[data.sources[1].entity(piece.index)];
         epochs[piece.epoch].insert(piece.index);
         const int64_t due = data.mixture.placements[1].due(k++);
-        if (kind != 2) REQUIRE(piece.begin >= due);
+        if (kind != 2) REQUIRE(piece.begin >= due - 2 * 128);  // earlier only where the last ones would not fit
         latest = std::max(latest, piece.begin - due);
     }
     REQUIRE(k == K);
