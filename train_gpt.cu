@@ -382,6 +382,7 @@ void save_checkpoint(const Trainer& t, const RunDirectory& run, const OptionTabl
 
 // Weights, moments, ledgers and counters of a checkpoint directory.
 void load_checkpoint(Trainer& t, const std::string& directory, const Plan& plan) {
+    checkpoint_verify(directory);
     read_model_weights(directory, t.gpt.config, t.gpt.memory.get());
     read_optimizer(directory, t.gpt.config, t.optimizer.m.get(), t.optimizer.v.get());
     const TrainerState state = read_trainer_state(directory);

@@ -16,12 +16,15 @@ constexpr const char* state_file = "loader_state.json";
 
 // Names what differs between the manifest of a state and ours.
 void compare_manifests(const json& theirs, const json& ours, bool new_horizon) {
-    const auto show = [](const json& object, const char* key) { return object.contains(key) ? object[key].dump() : std::string("nothing"); };
+    const auto show = [](const json& object, const char* key) {
+        return object.contains(key) ? object[key].dump() : std::string("nothing");
+    };
     const std::pair<const char*, const char*> flags[] = {
         {"data_seed", "--data-seed"}, {"T", "--seq-len"}, {"eot_id", "the EOT id"}, {"tokens", "the run's tokens"}};
     for (const auto& [key, flag] : flags)
         if (show(theirs, key) != show(ours, key) && !(new_horizon && std::string(key) == "tokens"))
-            die(Exit::Usage, "the data stream was saved with another %s: %s there, %s here", flag, show(theirs, key).c_str(), show(ours, key).c_str());
+            die(Exit::Usage, "the data stream was saved with another %s: %s there, %s here", flag,
+                show(theirs, key).c_str(), show(ours, key).c_str());
     const json& here = ours["sources"];
     const json there = theirs.contains("sources") && theirs["sources"].is_array() ? theirs["sources"] : json::array();
     if (there.size() != here.size())
@@ -30,13 +33,14 @@ void compare_manifests(const json& theirs, const json& ours, bool new_horizon) {
         for (const char* key : {"name", "options", "data"})
             if (show(there[s], key) != show(here[s], key))
                 die(Exit::Usage, "the data stream was saved with another %s of source %s: %s there, %s here", key,
-                    here[s]["name"].get<std::string>().c_str(), show(there[s], key).c_str(), show(here[s], key).c_str());
+                    here[s]["name"].get<std::string>().c_str(), show(there[s], key).c_str(),
+                    show(here[s], key).c_str());
 }
 
 }  // namespace
 
-void place_segments(const std::vector<int>& inputs, int T, bool document_mask, int64_t eot_id, std::vector<int>* positions,
-                    std::vector<int>* segment_start) {
+void place_segments(const std::vector<int>& inputs, int T, bool document_mask, int64_t eot_id,
+                    std::vector<int>* positions, std::vector<int>* segment_start) {
     const size_t n = inputs.size(), row = static_cast<size_t>(T);
     if (!document_mask) {  // the same for every batch
         segment_start->clear();
@@ -58,8 +62,13 @@ void place_segments(const std::vector<int>& inputs, int T, bool document_mask, i
     }
 }
 
-Batches::Batches(const DataSet& data, int64_t batch_tokens, bool document_mask, const std::string& state, bool new_horizon)
-    : data_(data), batch_tokens_(batch_tokens), T_(data.mixture.T), document_mask_(document_mask), stream_(data.sources, data.mixture) {
+Batches::Batches(const DataSet& data, int64_t batch_tokens, bool document_mask, const std::string& state,
+                 bool new_horizon)
+    : data_(data),
+      batch_tokens_(batch_tokens),
+      T_(data.mixture.T),
+      document_mask_(document_mask),
+      stream_(data.sources, data.mixture) {
     if (state.empty())
         open_piece(stream_.next());
     else
@@ -82,7 +91,8 @@ void Batches::open_piece(const Piece& piece) {
 }
 
 void Batches::make(Batch* batch) {
-    ENSURE(step_ < data_.plan.steps, "step %lld of a run of %lld", static_cast<ll>(step_), static_cast<ll>(data_.plan.steps));
+    ENSURE(step_ < data_.plan.steps, "step %lld of a run of %lld", static_cast<ll>(step_),
+           static_cast<ll>(data_.plan.steps));
     const size_t n = static_cast<size_t>(batch_tokens_);
     batch->step = step_;
     batch->inputs.resize(n);
@@ -97,10 +107,13 @@ void Batches::make(Batch* batch) {
         const int64_t target_begin = std::max(base + 1, piece_.begin), target_end = std::min(last + 1, piece_.end());
         const int32_t* tokens = piece_tokens_.data();
         if (input_begin < input_end)
-            std::copy(tokens + (input_begin - piece_.begin), tokens + (input_end - piece_.begin), batch->inputs.data() + (input_begin - base));
+            std::copy(tokens + (input_begin - piece_.begin), tokens + (input_end - piece_.begin),
+                      batch->inputs.data() + (input_begin - base));
         if (target_begin < target_end) {
-            std::copy(tokens + (target_begin - piece_.begin), tokens + (target_end - piece_.begin), batch->targets.data() + (target_begin - base - 1));
-            std::fill_n(batch->source.data() + (target_begin - base - 1), target_end - target_begin, static_cast<uint16_t>(piece_.source));
+            std::copy(tokens + (target_begin - piece_.begin), tokens + (target_end - piece_.begin),
+                      batch->targets.data() + (target_begin - base - 1));
+            std::fill_n(batch->source.data() + (target_begin - base - 1), target_end - target_begin,
+                        static_cast<uint16_t>(piece_.source));
         }
         for (const Value& value : values_)
             if (value.last > base && value.last <= last) batch->exposures.push_back(value.exposure);
@@ -113,8 +126,8 @@ void Batches::make(Batch* batch) {
 }
 
 std::vector<Piece> Batches::pieces_of(int64_t step) {
-    ENSURE(step >= step_ && step < data_.plan.steps, "step %lld is not between %lld and %lld", static_cast<ll>(step), static_cast<ll>(step_),
-          static_cast<ll>(data_.plan.steps));
+    ENSURE(step >= step_ && step < data_.plan.steps, "step %lld is not between %lld and %lld", static_cast<ll>(step),
+           static_cast<ll>(step_), static_cast<ll>(data_.plan.steps));
     const int64_t base = step * batch_tokens_, last = base + batch_tokens_;
     std::vector<Piece> pieces;
     for (Piece piece = piece_;; piece = stream_.next()) {
@@ -124,8 +137,16 @@ std::vector<Piece> Batches::pieces_of(int64_t step) {
 }
 
 std::string Batches::state() const {
-    const json piece = {{"source", piece_.source}, {"index", piece_.index}, {"epoch", piece_.epoch}, {"begin", piece_.begin}, {"length", piece_.length}};
-    const json state = {{"format_version", 1}, {"step", step_}, {"batch_tokens", batch_tokens_}, {"piece", piece}, {"stream", stream_.state()}};
+    const json piece = {{"source", piece_.source},
+                        {"index", piece_.index},
+                        {"epoch", piece_.epoch},
+                        {"begin", piece_.begin},
+                        {"length", piece_.length}};
+    const json state = {{"format_version", 1},
+                        {"step", step_},
+                        {"batch_tokens", batch_tokens_},
+                        {"piece", piece},
+                        {"stream", stream_.state()}};
     std::string text = state.dump();
     text.back() = ',';
     return text + "\"manifest\":" + data_.manifest + "}";
@@ -134,27 +155,34 @@ std::string Batches::state() const {
 void Batches::restore(const std::string& text, bool new_horizon) {
     const json state = parse_json(state_file, text);
     check_format_version(state_file, state);
-    if (!state.contains("manifest") || !state["manifest"].is_object()) die(Exit::Data, "%s: key 'manifest' is missing", state_file);
+    if (!state.contains("manifest") || !state["manifest"].is_object())
+        die(Exit::Data, "%s: key 'manifest' is missing", state_file);
     compare_manifests(state["manifest"], json::parse(data_.manifest), new_horizon);
     const bool longer = state["manifest"].value("tokens", json()) != json(data_.plan.tokens);
     for (const Source& source : data_.sources)
         if (longer && (source.options().exposures >= 0 || !source.options().windows.empty()))
-            die(Exit::Usage, "a branch with another length: --exposures and --window of source %s are places in a run of one length; start anew, or branch with the same --tokens",
+            die(Exit::Usage,
+                "a branch with another length: --exposures and --window of source %s are places in a run of one "
+                "length; start anew, or branch with the same --tokens",
                 source.name().c_str());
     const int64_t tokens = json_integer(state_file, state, "batch_tokens", 1, INT64_MAX);
     step_ = json_integer(state_file, state, "step", 0, INT64_MAX / tokens);
     if (step_ * tokens % batch_tokens_ != 0)
-        die(Exit::Usage, "the data stream was saved after %lld tokens, no whole number of steps of --batch-tokens %lld", static_cast<ll>(step_ * tokens),
-            static_cast<ll>(batch_tokens_));
+        die(Exit::Usage, "the data stream was saved after %lld tokens, no whole number of steps of --batch-tokens %lld",
+            static_cast<ll>(step_ * tokens), static_cast<ll>(batch_tokens_));
     step_ = step_ * tokens / batch_tokens_;
     if (step_ > data_.plan.steps)
-        die(Exit::Usage, "the data stream was saved after step %lld, this run has %lld; give more --tokens", static_cast<ll>(step_), static_cast<ll>(data_.plan.steps));
-    if (!state.contains("piece") || !state["piece"].is_object() || !state.contains("stream")) die(Exit::Data, "%s: key 'piece' or 'stream' is missing", state_file);
+        die(Exit::Usage, "the data stream was saved after step %lld, this run has %lld; give more --tokens",
+            static_cast<ll>(step_), static_cast<ll>(data_.plan.steps));
+    if (!state.contains("piece") || !state["piece"].is_object() || !state.contains("stream"))
+        die(Exit::Data, "%s: key 'piece' or 'stream' is missing", state_file);
     stream_.restore(state["stream"]);
     const json& at = state["piece"];
     Piece piece;
-    piece.source = static_cast<size_t>(json_integer(state_file, at, "source", 0, static_cast<int64_t>(data_.sources.size()) - 1));
-    piece.index = static_cast<uint64_t>(json_integer(state_file, at, "index", 0, static_cast<int64_t>(data_.sources[piece.source].draws()) - 1));
+    piece.source =
+        static_cast<size_t>(json_integer(state_file, at, "source", 0, static_cast<int64_t>(data_.sources.size()) - 1));
+    piece.index = static_cast<uint64_t>(
+        json_integer(state_file, at, "index", 0, static_cast<int64_t>(data_.sources[piece.source].draws()) - 1));
     piece.epoch = static_cast<uint64_t>(json_integer(state_file, at, "epoch", 0, INT64_MAX));
     piece.begin = json_integer(state_file, at, "begin", 0, INT64_MAX / 2);
     piece.length = static_cast<int64_t>(data_.sources[piece.source].length(piece.index, piece.epoch));

@@ -8,8 +8,8 @@
 #include "dataloader/stream.h"
 
 // Positions and segment starts of the (rows, T) inputs: with the mask on, a segment begins at its EOT and at the row's start.
-void place_segments(const std::vector<int>& inputs, int T, bool document_mask, int64_t eot_id, std::vector<int>* positions,
-                    std::vector<int>* segment_start);
+void place_segments(const std::vector<int>& inputs, int T, bool document_mask, int64_t eot_id,
+                    std::vector<int>* positions, std::vector<int>* segment_start);
 
 class Batches {
   public:
@@ -37,8 +37,8 @@ class Batches {
     int T_;
     bool document_mask_;
     Stream stream_;
-    Piece piece_;                      // holds the last token handed out
+    Piece piece_;  // holds the last token handed out
     std::vector<int32_t> piece_tokens_;
     std::vector<ValueSpan> spans_;
-    std::vector<Value> values_;        // of piece_, ascending
+    std::vector<Value> values_;  // of piece_, ascending
 };

@@ -12,15 +12,17 @@ using nlohmann::json;
 namespace {
 
 // One tokenizer for all: from the sidecars, and from --tokenizer for shards that have none. Fills the plan's vocabulary, EOT and tokenizer.
-void agree_on_tokenizer(const MixtureOptions& options, const Tokenizer& tokenizer, const std::vector<Source>& sources, Plan* plan) {
+void agree_on_tokenizer(const MixtureOptions& options, const Tokenizer& tokenizer, const std::vector<Source>& sources,
+                        Plan* plan) {
     std::string first_path;
     bool foreign = false;
     plan->eot_id = sources[0].eot_id();
     plan->vocab = tokenizer.vocab_size();
     for (const Source& source : sources) {
         if (source.eot_id() != plan->eot_id)
-            die(Exit::Data, "tokenizers differ: EOT is %lld in source %s, %lld in source %s", static_cast<long long>(plan->eot_id),
-                sources[0].name().c_str(), static_cast<long long>(source.eot_id()), source.name().c_str());
+            die(Exit::Data, "tokenizers differ: EOT is %lld in source %s, %lld in source %s",
+                static_cast<long long>(plan->eot_id), sources[0].name().c_str(),
+                static_cast<long long>(source.eot_id()), source.name().c_str());
         const std::vector<const Sidecar*> sidecars = source.sidecars();
         size_t without = 0;
         for (size_t file = 0; file < sidecars.size(); ++file) {
@@ -35,36 +37,44 @@ void agree_on_tokenizer(const MixtureOptions& options, const Tokenizer& tokenize
                 plan->tokenizer_sha256 = sidecar.tokenizer_sha256;
             }
             if (sidecar.tokenizer_sha256 != plan->tokenizer_sha256)
-                die(Exit::Data, "tokenizers differ: sha256 %.12s for %s, %.12s (%s) for %s; prepare both with the same tokenizer",
-                    plan->tokenizer_sha256.c_str(), first_path.c_str(), sidecar.tokenizer_sha256.c_str(), sidecar.tokenizer_name.c_str(), path.c_str());
+                die(Exit::Data,
+                    "tokenizers differ: sha256 %.12s for %s, %.12s (%s) for %s; prepare both with the same tokenizer",
+                    plan->tokenizer_sha256.c_str(), first_path.c_str(), sidecar.tokenizer_sha256.c_str(),
+                    sidecar.tokenizer_name.c_str(), path.c_str());
             if (options.vocab > 0 && options.vocab < sidecar.vocab_size)
-                die(Exit::Data, "%s: its tokenizer has %lld ids, the model %lld; choose a model with a larger vocabulary", path.c_str(),
-                    static_cast<long long>(sidecar.vocab_size), static_cast<long long>(options.vocab));
+                die(Exit::Data,
+                    "%s: its tokenizer has %lld ids, the model %lld; choose a model with a larger vocabulary",
+                    path.c_str(), static_cast<long long>(sidecar.vocab_size), static_cast<long long>(options.vocab));
             plan->vocab = std::max(plan->vocab, sidecar.vocab_size);
             if (plan->tokenizer_file.empty() && !sidecar.tokenizer_file.empty() && file_exists(sidecar.tokenizer_file))
                 plan->tokenizer_file = sidecar.tokenizer_file;
         }
         foreign |= without > 0;
         if (without > 0)
-            plan->warnings.push_back(format_text("source %s: %zu of %zu shards have no sidecar: EOT is taken as %lld, nothing checks the tokenizer, and there "
-                                                 "are no bits per byte",
-                                                 source.name().c_str(), without, sidecars.size(), static_cast<long long>(plan->eot_id)));
+            plan->warnings.push_back(
+                format_text("source %s: %zu of %zu shards have no sidecar: EOT is taken as %lld, nothing checks the "
+                            "tokenizer, and there "
+                            "are no bits per byte",
+                            source.name().c_str(), without, sidecars.size(), static_cast<long long>(plan->eot_id)));
     }
     if (tokenizer.known()) {
         const std::string sha256 = sha256_file(tokenizer.file());
         if (foreign && !plan->tokenizer_sha256.empty() && sha256 != plan->tokenizer_sha256)
-            die(Exit::Data, "tokenizers differ: %s (for shards without a sidecar) is not the one of %s", tokenizer.file().c_str(), first_path.c_str());
+            die(Exit::Data, "tokenizers differ: %s (for shards without a sidecar) is not the one of %s",
+                tokenizer.file().c_str(), first_path.c_str());
         plan->tokenizer_file = tokenizer.file();
         if (plan->tokenizer_sha256.empty()) plan->tokenizer_sha256 = sha256;
     }
     if (options.vocab > 0) plan->vocab = options.vocab;
     if (plan->vocab == 0) die(Exit::Usage, "the vocabulary is not known: no shard has a sidecar; give --tokenizer");
     if (plan->eot_id >= plan->vocab)
-        die(Exit::Data, "EOT is %lld, outside of the vocabulary of %lld", static_cast<long long>(plan->eot_id), static_cast<long long>(plan->vocab));
+        die(Exit::Data, "EOT is %lld, outside of the vocabulary of %lld", static_cast<long long>(plan->eot_id),
+            static_cast<long long>(plan->vocab));
 }
 
 std::string describe(const SourceOptions& o) {
-    std::string text = format_text("ratio %.17g exposures %lld subsample %.17g windows", o.ratio, static_cast<long long>(o.exposures), o.subsample);
+    std::string text = format_text("ratio %.17g exposures %lld subsample %.17g windows", o.ratio,
+                                   static_cast<long long>(o.exposures), o.subsample);
     for (const auto& [a, b] : o.windows) text += format_text(" %.17g:%.17g", a, b);
     return text;
 }
@@ -77,14 +87,23 @@ DataSet open_data_set(const MixtureOptions& options) {
     Tokenizer tokenizer;
     if (!options.tokenizer.empty()) tokenizer = Tokenizer(options.tokenizer);
     const int64_t eot_id = options.eot_id >= 0 ? options.eot_id : tokenizer.eot_id();
-    for (const SourceOptions& source : options.sources) data.sources.emplace_back(source, options.data_seed, options.T, eot_id);
+    for (const SourceOptions& source : options.sources)
+        data.sources.emplace_back(source, options.data_seed, options.T, eot_id);
     agree_on_tokenizer(options, tokenizer, data.sources, &data.plan);
     for (Source& source : data.sources) source.set_vocab(data.plan.vocab);
     data.mixture = plan_mixture(options, data.sources, &data.plan);
 
     json sources = json::array();
     for (const Source& source : data.sources)
-        sources.push_back({{"name", source.name()}, {"options", describe(source.options())}, {"data", format_text("%016llx", static_cast<unsigned long long>(source.hash()))}});
-    data.manifest = json{{"data_seed", options.data_seed}, {"T", options.T}, {"tokens", data.plan.tokens}, {"eot_id", data.plan.eot_id}, {"sources", sources}}.dump();
+        sources.push_back({{"name", source.name()},
+                           {"options", describe(source.options())},
+                           {"data", format_text("%016llx", static_cast<unsigned long long>(source.hash()))}});
+    data.manifest = json{
+        {"data_seed", options.data_seed},
+        {"T", options.T},
+        {"tokens", data.plan.tokens},
+        {"eot_id", data.plan.eot_id},
+        {"sources",
+         sources}}.dump();
     return data;
 }

@@ -41,7 +41,8 @@ Deck::Card Deck::draw(int64_t position) {
     // so few entities that each stood within the last T tokens: the one that was seen longest ago
     const auto longest_ago = [&](uint64_t a, uint64_t b) {
         const auto end = [&](uint64_t index) {
-            return std::find_if(recent_.rbegin(), recent_.rend(), [&](const Recent& r) { return r.index == index; })->end;
+            return std::find_if(recent_.rbegin(), recent_.rend(), [&](const Recent& r) { return r.index == index; })
+                ->end;
         };
         return end(a) < end(b);
     };
@@ -80,5 +81,7 @@ void Deck::restore(const json& state) {
     for (const uint64_t index : deferred_)
         fine &= std::any_of(recent_.begin(), recent_.end(), [&](const Recent& r) { return r.index == index; });
     for (const Recent& r : recent_) fine &= r.index < source_->draws();
-    if (!fine) die(Exit::Data, "loader_state.json does not fit source %s; resume from an older checkpoint", source_->name().c_str());
+    if (!fine)
+        die(Exit::Data, "loader_state.json does not fit source %s; resume from an older checkpoint",
+            source_->name().c_str());
 }

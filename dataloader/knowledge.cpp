@@ -18,7 +18,8 @@ bool KnowledgeFile::is_one(const std::string& prefix) { return file_exists(prefi
 KnowledgeFile::KnowledgeFile(TokenFile file) : file_(std::move(file)) {
     const std::string prefix = shard_prefix(file_.path());
     if (file_.format() != TokenFormat::Megatron)
-        die(Exit::Data, "%s: facts.json stands beside it, so it must be a Megatron shard, but there is no .idx", file_.path().c_str());
+        die(Exit::Data, "%s: facts.json stands beside it, so it must be a Megatron shard, but there is no .idx",
+            file_.path().c_str());
     read_facts(prefix + ".facts.json");
     spans_ = NpyArray(prefix + ".spans.npy", "<u2", 2, 2);
     if (spans_.rows() != file_.num_sequences())
@@ -31,8 +32,10 @@ KnowledgeFile::KnowledgeFile(TokenFile file) : file_(std::move(file)) {
     uint64_t lines = static_cast<uint64_t>(std::count(text, text + names_.size(), '\n'));
     if (names_.size() > 0 && text[names_.size() - 1] != '\n') ++lines;
     if (values != entities_ || groups != entities_ || lines != entities_)
-        die(Exit::Data, "%s: %llu rows in values.npy, %llu in group.npy, %llu lines in names.txt, expected %llu entities in each",
-            prefix.c_str(), static_cast<ull>(values), static_cast<ull>(groups), static_cast<ull>(lines), static_cast<ull>(entities_));
+        die(Exit::Data,
+            "%s: %llu rows in values.npy, %llu in group.npy, %llu lines in names.txt, expected %llu entities in each",
+            prefix.c_str(), static_cast<ull>(values), static_cast<ull>(groups), static_cast<ull>(lines),
+            static_cast<ull>(entities_));
     check_sentences();
 }
 
@@ -56,7 +59,9 @@ void KnowledgeFile::read_facts(const std::string& path) {
     }
     const unsigned __int128 sequences = static_cast<unsigned __int128>(slot_names_.size()) * templates_ * forms_;
     if (entities_ != file_.num_documents() || sequences * entities_ != file_.num_sequences())
-        die(Exit::Data, "%s: %llu entities of %zu slots x %u templates x %u forms, but the shard has %llu documents and %llu sequences",
+        die(Exit::Data,
+            "%s: %llu entities of %zu slots x %u templates x %u forms, but the shard has %llu documents and %llu "
+            "sequences",
             path.c_str(), static_cast<ull>(entities_), slot_names_.size(), templates_, forms_,
             static_cast<ull>(file_.num_documents()), static_cast<ull>(file_.num_sequences()));
 }
@@ -66,14 +71,16 @@ void KnowledgeFile::check_sentences() const {
     for (uint64_t entity = 0; entity < entities_; ++entity) {
         const TokenFile::Range range = file_.document_sequences(entity);
         if (range.begin != entity * each || range.end != (entity + 1) * each)
-            die(Exit::Data, "%s: entity %llu has sequences %llu to %llu, expected %llu for each entity", file_.path().c_str(),
-                static_cast<ull>(entity), static_cast<ull>(range.begin), static_cast<ull>(range.end), static_cast<ull>(each));
+            die(Exit::Data, "%s: entity %llu has sequences %llu to %llu, expected %llu for each entity",
+                file_.path().c_str(), static_cast<ull>(entity), static_cast<ull>(range.begin),
+                static_cast<ull>(range.end), static_cast<ull>(each));
     }
     const uint16_t* spans = static_cast<const uint16_t*>(spans_.data());
     for (uint64_t i = 0; i < file_.num_sequences(); ++i)
         if (spans[2 * i] >= spans[2 * i + 1] || spans[2 * i + 1] > file_.sequence_size(i))
-            die(Exit::Data, "%s: the value of sequence %llu is tokens %u to %u of %llu; prepare the source again", file_.path().c_str(),
-                static_cast<ull>(i), spans[2 * i], spans[2 * i + 1], static_cast<ull>(file_.sequence_size(i)));
+            die(Exit::Data, "%s: the value of sequence %llu is tokens %u to %u of %llu; prepare the source again",
+                file_.path().c_str(), static_cast<ull>(i), spans[2 * i], spans[2 * i + 1],
+                static_cast<ull>(file_.sequence_size(i)));
 }
 
 std::string KnowledgeFile::entity_name(uint64_t entity) const {
@@ -97,7 +104,8 @@ KnowledgeFile::Lengths KnowledgeFile::lengths(uint64_t entity) const {
     }
     // every slot is equally often first, every template and every continuing form equally often drawn
     const double S = slots(), sentences = S * templates_;
-    const double expected = static_cast<double>(initial) / sentences + (S - 1) * static_cast<double>(continuing) / (sentences * (forms_ - 1));
+    const double expected = static_cast<double>(initial) / sentences +
+                            (S - 1) * static_cast<double>(continuing) / (sentences * (forms_ - 1));
     return {expected, greatest};
 }
 
@@ -127,7 +135,8 @@ uint64_t KnowledgeFile::length(uint64_t entity, const Sentence* sentences) const
     return n;
 }
 
-uint64_t KnowledgeFile::compose(uint64_t entity, const Sentence* sentences, int32_t vocab, int32_t* dst, ValueSpan* values) const {
+uint64_t KnowledgeFile::compose(uint64_t entity, const Sentence* sentences, int32_t vocab, int32_t* dst,
+                                ValueSpan* values) const {
     const uint16_t* spans = static_cast<const uint16_t*>(spans_.data());
     uint64_t n = 0;
     for (uint32_t i = 0; i < slots(); ++i) {

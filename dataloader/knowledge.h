@@ -33,7 +33,7 @@ class KnowledgeFile {
     uint32_t templates() const { return templates_; }
     uint32_t forms() const { return forms_; }
     const std::vector<std::string>& slot_names() const { return slot_names_; }
-    uint64_t hash() const { return hash_; }            // of facts.json
+    uint64_t hash() const { return hash_; }          // of facts.json
     std::string entity_name(uint64_t entity) const;  // a line of names.txt
 
     // Sums over the sentences of an entity: expected and greatest length of its composed document, without EOT.

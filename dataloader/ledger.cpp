@@ -12,11 +12,14 @@ constexpr const char* dtype = "[('count', '<u4'), ('cut', '<u4'), ('first_step',
 }
 
 Ledger::Ledger(std::string name, uint64_t entities, uint32_t slots)
-    : name_(std::move(name)), entities_(entities), slots_(slots), entries_(entities * slots, {0, 0, UINT32_MAX, UINT32_MAX}) {}
+    : name_(std::move(name)),
+      entities_(entities),
+      slots_(slots),
+      entries_(entities * slots, {0, 0, UINT32_MAX, UINT32_MAX}) {}
 
 void Ledger::book(const Exposure& exposure, int64_t step) {
-    ENSURE(exposure.entity < entities_ && exposure.slot < slots_, "ledger %s: entity %u slot %u of %llu x %u", name_.c_str(), exposure.entity,
-          exposure.slot, static_cast<unsigned long long>(entities_), slots_);
+    ENSURE(exposure.entity < entities_ && exposure.slot < slots_, "ledger %s: entity %u slot %u of %llu x %u",
+           name_.c_str(), exposure.entity, exposure.slot, static_cast<unsigned long long>(entities_), slots_);
     Entry& entry = entries_[static_cast<size_t>(exposure.entity) * slots_ + exposure.slot];
     entry.count += 1;
     entry.cut += exposure.cut;
@@ -31,7 +34,7 @@ void Ledger::write(const std::string& path) const {
 void Ledger::read(const std::string& path) {
     const NpyArray array(path, dtype, sizeof(Entry), slots_);
     if (array.rows() != entities_)
-        die(Exit::Data, "%s: %llu entities, source %s has %llu", path.c_str(), static_cast<unsigned long long>(array.rows()), name_.c_str(),
-            static_cast<unsigned long long>(entities_));
+        die(Exit::Data, "%s: %llu entities, source %s has %llu", path.c_str(),
+            static_cast<unsigned long long>(array.rows()), name_.c_str(), static_cast<unsigned long long>(entities_));
     if (!entries_.empty()) std::memcpy(entries_.data(), array.data(), entries_.size() * sizeof(Entry));
 }

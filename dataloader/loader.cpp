@@ -16,7 +16,8 @@ namespace {
 // A thread that makes batches ahead, at most `depth` of them. What it dies of under test is thrown again where the batch is asked for.
 class Prefetcher {
   public:
-    Prefetcher(Batches& batches, int64_t count, int depth) : batches_(batches), remaining_(count), depth_(static_cast<size_t>(depth)) {
+    Prefetcher(Batches& batches, int64_t count, int depth)
+        : batches_(batches), remaining_(count), depth_(static_cast<size_t>(depth)) {
         thread_ = std::thread([this] { work(); });
     }
     ~Prefetcher() {
@@ -100,7 +101,8 @@ const Plan& Loader::plan() const { return impl_->data.plan; }
 
 std::vector<Ledger> Loader::make_ledgers() const {
     std::vector<Ledger> ledgers;
-    for (const Source& source : impl_->data.sources) ledgers.emplace_back(source.name(), source.entities(), source.slots());
+    for (const Source& source : impl_->data.sources)
+        ledgers.emplace_back(source.name(), source.entities(), source.slots());
     return ledgers;
 }
 
@@ -118,7 +120,8 @@ void Loader::start(const std::string& state, bool new_horizon) {
     m.batches.emplace(m.data, m.mixture.batch_tokens, m.options.document_mask, state, new_horizon);
     m.next_step = m.batches->step();
     const int64_t count = m.data.plan.steps - m.next_step;
-    if (m.options.prefetch > 0 && count > 0) m.prefetcher = std::make_unique<Prefetcher>(*m.batches, count, m.options.prefetch);
+    if (m.options.prefetch > 0 && count > 0)
+        m.prefetcher = std::make_unique<Prefetcher>(*m.batches, count, m.options.prefetch);
 }
 
 const Batch& Loader::next() {

@@ -16,16 +16,16 @@
 // One --source with all that is said of it.
 struct SourceOptions {
     std::string name, glob;
-    double ratio = -1;         // --ratio; -1: not given
-    int64_t exposures = -1;    // --exposures
+    double ratio = -1;                               // --ratio; -1: not given
+    int64_t exposures = -1;                          // --exposures
     std::vector<std::pair<double, double>> windows;  // --window, fractions of the run; empty: 0:1
-    double subsample = 1;      // --subsample
-    double max_epochs = 0;     // --max-epochs; 0: no limit
+    double subsample = 1;                            // --subsample
+    double max_epochs = 0;                           // --max-epochs; 0: no limit
 };
 
 struct MixtureOptions {
     std::vector<SourceOptions> sources;
-    bool append = false;       // --budget append
+    bool append = false;  // --budget append
     uint64_t data_seed = 0;
     int T = 1024;
     int64_t tokens = 0;        // --tokens as given (or steps * batch_tokens)
@@ -39,7 +39,8 @@ struct MixtureOptions {
 struct SourcePlan {
     std::string name;
     bool knowledge = false;
-    int64_t documents = 0, entities = 0, source_tokens = 0;  // what the source holds (entities: after --subsample), pieces' tokens with EOT
+    int64_t documents = 0, entities = 0,
+            source_tokens = 0;  // what the source holds (entities: after --subsample), pieces' tokens with EOT
     double tokens = 0, share = 0, pieces = 0, epochs = 0, exposures = 0;  // what the run takes of it
 };
 
@@ -63,7 +64,7 @@ struct Batch {
 
 struct LoaderOptions {
     bool document_mask = false;
-    int prefetch = 2;          // batches ahead, made by a thread; 0: no thread. Changes nothing but speed
+    int prefetch = 2;  // batches ahead, made by a thread; 0: no thread. Changes nothing but speed
 };
 
 class Loader {
@@ -100,7 +101,7 @@ struct ValidationRows {
     std::string name;
     int rows = 0, T = 0;
     std::vector<int> inputs, targets, positions, segment_start;  // as in Batch
-    double bytes_per_token = 0;  // from the sidecar; 0: unknown, no bits per byte
+    double bytes_per_token = 0;                                  // from the sidecar; 0: unknown, no bits per byte
 };
-ValidationRows read_validation(const std::string& name, const std::string& glob, int64_t tokens, int T, bool document_mask, int64_t eot_id,
-                               int64_t vocab);
+ValidationRows read_validation(const std::string& name, const std::string& glob, int64_t tokens, int T,
+                               bool document_mask, int64_t eot_id, int64_t vocab);

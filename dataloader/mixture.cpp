@@ -20,7 +20,8 @@ Windows positions(const SourceOptions& options, int64_t tokens) {
     if (options.windows.empty()) return {{0, tokens}};
     Windows result;
     for (const auto& [a, b] : options.windows)
-        result.emplace_back(std::llround(a * static_cast<double>(tokens)), std::llround(b * static_cast<double>(tokens)));
+        result.emplace_back(std::llround(a * static_cast<double>(tokens)),
+                            std::llround(b * static_cast<double>(tokens)));
     std::sort(result.begin(), result.end());
     return result;
 }
@@ -32,7 +33,8 @@ int64_t total(const Windows& windows) {
 }
 
 bool inside(const Windows& windows, int64_t position) {
-    return std::any_of(windows.begin(), windows.end(), [&](const auto& w) { return w.first <= position && position < w.second; });
+    return std::any_of(windows.begin(), windows.end(),
+                       [&](const auto& w) { return w.first <= position && position < w.second; });
 }
 
 // The mixture while it is being planned. Shares here are of all tokens of a segment, as fractions.
@@ -42,10 +44,11 @@ struct Planner {
     Plan& plan;
     size_t n = sources.size();
     std::vector<Windows> windows = {};
-    std::vector<double> wanted = {};                    // tokens of --exposures sources, expected
-    std::vector<int64_t> borders = {};                  // of the segments
-    std::vector<std::vector<double>> share = {};        // (segments, sources)
-    std::vector<double> exposed = {}, left = {};        // (segments) share of --exposures sources; what ratios and windows leave to others
+    std::vector<double> wanted = {};              // tokens of --exposures sources, expected
+    std::vector<int64_t> borders = {};            // of the segments
+    std::vector<std::vector<double>> share = {};  // (segments, sources)
+    std::vector<double> exposed = {},
+                        left = {};  // (segments) share of --exposures sources; what ratios and windows leave to others
 
     const SourceOptions& of(size_t s) const { return options.sources[s]; }
     const char* name(size_t s) const { return of(s).name.c_str(); }
@@ -55,7 +58,9 @@ struct Planner {
     bool whole_run(size_t s) const { return total(windows[s]) == plan.tokens; }
     size_t num_segments() const { return borders.size() - 1; }
     double size_of(size_t g) const { return static_cast<double>(borders[g + 1] - borders[g]); }
-    double percent(int64_t position) const { return 100.0 * static_cast<double>(position) / static_cast<double>(plan.tokens); }
+    double percent(int64_t position) const {
+        return 100.0 * static_cast<double>(position) / static_cast<double>(plan.tokens);
+    }
 
     void measure();
     void cut();
@@ -69,7 +74,8 @@ struct Planner {
 void Planner::measure() {
     double added = 0;
     for (size_t s = 0; s < n; ++s) {
-        const double count = static_cast<double>(std::max<int64_t>(of(s).exposures, 0)) * static_cast<double>(sources[s].draws());
+        const double count =
+            static_cast<double>(std::max<int64_t>(of(s).exposures, 0)) * static_cast<double>(sources[s].draws());
         wanted.push_back(count * sources[s].mean_length());
         added += wanted[s];
     }
@@ -108,7 +114,8 @@ void Planner::share_out() {
     }
     if (all_ratios > 1 + tiny) die(Exit::Usage, "the ratios sum to %g; at most 1 can be given away", all_ratios);
     if (!any_free && !any_exposed && all_ratios < 1 - tiny)
-        die(Exit::Usage, "the ratios sum to %g, and no source takes the rest of %g; add one without --ratio", all_ratios, 1 - all_ratios);
+        die(Exit::Usage, "the ratios sum to %g, and no source takes the rest of %g; add one without --ratio",
+            all_ratios, 1 - all_ratios);
 
     // what windows and exposures fix
     for (size_t g = 0; g < num_segments(); ++g) {
@@ -120,14 +127,18 @@ void Planner::share_out() {
             const double tokens = is_exposed(s) ? wanted[s] : of(s).ratio * run;
             const double local = share[g][s] = tokens / static_cast<double>(total(windows[s]));
             if (local > 1 + tiny)
-                die(Exit::Usage, "--source %s needs %.0f tokens in windows of %lld: a share of %g there; give wider windows, more --tokens or less of it",
+                die(Exit::Usage,
+                    "--source %s needs %.0f tokens in windows of %lld: a share of %g there; give wider windows, more "
+                    "--tokens or less of it",
                     name(s), tokens, static_cast<ll>(total(windows[s])), local);
             fixed += local;
             if (is_exposed(s)) exposed[g] += local;
         }
         left.push_back(1 - fixed);
         if (fixed > 1 + tiny)
-            die(Exit::Usage, "from %g %% to %g %% of the run the sources ask for a share of %g in all; move a --window, or lower a --ratio or --exposures",
+            die(Exit::Usage,
+                "from %g %% to %g %% of the run the sources ask for a share of %g in all; move a --window, or lower a "
+                "--ratio or --exposures",
                 percent(borders[g]), percent(borders[g + 1]), fixed);
         left_of_run += left[g] * size_of(g) / run;
     }
@@ -136,8 +147,10 @@ void Planner::share_out() {
 
     // ratios without a window, then the sources without ratio
     if (!any_free && any_exposed && ratios > 0 && std::abs(ratios / left_of_run - 1) > tiny)
-        plan.warnings.push_back(format_text("every source beside the --exposures ones has a --ratio: they are scaled by %.6g to the %.6g of the run that is left",
-                                            left_of_run / ratios, left_of_run));
+        plan.warnings.push_back(
+            format_text("every source beside the --exposures ones has a --ratio: they are scaled by %.6g to the %.6g "
+                        "of the run that is left",
+                        left_of_run / ratios, left_of_run));
     for (size_t g = 0; g < num_segments(); ++g) {
         const double scale = ratios > 0 ? left[g] / (any_free ? left_of_run : ratios) : 0;
         double rest = left[g], sizes = 0;
@@ -146,12 +159,16 @@ void Planner::share_out() {
             if (is_free(s) && inside(windows[s], borders[g])) sizes += sources[s].epoch_tokens();
         }
         if (rest > tiny && sizes == 0)
-            die(Exit::Usage, "from %g %% to %g %% of the run a share of %g has no source to take it; add one without --ratio", percent(borders[g]),
-                percent(borders[g + 1]), rest);
+            die(Exit::Usage,
+                "from %g %% to %g %% of the run a share of %g has no source to take it; add one without --ratio",
+                percent(borders[g]), percent(borders[g + 1]), rest);
         for (size_t s = 0; s < n; ++s)
-            if (is_free(s) && inside(windows[s], borders[g])) share[g][s] = std::max(rest, 0.0) * sources[s].epoch_tokens() / sizes;
+            if (is_free(s) && inside(windows[s], borders[g]))
+                share[g][s] = std::max(rest, 0.0) * sources[s].epoch_tokens() / sizes;
         if (exposed[g] > 1 - tiny)
-            die(Exit::Usage, "from %g %% to %g %% of the run --exposures fill everything; leave room for another source: more --tokens or wider windows",
+            die(Exit::Usage,
+                "from %g %% to %g %% of the run --exposures fill everything; leave room for another source: more "
+                "--tokens or wider windows",
                 percent(borders[g]), percent(borders[g + 1]));
     }
 }
@@ -161,13 +178,17 @@ void Planner::check_exposures() const {
     for (size_t s = 0; s < n; ++s) {
         const int64_t room = total(windows[s]), F = of(s).exposures;
         const uint64_t N = sources[s].draws();
-        if (F <= 0 || static_cast<double>(F) * static_cast<double>(N) * static_cast<double>(sources[s].longest()) <= static_cast<double>(room)) continue;
+        if (F <= 0 || static_cast<double>(F) * static_cast<double>(N) * static_cast<double>(sources[s].longest()) <=
+                          static_cast<double>(room))
+            continue;
         int64_t tokens = 0;
         for (int64_t epoch = 0; epoch < F; ++epoch)
-            for (uint64_t i = 0; i < N; ++i) tokens += static_cast<int64_t>(sources[s].length(i, static_cast<uint64_t>(epoch)));
+            for (uint64_t i = 0; i < N; ++i)
+                tokens += static_cast<int64_t>(sources[s].length(i, static_cast<uint64_t>(epoch)));
         if (tokens > room)
-            die(Exit::Usage, "--exposures %s=%lld needs %lld tokens, its windows hold %lld; give more --tokens, or --budget append", name(s),
-                static_cast<ll>(F), static_cast<ll>(tokens), static_cast<ll>(room));
+            die(Exit::Usage,
+                "--exposures %s=%lld needs %lld tokens, its windows hold %lld; give more --tokens, or --budget append",
+                name(s), static_cast<ll>(F), static_cast<ll>(tokens), static_cast<ll>(room));
     }
 }
 
@@ -187,10 +208,13 @@ void Planner::report() const {
         row.exposures = row.knowledge ? row.epochs : 0;
         plan.sources.push_back(row);
         if (row.pieces < 1)
-            die(Exit::Usage, "--source %s would get nothing: %.1f tokens of the run, less than one piece of %.1f", name(s), row.tokens, source.mean_length());
+            die(Exit::Usage, "--source %s would get nothing: %.1f tokens of the run, less than one piece of %.1f",
+                name(s), row.tokens, source.mean_length());
         const double limit = of(s).max_epochs;
         if (limit > 0 && row.epochs > limit * (1 + tiny))
-            die(Exit::Usage, "--source %s would be seen %.4g times, --max-epochs allows %g; lower its share or --tokens", name(s), row.epochs, limit);
+            die(Exit::Usage,
+                "--source %s would be seen %.4g times, --max-epochs allows %g; lower its share or --tokens", name(s),
+                row.epochs, limit);
         if (!row.knowledge && row.epochs > 1)
             plan.warnings.push_back(format_text("source %s is seen %.4g times", name(s), row.epochs));
     }
@@ -235,7 +259,8 @@ Mixture Planner::mixture() const {
     result.segments.back().end = result.length;
     for (size_t s = 0; s < n; ++s) {
         Placement placement;
-        if (is_exposed(s)) placement = {of(s).exposures * static_cast<int64_t>(sources[s].draws()), windows[s], total(windows[s])};
+        if (is_exposed(s))
+            placement = {of(s).exposures * static_cast<int64_t>(sources[s].draws()), windows[s], total(windows[s])};
         result.placements.push_back(placement);
     }
     return result;
@@ -256,31 +281,40 @@ void check_mixture_options(const MixtureOptions& options) {
     if (options.sources.empty()) die(Exit::Usage, "no --source; give at least one NAME=GLOB");
     if (options.T < 2) die(Exit::Usage, "--seq-len %d, expected at least 2", options.T);
     if (options.batch_tokens < 1 || options.batch_tokens % options.T != 0)
-        die(Exit::Usage, "--batch-tokens %lld is not a multiple of --seq-len %d", static_cast<ll>(options.batch_tokens), options.T);
+        die(Exit::Usage, "--batch-tokens %lld is not a multiple of --seq-len %d", static_cast<ll>(options.batch_tokens),
+            options.T);
     for (size_t s = 0; s < options.sources.size(); ++s) {
         const SourceOptions& source = options.sources[s];
         const char* name = source.name.c_str();
-        const bool plain = !source.name.empty() && std::all_of(source.name.begin(), source.name.end(), [](unsigned char c) {
-            return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
-        });
+        const bool plain =
+            !source.name.empty() && std::all_of(source.name.begin(), source.name.end(), [](unsigned char c) {
+                return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+                       c == '-';
+            });
         if (!plain) die(Exit::Usage, "--source '%s': a name is made of letters, digits, _ and -", name);
         for (size_t other = 0; other < s; ++other)
-            if (options.sources[other].name == source.name) die(Exit::Usage, "--source %s is given twice; one pattern can match several files", name);
+            if (options.sources[other].name == source.name)
+                die(Exit::Usage, "--source %s is given twice; one pattern can match several files", name);
         if (source.ratio != -1 && source.exposures != -1)
             die(Exit::Usage, "--ratio and --exposures are both given for %s; one of them decides its share", name);
         if (source.ratio != -1 && !(source.ratio > 0 && source.ratio < 1))
-            die(Exit::Usage, "--ratio %s=%g, expected more than 0 and less than 1; a source that is everything needs no --ratio", name, source.ratio);
+            die(Exit::Usage,
+                "--ratio %s=%g, expected more than 0 and less than 1; a source that is everything needs no --ratio",
+                name, source.ratio);
         if (source.exposures != -1 && source.exposures < 1)
             die(Exit::Usage, "--exposures %s=%lld, expected at least 1", name, static_cast<ll>(source.exposures));
         if (!(source.subsample > 0 && source.subsample <= 1))
             die(Exit::Usage, "--subsample %s=%g, expected more than 0 and at most 1", name, source.subsample);
-        if (!(source.max_epochs >= 0)) die(Exit::Usage, "--max-epochs %s=%g, expected more than 0", name, source.max_epochs);
+        if (!(source.max_epochs >= 0))
+            die(Exit::Usage, "--max-epochs %s=%g, expected more than 0", name, source.max_epochs);
         auto windows = source.windows;
         std::sort(windows.begin(), windows.end());
         for (size_t i = 0; i < windows.size(); ++i) {
             const auto [a, b] = windows[i];
-            if (!(a >= 0 && a < b && b <= 1)) die(Exit::Usage, "--window %s=%g:%g, expected 0 <= a < b <= 1", name, a, b);
-            if (i > 0 && a < windows[i - 1].second) die(Exit::Usage, "--window %s: %g:%g overlaps the one before", name, a, b);
+            if (!(a >= 0 && a < b && b <= 1))
+                die(Exit::Usage, "--window %s=%g:%g, expected 0 <= a < b <= 1", name, a, b);
+            if (i > 0 && a < windows[i - 1].second)
+                die(Exit::Usage, "--window %s: %g:%g overlaps the one before", name, a, b);
         }
     }
 }
@@ -288,7 +322,8 @@ void check_mixture_options(const MixtureOptions& options) {
 Mixture plan_mixture(const MixtureOptions& options, const std::vector<Source>& sources, Plan* plan) {
     for (const Source& source : sources)
         if (source.options().exposures >= 0 && !source.knowledge())
-            die(Exit::Usage, "--exposures %s: not a knowledge source, it has no entities; give it a --ratio", source.name().c_str());
+            die(Exit::Usage, "--exposures %s: not a knowledge source, it has no entities; give it a --ratio",
+                source.name().c_str());
     Planner planner{options, sources, *plan};
     planner.measure();
     planner.cut();

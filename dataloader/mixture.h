@@ -15,9 +15,11 @@ constexpr int share_bits = 40;
 
 // What the sources are owed for a token of the stream, in units of 2^-share_bits tokens.
 struct Segment {
-    int64_t begin, end;                  // positions in the stream
-    std::vector<int64_t> share;          // (sources) for a token of a source without --exposures; sums to 1. 0: does not appear here
-    std::vector<int64_t> beside;         // (sources) for a token of an --exposures source; sums to 0: ratios are of all tokens, the rest pays
+    int64_t begin, end;  // positions in the stream
+    std::vector<int64_t>
+        share;  // (sources) for a token of a source without --exposures; sums to 1. 0: does not appear here
+    std::vector<int64_t>
+        beside;  // (sources) for a token of an --exposures source; sums to 0: ratios are of all tokens, the rest pays
 };
 
 // The places of an --exposures source: count 0 for the others.

@@ -13,7 +13,8 @@ namespace {
 
 std::string text_of(const std::string& path, const json& object, const char* key) {
     const auto found = object.find(key);
-    if (found == object.end() || !found->is_string()) die(Exit::Data, "%s: key '%s' is not a string", path.c_str(), key);
+    if (found == object.end() || !found->is_string())
+        die(Exit::Data, "%s: key '%s' is not a string", path.c_str(), key);
     return found->get<std::string>();
 }
 

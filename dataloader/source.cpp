@@ -23,27 +23,37 @@ bool is_shard(const std::string& path) {
 }  // namespace
 
 Source::Source(const SourceOptions& options, uint64_t data_seed, int T, int64_t eot_id)
-    : options_(options), seed_(data_seed), compose_stream_(hash_name("compose/" + options.name)), slice_(static_cast<uint64_t>(T) - 1), first_document_{0} {
+    : options_(options),
+      seed_(data_seed),
+      compose_stream_(hash_name("compose/" + options.name)),
+      slice_(static_cast<uint64_t>(T) - 1),
+      first_document_{0} {
     const char* name = options.name.c_str();
     std::vector<std::string> paths;
     for (const std::string& path : glob_files(options.glob))
         if (is_shard(path)) paths.push_back(path);
     if (paths.empty())
-        die(Exit::Data, "--source %s=%s: matches no .bin or .ds file; quote the pattern and check the folder", name, options.glob.c_str());
+        die(Exit::Data, "--source %s=%s: matches no .bin or .ds file; quote the pattern and check the folder", name,
+            options.glob.c_str());
 
     const bool facts = KnowledgeFile::is_one(shard_prefix(paths[0]));
     for (const std::string& path : paths) {
         TokenFile file(path, eot_id);
         if (file.sidecar().kind == "questions")
             die(Exit::Data, "--source %s: %s is a question set; give it to --questions", name, path.c_str());
-        if (KnowledgeFile::is_one(shard_prefix(path)) != facts || (file.sidecar().present && (file.sidecar().kind == "knowledge") != facts))
-            die(Exit::Data, "--source %s: %s: knowledge and text shards do not go together in one source, and facts.json stands beside knowledge only",
+        if (KnowledgeFile::is_one(shard_prefix(path)) != facts ||
+            (file.sidecar().present && (file.sidecar().kind == "knowledge") != facts))
+            die(Exit::Data,
+                "--source %s: %s: knowledge and text shards do not go together in one source, and facts.json stands "
+                "beside knowledge only",
                 name, path.c_str());
         if (file.eot_id() < 0)
-            die(Exit::Usage, "--source %s: %s has no sidecar (.json), so its EOT id is not known; give --tokenizer or --eot-id", name, path.c_str());
+            die(Exit::Usage,
+                "--source %s: %s has no sidecar (.json), so its EOT id is not known; give --tokenizer or --eot-id",
+                name, path.c_str());
         if (eot_id_ >= 0 && file.eot_id() != eot_id_)
-            die(Exit::Data, "--source %s: EOT is %lld in %s, %lld in %s", name, static_cast<long long>(eot_id_), paths[0].c_str(),
-                static_cast<long long>(file.eot_id()), path.c_str());
+            die(Exit::Data, "--source %s: EOT is %lld in %s, %lld in %s", name, static_cast<long long>(eot_id_),
+                paths[0].c_str(), static_cast<long long>(file.eot_id()), path.c_str());
         eot_id_ = file.eot_id();
         first_document_.push_back(first_document_.back() + file.num_documents());
         if (facts)
@@ -55,7 +65,8 @@ Source::Source(const SourceOptions& options, uint64_t data_seed, int T, int64_t 
     const uint64_t all = first_document_.back();
     documents_ = static_cast<uint64_t>(std::llround(options.subsample * static_cast<double>(all)));
     if (documents_ == 0)
-        die(Exit::Usage, "--source %s: %llu documents, of which --subsample %g keeps none", name, static_cast<ull>(all), options.subsample);
+        die(Exit::Usage, "--source %s: %llu documents, of which --subsample %g keeps none", name, static_cast<ull>(all),
+            options.subsample);
     kept_all_ = documents_ == all;
     if (!kept_all_) keep_ = Permutation(all, seed_, hash_name("subsample/" + options.name));
     facts ? open_knowledge() : open_text();
@@ -65,8 +76,8 @@ Source::Source(const SourceOptions& options, uint64_t data_seed, int T, int64_t 
 void Source::open_knowledge() {
     for (const KnowledgeFile& file : knowledge_)
         if (file.slot_names() != knowledge_[0].slot_names())
-            die(Exit::Data, "--source %s: slots differ between %s and %s", name().c_str(), knowledge_[0].tokens().path().c_str(),
-                file.tokens().path().c_str());
+            die(Exit::Data, "--source %s: slots differ between %s and %s", name().c_str(),
+                knowledge_[0].tokens().path().c_str(), file.tokens().path().c_str());
     draws_ = documents_;
     double expected = 0;
     for (uint64_t i = 0; i < draws_; ++i) {
@@ -143,8 +154,8 @@ void Source::arrange(uint64_t index, uint64_t epoch, Composition* composition) c
     composition->file = &knowledge_[at.file];
     composition->entity = at.document;
     const Philox4 p = philox(seed_, compose_stream_, epoch * first_document_.back() + entity);
-    composition->file->arrange(static_cast<uint64_t>(p.x[1]) << 32 | p.x[0], static_cast<uint64_t>(p.x[3]) << 32 | p.x[2],
-                               composition->sentences);
+    composition->file->arrange(static_cast<uint64_t>(p.x[1]) << 32 | p.x[0],
+                               static_cast<uint64_t>(p.x[3]) << 32 | p.x[2], composition->sentences);
 }
 
 uint64_t Source::length(uint64_t index, uint64_t epoch) const {
@@ -210,7 +221,8 @@ std::string Source::describe(uint64_t index, uint64_t epoch) const {
     }
     Composition c;
     arrange(index, epoch, &c);
-    std::string text = format_text("entity %llu '%s'", static_cast<ull>(kept(index)), c.file->entity_name(c.entity).c_str());
+    std::string text =
+        format_text("entity %llu '%s'", static_cast<ull>(kept(index)), c.file->entity_name(c.entity).c_str());
     for (uint32_t i = 0; i < slots(); ++i) {
         const Sentence& s = c.sentences[i];
         text += format_text(" %s:t%u:f%u", c.file->slot_names()[s.slot].c_str(), s.template_index, s.form);

@@ -28,12 +28,16 @@ class Source {
     // What an epoch holds, after --subsample.
     uint64_t draws() const { return draws_; }
     uint64_t documents() const { return documents_; }
-    double mean_length() const { return mean_length_; }  // tokens of a draw, with EOT: exact for knowledge (expected) and for text of one habit
-    uint64_t longest() const { return longest_; }        // no draw is longer
+    double mean_length() const {
+        return mean_length_;
+    }  // tokens of a draw, with EOT: exact for knowledge (expected) and for text of one habit
+    uint64_t longest() const { return longest_; }  // no draw is longer
     double epoch_tokens() const { return mean_length_ * static_cast<double>(draws_); }
 
     // The order of an epoch: index = order(epoch)(i), i < draws().
-    Permutation order(uint64_t epoch) const { return {draws_, seed_, random_u64(seed_, hash_name("order/" + name()), epoch)}; }
+    Permutation order(uint64_t epoch) const {
+        return {draws_, seed_, random_u64(seed_, hash_name("order/" + name()), epoch)};
+    }
     // Tokens of a draw, with EOT.
     uint64_t length(uint64_t index, uint64_t epoch) const;
     // Writes the draw's length(...) tokens to dst. values: (slots) places in dst for a knowledge source, where not null.
@@ -41,7 +45,9 @@ class Source {
 
     uint64_t entities() const;  // before --subsample; 0: text
     uint32_t slots() const { return knowledge() ? knowledge_[0].slots() : 0; }
-    uint64_t entity(uint64_t index) const { return kept(index); }  // of a draw, counted over all files, before --subsample
+    uint64_t entity(uint64_t index) const {
+        return kept(index);
+    }  // of a draw, counted over all files, before --subsample
     // "web/a.bin document 12, slice 2" or "Ada Brown (entity 7), birth_date:3:0 ..." for --print-order.
     std::string describe(uint64_t index, uint64_t epoch) const;
 
@@ -79,8 +85,8 @@ class Source {
     std::vector<KnowledgeFile> knowledge_;
     std::vector<uint64_t> first_document_;  // (files + 1) of the source
     bool kept_all_ = true;
-    Permutation keep_;                      // document i of the kept ones
+    Permutation keep_;  // document i of the kept ones
     uint64_t documents_ = 0, draws_ = 0, longest_ = 0;
     double mean_length_ = 0;
-    std::vector<uint64_t> first_piece_;     // text: of every 64th kept document
+    std::vector<uint64_t> first_piece_;  // text: of every 64th kept document
 };

@@ -27,7 +27,8 @@ Stream::Stream(const std::vector<Source>& sources, const Mixture& mixture) : sou
             longest_other_ = std::max(longest_other_, static_cast<int64_t>(sources[s].longest()));
         }
     }
-    std::stable_sort(by_deadline_.begin(), by_deadline_.end(), [&](size_t a, size_t b) { return lanes_[a].deadline < lanes_[b].deadline; });
+    std::stable_sort(by_deadline_.begin(), by_deadline_.end(),
+                     [&](size_t a, size_t b) { return lanes_[a].deadline < lanes_[b].deadline; });
 }
 
 Piece Stream::next() {
@@ -38,7 +39,8 @@ Piece Stream::next() {
     if (s == none) s = owed_source();
     Lane& lane = lanes_[s];
     const Deck::Card card = lane.deck.draw(position_);
-    const int64_t length = lane.length >= 0 ? lane.length : static_cast<int64_t>(sources_[s].length(card.index, card.epoch));
+    const int64_t length =
+        lane.length >= 0 ? lane.length : static_cast<int64_t>(sources_[s].length(card.index, card.epoch));
     lane.length = -1;
     const Piece piece{s, card.index, card.epoch, position_, length};
     lane.deck.placed(card, piece.end());
@@ -73,7 +75,8 @@ size_t Stream::pressing_source() {
 int64_t Stream::remaining(size_t s, int64_t room) {
     Lane& lane = lanes_[s];
     if (lane.remaining >= 0) return lane.remaining;
-    const int64_t pieces = mixture_.placements[s].count - lane.placed, longest = static_cast<int64_t>(sources_[s].longest());
+    const int64_t pieces = mixture_.placements[s].count - lane.placed,
+                  longest = static_cast<int64_t>(sources_[s].longest());
     if (room > 0 && pieces <= room / longest) return pieces * longest;
     return lane.remaining = lane.deck.remaining_tokens(static_cast<uint64_t>(sources_[s].options().exposures));
 }
@@ -101,9 +104,11 @@ size_t Stream::owed_source() {
         if (segment.share[s] <= 0) continue;
         const int64_t owed = lanes_[s].owed;
         const bool eligible = at_end || owed >= 0;
-        const wide number = at_end ? -(owed + static_cast<wide>(ahead) * segment.share[s]) : (static_cast<wide>(next_length(s)) << share_bits) - owed;
+        const wide number = at_end ? -(owed + static_cast<wide>(ahead) * segment.share[s])
+                                   : (static_cast<wide>(next_length(s)) << share_bits) - owed;
         const int64_t unit = at_end ? mean_[s] : segment.share[s];
-        if (best == none || eligible > best_owed || (eligible == best_owed && number * best_unit < best_number * unit)) {
+        if (best == none || eligible > best_owed ||
+            (eligible == best_owed && number * best_unit < best_number * unit)) {
             best = s;
             best_owed = eligible;
             best_number = number;

@@ -34,12 +34,12 @@ class Stream {
   private:
     struct Lane {
         Deck deck;
-        int64_t owed = 0;       // in units of 2^-share_bits tokens, may be negative
-        int64_t placed = 0;     // pieces of an --exposures source
-        int64_t deadline = 0;   // of an --exposures source: the end of its last window
-        int64_t due = 0;        // of its next piece
-        int64_t remaining = -1; // tokens of the pieces still to come, -1: not counted yet
-        int64_t length = -1;    // of the next piece of a text source, -1: not looked up yet
+        int64_t owed = 0;        // in units of 2^-share_bits tokens, may be negative
+        int64_t placed = 0;      // pieces of an --exposures source
+        int64_t deadline = 0;    // of an --exposures source: the end of its last window
+        int64_t due = 0;         // of its next piece
+        int64_t remaining = -1;  // tokens of the pieces still to come, -1: not counted yet
+        int64_t length = -1;     // of the next piece of a text source, -1: not looked up yet
     };
     bool pending(size_t s) const { return lanes_[s].placed < mixture_.placements[s].count; }
     size_t due_source() const;

@@ -64,9 +64,11 @@ TokenFile::TokenFile(const std::string& path, int64_t eot_id) : path_(path), eot
 }
 
 void TokenFile::check_sidecar() const {
-    if (static_cast<uint64_t>(sidecar_.tokens) != num_tokens_ || static_cast<uint64_t>(sidecar_.documents) != num_documents_)
+    if (static_cast<uint64_t>(sidecar_.tokens) != num_tokens_ ||
+        static_cast<uint64_t>(sidecar_.documents) != num_documents_)
         die(Exit::Data,
-            "%s: %llu tokens in %llu documents, its sidecar (.json) says %lld in %lld; one of them is old: prepare the data again",
+            "%s: %llu tokens in %llu documents, its sidecar (.json) says %lld in %lld; one of them is old: prepare the "
+            "data again",
             path_.c_str(), static_cast<ull>(num_tokens_), static_cast<ull>(num_documents_),
             static_cast<long long>(sidecar_.tokens), static_cast<long long>(sidecar_.documents));
 }
@@ -86,8 +88,8 @@ void TokenFile::open_megatron(const std::string& index_path) {
     width_ = code == 8 ? 2 : 4;
     const uint64_t S = load<uint64_t>(data + 18, 0), E = load<uint64_t>(data + 26, 0);
     if (S > size / 12 || E > size / 8 || E == 0 || megatron_header + 12 * S + 8 * E != size)
-        die(Exit::Data, "%s: %llu bytes, but %llu sequences and %llu document ends ask for another size; truncated?", name,
-            static_cast<ull>(size), static_cast<ull>(S), static_cast<ull>(E));
+        die(Exit::Data, "%s: %llu bytes, but %llu sequences and %llu document ends ask for another size; truncated?",
+            name, static_cast<ull>(size), static_cast<ull>(S), static_cast<ull>(E));
     lengths_ = data + megatron_header;
     offsets_ = lengths_ + 4 * S;
     first_sequence_ = offsets_ + 8 * S;
@@ -101,8 +103,8 @@ void TokenFile::open_megatron(const std::string& index_path) {
         const int32_t length = load<int32_t>(lengths_, i);
         const int64_t offset = load<int64_t>(offsets_, i);
         if (length < 0 || offset != static_cast<int64_t>(expected))
-            die(Exit::Data, "%s: sequence %llu has length %d at byte %lld, expected it at byte %llu", name, static_cast<ull>(i),
-                length, static_cast<long long>(offset), static_cast<ull>(expected));
+            die(Exit::Data, "%s: sequence %llu has length %d at byte %lld, expected it at byte %llu", name,
+                static_cast<ull>(i), length, static_cast<long long>(offset), static_cast<ull>(expected));
         expected += static_cast<uint64_t>(length) * width;
     }
     if (expected != tokens_.size())
@@ -114,12 +116,14 @@ void TokenFile::open_megatron(const std::string& index_path) {
     for (uint64_t i = 0; i < E; ++i) {
         const int64_t first = load<int64_t>(first_sequence_, i);
         if (first < before || (i == 0 && first != 0) || first > static_cast<int64_t>(S))
-            die(Exit::Data, "%s: document %llu starts at sequence %lld of %llu, the one before at %lld", name, static_cast<ull>(i),
-                static_cast<long long>(first), static_cast<ull>(S), static_cast<long long>(before));
+            die(Exit::Data, "%s: document %llu starts at sequence %lld of %llu, the one before at %lld", name,
+                static_cast<ull>(i), static_cast<long long>(first), static_cast<ull>(S),
+                static_cast<long long>(before));
         before = first;
     }
     if (before != static_cast<int64_t>(S))
-        die(Exit::Data, "%s: documents end at sequence %lld of %llu", name, static_cast<long long>(before), static_cast<ull>(S));
+        die(Exit::Data, "%s: documents end at sequence %lld of %llu", name, static_cast<long long>(before),
+            static_cast<ull>(S));
     ids_ = tokens_.data();
 }
 
@@ -127,23 +131,24 @@ void TokenFile::open_llmc() {
     format_ = TokenFormat::Llmc;
     const char* name = path_.c_str();
     if (tokens_.size() < llmc_header)
-        die(Exit::Data, "%s: %zu bytes and no .idx beside it: neither a Megatron nor an llm.c file (%zu bytes of header)", name,
+        die(Exit::Data,
+            "%s: %zu bytes and no .idx beside it: neither a Megatron nor an llm.c file (%zu bytes of header)", name,
             tokens_.size(), llmc_header);
     const int32_t magic = load<int32_t>(tokens_.data(), 0), version = load<int32_t>(tokens_.data(), 1);
     const int32_t count = load<int32_t>(tokens_.data(), 2);
     if (magic != llmc_magic_u16 && magic != llmc_magic_u32)
-        die(Exit::Data, "%s: no .idx beside it, and its magic %d is not llm.c's (%d or %d)", name, magic, llmc_magic_u16,
-            llmc_magic_u32);
+        die(Exit::Data, "%s: no .idx beside it, and its magic %d is not llm.c's (%d or %d)", name, magic,
+            llmc_magic_u16, llmc_magic_u32);
     const int32_t expected_version = magic == llmc_magic_u16 ? 1 : 7;
-    if (version != expected_version)
-        die(Exit::Data, "%s: version %d, expected %d", name, version, expected_version);
+    if (version != expected_version) die(Exit::Data, "%s: version %d, expected %d", name, version, expected_version);
     width_ = magic == llmc_magic_u16 ? 2 : 4;
     const uint64_t bytes = static_cast<uint64_t>(std::max(count, 0)) * static_cast<uint64_t>(width_);
     if (count < 0 || bytes != tokens_.size() - llmc_header)
         die(Exit::Data, "%s: %zu bytes after the header, which counts %d tokens of %d bytes; truncated?", name,
             tokens_.size() - llmc_header, count, width_);
     if (eot_id_ < 0)
-        die(Exit::Usage, "%s: an llm.c file's documents end at an EOT id, which is not known; give --eot-id or --tokenizer", name);
+        die(Exit::Usage,
+            "%s: an llm.c file's documents end at an EOT id, which is not known; give --eot-id or --tokenizer", name);
     num_tokens_ = static_cast<uint64_t>(count);
     ids_ = tokens_.data() + llmc_header;
 
@@ -165,15 +170,16 @@ void TokenFile::open_datatrove() {
     const std::string index_path = path_ + ".index", metadata_path = path_ + ".metadata";
     index_ = MappedFile(index_path);
     if (index_.size() == 0 || index_.size() % 8 != 0)
-        die(Exit::Data, "%s: %zu bytes, expected a multiple of 8 (u64 ends of documents)", index_path.c_str(), index_.size());
+        die(Exit::Data, "%s: %zu bytes, expected a multiple of 8 (u64 ends of documents)", index_path.c_str(),
+            index_.size());
     offsets_ = index_.data();
     num_documents_ = num_sequences_ = index_.size() / 8;
     uint64_t before = 0;
     for (uint64_t i = 0; i < num_documents_; ++i) {
         const uint64_t end = load<uint64_t>(offsets_, i);
         if (end < before || end > most_tokens)
-            die(Exit::Data, "%s: document %llu ends at token %llu, the one before at %llu", index_path.c_str(), static_cast<ull>(i),
-                static_cast<ull>(end), static_cast<ull>(before));
+            die(Exit::Data, "%s: document %llu ends at token %llu, the one before at %llu", index_path.c_str(),
+                static_cast<ull>(i), static_cast<ull>(end), static_cast<ull>(before));
         before = end;
     }
     num_tokens_ = before;
@@ -184,16 +190,17 @@ void TokenFile::open_datatrove() {
         ull count = 0;
         int width = 0;
         if (bar == std::string::npos || line == std::string::npos || bar > line ||
-            sscanf(text.c_str() + bar + 1, "%9d", &width) != 1 || sscanf(text.c_str() + line + 1, "%19llu", &count) != 1 ||
-            (width != 2 && width != 4))
+            sscanf(text.c_str() + bar + 1, "%9d", &width) != 1 ||
+            sscanf(text.c_str() + line + 1, "%19llu", &count) != 1 || (width != 2 && width != 4))
             die(Exit::Data, "%s: expected 'tokenizer|2' or 'tokenizer|4', then the token count", metadata_path.c_str());
         if (count != num_tokens_)
-            die(Exit::Data, "%s: counts %llu tokens, the index ends at %llu", metadata_path.c_str(), count, static_cast<ull>(num_tokens_));
+            die(Exit::Data, "%s: counts %llu tokens, the index ends at %llu", metadata_path.c_str(), count,
+                static_cast<ull>(num_tokens_));
         width_ = width;
     }
     if (tokens_.size() != num_tokens_ * static_cast<uint64_t>(width_))
-        die(Exit::Data, "%s: %zu bytes, its index asks for %llu ids of 2 or 4 bytes; truncated?", path_.c_str(), tokens_.size(),
-            static_cast<ull>(num_tokens_));
+        die(Exit::Data, "%s: %zu bytes, its index asks for %llu ids of 2 or 4 bytes; truncated?", path_.c_str(),
+            tokens_.size(), static_cast<ull>(num_tokens_));
     ids_ = tokens_.data();
 }
 
@@ -203,8 +210,10 @@ TokenFile::Range TokenFile::sequence(uint64_t i) const {
             const uint64_t begin = static_cast<uint64_t>(load<int64_t>(offsets_, i)) / static_cast<uint64_t>(width_);
             return {begin, begin + sequence_size(i)};
         }
-        case TokenFormat::Datatrove: return {i ? load<uint64_t>(offsets_, i - 1) : 0, load<uint64_t>(offsets_, i)};
-        case TokenFormat::Llmc: break;
+        case TokenFormat::Datatrove:
+            return {i ? load<uint64_t>(offsets_, i - 1) : 0, load<uint64_t>(offsets_, i)};
+        case TokenFormat::Llmc:
+            break;
     }
     return found_[i];
 }
@@ -215,7 +224,8 @@ uint64_t TokenFile::sequence_size(uint64_t i) const {
 
 TokenFile::Range TokenFile::document_sequences(uint64_t i) const {
     if (format_ != TokenFormat::Megatron) return {i, i + 1};
-    return {static_cast<uint64_t>(load<int64_t>(first_sequence_, i)), static_cast<uint64_t>(load<int64_t>(first_sequence_, i + 1))};
+    return {static_cast<uint64_t>(load<int64_t>(first_sequence_, i)),
+            static_cast<uint64_t>(load<int64_t>(first_sequence_, i + 1))};
 }
 
 TokenFile::Range TokenFile::document(uint64_t i) const {
@@ -243,5 +253,6 @@ void TokenFile::die_wild_id(uint64_t position, int32_t vocab) const {
     uint64_t i = 0;
     while (i + 1 < num_documents_ && document(i).end <= position) ++i;
     die(Exit::Data, "%s: id %u in document %llu at its token %llu is outside of the vocabulary of %d", path_.c_str(),
-        static_cast<unsigned>(token(position)), static_cast<ull>(i), static_cast<ull>(position - document(i).begin), vocab);
+        static_cast<unsigned>(token(position)), static_cast<ull>(i), static_cast<ull>(position - document(i).begin),
+        vocab);
 }

@@ -13,7 +13,8 @@ enum class TokenFormat { Megatron, Llmc, Datatrove };
 struct Sidecar {
     bool present = false;
     std::string kind;  // text, knowledge, questions
-    std::string tokenizer_name, tokenizer_sha256, tokenizer_file;  // the file's path, resolved against the sidecar's folder
+    std::string tokenizer_name, tokenizer_sha256,
+        tokenizer_file;  // the file's path, resolved against the sidecar's folder
     int64_t vocab_size = 0, eot_id = -1, documents = 0, tokens = 0, bytes = 0;
     uint64_t hash = 0;  // of the file's text, so of every checksum in it
 };

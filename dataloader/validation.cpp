@@ -6,10 +6,10 @@
 #include "dataloader/source.h"
 #include "util/check.h"
 
-ValidationRows read_validation(const std::string& name, const std::string& glob, int64_t tokens, int T, bool document_mask, int64_t eot_id,
-                               int64_t vocab) {
+ValidationRows read_validation(const std::string& name, const std::string& glob, int64_t tokens, int T,
+                               bool document_mask, int64_t eot_id, int64_t vocab) {
     ENSURE(vocab > 0 && tokens > 0 && T >= 2, "validation %s: %lld tokens in rows of %d, vocabulary %lld", name.c_str(),
-          static_cast<long long>(tokens), T, static_cast<long long>(vocab));
+           static_cast<long long>(tokens), T, static_cast<long long>(vocab));
     SourceOptions options;
     options.name = name;
     options.glob = glob;
@@ -17,8 +17,8 @@ ValidationRows read_validation(const std::string& name, const std::string& glob,
     source.set_vocab(vocab);
     for (const Sidecar* sidecar : source.sidecars())
         if (sidecar->present && sidecar->vocab_size > vocab)
-            die(Exit::Data, "--val %s: its tokenizer has %lld ids, the model %lld", name.c_str(), static_cast<long long>(sidecar->vocab_size),
-                static_cast<long long>(vocab));
+            die(Exit::Data, "--val %s: its tokenizer has %lld ids, the model %lld", name.c_str(),
+                static_cast<long long>(sidecar->vocab_size), static_cast<long long>(vocab));
 
     // one token more than the rows: the last target
     const size_t wanted = static_cast<size_t>(tokens) + 1;
@@ -31,8 +31,8 @@ ValidationRows read_validation(const std::string& name, const std::string& glob,
     const size_t row = static_cast<size_t>(T);
     const size_t n = (std::min(stream.size(), wanted) - 1) / row * row;
     if (n == 0)
-        die(Exit::Usage, "--val %s: %zu tokens (--val-tokens %lld), less than one row of %d", name.c_str(), stream.size(),
-            static_cast<long long>(tokens), T);
+        die(Exit::Usage, "--val %s: %zu tokens (--val-tokens %lld), less than one row of %d", name.c_str(),
+            stream.size(), static_cast<long long>(tokens), T);
 
     ValidationRows rows;
     rows.name = name;

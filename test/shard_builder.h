@@ -16,7 +16,8 @@ using Document = std::vector<int>;
 // Without the care of write_file, so that hundreds of them take no time.
 inline void put_file(const std::string& path, const std::string& bytes) {
     FILE* file = fopen(path.c_str(), "wb");
-    ENSURE(file && fwrite(bytes.data(), 1, bytes.size(), file) == bytes.size() && fclose(file) == 0, "%s: cannot be written", path.c_str());
+    ENSURE(file && fwrite(bytes.data(), 1, bytes.size(), file) == bytes.size() && fclose(file) == 0,
+           "%s: cannot be written", path.c_str());
 }
 
 template <class X>
@@ -36,11 +37,14 @@ struct SidecarText {
     int64_t vocab_size = 1000, eot_id = 0, documents = 0, tokens = 0, bytes = 0;
     int64_t format_version = 1;
     std::string json() const {
-        return format_text("{\"format_version\": %lld, \"kind\": \"%s\", \"tokenizer\": {\"name\": \"made up\", \"sha256\": \"%s\", \"file\": \"none.json\"}, "
-                           "\"vocab_size\": %lld, \"eot_id\": %lld, \"documents\": %lld, \"tokens\": %lld, \"bytes\": %lld, \"checksums\": {}}",
-                           static_cast<long long>(format_version), kind.c_str(), sha256.c_str(), static_cast<long long>(vocab_size),
-                           static_cast<long long>(eot_id), static_cast<long long>(documents), static_cast<long long>(tokens),
-                           static_cast<long long>(bytes));
+        return format_text(
+            "{\"format_version\": %lld, \"kind\": \"%s\", \"tokenizer\": {\"name\": \"made up\", \"sha256\": \"%s\", "
+            "\"file\": \"none.json\"}, "
+            "\"vocab_size\": %lld, \"eot_id\": %lld, \"documents\": %lld, \"tokens\": %lld, \"bytes\": %lld, "
+            "\"checksums\": {}}",
+            static_cast<long long>(format_version), kind.c_str(), sha256.c_str(), static_cast<long long>(vocab_size),
+            static_cast<long long>(eot_id), static_cast<long long>(documents), static_cast<long long>(tokens),
+            static_cast<long long>(bytes));
     }
 };
 
@@ -80,7 +84,8 @@ class MegatronBuilder {
 };
 
 // A Megatron text shard with its sidecar; each document ends in EOT where `append_eot` is set.
-inline void write_text(const std::string& prefix, const std::vector<Document>& documents, SidecarText sidecar = {}, bool append_eot = true) {
+inline void write_text(const std::string& prefix, const std::vector<Document>& documents, SidecarText sidecar = {},
+                       bool append_eot = true) {
     MegatronBuilder builder(2);
     for (Document document : documents) {
         if (append_eot) document.push_back(static_cast<int>(sidecar.eot_id));
@@ -125,10 +130,13 @@ struct KnowledgeBuilder {
     static int value_length(int entity, int slot) { return 1 + (entity + slot) % 3; }
     int vocab_size() const { return 100 + entities * slots; }
     std::string facts() const {
-        std::string text = format_text("{\"format_version\": 1, \"entities\": %d, \"templates\": %d, \"forms\": [\"initial\"", entities, templates);
+        std::string text =
+            format_text("{\"format_version\": 1, \"entities\": %d, \"templates\": %d, \"forms\": [\"initial\"",
+                        entities, templates);
         for (int form = 1; form < forms; ++form) text += format_text(", \"continuing%d\"", form);
         text += "], \"groups\": [\"all\"], \"group_weights\": [1.0], \"slots\": [";
-        for (int slot = 0; slot < slots; ++slot) text += format_text("%s{\"name\": \"slot%d\", \"pool_size\": %d}", slot ? ", " : "", slot, entities);
+        for (int slot = 0; slot < slots; ++slot)
+            text += format_text("%s{\"name\": \"slot%d\", \"pool_size\": %d}", slot ? ", " : "", slot, entities);
         return text + "]}";
     }
     void write(const std::string& prefix) {
@@ -156,7 +164,8 @@ struct KnowledgeBuilder {
         }
         builder.write(prefix);
         write_npy(prefix + ".spans.npy", "<u2", 2, {spans.size() / 2, 2}, spans.data());
-        write_npy(prefix + ".values.npy", "<u4", 4, {static_cast<uint64_t>(entities), static_cast<uint64_t>(slots)}, values.data());
+        write_npy(prefix + ".values.npy", "<u4", 4, {static_cast<uint64_t>(entities), static_cast<uint64_t>(slots)},
+                  values.data());
         write_npy(prefix + ".group.npy", "<u4", 4, {static_cast<uint64_t>(entities)}, groups.data());
         put_file(prefix + ".names.txt", names);
         put_file(prefix + ".facts.json", facts());

@@ -142,7 +142,8 @@ TEST_CASE("Checkpoint: config.json of transformers 4 and 5", "[checkpoint]") {
     GptConfig c = parse_model_config("c", minimal_config(R"(, "rotary_pct": 0.5, "rotary_emb_base": 500)"));
     CHECK((c.rotary_dims() == 8 && c.rotary_base == 500 && !c.tied && c.parallel_residual && c.gelu == Gelu::Exact));
     c = parse_model_config("c", minimal_config(R"(, "rope_parameters": {"rope_type": "default", "rope_theta": 500.0,
-        "partial_rotary_factor": 0.5}, "hidden_act": "gelu_fast", "use_parallel_residual": false, "eos_token_id": [5, 6])"));
+        "partial_rotary_factor": 0.5}, "hidden_act": "gelu_fast", "use_parallel_residual": false,
+        "eos_token_id": [5, 6])"));
     CHECK((c.rotary_dims() == 8 && c.rotary_base == 500 && !c.parallel_residual && c.gelu == Gelu::Tanh &&
            c.eot_id == 5));
 

@@ -39,7 +39,8 @@ struct World {
     }
 };
 
-std::vector<Batch> all_batches(const MixtureOptions& mixture, const LoaderOptions& options, const std::string& state = "") {
+std::vector<Batch> all_batches(const MixtureOptions& mixture, const LoaderOptions& options,
+                               const std::string& state = "") {
     Loader loader(mixture, options);
     loader.start(state);
     std::vector<Batch> batches;
@@ -81,13 +82,17 @@ void count_offline(const std::vector<int>& stream, const KnowledgeBuilder& peopl
     for (size_t i = 1; i < stream.size(); ++i) {
         const int value = stream[i] - 100;
         if (value < 0) continue;
-        const int entity = value / people.slots, slot = value % people.slots, length = KnowledgeBuilder::value_length(entity, slot);
+        const int entity = value / people.slots, slot = value % people.slots,
+                  length = KnowledgeBuilder::value_length(entity, slot);
         int run = 0;
-        while (run < length && i + static_cast<size_t>(run) < stream.size() && stream[i + static_cast<size_t>(run)] == stream[i]) ++run;
+        while (run < length && i + static_cast<size_t>(run) < stream.size() &&
+               stream[i + static_cast<size_t>(run)] == stream[i])
+            ++run;
         if (run < length) break;  // cut off by the end of the run
         const size_t last = i + static_cast<size_t>(length) - 1;
         const bool cut = (i - 1) / T != (last - 1) / T;
-        ledger->book({1, static_cast<uint32_t>(entity), static_cast<uint32_t>(slot), cut}, static_cast<int64_t>((last - 1) / batch_tokens));
+        ledger->book({1, static_cast<uint32_t>(entity), static_cast<uint32_t>(slot), cut},
+                     static_cast<int64_t>((last - 1) / batch_tokens));
         i = last;
     }
 }
@@ -136,7 +141,8 @@ TEST_CASE("composed documents are the sentences of their entity", "[loader]") {
     const std::vector<int> stream = stream_of(all_batches(world.options, {}));
     int documents = 0, shuffled = 0, renderings[2][2] = {};
     for (size_t i = 0; i + 200 < stream.size(); ++i) {
-        if (stream[i] != 0 || stream[i + 1] < 10 || stream[i + 1] >= 13 || stream[i + 3] != 50) continue;  // EOT, slot, template, form 0
+        if (stream[i] != 0 || stream[i + 1] < 10 || stream[i + 1] >= 13 || stream[i + 3] != 50)
+            continue;  // EOT, slot, template, form 0
         std::vector<int> slots;
         size_t at = i + 1;
         int entity = -1;
@@ -307,7 +313,8 @@ TEST_CASE("validation rows are the first tokens in file order", "[loader]") {
     write_text(folder / "a", {{11, 12, 13}, {14}, std::vector<int>(10, 15)});
     write_text(folder / "b", {{16, 17}, {18, 19, 20}});
     // EOT + document, sliced at T-1 = 3 tokens
-    const std::vector<int> stream = {0, 11, 12, 13, 0, 14, 0, 15, 15, 15, 0, 15, 15, 15, 0, 15, 15, 15, 0, 15, 0, 16, 17, 0, 18, 19, 20};
+    const std::vector<int> stream = {0, 11, 12, 13, 0, 14, 0, 15, 15, 15, 0,  15, 15, 15,
+                                     0, 15, 15, 15, 0, 15, 0, 16, 17, 0,  18, 19, 20};
     const ValidationRows rows = read_validation("web", folder / "*.bin", 1000, 4, true, -1, 1000);
     REQUIRE(rows.rows == 6);
     CHECK(rows.inputs == std::vector<int>(stream.begin(), stream.begin() + 24));
@@ -315,7 +322,8 @@ TEST_CASE("validation rows are the first tokens in file order", "[loader]") {
     CHECK(rows.positions == std::vector<int>{0, 1, 2, 3, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 2, 0});
     CHECK(rows.bytes_per_token == 4);
     CHECK(read_validation("web", folder / "*.bin", 9, 4, false, -1, 1000).rows == 2);
-    REQUIRE_DIES(Exit::Usage, "less than one row", read_validation("web", folder / "*.bin", 1000, 1024, false, -1, 1000));
+    REQUIRE_DIES(Exit::Usage, "less than one row",
+                 read_validation("web", folder / "*.bin", 1000, 1024, false, -1, 1000));
     REQUIRE_DIES(Exit::Data, "1000 ids, the model 999", read_validation("web", folder / "*.bin", 9, 4, false, -1, 999));
     REQUIRE_DIES(Exit::Data, "nothing*", read_validation("web", folder / "nothing*", 9, 4, false, -1, 1000));
 }

@@ -23,7 +23,8 @@ struct Shards {
         SidecarText sidecar;
         sidecar.vocab_size = people.vocab_size();
         for (int i = 0; i < texts; ++i)
-            write_text(folder / ("web" + std::to_string(i)), random_documents(200, 1, static_cast<size_t>(2 * T), static_cast<uint64_t>(i)), sidecar);
+            write_text(folder / ("web" + std::to_string(i)),
+                       random_documents(200, 1, static_cast<size_t>(2 * T), static_cast<uint64_t>(i)), sidecar);
         options.T = T;
         options.batch_tokens = 10 * T;
         options.data_seed = 7;
@@ -51,7 +52,9 @@ Account replay(const DataSet& data, const std::vector<double>& shares = {}) {
         account.tokens[piece.source] += end - piece.begin;
         ++account.pieces[piece.source];
         for (size_t s = 0; s < shares.size(); ++s)
-            account.worst[s] = std::max(account.worst[s], std::abs(account.tokens[s] - static_cast<int64_t>(shares[s] * static_cast<double>(end))));
+            account.worst[s] =
+                std::max(account.worst[s],
+                         std::abs(account.tokens[s] - static_cast<int64_t>(shares[s] * static_cast<double>(end))));
     }
     return account;
 }
@@ -60,7 +63,8 @@ void check_plan(const DataSet& data, const Account& account) {
     for (size_t s = 0; s < data.sources.size(); ++s) {
         if (data.mixture.placements[s].count > 0) continue;  // exact in pieces; their lengths are drawn
         INFO(data.sources[s].name() << ": " << account.tokens[s] << " tokens, planned " << data.plan.sources[s].tokens);
-        CHECK(std::abs(static_cast<double>(account.tokens[s]) - data.plan.sources[s].tokens) <= static_cast<double>(data.sources[s].longest()));
+        CHECK(std::abs(static_cast<double>(account.tokens[s]) - data.plan.sources[s].tokens) <=
+              static_cast<double>(data.sources[s].longest()));
     }
 }
 
@@ -76,7 +80,8 @@ TEST_CASE("realised tokens are within one piece of the plan, 1e-5 to 0.45", "[mi
     const DataSet data = open_data_set(shards.options);
     const Account account = replay(data, {1 - ratio, ratio});
     check_plan(data, account);
-    CHECK(std::abs(static_cast<double>(account.tokens[1]) - ratio * static_cast<double>(data.plan.tokens)) <= static_cast<double>(data.sources[1].longest()));
+    CHECK(std::abs(static_cast<double>(account.tokens[1]) - ratio * static_cast<double>(data.plan.tokens)) <=
+          static_cast<double>(data.sources[1].longest()));
     CHECK(account.worst[1] <= 1024);
 }
 
@@ -147,7 +152,9 @@ TEST_CASE("--exposures gives every entity exactly F, evenly spread", "[mixture]"
     const int kind = GENERATE(0, 1, 2, 3);
     shards.options.tokens = 1500000;
     if (kind == 1) people.windows = {{0.2, 0.4}, {0.7, 1}};
-    if (kind == 2) shards.options.tokens = (F * 300 * 29 / 1280 + 1) * 1280;  // so many that the last ones press: nearly all of the run
+    if (kind == 2)
+        shards.options.tokens =
+            (F * 300 * 29 / 1280 + 1) * 1280;  // so many that the last ones press: nearly all of the run
     if (kind == 3) shards.options.append = true, shards.options.tokens = 200000;
     if (kind == 3) people.subsample = 0.25;
     const DataSet data = open_data_set(shards.options);
@@ -260,15 +267,18 @@ TEST_CASE("--subsample keeps a seeded number and leaves the ratio", "[mixture]")
 TEST_CASE("pieces of a text: slices of T-1, own EOT removed, several files in name order", "[mixture]") {
     TemporaryFolder folder;
     // T-1 = 4; EOT 0 stands before, behind, both, neither, alone
-    write_text(folder / "b", {{0, 11, 12, 13, 14}, {21, 22, 23, 24, 0}, {0, 31, 32, 33, 34, 0}, {41, 42, 43, 44, 45}, {0}, {}}, {}, false);
+    write_text(folder / "b",
+               {{0, 11, 12, 13, 14}, {21, 22, 23, 24, 0}, {0, 31, 32, 33, 34, 0}, {41, 42, 43, 44, 45}, {0}, {}}, {},
+               false);
     write_text(folder / "a", {std::vector<int>(8, 51), std::vector<int>(9, 61)}, {});
     SourceOptions options;
     options.name = "web";
     options.glob = folder / "*";
     Source source(options, 1, 5, -1);
     source.set_vocab(1000);
-    const std::vector<std::vector<int>> expected = {{0, 51, 51, 51, 51}, {0, 51, 51, 51, 51}, {0, 61, 61, 61, 61}, {0, 61, 61, 61, 61}, {0, 61},
-                                                    {0, 11, 12, 13, 14}, {0, 21, 22, 23, 24}, {0, 31, 32, 33, 34}, {0, 41, 42, 43, 44}, {0, 45}};
+    const std::vector<std::vector<int>> expected = {
+        {0, 51, 51, 51, 51}, {0, 51, 51, 51, 51}, {0, 61, 61, 61, 61}, {0, 61, 61, 61, 61}, {0, 61},
+        {0, 11, 12, 13, 14}, {0, 21, 22, 23, 24}, {0, 31, 32, 33, 34}, {0, 41, 42, 43, 44}, {0, 45}};
     REQUIRE(source.draws() == expected.size());
     int64_t tokens = 0;
     for (uint64_t i = 0; i < source.draws(); ++i) {
@@ -312,7 +322,8 @@ TEST_CASE("a composed document longer than T-1 goes on in further slices", "[mix
                 const int id = people.value_id(static_cast<int>(i), static_cast<int>(values[v].slot));
                 REQUIRE(whole[values[v].begin] == id);
                 REQUIRE(whole[values[v].end - 1] == id);
-                REQUIRE(static_cast<int>(values[v].end - values[v].begin) == KnowledgeBuilder::value_length(static_cast<int>(i), static_cast<int>(values[v].slot)));
+                REQUIRE(static_cast<int>(values[v].end - values[v].begin) ==
+                        KnowledgeBuilder::value_length(static_cast<int>(i), static_cast<int>(values[v].slot)));
                 REQUIRE(sliced[sliced_values[v].begin] == id);
                 REQUIRE(sliced[sliced_values[v].end - 1] == id);
             }

@@ -67,9 +67,10 @@ TEST_CASE("Megatron shards round trip", "[token_file]") {
 
 TEST_CASE("Megatron bytes by hand", "[token_file]") {
     TemporaryFolder folder;
-    const unsigned char index[] = {'M', 'M', 'I', 'D', 'I', 'D', 'X', 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 8, 2, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0,
-                                   0,   0,   2,   0,   0,   0,   1,   0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-                                   0,   0,   2,   0,   0,   0,   0,   0, 0, 0};
+    const unsigned char index[] = {'M', 'M', 'I', 'D', 'I', 'D', 'X', 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 8, 2,
+                                   0,   0,   0,   0,   0,   0,   0,   2, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0,
+                                   1,   0,   0,   0,   0,   0,   0,   0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0,
+                                   0,   0,   0,   0,   0,   0,   0,   0, 0, 2, 0, 0, 0, 0, 0, 0, 0};
     put_file(folder / "a.idx", {reinterpret_cast<const char*>(index), sizeof index});
     put_file(folder / "a.bin", {"\x01\x00\xff\x00\x00\x01", 6});
     const TokenFile file(folder / "a.bin");
@@ -159,12 +160,30 @@ TEST_CASE("a bad Megatron shard is refused with its path", "[token_file]") {
     const std::string bin = folder / "a.bin", idx = folder / "a.idx";
     const auto open = [&] { TokenFile file(bin); };
     CHECK(outcome_of(open).code == Exit::Ok);
-    SECTION("missing") { remove_tree(bin); REQUIRE_DIES(Exit::Data, bin, open()); }
-    SECTION("no index") { remove_tree(idx); REQUIRE_DIES(Exit::Data, bin, open()); }
-    SECTION("empty .bin") { put_file(bin, ""); REQUIRE_DIES(Exit::Data, bin, open()); }
-    SECTION("empty .idx") { put_file(idx, ""); REQUIRE_DIES(Exit::Data, idx, open()); }
-    SECTION("truncated .bin") { truncate_by(bin, 1); REQUIRE_DIES(Exit::Data, "truncated", open()); }
-    SECTION("longer .bin") { put_file(bin, read_file(bin) + "xx"); REQUIRE_DIES(Exit::Data, bin, open()); }
+    SECTION("missing") {
+        remove_tree(bin);
+        REQUIRE_DIES(Exit::Data, bin, open());
+    }
+    SECTION("no index") {
+        remove_tree(idx);
+        REQUIRE_DIES(Exit::Data, bin, open());
+    }
+    SECTION("empty .bin") {
+        put_file(bin, "");
+        REQUIRE_DIES(Exit::Data, bin, open());
+    }
+    SECTION("empty .idx") {
+        put_file(idx, "");
+        REQUIRE_DIES(Exit::Data, idx, open());
+    }
+    SECTION("truncated .bin") {
+        truncate_by(bin, 1);
+        REQUIRE_DIES(Exit::Data, "truncated", open());
+    }
+    SECTION("longer .bin") {
+        put_file(bin, read_file(bin) + "xx");
+        REQUIRE_DIES(Exit::Data, bin, open());
+    }
     SECTION("every truncation of the index") {
         const std::string text = read_file(idx);
         for (size_t n = 0; n < text.size(); ++n) {
@@ -182,17 +201,42 @@ TEST_CASE("a bad Megatron shard is refused with its path", "[token_file]") {
             INFO("bit " << bit << ": " << outcome.message);
             // where a document begins can move by a sequence and still be a shard
             const bool harmless = outcome.code == Exit::Ok && bit / 8 >= 34 + 24 + 8;
-            CHECK((harmless || (outcome.code == Exit::Data && outcome.message.find(folder.path()) != std::string::npos)));
+            CHECK(
+                (harmless || (outcome.code == Exit::Data && outcome.message.find(folder.path()) != std::string::npos)));
         }
     }
-    SECTION("magic") { patch(idx, 3, "X"); REQUIRE_DIES(Exit::Data, "MMIDIDX", open()); }
-    SECTION("version") { patch(idx, 9, "\x02"); REQUIRE_DIES(Exit::Data, "version 2", open()); }
-    SECTION("dtype") { patch(idx, 17, "\x06"); REQUIRE_DIES(Exit::Data, "dtype code 6", open()); }
-    SECTION("huge counts") { patch(idx, 18, raw(UINT64_MAX / 12)); REQUIRE_DIES(Exit::Data, idx, open()); }
-    SECTION("no document ends") { patch(idx, 26, raw(uint64_t{0})); REQUIRE_DIES(Exit::Data, idx, open()); }
-    SECTION("negative length") { patch(idx, 34, raw(int32_t{-1})); REQUIRE_DIES(Exit::Data, "length -1", open()); }
-    SECTION("hole") { patch(idx, 34 + 8 + 8, raw(int64_t{4})); REQUIRE_DIES(Exit::Data, "sequence 1", open()); }
-    SECTION("documents descend") { patch(idx, 34 + 24 + 8, raw(int64_t{-1})); REQUIRE_DIES(Exit::Data, "document 1", open()); }
+    SECTION("magic") {
+        patch(idx, 3, "X");
+        REQUIRE_DIES(Exit::Data, "MMIDIDX", open());
+    }
+    SECTION("version") {
+        patch(idx, 9, "\x02");
+        REQUIRE_DIES(Exit::Data, "version 2", open());
+    }
+    SECTION("dtype") {
+        patch(idx, 17, "\x06");
+        REQUIRE_DIES(Exit::Data, "dtype code 6", open());
+    }
+    SECTION("huge counts") {
+        patch(idx, 18, raw(UINT64_MAX / 12));
+        REQUIRE_DIES(Exit::Data, idx, open());
+    }
+    SECTION("no document ends") {
+        patch(idx, 26, raw(uint64_t{0}));
+        REQUIRE_DIES(Exit::Data, idx, open());
+    }
+    SECTION("negative length") {
+        patch(idx, 34, raw(int32_t{-1}));
+        REQUIRE_DIES(Exit::Data, "length -1", open());
+    }
+    SECTION("hole") {
+        patch(idx, 34 + 8 + 8, raw(int64_t{4}));
+        REQUIRE_DIES(Exit::Data, "sequence 1", open());
+    }
+    SECTION("documents descend") {
+        patch(idx, 34 + 24 + 8, raw(int64_t{-1}));
+        REQUIRE_DIES(Exit::Data, "document 1", open());
+    }
     SECTION("sidecar") {
         const std::string json = folder / "a.json";
         put_file(json, "{");

@@ -32,7 +32,9 @@ double own_memory() {
 
 struct Folder {
     std::string path;
-    explicit Folder(const char* base) : path(std::string(base) + "/bench_loader_XXXXXX") { ENSURE(mkdtemp(path.data()), "%s: cannot be created", path.c_str()); }
+    explicit Folder(const char* base) : path(std::string(base) + "/bench_loader_XXXXXX") {
+        ENSURE(mkdtemp(path.data()), "%s: cannot be created", path.c_str());
+    }
     ~Folder() { remove_tree(path); }
 };
 
@@ -124,7 +126,8 @@ void time_batches(const char* what, const MixtureOptions& options, bool document
         for (int64_t step = 0; step < data.plan.steps; ++step) batches.make(&batch);
         best = std::min(best, now() - start);
     }
-    printf("make   %-42s %8.1f million tokens/s on one core\n", what, static_cast<double>(data.plan.tokens) / best / 1e6);
+    printf("make   %-42s %8.1f million tokens/s on one core\n", what,
+           static_cast<double>(data.plan.tokens) / best / 1e6);
 }
 
 }  // namespace

@@ -3,9 +3,10 @@
 
     python3 dev/oracle/make_golden.py [--out test/golden]
 
-Needs torch, transformers, safetensors and numpy; the tests need none of them. Each folder is a Hugging Face directory with ids.npy
-(u4, rows x T) and logits.npy (f4, (rows T) x V) beside the model; versions.json says what made them. The weights are much
-larger than a real initialisation, so that a wrong layout, activation or rotary table moves the logits by whole units.
+Needs torch, transformers, safetensors and numpy; the tests need none of them. Each folder is a Hugging Face directory
+with ids.npy (u4, rows x T) and logits.npy (f4, (rows T) x V) beside the model; versions.json says what made them. The
+weights are much larger than a real initialisation, so that a wrong layout, activation or rotary table moves the logits
+by whole units.
 """
 
 import argparse
@@ -49,8 +50,8 @@ def save_plain(model, folder):
 
 
 def rounded_copy(model, dtype):
-    """Rounds the model's weights and returns a copy that stores them so. The model itself never leaves fp32: `half()` would
-    round its rotary tables too."""
+    """Rounds the model's weights and returns a copy that stores them so. The model itself never leaves fp32: `half()`
+    would round its rotary tables too."""
     with torch.no_grad():
         for p in model.parameters():
             p.copy_(p.to(dtype))
@@ -72,7 +73,8 @@ def save_half(model, folder):
 
 def save_shards(model, folder):
     """As the published gpt2 file: names without `transformer.`; here also in BF16 and in several files."""
-    rounded_copy(model, torch.bfloat16).transformer.save_pretrained(folder, safe_serialization=True, max_shard_size="20KB")
+    rounded = rounded_copy(model, torch.bfloat16)
+    rounded.transformer.save_pretrained(folder, safe_serialization=True, max_shard_size="20KB")
 
 
 MODELS = {
@@ -87,7 +89,8 @@ MODELS = {
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(__file__).resolve().parents[2] / "test" / "golden")
+    project = pathlib.Path(__file__).resolve().parents[2]
+    parser.add_argument("--out", type=pathlib.Path, default=project / "test" / "golden")
     out = parser.parse_args().out
     torch.set_num_threads(1)
     for seed, (name, (make, save)) in enumerate(MODELS.items()):
@@ -103,8 +106,8 @@ def main():
         np.save(folder / "ids.npy", ids)
         np.save(folder / "logits.npy", logits.reshape(ROWS * T, V))
         print(f"{name}: logits from {logits.min():.2f} to {logits.max():.2f}")
-    versions = {"python": platform.python_version(), "torch": torch.__version__, "transformers": transformers.__version__,
-                "numpy": np.__version__, "machine": platform.machine()}
+    versions = {"python": platform.python_version(), "torch": torch.__version__,
+                "transformers": transformers.__version__, "numpy": np.__version__, "machine": platform.machine()}
     (out / "versions.json").write_text(json.dumps(versions, indent=2) + "\n")
 
 

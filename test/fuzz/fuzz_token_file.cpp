@@ -20,7 +20,8 @@ namespace {
 // A folder of this process; files are written without syncing.
 const std::string& folder() {
     static const std::string path = [] {
-        std::string name = file_exists("/proc/self/stat") && directory_exists("/dev/shm") ? "/dev/shm/fuzz_XXXXXX" : "/tmp/fuzz_XXXXXX";
+        std::string name = file_exists("/proc/self/stat") && directory_exists("/dev/shm") ? "/dev/shm/fuzz_XXXXXX"
+                                                                                          : "/tmp/fuzz_XXXXXX";
         if (!mkdtemp(name.data())) abort();
         atexit([] { remove_tree(folder()); });
         return name;
@@ -38,7 +39,8 @@ void read_whole(const TokenFile& file) {
     uint64_t total = 0;
     for (uint64_t i = 0; i < file.num_documents(); ++i) {
         const TokenFile::Range document = file.document(i), sequences = file.document_sequences(i);
-        if (document.end > file.num_tokens() || document.begin > document.end || sequences.end > file.num_sequences()) abort();
+        if (document.end > file.num_tokens() || document.begin > document.end || sequences.end > file.num_sequences())
+            abort();
         ids.resize(document.size());
         file.read(document.begin, document.size(), 60000, ids.data());
         for (uint64_t s = sequences.begin; s < sequences.end; ++s) {
@@ -59,7 +61,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const uint8_t *index = data + 3, *shard = index + beside;
     const size_t rest = size - 3 - beside;
     const std::string prefix = path_join(folder(), "x");
-    for (const char* ending : {".bin", ".idx", ".json", ".ds", ".ds.index", ".ds.metadata"}) unlink((prefix + ending).c_str());
+    for (const char* ending : {".bin", ".idx", ".json", ".ds", ".ds.index", ".ds.metadata"})
+        unlink((prefix + ending).c_str());
     const bool datatrove = kind >= 4;
     put(prefix + (datatrove ? ".ds" : ".bin"), shard, rest);
     if (kind == 0) put(prefix + ".idx", index, beside);
