@@ -79,7 +79,6 @@ run_fuzzers: $(FUZZERS)
 
 format:  ## clang-format on every C++ and CUDA file
 	clang-format -i $$(git ls-files -co --exclude-standard '*.cpp' '*.h' '*.cu' '*.cuh')
-
 clean:  ## removes what was built
 	rm -rf build $(PROGRAMS) train_gpt eval_knowledge
 
@@ -92,6 +91,7 @@ $(BUILD)/run_tests: $(patsubst %.cpp,$(BUILD)/%.o,$(wildcard test/*.cpp)) $(LIB)
 $(BENCHES): $(BUILD)/bench/%: $(BUILD)/dev/bench/%.o $(LIB)
 $(FUZZERS): $(BUILD)/fuzz/%: $(BUILD)/test/fuzz/%.o $(LIB)
 $(FUZZERS): LINK += -fsanitize=fuzzer
+$(BUILD)/run_tests: LDLIBS += $(shell pkg-config --libs catch2 2>/dev/null)
 $(BUILD)/train_gpt_cpu $(BUILD)/eval_knowledge_cpu $(BUILD)/run_tests $(BENCHES) $(FUZZERS):
 	@mkdir -p $(@D)
 	$(LINK) -o $@ $^ $(LDLIBS)

@@ -35,7 +35,7 @@
 #include "util/progress.h"          // defines: Progress
 #include "util/run_directory.h"     // defines: RunDirectory
 #include "util/schedule.h"          // defines: Schedule, learning_rate
-#include "util/system.h"            // defines: available_memory, cpu_name, num_threads, matmul_rate
+#include "util/system.h"            // defines: wait_politely, available_memory, cpu_name, num_threads, matmul_rate
 #include "util/tensorboard.h"       // defines: TensorBoard
 
 // ---------------------------------------------------------------------------------------------------------------------------------
@@ -520,6 +520,8 @@ void write_failed_marker(Exit, const char* message) {
 const std::vector<std::string> MAY_DIFFER = {"out", "resume", "keep", "plan", "print-order"};
 
 int main(int argc, char** argv) {
+    wait_politely(argv);
+
     // options -> shape -> data -> plan
     TrainOptions o;
     OptionTable table = option_table(o);

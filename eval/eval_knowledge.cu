@@ -15,6 +15,7 @@
 #include "util/check.h"           // defines: die, Exit
 #include "util/files.h"           // defines: write_file, sha256_file, path_join
 #include "util/options.h"         // defines: OptionTable and the kinds of option
+#include "util/system.h"       // defines: wait_politely
 
 struct EvalOptions {
     std::string checkpoint, tokenizer, precision = "fp32", out, per_question;
@@ -64,6 +65,8 @@ std::string find_tokenizer(const EvalOptions& o) {
 }
 
 int main(int argc, char** argv) {
+    wait_politely(argv);
+
     // options -> model
     EvalOptions o;
     OptionTable table = option_table(o);

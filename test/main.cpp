@@ -3,6 +3,7 @@
 #include "test/catch.h"
 #include "test/skip.h"
 #include "util/check.h"
+#include "util/system.h"
 
 namespace {
 
@@ -30,6 +31,7 @@ CATCH_REGISTER_LISTENER(Counter)
 CATCH_TRANSLATE_EXCEPTION(const DieError& error) { return error.message; }
 
 int main(int argc, char** argv) {
+    wait_politely(argv);
     die_throws = true;
     Catch::Session session;
     const int wrong_arguments = session.applyCommandLine(argc, argv);

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "kernels/cpu/simd.h"
+#include "kernels/cpu/threads.h"
 
 namespace cpu {
 
@@ -16,7 +17,7 @@ void adamw_update(Real* params, Real* m, Real* v, Real* grads, const AdamwGroup*
     const Real grad_scale = settings.grad_scale;
     const Real correction1 = 1 / (1 - std::pow(beta1, Real(settings.step)));
     const Real correction2 = 1 / (1 - std::pow(beta2, Real(settings.step)));
-#pragma omp parallel
+#pragma omp parallel if (num_groups > 0 && worth_sharing(groups[num_groups - 1].end))
     for (int group = 0; group < num_groups; ++group) {
         const size_t begin = groups[group].begin, end = groups[group].end;
         const Real weight_decay = groups[group].weight_decay;

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "kernels/cpu/gemm.h"
+#include "kernels/cpu/threads.h"
 #include "kernels/cpu/vmath.h"
 
 namespace cpu {
@@ -80,7 +81,7 @@ void attention_forward(Real* out, Real* lse, const Real* qkv, const int* segment
             for (int q0 = 0; q0 < s.length; q0 += TILE) work.push_back({s, head, q0});
     const Real scale = 1 / std::sqrt(Real(HS));
 
-#pragma omp parallel for schedule(dynamic)
+#pragma omp parallel for schedule(dynamic) if (worth_sharing(B * T, 4 * NH * HS))
     for (size_t w = 0; w < work.size(); ++w) {
         const auto& [segment, head, q0] = work[w];
         const Head<Real> h(qkv, segment, head, T, NH, HS);
@@ -132,7 +133,7 @@ void attention_backward(Real* dqkv, Real* scratch, const Real* dout, const Real*
     const std::vector<Segment> segments = find_segments(segment_start, B, T);
     const Real scale = 1 / std::sqrt(Real(HS));
 
-#pragma omp parallel for schedule(dynamic)
+#pragma omp parallel for schedule(dynamic) if (worth_sharing(B * T, 4 * NH * HS))
     for (size_t w = 0; w < segments.size() * NH; ++w) {
         const Segment& segment = segments[w / NH];
         const int head = static_cast<int>(w % NH);

@@ -8,6 +8,7 @@
 #include <limits>
 #include <type_traits>
 
+#include "kernels/cpu/threads.h"
 #include "kernels/cpu/vmath.h"
 
 namespace cpu {
@@ -58,7 +59,7 @@ double sum_exponentials(std::conditional_t<keep, Real, const Real>* row, int V, 
 template <class Real>
 void classifier_forward(Real* losses, Real* logits, const int* targets, Real dloss, bool write_gradient, int N, int V,
                         int Vp, stream_t) {
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (worth_sharing(N, V))
     for (int n = 0; n < N; ++n) {
         Real* row = logits + static_cast<size_t>(n) * Vp;
         const Real target = row[targets[n]], largest = largest_logit(row, V);
@@ -77,7 +78,7 @@ void classifier_forward(Real* losses, Real* logits, const int* targets, Real dlo
 template <class Real>
 void classifier_score(Real* losses, int* argmax, int* rank, const Real* logits, const int* targets, int N, int V,
                       int Vp, stream_t) {
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (worth_sharing(N, V))
     for (int n = 0; n < N; ++n) {
         const Real* row = logits + static_cast<size_t>(n) * Vp;
         const Real target = row[targets[n]], largest = largest_logit(row, V);

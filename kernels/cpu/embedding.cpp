@@ -4,13 +4,15 @@
 #include <algorithm>
 #include <cstddef>
 
+#include "kernels/cpu/threads.h"
+
 namespace cpu {
 
 template <class Real>
 void embedding_forward(Real* out, const int* tokens, const int* positions, const Real* wte, const Real* wpe, int N,
                        int C, stream_t) {
     const size_t stride = static_cast<size_t>(C);
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (worth_sharing(N, C))
     for (int n = 0; n < N; ++n) {
         Real* to = out + n * stride;
         const Real* token = wte + tokens[n] * stride;
@@ -29,7 +31,7 @@ void embedding_backward(Real* dwte, Real* dwpe, const Real* dout, const int* tok
     constexpr int COLUMNS =
         32;  // two cache lines of floats: threads never write to the same line of a 64-byte aligned row
     const size_t stride = static_cast<size_t>(C);
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (worth_sharing(N, C))
     for (int first = 0; first < C; first += COLUMNS) {
         const int last = std::min(C, first + COLUMNS);
         for (int n = 0; n < N; ++n) {

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "kernels/cpu/threads.h"
 #include "kernels/cpu/vmath.h"
 
 namespace cpu {
@@ -33,7 +34,7 @@ struct Exact {
 
 template <class F, class Real>
 void forward(Real* out, const Real* inp, size_t n) {
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (worth_sharing(n))
     for (size_t first = 0; first < n; first += CHUNK)
         for_vectors<Real>(std::min(CHUNK, n - first),
                           [=](auto get, auto put) { put(out + first, F::value(get(inp + first))); });
@@ -41,7 +42,7 @@ void forward(Real* out, const Real* inp, size_t n) {
 
 template <class F, class Real>
 void backward(Real* dinp, const Real* inp, const Real* dout, size_t n) {
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (worth_sharing(n))
     for (size_t first = 0; first < n; first += CHUNK)
         for_vectors<Real>(std::min(CHUNK, n - first), [=](auto get, auto put) {
             put(dinp + first, get(dout + first) * F::slope(get(inp + first)));

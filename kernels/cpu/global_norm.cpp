@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "kernels/cpu/simd.h"
+#include "kernels/cpu/threads.h"
 
 namespace cpu {
 
@@ -14,7 +15,7 @@ void global_norm_squared(double* sum, const Real* x, size_t n, stream_t) {
     constexpr int WIDTH = 4 * LANES<double>;  // four chains of adds hide each other's latency
     const size_t chunks = (n + CHUNK - 1) / CHUNK;
     std::vector<double> partial(chunks);
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (worth_sharing(n))
     for (size_t chunk = 0; chunk < chunks; ++chunk) {
         const Real* from = x + chunk * CHUNK;
         const size_t size = std::min(CHUNK, n - chunk * CHUNK);

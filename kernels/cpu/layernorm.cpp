@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "kernels/cpu/simd.h"
+#include "kernels/cpu/threads.h"
 
 namespace cpu {
 namespace {
@@ -16,7 +17,7 @@ template <class Real>
 void layernorm_forward(Real* out, Real* mean, Real* rstd, const Real* inp, const Real* weight, const Real* bias, int N,
                        int C, Real eps, stream_t) {
     const size_t stride = static_cast<size_t>(C);
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (worth_sharing(N, C))
     for (int n = 0; n < N; ++n) {
         const Real* x = inp + n * stride;
         Real* y = out + n * stride;
@@ -44,7 +45,7 @@ void layernorm_backward(Real* dinp, Real* dweight, Real* dbias, Real* scratch, c
                         const Real* weight, const Real* mean, const Real* rstd, int N, int C, stream_t) {
     const size_t stride = static_cast<size_t>(C);
     const int chunks = num_chunks(N);
-#pragma omp parallel
+#pragma omp parallel if (worth_sharing(N, C))
     {
 #pragma omp for schedule(static)
         for (int chunk = 0; chunk < chunks; ++chunk) {

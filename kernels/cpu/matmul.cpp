@@ -6,6 +6,7 @@
 
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/simd.h"
+#include "kernels/cpu/threads.h"
 
 namespace cpu {
 
@@ -21,7 +22,7 @@ void matmul_backward(Real* dinp, Real* dweight, Real* dbias, const Real* dout, c
     gemm_threads<Real>(true, false, OC, C, N, dout, OC, inp, C, nullptr, true, dweight, C);
     if (!dbias) return;
     constexpr int COLUMNS = 64;  // of one thread, which adds up the rows in order
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (worth_sharing(N, OC))
     for (int first = 0; first < OC; first += COLUMNS) {
         const int width = std::min(COLUMNS, OC - first);
         Real sums[COLUMNS] = {};

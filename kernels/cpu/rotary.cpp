@@ -7,6 +7,8 @@
 
 #include "util/check.h"
 
+#include "kernels/cpu/threads.h"
+
 namespace cpu {
 namespace {
 
@@ -17,7 +19,7 @@ void rotate(Real* qkv, const int* positions, int N, int NH, int HS, int R, Real 
     if (R == 0 || N == 0) return;
     const int half = R / 2, num_positions = 1 + *std::max_element(positions, positions + N);
     std::vector<Real> table(static_cast<size_t>(num_positions) * R);  // (position, cosines then sines)
-#pragma omp parallel
+#pragma omp parallel if (worth_sharing(N, 2 * NH * R))
     {
 #pragma omp for schedule(static)
         for (int position = 0; position < num_positions; ++position) {

@@ -17,17 +17,14 @@
 
 namespace {
 
-// A folder of this process; files are written without syncing.
-const std::string& folder() {
-    static const std::string path = [] {
-        std::string name = file_exists("/proc/self/stat") && directory_exists("/dev/shm") ? "/dev/shm/fuzz_XXXXXX"
-                                                                                          : "/tmp/fuzz_XXXXXX";
-        if (!mkdtemp(name.data())) abort();
-        atexit([] { remove_tree(folder()); });
-        return name;
-    }();
-    return path;
-}
+// A folder of this process, in memory where there is /dev/shm; files are written without syncing.
+struct Folder {
+    std::string path = directory_exists("/dev/shm") ? "/dev/shm/fuzz_XXXXXX" : "/tmp/fuzz_XXXXXX";
+    Folder() {
+        if (!mkdtemp(path.data())) abort();
+    }
+    ~Folder() { remove_tree(path); }
+};
 
 void put(const std::string& path, const uint8_t* data, size_t size) {
     FILE* file = fopen(path.c_str(), "wb");
@@ -60,7 +57,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const size_t beside = std::min<size_t>(size - 3, data[1] | data[2] << 8);
     const uint8_t *index = data + 3, *shard = index + beside;
     const size_t rest = size - 3 - beside;
-    const std::string prefix = path_join(folder(), "x");
+    static const Folder folder;
+    const std::string prefix = path_join(folder.path, "x");
     for (const char* ending : {".bin", ".idx", ".json", ".ds", ".ds.index", ".ds.metadata"})
         unlink((prefix + ending).c_str());
     const bool datatrove = kind >= 4;
