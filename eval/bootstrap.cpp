@@ -22,7 +22,8 @@ std::vector<double> bootstrap_ratios(const RatioTable& table, uint32_t statistic
             std::fill(times.begin(), times.end(), 0u);
             for (uint64_t i = 0; i < E; i += 4) {
                 const Philox4 draw = philox(seed, stream + static_cast<uint64_t>(r), i);
-                for (uint64_t k = 0; k < std::min<uint64_t>(4, E - i); ++k) ++times[static_cast<uint64_t>(draw.x[k]) * E >> 32];
+                for (uint64_t k = 0; k < std::min<uint64_t>(4, E - i); ++k)
+                    ++times[static_cast<uint64_t>(draw.x[k]) * E >> 32];
             }
             std::fill(numerator.begin(), numerator.end(), 0.0);
             std::fill(denominator.begin(), denominator.end(), 0.0);

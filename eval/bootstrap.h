@@ -8,7 +8,8 @@ struct Interval {
     double low, high;
 };
 
-// A statistic is a ratio of sums over entities (right answers / questions, nats / tokens). What one entity adds to one of them:
+// A statistic is a ratio of sums over entities (right answers / questions, nats / tokens). What one entity adds to one
+// of them:
 struct RatioEntry {
     uint32_t statistic;
     float numerator, denominator;
@@ -21,9 +22,9 @@ struct RatioTable {
     size_t entities() const { return first.size() - 1; }
 };
 
-// (resamples, statistics): each statistic in samples of as many entities, drawn with replacement (Efron 1979); all questions of an entity come
-// along, since they are not independent. NaN where a sample has nothing of a statistic. A pure function of its arguments: any number of threads
-// gives the same bits.
+// (resamples, statistics): each statistic in samples of as many entities, drawn with replacement (Efron 1979); all
+// questions of an entity come along, since they are not independent. NaN where a sample has nothing of a statistic. A
+// pure function of its arguments: any number of threads gives the same bits.
 std::vector<double> bootstrap_ratios(const RatioTable& table, uint32_t statistics, int resamples, uint64_t seed);
 
 // The 95 % percentile interval and the standard deviation of `values`, NaN left out; NaN where no two remain.

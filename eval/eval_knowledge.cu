@@ -1,20 +1,21 @@
 // eval_knowledge.cu - what a checkpoint knows: questions answered, bits learned, loss on held-out text.
 //
-// One program, read top to bottom. The Evaluator is the trainer's own: on the checkpoint of step k, with the same questions and rows, it gives the
-// bits that eval.jsonl has for step k. Everything is printed; --out and --per-question write it down.
+// One program, read top to bottom. The Evaluator is the trainer's own: on the checkpoint of step k, with the same
+// questions and rows, it gives the bits that eval.jsonl has for step k. Everything is printed; --out and --per-question
+// write it down.
 
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <string>
 
-#include "eval/evaluate.cuh"      // defines: Evaluator
-#include "eval/results.h"         // defines: print_results, results_json, write_question_lines
-#include "model/checkpoint.h"     // defines: read_model_config, read_model_weights
-#include "model/gpt.cuh"          // defines: Gpt
-#include "util/check.h"           // defines: die, Exit
-#include "util/files.h"           // defines: write_file, sha256_file, path_join
-#include "util/options.h"         // defines: OptionTable and the kinds of option
+#include "eval/evaluate.cuh"   // defines: Evaluator
+#include "eval/results.h"      // defines: print_results, results_json, write_question_lines
+#include "model/checkpoint.h"  // defines: read_model_config, read_model_weights
+#include "model/gpt.cuh"       // defines: Gpt
+#include "util/check.h"        // defines: die, Exit
+#include "util/files.h"        // defines: write_file, sha256_file, path_join
+#include "util/options.h"      // defines: OptionTable and the kinds of option
 #include "util/system.h"       // defines: wait_politely
 
 struct EvalOptions {
@@ -30,16 +31,16 @@ struct EvalOptions {
 OptionTable option_table(EvalOptions& o) {
     // clang-format off
     return OptionTable("eval_knowledge_cpu", "Asks a checkpoint what it knows. CPU build.", {
-        {"model", "checkpoint", &o.checkpoint, "DIR", "a checkpoint of train_gpt, or a published Hugging Face directory"},
-        {"model", "tokenizer", &o.tokenizer, "DIR|FILE", "the model's tokenizer.json, where the directory has none or another copy"},
+        {"model", "checkpoint", &o.checkpoint, "DIR", "a checkpoint of train_gpt, or any Hugging Face directory"},
+        {"model", "tokenizer", &o.tokenizer, "DIR|FILE", "the model's tokenizer.json, in place of the directory's"},
         {"model", "precision", &o.precision, "bf16|fp32", "bf16 needs a GPU"},
         {"questions", "questions", &o.questions, "PATH", "question set (PREFIX.questions.json); repeat for more"},
-        {"questions", "questions-per-set", &o.questions_per_set, "N|all", "a seeded choice, stratified by attribute, kind and group"},
+        {"questions", "questions-per-set", &o.questions_per_set, "N|all", "a seeded choice, stratified"},
         {"questions", "seed", &o.seed, "S", "of choice and bootstrap; default the trainer's --data-seed"},
         {"questions", "bootstrap", &o.bootstrap, "N", "resamples for the 95 % intervals; 0: none"},
         {"validation", "val", &o.val, "NAME=GLOB", "validation shards; repeat for more"},
         {"validation", "val-tokens", &o.val_tokens, "N", "the first N tokens of each"},
-        {"validation", "seq-len", &o.seq_len, "T", "tokens a row; default the trainer's, else the model's context, at most 2048"},
+        {"validation", "seq-len", &o.seq_len, "T", "tokens a row; default the trainer's, else at most 2048"},
         {"validation", "doc-mask", &o.doc_mask, "on|off", "default the trainer's"},
         {"validation", "eot-id", &o.eot_id, "N", "end-of-text id, for shards without a sidecar"},
         {"results", "out", &o.out, "FILE", "results.json, shaped as lm-evaluation-harness writes it"},
@@ -50,9 +51,11 @@ OptionTable option_table(EvalOptions& o) {
 
 void check_options(const EvalOptions& o) {
     if (o.checkpoint.empty()) die(Exit::Usage, "which model? give --checkpoint DIR");
-    if (o.questions.empty() && o.val.empty()) die(Exit::Usage, "nothing to evaluate: give --questions PATH or --val NAME=GLOB");
+    if (o.questions.empty() && o.val.empty())
+        die(Exit::Usage, "nothing to evaluate: give --questions PATH or --val NAME=GLOB");
     if (o.precision == "bf16") die(Exit::Usage, "--precision bf16: not in this build (CPU); give --precision fp32");
-    if (o.bootstrap.n > 1000000) die(Exit::Usage, "--bootstrap %lld: expected at most 1M", static_cast<long long>(o.bootstrap.n));
+    if (o.bootstrap.n > 1000000)
+        die(Exit::Usage, "--bootstrap %lld: expected at most 1M", static_cast<long long>(o.bootstrap.n));
     if (!o.per_question.empty() && o.questions.empty()) die(Exit::Usage, "--per-question needs --questions");
 }
 
@@ -72,7 +75,8 @@ int main(int argc, char** argv) {
     OptionTable table = option_table(o);
     table.parse(argc, argv);
     check_options(o);
-    if (!directory_exists(o.checkpoint)) die(Exit::Data, "--checkpoint %s: there is no such directory", o.checkpoint.c_str());
+    if (!directory_exists(o.checkpoint))
+        die(Exit::Data, "--checkpoint %s: there is no such directory", o.checkpoint.c_str());
     const GptConfig config = read_model_config(o.checkpoint);
     const TrainerChoices trainer = read_trainer_choices(o.checkpoint);
     if (!table.given("seed")) o.seed = trainer.data_seed;
@@ -80,7 +84,8 @@ int main(int argc, char** argv) {
     if (!table.given("seq-len")) o.seq_len.n = trainer.seq_len > 0 ? trainer.seq_len : std::min(2048, config.max_T);
     const std::string tokenizer = find_tokenizer(o);
     if (tokenizer.empty())
-        fprintf(stderr, "warning: %s has no tokenizer.json; whether the questions fit the model is not checked\n", o.checkpoint.c_str());
+        fprintf(stderr, "warning: %s has no tokenizer.json; whether the questions fit the model is not checked\n",
+                o.checkpoint.c_str());
 
     // data, before the weights: it is what is most often wrong
     EvaluationOptions options;
@@ -106,8 +111,14 @@ int main(int argc, char** argv) {
     auto seconds = [](auto duration) { return std::chrono::duration<double>(duration).count(); };
     print_results(stdout, evaluator.plan(), evaluation);
     if (!o.per_question.empty()) write_question_lines(o.per_question, evaluator.plan(), evaluation);
-    ResultsHeader header{o.checkpoint, o.precision, tokenizer, table.json(), static_cast<int64_t>(num_parameters(config)),
-                         static_cast<int64_t>(num_parameters(config, false)), seconds(begin.time_since_epoch()), seconds(end - begin)};
+    ResultsHeader header{o.checkpoint,
+                         o.precision,
+                         tokenizer,
+                         table.json(),
+                         static_cast<int64_t>(num_parameters(config)),
+                         static_cast<int64_t>(num_parameters(config, false)),
+                         seconds(begin.time_since_epoch()),
+                         seconds(end - begin)};
     if (!o.out.empty()) write_file(o.out, results_json(evaluator.plan(), evaluation, header));
     return 0;
 }

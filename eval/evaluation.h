@@ -12,21 +12,21 @@
 #include "eval/questions.h"     // defines: QuestionSet
 
 struct EvaluationOptions {
-    std::vector<std::string> questions;  // --questions
-    int64_t questions_per_set = -1;      // -1: all
+    std::vector<std::string> questions;                           // --questions
+    int64_t questions_per_set = -1;                               // -1: all
     std::vector<std::pair<std::string, std::string>> validation;  // --val: name, glob
     int64_t val_tokens = 100000;
-    int T = 0;                           // of validation rows
-    bool document_mask = false;          // of validation rows; questions always stand alone
-    uint64_t seed = 1;                   // which questions, and the bootstrap
-    int64_t eot_id = -1;                 // for validation shards without a sidecar
-    std::string tokenizer_sha256;        // the model's; "": not known, not compared
-    std::string tokenizer_file;          // for messages
-    int resamples = 0;                   // of the bootstrap; 0: no intervals (the trainer's)
+    int T = 0;                     // of validation rows
+    bool document_mask = false;    // of validation rows; questions always stand alone
+    uint64_t seed = 1;             // which questions, and the bootstrap
+    int64_t eot_id = -1;           // for validation shards without a sidecar
+    std::string tokenizer_sha256;  // the model's; "": not known, not compared
+    std::string tokenizer_file;    // for messages
+    int resamples = 0;             // of the bootstrap; 0: no intervals (the trainer's)
 };
 
-// What the trainer that wrote a checkpoint was run with, for evaluating it alike; the values here where `directory` has no
-// trainer_state.json. Dies with Exit::Data on a broken one.
+// What the trainer that wrote a checkpoint was run with, for evaluating it alike; the values here where `directory` has
+// no trainer_state.json. Dies with Exit::Data on a broken one.
 struct TrainerChoices {
     int64_t seq_len = -1, data_seed = 1;  // -1: not known
     bool document_mask = false;
@@ -58,8 +58,8 @@ struct Metric {
 
 struct ValidationResult {
     std::string name;
-    int64_t tokens = 0;  // targets
-    double loss = 0;     // nats per target
+    int64_t tokens = 0;                                               // targets
+    double loss = 0;                                                  // nats per target
     double bits_per_byte = std::numeric_limits<double>::quiet_NaN();  // NaN where the source's bytes are not known
 };
 

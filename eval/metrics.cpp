@@ -16,14 +16,16 @@ constexpr double LN2 = 0.693147180559945309417;
 // Every table of cells lies in one array, one table behind the other; a question belongs to one cell of each.
 struct CellIndex {
     explicit CellIndex(const QuestionNames& n) : K(n.kinds.size()) {
-        all = next(1), kinds = next(K), attributes = next(n.attributes.size()), attribute_kinds = next(n.attributes.size() * K);
+        all = next(1), kinds = next(K), attributes = next(n.attributes.size()),
+        attribute_kinds = next(n.attributes.size() * K);
         relation_kinds = next(n.relations == n.attributes ? 0 : n.relations.size() * K);
         templates = next(n.templates.size());
         group_kinds = next(n.groups.size() > 1 ? n.groups.size() * K : 0);
     }
     template <class Visit>
     void visit(const Question& q, Visit visit) const {
-        visit(all), visit(kinds + q.kind), visit(attributes + q.attribute), visit(attribute_kinds + q.attribute * K + q.kind);
+        visit(all), visit(kinds + q.kind), visit(attributes + q.attribute),
+            visit(attribute_kinds + q.attribute * K + q.kind);
         if (relation_kinds < templates) visit(relation_kinds + q.relation * K + q.kind);
         visit(templates + q.wording);
         if (group_kinds < size) visit(group_kinds + q.group * K + q.kind);
@@ -55,7 +57,12 @@ bool is_seen(const QuestionNames& names, const Question& q) { return names.kinds
 // Walks the questions entity by entity; sums of cells and bits, and each entity's part of them for the bootstrap.
 struct Accumulator {
     Accumulator(const QuestionSet& set, bool keep_entities)
-        : set(set), names(set.names()), index(names), cells(index.size), bits(names.attributes.size()), keep_entities(keep_entities) {}
+        : set(set),
+          names(set.names()),
+          index(names),
+          cells(index.size),
+          bits(names.attributes.size()),
+          keep_entities(keep_entities) {}
 
     // statistics of the bootstrap: accuracy of every cell, the loss, bits per person of every attribute
     uint32_t loss_statistic() const { return static_cast<uint32_t>(index.size); }
@@ -89,13 +96,15 @@ struct Accumulator {
     void end_entity() {
         for (const size_t cell : touched_cells) {
             Sums& s = cells[cell];
-            keep(static_cast<uint32_t>(cell), static_cast<double>(s.correct_in_entity), static_cast<double>(s.in_entity));
+            keep(static_cast<uint32_t>(cell), static_cast<double>(s.correct_in_entity),
+                 static_cast<double>(s.in_entity));
             ++s.entities;
             s.in_entity = s.correct_in_entity = 0;
         }
         for (const size_t a : touched_attributes) {
             BitSums& b = bits[a];
-            const double value = std::log2(static_cast<double>(names.pools[a])) - b.nll_in_entity / static_cast<double>(b.questions_in_entity) / LN2;
+            const double value = std::log2(static_cast<double>(names.pools[a])) -
+                                 b.nll_in_entity / static_cast<double>(b.questions_in_entity) / LN2;
             keep(bits_statistic(a), value, 1.0);
             b.bits += value;
             ++b.people;
@@ -116,7 +125,8 @@ struct Accumulator {
 
   private:
     void keep(uint32_t statistic, double numerator, double denominator) {
-        if (keep_entities) table.entries.push_back({statistic, static_cast<float>(numerator), static_cast<float>(denominator)});
+        if (keep_entities)
+            table.entries.push_back({statistic, static_cast<float>(numerator), static_cast<float>(denominator)});
     }
     bool keep_entities;
     std::vector<size_t> touched_cells, touched_attributes;
@@ -161,9 +171,12 @@ Cell make_cell(const Sums& s, const Resamples& resamples, uint32_t statistic) {
     return cell;
 }
 
-double clip_bits(double bits_per_person, double people, double most) { return std::min(std::max(people * bits_per_person, 0.0), most); }
+double clip_bits(double bits_per_person, double people, double most) {
+    return std::min(std::max(people * bits_per_person, 0.0), most);
+}
 
-void report_bits(KnowledgeReport* report, const Accumulator& sums, const Resamples& resamples, const ReportOptions& options) {
+void report_bits(KnowledgeReport* report, const Accumulator& sums, const Resamples& resamples,
+                 const ReportOptions& options) {
     const QuestionNames& names = sums.names;
     std::vector<double> totals(resamples.count(), 0.0);
     bool complete = true;
@@ -211,15 +224,17 @@ void name_metrics(KnowledgeReport* report) {
 
 }  // namespace
 
-KnowledgeReport summarize(const QuestionSet& set, const std::vector<uint32_t>& chosen, const std::vector<QuestionResult>& results,
-                          const ReportOptions& options) {
-    ENSURE(!chosen.empty() && chosen.size() == results.size(), "metrics: %zu results for %zu questions", results.size(), chosen.size());
+KnowledgeReport summarize(const QuestionSet& set, const std::vector<uint32_t>& chosen,
+                          const std::vector<QuestionResult>& results, const ReportOptions& options) {
+    ENSURE(!chosen.empty() && chosen.size() == results.size(), "metrics: %zu results for %zu questions", results.size(),
+           chosen.size());
     const QuestionNames& names = set.names();
 
     std::vector<uint32_t> order(chosen.size());
     std::iota(order.begin(), order.end(), 0u);
-    std::stable_sort(order.begin(), order.end(),
-                     [&](uint32_t a, uint32_t b) { return set.question(chosen[a]).entity < set.question(chosen[b]).entity; });
+    std::stable_sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) {
+        return set.question(chosen[a]).entity < set.question(chosen[b]).entity;
+    });
     Accumulator sums(set, options.resamples > 0);
     for (size_t i = 0; i < order.size(); ++i) {
         const Question q = set.question(chosen[order[i]]);
@@ -241,12 +256,14 @@ KnowledgeReport summarize(const QuestionSet& set, const std::vector<uint32_t>& c
     const size_t K = index.K;
     report.all = make_cell(sums.cells[index.all], resamples, static_cast<uint32_t>(index.all));
     table(&report.kinds, index.kinds, index.attributes, [&](Cell* c, size_t i) { c->kind = names.kinds[i]; });
-    table(&report.attributes, index.attributes, index.attribute_kinds, [&](Cell* c, size_t i) { c->attribute = names.attributes[i]; });
+    table(&report.attributes, index.attributes, index.attribute_kinds,
+          [&](Cell* c, size_t i) { c->attribute = names.attributes[i]; });
     table(&report.attribute_kinds, index.attribute_kinds, index.relation_kinds,
           [&](Cell* c, size_t i) { c->attribute = names.attributes[i / K], c->kind = names.kinds[i % K]; });
     table(&report.relation_kinds, index.relation_kinds, index.templates,
           [&](Cell* c, size_t i) { c->relation = names.relations[i / K], c->kind = names.kinds[i % K]; });
-    table(&report.templates, index.templates, index.group_kinds, [&](Cell* c, size_t i) { c->wording = names.templates[i]; });
+    table(&report.templates, index.templates, index.group_kinds,
+          [&](Cell* c, size_t i) { c->wording = names.templates[i]; });
     table(&report.group_kinds, index.group_kinds, index.size,
           [&](Cell* c, size_t i) { c->group = names.groups[i / K], c->kind = names.kinds[i % K]; });
     report.loss_interval = percentile_interval(resamples.of(sums.loss_statistic()));

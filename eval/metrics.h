@@ -24,14 +24,15 @@ struct Cell {
     double loss = 0;             // nats per answer token: sum of nll / sum of tokens
     double rank = 0;             // mean of the questions' ranks
     double reciprocal_rank = 0;  // mean of 1 / rank
-    double chance = 0;           // expected accuracy of a uniform draw from the pool, 1 / |pool|; NaN where a pool's size is not known
+    double chance = 0;           // accuracy of a uniform draw from the pool, 1 / |pool|; NaN where a size is not known
     double majority = 0;         // accuracy of the most frequent answer of attribute and kind in the whole set
-    double standard_error = 0;   // of the accuracy, and its 95 % interval, by bootstrap over entities; NaN without
-    Interval interval{};
+    double standard_error = 0;   // of the accuracy, by bootstrap over entities; NaN without
+    Interval interval{};         // of the accuracy, 95 %; the same
 };
 
-// Learned bits of an attribute (Allen-Zhu & Li 2024, arXiv 2404.05405, for one attribute): the sum over people of log2 |pool| - nll / ln 2, nll averaged
-// over the questions of kind "seen" (the training templates), clipped to [0, most] after the sum. Of a sample: the mean over the people asked, times people.
+// Learned bits of an attribute (Allen-Zhu & Li 2024, arXiv 2404.05405, for one attribute): the sum over people of log2
+// |pool| - nll / ln 2, nll averaged over the questions of kind "seen" (the training templates), clipped to [0, most]
+// after the sum. Of a sample: the mean over the people asked, times people.
 struct AttributeBits {
     std::string attribute;
     int64_t people = 0, people_asked = 0;
@@ -40,16 +41,18 @@ struct AttributeBits {
 };
 
 struct KnowledgeReport {
-    int64_t questions = 0;           // of the set; all.questions is what was asked
+    int64_t questions = 0;  // of the set; all.questions is what was asked
     Cell all;
-    std::vector<Cell> kinds, attributes, attribute_kinds, relation_kinds, templates, group_kinds;  // cells with questions, in the set's order
+    std::vector<Cell> kinds, attributes, attribute_kinds, relation_kinds, templates,
+        group_kinds;  // cells with questions, in the set's order
     Interval loss_interval{};
     std::vector<AttributeBits> attribute_bits;  // attributes with a known pool and questions of kind "seen" asked
-    bool has_bits = false;           // every attribute that has both in the set is among them
-    double bits = 0, most_bits = 0;  // sums of the above
+    bool has_bits = false;                      // every attribute that has both in the set is among them
+    double bits = 0, most_bits = 0;             // sums of the above
     Interval bits_interval{};
     double bits_per_param = 0, bits_per_nonembedding_param = 0;
-    // accuracy, accuracy_seen, accuracy_heldout, accuracy_question, bits, bits_per_param, loss, rank, in this order, but for what the set cannot give
+    // accuracy, accuracy_seen, accuracy_heldout, accuracy_question, bits, bits_per_param, loss, rank, in this order,
+    // but for what the set cannot give
     std::vector<std::pair<std::string, double>> metrics;
 };
 
@@ -59,6 +62,7 @@ struct ReportOptions {
     uint64_t seed = 0;
 };
 
-// `results[i]` is of question chosen[i] of the set. Relations get cells of their own where they differ from the attributes, groups where there are several.
-KnowledgeReport summarize(const QuestionSet& set, const std::vector<uint32_t>& chosen, const std::vector<QuestionResult>& results,
-                          const ReportOptions& options);
+// `results[i]` is of question chosen[i] of the set. Relations get cells of their own where they differ from the
+// attributes, groups where there are several.
+KnowledgeReport summarize(const QuestionSet& set, const std::vector<uint32_t>& chosen,
+                          const std::vector<QuestionResult>& results, const ReportOptions& options);

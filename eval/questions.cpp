@@ -16,7 +16,7 @@ using nlohmann::json;
 using ull = unsigned long long;
 
 constexpr int64_t MAX_COUNT = 0xFFFFFFFF;  // questions and entities are u32 in the columns
-constexpr uint64_t MAX_POOL = 1ull << 53;   // exact as a double
+constexpr uint64_t MAX_POOL = 1ull << 53;  // exact as a double
 
 std::string prefix_of(const std::string& path) {
     for (const std::string ending : {".questions.json", ".bin"})
@@ -92,10 +92,11 @@ QuestionSet::QuestionSet(const std::string& path, int vocab, int max_T)
       vocab_(vocab),
       max_T_(max_T) {
     const std::string bin = prefix_ + ".bin";
-    if (file_.format() != TokenFormat::Megatron) die(Exit::Data, "%s: a question set needs its %s.idx", bin.c_str(), prefix_.c_str());
+    if (file_.format() != TokenFormat::Megatron)
+        die(Exit::Data, "%s: a question set needs its %s.idx", bin.c_str(), prefix_.c_str());
     if (!sidecar().present || sidecar().kind != "questions")
-        die(Exit::Data, "%s.json: expected the sidecar of a question set (kind \"questions\"), found %s", prefix_.c_str(),
-            sidecar().present ? ("kind \"" + sidecar().kind + "\"").c_str() : "none");
+        die(Exit::Data, "%s.json: expected the sidecar of a question set (kind \"questions\"), found %s",
+            prefix_.c_str(), sidecar().present ? ("kind \"" + sidecar().kind + "\"").c_str() : "none");
     if (sidecar().eot_id < 0 || sidecar().eot_id >= vocab)
         die(Exit::Data, "%s.json: eot_id %lld is not below the model's vocabulary of %d", prefix_.c_str(),
             static_cast<long long>(sidecar().eot_id), vocab);
@@ -137,37 +138,44 @@ void QuestionSet::check_question(uint32_t i, std::vector<int>* tokens) const {
         const char* name;
         uint32_t value;
         uint64_t size;
-    } columns[] = {{"relation", q.relation, names_.relations.size()},    {"attribute", q.attribute, names_.attributes.size()},
-                   {"template", q.wording, names_.templates.size()},     {"kind", q.kind, names_.kinds.size()},
-                   {"entity", q.entity, static_cast<ull>(names_.entities)}, {"group", q.group, names_.groups.size()}};
+    } columns[] = {
+        {"relation", q.relation, names_.relations.size()},       {"attribute", q.attribute, names_.attributes.size()},
+        {"template", q.wording, names_.templates.size()},        {"kind", q.kind, names_.kinds.size()},
+        {"entity", q.entity, static_cast<ull>(names_.entities)}, {"group", q.group, names_.groups.size()}};
     for (const auto& c : columns)
         if (c.value >= c.size)
-            die(Exit::Data, "%s.q.npy: question %u: %s %u, but the set has %llu", prefix_.c_str(), i, c.name, c.value, static_cast<ull>(c.size));
+            die(Exit::Data, "%s.q.npy: question %u: %s %u, but the set has %llu", prefix_.c_str(), i, c.name, c.value,
+                static_cast<ull>(c.size));
 
     const uint64_t sequences = file_.document_sequences(i).size();
     const bool candidates = q.first_candidate != 0, aliases = q.first_alias != 0;
-    const uint64_t listed = aliases ? q.first_alias : candidates ? sequences : 2;  // end of prompt, answer and candidates
+    const uint64_t listed = aliases      ? q.first_alias
+                            : candidates ? sequences
+                                         : 2;  // end of prompt, answer and candidates
     if (sequences < 2 || (candidates && (q.first_candidate != 2 || listed <= 2)) || (!candidates && listed != 2) ||
         (aliases ? listed >= sequences : listed != sequences))
         die(Exit::Data,
-            "%s.q.npy: question %u: %llu sequences do not make a prompt, an answer, candidates from %u and aliases from %u (0: none)",
+            "%s.q.npy: question %u: %llu sequences do not make a prompt, an answer, candidates from %u and aliases "
+            "from %u (0: none)",
             prefix_.c_str(), i, static_cast<ull>(sequences), q.first_candidate, q.first_alias);
 
     const uint64_t first = file_.document_sequences(i).begin;
     const uint64_t prompt = file_.sequence(first).size(), answer = file_.sequence(first + 1).size();
     if (answer == 0) die(Exit::Data, "%s.bin: question %u: the answer is empty", prefix_.c_str(), i);
     if (prompt + answer > static_cast<uint64_t>(max_T_))
-        die(Exit::Data, "%s.bin: question %u: prompt and answer have %llu tokens, the model's rows %d", prefix_.c_str(), i,
-            static_cast<ull>(prompt + answer), max_T_);
+        die(Exit::Data, "%s.bin: question %u: prompt and answer have %llu tokens, the model's rows %d", prefix_.c_str(),
+            i, static_cast<ull>(prompt + answer), max_T_);
     tokens->resize(prompt + answer);
     read(i, tokens->data());
     if (std::find(tokens->begin() + static_cast<std::ptrdiff_t>(prompt), tokens->end(), eot_id()) != tokens->end())
-        die(Exit::Data, "%s.bin: question %u: the end-of-text id %d stands inside the answer", prefix_.c_str(), i, eot_id());
+        die(Exit::Data, "%s.bin: question %u: the end-of-text id %d stands inside the answer", prefix_.c_str(), i,
+            eot_id());
 }
 
 void QuestionSet::count_answers() {
     const size_t attributes = names_.attributes.size(), kinds = names_.kinds.size();
-    const size_t seen = static_cast<size_t>(std::find(names_.kinds.begin(), names_.kinds.end(), "seen") - names_.kinds.begin());
+    const size_t seen =
+        static_cast<size_t>(std::find(names_.kinds.begin(), names_.kinds.end(), "seen") - names_.kinds.begin());
     std::vector<std::unordered_map<uint64_t, uint32_t>> counts(attributes * kinds);  // by hash of the answer's ids
     std::vector<int64_t> questions(attributes * kinds);
     std::vector<uint32_t> most(attributes * kinds);
@@ -179,7 +187,8 @@ void QuestionSet::count_answers() {
         tokens.resize(static_cast<size_t>(n.both()));
         read(i, tokens.data());
         const size_t cell = q.attribute * kinds + q.kind;
-        const uint64_t hash = hash_name({reinterpret_cast<const char*>(tokens.data() + n.prompt), static_cast<size_t>(n.answer) * sizeof(int)});
+        const uint64_t hash = hash_name(
+            {reinterpret_cast<const char*>(tokens.data() + n.prompt), static_cast<size_t>(n.answer) * sizeof(int)});
         ++questions[cell];
         most[cell] = std::max(most[cell], ++counts[cell][hash]);
         const uint64_t key = static_cast<uint64_t>(q.entity) << 32 | q.attribute;

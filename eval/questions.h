@@ -21,13 +21,15 @@ struct QuestionNames {
     std::vector<int64_t> pools;      // by attribute: how many values its answers are drawn from; 0: not known
 };
 
-// Dies with Exit::Data, naming `file` and the key, on anything else than what dev/formats.md says. (The fuzz target's door.)
+// Dies with Exit::Data, naming `file` and the key, on anything else than what dev/formats.md says. (The fuzz target's
+// door.)
 QuestionNames parse_question_names(const std::string& file, const std::string& text);
 
 class QuestionSet {
   public:
-    // Opens PREFIX, PREFIX.bin or PREFIX.questions.json and checks every question: columns within their lists, an answer that is not empty and
-    // holds no EOT, ids below `vocab`, prompt + answer of at most `max_T` tokens. Dies with Exit::Data, naming the file and the question's number.
+    // Opens PREFIX, PREFIX.bin or PREFIX.questions.json and checks every question: columns within their lists, an
+    // answer that is not empty and holds no EOT, ids below `vocab`, prompt + answer of at most `max_T` tokens. Dies
+    // with Exit::Data, naming the file and the question's number.
     QuestionSet(const std::string& path, int vocab, int max_T);
 
     const std::string& prefix() const { return prefix_; }
@@ -49,10 +51,13 @@ class QuestionSet {
     // Entities that an attribute's questions of kind "seen" ask about: N of the learned bits.
     int64_t people(uint32_t attribute) const { return people_[attribute]; }
     // Accuracy of always giving the most frequent answer of this attribute and kind.
-    double majority(uint32_t attribute, uint32_t kind) const { return majority_[attribute * names_.kinds.size() + kind]; }
+    double majority(uint32_t attribute, uint32_t kind) const {
+        return majority_[attribute * names_.kinds.size() + kind];
+    }
 
-    // Numbers of `n` questions, ascending (n = 0 or n >= size(): all of them). Every stratum (attribute x kind x group) gives its share of n rounded
-    // down or up, by largest remainder; which of its questions, and whose remainder wins a tie, follows from the seed.
+    // Numbers of `n` questions, ascending (n = 0 or n >= size(): all of them). Every stratum (attribute x kind x group)
+    // gives its share of n rounded down or up, by largest remainder; which of its questions, and whose remainder wins a
+    // tie, follows from the seed.
     std::vector<uint32_t> choose(uint64_t n, uint64_t seed) const;
 
   private:

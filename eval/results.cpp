@@ -34,8 +34,10 @@ void print_row(FILE* out, const std::string& name, const KnowledgeReport& report
         fprintf(out, " %22s", cell ? percent(cell->accuracy, cell->interval).c_str() : "-");
     }
     if (whole) fprintf(out, " %8.4f %9.1f", whole->loss, whole->rank);
-    if (whole && !std::isnan(whole->chance)) fprintf(out, " %8.3f %%", 100 * whole->chance);
-    else fprintf(out, " %10s", "-");
+    if (whole && !std::isnan(whole->chance))
+        fprintf(out, " %8.3f %%", 100 * whole->chance);
+    else
+        fprintf(out, " %10s", "-");
     if (whole) fprintf(out, " %8.3f %%", 100 * whole->majority);
     fprintf(out, "\n");
 }
@@ -54,19 +56,24 @@ void print_set(FILE* out, const QuestionTask& task, const KnowledgeReport& repor
         fprintf(out, "  by group\n");
         std::string before;
         for (const Cell& cell : report.group_kinds)
-            if (cell.group != before) print_row(out, before = cell.group, report, report.group_kinds, "", cell.group, nullptr);
+            if (cell.group != before)
+                print_row(out, before = cell.group, report, report.group_kinds, "", cell.group, nullptr);
     }
-    fprintf(out, "  over all questions: exact match %s; loss in nats per answer token, mean rank of the answer's worst token\n",
-            percent(report.all.accuracy, report.all.interval).c_str());
+    fprintf(
+        out,
+        "  over all questions: exact match %s; loss in nats per answer token, mean rank of the answer's worst token\n",
+        percent(report.all.accuracy, report.all.interval).c_str());
     if (!report.has_bits) return;
     int64_t people = 0, asked = 0;
     for (const AttributeBits& b : report.attribute_bits) people += b.people, asked += b.people_asked;
     fprintf(out, "  learned bits: %.0f", report.bits);
-    if (!std::isnan(report.bits_interval.low)) fprintf(out, " [%.0f, %.0f]", report.bits_interval.low, report.bits_interval.high);
-    fprintf(out, " of %.0f; %.4g per parameter, %.4g per non-embedding parameter", report.most_bits, report.bits_per_param,
-            report.bits_per_nonembedding_param);
+    if (!std::isnan(report.bits_interval.low))
+        fprintf(out, " [%.0f, %.0f]", report.bits_interval.low, report.bits_interval.high);
+    fprintf(out, " of %.0f; %.4g per parameter, %.4g per non-embedding parameter", report.most_bits,
+            report.bits_per_param, report.bits_per_nonembedding_param);
     if (asked < people)
-        fprintf(out, " (scaled from %lld of %lld facts asked)", static_cast<long long>(asked), static_cast<long long>(people));
+        fprintf(out, " (scaled from %lld of %lld facts asked)", static_cast<long long>(asked),
+                static_cast<long long>(people));
     fprintf(out, "\n");
 }
 
@@ -105,9 +112,11 @@ ordered_json cells_json(const std::vector<Cell>& cells) {
 }
 
 ordered_json report_json(const KnowledgeReport& report) {
-    ordered_json object = {{"questions", report.questions},          {"all", cell_json(report.all)},
+    ordered_json object = {{"questions", report.questions},
+                           {"all", cell_json(report.all)},
                            {"loss_interval", interval_json(report.loss_interval)},
-                           {"by_kind", cells_json(report.kinds)},    {"by_attribute", cells_json(report.attributes)},
+                           {"by_kind", cells_json(report.kinds)},
+                           {"by_attribute", cells_json(report.attributes)},
                            {"by_attribute_and_kind", cells_json(report.attribute_kinds)},
                            {"by_template", cells_json(report.templates)}};
     if (!report.relation_kinds.empty()) object["by_relation_and_kind"] = cells_json(report.relation_kinds);
@@ -132,11 +141,12 @@ ordered_json report_json(const KnowledgeReport& report) {
 
 // A task's entry in `results`, with lm-evaluation-harness's keys: "metric,filter".
 ordered_json task_json(const std::string& alias, const Cell& cell) {
-    return {{"alias", alias},
-            {"acc,none", cell.accuracy},
-            {"acc_stderr,none", std::isnan(cell.standard_error) ? ordered_json("N/A") : ordered_json(cell.standard_error)},
-            {"loss,none", number_json(cell.loss)},
-            {"rank,none", number_json(cell.rank)}};
+    return {
+        {"alias", alias},
+        {"acc,none", cell.accuracy},
+        {"acc_stderr,none", std::isnan(cell.standard_error) ? ordered_json("N/A") : ordered_json(cell.standard_error)},
+        {"loss,none", number_json(cell.loss)},
+        {"rank,none", number_json(cell.rank)}};
 }
 
 }  // namespace
@@ -147,12 +157,14 @@ void print_results(FILE* out, const EvaluationPlan& plan, const Evaluation& eval
         if (!std::isnan(v.bits_per_byte)) fprintf(out, ", %.4f bits per byte", v.bits_per_byte);
         fprintf(out, " (%lld tokens)\n", static_cast<long long>(v.tokens));
     }
-    for (size_t i = 0; i < plan.questions.size(); ++i) print_set(out, plan.questions[i], evaluation.knowledge[i].report);
+    for (size_t i = 0; i < plan.questions.size(); ++i)
+        print_set(out, plan.questions[i], evaluation.knowledge[i].report);
 }
 
 std::string results_json(const EvaluationPlan& plan, const Evaluation& evaluation, const ResultsHeader& header) {
     ordered_json root;
-    for (const char* key : {"results", "group_subtasks", "configs", "versions", "n-shot", "higher_is_better", "n-samples"})
+    for (const char* key :
+         {"results", "group_subtasks", "configs", "versions", "n-shot", "higher_is_better", "n-samples"})
         root[key] = ordered_json::object();
     for (size_t i = 0; i < plan.questions.size(); ++i) {
         const QuestionSet& set = *plan.questions[i].set;
@@ -184,7 +196,8 @@ std::string results_json(const EvaluationPlan& plan, const Evaluation& evaluatio
         root["know"][names.name] = report_json(report);
     }
     for (const ValidationResult& v : evaluation.validation)
-        root["val"][v.name] = {{"loss", number_json(v.loss)}, {"bits_per_byte", number_json(v.bits_per_byte)}, {"tokens", v.tokens}};
+        root["val"][v.name] = {
+            {"loss", number_json(v.loss)}, {"bits_per_byte", number_json(v.bits_per_byte)}, {"tokens", v.tokens}};
     for (const Metric& m : evaluation.metrics) root["metrics"][m.name] = number_json(m.value);
     root["config"] = {{"model", "knapsack"},
                       {"model_args", "checkpoint=" + header.checkpoint},
@@ -204,7 +217,9 @@ std::string results_json(const EvaluationPlan& plan, const Evaluation& evaluatio
 
 void write_question_lines(const std::string& path, const EvaluationPlan& plan, const Evaluation& evaluation) {
     FileWriter writer(path);
-    auto quote = [](const std::string& text) { return ordered_json(text).dump(-1, ' ', false, ordered_json::error_handler_t::replace); };
+    auto quote = [](const std::string& text) {
+        return ordered_json(text).dump(-1, ' ', false, ordered_json::error_handler_t::replace);
+    };
     auto quote_all = [&](std::vector<std::string> names) {
         for (std::string& name : names) name = quote(name);
         return names;
@@ -214,18 +229,21 @@ void write_question_lines(const std::string& path, const EvaluationPlan& plan, c
         const QuestionNames& names = set.names();
         const std::string name = quote(names.name);
         const std::vector<std::string> relations = quote_all(names.relations), attributes = quote_all(names.attributes),
-                                       templates = quote_all(names.templates), kinds = quote_all(names.kinds), groups = quote_all(names.groups);
+                                       templates = quote_all(names.templates), kinds = quote_all(names.kinds),
+                                       groups = quote_all(names.groups);
         std::string lines;
         for (size_t k = 0; k < plan.questions[i].chosen.size(); ++k) {
             const uint32_t number = plan.questions[i].chosen[k];
             const Question q = set.question(number);
             const QuestionResult& r = evaluation.knowledge[i].results[k];
             lines += format_text(
-                "{\"set\":%s,\"question\":%u,\"entity\":%u,\"relation\":%s,\"attribute\":%s,\"template\":%s,\"kind\":%s,\"group\":%s,"
+                "{\"set\":%s,\"question\":%u,\"entity\":%u,\"relation\":%s,\"attribute\":%s,\"template\":%s,\"kind\":%"
+                "s,\"group\":%s,"
                 "\"correct\":%s,\"nll\":%s,\"rank\":%d,\"tokens\":%d}\n",
-                name.c_str(), number, q.entity, relations[q.relation].c_str(), attributes[q.attribute].c_str(), templates[q.wording].c_str(),
-                kinds[q.kind].c_str(), groups[q.group].c_str(), r.correct ? "true" : "false",
-                std::isfinite(r.nll) ? format_text("%.9g", r.nll).c_str() : "null", r.rank, r.tokens);
+                name.c_str(), number, q.entity, relations[q.relation].c_str(), attributes[q.attribute].c_str(),
+                templates[q.wording].c_str(), kinds[q.kind].c_str(), groups[q.group].c_str(),
+                r.correct ? "true" : "false", std::isfinite(r.nll) ? format_text("%.9g", r.nll).c_str() : "null",
+                r.rank, r.tokens);
             if (lines.size() > 1 << 20) {
                 writer.write(lines.data(), lines.size());
                 lines.clear();

@@ -13,12 +13,15 @@ struct ResultsHeader {
     double unix_time = 0, seconds = 0;
 };
 
-// The tables: a question set's attributes by kind with intervals, bits, baselines; groups where there are several; validation losses.
+// The tables: a question set's attributes by kind with intervals, bits, baselines; groups where there are several;
+// validation losses.
 void print_results(FILE* out, const EvaluationPlan& plan, const Evaluation& evaluation);
 
-// results.json (dev/formats.md, 7), shaped as lm-evaluation-harness writes it: `results` has a task for each question set, with a subtask for each
-// attribute, and "acc,none", "acc_stderr,none", ... in it; beside it `metrics` (our slash names), `know` (every cell with its interval) and `val`.
+// results.json (dev/formats.md, 7), shaped as lm-evaluation-harness writes it: `results` has a task for each question
+// set, with a subtask for each attribute, and "acc,none", "acc_stderr,none", ... in it; beside it `metrics` (our slash
+// names), `know` (every cell with its interval) and `val`.
 std::string results_json(const EvaluationPlan& plan, const Evaluation& evaluation, const ResultsHeader& header);
 
-// JSON lines, one object a question asked: set, question, entity, relation, attribute, template, kind, group, correct, nll, rank, tokens.
+// JSON lines, one object a question asked: set, question, entity, relation, attribute, template, kind, group, correct,
+// nll, rank, tokens.
 void write_question_lines(const std::string& path, const EvaluationPlan& plan, const Evaluation& evaluation);

@@ -7,8 +7,11 @@
 #include "model/gpt.cuh"      // defines: gpt_forward, gpt_losses
 #include "util/device.h"
 
-// Rows of a pass: their number depends on the source alone, never on a micro-batch, so that whoever evaluates gets the same bits.
-inline int validation_rows_per_pass(const ValidationRows& rows) { return std::min(rows.rows, std::max(1, 2048 / rows.T)); }
+// Rows of a pass: their number depends on the source alone, never on a micro-batch, so that whoever evaluates gets the
+// same bits.
+inline int validation_rows_per_pass(const ValidationRows& rows) {
+    return std::min(rows.rows, std::max(1, 2048 / rows.T));
+}
 
 // Mean loss over all targets, summed in double in row order.
 template <class Real>

@@ -64,7 +64,8 @@ struct QuestionBuilder {
         put(&index, static_cast<uint64_t>(questions.size() + 1));
         plain_write(prefix + ".bin", bin);
         plain_write(prefix + ".idx", index + lengths + offsets + documents);
-        std::string header = "{'descr': '<u4', 'fortran_order': False, 'shape': (" + std::to_string(questions.size()) + ", 8), }";
+        std::string header =
+            "{'descr': '<u4', 'fortran_order': False, 'shape': (" + std::to_string(questions.size()) + ", 8), }";
         header.resize(117, ' ');
         plain_write(prefix + ".q.npy", std::string("\x93NUMPY\x01\x00\x76\x00", 10) + header + "\n" + columns);
         plain_write(prefix + ".questions.json", questions_json().dump());
@@ -80,9 +81,11 @@ struct QuestionBuilder {
     }
 };
 
-// People with `attributes` facts each, asked in 3 seen, 2 heldout and 1 question wordings of different lengths. Attribute a draws from
-// 10 * (a + 1) values; the value's ids (1 to 3 of them) depend on attribute and value alone. Person p belongs to group p % groups.
-inline QuestionBuilder synthetic_questions(int people, int attributes, int groups = 1, int vocab = 64, uint64_t seed = 1) {
+// People with `attributes` facts each, asked in 3 seen, 2 heldout and 1 question wordings of different lengths.
+// Attribute a draws from 10 * (a + 1) values; the value's ids (1 to 3 of them) depend on attribute and value alone.
+// Person p belongs to group p % groups.
+inline QuestionBuilder synthetic_questions(int people, int attributes, int groups = 1, int vocab = 64,
+                                           uint64_t seed = 1) {
     QuestionBuilder set;
     set.vocab = vocab;
     set.names.name = "people";
@@ -107,10 +110,17 @@ inline QuestionBuilder synthetic_questions(int people, int attributes, int group
             for (int w = 0; w < wordings; ++w) {
                 BuiltQuestion q;
                 const uint32_t attribute = static_cast<uint32_t>(a), kind = w < 3 ? 0 : w < 5 ? 1 : 2;
-                q.columns = {attribute, attribute, static_cast<uint32_t>(a * wordings + w), kind, static_cast<uint32_t>(p),
-                             static_cast<uint32_t>(p % groups), 0, 0};
+                q.columns = {attribute,
+                             attribute,
+                             static_cast<uint32_t>(a * wordings + w),
+                             kind,
+                             static_cast<uint32_t>(p),
+                             static_cast<uint32_t>(p % groups),
+                             0,
+                             0};
                 for (uint64_t t = 0; t < 3; ++t) q.prompt.push_back(id(2, static_cast<uint64_t>(p) * 3 + t));
-                for (int t = 0; t < 2 + w * w; ++t) q.prompt.push_back(id(3, static_cast<uint64_t>((a * wordings + w) * 100 + t)));
+                for (int t = 0; t < 2 + w * w; ++t)
+                    q.prompt.push_back(id(3, static_cast<uint64_t>((a * wordings + w) * 100 + t)));
                 for (uint64_t t = 0; t < 1 + value % 3; ++t)
                     q.answer.push_back(id(4, static_cast<uint64_t>(a) << 32 | (value * 3 + t)));
                 set.questions.push_back(q);

@@ -1,4 +1,5 @@
-// Scores from the packed pass: equal to token-by-token decoding, the same bits in any packing; and the Evaluator around them.
+// Scores from the packed pass: equal to token-by-token decoding, the same bits in any packing; and the Evaluator around
+// them.
 #include <omp.h>
 
 #include <algorithm>
@@ -43,7 +44,8 @@ std::vector<int> decode(const Gpt<float>& gpt, std::vector<int> text, int n) {
         double most = -INFINITY;
         for (int v = 0; v < c.V; ++v) {
             double logit = 0;
-            for (int k = 0; k < c.C; ++k) logit += static_cast<double>(last[k]) * static_cast<double>(head[v * c.C + k]);
+            for (int k = 0; k < c.C; ++k)
+                logit += static_cast<double>(last[k]) * static_cast<double>(head[v * c.C + k]);
             if (logit > most) most = logit, best = v;
         }
         text.push_back(best);
@@ -87,7 +89,8 @@ TEST_CASE("exact match equals token-by-token greedy decoding", "[eval]") {
         built.write(folder / "set");
         const QuestionSet set(folder / "set", gpt.config.V, MAX_T);
         const std::vector<uint32_t> all = set.choose(0, 1);
-        const std::vector<QuestionResult> results = score_questions(gpt, set, all, pack_shape(set.longest(), MAX_T), {});
+        const std::vector<QuestionResult> results =
+            score_questions(gpt, set, all, pack_shape(set.longest(), MAX_T), {});
         int right = 0, wrong = 0;
         for (const uint32_t i : all) {
             const BuiltQuestion& q = built.questions[i];
@@ -110,7 +113,8 @@ TEST_CASE("scores are the same bits in any order, batch and packing, for any num
         synthetic_questions(20, 3, 2, 101).write(folder / "set");
         const QuestionSet set(folder / "set", 101, MAX_T);
         const std::vector<uint32_t> all = set.choose(0, 1);
-        const std::vector<QuestionResult> expected = score_questions(gpt, set, all, pack_shape(set.longest(), MAX_T), {});
+        const std::vector<QuestionResult> expected =
+            score_questions(gpt, set, all, pack_shape(set.longest(), MAX_T), {});
         for (const PackShape shape : {PackShape{1, 64}, {3, 48}, {7, 49}, {2, 200}, {1, 301}}) {
             for (const uint64_t n : {1u, 5u, 77u, 360u}) {
                 omp_set_num_threads(1 + static_cast<int>(n % 3));
@@ -166,9 +170,17 @@ TEST_CASE("validation loss is the mean over all targets, however many rows", "[e
         double sum = 0;
         for (int row = 0; row < rows.rows; row += 8) {
             const auto part = [&](const std::vector<int>& all) {
-                return all.empty() ? all : std::vector<int>(all.begin() + row * rows.T, all.begin() + (row + 8) * rows.T);
+                return all.empty() ? all
+                                   : std::vector<int>(all.begin() + row * rows.T, all.begin() + (row + 8) * rows.T);
             };
-            const ValidationRows one{"some", 8, rows.T, part(rows.inputs), part(rows.targets), part(rows.positions), part(rows.segment_start), 0};
+            const ValidationRows one{"some",
+                                     8,
+                                     rows.T,
+                                     part(rows.inputs),
+                                     part(rows.targets),
+                                     part(rows.positions),
+                                     part(rows.segment_start),
+                                     0};
             sum += validation_loss(gpt, one, {}).loss;
         }
         CHECK(result.loss == Approx(sum / (rows.rows / 8)).epsilon(1e-12));
@@ -219,7 +231,8 @@ TEST_CASE("the Evaluator names its metrics, and gives the same ones every time",
     CHECK(root["results"]["people"]["acc,none"] == evaluation.metrics[2].value);
     CHECK(root["results"]["people_a1"]["alias"] == " - a1");
     CHECK(root["results"]["people"]["acc_stderr,none"].is_number());
-    for (const char* key : {"configs", "versions", "n-shot", "n-samples", "higher_is_better"}) CHECK(root[key].contains("people"));
+    for (const char* key : {"configs", "versions", "n-shot", "n-samples", "higher_is_better"})
+        CHECK(root[key].contains("people"));
     CHECK(root["n-samples"]["people"]["effective"] == 60);
     CHECK(root["metrics"]["know/people/bits"] == evaluation.metrics[6].value);
     CHECK(root["know"]["people"]["by_attribute_and_kind"].size() == 9);

@@ -13,7 +13,8 @@ namespace {
 
 constexpr double LN2 = 0.693147180559945309417;
 
-// Results of a model that knows a fact (entity, attribute) or does not: then it answers with a uniform draw from the pool.
+// Results of a model that knows a fact (entity, attribute) or does not: then it answers with a uniform draw from the
+// pool.
 template <class Knows>
 std::vector<QuestionResult> planted(const QuestionSet& set, const std::vector<uint32_t>& chosen, Knows knows) {
     std::vector<QuestionResult> results;
@@ -40,7 +41,9 @@ TEST_CASE("planted facts give exactly their accuracy and bits", "[eval]") {
     const QuestionSet set(folder / "set", 64, 45);
     const std::vector<uint32_t> all = set.choose(0, 1);
     // attribute 0: known of everyone in every wording; 1: of the first 10 people, in training wordings; 2: of nobody
-    auto knows = [](const Question& q) { return q.attribute == 0 || (q.attribute == 1 && q.entity < 10 && q.kind == 0); };
+    auto knows = [](const Question& q) {
+        return q.attribute == 0 || (q.attribute == 1 && q.entity < 10 && q.kind == 0);
+    };
     const KnowledgeReport report = summarize(set, all, planted(set, all, knows), {1000, 400, 200, 7});
 
     CHECK(metric(report, "accuracy") == Approx((1 + 0.25 / 2) / 3));
@@ -103,14 +106,16 @@ TEST_CASE("bits are clipped after the sum, and a sample is scaled to all people"
     CHECK(std::isnan(report.all.interval.low));
 
     const std::vector<uint32_t> some = set.choose(240, 3);
-    const KnowledgeReport sampled = summarize(set, some, planted(set, some, [](const Question&) { return true; }), {1, 1, 0, 1});
+    const KnowledgeReport sampled =
+        summarize(set, some, planted(set, some, [](const Question&) { return true; }), {1, 1, 0, 1});
     CHECK(sampled.attribute_bits[0].people == 50);
     CHECK(sampled.attribute_bits[0].people_asked < 50);
     CHECK(metric(sampled, "bits") == Approx(50 * (std::log2(10) + std::log2(20))));
 
     // with too few questions to ask about every attribute there is no figure rather than a wrong one
     const std::vector<uint32_t> one = set.choose(1, 3);
-    const KnowledgeReport little = summarize(set, one, planted(set, one, [](const Question&) { return true; }), {1, 1, 0, 1});
+    const KnowledgeReport little =
+        summarize(set, one, planted(set, one, [](const Question&) { return true; }), {1, 1, 0, 1});
     CHECK(std::isnan(metric(little, "bits")));
     CHECK(metric(little, "accuracy") == 1);
 }
@@ -122,7 +127,8 @@ TEST_CASE("guessing from the pool scores chance and no bits", "[eval]") {
     const std::vector<uint32_t> all = set.choose(0, 1);
     std::vector<QuestionResult> results = planted(set, all, [](const Question&) { return false; });
     for (size_t i = 0; i < all.size(); ++i)
-        results[i].correct = random_below(static_cast<uint64_t>(set.names().pools[set.question(all[i]).attribute]), 9, 9, i) == 0;
+        results[i].correct =
+            random_below(static_cast<uint64_t>(set.names().pools[set.question(all[i]).attribute]), 9, 9, i) == 0;
     const KnowledgeReport report = summarize(set, all, results, {1, 1, 400, 1});
     CHECK(metric(report, "bits") == Approx(0).margin(1e-9));
     CHECK(report.all.accuracy == Approx(report.all.chance).epsilon(0.15));
@@ -139,7 +145,8 @@ TEST_CASE("bootstrap intervals cover the truth as often as they say", "[eval]") 
         for (uint64_t e = 0; e < ENTITIES; ++e) {
             const uint64_t fate = random_below(10, world, 1, e);
             float right = fate < 3 ? QUESTIONS : 0.0f;
-            for (uint64_t q = 0; q < QUESTIONS && fate >= 6; ++q) right += random_below(2, world, 2, e * QUESTIONS + q) == 0;
+            for (uint64_t q = 0; q < QUESTIONS && fate >= 6; ++q)
+                right += random_below(2, world, 2, e * QUESTIONS + q) == 0;
             table.entries.push_back({0, right, QUESTIONS});
             table.first.push_back(table.entries.size());
         }

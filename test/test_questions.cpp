@@ -42,7 +42,8 @@ TEST_CASE("a question set is read as written, by any of its names", "[questions]
 TEST_CASE("the majority answer and the people are those of the whole set", "[questions]") {
     const TemporaryFolder folder;
     QuestionBuilder built = synthetic_questions(10, 1);
-    for (BuiltQuestion& q : built.questions) q.answer = {q.columns.entity < 4 ? 9 : 10 + static_cast<int>(q.columns.entity)};
+    for (BuiltQuestion& q : built.questions)
+        q.answer = {q.columns.entity < 4 ? 9 : 10 + static_cast<int>(q.columns.entity)};
     for (BuiltQuestion& q : built.questions)
         if (q.columns.entity == 9) q.columns.kind = 2;  // no question of kind "seen" about this one
     built.write(folder / "set");
@@ -71,12 +72,22 @@ TEST_CASE("broken question sets are refused with file and question", "[questions
         {"question 5: 2 sequences", [](Builder& b) { b.questions[5].columns.first_alias = 7; }},
         {"question 5: 3 sequences", [](Builder& b) { b.questions[5].others = {{1}}; }},
         {"question 5: the answer is empty", [](Builder& b) { b.questions[5].answer = {}; }},
-        {"question 5: the end-of-text id 0", [](Builder& b) { b.questions[5].answer = {4, 0}; }},
-        {"question 5: prompt and answer have 50", [](Builder& b) { b.questions[5].prompt.resize(50 - b.questions[5].answer.size(), 3); }},
+        {"question 5: the end-of-text id 0",
+         [](Builder& b) {
+             b.questions[5].answer = {4, 0};
+         }},
+        {"question 5: prompt and answer have 50",
+         [](Builder& b) { b.questions[5].prompt.resize(50 - b.questions[5].answer.size(), 3); }},
         {"document 5", [](Builder& b) { b.questions[5].prompt[1] = 64; }},
         {"eot_id 63", [](Builder& b) { b.eot_id = 63, b.vocab = 64; }},
-        {"\"kinds\" knows", [](Builder& b) { b.names.kinds = {"seen", "heldout", "asked"}; }},
-        {"twice", [](Builder& b) { b.names.kinds = {"seen", "heldout", "seen"}; }},
+        {"\"kinds\" knows",
+         [](Builder& b) {
+             b.names.kinds = {"seen", "heldout", "asked"};
+         }},
+        {"twice",
+         [](Builder& b) {
+             b.names.kinds = {"seen", "heldout", "seen"};
+         }},
         {"\"name\" becomes", [](Builder& b) { b.names.name = "a/b"; }},
         {"\"attribute_pools\" must list", [](Builder& b) { b.names.pools = {3}; }},
         {"\"attribute_pools\" must hold", [](Builder& b) { b.names.pools[1] = -3; }},
@@ -112,7 +123,8 @@ TEST_CASE("broken question sets are refused with file and question", "[questions
     REQUIRE_DIES(Exit::Data, "format_version", QuestionSet(path, 64, 45));
     edit("questions", 47);
     REQUIRE_DIES(Exit::Data, "47 questions", QuestionSet(path, 64, 45));
-    for (const char* key : {"name", "questions", "relations", "attributes", "attribute_pools", "templates", "kinds", "groups"}) {
+    for (const char* key :
+         {"name", "questions", "relations", "attributes", "attribute_pools", "templates", "kinds", "groups"}) {
         edit(key, nullptr);
         REQUIRE_DIES(Exit::Data, key, QuestionSet(path, 64, 45));
         edit(key, 1.5);
