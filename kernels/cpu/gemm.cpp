@@ -38,9 +38,9 @@ struct Operand {
     const Real* at(size_t i, size_t k) const { return along_k ? data + i * ld + k : data + k * ld + i; }
 };
 
-template <class Real, int... I>
-inline Vector<Real> interleave(Vector<Real> a, Vector<Real> b, int from, std::integer_sequence<int, I...>) {
-    return __builtin_shuffle(a, b, Bits<Real>{static_cast<unsigned>(from + I / 2 + (I % 2) * LANES<Real>)...});
+template <class Real, int FROM, int... I>
+inline Vector<Real> interleave(Vector<Real> a, Vector<Real> b, std::integer_sequence<int, I...>) {
+    return __builtin_shufflevector(a, b, (FROM + I / 2 + (I % 2) * LANES<Real>)...);
 }
 
 // A square of LANES x LANES, by log2(LANES) perfect shuffles of its rows.
@@ -51,8 +51,8 @@ inline void transpose(Vector<Real> (&rows)[LANES<Real>]) {
     for (int stage = 1; stage < n; stage *= 2) {
         Vector<Real> next[n];
         for (int i = 0; i < n / 2; ++i) {
-            next[2 * i] = interleave<Real>(rows[i], rows[i + n / 2], 0, lanes);
-            next[2 * i + 1] = interleave<Real>(rows[i], rows[i + n / 2], n / 2, lanes);
+            next[2 * i] = interleave<Real, 0>(rows[i], rows[i + n / 2], lanes);
+            next[2 * i + 1] = interleave<Real, n / 2>(rows[i], rows[i + n / 2], lanes);
         }
         for (int i = 0; i < n; ++i) rows[i] = next[i];
     }
