@@ -240,6 +240,12 @@ void setup_batch(TrainOptions& o) {
     }
 }
 
+// "1.85 GiB", "320 KiB"
+std::string byte_text(size_t bytes) {
+    const double b = static_cast<double>(bytes);
+    return b >= 1 << 30 ? format_text("%.2f GiB", b / (1 << 30)) : b >= 1 << 20 ? format_text("%.1f MiB", b / (1 << 20)) : format_text("%.0f KiB", b / 1024);
+}
+
 // Bytes the training holds beside its activations: weights, gradients, two moments.
 size_t parameter_bytes(const GptConfig& c) { return 4 * sizeof(float) * parameter_elements(c); }
 
@@ -252,9 +258,8 @@ int largest_micro_batch(const GptConfig& c, int64_t rows, int T) {
     for (int64_t b = 1; b <= rows; ++b)
         if (rows % b == 0 && b * T <= 1 << 20 && ActivationMemory<float>::bytes(c, static_cast<int>(b), T, true) <= room) best = b;
     if (best == 0)
-        die(Exit::Runtime, "out of memory: the model takes %.1f GiB and a micro-batch of one row %.1f GiB, %.1f GiB are free; try a smaller --model or --seq-len",
-            static_cast<double>(parameters) / 1073741824.0, static_cast<double>(ActivationMemory<float>::bytes(c, 1, T, true)) / 1073741824.0,
-            static_cast<double>(available) / 1073741824.0);
+        die(Exit::Runtime, "out of memory: the model takes %s and a micro-batch of one row %s, %s are free; try a smaller --model or --seq-len",
+            byte_text(parameters).c_str(), byte_text(ActivationMemory<float>::bytes(c, 1, T, true)).c_str(), byte_text(available).c_str());
     return static_cast<int>(best);
 }
 
@@ -297,12 +302,11 @@ void print_plan(const TrainOptions& o, const GptConfig& c, const Plan& plan) {
         else printf("%10s\n", "-");
     }
     const double flops = flops_per_token(c, static_cast<int>(o.seq_len.n)) * static_cast<double>(plan.tokens), rate = matmul_rate();
-    const double gib = 1073741824.0;
     printf("\ncompute: %.3g FLOPs; at this machine's measured matmul rate of %.0f GFLOP/s no less than %.0f s\n", flops, rate / 1e9, flops / rate);
-    printf("memory: %.2f GiB of weights, gradients and moments, %.2f GiB of activations (micro-batch %lld)\n", static_cast<double>(parameter_bytes(c)) / gib,
-           static_cast<double>(ActivationMemory<float>::bytes(c, static_cast<int>(o.micro_batch.n), static_cast<int>(o.seq_len.n), true)) / gib,
+    printf("memory: %s of weights, gradients and moments, %s of activations (micro-batch %lld)\n", byte_text(parameter_bytes(c)).c_str(),
+           byte_text(ActivationMemory<float>::bytes(c, static_cast<int>(o.micro_batch.n), static_cast<int>(o.seq_len.n), true)).c_str(),
            static_cast<long long>(o.micro_batch.n));
-    printf("disk: %.2f GiB a checkpoint\n", 3.0 * 4.0 * static_cast<double>(num_parameters(c)) / gib);
+    printf("disk: %s a checkpoint\n", byte_text(3 * sizeof(float) * num_parameters(c)).c_str());
 }
 
 // ---------------------------------------------------------------------------------------------------------------------------------
