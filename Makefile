@@ -2,6 +2,7 @@
 # BLAS=0 builds without OpenBLAS (our own matrix product).
 VARIANT ?= release
 BLAS ?= 1
+CXX := $(if $(filter fuzz,$(VARIANT)),clang++,$(CXX))
 PYTHON ?= $(firstword $(wildcard .venv/bin/python /usr/bin/python3) python3)
 FUZZ_SECONDS ?= 10
 
@@ -18,9 +19,7 @@ OPENMP := -fopenmp
 ifneq ($(filter tsan fuzz,$(VARIANT)),)  # OpenMP's and OpenBLAS's own threads would give false reports
   OPENMP := -Wno-unknown-pragmas
   BLAS := 0
-endif
-ifeq ($(VARIANT),fuzz)
-  CXX := clang++
+  LDLIBS += -lgomp
 endif
 
 # OpenBLAS: by pkg-config, else by trying to compile against it.
@@ -31,13 +30,12 @@ ifneq ($(BLAS),0)
     BLAS_LIBS := $(shell echo 'int main() { return openblas_get_parallel(); }' | \
       $(CXX) -include cblas.h -x c++ - -o /dev/null -lopenblas 2>/dev/null && echo -lopenblas)
   endif
-  ifneq ($(BLAS_LIBS),)
-    CPPFLAGS += -DKNAPSACK_CBLAS $(BLAS_FLAGS)
-    LDLIBS += $(BLAS_LIBS)
-  endif
+  CPPFLAGS += $(if $(BLAS_LIBS),-DKNAPSACK_CBLAS $(BLAS_FLAGS))
+  LDLIBS += $(BLAS_LIBS)
 endif
 
 LIB_SRC := $(wildcard kernels/cpu/*.cpp dataloader/*.cpp model/*.cpp util/*.cpp eval/*.cpp)
+TEST_SRC := $(wildcard $(if $(filter tsan,$(VARIANT)),test/main.cpp test/test_loader*.cpp,test/*.cpp))
 LIB := $(BUILD)/libknapsack.a
 PROGRAMS := train_gpt_cpu eval_knowledge_cpu
 BENCHES := $(patsubst dev/bench/%.cpp,$(BUILD)/bench/%,$(wildcard dev/bench/*.cpp))
@@ -87,7 +85,7 @@ help:  ## this list
 
 $(BUILD)/train_gpt_cpu: $(BUILD)/train_gpt.o $(LIB)
 $(BUILD)/eval_knowledge_cpu: $(BUILD)/eval/eval_knowledge.o $(LIB)
-$(BUILD)/run_tests: $(patsubst %.cpp,$(BUILD)/%.o,$(wildcard test/*.cpp)) $(LIB)
+$(BUILD)/run_tests: $(TEST_SRC:%.cpp=$(BUILD)/%.o) $(LIB)
 $(BENCHES): $(BUILD)/bench/%: $(BUILD)/dev/bench/%.o $(LIB)
 $(FUZZERS): $(BUILD)/fuzz/%: $(BUILD)/test/fuzz/%.o $(LIB)
 $(FUZZERS): LINK += -fsanitize=fuzzer

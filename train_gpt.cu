@@ -298,7 +298,8 @@ void print_plan(const TrainOptions& o, const GptConfig& c, const Plan& plan) {
     for (const SourcePlan& s : plan.sources) {
         printf("%-14s %10lld %14.0f %8.4f%% %12.0f %9.3f ", s.name.c_str(), static_cast<long long>(s.knowledge ? s.entities : s.documents), s.tokens,
                100 * s.share, s.pieces, s.epochs);
-        if (s.knowledge) printf("%10.2f\n", s.exposures);
+        if (s.knowledge && s.min_exposures < s.max_exposures) printf("%10.2f (%.2f to %.2f by group)\n", s.exposures, s.min_exposures, s.max_exposures);
+        else if (s.knowledge) printf("%10.2f\n", s.exposures);
         else printf("%10s\n", "-");
     }
     const double flops = flops_per_token(c, static_cast<int>(o.seq_len.n)) * static_cast<double>(plan.tokens), rate = matmul_rate();

@@ -1,6 +1,7 @@
 #include "dataloader/knowledge.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -26,16 +27,17 @@ KnowledgeFile::KnowledgeFile(TokenFile file) : file_(std::move(file)) {
         die(Exit::Data, "%s.spans.npy: %llu rows, expected one for each of %llu sequences", prefix.c_str(),
             static_cast<ull>(spans_.rows()), static_cast<ull>(file_.num_sequences()));
     const uint64_t values = NpyArray(prefix + ".values.npy", "<u4", 4, slots()).rows();
-    const uint64_t groups = NpyArray(prefix + ".group.npy", "<u4", 4, 0).rows();
+    groups_ = NpyArray(prefix + ".group.npy", "<u4", 4, 0);
     names_ = MappedFile(prefix + ".names.txt");
     const char* text = reinterpret_cast<const char*>(names_.data());
     uint64_t lines = static_cast<uint64_t>(std::count(text, text + names_.size(), '\n'));
     if (names_.size() > 0 && text[names_.size() - 1] != '\n') ++lines;
-    if (values != entities_ || groups != entities_ || lines != entities_)
+    if (values != entities_ || groups_.rows() != entities_ || lines != entities_)
         die(Exit::Data,
             "%s: %llu rows in values.npy, %llu in group.npy, %llu lines in names.txt, expected %llu entities in each",
-            prefix.c_str(), static_cast<ull>(values), static_cast<ull>(groups), static_cast<ull>(lines),
+            prefix.c_str(), static_cast<ull>(values), static_cast<ull>(groups_.rows()), static_cast<ull>(lines),
             static_cast<ull>(entities_));
+    check_groups(prefix + ".group.npy");
     check_sentences();
 }
 
@@ -57,6 +59,7 @@ void KnowledgeFile::read_facts(const std::string& path) {
             die(Exit::Data, "%s: slot %zu is not an object with a name", path.c_str(), slot_names_.size());
         slot_names_.push_back(slot["name"].get<std::string>());
     }
+    read_groups(path, facts);
     const unsigned __int128 sequences = static_cast<unsigned __int128>(slot_names_.size()) * templates_ * forms_;
     if (entities_ != file_.num_documents() || sequences * entities_ != file_.num_sequences())
         die(Exit::Data,
@@ -64,6 +67,39 @@ void KnowledgeFile::read_facts(const std::string& path) {
             "sequences",
             path.c_str(), static_cast<ull>(entities_), slot_names_.size(), templates_, forms_,
             static_cast<ull>(file_.num_documents()), static_cast<ull>(file_.num_sequences()));
+}
+
+// Sources from elsewhere may have neither names nor weights.
+void KnowledgeFile::read_groups(const std::string& path, const json& facts) {
+    const auto names = facts.find("groups"), weights = facts.find("group_weights");
+    if (names != facts.end()) {
+        if (!names->is_array() || names->empty() ||
+            !std::all_of(names->begin(), names->end(), [](const json& name) { return name.is_string(); }))
+            die(Exit::Data, "%s: key 'groups' must list names", path.c_str());
+        group_names_ = names->get<std::vector<std::string>>();
+    }
+    if (weights == facts.end()) return;
+    if (!weights->is_array() || weights->size() != group_names_.size())
+        die(Exit::Data, "%s: key 'group_weights' must list one weight for each of %zu groups", path.c_str(),
+            group_names_.size());
+    double sum = 0;
+    for (const json& weight : *weights) {
+        const double w = weight.is_number() ? weight.get<double>() : -1;
+        if (!(w >= 0 && std::isfinite(w)))
+            die(Exit::Data, "%s: group_weights has %s for %s, expected a number of at least 0", path.c_str(),
+                weight.dump(-1, ' ', true).c_str(), group_names_[group_weights_.size()].c_str());
+        group_weights_.push_back(w);
+        sum += w;
+    }
+    if (!(sum > 0 && std::isfinite(sum)))
+        die(Exit::Data, "%s: group_weights sum to %g, expected a finite number above 0", path.c_str(), sum);
+}
+
+void KnowledgeFile::check_groups(const std::string& path) const {
+    for (uint64_t entity = 0; entity < entities_ && !group_names_.empty(); ++entity)
+        if (group(entity) >= group_names_.size())
+            die(Exit::Data, "%s: entity %llu is of group %u, facts.json names %zu", path.c_str(),
+                static_cast<ull>(entity), group(entity), group_names_.size());
 }
 
 void KnowledgeFile::check_sentences() const {
@@ -81,6 +117,10 @@ void KnowledgeFile::check_sentences() const {
             die(Exit::Data, "%s: the value of sequence %llu is tokens %u to %u of %llu; prepare the source again",
                 file_.path().c_str(), static_cast<ull>(i), spans[2 * i], spans[2 * i + 1],
                 static_cast<ull>(file_.sequence_size(i)));
+}
+
+uint64_t KnowledgeFile::hash_of_groups() const {
+    return hash_name({static_cast<const char*>(groups_.data()), groups_.rows() * sizeof(uint32_t)});
 }
 
 std::string KnowledgeFile::entity_name(uint64_t entity) const {

@@ -3,6 +3,7 @@
 // others in one of the continuing forms. The rendering is a pure function of (data seed, source, entity, epoch).
 #pragma once
 #include <cstdint>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
@@ -34,7 +35,11 @@ class KnowledgeFile {
     uint32_t forms() const { return forms_; }
     const std::vector<std::string>& slot_names() const { return slot_names_; }
     uint64_t hash() const { return hash_; }          // of facts.json
+    uint64_t hash_of_groups() const;                 // of the column
     std::string entity_name(uint64_t entity) const;  // a line of names.txt
+    const std::vector<std::string>& group_names() const { return group_names_; }
+    const std::vector<double>& group_weights() const { return group_weights_; }  // of the groups; empty: none are given
+    uint32_t group(uint64_t entity) const { return static_cast<const uint32_t*>(groups_.data())[entity]; }
 
     // Sums over the sentences of an entity: expected and greatest length of its composed document, without EOT.
     struct Lengths {
@@ -54,12 +59,16 @@ class KnowledgeFile {
         return ((entity * slots() + s.slot) * templates_ + s.template_index) * forms_ + s.form;
     }
     void read_facts(const std::string& path);
+    void read_groups(const std::string& path, const nlohmann::json& facts);
+    void check_groups(const std::string& path) const;
     void check_sentences() const;
 
     TokenFile file_;
-    NpyArray spans_;  // (sequences, 2) u16
+    NpyArray spans_;   // (sequences, 2) u16
+    NpyArray groups_;  // (entities) u32
     MappedFile names_;
     uint64_t entities_ = 0, hash_ = 0;
     uint32_t templates_ = 0, forms_ = 0;
-    std::vector<std::string> slot_names_;
+    std::vector<std::string> slot_names_, group_names_;
+    std::vector<double> group_weights_;
 };

@@ -42,6 +42,7 @@ struct SourcePlan {
     int64_t documents = 0, entities = 0,
             source_tokens = 0;  // what the source holds (entities: after --subsample), pieces' tokens with EOT
     double tokens = 0, share = 0, pieces = 0, epochs = 0, exposures = 0;  // what the run takes of it
+    double min_exposures = 0, max_exposures = 0;  // of an entity, by its group's weight; `exposures` is the mean
 };
 
 struct Plan {

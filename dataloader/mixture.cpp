@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
+#include <tuple>
 
 #include "util/check.h"
 
@@ -35,6 +35,20 @@ int64_t total(const Windows& windows) {
 bool inside(const Windows& windows, int64_t position) {
     return std::any_of(windows.begin(), windows.end(),
                        [&](const auto& w) { return w.first <= position && position < w.second; });
+}
+
+// The fewest and the most exposures of an entity, when the source gets this many documents.
+std::pair<double, double> spread(const Source& source, double documents) {
+    double least = HUGE_VAL, most = 0;
+    uint64_t drawn = 0;
+    for (const Source::Group& group : source.groups()) {
+        const double exposures =
+            documents * std::ldexp(static_cast<double>(group.share), -share_bits) / static_cast<double>(group.size);
+        least = std::min(least, exposures);
+        most = std::max(most, exposures);
+        drawn += group.size;
+    }
+    return {drawn < source.draws() ? 0 : least, most};
 }
 
 // The mixture while it is being planned. Shares here are of all tokens of a segment, as fractions.
@@ -204,9 +218,13 @@ void Planner::report() const {
         for (size_t g = 0; g < num_segments(); ++g) row.tokens += share[g][s] * size_of(g);
         row.share = row.tokens / static_cast<double>(plan.tokens);
         row.pieces = row.tokens / source.mean_length();
-        row.epochs = row.tokens / source.epoch_tokens();
-        row.exposures = row.knowledge ? row.epochs : 0;
+        row.epochs = row.tokens / (source.mean_length() * static_cast<double>(source.draws()));
+        if (row.knowledge) {
+            row.exposures = row.epochs;
+            std::tie(row.min_exposures, row.max_exposures) = spread(source, row.pieces);
+        }
         plan.sources.push_back(row);
+        plan.warnings.insert(plan.warnings.end(), source.warnings().begin(), source.warnings().end());
         if (row.pieces < 1)
             die(Exit::Usage, "--source %s would get nothing: %.1f tokens of the run, less than one piece of %.1f",
                 name(s), row.tokens, source.mean_length());

@@ -10,8 +10,7 @@
 
 #include "dataloader/loader.h"
 #include "dataloader/source.h"
-
-constexpr int share_bits = 40;
+#include "dataloader/turns.h"
 
 // What the sources are owed for a token of the stream, in units of 2^-share_bits tokens.
 struct Segment {

@@ -11,6 +11,7 @@ namespace {
 using ull = unsigned long long;
 
 constexpr uint64_t block = 64;           // documents per entry of first_piece_
+constexpr double rounding = 1e-9;        // weights that are this close are equal
 constexpr uint64_t looked_at = 1 << 16;  // documents whose ends are read at start-up to learn where EOT stands
 
 std::string base_name(const std::string& path) { return path.substr(path.rfind('/') + 1); }
@@ -18,6 +19,23 @@ std::string base_name(const std::string& path) { return path.substr(path.rfind('
 bool is_shard(const std::string& path) {
     const size_t dot = path.rfind('.');
     return dot != std::string::npos && (path.substr(dot) == ".bin" || path.substr(dot) == ".ds");
+}
+
+// Whether the weights of these files' groups, which are the same, come to the same for every entity.
+bool is_even(const KnowledgeFile* begin, const KnowledgeFile* end) {
+    const std::vector<double>& weights = begin->group_weights();
+    if (weights.empty()) return true;
+    std::vector<double> sizes(weights.size(), 0);
+    double entities = 0, sum = 0;
+    for (const KnowledgeFile* file = begin; file != end; ++file) {
+        entities += static_cast<double>(file->entities());
+        for (uint64_t i = 0; i < file->entities(); ++i) ++sizes[file->group(i)];
+    }
+    for (size_t g = 0; g < sizes.size(); ++g)
+        if (sizes[g] > 0) sum += weights[g];
+    for (size_t g = 0; g < sizes.size(); ++g)
+        if (sizes[g] > 0 && !(std::abs(weights[g] / sum * entities - sizes[g]) <= rounding * sizes[g])) return false;
+    return true;
 }
 
 }  // namespace
@@ -71,6 +89,7 @@ Source::Source(const SourceOptions& options, uint64_t data_seed, int T, int64_t 
     if (!kept_all_) keep_ = Permutation(all, seed_, hash_name("subsample/" + options.name));
     facts ? open_knowledge() : open_text();
     if (draws_ == 0) die(Exit::Data, "--source %s: every document is empty", name);
+    if (groups_.empty()) groups_.push_back({hash_name("order/" + options.name), draws_, 1ll << share_bits, {}});
 }
 
 void Source::open_knowledge() {
@@ -79,14 +98,90 @@ void Source::open_knowledge() {
             die(Exit::Data, "--source %s: slots differ between %s and %s", name().c_str(),
                 knowledge_[0].tokens().path().c_str(), file.tokens().path().c_str());
     draws_ = documents_;
+    const bool weighted = weights_count();
+    std::vector<Group> groups(weighted ? knowledge_[0].group_names().size() : 0);
+    std::vector<double> tokens(groups.size(), 0);
     double expected = 0;
     for (uint64_t i = 0; i < draws_; ++i) {
         const Place at = place(kept(i));
         const KnowledgeFile::Lengths lengths = knowledge_[at.file].lengths(at.document);
-        expected += lengths.expected + std::ceil(lengths.expected / static_cast<double>(slice_));
+        const double length = lengths.expected + std::ceil(lengths.expected / static_cast<double>(slice_));
+        expected += length;
         longest_ = std::max(longest_, with_ends(lengths.greatest));
+        if (!weighted) continue;
+        const uint32_t group = knowledge_[at.file].group(at.document);
+        groups[group].members.push_back(i);
+        tokens[group] += length;
     }
     mean_length_ = expected / static_cast<double>(draws_);
+    epoch_tokens_ = mean_length_ * static_cast<double>(draws_);
+    if (weighted) open_groups(std::move(groups), tokens);
+}
+
+// Files that name the same groups are one population. Where they do not, no weight says how often a file's groups come beside another's.
+bool Source::weights_count() {
+    const KnowledgeFile* const first = knowledge_.data();
+    bool same = true, even = true;
+    for (const KnowledgeFile& file : knowledge_) {
+        same &= file.group_names() == first->group_names() && file.group_weights() == first->group_weights();
+        even &= is_even(&file, &file + 1);
+    }
+    if (same) even = is_even(first, first + knowledge_.size());
+    if (even) return false;
+    if (options_.exposures >= 0) {
+        warnings_.push_back(format_text(
+            "source %s: --exposures shows every entity equally often; its group weights are not used", name().c_str()));
+        return false;
+    }
+    if (!same)
+        die(Exit::Data,
+            "--source %s: group_weights of %s do not fit its other files, whose groups or weights are different; "
+            "prepare them together, or give each its own --source",
+            name().c_str(), first->tokens().path().c_str());
+    return true;
+}
+
+// By number in facts.json, with their members and the expected tokens of these.
+void Source::open_groups(std::vector<Group> groups, const std::vector<double>& tokens) {
+    const std::vector<double>& weights = knowledge_[0].group_weights();
+    double sum = 0;
+    size_t greatest = 0, empty = 0, never = 0;
+    for (size_t g = 0; g < groups.size(); ++g) {
+        if (!groups[g].members.empty()) sum += weights[g];
+        if (weights[g] == 0) never += groups[g].members.size();
+        if (weights[g] > 0 && groups[g].members.empty()) ++empty;
+        if (!groups[g].members.empty() && (groups[greatest].members.empty() || weights[g] > weights[greatest]))
+            greatest = g;
+    }
+    if (!(sum > 0))
+        die(kept_all_ ? Exit::Data : Exit::Usage, "--source %s: %s: no entity%s is of a group that has a weight",
+            name().c_str(), knowledge_[0].tokens().path().c_str(), kept_all_ ? "" : " that --subsample keeps");
+    if (empty > 0)
+        warnings_.push_back(
+            format_text("source %s: %zu of %zu groups have a weight but no entity%s; it goes to the others",
+                        name().c_str(), empty, groups.size(), kept_all_ ? "" : " that --subsample keeps"));
+    if (never > 0)
+        warnings_.push_back(
+            format_text("source %s: %zu entities never appear, their groups have weight 0", name().c_str(), never));
+
+    int64_t left = 1ll << share_bits;
+    for (size_t g = 0; g < groups.size(); ++g) {
+        groups[g].share = 0;
+        if (weights[g] == 0 || groups[g].members.empty()) continue;
+        const double share = std::ldexp(weights[g] / sum, share_bits);
+        left -= groups[g].share = std::max<int64_t>(1, std::llround(share));
+    }
+    groups[greatest].share += left;  // rounding goes to one group
+    mean_length_ = 0;
+    for (size_t g = 0; g < groups.size(); ++g) {
+        Group& group = groups[g];
+        if (group.share == 0) continue;
+        group.stream = hash_name(format_text("order/%s/%zu", name().c_str(), g));
+        group.size = group.members.size();
+        mean_length_ +=
+            std::ldexp(static_cast<double>(group.share), -share_bits) * tokens[g] / static_cast<double>(group.size);
+        groups_.push_back(std::move(group));
+    }
 }
 
 // Pieces are counted exactly, from the index; a document's ends are read only where a stripped EOT changes the number of slices. Tokens are counted
@@ -108,6 +203,7 @@ void Source::open_text() {
     longest_ = slice_ + 1;
     const double ends = static_cast<double>(removed) / static_cast<double>(looked) * static_cast<double>(documents_);
     if (draws_ > 0) mean_length_ = 1 + (static_cast<double>(raw) - ends) / static_cast<double>(draws_);
+    epoch_tokens_ = mean_length_ * static_cast<double>(draws_);
 }
 
 Source::Place Source::place(uint64_t document) const {
@@ -209,6 +305,7 @@ uint64_t Source::hash() const {
         text += format_text("%s %llu %llu %llx\n", base_name(file.path()).c_str(), static_cast<ull>(file.num_tokens()),
                             static_cast<ull>(file.num_documents()), static_cast<ull>(file.sidecar().hash));
         if (knowledge()) text += format_text("%llx\n", static_cast<ull>(knowledge_[i].hash()));
+        if (weighted()) text += format_text("%llx\n", static_cast<ull>(knowledge_[i].hash_of_groups()));
     }
     return hash_name(text);
 }

@@ -1,5 +1,8 @@
 // source.h - one --source: all its files, cut into what the stream draws. A draw is a piece of a text source (a document, or a slice of at most T-1
 // tokens of a longer one) or an entity of a knowledge source (its composed document). Each begins with one EOT, which belongs to it.
+//
+// Group weights of facts.json decide how often entities are drawn, with two exceptions that are drawn from as a whole: --exposures, which is a promise
+// for every entity, and weights that are the same for every entity (proportional to the groups' sizes before --subsample).
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -9,6 +12,7 @@
 #include "dataloader/knowledge.h"
 #include "dataloader/loader.h"
 #include "dataloader/token_file.h"
+#include "dataloader/turns.h"
 #include "util/rng.h"
 
 class Source {
@@ -28,16 +32,26 @@ class Source {
     // What an epoch holds, after --subsample.
     uint64_t draws() const { return draws_; }
     uint64_t documents() const { return documents_; }
-    double mean_length() const {
-        return mean_length_;
-    }  // tokens of a draw, with EOT: exact for knowledge (expected) and for text of one habit
-    uint64_t longest() const { return longest_; }  // no draw is longer
-    double epoch_tokens() const { return mean_length_ * static_cast<double>(draws_); }
+    // Tokens of a draw, with EOT: exact for knowledge (expected, by the groups' weights) and for text of one habit.
+    double mean_length() const { return mean_length_; }
+    uint64_t longest() const { return longest_; }          // no draw is longer
+    double epoch_tokens() const { return epoch_tokens_; }  // of everything once
+    const std::vector<std::string>& warnings() const { return warnings_; }
 
-    // The order of an epoch: index = order(epoch)(i), i < draws().
-    Permutation order(uint64_t epoch) const {
-        return {draws_, seed_, random_u64(seed_, hash_name("order/" + name()), epoch)};
+    // What is drawn equally often: the entities of a group, or everything.
+    struct Group {
+        uint64_t stream;  // of its permutations
+        uint64_t size;
+        int64_t share;                  // of the draws, in units of 2^-share_bits
+        std::vector<uint64_t> members;  // indices; empty: all
+    };
+    const std::vector<Group>& groups() const { return groups_; }  // one at least, none of them empty or without a share
+    bool weighted() const { return !groups_[0].members.empty(); }
+    // The order of an epoch of a group: index = member(group, order(epoch, group)(i)), i < size.
+    Permutation order(uint64_t epoch, size_t group = 0) const {
+        return {groups_[group].size, seed_, random_u64(seed_, groups_[group].stream, epoch)};
     }
+    uint64_t member(size_t group, uint64_t i) const { return weighted() ? groups_[group].members[i] : i; }
     // Tokens of a draw, with EOT.
     uint64_t length(uint64_t index, uint64_t epoch) const;
     // Writes the draw's length(...) tokens to dst. values: (slots) places in dst for a knowledge source, where not null.
@@ -62,6 +76,8 @@ class Source {
     };
     void open_text();
     void open_knowledge();
+    bool weights_count();
+    void open_groups(std::vector<Group> groups, const std::vector<double>& tokens);
     const TokenFile& file_of(size_t file) const { return knowledge() ? knowledge_[file].tokens() : text_[file]; }
     size_t num_files() const { return first_document_.size() - 1; }
     uint64_t kept(uint64_t i) const { return kept_all_ ? i : keep_(i); }
@@ -87,6 +103,8 @@ class Source {
     bool kept_all_ = true;
     Permutation keep_;  // document i of the kept ones
     uint64_t documents_ = 0, draws_ = 0, longest_ = 0;
-    double mean_length_ = 0;
+    double mean_length_ = 0, epoch_tokens_ = 0;
+    std::vector<Group> groups_;
+    std::vector<std::string> warnings_;
     std::vector<uint64_t> first_piece_;  // text: of every 64th kept document
 };

@@ -125,6 +125,8 @@ inline std::string llmc_bytes(const std::vector<int>& ids, int magic, int versio
 struct KnowledgeBuilder {
     int entities = 10, slots = 3, templates = 2, forms = 2, filler = 2;
     SidecarText sidecar = {"knowledge", "aa11", 0, 0, 0, 0, 0, 1};
+    std::vector<double> weights = {1};  // of the groups
+    std::vector<uint32_t> group;        // (entities); empty: all are of group 0
 
     int value_id(int entity, int slot) const { return 100 + entity * slots + slot; }
     static int value_length(int entity, int slot) { return 1 + (entity + slot) % 3; }
@@ -134,7 +136,11 @@ struct KnowledgeBuilder {
             format_text("{\"format_version\": 1, \"entities\": %d, \"templates\": %d, \"forms\": [\"initial\"",
                         entities, templates);
         for (int form = 1; form < forms; ++form) text += format_text(", \"continuing%d\"", form);
-        text += "], \"groups\": [\"all\"], \"group_weights\": [1.0], \"slots\": [";
+        text += "], \"groups\": [";
+        for (size_t g = 0; g < weights.size(); ++g) text += format_text("%s\"group%zu\"", g ? ", " : "", g);
+        text += "], \"group_weights\": [";
+        for (size_t g = 0; g < weights.size(); ++g) text += format_text("%s%.17g", g ? ", " : "", weights[g]);
+        text += "], \"slots\": [";
         for (int slot = 0; slot < slots; ++slot)
             text += format_text("%s{\"name\": \"slot%d\", \"pool_size\": %d}", slot ? ", " : "", slot, entities);
         return text + "]}";
@@ -142,7 +148,8 @@ struct KnowledgeBuilder {
     void write(const std::string& prefix) {
         MegatronBuilder builder(4);
         std::vector<uint16_t> spans;
-        std::vector<uint32_t> values, groups(static_cast<size_t>(entities), 0);
+        std::vector<uint32_t> values, groups = group;
+        groups.resize(static_cast<size_t>(entities), 0);
         std::string names;
         std::vector<int> ids;
         for (int entity = 0; entity < entities; ++entity) {
