@@ -480,6 +480,11 @@ Evaluator<Real> setup_evaluation(const TrainOptions& o, const GptConfig& c, cons
     e.eot_id = plan.eot_id;
     e.tokenizer_sha256 = plan.tokenizer_sha256;
     e.tokenizer_file = plan.tokenizer_file;
+    e.data_seed = static_cast<uint64_t>(o.data_seed);
+    for (const auto& [name, rho] : o.subsample)
+        for (size_t i = 0; i < plan.sources.size(); ++i)
+            if (plan.sources[i].name == name && plan.sources[i].knowledge)
+                e.subsampled.push_back({name, o.source[i].second, parse_number("--subsample " + name, rho)});
     return Evaluator<Real>(c, e);
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "dataloader/subsample.h"
 #include "util/check.h"
 #include "util/files.h"
 
@@ -81,12 +82,12 @@ Source::Source(const SourceOptions& options, uint64_t data_seed, int T, int64_t 
     }
 
     const uint64_t all = first_document_.back();
-    documents_ = static_cast<uint64_t>(std::llround(options.subsample * static_cast<double>(all)));
+    documents_ = subsample_size(all, options.subsample);
     if (documents_ == 0)
         die(Exit::Usage, "--source %s: %llu documents, of which --subsample %g keeps none", name, static_cast<ull>(all),
             options.subsample);
     kept_all_ = documents_ == all;
-    if (!kept_all_) keep_ = Permutation(all, seed_, hash_name("subsample/" + options.name));
+    if (!kept_all_) keep_ = subsample_order(all, seed_, options.name);
     facts ? open_knowledge() : open_text();
     if (draws_ == 0) die(Exit::Data, "--source %s: every document is empty", name);
     if (groups_.empty()) groups_.push_back({hash_name("order/" + options.name), draws_, 1ll << share_bits, {}});

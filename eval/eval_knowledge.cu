@@ -100,6 +100,8 @@ int main(int argc, char** argv) {
     options.tokenizer_file = tokenizer;
     options.tokenizer_sha256 = tokenizer.empty() ? "" : sha256_file(tokenizer);
     options.resamples = static_cast<int>(o.bootstrap.n);
+    options.subsampled = trainer.subsampled;
+    options.data_seed = static_cast<uint64_t>(trainer.data_seed);
     const Evaluator<float> evaluator(config, options);
     Gpt<float> gpt(config);
     read_model_weights(o.checkpoint, config, gpt.memory.get());

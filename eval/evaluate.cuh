@@ -46,12 +46,13 @@ class Evaluator {
                 evaluation.metrics.push_back({"val/" + result.name + "/bpb", result.bits_per_byte, false});
             evaluation.validation.push_back(result);
         }
-        const ReportOptions options{static_cast<int64_t>(num_parameters(config_)),
-                                    static_cast<int64_t>(num_parameters(config_, false)), plan_.resamples, plan_.seed};
+        ReportOptions options{static_cast<int64_t>(num_parameters(config_)),
+                              static_cast<int64_t>(num_parameters(config_, false)), plan_.resamples, plan_.seed};
         for (const QuestionTask& task : plan_.questions) {
             const PackShape shape = pack_shape(task.set->longest(), config_.max_T);
             KnowledgeResult result;
             result.results = score_questions(gpt, *task.set, task.chosen, shape, stream);
+            options.kept = task.kept;
             result.report = summarize(*task.set, task.chosen, result.results, options);
             for (const auto& [name, value] : result.report.metrics)
                 evaluation.metrics.push_back({"know/" + task.set->names().name + "/" + name, value,

@@ -11,6 +11,12 @@
 #include "eval/metrics.h"       // defines: KnowledgeReport, QuestionResult
 #include "eval/questions.h"     // defines: QuestionSet
 
+// A knowledge source that was trained with --subsample, as the trainer was told.
+struct SubsampledSource {
+    std::string name, glob;
+    double rho;
+};
+
 struct EvaluationOptions {
     std::vector<std::string> questions;                           // --questions
     int64_t questions_per_set = -1;                               // -1: all
@@ -23,6 +29,8 @@ struct EvaluationOptions {
     std::string tokenizer_sha256;  // the model's; "": not known, not compared
     std::string tokenizer_file;    // for messages
     int resamples = 0;             // of the bootstrap; 0: no intervals (the trainer's)
+    std::vector<SubsampledSource> subsampled;
+    uint64_t data_seed = 1;  // the trainer's: which entities were kept
 };
 
 // What the trainer that wrote a checkpoint was run with, for evaluating it alike; the values here where `directory` has
@@ -30,6 +38,7 @@ struct EvaluationOptions {
 struct TrainerChoices {
     int64_t seq_len = -1, data_seed = 1;  // -1: not known
     bool document_mask = false;
+    std::vector<SubsampledSource> subsampled;
 };
 TrainerChoices read_trainer_choices(const std::string& directory);
 
@@ -37,6 +46,7 @@ TrainerChoices read_trainer_choices(const std::string& directory);
 struct QuestionTask {
     std::unique_ptr<QuestionSet> set;
     std::vector<uint32_t> chosen;
+    std::vector<bool> kept;  // by entity: whether --subsample of the set's source kept it; empty: no --subsample
 };
 
 struct EvaluationPlan {

@@ -15,22 +15,26 @@ constexpr double LN2 = 0.693147180559945309417;
 
 // Every table of cells lies in one array, one table behind the other; a question belongs to one cell of each.
 struct CellIndex {
-    explicit CellIndex(const QuestionNames& n) : K(n.kinds.size()) {
+    CellIndex(const QuestionNames& n, bool subsampled) : K(n.kinds.size()) {
         all = next(1), kinds = next(K), attributes = next(n.attributes.size()),
         attribute_kinds = next(n.attributes.size() * K);
         relation_kinds = next(n.relations == n.attributes ? 0 : n.relations.size() * K);
         templates = next(n.templates.size());
         group_kinds = next(n.groups.size() > 1 ? n.groups.size() * K : 0);
+        kept = next(subsampled ? 1 : 0);
+        kept_kinds = next(subsampled ? K : 0);
     }
     template <class Visit>
-    void visit(const Question& q, Visit visit) const {
+    void visit(const Question& q, bool is_kept, Visit visit) const {
         visit(all), visit(kinds + q.kind), visit(attributes + q.attribute),
             visit(attribute_kinds + q.attribute * K + q.kind);
         if (relation_kinds < templates) visit(relation_kinds + q.relation * K + q.kind);
         visit(templates + q.wording);
-        if (group_kinds < size) visit(group_kinds + q.group * K + q.kind);
+        if (group_kinds < kept) visit(group_kinds + q.group * K + q.kind);
+        if (is_kept) visit(kept), visit(kept_kinds + q.kind);
     }
-    size_t K, all, kinds, attributes, attribute_kinds, relation_kinds, templates, group_kinds, size = 0;
+    size_t K, all, kinds, attributes, attribute_kinds, relation_kinds, templates, group_kinds, kept, kept_kinds,
+        size = 0;
 
   private:
     size_t next(size_t n) {
@@ -56,12 +60,13 @@ bool is_seen(const QuestionNames& names, const Question& q) { return names.kinds
 
 // Walks the questions entity by entity; sums of cells and bits, and each entity's part of them for the bootstrap.
 struct Accumulator {
-    Accumulator(const QuestionSet& set, bool keep_entities)
+    Accumulator(const QuestionSet& set, const std::vector<bool>& kept, bool keep_entities)
         : set(set),
           names(set.names()),
-          index(names),
+          index(names, !kept.empty()),
           cells(index.size),
           bits(names.attributes.size()),
+          kept(kept),
           keep_entities(keep_entities) {}
 
     // statistics of the bootstrap: accuracy of every cell, the loss, bits per person of every attribute
@@ -71,7 +76,7 @@ struct Accumulator {
 
     void add(const Question& q, const QuestionResult& result) {
         const int64_t pool = names.pools[q.attribute];
-        index.visit(q, [&](size_t cell) {
+        index.visit(q, !kept.empty() && kept[q.entity], [&](size_t cell) {
             Sums& s = cells[cell];
             ++s.questions;
             s.correct += result.correct;
@@ -128,6 +133,7 @@ struct Accumulator {
         if (keep_entities)
             table.entries.push_back({statistic, static_cast<float>(numerator), static_cast<float>(denominator)});
     }
+    const std::vector<bool>& kept;
     bool keep_entities;
     std::vector<size_t> touched_cells, touched_attributes;
     double nll_in_entity = 0, tokens_in_entity = 0;
@@ -214,6 +220,9 @@ void name_metrics(KnowledgeReport* report) {
     for (const char* kind : {"seen", "heldout", "question"})
         for (const Cell& cell : report->kinds)
             if (cell.kind == kind) add("accuracy_" + cell.kind, cell.accuracy);
+    if (report->kept.questions > 0) add("accuracy_kept", report->kept.accuracy);
+    for (const Cell& cell : report->kept_kinds)
+        if (cell.kind == "seen") add("accuracy_seen_kept", cell.accuracy);
     if (report->has_bits) {
         add("bits", report->bits);
         add("bits_per_param", report->bits_per_param);
@@ -229,13 +238,15 @@ KnowledgeReport summarize(const QuestionSet& set, const std::vector<uint32_t>& c
     ENSURE(!chosen.empty() && chosen.size() == results.size(), "metrics: %zu results for %zu questions", results.size(),
            chosen.size());
     const QuestionNames& names = set.names();
+    ENSURE(options.kept.empty() || options.kept.size() == static_cast<size_t>(names.entities),
+           "metrics: %zu entities kept or not, of %lld", options.kept.size(), static_cast<long long>(names.entities));
 
     std::vector<uint32_t> order(chosen.size());
     std::iota(order.begin(), order.end(), 0u);
     std::stable_sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) {
         return set.question(chosen[a]).entity < set.question(chosen[b]).entity;
     });
-    Accumulator sums(set, options.resamples > 0);
+    Accumulator sums(set, options.kept, options.resamples > 0);
     for (size_t i = 0; i < order.size(); ++i) {
         const Question q = set.question(chosen[order[i]]);
         sums.add(q, results[order[i]]);
@@ -264,8 +275,14 @@ KnowledgeReport summarize(const QuestionSet& set, const std::vector<uint32_t>& c
           [&](Cell* c, size_t i) { c->relation = names.relations[i / K], c->kind = names.kinds[i % K]; });
     table(&report.templates, index.templates, index.group_kinds,
           [&](Cell* c, size_t i) { c->wording = names.templates[i]; });
-    table(&report.group_kinds, index.group_kinds, index.size,
+    table(&report.group_kinds, index.group_kinds, index.kept,
           [&](Cell* c, size_t i) { c->group = names.groups[i / K], c->kind = names.kinds[i % K]; });
+    report.subsampled = !options.kept.empty();
+    report.entities = names.entities;
+    report.entities_kept = std::count(options.kept.begin(), options.kept.end(), true);
+    if (report.subsampled && sums.cells[index.kept].questions > 0)
+        report.kept = make_cell(sums.cells[index.kept], resamples, static_cast<uint32_t>(index.kept));
+    table(&report.kept_kinds, index.kept_kinds, index.size, [&](Cell* c, size_t i) { c->kind = names.kinds[i]; });
     report.loss_interval = percentile_interval(resamples.of(sums.loss_statistic()));
     report_bits(&report, sums, resamples, options);
     name_metrics(&report);

@@ -45,14 +45,19 @@ struct KnowledgeReport {
     Cell all;
     std::vector<Cell> kinds, attributes, attribute_kinds, relation_kinds, templates,
         group_kinds;  // cells with questions, in the set's order
+    // Questions about the entities that --subsample kept; without it, and where none was asked, no cells.
+    bool subsampled = false;
+    int64_t entities = 0, entities_kept = 0;  // of the set
+    Cell kept;
+    std::vector<Cell> kept_kinds;
     Interval loss_interval{};
     std::vector<AttributeBits> attribute_bits;  // attributes with a known pool and questions of kind "seen" asked
     bool has_bits = false;                      // every attribute that has both in the set is among them
     double bits = 0, most_bits = 0;             // sums of the above
     Interval bits_interval{};
     double bits_per_param = 0, bits_per_nonembedding_param = 0;
-    // accuracy, accuracy_seen, accuracy_heldout, accuracy_question, bits, bits_per_param, loss, rank, in this order,
-    // but for what the set cannot give
+    // accuracy, accuracy_seen, accuracy_heldout, accuracy_question, accuracy_kept, accuracy_seen_kept, bits,
+    // bits_per_param, loss, rank, in this order, but for what the set cannot give
     std::vector<std::pair<std::string, double>> metrics;
 };
 
@@ -60,6 +65,7 @@ struct ReportOptions {
     int64_t parameters = 0, nonembedding_parameters = 0;  // unpadded
     int resamples = 0;                                    // of the bootstrap; 0: no intervals
     uint64_t seed = 0;
+    std::vector<bool> kept = {};  // by entity of the set: whether --subsample kept it; empty: no --subsample
 };
 
 // `results[i]` is of question chosen[i] of the set. Relations get cells of their own where they differ from the

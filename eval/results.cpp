@@ -59,6 +59,11 @@ void print_set(FILE* out, const QuestionTask& task, const KnowledgeReport& repor
             if (cell.group != before)
                 print_row(out, before = cell.group, report, report.group_kinds, "", cell.group, nullptr);
     }
+    if (report.subsampled) {
+        fprintf(out, "  kept entities: %lld of %lld\n", static_cast<long long>(report.entities_kept),
+                static_cast<long long>(report.entities));
+        if (report.kept.questions > 0) print_row(out, "kept", report, report.kept_kinds, "", "", &report.kept);
+    }
     fprintf(
         out,
         "  over all questions: exact match %s; loss in nats per answer token, mean rank of the answer's worst token\n",
@@ -121,6 +126,11 @@ ordered_json report_json(const KnowledgeReport& report) {
                            {"by_template", cells_json(report.templates)}};
     if (!report.relation_kinds.empty()) object["by_relation_and_kind"] = cells_json(report.relation_kinds);
     if (!report.group_kinds.empty()) object["by_group_and_kind"] = cells_json(report.group_kinds);
+    if (report.subsampled) {
+        object["kept"] = {{"entities", report.entities_kept}, {"of", report.entities}};
+        if (report.kept.questions > 0) object["kept"]["all"] = cell_json(report.kept);
+        object["kept"]["by_kind"] = cells_json(report.kept_kinds);
+    }
     ordered_json attributes = ordered_json::array();
     for (const AttributeBits& b : report.attribute_bits)
         attributes.push_back({{"attribute", b.attribute},

@@ -13,5 +13,11 @@ work=$(dirname "$binary")/corpus/$name
 mkdir -p "$found" "$work"
 seeds=()
 if [[ -d test/fuzz/corpus/$name ]]; then seeds=("test/fuzz/corpus/$name"); fi
-"$binary" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -artifact_prefix="$found/$name-" -print_final_stats=0 \
-    -verbosity=0 "$work" "${seeds[@]}"
+log=$(dirname "$binary")/$name.log
+if ! "$binary" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -artifact_prefix="$found/$name-" -print_final_stats=1 \
+    "$work" ${seeds[@]+"${seeds[@]}"} >"$log" 2>&1; then
+    tail -n 60 "$log"
+    echo "$name: found something; the input is in $found" >&2
+    exit 1
+fi
+echo "$name: nothing found in $(sed -n 's/^stat::number_of_executed_units: *//p' "$log") runs, $seconds s"

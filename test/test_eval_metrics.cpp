@@ -2,9 +2,13 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <set>
 
+#include "dataloader/subsample.h"
+#include "eval/evaluation.h"
 #include "eval/metrics.h"
 #include "eval/packing.h"
+#include "model/checkpoint.h"
 #include "test/catch.h"
 #include "test/question_builder.h"
 #include "test/support.h"
@@ -118,6 +122,122 @@ TEST_CASE("bits are clipped after the sum, and a sample is scaled to all people"
         summarize(set, one, planted(set, one, [](const Question&) { return true; }), {1, 1, 0, 1});
     CHECK(std::isnan(metric(little, "bits")));
     CHECK(metric(little, "accuracy") == 1);
+}
+
+TEST_CASE("accuracy over the entities that --subsample kept", "[eval]") {
+    const TemporaryFolder folder;
+    synthetic_questions(40, 2).write(folder / "set");
+    const QuestionSet set(folder / "set", 64, 45);
+    const std::vector<uint32_t> all = set.choose(0, 1);
+    // kept: every fourth person, of whom attribute 0 is known in training wordings; of others only person 1, in full
+    ReportOptions options{1000, 400, 200, 7, std::vector<bool>(40)};
+    for (size_t e = 0; e < 40; e += 4) options.kept[e] = true;
+    auto knows = [](const Question& q) {
+        return q.entity == 1 || (q.entity % 4 == 0 && q.attribute == 0 && q.kind == 0);
+    };
+    const KnowledgeReport report = summarize(set, all, planted(set, all, knows), options);
+    CHECK(metric(report, "accuracy_kept") == 3.0 / 12);
+    CHECK(metric(report, "accuracy_seen_kept") == 0.5);
+    CHECK(metric(report, "accuracy_seen") == Approx((10 * 3 + 6) / 240.0));
+    CHECK((report.subsampled && report.entities_kept == 10 && report.entities == 40));
+    CHECK((report.kept.entities == 10 && report.kept.questions == 120));
+    REQUIRE(report.kept_kinds.size() == 3);
+    CHECK((report.kept_kinds[1].kind == "heldout" && report.kept_kinds[1].accuracy == 0));
+    CHECK(report.kept.interval.low == 0.25);  // every kept person has the same score
+
+    // nothing else changes by it, and without it there is neither metric nor cell
+    const KnowledgeReport without = summarize(set, all, planted(set, all, knows), {1000, 400, 200, 7});
+    CHECK((!without.subsampled && without.kept.questions == 0 && without.kept_kinds.empty()));
+    std::vector<std::pair<std::string, double>> others;
+    for (const auto& named : report.metrics)
+        if (named.first.find("_kept") == std::string::npos) others.push_back(named);
+    CHECK(others.size() + 2 == report.metrics.size());
+    CHECK(others == without.metrics);
+    CHECK(without.all.interval.low == report.all.interval.low);
+    CHECK(without.group_kinds.size() == report.group_kinds.size());
+
+    // a sample that asks nobody who was kept has no figure
+    std::vector<uint32_t> strangers;
+    for (const uint32_t i : all)
+        if (set.question(i).entity % 4 != 0) strangers.push_back(i);
+    const KnowledgeReport none = summarize(set, strangers, planted(set, strangers, knows), options);
+    CHECK((none.subsampled && none.entities_kept == 10 && none.kept_kinds.empty()));
+    CHECK(std::isnan(metric(none, "accuracy_kept")));
+}
+
+TEST_CASE("a set is linked to its subsampled source by the shard's name", "[eval]") {
+    const TemporaryFolder folder;
+    synthetic_questions(40, 1).write(folder / "people_questions");
+    auto kept = [&](const std::vector<SubsampledSource>& sources, uint64_t data_seed = 5) {
+        EvaluationOptions options;
+        options.questions = {folder / "people_questions"};
+        options.subsampled = sources;
+        options.data_seed = data_seed;
+        return plan_evaluation(options, 64, 45).questions[0].kept;
+    };
+    auto chosen = [](uint64_t entities, double rho, uint64_t first) {
+        std::vector<bool> is_kept(40);
+        for (const uint32_t e : subsample_entities(entities, rho, 5, "bio"))
+            if (e >= first && e < first + 40) is_kept[e - first] = true;
+        return is_kept;
+    };
+    // the training data need not be here
+    CHECK(kept({{"bio", "elsewhere/people.bin", 0.25}}) == chosen(40, 0.25, 0));
+    CHECK(kept({{"bio", "people.bin", 0.25}}, 6) != chosen(40, 0.25, 0));
+    const std::vector<bool> quarter = chosen(40, 0.25, 0);
+    CHECK(std::count(quarter.begin(), quarter.end(), true) == 10);
+    CHECK(kept({{"bio", "people.bin", 1}}) == std::vector<bool>(40, true));
+    CHECK(kept({}).empty());
+    CHECK(kept({{"people", "other.bin", 0.25}}).empty());
+    CHECK(kept({{"bio", "elsewhere/p*.bin", 0.25}}).empty());
+
+    // one of several shards: entities are counted over all of them
+    const std::string data = folder / "data";
+    make_directories(data);
+    const std::vector<std::pair<std::string, int>> shards = {{"a", 25}, {"people", 40}, {"z", 10}};
+    for (const auto& [name, people] : shards) {
+        QuestionBuilder shard;  // its .bin and .idx are a shard like any other
+        shard.kind = "knowledge";
+        for (int p = 0; p < people; ++p) shard.questions.push_back({{}, {1, 2}, {3}, {}});
+        shard.write(path_join(data, name));
+    }
+    CHECK(kept({{"bio", path_join(data, "*.bin"), 0.5}}) == chosen(75, 0.5, 25));
+    CHECK(kept({{"bio", path_join(data, "z.bin"), 0.5}}).empty());
+    // a set that was made with other people than the shard says nothing
+    synthetic_questions(30, 1).write(folder / "people_questions");
+    CHECK(kept({{"bio", path_join(data, "people.bin"), 0.5}}).empty());
+}
+
+TEST_CASE("--subsample as a checkpoint remembers it", "[eval]") {
+    const TemporaryFolder folder;
+    int64_t step = 0;
+    auto choices = [&](const std::string& options) {
+        const std::string checkpoint = checkpoint_begin(folder / "run", ++step);
+        write_trainer_state(checkpoint,
+                            {step, 64, R"({"seq-len":64,"data-seed":9,"doc-mask":true)" + options + "}", "{}"});
+        make_directories(path_join(checkpoint, "exposures"));
+        write_file(path_join(checkpoint, "exposures/bio.npy"), "a ledger");
+        return read_trainer_choices(checkpoint_finish(checkpoint));
+    };
+    const TrainerChoices two = choices(R"(,"source":["web=w.bin","bio=d/b.bin"],"subsample":["web=0.5","bio=0.3"])");
+    REQUIRE(two.subsampled.size() == 1);  // web, text, has no entities
+    CHECK((two.subsampled[0].name == "bio" && two.subsampled[0].glob == "d/b.bin" && two.subsampled[0].rho == 0.3));
+    CHECK(two.data_seed == 9);
+    CHECK(choices("").subsampled.empty());
+    CHECK(choices(R"(,"source":["bio=d/b.bin"],"subsample":[])").subsampled.empty());
+    REQUIRE_DIES(Exit::Data, "subsample", choices(R"(,"source":["bio=d/b.bin"],"subsample":["bio"])"));
+    REQUIRE_DIES(Exit::Data, "subsample", choices(R"(,"source":["bio=d/b.bin"],"subsample":[7])"));
+}
+
+TEST_CASE("the choice of --subsample", "[eval]") {
+    for (const double rho : {0.001, 0.25, 0.335, 0.999, 1.0}) {
+        const std::vector<uint32_t> kept = subsample_entities(1000, rho, 3, "bio");
+        const std::set<uint32_t> distinct(kept.begin(), kept.end());
+        CHECK(kept.size() == static_cast<size_t>(std::llround(1000 * rho)));
+        CHECK((distinct.size() == kept.size() && *distinct.rbegin() < 1000));
+    }
+    CHECK(subsample_entities(1000, 0.5, 3, "bio") != subsample_entities(1000, 0.5, 4, "bio"));
+    CHECK(subsample_entities(1000, 0.5, 3, "bio") != subsample_entities(1000, 0.5, 3, "oib"));
 }
 
 TEST_CASE("guessing from the pool scores chance and no bits", "[eval]") {
