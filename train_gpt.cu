@@ -16,8 +16,10 @@
 #include <cmath>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <new>
 #include <string>
 #include <thread>
 #include <vector>
@@ -42,7 +44,7 @@
 // options: the field with its default here, its flag and its line of --help in the table below
 
 struct TrainOptions {
-    std::string model, init, branch, tokenizer, out, config;
+    std::string model, init, branch, tokenizer, out;
     int64_t eot_id = -1, seed = 1, data_seed = 1;
     Switch resume = false, plan = false;
     NamedList source, ratio, exposures, window, subsample, max_epochs, val;
@@ -149,12 +151,17 @@ std::vector<StopRule> parse_stop_rules(const TextList& texts) {
 void check_options(const TrainOptions& o) {
     if (o.precision == "bf16") die(Exit::Usage, "--precision bf16: not in this build (CPU); give --precision fp32");
     if (o.recompute.on) die(Exit::Usage, "--recompute on: not in this build (CPU)");
+    for (const char* name : {"WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"}) {
+        const char* ranks = getenv(name);
+        if (ranks && atoll(ranks) > 1) die(Exit::Usage, "%s=%s: several processes: not in this build; start one", name, ranks);
+    }
     if (o.zero != 0) die(Exit::Usage, "--zero %lld: not in this build (one process)", static_cast<long long>(o.zero));
     const int starts = !o.model.empty() + !o.init.empty() + !o.branch.empty();
     if (starts != 1) die(Exit::Usage, "give one of --model, --init and --branch (found %d of them)", starts);
     if (o.source.empty()) die(Exit::Usage, "no data: give --source NAME=GLOB, such as --source web=data/web.bin");
     if ((o.tokens.n >= 0) == (o.steps.n >= 0)) die(Exit::Usage, "give the length of the run by one of --tokens and --steps");
     if (o.tokens.n == 0 || o.steps.n == 0) die(Exit::Usage, "a run of no tokens: give --tokens or --steps above 0");
+    if (o.budget == "append" && o.exposures.empty()) die(Exit::Usage, "--budget append: of what? give --exposures NAME=F");
     if (o.resume && o.out.empty()) die(Exit::Usage, "--resume: which run? give its directory with --out");
     if (!(o.lr > 0)) die(Exit::Usage, "--lr %g: expected a number above 0", o.lr);
     if (!(o.cooldown >= 0 && o.cooldown <= 1)) die(Exit::Usage, "--cooldown %g: expected a fraction from 0 to 1", o.cooldown);
@@ -170,9 +177,10 @@ void check_options(const TrainOptions& o) {
 // ---------------------------------------------------------------------------------------------------------------------------------
 // setup: one function for each thing the loop needs
 
-// The model's shape; fills in --seq-len, which it depends on and which depends on it.
-GptConfig setup_config(TrainOptions& o) {
-    const std::string& from = !o.init.empty() ? o.init : o.branch;
+// The model's shape; fills in --seq-len, which it depends on and which depends on it. A resumed run has its own checkpoint to read it from: the
+// directory that it once started from may be gone.
+GptConfig setup_config(TrainOptions& o, const std::string& resumed) {
+    const std::string start = !o.init.empty() ? o.init : o.branch, from = start.empty() || resumed.empty() ? start : resumed;
     GptConfig c = from.empty() ? config_from_name(o.model) : read_model_config(from);
     if (o.seq_len.n < 0) o.seq_len.n = std::min(2048, c.max_T);
     if (o.seq_len.n < 2) die(Exit::Usage, "--seq-len %lld: expected at least 2", static_cast<long long>(o.seq_len.n));
@@ -209,7 +217,10 @@ MixtureOptions setup_mixture(const TrainOptions& o, const GptConfig& config) {
     for_sources(m, "ratio", o.ratio, [](SourceOptions& s, const std::string& what, const std::string& v) { s.ratio = parse_number(what, v); });
     for_sources(m, "exposures", o.exposures, [](SourceOptions& s, const std::string& what, const std::string& v) { s.exposures = parse_count(what, v); });
     for_sources(m, "subsample", o.subsample, [](SourceOptions& s, const std::string& what, const std::string& v) { s.subsample = parse_number(what, v); });
-    for_sources(m, "max-epochs", o.max_epochs, [](SourceOptions& s, const std::string& what, const std::string& v) { s.max_epochs = parse_number(what, v); });
+    for_sources(m, "max-epochs", o.max_epochs, [](SourceOptions& s, const std::string& what, const std::string& v) {
+        s.max_epochs = parse_number(what, v);
+        if (!(s.max_epochs > 0)) die(Exit::Usage, "%s=%s: expected more than 0", what.c_str(), v.c_str());
+    });
     for_sources(m, "window", o.window, [](SourceOptions& s, const std::string& what, const std::string& v) {
         const size_t colon = v.find(':');
         if (colon == std::string::npos) die(Exit::Usage, "%s: expected NAME=a:b, fractions of the run, found '%s'", what.c_str(), v.c_str());
@@ -219,7 +230,9 @@ MixtureOptions setup_mixture(const TrainOptions& o, const GptConfig& config) {
     m.data_seed = static_cast<uint64_t>(o.data_seed);
     m.T = static_cast<int>(o.seq_len.n);
     m.batch_tokens = o.batch_tokens.n;
-    m.tokens = o.steps.n > 0 ? o.steps.n * o.batch_tokens.n : o.tokens.n;
+    m.tokens = o.tokens.n;
+    if (o.steps.n > 0 && __builtin_mul_overflow(o.steps.n, o.batch_tokens.n, &m.tokens))
+        die(Exit::Usage, "--steps %lld: more tokens than can be counted", static_cast<long long>(o.steps.n));
     m.eot_id = o.eot_id;
     m.vocab = config.V;
     m.tokenizer = o.tokenizer;
@@ -229,14 +242,15 @@ MixtureOptions setup_mixture(const TrainOptions& o, const GptConfig& config) {
 // --batch-tokens: a whole number of rows; with --micro-batch, of micro-batches.
 void setup_batch(TrainOptions& o) {
     const int64_t T = o.seq_len.n;
-    if (o.batch_tokens.n < 0) o.batch_tokens.n = o.micro_batch.n > 0 ? (16 + o.micro_batch.n - 1) / o.micro_batch.n * o.micro_batch.n * T : 16 * T;
+    if (o.micro_batch.n == 0 || o.micro_batch.n > INT32_MAX / T)
+        die(Exit::Usage, "--micro-batch %lld: expected 1 to %lld rows", static_cast<long long>(o.micro_batch.n), static_cast<long long>(INT32_MAX / T));
+    if (o.batch_tokens.n < 0) o.batch_tokens.n = 16 * T;
     const int64_t unit = T * std::max<int64_t>(o.micro_batch.n, 1);
-    if (o.micro_batch.n == 0) die(Exit::Usage, "--micro-batch 0: expected at least 1");
     if (o.batch_tokens.n < unit || o.batch_tokens.n % unit != 0) {
-        const int64_t below = o.batch_tokens.n / unit * unit;
+        const int64_t below = std::max(o.batch_tokens.n / unit * unit, unit);
         die(Exit::Usage, "--batch-tokens %lld: expected a multiple of %lld (--seq-len %lld x --micro-batch %lld); the nearest are %lld and %lld",
             static_cast<long long>(o.batch_tokens.n), static_cast<long long>(unit), static_cast<long long>(T), static_cast<long long>(unit / T),
-            static_cast<long long>(std::max(below, unit)), static_cast<long long>(below + unit));
+            static_cast<long long>(below), static_cast<long long>(below + unit));
     }
 }
 
@@ -288,7 +302,7 @@ std::string plan_json(const Plan& plan) {
     return "{" + text + "}";
 }
 
-void print_plan(const TrainOptions& o, const GptConfig& c, const Plan& plan) {
+void print_plan(const TrainOptions& o, const GptConfig& c, const Plan& plan, double rate) {
     printf("model: %s, %.2fM parameters (%.2fM without embeddings), L=%d C=%d NH=%d V=%d T=%lld\n", o.model.empty() ? "from a directory" : o.model.c_str(),
            static_cast<double>(num_parameters(c)) / 1e6, static_cast<double>(num_parameters(c, false)) / 1e6, c.L, c.C, c.NH, c.V,
            static_cast<long long>(o.seq_len.n));
@@ -302,7 +316,7 @@ void print_plan(const TrainOptions& o, const GptConfig& c, const Plan& plan) {
         else if (s.knowledge) printf("%10.2f\n", s.exposures);
         else printf("%10s\n", "-");
     }
-    const double flops = flops_per_token(c, static_cast<int>(o.seq_len.n)) * static_cast<double>(plan.tokens), rate = matmul_rate();
+    const double flops = flops_per_token(c, static_cast<int>(o.seq_len.n)) * static_cast<double>(plan.tokens);
     printf("\ncompute: %.3g FLOPs; at this machine's measured matmul rate of %.0f GFLOP/s no less than %.0f s\n", flops, rate / 1e9, flops / rate);
     printf("memory: %s of weights, gradients and moments, %s of activations (micro-batch %lld)\n", byte_text(parameter_bytes(c)).c_str(),
            byte_text(ActivationMemory<float>::bytes(c, static_cast<int>(o.micro_batch.n), static_cast<int>(o.seq_len.n), true)).c_str(),
@@ -392,7 +406,6 @@ void load_checkpoint(Trainer& t, const std::string& directory, const Plan& plan)
     read_optimizer(directory, t.gpt.config, t.optimizer.m.get(), t.optimizer.v.get());
     const TrainerState state = read_trainer_state(directory);
     t.step = state.step;
-    t.loader_state = read_file(path_join(directory, "loader_state.json"));
     for (Ledger& ledger : t.ledgers)
         if (!ledger.empty()) ledger.read(path_join(path_join(directory, "exposures"), ledger.name() + ".npy"));
     for (size_t i = 0; i < t.source_tokens.size(); ++i)
@@ -478,6 +491,7 @@ Evaluator<Real> setup_evaluation(const TrainOptions& o, const GptConfig& c, cons
     e.T = static_cast<int>(o.seq_len.n);
     e.document_mask = o.doc_mask.on;
     e.eot_id = plan.eot_id;
+    e.seed = static_cast<uint64_t>(o.data_seed);
     e.tokenizer_sha256 = plan.tokenizer_sha256;
     e.tokenizer_file = plan.tokenizer_file;
     e.data_seed = static_cast<uint64_t>(o.data_seed);
@@ -486,6 +500,23 @@ Evaluator<Real> setup_evaluation(const TrainOptions& o, const GptConfig& c, cons
             if (plan.sources[i].name == name && plan.sources[i].knowledge)
                 e.subsampled.push_back({name, o.source[i].second, parse_number("--subsample " + name, rho)});
     return Evaluator<Real>(c, e);
+}
+
+// A metric that no evaluation of this run can give ends it before it begins, not after hours of training.
+void check_stop_rules(const std::vector<StopRule>& rules, const Evaluator<Real>& evaluator) {
+    std::vector<std::string> known;
+    for (const ValidationRows& v : evaluator.plan().validation)
+        for (const char* name : {"loss", "bpb"}) known.push_back("val/" + v.name + "/" + name);
+    for (const QuestionTask& task : evaluator.plan().questions)
+        for (const char* name : {"accuracy", "accuracy_seen", "accuracy_heldout", "accuracy_question", "accuracy_kept", "accuracy_seen_kept", "bits",
+                                 "bits_per_param", "loss", "rank"})
+            known.push_back("know/" + task.set->names().name + "/" + name);
+    for (const StopRule& rule : rules) {
+        if (std::find(known.begin(), known.end(), rule.metric) != known.end()) continue;
+        std::string names;
+        for (const std::string& name : known) names += " " + name;
+        die(Exit::Usage, "--stop-at %s: no such metric; this run can give%s", rule.text.c_str(), names.c_str());
+    }
 }
 
 // Evaluates, logs, and returns the stop rule that holds now ("" for none).
@@ -508,12 +539,7 @@ std::string evaluate_and_log(const Trainer& t, const Evaluator<Real>& evaluator,
     std::string holds;
     for (const StopRule& rule : rules) {
         const auto metric = std::find_if(metrics.begin(), metrics.end(), [&](const Metric& m) { return m.name == rule.metric; });
-        if (metric == metrics.end()) {
-            std::string names;
-            for (const Metric& m : metrics) names += " " + m.name;
-            die(Exit::Usage, "--stop-at %s: no such metric; this run's evaluation gives%s", rule.text.c_str(), names.c_str());
-        }
-        if (holds.empty() && (rule.at_least ? metric->value >= rule.limit : metric->value <= rule.limit)) holds = rule.text;
+        if (metric != metrics.end() && holds.empty() && (rule.at_least ? metric->value >= rule.limit : metric->value <= rule.limit)) holds = rule.text;
     }
     return holds;
 }
@@ -537,9 +563,19 @@ int main(int argc, char** argv) {
     OptionTable table = option_table(o);
     table.parse(argc, argv);
     check_options(o);
+    std::set_new_handler([] { die(Exit::Runtime, "out of memory; try a smaller --micro-batch, --batch-tokens or --model"); });
+    for (const int number : {SIGINT, SIGTERM, SIGUSR1, SIGUSR2}) signal(number, on_signal);
+    const bool looks = o.plan || o.print_order.n >= 0;  // nothing is trained or written
     const When eval_when = parse_when("--eval-at", o.eval_at), checkpoint_when = parse_when("--checkpoint-at", o.checkpoint_at);
     const std::vector<StopRule> stop_rules = parse_stop_rules(o.stop_at);
-    GptConfig config = setup_config(o);
+    RunDirectory run;
+    if (!o.out.empty() && !looks) run = RunDirectory(o.out, o.resume);
+    if (run.done()) {
+        printf("%s: already DONE; nothing to do\n", o.out.c_str());
+        return 0;
+    }
+    const std::string resumed = o.resume ? checkpoint_latest(o.out) : "", start_from = resumed.empty() ? o.branch : resumed;
+    GptConfig config = setup_config(o, resumed);
     setup_batch(o);
     Loader loader(setup_mixture(o, config), {o.doc_mask.on});
     const Plan& plan = loader.plan();
@@ -555,20 +591,14 @@ int main(int argc, char** argv) {
     }
     for (const std::string& warning : plan.warnings) fprintf(stderr, "warning: %s\n", warning.c_str());
 
-    // the run directory, and where to go on from
-    RunDirectory run;
-    if (!o.out.empty() && !o.plan) run = RunDirectory(o.out, o.resume);
-    if (run.done()) {
-        printf("%s: already DONE; nothing to do\n", o.out.c_str());
-        return 0;
-    }
-    const std::string resumed = o.resume ? run.latest_checkpoint() : "", start_from = resumed.empty() ? o.branch : resumed;
+    // where to go on from
     if (o.resume) printf(resumed.empty() ? "%s: no complete checkpoint; starting anew\n" : "resuming from %s\n", (resumed.empty() ? o.out : resumed).c_str());
     if (o.micro_batch.n < 0 && !resumed.empty())  // the micro-batch chosen for that run's memory, not for this moment's
         o.micro_batch.n = integer_fact(resumed + "/trainer_state.json", read_trainer_state(resumed).options_json, "micro-batch");
     if (o.micro_batch.n < 0) o.micro_batch.n = largest_micro_batch(config, o.batch_tokens.n / o.seq_len.n, static_cast<int>(o.seq_len.n));
+    const double flops_rate = matmul_rate();
     if (o.plan) {
-        print_plan(o, config, plan);
+        print_plan(o, config, plan, flops_rate);
         return 0;
     }
     if (!resumed.empty()) {
@@ -582,6 +612,10 @@ int main(int argc, char** argv) {
     Trainer t(config, o);
     t.ledgers = loader.make_ledgers();
     t.source_tokens.resize(plan.sources.size());
+    const Evaluator<Real> evaluator = setup_evaluation(o, config, plan);
+    check_stop_rules(stop_rules, evaluator);
+    if (!start_from.empty()) t.loader_state = read_file(path_join(start_from, "loader_state.json"));
+    loader.start(t.loader_state, resumed.empty());
     if (!start_from.empty()) load_checkpoint(t, start_from, plan);
     else if (!o.init.empty()) read_model_weights(o.init, config, t.gpt.memory.get());
     else initialise_parameters(config, static_cast<uint64_t>(o.seed), t.gpt.memory.get());
@@ -589,13 +623,11 @@ int main(int argc, char** argv) {
     if (first_step > plan.steps)
         die(Exit::Usage, "%s stands at step %lld, the run ends at step %lld; give a longer --tokens", start_from.c_str(), static_cast<long long>(first_step),
             static_cast<long long>(plan.steps));
-    const Evaluator<Real> evaluator = setup_evaluation(o, config, plan);
-    loader.start(t.loader_state, resumed.empty());
 
     // logs
-    const double flops_rate = matmul_rate();
     Log log;
     std::string stopped;  // the stop rule that ended the run
+    run.create();
     if (run.active()) {
         failing_run = &run;
         die_hook = write_failed_marker;
@@ -609,6 +641,8 @@ int main(int argc, char** argv) {
         log.board = TensorBoard(run.path());
         stopped = text_fact(state, facts, "stopped");
         remove_tree(run.file("FAILED"));
+        remove_tree(run.file("exposures"));
+        if (!resumed.empty()) save_ledgers(t, run.path());
         run.write_config(table.json(), {{"parameters", std::to_string(num_parameters(config))},
                                         {"parameters_non_embedding", std::to_string(num_parameters(config, false))},
                                         {"steps", std::to_string(plan.steps)}, {"tokens", std::to_string(plan.tokens)},
@@ -617,8 +651,7 @@ int main(int argc, char** argv) {
                                         {"matmul", json_quote(backend::matmul_library())}, {"threads", std::to_string(num_threads())},
                                         {"matmul_gflops", std::to_string(flops_rate / 1e9)}});
     }
-    for (const int number : {SIGINT, SIGTERM, SIGUSR1, SIGUSR2}) signal(number, on_signal);
-    print_plan(o, config, plan);
+    print_plan(o, config, plan, flops_rate);
     printf("\n");
     Progress progress(plan.steps, first_step, flops_per_token(config, static_cast<int>(o.seq_len.n)) * static_cast<double>(o.batch_tokens.n), flops_rate,
                       static_cast<double>(o.batch_tokens.n));

@@ -15,7 +15,6 @@ namespace {
 void agree_on_tokenizer(const MixtureOptions& options, const Tokenizer& tokenizer, const std::vector<Source>& sources,
                         Plan* plan) {
     std::string first_path;
-    bool foreign = false;
     plan->eot_id = sources[0].eot_id();
     plan->vocab = tokenizer.vocab_size();
     for (const Source& source : sources) {
@@ -49,7 +48,6 @@ void agree_on_tokenizer(const MixtureOptions& options, const Tokenizer& tokenize
             if (plan->tokenizer_file.empty() && !sidecar.tokenizer_file.empty() && file_exists(sidecar.tokenizer_file))
                 plan->tokenizer_file = sidecar.tokenizer_file;
         }
-        foreign |= without > 0;
         if (without > 0)
             plan->warnings.push_back(
                 format_text("source %s: %zu of %zu shards have no sidecar: EOT is taken as %lld, nothing checks the "
@@ -59,8 +57,8 @@ void agree_on_tokenizer(const MixtureOptions& options, const Tokenizer& tokenize
     }
     if (tokenizer.known()) {
         const std::string sha256 = sha256_file(tokenizer.file());
-        if (foreign && !plan->tokenizer_sha256.empty() && sha256 != plan->tokenizer_sha256)
-            die(Exit::Data, "tokenizers differ: %s (for shards without a sidecar) is not the one of %s",
+        if (!plan->tokenizer_sha256.empty() && sha256 != plan->tokenizer_sha256)
+            die(Exit::Data, "tokenizers differ: --tokenizer %s is not the one of %s; leave the flag away, or tokenize again",
                 tokenizer.file().c_str(), first_path.c_str());
         plan->tokenizer_file = tokenizer.file();
         if (plan->tokenizer_sha256.empty()) plan->tokenizer_sha256 = sha256;

@@ -106,14 +106,6 @@ std::vector<Ledger> Loader::make_ledgers() const {
     return ledgers;
 }
 
-std::vector<uint32_t> Loader::kept_entities(size_t source) const {
-    const Source& from = impl_->data.sources[source];
-    ENSURE(from.knowledge(), "source %s has no entities", from.name().c_str());
-    std::vector<uint32_t> entities(from.draws());
-    for (size_t i = 0; i < entities.size(); ++i) entities[i] = static_cast<uint32_t>(from.entity(i));
-    return entities;
-}
-
 void Loader::start(const std::string& state, bool new_horizon) {
     Impl& m = *impl_;
     m.prefetcher.reset();

@@ -78,9 +78,6 @@ class Loader {
     const Plan& plan() const;
     // The ledgers' shapes, one per knowledge source, in the order of `plan().sources` (text sources: empty).
     std::vector<Ledger> make_ledgers() const;
-    // The entities that --subsample keeps of a knowledge source, in no particular order; all of them without it.
-    std::vector<uint32_t> kept_entities(size_t source) const;
-
     // Starts the prefetch thread at the beginning, or after the batch whose `state` this is. Dies with Exit::Usage, naming what differs, when
     // the state was made with other sources or options; with `new_horizon` (--branch) the length of the run may differ, unless a source has --exposures
     // or --window, whose places are those of one length.

@@ -323,7 +323,7 @@ void check_mixture_options(const MixtureOptions& options) {
             die(Exit::Usage, "--exposures %s=%lld, expected at least 1", name, static_cast<ll>(source.exposures));
         if (!(source.subsample > 0 && source.subsample <= 1))
             die(Exit::Usage, "--subsample %s=%g, expected more than 0 and at most 1", name, source.subsample);
-        if (!(source.max_epochs >= 0))
+        if (!(source.max_epochs >= 0) || std::isinf(source.max_epochs))
             die(Exit::Usage, "--max-epochs %s=%g, expected more than 0", name, source.max_epochs);
         auto windows = source.windows;
         std::sort(windows.begin(), windows.end());

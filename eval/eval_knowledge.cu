@@ -4,6 +4,7 @@
 // questions and rows, it gives the bits that eval.jsonl has for step k. Everything is printed; --out and --per-question
 // write it down.
 
+#include <new>
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -74,6 +75,7 @@ int main(int argc, char** argv) {
     EvalOptions o;
     OptionTable table = option_table(o);
     table.parse(argc, argv);
+    std::set_new_handler([] { die(Exit::Runtime, "out of memory; try fewer questions or a smaller --val-tokens"); });
     check_options(o);
     if (!directory_exists(o.checkpoint))
         die(Exit::Data, "--checkpoint %s: there is no such directory", o.checkpoint.c_str());

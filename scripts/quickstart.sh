@@ -10,7 +10,7 @@ usage: scripts/quickstart.sh [--smoke] [--out DIR]
   --out DIR   runs, table and figure (default: runs/quickstart; with --smoke runs/smoke)
 
 Web text: WEB_TEXT=FILE (.txt with <|endoftext|> lines, .jsonl, either with .gz or .zst, .parquet) if set; else a sample of
-FineWeb-Edu where the Python package 'datasets' is importable and reaches it; else the English documentation in the
+FineWeb-Edu where there is a network; else the English documentation in the
 distribution's packages perl-doc, python3-doc and linux-doc, unpacked into data/ and reduced to prose.
 A second call goes on where the first one stopped. Needs Debian or Ubuntu; about 10 minutes on two cores.
 TEXT
@@ -40,7 +40,8 @@ data=data/quickstart-$people-$vocabulary
 
 FINEWEB=HuggingFaceFW/fineweb-edu:sample-10BT
 has_fineweb() {
-    "$PYTHON" -c 'import datasets' 2>/dev/null || return 1
+    timeout 5 "$PYTHON" -c 'import urllib.request; urllib.request.urlopen("https://huggingface.co", timeout=4)' >/dev/null 2>&1 || return 1
+    "$PYTHON" -c 'import datasets' 2>/dev/null || timeout 120 "$PYTHON" -m pip install -q datasets >/dev/null 2>&1 || return 1
     timeout 60 "$PYTHON" -c 'import datasets, sys; name, config = sys.argv[1].split(":"); next(iter(datasets.load_dataset(
         name, config, split="train", streaming=True)))' "$FINEWEB" >/dev/null 2>&1
 }

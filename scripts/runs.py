@@ -4,8 +4,8 @@
   runs.py runs/quickstart                                    (every run below the folder, the columns that differ)
   runs.py runs/a runs/b --columns run,share/synbio,know/synbio/accuracy --format csv
 
-Columns: run, state (done, failed, stopped), the options by their names (model, seed, lr, ...), what the plan says
-(share/SOURCE, epochs/SOURCE, exposures/SOURCE), the last values of metrics.jsonl and eval.jsonl by theirs (train/loss,
+Columns: run, state (done, failed, stopped), the options by their names (model, seed, lr, ...), what the run has seen of
+each source (share/SOURCE, epochs/SOURCE, exposures/SOURCE: the mean over the ledger's facts), the last values of metrics.jsonl and eval.jsonl by theirs (train/loss,
 val/web/loss, ...), and those of results.json, which win, with know/SET/accuracy_low and _high (95 %), chance and most_bits.
 """
 from __future__ import annotations
@@ -18,6 +18,8 @@ import statistics
 import sys
 from pathlib import Path
 from typing import Any, Iterable
+
+import numpy as np
 
 Row = dict[str, Any]
 DEFAULT_COLUMNS = ("share/", "exposures/", "epochs/", "val/", "know/")
@@ -77,14 +79,26 @@ def add_results(row: Row, results: dict) -> None:
                 row[f"know/{name}/bits_low"], row[f"know/{name}/bits_high"] = knowledge["bits"]["interval"]
 
 
+def what_was_seen(run: Path, metrics: list[dict]) -> Row:
+    """Of each source, by the run's own account: the last line of the log, and the ledgers."""
+    row: Row = {}
+    for name, value in (metrics[-1] if metrics else {}).items():
+        kind, _, rest = name.partition("/")
+        source, _, what = rest.rpartition("/")
+        if kind == "data" and what in ("ratio", "epochs"):
+            row[f"{'share' if what == 'ratio' else what}/{source}"] = value
+    for ledger in sorted((run / "exposures").glob("*.npy")):
+        row[f"exposures/{ledger.stem}"] = float(np.load(ledger)["count"].mean())
+    return row
+
+
 def read_run(run: Path) -> Row:
     config = read_json(run / "config.json")
     row: Row = {"run": run.name, "state": run_state(run)}
     row.update({name: value for name, value in config.get("options", {}).items() if value not in (None, "", [])})
     row.update({name: config[name] for name in ("parameters", "parameters_non_embedding", "tokens", "steps") if name in config})
-    for source, plan in config.get("plan", {}).items():
-        row.update({f"{name}/{source}": plan[name] for name in ("share", "epochs", "exposures") if name in plan})
     metrics = read_lines(run / "metrics.jsonl")
+    row.update(what_was_seen(run, metrics))
     if metrics:
         row.update({name: value for name, value in metrics[-1].items() if "/" in name})
         row["perf/tokens_per_s"] = statistics.median(line["perf/tokens_per_s"] for line in metrics)

@@ -136,6 +136,7 @@ void OptionTable::parse(int argc, char** argv) {
     bool help = false;
     app.add_flag("--help,-h", help);
     app.set_config("--config");
+    app.allow_config_extras(CLI::config_extras_mode::error);
     app.allow_extras();  // so that an unknown flag gets our message, with a suggestion
     std::vector<std::vector<std::string>> texts(options_.size());
     std::vector<CLI::Option*> entries;

@@ -5,7 +5,6 @@
 
 #include <nlohmann/json.hpp>
 
-#include "model/checkpoint.h"
 #include "util/check.h"
 #include "util/files.h"
 #include "util/json.h"
@@ -19,13 +18,16 @@ RunDirectory::RunDirectory(const std::string& path, bool resume) : path_(path) {
     } else if (file_exists(path)) {
         die(Exit::Usage, "--out %s: a file stands there; give a directory", path.c_str());
     }
-    make_directories(path);
-    if (access(path.c_str(), W_OK | X_OK) != 0) die(Exit::Runtime, "--out %s: cannot be written to", path.c_str());
+}
+
+void RunDirectory::create() const {
+    if (!active()) return;
+    make_directories(path_);
+    if (access(path_.c_str(), W_OK | X_OK) != 0) die(Exit::Runtime, "--out %s: cannot be written to", path_.c_str());
 }
 
 std::string RunDirectory::file(const std::string& name) const { return path_join(path_, name); }
 bool RunDirectory::done() const { return active() && file_exists(file("DONE")); }
-std::string RunDirectory::latest_checkpoint() const { return active() ? checkpoint_latest(path_) : ""; }
 
 void RunDirectory::write_config(const std::string& options_json, const std::vector<std::pair<std::string, std::string>>& facts) const {
     if (!active()) return;

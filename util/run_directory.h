@@ -7,14 +7,15 @@
 class RunDirectory {
   public:
     RunDirectory() = default;  // a run without --out: nothing is written
-    // Dies with Exit::Usage when `path` holds something and `resume` is off, with Exit::Runtime when it cannot be written.
+    // Dies with Exit::Usage when `path` holds something and `resume` is off. Makes nothing yet.
     RunDirectory(const std::string& path, bool resume);
+    // Makes the directory. Dies with Exit::Runtime when it cannot be written.
+    void create() const;
 
     bool active() const { return !path_.empty(); }
     const std::string& path() const { return path_; }
     std::string file(const std::string& name) const;
-    bool done() const;                      // the DONE marker of an earlier run
-    std::string latest_checkpoint() const;  // "" if none is complete
+    bool done() const;  // the DONE marker of an earlier run
 
     // config.json: options as given by OptionTable::json(), then named facts (values are JSON texts).
     void write_config(const std::string& options_json, const std::vector<std::pair<std::string, std::string>>& facts) const;

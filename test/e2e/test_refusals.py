@@ -61,6 +61,22 @@ class RefusalTest(unittest.TestCase):
         self.refuse(2, "given twice", *f, "--lr", "1e-3", "--lr", "2e-3")
         self.refuse(2, "every:N", *f, "--eval-at", "every:0")
         self.refuse(2, "METRIC>=X", *f, "--stop-at", "accuracy")
+        self.refuse(2, "val/web/loss", *f, "--stop-at", "val/wbe/loss<=1")
+        self.refuse(2, "more tokens", *replaced(f, steps="9000000000B"))
+        self.refuse(2, "--micro-batch", *f, "--micro-batch", "1B")
+        self.refuse(2, "--exposures", *f, "--budget", "append")
+        self.refuse(2, "--max-epochs", *f, "--max-epochs", "web=0")
+        self.refuse(2, "not in this build", *f, env={"WORLD_SIZE": "4"})
+        config = self.data / "typo.toml"
+        config.write_text("learing-rate = 0.1\n")
+        self.refuse(2, "learing-rate", *f, "--config", str(config))
+
+    def test_out_of_memory_has_its_code(self) -> None:
+        def little_memory() -> None:
+            resource.setrlimit(resource.RLIMIT_AS, (600 << 20, 600 << 20))
+
+        self.refuse(1, "out of memory", *replaced(self.flags, batch_tokens="256000000"), "--micro-batch", "16", preexec_fn=little_memory,
+                    env={"OMP_NUM_THREADS": "1"})
 
     def test_impossible_mixtures(self) -> None:
         base = [x for x in self.flags if x not in ("--ratio", "facts=0.4")]

@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import random
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -134,6 +135,19 @@ class RunTest(unittest.TestCase):
         self.assertEqual([line["step"] for line in lines], list(range(20, 48)))
         # the schedule is flat there, so the first steps repeat the trunk's
         self.assertEqual(lines[0]["train/loss"], metrics_without_time(self.whole / "metrics.jsonl")[20]["train/loss"])
+
+    def test_resume_restores_the_ledger_and_needs_no_parent(self) -> None:
+        out, trunk = self.data / "orphan", self.data / "trunk"
+        shutil.copytree(self.whole / "checkpoints/step_00000020", trunk)
+        flags = [f for f in small_run(self.data, steps=30) if f not in ("--model", "pythia:L2:C32:H2")] + ["--branch", str(trunk), "--out", str(out)]
+        self.assertEqual(run(TRAIN, *flags).returncode, 0)
+        ledger = (out / "exposures/facts.npy").read_bytes()
+        (out / "DONE").unlink()  # as a kill between the last checkpoint and its marker leaves it
+        shutil.rmtree(out / "exposures")
+        shutil.rmtree(trunk)
+        result = run(TRAIN, *flags, "--resume")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertEqual((out / "exposures/facts.npy").read_bytes(), ledger)
 
     def test_init_starts_from_the_weights_alone(self) -> None:
         out = self.data / "initialised"
