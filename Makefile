@@ -11,6 +11,8 @@ FLAGS_release := -O3
 FLAGS_asan := $(SANITIZE) -fsanitize=address,undefined
 FLAGS_tsan := $(SANITIZE) -fsanitize=thread
 FLAGS_fuzz := $(SANITIZE) -fsanitize=fuzzer-no-link,address,undefined
+ROOMS_tsan := dataloader util
+ROOMS_fuzz := dataloader model util eval
 CXXFLAGS := -std=c++17 -march=native -fno-strict-aliasing -fno-math-errno -fno-trapping-math -Wall -Wextra -pthread \
             $(or $(FLAGS_$(VARIANT)),$(error VARIANT=$(VARIANT): expected release, asan, tsan or fuzz)) $(CXXFLAGS)
 OPENMP := -fopenmp
@@ -25,7 +27,9 @@ BLAS_LIBS = $(or $(shell pkg-config --libs openblas 2>/dev/null),$(shell echo 'i
 $(BUILD)/dev/bench/bench_kernels.o: CPPFLAGS += $(if $(BLAS_LIBS),-DKNAPSACK_CBLAS $(shell pkg-config --cflags openblas 2>/dev/null))
 $(BUILD)/bench/bench_kernels: LDLIBS += $(BLAS_LIBS)
 
-LIB_SRC := $(wildcard kernels/cpu/*.cpp dataloader/*.cpp model/*.cpp util/*.cpp eval/*.cpp)
+# what TSan's tests and the fuzz targets need is built there, no more
+ROOMS := $(or $(ROOMS_$(VARIANT)),kernels/cpu dataloader model util eval)
+LIB_SRC := $(foreach room,$(ROOMS),$(wildcard $(room)/*.cpp))
 TEST_SRC := $(wildcard $(if $(filter tsan,$(VARIANT)),test/main.cpp test/test_loader*.cpp,test/*.cpp))
 LIB := $(BUILD)/libknapsack.a
 PROGRAMS := train_gpt_cpu eval_knowledge_cpu

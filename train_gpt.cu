@@ -1,14 +1,20 @@
 // train_gpt.cu - trains a GPT on an exact mixture of sources and keeps account of what it saw.
 //
-// One program, read top to bottom: options, setup, evaluation and checkpoints, then main with the step loop. nvcc compiles this file against
+// One program, read top to bottom: options, setup, evaluation and checkpoints, then main with the step loop. nvcc
+// compiles this file against
 // the CUDA kernels, g++ compiles the same file against the CPU backend (train_gpt_cpu); kernels/backend.h decides.
 //
-// A step takes one batch from the loader (rows of T tokens in an order that is a pure function of seed, manifest and options), runs forward and
-// backward over its micro-batches, clips the gradient and updates the weights. Then the batch's exposures are booked in the ledgers, and a line
-// goes to metrics.jsonl. Steps count from 0; a checkpoint or an evaluation "at step k" is made of the weights after k updates.
+// A step takes one batch from the loader (rows of T tokens in an order that is a pure function of seed, manifest and
+// options), runs forward and
+// backward over its micro-batches, clips the gradient and updates the weights. Then the batch's exposures are booked in
+// the ledgers, and a line
+// goes to metrics.jsonl. Steps count from 0; a checkpoint or an evaluation "at step k" is made of the weights after k
+// updates.
 //
-// A run writes into --out: config.json first, metrics.jsonl and eval.jsonl a line at a time, exposures/ and checkpoints/ under temporary names that
-// are renamed when complete, DONE or FAILED last. --resume goes on from the newest complete checkpoint; everything after it is byte-identical to
+// A run writes into --out: config.json first, metrics.jsonl and eval.jsonl a line at a time, exposures/ and
+// checkpoints/ under temporary names that
+// are renamed when complete, DONE or FAILED last. --resume goes on from the newest complete checkpoint; everything
+// after it is byte-identical to
 // the run that was not interrupted, but for times and speeds. dev/formats.md has every file.
 
 #include <algorithm>
@@ -24,21 +30,21 @@
 #include <thread>
 #include <vector>
 
-#include "dataloader/loader.h"      // defines: MixtureOptions, Plan, Loader, Batch, read_validation
-#include "eval/evaluate.cuh"        // defines: Evaluator (the same code as eval_knowledge's)
-#include "model/checkpoint.h"       // defines: read_model_config, read_model_weights, write_model, checkpoint_begin/finish/latest/prune
-#include "model/gpt.cuh"            // defines: Gpt, Optimizer, gpt_forward, gpt_losses, gpt_backward, gpt_update
-#include "model/init.h"             // defines: initialise_parameters
-#include "util/build_info.h"        // defines: build_commit, build_compiler, build_flags
-#include "util/check.h"             // defines: die, Exit
-#include "util/files.h"             // defines: path_join, make_directories
-#include "util/metrics.h"           // defines: MetricsLine, MetricsFile
-#include "util/options.h"           // defines: OptionTable and the kinds of option
-#include "util/progress.h"          // defines: Progress
-#include "util/run_directory.h"     // defines: RunDirectory
-#include "util/schedule.h"          // defines: Schedule, learning_rate
-#include "util/system.h"            // defines: wait_politely, available_memory, cpu_name, num_threads, matmul_rate
-#include "util/tensorboard.h"       // defines: TensorBoard
+#include "dataloader/loader.h"  // defines: MixtureOptions, Plan, Loader, Batch, read_validation
+#include "eval/evaluate.cuh"    // defines: Evaluator (the same code as eval_knowledge's)
+#include "model/checkpoint.h"  // defines: read_model_config, read_model_weights, write_model, checkpoint_begin/finish/latest/prune
+#include "model/gpt.cuh"         // defines: Gpt, Optimizer, gpt_forward, gpt_losses, gpt_backward, gpt_update
+#include "model/init.h"          // defines: initialise_parameters
+#include "util/build_info.h"     // defines: build_commit, build_compiler, build_flags
+#include "util/check.h"          // defines: die, Exit
+#include "util/files.h"          // defines: path_join, make_directories
+#include "util/metrics.h"        // defines: MetricsLine, MetricsFile
+#include "util/options.h"        // defines: OptionTable and the kinds of option
+#include "util/progress.h"       // defines: Progress
+#include "util/run_directory.h"  // defines: RunDirectory
+#include "util/schedule.h"       // defines: Schedule, learning_rate
+#include "util/system.h"         // defines: wait_politely, available_memory, cpu_name, num_threads, matmul_rate
+#include "util/tensorboard.h"    // defines: TensorBoard
 
 // ---------------------------------------------------------------------------------------------------------------------------------
 // options: the field with its default here, its flag and its line of --help in the table below
@@ -53,7 +59,8 @@ struct TrainOptions {
     TextList questions, stop_at;
     CountOrAll questions_per_set{10000};
     OnOff doc_mask, recompute;
-    double lr = 1e-3, cooldown = 0.1, final_lr = NAN, weight_decay = 0.1, beta1 = 0.9, beta2 = 0.95, eps = 1e-8, grad_clip = 1.0;
+    double lr = 1e-3, cooldown = 0.1, final_lr = NAN, weight_decay = 0.1, beta1 = 0.9, beta2 = 0.95, eps = 1e-8,
+           grad_clip = 1.0;
     int64_t zero = 0;
 };
 
@@ -142,8 +149,11 @@ std::vector<StopRule> parse_stop_rules(const TextList& texts) {
     for (const std::string& text : texts) {
         const size_t at = text.find_first_of("<>");
         if (at == std::string::npos || at == 0 || text.compare(at + 1, 1, "=") != 0)
-            die(Exit::Usage, "--stop-at: expected METRIC>=X or METRIC<=X, such as 'know/synbio/accuracy>=0.6', found '%s'", text.c_str());
-        rules.push_back({text, text.substr(0, at), text[at] == '>', parse_number("--stop-at " + text, text.substr(at + 2))});
+            die(Exit::Usage,
+                "--stop-at: expected METRIC>=X or METRIC<=X, such as 'know/synbio/accuracy>=0.6', found '%s'",
+                text.c_str());
+        rules.push_back(
+            {text, text.substr(0, at), text[at] == '>', parse_number("--stop-at " + text, text.substr(at + 2))});
     }
     return rules;
 }
@@ -153,34 +163,42 @@ void check_options(const TrainOptions& o) {
     if (o.recompute.on) die(Exit::Usage, "--recompute on: not in this build (CPU)");
     for (const char* name : {"WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"}) {
         const char* ranks = getenv(name);
-        if (ranks && atoll(ranks) > 1) die(Exit::Usage, "%s=%s: several processes: not in this build; start one", name, ranks);
+        if (ranks && atoll(ranks) > 1)
+            die(Exit::Usage, "%s=%s: several processes: not in this build; start one", name, ranks);
     }
     if (o.zero != 0) die(Exit::Usage, "--zero %lld: not in this build (one process)", static_cast<long long>(o.zero));
     const int starts = !o.model.empty() + !o.init.empty() + !o.branch.empty();
     if (starts != 1) die(Exit::Usage, "give one of --model, --init and --branch (found %d of them)", starts);
     if (o.source.empty()) die(Exit::Usage, "no data: give --source NAME=GLOB, such as --source web=data/web.bin");
-    if ((o.tokens.n >= 0) == (o.steps.n >= 0)) die(Exit::Usage, "give the length of the run by one of --tokens and --steps");
+    if ((o.tokens.n >= 0) == (o.steps.n >= 0))
+        die(Exit::Usage, "give the length of the run by one of --tokens and --steps");
     if (o.tokens.n == 0 || o.steps.n == 0) die(Exit::Usage, "a run of no tokens: give --tokens or --steps above 0");
-    if (o.budget == "append" && o.exposures.empty()) die(Exit::Usage, "--budget append: of what? give --exposures NAME=F");
+    if (o.budget == "append" && o.exposures.empty())
+        die(Exit::Usage, "--budget append: of what? give --exposures NAME=F");
     if (o.resume && o.out.empty()) die(Exit::Usage, "--resume: which run? give its directory with --out");
     if (!(o.lr > 0)) die(Exit::Usage, "--lr %g: expected a number above 0", o.lr);
-    if (!(o.cooldown >= 0 && o.cooldown <= 1)) die(Exit::Usage, "--cooldown %g: expected a fraction from 0 to 1", o.cooldown);
+    if (!(o.cooldown >= 0 && o.cooldown <= 1))
+        die(Exit::Usage, "--cooldown %g: expected a fraction from 0 to 1", o.cooldown);
     if (!(o.beta1 >= 0 && o.beta1 < 1)) die(Exit::Usage, "--beta1 %g: expected 0 <= beta1 < 1", o.beta1);
     if (!(o.beta2 >= 0 && o.beta2 < 1)) die(Exit::Usage, "--beta2 %g: expected 0 <= beta2 < 1", o.beta2);
     if (!(o.eps > 0)) die(Exit::Usage, "--eps %g: expected a number above 0", o.eps);
     if (!(o.grad_clip > 0)) die(Exit::Usage, "--grad-clip %g: expected a number above 0", o.grad_clip);
     if (!(o.weight_decay >= 0)) die(Exit::Usage, "--weight-decay %g: expected 0 or more", o.weight_decay);
-    if (!std::isnan(o.final_lr) && !(o.final_lr >= 0 && o.final_lr <= 1)) die(Exit::Usage, "--final-lr %g: expected a fraction from 0 to 1", o.final_lr);
-    if (!o.stop_at.empty() && o.val.empty() && o.questions.empty()) die(Exit::Usage, "--stop-at needs an evaluation: give --val or --questions");
+    if (!std::isnan(o.final_lr) && !(o.final_lr >= 0 && o.final_lr <= 1))
+        die(Exit::Usage, "--final-lr %g: expected a fraction from 0 to 1", o.final_lr);
+    if (!o.stop_at.empty() && o.val.empty() && o.questions.empty())
+        die(Exit::Usage, "--stop-at needs an evaluation: give --val or --questions");
 }
 
 // ---------------------------------------------------------------------------------------------------------------------------------
 // setup: one function for each thing the loop needs
 
-// The model's shape; fills in --seq-len, which it depends on and which depends on it. A resumed run has its own checkpoint to read it from: the
+// The model's shape; fills in --seq-len, which it depends on and which depends on it. A resumed run has its own
+// checkpoint to read it from: the
 // directory that it once started from may be gone.
 GptConfig setup_config(TrainOptions& o, const std::string& resumed) {
-    const std::string start = !o.init.empty() ? o.init : o.branch, from = start.empty() || resumed.empty() ? start : resumed;
+    const std::string start = !o.init.empty() ? o.init : o.branch,
+                      from = start.empty() || resumed.empty() ? start : resumed;
     GptConfig c = from.empty() ? config_from_name(o.model) : read_model_config(from);
     if (o.seq_len.n < 0) o.seq_len.n = std::min(2048, c.max_T);
     if (o.seq_len.n < 2) die(Exit::Usage, "--seq-len %lld: expected at least 2", static_cast<long long>(o.seq_len.n));
@@ -188,7 +206,8 @@ GptConfig setup_config(TrainOptions& o, const std::string& resumed) {
     if (own_size && o.seq_len.n <= 1 << 20)  // a size of one's own takes the context that it is trained with
         c.max_T = static_cast<int>(c.learned_positions ? o.seq_len.n : std::max<int64_t>(c.max_T, o.seq_len.n));
     if (o.seq_len.n > c.max_T)
-        die(Exit::Usage, "--seq-len %lld: this model takes rows of at most %d tokens", static_cast<long long>(o.seq_len.n), c.max_T);
+        die(Exit::Usage, "--seq-len %lld: this model takes rows of at most %d tokens",
+            static_cast<long long>(o.seq_len.n), c.max_T);
     return c;
 }
 
@@ -197,8 +216,10 @@ template <class Apply>
 void for_sources(MixtureOptions& m, const char* flag, const NamedList& list, Apply apply) {
     std::vector<std::string> seen;
     for (const auto& [name, value] : list) {
-        auto source = std::find_if(m.sources.begin(), m.sources.end(), [&](const SourceOptions& s) { return s.name == name; });
-        if (source == m.sources.end()) die(Exit::Usage, "--%s %s=%s: there is no --source %s", flag, name.c_str(), value.c_str(), name.c_str());
+        auto source =
+            std::find_if(m.sources.begin(), m.sources.end(), [&](const SourceOptions& s) { return s.name == name; });
+        if (source == m.sources.end())
+            die(Exit::Usage, "--%s %s=%s: there is no --source %s", flag, name.c_str(), value.c_str(), name.c_str());
         if (std::find(seen.begin(), seen.end(), name) != seen.end() && strcmp(flag, "window") != 0)
             die(Exit::Usage, "--%s: given twice for %s", flag, name.c_str());
         seen.push_back(name);
@@ -214,16 +235,23 @@ MixtureOptions setup_mixture(const TrainOptions& o, const GptConfig& config) {
         s.glob = glob;
         m.sources.push_back(s);
     }
-    for_sources(m, "ratio", o.ratio, [](SourceOptions& s, const std::string& what, const std::string& v) { s.ratio = parse_number(what, v); });
-    for_sources(m, "exposures", o.exposures, [](SourceOptions& s, const std::string& what, const std::string& v) { s.exposures = parse_count(what, v); });
-    for_sources(m, "subsample", o.subsample, [](SourceOptions& s, const std::string& what, const std::string& v) { s.subsample = parse_number(what, v); });
+    for_sources(m, "ratio", o.ratio, [](SourceOptions& s, const std::string& what, const std::string& v) {
+        s.ratio = parse_number(what, v);
+    });
+    for_sources(m, "exposures", o.exposures, [](SourceOptions& s, const std::string& what, const std::string& v) {
+        s.exposures = parse_count(what, v);
+    });
+    for_sources(m, "subsample", o.subsample, [](SourceOptions& s, const std::string& what, const std::string& v) {
+        s.subsample = parse_number(what, v);
+    });
     for_sources(m, "max-epochs", o.max_epochs, [](SourceOptions& s, const std::string& what, const std::string& v) {
         s.max_epochs = parse_number(what, v);
         if (!(s.max_epochs > 0)) die(Exit::Usage, "%s=%s: expected more than 0", what.c_str(), v.c_str());
     });
     for_sources(m, "window", o.window, [](SourceOptions& s, const std::string& what, const std::string& v) {
         const size_t colon = v.find(':');
-        if (colon == std::string::npos) die(Exit::Usage, "%s: expected NAME=a:b, fractions of the run, found '%s'", what.c_str(), v.c_str());
+        if (colon == std::string::npos)
+            die(Exit::Usage, "%s: expected NAME=a:b, fractions of the run, found '%s'", what.c_str(), v.c_str());
         s.windows.emplace_back(parse_number(what, v.substr(0, colon)), parse_number(what, v.substr(colon + 1)));
     });
     m.append = o.budget == "append";
@@ -243,37 +271,48 @@ MixtureOptions setup_mixture(const TrainOptions& o, const GptConfig& config) {
 void setup_batch(TrainOptions& o) {
     const int64_t T = o.seq_len.n;
     if (o.micro_batch.n == 0 || o.micro_batch.n > INT32_MAX / T)
-        die(Exit::Usage, "--micro-batch %lld: expected 1 to %lld rows", static_cast<long long>(o.micro_batch.n), static_cast<long long>(INT32_MAX / T));
+        die(Exit::Usage, "--micro-batch %lld: expected 1 to %lld rows", static_cast<long long>(o.micro_batch.n),
+            static_cast<long long>(INT32_MAX / T));
     if (o.batch_tokens.n < 0) o.batch_tokens.n = 16 * T;
     const int64_t unit = T * std::max<int64_t>(o.micro_batch.n, 1);
     if (o.batch_tokens.n < unit || o.batch_tokens.n % unit != 0) {
         const int64_t below = std::max(o.batch_tokens.n / unit * unit, unit);
-        die(Exit::Usage, "--batch-tokens %lld: expected a multiple of %lld (--seq-len %lld x --micro-batch %lld); the nearest are %lld and %lld",
-            static_cast<long long>(o.batch_tokens.n), static_cast<long long>(unit), static_cast<long long>(T), static_cast<long long>(unit / T),
-            static_cast<long long>(below), static_cast<long long>(below + unit));
+        die(Exit::Usage,
+            "--batch-tokens %lld: expected a multiple of %lld (--seq-len %lld x --micro-batch %lld); the nearest are "
+            "%lld and %lld",
+            static_cast<long long>(o.batch_tokens.n), static_cast<long long>(unit), static_cast<long long>(T),
+            static_cast<long long>(unit / T), static_cast<long long>(below), static_cast<long long>(below + unit));
     }
 }
 
 // "1.85 GiB", "320 KiB"
 std::string byte_text(size_t bytes) {
     const double b = static_cast<double>(bytes);
-    return b >= 1 << 30 ? format_text("%.2f GiB", b / (1 << 30)) : b >= 1 << 20 ? format_text("%.1f MiB", b / (1 << 20)) : format_text("%.0f KiB", b / 1024);
+    return b >= 1 << 30   ? format_text("%.2f GiB", b / (1 << 30))
+           : b >= 1 << 20 ? format_text("%.1f MiB", b / (1 << 20))
+                          : format_text("%.0f KiB", b / 1024);
 }
 
 // Bytes the training holds beside its activations: weights, gradients, two moments.
 size_t parameter_bytes(const GptConfig& c) { return 4 * sizeof(float) * parameter_elements(c); }
 
-// The largest divisor of the step's rows whose activations fit into half of what the parameters leave free (the other half is the page cache's,
+// The largest divisor of the step's rows whose activations fit into half of what the parameters leave free (the other
+// half is the page cache's,
 // where the shards live); the bound is refused, not swapped.
 int largest_micro_batch(const GptConfig& c, int64_t rows, int T) {
     const size_t available = available_memory(), parameters = parameter_bytes(c);
     const size_t room = available > parameters ? (available - parameters) / 2 : 0;
     int64_t best = 0;
     for (int64_t b = 1; b <= rows; ++b)
-        if (rows % b == 0 && b * T <= 1 << 20 && ActivationMemory<float>::bytes(c, static_cast<int>(b), T, true) <= room) best = b;
+        if (rows % b == 0 && b * T <= 1 << 20 &&
+            ActivationMemory<float>::bytes(c, static_cast<int>(b), T, true) <= room)
+            best = b;
     if (best == 0)
-        die(Exit::Runtime, "out of memory: the model takes %s and a micro-batch of one row %s, %s are free; try a smaller --model or --seq-len",
-            byte_text(parameters).c_str(), byte_text(ActivationMemory<float>::bytes(c, 1, T, true)).c_str(), byte_text(available).c_str());
+        die(Exit::Runtime,
+            "out of memory: the model takes %s and a micro-batch of one row %s, %s are free; try a smaller --model or "
+            "--seq-len",
+            byte_text(parameters).c_str(), byte_text(ActivationMemory<float>::bytes(c, 1, T, true)).c_str(),
+            byte_text(available).c_str());
     return static_cast<int>(best);
 }
 
@@ -303,23 +342,33 @@ std::string plan_json(const Plan& plan) {
 }
 
 void print_plan(const TrainOptions& o, const GptConfig& c, const Plan& plan, double rate) {
-    printf("model: %s, %.2fM parameters (%.2fM without embeddings), L=%d C=%d NH=%d V=%d T=%lld\n", o.model.empty() ? "from a directory" : o.model.c_str(),
-           static_cast<double>(num_parameters(c)) / 1e6, static_cast<double>(num_parameters(c, false)) / 1e6, c.L, c.C, c.NH, c.V,
+    printf("model: %s, %.2fM parameters (%.2fM without embeddings), L=%d C=%d NH=%d V=%d T=%lld\n",
+           o.model.empty() ? "from a directory" : o.model.c_str(), static_cast<double>(num_parameters(c)) / 1e6,
+           static_cast<double>(num_parameters(c, false)) / 1e6, c.L, c.C, c.NH, c.V,
            static_cast<long long>(o.seq_len.n));
-    printf("run: %lld steps of %lld tokens = %lld tokens\n\n", static_cast<long long>(plan.steps), static_cast<long long>(o.batch_tokens.n),
-           static_cast<long long>(plan.tokens));
-    printf("%-14s %10s %14s %9s %12s %9s %10s\n", "source", "documents", "tokens", "share", "pieces", "epochs", "exposures");
+    printf("run: %lld steps of %lld tokens = %lld tokens\n\n", static_cast<long long>(plan.steps),
+           static_cast<long long>(o.batch_tokens.n), static_cast<long long>(plan.tokens));
+    printf("%-14s %10s %14s %9s %12s %9s %10s\n", "source", "documents", "tokens", "share", "pieces", "epochs",
+           "exposures");
     for (const SourcePlan& s : plan.sources) {
-        printf("%-14s %10lld %14.0f %8.4f%% %12.0f %9.3f ", s.name.c_str(), static_cast<long long>(s.knowledge ? s.entities : s.documents), s.tokens,
-               100 * s.share, s.pieces, s.epochs);
-        if (s.knowledge && s.min_exposures < s.max_exposures) printf("%10.2f (%.2f to %.2f by group)\n", s.exposures, s.min_exposures, s.max_exposures);
-        else if (s.knowledge) printf("%10.2f\n", s.exposures);
-        else printf("%10s\n", "-");
+        printf("%-14s %10lld %14.0f %8.4f%% %12.0f %9.3f ", s.name.c_str(),
+               static_cast<long long>(s.knowledge ? s.entities : s.documents), s.tokens, 100 * s.share, s.pieces,
+               s.epochs);
+        if (s.knowledge && s.min_exposures < s.max_exposures)
+            printf("%10.2f (%.2f to %.2f by group)\n", s.exposures, s.min_exposures, s.max_exposures);
+        else if (s.knowledge)
+            printf("%10.2f\n", s.exposures);
+        else
+            printf("%10s\n", "-");
     }
     const double flops = flops_per_token(c, static_cast<int>(o.seq_len.n)) * static_cast<double>(plan.tokens);
-    printf("\ncompute: %.3g FLOPs; at this machine's measured matmul rate of %.0f GFLOP/s no less than %.0f s\n", flops, rate / 1e9, flops / rate);
-    printf("memory: %s of weights, gradients and moments, %s of activations (micro-batch %lld)\n", byte_text(parameter_bytes(c)).c_str(),
-           byte_text(ActivationMemory<float>::bytes(c, static_cast<int>(o.micro_batch.n), static_cast<int>(o.seq_len.n), true)).c_str(),
+    printf("\ncompute: %.3g FLOPs; at this machine's measured matmul rate of %.0f GFLOP/s no less than %.0f s\n", flops,
+           rate / 1e9, flops / rate);
+    printf("memory: %s of weights, gradients and moments, %s of activations (micro-batch %lld)\n",
+           byte_text(parameter_bytes(c)).c_str(),
+           byte_text(ActivationMemory<float>::bytes(c, static_cast<int>(o.micro_batch.n), static_cast<int>(o.seq_len.n),
+                                                    true))
+               .c_str(),
            static_cast<long long>(o.micro_batch.n));
     printf("disk: %s a checkpoint\n", byte_text(3 * sizeof(float) * num_parameters(c)).c_str());
 }
@@ -331,7 +380,9 @@ using Real = float;
 
 struct Trainer {
     Trainer(const GptConfig& c, const TrainOptions& o)
-        : gpt(c), optimizer(c, static_cast<float>(o.weight_decay)), activations(c, static_cast<int>(o.micro_batch.n), static_cast<int>(o.seq_len.n), true) {}
+        : gpt(c),
+          optimizer(c, static_cast<float>(o.weight_decay)),
+          activations(c, static_cast<int>(o.micro_batch.n), static_cast<int>(o.seq_len.n), true) {}
     Gpt<Real> gpt;
     Optimizer<Real> optimizer;
     ActivationMemory<Real> activations;
@@ -344,7 +395,7 @@ struct Trainer {
 // Loss and time of one step, for the log.
 struct StepReport {
     double loss = 0, grad_norm = 0, lr = 0;
-    std::vector<double> source_loss;      // sums of nats
+    std::vector<double> source_loss;  // sums of nats
     std::vector<int64_t> source_targets;
 };
 
@@ -374,8 +425,8 @@ void save_ledgers(const Trainer& t, const std::string& directory) {
     }
 }
 
-void save_checkpoint(const Trainer& t, const RunDirectory& run, const OptionTable& table, const TrainOptions& o, const Plan& plan, Log& log,
-                     const std::string& stopped) {
+void save_checkpoint(const Trainer& t, const RunDirectory& run, const OptionTable& table, const TrainOptions& o,
+                     const Plan& plan, Log& log, const std::string& stopped) {
     log.metrics.sync();
     log.eval.sync();
     const std::string directory = checkpoint_begin(run.path(), t.step);
@@ -409,7 +460,8 @@ void load_checkpoint(Trainer& t, const std::string& directory, const Plan& plan)
     for (Ledger& ledger : t.ledgers)
         if (!ledger.empty()) ledger.read(path_join(path_join(directory, "exposures"), ledger.name() + ".npy"));
     for (size_t i = 0; i < t.source_tokens.size(); ++i)
-        t.source_tokens[i] = integer_fact(directory + "/trainer_state.json", state.metrics_json, "tokens/" + plan.sources[i].name);
+        t.source_tokens[i] =
+            integer_fact(directory + "/trainer_state.json", state.metrics_json, "tokens/" + plan.sources[i].name);
 }
 
 // ---------------------------------------------------------------------------------------------------------------------------------
@@ -425,9 +477,11 @@ StepReport train_step(Trainer& t, const Batch& batch, const TrainOptions& o, con
     report.source_targets.resize(plan.sources.size());
 
     for (int64_t at = 0; at < targets; at += N) {
-        const GptInput in{batch.inputs.data() + at, batch.positions.data() + at, batch.segment_start.empty() ? nullptr : batch.segment_start.data() + at};
+        const GptInput in{batch.inputs.data() + at, batch.positions.data() + at,
+                          batch.segment_start.empty() ? nullptr : batch.segment_start.data() + at};
         gpt_forward(t.gpt, t.activations, in, stream);
-        gpt_losses(t.gpt, t.activations, &t.optimizer, batch.targets.data() + at, static_cast<Real>(1.0 / static_cast<double>(targets)), stream);
+        gpt_losses(t.gpt, t.activations, &t.optimizer, batch.targets.data() + at,
+                   static_cast<Real>(1.0 / static_cast<double>(targets)), stream);
         gpt_backward(t.gpt, t.activations, t.optimizer, in, stream);
         for (int n = 0; n < N; ++n) {  // in the order of the stream, in double: the same sum for any micro-batch
             const double loss = t.activations.a.losses[n];
@@ -440,12 +494,16 @@ StepReport train_step(Trainer& t, const Batch& batch, const TrainOptions& o, con
     report.loss /= static_cast<double>(targets);
     report.grad_norm = gpt_gradient_norm(t.optimizer, stream);
     if (!std::isfinite(report.loss) || !std::isfinite(report.grad_norm))
-        die(Exit::Diverged, "step %lld: loss %g, gradient norm %g: the run diverged; try a lower --lr or a longer --warmup. Checkpoints stay as they are",
+        die(Exit::Diverged,
+            "step %lld: loss %g, gradient norm %g: the run diverged; try a lower --lr or a longer --warmup. "
+            "Checkpoints stay as they are",
             static_cast<long long>(t.step), report.loss, report.grad_norm);
 
     const double scale = std::min(1.0, o.grad_clip / std::max(report.grad_norm, 1e-30));
-    gpt_update(t.gpt, t.optimizer, {static_cast<float>(lr), static_cast<float>(o.beta1), static_cast<float>(o.beta2), static_cast<float>(o.eps),
-                                    static_cast<float>(scale), static_cast<int>(t.step + 1)}, stream);
+    gpt_update(t.gpt, t.optimizer,
+               {static_cast<float>(lr), static_cast<float>(o.beta1), static_cast<float>(o.beta2),
+                static_cast<float>(o.eps), static_cast<float>(scale), static_cast<int>(t.step + 1)},
+               stream);
 
     for (const Exposure& e : batch.exposures) t.ledgers[e.source].book(e, t.step);
     for (size_t i = 0; i < plan.sources.size(); ++i) t.source_tokens[i] += report.source_targets[i];
@@ -454,7 +512,8 @@ StepReport train_step(Trainer& t, const Batch& batch, const TrainOptions& o, con
     return report;
 }
 
-void log_step(Log& log, const Trainer& t, const StepReport& r, const TrainOptions& o, const Plan& plan, double step_seconds, double flops_rate) {
+void log_step(Log& log, const Trainer& t, const StepReport& r, const TrainOptions& o, const Plan& plan,
+              double step_seconds, double flops_rate) {
     if (!log.on) return;
     const int64_t tokens = t.step * o.batch_tokens.n;
     const double tokens_per_s = static_cast<double>(o.batch_tokens.n) / step_seconds;
@@ -465,9 +524,11 @@ void log_step(Log& log, const Trainer& t, const StepReport& r, const TrainOption
     line.add("train/loss", r.loss);
     for (size_t i = 0; i < plan.sources.size(); ++i) {
         const SourcePlan& s = plan.sources[i];
-        if (r.source_targets[i] > 0) line.add("train/loss/" + s.name, r.source_loss[i] / static_cast<double>(r.source_targets[i]));
+        if (r.source_targets[i] > 0)
+            line.add("train/loss/" + s.name, r.source_loss[i] / static_cast<double>(r.source_targets[i]));
         line.add("data/" + s.name + "/tokens", t.source_tokens[i]);
-        line.add("data/" + s.name + "/epochs", static_cast<double>(t.source_tokens[i]) / static_cast<double>(s.source_tokens));
+        line.add("data/" + s.name + "/epochs",
+                 static_cast<double>(t.source_tokens[i]) / static_cast<double>(s.source_tokens));
         line.add("data/" + s.name + "/ratio", static_cast<double>(t.source_tokens[i]) / static_cast<double>(tokens));
     }
     line.add("optim/lr", r.lr);
@@ -508,8 +569,8 @@ void check_stop_rules(const std::vector<StopRule>& rules, const Evaluator<Real>&
     for (const ValidationRows& v : evaluator.plan().validation)
         for (const char* name : {"loss", "bpb"}) known.push_back("val/" + v.name + "/" + name);
     for (const QuestionTask& task : evaluator.plan().questions)
-        for (const char* name : {"accuracy", "accuracy_seen", "accuracy_heldout", "accuracy_question", "accuracy_kept", "accuracy_seen_kept", "bits",
-                                 "bits_per_param", "loss", "rank"})
+        for (const char* name : {"accuracy", "accuracy_seen", "accuracy_heldout", "accuracy_question", "accuracy_kept",
+                                 "accuracy_seen_kept", "bits", "bits_per_param", "loss", "rank"})
             known.push_back("know/" + task.set->names().name + "/" + name);
     for (const StopRule& rule : rules) {
         if (std::find(known.begin(), known.end(), rule.metric) != known.end()) continue;
@@ -520,7 +581,8 @@ void check_stop_rules(const std::vector<StopRule>& rules, const Evaluator<Real>&
 }
 
 // Evaluates, logs, and returns the stop rule that holds now ("" for none).
-std::string evaluate_and_log(const Trainer& t, const Evaluator<Real>& evaluator, Log& log, const TrainOptions& o, const std::vector<StopRule>& rules) {
+std::string evaluate_and_log(const Trainer& t, const Evaluator<Real>& evaluator, Log& log, const TrainOptions& o,
+                             const std::vector<StopRule>& rules) {
     const std::vector<Metric> metrics = evaluator.evaluate(t.gpt);
     MetricsLine line;
     line.add("step", t.step);
@@ -538,8 +600,11 @@ std::string evaluate_and_log(const Trainer& t, const Evaluator<Real>& evaluator,
     }
     std::string holds;
     for (const StopRule& rule : rules) {
-        const auto metric = std::find_if(metrics.begin(), metrics.end(), [&](const Metric& m) { return m.name == rule.metric; });
-        if (metric != metrics.end() && holds.empty() && (rule.at_least ? metric->value >= rule.limit : metric->value <= rule.limit)) holds = rule.text;
+        const auto metric =
+            std::find_if(metrics.begin(), metrics.end(), [&](const Metric& m) { return m.name == rule.metric; });
+        if (metric != metrics.end() && holds.empty() &&
+            (rule.at_least ? metric->value >= rule.limit : metric->value <= rule.limit))
+            holds = rule.text;
     }
     return holds;
 }
@@ -563,10 +628,12 @@ int main(int argc, char** argv) {
     OptionTable table = option_table(o);
     table.parse(argc, argv);
     check_options(o);
-    std::set_new_handler([] { die(Exit::Runtime, "out of memory; try a smaller --micro-batch, --batch-tokens or --model"); });
+    std::set_new_handler(
+        [] { die(Exit::Runtime, "out of memory; try a smaller --micro-batch, --batch-tokens or --model"); });
     for (const int number : {SIGINT, SIGTERM, SIGUSR1, SIGUSR2}) signal(number, on_signal);
     const bool looks = o.plan || o.print_order.n >= 0;  // nothing is trained or written
-    const When eval_when = parse_when("--eval-at", o.eval_at), checkpoint_when = parse_when("--checkpoint-at", o.checkpoint_at);
+    const When eval_when = parse_when("--eval-at", o.eval_at),
+               checkpoint_when = parse_when("--checkpoint-at", o.checkpoint_at);
     const std::vector<StopRule> stop_rules = parse_stop_rules(o.stop_at);
     RunDirectory run;
     if (!o.out.empty() && !looks) run = RunDirectory(o.out, o.resume);
@@ -574,7 +641,8 @@ int main(int argc, char** argv) {
         printf("%s: already DONE; nothing to do\n", o.out.c_str());
         return 0;
     }
-    const std::string resumed = o.resume ? checkpoint_latest(o.out) : "", start_from = resumed.empty() ? o.branch : resumed;
+    const std::string resumed = o.resume ? checkpoint_latest(o.out) : "",
+                      start_from = resumed.empty() ? o.branch : resumed;
     GptConfig config = setup_config(o, resumed);
     setup_batch(o);
     Loader loader(setup_mixture(o, config), {o.doc_mask.on});
@@ -586,16 +654,21 @@ int main(int argc, char** argv) {
 
     if (o.print_order.n >= 0) {
         const std::string nearest = o.out.empty() ? "" : checkpoint_latest(o.out, o.print_order.n);
-        loader.print_order(o.print_order.n, nearest.empty() ? "" : read_file(path_join(nearest, "loader_state.json")), stdout);
+        loader.print_order(o.print_order.n, nearest.empty() ? "" : read_file(path_join(nearest, "loader_state.json")),
+                           stdout);
         return 0;
     }
     for (const std::string& warning : plan.warnings) fprintf(stderr, "warning: %s\n", warning.c_str());
 
     // where to go on from
-    if (o.resume) printf(resumed.empty() ? "%s: no complete checkpoint; starting anew\n" : "resuming from %s\n", (resumed.empty() ? o.out : resumed).c_str());
+    if (o.resume)
+        printf(resumed.empty() ? "%s: no complete checkpoint; starting anew\n" : "resuming from %s\n",
+               (resumed.empty() ? o.out : resumed).c_str());
     if (o.micro_batch.n < 0 && !resumed.empty())  // the micro-batch chosen for that run's memory, not for this moment's
-        o.micro_batch.n = integer_fact(resumed + "/trainer_state.json", read_trainer_state(resumed).options_json, "micro-batch");
-    if (o.micro_batch.n < 0) o.micro_batch.n = largest_micro_batch(config, o.batch_tokens.n / o.seq_len.n, static_cast<int>(o.seq_len.n));
+        o.micro_batch.n =
+            integer_fact(resumed + "/trainer_state.json", read_trainer_state(resumed).options_json, "micro-batch");
+    if (o.micro_batch.n < 0)
+        o.micro_batch.n = largest_micro_batch(config, o.batch_tokens.n / o.seq_len.n, static_cast<int>(o.seq_len.n));
     const double flops_rate = matmul_rate();
     if (o.plan) {
         print_plan(o, config, plan, flops_rate);
@@ -603,9 +676,13 @@ int main(int argc, char** argv) {
     }
     if (!resumed.empty()) {
         std::string text;
-        for (const std::string& line : options_difference(table.json(), read_trainer_state(resumed).options_json, MAY_DIFFER)) text += "\n  " + line;
+        for (const std::string& line :
+             options_difference(table.json(), read_trainer_state(resumed).options_json, MAY_DIFFER))
+            text += "\n  " + line;
         if (!text.empty())
-            die(Exit::Usage, "--resume: options differ from the checkpoint's; give the ones the run was started with:%s", text.c_str());
+            die(Exit::Usage,
+                "--resume: options differ from the checkpoint's; give the ones the run was started with:%s",
+                text.c_str());
     }
 
     // model, optimizer, evaluation
@@ -616,13 +693,16 @@ int main(int argc, char** argv) {
     check_stop_rules(stop_rules, evaluator);
     if (!start_from.empty()) t.loader_state = read_file(path_join(start_from, "loader_state.json"));
     loader.start(t.loader_state, resumed.empty());
-    if (!start_from.empty()) load_checkpoint(t, start_from, plan);
-    else if (!o.init.empty()) read_model_weights(o.init, config, t.gpt.memory.get());
-    else initialise_parameters(config, static_cast<uint64_t>(o.seed), t.gpt.memory.get());
+    if (!start_from.empty())
+        load_checkpoint(t, start_from, plan);
+    else if (!o.init.empty())
+        read_model_weights(o.init, config, t.gpt.memory.get());
+    else
+        initialise_parameters(config, static_cast<uint64_t>(o.seed), t.gpt.memory.get());
     const int64_t first_step = t.step;
     if (first_step > plan.steps)
-        die(Exit::Usage, "%s stands at step %lld, the run ends at step %lld; give a longer --tokens", start_from.c_str(), static_cast<long long>(first_step),
-            static_cast<long long>(plan.steps));
+        die(Exit::Usage, "%s stands at step %lld, the run ends at step %lld; give a longer --tokens",
+            start_from.c_str(), static_cast<long long>(first_step), static_cast<long long>(plan.steps));
 
     // logs
     Log log;
@@ -632,7 +712,8 @@ int main(int argc, char** argv) {
         failing_run = &run;
         die_hook = write_failed_marker;
         const std::string state = resumed + "/trainer_state.json";
-        const std::string facts = resumed.empty() ? R"({"metrics_bytes":0,"eval_bytes":0})" : read_trainer_state(resumed).metrics_json;
+        const std::string facts =
+            resumed.empty() ? R"({"metrics_bytes":0,"eval_bytes":0})" : read_trainer_state(resumed).metrics_json;
         log.on = true;
         run.truncate_log("metrics.jsonl", integer_fact(state, facts, "metrics_bytes"));
         run.truncate_log("eval.jsonl", integer_fact(state, facts, "eval_bytes"));
@@ -645,16 +726,22 @@ int main(int argc, char** argv) {
         if (!resumed.empty()) save_ledgers(t, run.path());
         run.write_config(table.json(), {{"parameters", std::to_string(num_parameters(config))},
                                         {"parameters_non_embedding", std::to_string(num_parameters(config, false))},
-                                        {"steps", std::to_string(plan.steps)}, {"tokens", std::to_string(plan.tokens)},
-                                        {"plan", plan_json(plan)}, {"commit", json_quote(build_commit())}, {"compiler", json_quote(build_compiler())},
-                                        {"flags", json_quote(build_flags())}, {"device", json_quote(cpu_name())},
-                                        {"matmul", json_quote(backend::matmul_library())}, {"threads", std::to_string(num_threads())},
+                                        {"steps", std::to_string(plan.steps)},
+                                        {"tokens", std::to_string(plan.tokens)},
+                                        {"plan", plan_json(plan)},
+                                        {"commit", json_quote(build_commit())},
+                                        {"compiler", json_quote(build_compiler())},
+                                        {"flags", json_quote(build_flags())},
+                                        {"device", json_quote(cpu_name())},
+                                        {"matmul", json_quote(backend::matmul_library())},
+                                        {"threads", std::to_string(num_threads())},
                                         {"matmul_gflops", std::to_string(flops_rate / 1e9)}});
     }
     print_plan(o, config, plan, flops_rate);
     printf("\n");
-    Progress progress(plan.steps, first_step, flops_per_token(config, static_cast<int>(o.seq_len.n)) * static_cast<double>(o.batch_tokens.n), flops_rate,
-                      static_cast<double>(o.batch_tokens.n));
+    Progress progress(plan.steps, first_step,
+                      flops_per_token(config, static_cast<int>(o.seq_len.n)) * static_cast<double>(o.batch_tokens.n),
+                      flops_rate, static_cast<double>(o.batch_tokens.n));
 
     // the loop
     for (;;) {
@@ -669,8 +756,11 @@ int main(int argc, char** argv) {
         if (last) break;
         if (signal_received) {
             progress.clear();
-            if (!run.active()) die(Exit::Runtime, "stopped by signal %d at step %lld: no --out, nothing saved", static_cast<int>(signal_received), static_cast<long long>(t.step));
-            printf("stopped by signal %d at step %lld; checkpoint saved, go on with --resume\n", static_cast<int>(signal_received), static_cast<long long>(t.step));
+            if (!run.active())
+                die(Exit::Runtime, "stopped by signal %d at step %lld: no --out, nothing saved",
+                    static_cast<int>(signal_received), static_cast<long long>(t.step));
+            printf("stopped by signal %d at step %lld; checkpoint saved, go on with --resume\n",
+                   static_cast<int>(signal_received), static_cast<long long>(t.step));
             return static_cast<int>(Exit::Requeue);
         }
 
@@ -683,7 +773,8 @@ int main(int argc, char** argv) {
     }
     progress.finish();
     if (run.active()) run.mark_done(stopped.empty() ? "finished" : "stopped: " + stopped);
-    printf("%s after %lld steps, %lld tokens%s%s\n", stopped.empty() ? "finished" : "stopped", static_cast<long long>(t.step),
-           static_cast<long long>(t.step * o.batch_tokens.n), stopped.empty() ? "" : ": ", stopped.c_str());
+    printf("%s after %lld steps, %lld tokens%s%s\n", stopped.empty() ? "finished" : "stopped",
+           static_cast<long long>(t.step), static_cast<long long>(t.step * o.batch_tokens.n),
+           stopped.empty() ? "" : ": ", stopped.c_str());
     return 0;
 }

@@ -1,4 +1,5 @@
-// batches.h - the stream as tokens: pieces are read one after another and laid out as the rows of each step. One object, one thread.
+// batches.h - the stream as tokens: pieces are read one after another and laid out as the rows of each step. One
+// object, one thread.
 #pragma once
 #include <string>
 #include <vector>
@@ -7,19 +8,23 @@
 #include "dataloader/loader.h"
 #include "dataloader/stream.h"
 
-// Positions and segment starts of the (rows, T) inputs: with the mask on, a segment begins at its EOT and at the row's start.
+// Positions and segment starts of the (rows, T) inputs: with the mask on, a segment begins at its EOT and at the row's
+// start.
 void place_segments(const std::vector<int>& inputs, int T, bool document_mask, int64_t eot_id,
                     std::vector<int>* positions, std::vector<int>* segment_start);
 
 class Batches {
   public:
-    // `data` must outlive it. `state`: of the batch before the first one wanted, "" for the beginning. A state that was made with another data set,
-    // other options or another batch size dies with Exit::Usage, naming what differs; with `new_horizon` only the run's length may differ.
+    // `data` must outlive it. `state`: of the batch before the first one wanted, "" for the beginning. A state that was
+    // made with another data set,
+    // other options or another batch size dies with Exit::Usage, naming what differs; with `new_horizon` only the run's
+    // length may differ.
     Batches(const DataSet& data, int64_t batch_tokens, bool document_mask, const std::string& state, bool new_horizon);
     int64_t step() const { return step_; }  // of the next batch
     void make(Batch* batch);
 
-    // The pieces that have a target in `step`, lengths only. Starts from where this object stands, which must not be past the step.
+    // The pieces that have a target in `step`, lengths only. Starts from where this object stands, which must not be
+    // past the step.
     std::vector<Piece> pieces_of(int64_t step);
 
   private:

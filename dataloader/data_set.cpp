@@ -11,7 +11,8 @@ using nlohmann::json;
 
 namespace {
 
-// One tokenizer for all: from the sidecars, and from --tokenizer for shards that have none. Fills the plan's vocabulary, EOT and tokenizer.
+// One tokenizer for all: from the sidecars, and from --tokenizer for shards that have none. Fills the plan's
+// vocabulary, EOT and tokenizer.
 void agree_on_tokenizer(const MixtureOptions& options, const Tokenizer& tokenizer, const std::vector<Source>& sources,
                         Plan* plan) {
     std::string first_path;
@@ -58,7 +59,8 @@ void agree_on_tokenizer(const MixtureOptions& options, const Tokenizer& tokenize
     if (tokenizer.known()) {
         const std::string sha256 = sha256_file(tokenizer.file());
         if (!plan->tokenizer_sha256.empty() && sha256 != plan->tokenizer_sha256)
-            die(Exit::Data, "tokenizers differ: --tokenizer %s is not the one of %s; leave the flag away, or tokenize again",
+            die(Exit::Data,
+                "tokenizers differ: --tokenizer %s is not the one of %s; leave the flag away, or tokenize again",
                 tokenizer.file().c_str(), first_path.c_str());
         plan->tokenizer_file = tokenizer.file();
         if (plan->tokenizer_sha256.empty()) plan->tokenizer_sha256 = sha256;

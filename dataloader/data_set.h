@@ -14,5 +14,6 @@ struct DataSet {
     std::string manifest;  // JSON object: what the stream depends on, for the state to be compared with
 };
 
-// Dies with Exit::Usage for an impossible mixture, with Exit::Data for bad files, tokenizers that differ or a vocabulary that is too small.
+// Dies with Exit::Usage for an impossible mixture, with Exit::Data for bad files, tokenizers that differ or a
+// vocabulary that is too small.
 DataSet open_data_set(const MixtureOptions& options);

@@ -85,7 +85,8 @@ int64_t Deck::remaining_tokens(uint64_t epochs) const {
     return static_cast<int64_t>(tokens);
 }
 
-// The state of every step is written out, so that of many piles is kept short: the documents of each say its epoch and place.
+// The state of every step is written out, so that of many piles is kept short: the documents of each say its epoch and
+// place.
 json Deck::state() const {
     json recent = json::array();
     for (const Recent& r : recent_) recent.push_back({r.index, r.end});

@@ -1,5 +1,7 @@
-// knowledge.h - a shard whose documents are entities and whose sequences are their sentences, slot x template x form, with its columns
-// (dev/formats.md, 2). A document is composed anew at every exposure: the slots in random order, a template each, the first sentence in form 0, the
+// knowledge.h - a shard whose documents are entities and whose sequences are their sentences, slot x template x form,
+// with its columns
+// (dev/formats.md, 2). A document is composed anew at every exposure: the slots in random order, a template each, the
+// first sentence in form 0, the
 // others in one of the continuing forms. The rendering is a pure function of (data seed, source, entity, epoch).
 #pragma once
 #include <cstdint>
@@ -51,7 +53,8 @@ class KnowledgeFile {
     // Draws the rendering that `random` (two words of a counter-based generator) stands for. sentences (slots).
     void arrange(uint64_t random0, uint64_t random1, Sentence* sentences) const;
     uint64_t length(uint64_t entity, const Sentence* sentences) const;
-    // Writes the document's tokens to dst and the values' places to `values` (slots), where not null. Returns the length.
+    // Writes the document's tokens to dst and the values' places to `values` (slots), where not null. Returns the
+    // length.
     uint64_t compose(uint64_t entity, const Sentence* sentences, int32_t vocab, int32_t* dst, ValueSpan* values) const;
 
   private:

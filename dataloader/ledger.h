@@ -1,5 +1,7 @@
-// ledger.h - the account of what was seen: for every fact (entity, slot) how often, how often cut by a row border, first and last step.
-// One composed document is one exposure of each of its facts, booked at the step whose row holds the last target token of the value.
+// ledger.h - the account of what was seen: for every fact (entity, slot) how often, how often cut by a row border,
+// first and last step.
+// One composed document is one exposure of each of its facts, booked at the step whose row holds the last target token
+// of the value.
 #pragma once
 #include <cstdint>
 #include <string>

@@ -13,7 +13,8 @@
 
 namespace {
 
-// A thread that makes batches ahead, at most `depth` of them. What it dies of under test is thrown again where the batch is asked for.
+// A thread that makes batches ahead, at most `depth` of them. What it dies of under test is thrown again where the
+// batch is asked for.
 class Prefetcher {
   public:
     Prefetcher(Batches& batches, int64_t count, int depth)

@@ -1,8 +1,11 @@
 // loader.h - what the trainer sees of the data: options in, batches out.
 //
-// The way of a token:  TokenFile (mapped) -> Source (documents or composed biographies, as pieces) -> Stream (which piece comes next: mixture,
-// exposures, windows, epochs) -> Loader (rows of T, on a thread of its own) -> Batch -> the trainer, which books the batch's exposures in the
-// Ledger after the step. The order of pieces is a pure function of (data seed, manifest, mixture options, T): CONTRACTS, 2.
+// The way of a token:  TokenFile (mapped) -> Source (documents or composed biographies, as pieces) -> Stream (which
+// piece comes next: mixture,
+// exposures, windows, epochs) -> Loader (rows of T, on a thread of its own) -> Batch -> the trainer, which books the
+// batch's exposures in the
+// Ledger after the step. The order of pieces is a pure function of (data seed, manifest, mixture options, T):
+// CONTRACTS, 2.
 #pragma once
 #include <cstdint>
 #include <cstdio>
@@ -70,7 +73,8 @@ struct LoaderOptions {
 
 class Loader {
   public:
-    // Opens every source, checks it and plans the mixture. Dies with Exit::Usage for an impossible mixture (each refusal of CONTRACTS, 3), with
+    // Opens every source, checks it and plans the mixture. Dies with Exit::Usage for an impossible mixture (each
+    // refusal of CONTRACTS, 3), with
     // Exit::Data for bad files.
     Loader(const MixtureOptions& mixture, const LoaderOptions& options);
     ~Loader();
@@ -78,14 +82,17 @@ class Loader {
     const Plan& plan() const;
     // The ledgers' shapes, one per knowledge source, in the order of `plan().sources` (text sources: empty).
     std::vector<Ledger> make_ledgers() const;
-    // Starts the prefetch thread at the beginning, or after the batch whose `state` this is. Dies with Exit::Usage, naming what differs, when
-    // the state was made with other sources or options; with `new_horizon` (--branch) the length of the run may differ, unless a source has --exposures
+    // Starts the prefetch thread at the beginning, or after the batch whose `state` this is. Dies with Exit::Usage,
+    // naming what differs, when
+    // the state was made with other sources or options; with `new_horizon` (--branch) the length of the run may differ,
+    // unless a source has --exposures
     // or --window, whose places are those of one length.
     void start(const std::string& state = "", bool new_horizon = false);
     // The next step's batch, valid until the next call. Dies past the last step.
     const Batch& next();
 
-    // Prints the pieces of a step for --print-order: source, document or entity, epoch, form, span in the stream; as text where a tokenizer is known.
+    // Prints the pieces of a step for --print-order: source, document or entity, epoch, form, span in the stream; as
+    // text where a tokenizer is known.
     // Starts from `state` where given (a checkpoint before the step), else from the beginning, replaying lengths only.
     void print_order(int64_t step, const std::string& state, FILE* out);
 

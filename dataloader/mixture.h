@@ -1,8 +1,12 @@
-// mixture.h - the plan of a run: how long it is, and which share each source has where. Every refusal of an impossible mixture is made here.
+// mixture.h - the plan of a run: how long it is, and which share each source has where. Every refusal of an impossible
+// mixture is made here.
 //
-// The windows of the sources cut the run into segments. Within one, shares are constant: a source with ratio R and a window has R / window length; an
-// --exposures source its expected tokens / window length; the other ratios scale with what these leave, so that over the whole run each still gets R;
-// sources without ratio share the rest by size. Shares are whole multiples of 2^-40: the order of pieces knows no rounding.
+// The windows of the sources cut the run into segments. Within one, shares are constant: a source with ratio R and a
+// window has R / window length; an
+// --exposures source its expected tokens / window length; the other ratios scale with what these leave, so that over
+// the whole run each still gets R;
+// sources without ratio share the rest by size. Shares are whole multiples of 2^-40: the order of pieces knows no
+// rounding.
 #pragma once
 #include <cstdint>
 #include <utility>

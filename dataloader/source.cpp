@@ -119,7 +119,8 @@ void Source::open_knowledge() {
     if (weighted) open_groups(std::move(groups), tokens);
 }
 
-// Files that name the same groups are one population. Where they do not, no weight says how often a file's groups come beside another's.
+// Files that name the same groups are one population. Where they do not, no weight says how often a file's groups come
+// beside another's.
 bool Source::weights_count() {
     const KnowledgeFile* const first = knowledge_.data();
     bool same = true, even = true;
@@ -185,8 +186,10 @@ void Source::open_groups(std::vector<Group> groups, const std::vector<double>& t
     }
 }
 
-// Pieces are counted exactly, from the index; a document's ends are read only where a stripped EOT changes the number of slices. Tokens are counted
-// from the ends of up to `looked_at` documents: exact for smaller sources, and for greater ones whose documents all end alike.
+// Pieces are counted exactly, from the index; a document's ends are read only where a stripped EOT changes the number
+// of slices. Tokens are counted
+// from the ends of up to `looked_at` documents: exact for smaller sources, and for greater ones whose documents all end
+// alike.
 void Source::open_text() {
     const uint64_t stride = (documents_ + looked_at - 1) / looked_at;
     uint64_t raw = 0, looked = 0, removed = 0;

@@ -1,8 +1,12 @@
-// source.h - one --source: all its files, cut into what the stream draws. A draw is a piece of a text source (a document, or a slice of at most T-1
-// tokens of a longer one) or an entity of a knowledge source (its composed document). Each begins with one EOT, which belongs to it.
+// source.h - one --source: all its files, cut into what the stream draws. A draw is a piece of a text source (a
+// document, or a slice of at most T-1
+// tokens of a longer one) or an entity of a knowledge source (its composed document). Each begins with one EOT, which
+// belongs to it.
 //
-// Group weights of facts.json decide how often entities are drawn, with two exceptions that are drawn from as a whole: --exposures, which is a promise
-// for every entity, and weights that are the same for every entity (proportional to the groups' sizes before --subsample).
+// Group weights of facts.json decide how often entities are drawn, with two exceptions that are drawn from as a whole:
+// --exposures, which is a promise
+// for every entity, and weights that are the same for every entity (proportional to the groups' sizes before
+// --subsample).
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -54,7 +58,8 @@ class Source {
     uint64_t member(size_t group, uint64_t i) const { return weighted() ? groups_[group].members[i] : i; }
     // Tokens of a draw, with EOT.
     uint64_t length(uint64_t index, uint64_t epoch) const;
-    // Writes the draw's length(...) tokens to dst. values: (slots) places in dst for a knowledge source, where not null.
+    // Writes the draw's length(...) tokens to dst. values: (slots) places in dst for a knowledge source, where not
+    // null.
     void read(uint64_t index, uint64_t epoch, int32_t* dst, std::vector<ValueSpan>* values) const;
 
     uint64_t entities() const;  // before --subsample; 0: text

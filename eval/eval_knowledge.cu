@@ -4,10 +4,10 @@
 // questions and rows, it gives the bits that eval.jsonl has for step k. Everything is printed; --out and --per-question
 // write it down.
 
-#include <new>
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <new>
 #include <string>
 
 #include "eval/evaluate.cuh"   // defines: Evaluator

@@ -1,4 +1,5 @@
-// backend.h - which kernels the names of model/gpt.cuh mean. The CPU build sees namespace `cpu` and no CUDA header at all.
+// backend.h - which kernels the names of model/gpt.cuh mean. The CPU build sees namespace `cpu` and no CUDA header at
+// all.
 #pragma once
 #include "kernels/cpu/adamw.h"
 #include "kernels/cpu/attention.h"

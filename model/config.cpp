@@ -15,10 +15,10 @@ struct Preset {
 
 // GPT-2: Radford et al. 2019; Pythia: the published model cards (vocabulary padded to 50,304, 6.9b to 50,432).
 constexpr Preset presets[] = {
-    {"gpt2-124m", Family::Gpt2, 12, 768, 12, 50257},   {"gpt2-355m", Family::Gpt2, 24, 1024, 16, 50257},
-    {"gpt2-774m", Family::Gpt2, 36, 1280, 20, 50257},  {"gpt2-1558m", Family::Gpt2, 48, 1600, 25, 50257},
-    {"pythia-14m", Family::Neox, 6, 128, 4, 50304},    {"pythia-31m", Family::Neox, 6, 256, 8, 50304},
-    {"pythia-70m", Family::Neox, 6, 512, 8, 50304},    {"pythia-160m", Family::Neox, 12, 768, 12, 50304},
+    {"gpt2-124m", Family::Gpt2, 12, 768, 12, 50257},    {"gpt2-355m", Family::Gpt2, 24, 1024, 16, 50257},
+    {"gpt2-774m", Family::Gpt2, 36, 1280, 20, 50257},   {"gpt2-1558m", Family::Gpt2, 48, 1600, 25, 50257},
+    {"pythia-14m", Family::Neox, 6, 128, 4, 50304},     {"pythia-31m", Family::Neox, 6, 256, 8, 50304},
+    {"pythia-70m", Family::Neox, 6, 512, 8, 50304},     {"pythia-160m", Family::Neox, 12, 768, 12, 50304},
     {"pythia-410m", Family::Neox, 24, 1024, 16, 50304}, {"pythia-1b", Family::Neox, 16, 2048, 8, 50304},
     {"pythia-1.4b", Family::Neox, 24, 2048, 16, 50304}, {"pythia-2.8b", Family::Neox, 32, 2560, 32, 50304},
     {"pythia-6.9b", Family::Neox, 32, 4096, 32, 50432},
@@ -70,11 +70,13 @@ GptConfig config_from_name(const std::string& name) {
 
 void validate_config(const GptConfig& c) {
     if (c.L < 1 || c.C < 1 || c.NH < 1 || c.L > 1000 || c.C > 65536)
-        die(Exit::Usage, "a model of L=%d layers, C=%d channels, NH=%d heads: each must be at least 1 (L up to 1000, C up to 65536)",
+        die(Exit::Usage,
+            "a model of L=%d layers, C=%d channels, NH=%d heads: each must be at least 1 (L up to 1000, C up to 65536)",
             c.L, c.C, c.NH);
     if (c.C % c.NH != 0 || c.HS() % 2 != 0)
-        die(Exit::Usage, "C=%d channels over NH=%d heads: C must be a multiple of NH and the head size C/NH even; try NH=%d",
-            c.C, c.NH, c.C >= 64 && c.C % 32 == 0 ? c.C / 32 : 1);
+        die(Exit::Usage,
+            "C=%d channels over NH=%d heads: C must be a multiple of NH and the head size C/NH even; try NH=%d", c.C,
+            c.NH, c.C >= 64 && c.C % 32 == 0 ? c.C / 32 : 1);
     if (c.V < 0 || c.V > 1 << 24 || c.max_T < 1)
         die(Exit::Usage, "a vocabulary of V=%d ids and rows of at most %d tokens cannot be", c.V, c.max_T);
 }

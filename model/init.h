@@ -1,4 +1,5 @@
-// init.h - initial weights as published, the same bits on every backend: drawn on the host by a counter-based generator, in table order.
+// init.h - initial weights as published, the same bits on every backend: drawn on the host by a counter-based
+// generator, in table order.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -8,7 +9,8 @@
 
 // Standard deviation of a tensor's normal initialisation.
 // GPT-2 (Radford et al. 2019, section 2.3): 0.02, layers that write to the residual stream divided by sqrt(2L).
-// NeoX (Black et al. 2022, section 2.1.2): small_init sqrt(2 / (5C)) (Nguyen & Salazar 2019), wang_init 2 / (L sqrt(C)) for those layers.
+// NeoX (Black et al. 2022, section 2.1.2): small_init sqrt(2 / (5C)) (Nguyen & Salazar 2019), wang_init 2 / (L sqrt(C))
+// for those layers.
 inline double init_deviation(const GptConfig& c, Init init) {
     const double C = c.C, L = c.L;
     if (init == Init::Normal) return c.family == Family::Gpt2 ? 0.02 : std::sqrt(2.0 / (5.0 * C));
@@ -23,7 +25,9 @@ void initialise_parameters(const GptConfig& c, uint64_t seed, Real* memory) {
     for (const TensorSpec& t : tensor_table(c)) {
         const double deviation = init_deviation(c, t.init);
         const uint64_t stream = hash_name("initial weights") + tensor++;
-        const size_t drawn = t.vocabulary_rows ? static_cast<size_t>(t.layers) * static_cast<size_t>(c.V) * static_cast<size_t>(t.cols) : t.size();
+        const size_t drawn =
+            t.vocabulary_rows ? static_cast<size_t>(t.layers) * static_cast<size_t>(c.V) * static_cast<size_t>(t.cols)
+                              : t.size();
 #pragma omp parallel for
         for (size_t i = 0; i < t.size(); ++i) {
             double value = t.init == Init::One ? 1.0 : 0.0;

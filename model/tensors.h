@@ -1,4 +1,5 @@
-// tensors.h - the one table of tensors. Size, pointers, initial weights, weight decay, checkpoint names and optimizer groups of
+// tensors.h - the one table of tensors. Size, pointers, initial weights, weight decay, checkpoint names and optimizer
+// groups of
 // every parameter follow from its row here; adding a tensor is adding a field and a row.
 #pragma once
 #include <array>
@@ -30,7 +31,8 @@ struct Parameters {
 };
 constexpr size_t NUM_TENSORS = sizeof(Parameters<float>) / sizeof(float*);
 
-enum class Init { Zero, One, Normal, Residual };  // Residual: Normal with the smaller deviation of layers that write to the residual stream
+// Residual: Normal with the smaller deviation of layers that write to the residual stream.
+enum class Init { Zero, One, Normal, Residual };
 
 // How Hugging Face stores the matrix, against ours (rows = outputs):
 enum class Layout {
@@ -40,13 +42,13 @@ enum class Layout {
 };
 
 struct TensorSpec {
-    const char* name;     // ours; "%d" in hf_name is the layer
+    const char* name;  // ours; "%d" in hf_name is the layer
     const char* hf_name;
     int layers, rows, cols;  // 0 layers: the configuration does not have this tensor
     Init init;
-    bool decay;           // weight decay: matrices and embeddings only
-    bool embedding;       // counted out of the non-embedding parameters
-    bool vocabulary_rows; // rows = Vp in memory, V in checkpoints
+    bool decay;            // weight decay: matrices and embeddings only
+    bool embedding;        // counted out of the non-embedding parameters
+    bool vocabulary_rows;  // rows = Vp in memory, V in checkpoints
     Layout layout;
     size_t layer_size() const { return static_cast<size_t>(rows) * static_cast<size_t>(cols); }
     size_t size() const { return static_cast<size_t>(layers) * layer_size(); }
@@ -60,7 +62,8 @@ inline std::array<TensorSpec, NUM_TENSORS> tensor_table(const GptConfig& c) {
     auto hf = [gpt2](const char* a, const char* b) { return gpt2 ? a : b; };
     // clang-format off
     return {{
-        // name      Hugging Face: GPT-2, GPT-NeoX                                                       layers rows   cols   init            decay  embed  vocab  layout
+        // name      Hugging Face: GPT-2, GPT-NeoX                                                       layers rows
+        // cols   init            decay  embed  vocab  layout
         {"wte",      hf("transformer.wte.weight",           "gpt_neox.embed_in.weight"),                            1, Vp,      C,     Init::Normal,   true,  true,  true,  Layout::Plain},
         {"wpe",      hf("transformer.wpe.weight",           ""),                                                    P, c.max_T, C,     Init::Normal,   true,  true,  false, Layout::Plain},
         {"ln1w",     hf("transformer.h.%d.ln_1.weight",     "gpt_neox.layers.%d.input_layernorm.weight"),           L, 1,       C,     Init::One,      false, false, false, Layout::Plain},

@@ -1,4 +1,5 @@
-// Our logits against those of the real `transformers`: small golden directories on every machine, the library itself where it can be imported.
+// Our logits against those of the real `transformers`: small golden directories on every machine, the library itself
+// where it can be imported.
 #include <sys/wait.h>
 
 #include <algorithm>
@@ -55,8 +56,10 @@ std::vector<int> golden_ids(const std::string& directory) {
 int check_live(const std::string& directory, const std::string& ids, const std::string& logits) {
     const char* named = getenv("TRANSFORMERS_PYTHON");
     int code = 77;
-    for (const std::string& python : {std::string(named ? named : ".venv/bin/python"), std::string("/usr/bin/python3"), std::string("python3")}) {
-        const std::string command = python + " dev/oracle/check_logits.py " + directory + " " + ids + " " + logits + " 2>&1";
+    for (const std::string& python :
+         {std::string(named ? named : ".venv/bin/python"), std::string("/usr/bin/python3"), std::string("python3")}) {
+        const std::string command =
+            python + " dev/oracle/check_logits.py " + directory + " " + ids + " " + logits + " 2>&1";
         const int status = system(command.c_str());
         code = WIFEXITED(status) ? WEXITSTATUS(status) : 1;
         if (code == 0 || code == 1) return code;
@@ -90,8 +93,10 @@ TEST_CASE("directories that we export give transformers our logits", "[logits]")
         c.eot_id = 0;
         Gpt<float> gpt(c);
         initialise_parameters(c, 11, gpt.memory.get());
-        for (size_t i = 0; i < gpt.memory.size(); ++i)  // biases and gains away from 0 and 1, so that a swapped tensor shows
-            if (gpt.memory.get()[i] != 0 || c.V % 128 == 0) gpt.memory.get()[i] += static_cast<float>(0.1 * random_normal(1, 2, i));
+        for (size_t i = 0; i < gpt.memory.size();
+             ++i)  // biases and gains away from 0 and 1, so that a swapped tensor shows
+            if (gpt.memory.get()[i] != 0 || c.V % 128 == 0)
+                gpt.memory.get()[i] += static_cast<float>(0.1 * random_normal(1, 2, i));
         const std::string directory = folder / (c.family == Family::Gpt2 ? "gpt2" : "neox");
         make_directories(directory);
         write_model(directory, c, gpt.memory.get(), "");

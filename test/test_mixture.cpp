@@ -1,4 +1,5 @@
-// The mixture: shares exact to one piece, exposures exact, windows, subsample, deferral, and every refusal. Lengths only: no token is read.
+// The mixture: shares exact to one piece, exposures exact, windows, subsample, deferral, and every refusal. Lengths
+// only: no token is read.
 #include <algorithm>
 #include <map>
 #include <set>

@@ -1,4 +1,5 @@
-// The whole model: gradients against finite differences, float against double, parameter counts against the published ones, the same bits for any number of
+// The whole model: gradients against finite differences, float against double, parameter counts against the published
+// ones, the same bits for any number of
 // threads, and logits against golden ones made by `transformers`.
 #include <omp.h>
 
@@ -40,7 +41,9 @@ GptConfig small_config(const Shape& s) {
 
 struct Rows {
     std::vector<int> tokens, targets, positions, segment_start;
-    GptInput input() const { return {tokens.data(), positions.data(), segment_start.empty() ? nullptr : segment_start.data()}; }
+    GptInput input() const {
+        return {tokens.data(), positions.data(), segment_start.empty() ? nullptr : segment_start.data()};
+    }
 };
 
 Rows make_rows(const GptConfig& c, bool mask) {
@@ -61,11 +64,13 @@ Rows make_rows(const GptConfig& c, bool mask) {
 // Random weights large enough that every term of the gradient matters (biases and gains too).
 template <class Real>
 void randomise(Gpt<Real>& gpt) {
-    for (size_t i = 0; i < gpt.memory.size(); ++i) gpt.memory.get()[i] += static_cast<Real>(static_cast<float>(0.2 * random_normal(5, 6, i)));
+    for (size_t i = 0; i < gpt.memory.size(); ++i)
+        gpt.memory.get()[i] += static_cast<Real>(static_cast<float>(0.2 * random_normal(5, 6, i)));
     size_t at = 0;
     for (const TensorSpec& t : tensor_table(gpt.config)) {  // padding stays zero
         if (t.vocabulary_rows && t.layers)
-            for (size_t i = static_cast<size_t>(gpt.config.V) * static_cast<size_t>(t.cols); i < t.size(); ++i) gpt.memory.get()[at + i] = 0;
+            for (size_t i = static_cast<size_t>(gpt.config.V) * static_cast<size_t>(t.cols); i < t.size(); ++i)
+                gpt.memory.get()[at + i] = 0;
         at += t.size();
     }
 }
@@ -86,7 +91,8 @@ std::vector<double> gradient(const Gpt<Real>& gpt, const Rows& rows) {
     gpt_forward(gpt, memory, rows.input(), {});
     gpt_losses<Real>(gpt, memory, &optimizer, rows.targets.data(), Real(1) / (B * T), {});
     gpt_backward(gpt, memory, optimizer, rows.input(), {});
-    return std::vector<double>(optimizer.grads_memory.get(), optimizer.grads_memory.get() + optimizer.grads_memory.size());
+    return std::vector<double>(optimizer.grads_memory.get(),
+                               optimizer.grads_memory.get() + optimizer.grads_memory.size());
 }
 
 double relative_l2(const double* a, const double* b, size_t n) {
@@ -137,7 +143,8 @@ TEST_CASE("float gradients agree with double ones", "[model]") {
         initialise_parameters(c, 7, exact.memory.get());
         randomise(exact);
         Gpt<float> single(c);
-        for (size_t i = 0; i < exact.memory.size(); ++i) single.memory.get()[i] = static_cast<float>(exact.memory.get()[i]);
+        for (size_t i = 0; i < exact.memory.size(); ++i)
+            single.memory.get()[i] = static_cast<float>(exact.memory.get()[i]);
         const Rows rows = make_rows(c, shape.mask);
         const std::vector<double> a = gradient(single, rows), b = gradient(exact, rows);
         size_t at = 0;
@@ -161,7 +168,8 @@ TEST_CASE("the document mask cuts every path between documents", "[model]") {
         const std::vector<double> before(memory.a.losses, memory.a.losses + B * T);
         rows.tokens[1] = (rows.tokens[1] + 1) % c.V;  // in the first row's first segment, which ends at position 3
         mean_loss(gpt, memory, rows);
-        for (int n = 0; n < B * T; ++n) CHECK((before[static_cast<size_t>(n)] == memory.a.losses[n]) == !(n == 1 || n == 2));
+        for (int n = 0; n < B * T; ++n)
+            CHECK((before[static_cast<size_t>(n)] == memory.a.losses[n]) == !(n == 1 || n == 2));
     }
 }
 

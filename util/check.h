@@ -26,8 +26,8 @@ struct DieError {
     std::string message;
 };
 
-inline bool die_throws = false;                            // tests only
-inline void (*die_hook)(Exit, const char*) = nullptr;      // the trainer's: writes the FAILED marker of a run
+inline bool die_throws = false;                        // tests only
+inline void (*die_hook)(Exit, const char*) = nullptr;  // the trainer's: writes the FAILED marker of a run
 
 inline std::string format_text(const char* format, va_list args) {
     va_list copy;
@@ -62,8 +62,8 @@ inline std::string format_text(const char* format, va_list args) {
 }
 
 // A precondition of a kernel or a function: a wrong caller, not a wrong user. Always on. (CHECK would be Catch2's.)
-#define ENSURE(condition, ...) \
-    do { \
+#define ENSURE(condition, ...)                             \
+    do {                                                   \
         if (!(condition)) die(Exit::Runtime, __VA_ARGS__); \
     } while (0)
 

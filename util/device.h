@@ -7,7 +7,8 @@
 
 #include "util/check.h"
 
-// A fixed array of device memory, zero-filled, released with its owner. Dies with Exit::Runtime when there is not enough.
+// A fixed array of device memory, zero-filled, released with its owner. Dies with Exit::Runtime when there is not
+// enough.
 template <class T>
 class DeviceArray {
   public:
@@ -17,7 +18,8 @@ class DeviceArray {
         const size_t bytes = (size * sizeof(T) + 63) / 64 * 64;
         data_ = static_cast<T*>(std::aligned_alloc(64, bytes));
         if (!data_)
-            die(Exit::Runtime, "out of memory: %.1f MiB asked for; try a smaller --micro-batch or --model", static_cast<double>(bytes) / 1048576.0);
+            die(Exit::Runtime, "out of memory: %.1f MiB asked for; try a smaller --micro-batch or --model",
+                static_cast<double>(bytes) / 1048576.0);
         std::memset(static_cast<void*>(data_), 0, bytes);
     }
     ~DeviceArray() { std::free(data_); }

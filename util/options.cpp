@@ -13,7 +13,8 @@ using ordered_json = nlohmann::ordered_json;
 double parse_number(const std::string& what, const std::string& text) {
     char* end = nullptr;
     const double value = strtod(text.c_str(), &end);
-    if (text.empty() || *end || !std::isfinite(value)) die(Exit::Usage, "%s: expected a number, found '%s'", what.c_str(), text.c_str());
+    if (text.empty() || *end || !std::isfinite(value))
+        die(Exit::Usage, "%s: expected a number, found '%s'", what.c_str(), text.c_str());
     return value;
 }
 
@@ -24,21 +25,27 @@ int64_t parse_count(const std::string& what, const std::string& text) {
     const bool has_unit = !text.empty() && *end && !end[1];
     if (has_unit) unit = *end == 'k' || *end == 'K' ? 1e3 : *end == 'M' ? 1e6 : *end == 'B' || *end == 'G' ? 1e9 : 0;
     const double value = number * unit;
-    if (text.empty() || (*end && !has_unit) || unit == 0 || !(value >= 0) || value > 9e18 || std::abs(value - std::round(value)) > 1e-6 * unit)
+    if (text.empty() || (*end && !has_unit) || unit == 0 || !(value >= 0) || value > 9e18 ||
+        std::abs(value - std::round(value)) > 1e-6 * unit)
         die(Exit::Usage, "%s: expected a count such as 1000, 32k, 1.5M or 2B, found '%s'", what.c_str(), text.c_str());
     return static_cast<int64_t>(std::llround(value));
 }
 
 namespace {
 
-bool is_choice(const Option& o) { return std::holds_alternative<std::string*>(o.field) && strchr(o.argument, '|') && std::islower(o.argument[0]); }
+bool is_choice(const Option& o) {
+    return std::holds_alternative<std::string*>(o.field) && strchr(o.argument, '|') && std::islower(o.argument[0]);
+}
 
-bool is_list(const Option& o) { return std::holds_alternative<TextList*>(o.field) || std::holds_alternative<NamedList*>(o.field); }
+bool is_list(const Option& o) {
+    return std::holds_alternative<TextList*>(o.field) || std::holds_alternative<NamedList*>(o.field);
+}
 
 void set_value(const Option& o, const std::string& text) {
     const std::string flag = std::string("--") + o.name;
     if (auto* onoff = std::get_if<OnOff*>(&o.field)) {
-        if (text != "on" && text != "off") die(Exit::Usage, "%s: expected on or off, found '%s'", flag.c_str(), text.c_str());
+        if (text != "on" && text != "off")
+            die(Exit::Usage, "%s: expected on or off, found '%s'", flag.c_str(), text.c_str());
         (*onoff)->on = text == "on";
     } else if (auto* count = std::get_if<Count*>(&o.field)) {
         (*count)->n = parse_count(flag, text);
@@ -48,7 +55,8 @@ void set_value(const Option& o, const std::string& text) {
         char* end = nullptr;
         errno = 0;
         **integer = strtoll(text.c_str(), &end, 10);
-        if (text.empty() || *end || errno) die(Exit::Usage, "%s: expected a whole number, found '%s'", flag.c_str(), text.c_str());
+        if (text.empty() || *end || errno)
+            die(Exit::Usage, "%s: expected a whole number, found '%s'", flag.c_str(), text.c_str());
     } else if (auto* number = std::get_if<double*>(&o.field)) {
         **number = parse_number(flag, text);
     } else if (auto* string = std::get_if<std::string*>(&o.field)) {
@@ -92,16 +100,22 @@ std::string help_text(const std::string& program, const std::string& description
         if (strcmp(group, o.group)) text += format_text("\n%s\n", group = o.group);
         const ordered_json value = value_json(o);
         std::string initial;
-        if (std::holds_alternative<OnOff*>(o.field)) initial = value.get<bool>() ? "on" : "off";
-        else if (value.is_number_float()) initial = format_text("%g", value.get<double>());
-        else if (value.is_string()) initial = value.get<std::string>();
-        else if (value.is_number()) initial = value.dump();
+        if (std::holds_alternative<OnOff*>(o.field))
+            initial = value.get<bool>() ? "on" : "off";
+        else if (value.is_number_float())
+            initial = format_text("%g", value.get<double>());
+        else if (value.is_string())
+            initial = value.get<std::string>();
+        else if (value.is_number())
+            initial = value.dump();
         const std::string left = std::string("--") + o.name + (*o.argument ? " " : "") + o.argument;
         text += format_text("  %-34s %s", left.c_str(), o.help);
         text += initial.empty() ? "\n" : " [" + initial + "]\n";
     }
-    return text + "\nother\n  --config FILE                      flags from a TOML file, a key a flag's name; the command line wins\n"
-                  "  --help                             this text\n";
+    return text +
+           "\nother\n  --config FILE                      flags from a TOML file, a key a flag's name; the command "
+           "line wins\n"
+           "  --help                             this text\n";
 }
 
 // The flag whose name is nearest to a mistyped one, for the message.
@@ -147,7 +161,8 @@ void OptionTable::parse(int argc, char** argv) {
             entries.push_back(app.add_flag(flag, **on));
         } else {
             CLI::Option* entry = app.add_option(flag, texts[i]);
-            entries.push_back(is_list(o) ? entry->expected(1, -1) : entry->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll));
+            entries.push_back(is_list(o) ? entry->expected(1, -1)
+                                         : entry->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll));
         }
     }
     try {
@@ -162,18 +177,23 @@ void OptionTable::parse(int argc, char** argv) {
         exit(0);
     }
     for (const std::string& extra : app.remaining())
-        if (!extra.empty()) die(Exit::Usage, "%s: no such option; %s", extra.c_str(), nearest(extra.substr(0, extra.find('=')), options_).c_str());
+        if (!extra.empty())
+            die(Exit::Usage, "%s: no such option; %s", extra.c_str(),
+                nearest(extra.substr(0, extra.find('=')), options_).c_str());
     for (size_t i = 0; i < options_.size(); ++i) {
         const Option& o = options_[i];
         if (entries[i]->count() == 0) continue;
         given_.push_back(o.name);
         if (!is_list(o) && texts[i].size() > 1)
-            die(Exit::Usage, "--%s: given twice (%s, %s); give it once", o.name, texts[i][0].c_str(), texts[i][1].c_str());
+            die(Exit::Usage, "--%s: given twice (%s, %s); give it once", o.name, texts[i][0].c_str(),
+                texts[i][1].c_str());
         for (const std::string& text : texts[i]) set_value(o, text);
     }
 }
 
-bool OptionTable::given(const std::string& name) const { return std::find(given_.begin(), given_.end(), name) != given_.end(); }
+bool OptionTable::given(const std::string& name) const {
+    return std::find(given_.begin(), given_.end(), name) != given_.end();
+}
 
 std::string OptionTable::json() const {
     ordered_json object = ordered_json::object();
@@ -181,7 +201,8 @@ std::string OptionTable::json() const {
     return object.dump();
 }
 
-std::vector<std::string> options_difference(const std::string& json_here, const std::string& json_there, const std::vector<std::string>& ignored) {
+std::vector<std::string> options_difference(const std::string& json_here, const std::string& json_there,
+                                            const std::vector<std::string>& ignored) {
     const ordered_json here = ordered_json::parse(json_here), there = ordered_json::parse(json_there);
     std::vector<std::string> lines;
     for (const auto& [name, value] : here.items()) {

@@ -14,7 +14,8 @@ using ordered_json = nlohmann::ordered_json;
 RunDirectory::RunDirectory(const std::string& path, bool resume) : path_(path) {
     if (directory_exists(path)) {
         if (!list_directory(path).empty() && !resume)
-            die(Exit::Usage, "--out %s: not empty; give --resume to go on with that run, or another directory", path.c_str());
+            die(Exit::Usage, "--out %s: not empty; give --resume to go on with that run, or another directory",
+                path.c_str());
     } else if (file_exists(path)) {
         die(Exit::Usage, "--out %s: a file stands there; give a directory", path.c_str());
     }
@@ -29,7 +30,8 @@ void RunDirectory::create() const {
 std::string RunDirectory::file(const std::string& name) const { return path_join(path_, name); }
 bool RunDirectory::done() const { return active() && file_exists(file("DONE")); }
 
-void RunDirectory::write_config(const std::string& options_json, const std::vector<std::pair<std::string, std::string>>& facts) const {
+void RunDirectory::write_config(const std::string& options_json,
+                                const std::vector<std::pair<std::string, std::string>>& facts) const {
     if (!active()) return;
     ordered_json object = {{"format_version", 1}, {"options", ordered_json::parse(options_json)}};
     for (const auto& [name, value] : facts) object[name] = ordered_json::parse(value);
@@ -54,14 +56,17 @@ void RunDirectory::truncate_log(const std::string& name, int64_t bytes) const {
     const std::string path = file(name);
     const int64_t size = stat(path.c_str(), &info) == 0 ? static_cast<int64_t>(info.st_size) : 0;
     if (size < bytes)
-        die(Exit::Data, "%s: holds %lld bytes, the checkpoint was made with %lld; it was changed by hand: restore it, or --branch from the checkpoint",
+        die(Exit::Data,
+            "%s: holds %lld bytes, the checkpoint was made with %lld; it was changed by hand: restore it, or --branch "
+            "from the checkpoint",
             path.c_str(), static_cast<long long>(size), static_cast<long long>(bytes));
     if (size > bytes) truncate_file(path, static_cast<uint64_t>(bytes));
 }
 
 int64_t integer_fact(const std::string& where, const std::string& json, const std::string& key) {
     const nlohmann::json object = parse_json(where, json);
-    if (!object.is_object() || !object.contains(key)) die(Exit::Data, "%s: '%s' is missing", where.c_str(), key.c_str());
+    if (!object.is_object() || !object.contains(key))
+        die(Exit::Data, "%s: '%s' is missing", where.c_str(), key.c_str());
     return json_integer(where, object, key.c_str(), 0, INT64_MAX);
 }
 

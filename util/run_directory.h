@@ -1,4 +1,5 @@
-// run_directory.h - runs/NAME/: what may be written there, what stands there already, and how a run ends (dev/formats.md, 4).
+// run_directory.h - runs/NAME/: what may be written there, what stands there already, and how a run ends
+// (dev/formats.md, 4).
 #pragma once
 #include <string>
 #include <utility>
@@ -18,7 +19,8 @@ class RunDirectory {
     bool done() const;  // the DONE marker of an earlier run
 
     // config.json: options as given by OptionTable::json(), then named facts (values are JSON texts).
-    void write_config(const std::string& options_json, const std::vector<std::pair<std::string, std::string>>& facts) const;
+    void write_config(const std::string& options_json,
+                      const std::vector<std::pair<std::string, std::string>>& facts) const;
     void mark_done(const std::string& reason) const;
     void mark_failed(const std::string& reason) const;
     // Cuts a log back to its size at the checkpoint. Dies with Exit::Data when it is shorter than that.
@@ -28,7 +30,8 @@ class RunDirectory {
     std::string path_;
 };
 
-// A member of a JSON object (trainer_state's options and small facts) as a whole number. Dies with Exit::Data when it is not there.
+// A member of a JSON object (trainer_state's options and small facts) as a whole number. Dies with Exit::Data when it
+// is not there.
 int64_t integer_fact(const std::string& where, const std::string& json, const std::string& key);
 // ... as text; "" when it is not there.
 std::string text_fact(const std::string& where, const std::string& json, const std::string& key);

@@ -1,4 +1,5 @@
-// bench_loader - how fast batches are made, and how long sources take to open. Makes its own shards in a temporary folder (about 800 MB, gone at the end).
+// bench_loader - how fast batches are made, and how long sources take to open. Makes its own shards in a temporary
+// folder (about 800 MB, gone at the end).
 //   bench_loader [FOLDER]
 #include <malloc.h>
 #include <unistd.h>

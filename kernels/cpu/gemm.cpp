@@ -267,7 +267,8 @@ void gemm_threads(bool transpose_a, bool transpose_b, int M, int N, int K, const
     const auto product =
         make_product<Real>(transpose_a, transpose_b, M, N, K, 1, A, lda, B, ldb, bias, add ? 1 : 0, C, ldc);
     const auto space = packing_space<Real>(M, N, K);
-#pragma omp parallel if (worth_sharing_products(static_cast<size_t>(M) * static_cast<size_t>(N) * static_cast<size_t>(K)))
+#pragma omp parallel if (worth_sharing_products(static_cast <size_t>(M) * static_cast <size_t>(N) * \
+                                                static_cast <size_t>(K)))
     blocked_product(product, space.first, space.second, [](int count, const auto& f) {
 #pragma omp for schedule(dynamic, 1)
         for (int i = 0; i < count; ++i) f(i);

@@ -1,7 +1,10 @@
-// Fuzz target: token shards of all three formats and their sidecars, from arbitrary bytes. What opens is read whole; every refusal is a DieError, anything
-// else is a finding. With libFuzzer (clang++ -fsanitize=fuzzer); without it the arguments are files to run, such as a finding.
+// Fuzz target: token shards of all three formats and their sidecars, from arbitrary bytes. What opens is read whole;
+// every refusal is a DieError, anything
+// else is a finding. With libFuzzer (clang++ -fsanitize=fuzzer); without it the arguments are files to run, such as a
+// finding.
 //
-// Input: byte 0 chooses the files beside the shard, bytes 1 and 2 how many of the other bytes are the index, and the rest is the shard.
+// Input: byte 0 chooses the files beside the shard, bytes 1 and 2 how many of the other bytes are the index, and the
+// rest is the shard.
 #include <unistd.h>
 
 #include <algorithm>
