@@ -11,7 +11,7 @@ FLAGS_release := -O3
 FLAGS_asan := $(SANITIZE) -fsanitize=address,undefined
 FLAGS_tsan := $(SANITIZE) -fsanitize=thread
 FLAGS_fuzz := $(SANITIZE) -fsanitize=fuzzer-no-link,address,undefined
-ROOMS_tsan := dataloader util
+ROOMS_tsan := kernels/cpu dataloader util
 ROOMS_fuzz := dataloader model util eval
 CXXFLAGS := -std=c++17 -march=native -fno-strict-aliasing -fno-math-errno -fno-trapping-math -Wall -Wextra -pthread \
             $(or $(FLAGS_$(VARIANT)),$(error VARIANT=$(VARIANT): expected release, asan, tsan or fuzz)) $(CXXFLAGS)

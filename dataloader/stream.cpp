@@ -150,7 +150,15 @@ json Stream::state() const {
     return {{"position", position_}, {"sources", sources}};
 }
 
+// The library turns 1e57 into some integer without a word; every number of a state is whole.
+static bool all_whole(const json& value) {
+    if (value.is_structured()) return std::all_of(value.begin(), value.end(), all_whole);
+    return !value.is_number_float();
+}
+
 void Stream::restore(const json& state) {
+    if (!all_whole(state))
+        die(Exit::Data, "loader_state.json is damaged (a number is not whole); resume from an older checkpoint");
     try {
         position_ = state.at("position").get<int64_t>();
         for (size_t s = 0; s < lanes_.size(); ++s) {
