@@ -1,21 +1,18 @@
 // train_gpt.cu - trains a GPT on an exact mixture of sources and keeps account of what it saw.
 //
 // One program, read top to bottom: options, setup, evaluation and checkpoints, then main with the step loop. nvcc
-// compiles this file against
-// the CUDA kernels, g++ compiles the same file against the CPU backend (train_gpt_cpu); kernels/backend.h decides.
+// compiles this file against the CUDA kernels, g++ compiles the same file against the CPU backend (train_gpt_cpu);
+// kernels/backend.h decides.
 //
 // A step takes one batch from the loader (rows of T tokens in an order that is a pure function of seed, manifest and
-// options), runs forward and
-// backward over its micro-batches, clips the gradient and updates the weights. Then the batch's exposures are booked in
-// the ledgers, and a line
-// goes to metrics.jsonl. Steps count from 0; a checkpoint or an evaluation "at step k" is made of the weights after k
-// updates.
+// options), runs forward and backward over its micro-batches, clips the gradient and updates the weights. Then the
+// batch's exposures are booked in the ledgers, and a line goes to metrics.jsonl. Steps count from 0; a checkpoint or an
+// evaluation "at step k" is made of the weights after k updates.
 //
 // A run writes into --out: config.json first, metrics.jsonl and eval.jsonl a line at a time, exposures/ and
-// checkpoints/ under temporary names that
-// are renamed when complete, DONE or FAILED last. --resume goes on from the newest complete checkpoint; everything
-// after it is byte-identical to
-// the run that was not interrupted, but for times and speeds. dev/formats.md has every file.
+// checkpoints/ under temporary names that are renamed when complete, DONE or FAILED last. --resume goes on from the
+// newest complete checkpoint; everything after it is byte-identical to the run that was not interrupted, but for times
+// and speeds. dev/formats.md has every file.
 
 #include <algorithm>
 #include <chrono>
@@ -168,7 +165,9 @@ void check_options(const TrainOptions& o) {
     }
     if (o.zero != 0) die(Exit::Usage, "--zero %lld: not in this build (one process)", static_cast<long long>(o.zero));
     const int starts = !o.model.empty() + !o.init.empty() + !o.branch.empty();
-    if (starts != 1) die(Exit::Usage, "give one of --model, --init and --branch (found %d of them)", starts);
+    if (starts != 1)
+        die(Exit::Usage, "give one of --model, --init and --branch (found %d of them)%s", starts,
+            o.resume ? "; to resume, repeat the command that started the run and add --resume" : "");
     if (o.source.empty()) die(Exit::Usage, "no data: give --source NAME=GLOB, such as --source web=data/web.bin");
     if ((o.tokens.n >= 0) == (o.steps.n >= 0))
         die(Exit::Usage, "give the length of the run by one of --tokens and --steps");
@@ -194,8 +193,7 @@ void check_options(const TrainOptions& o) {
 // setup: one function for each thing the loop needs
 
 // The model's shape; fills in --seq-len, which it depends on and which depends on it. A resumed run has its own
-// checkpoint to read it from: the
-// directory that it once started from may be gone.
+// checkpoint to read it from: the directory that it once started from may be gone.
 GptConfig setup_config(TrainOptions& o, const std::string& resumed) {
     const std::string start = !o.init.empty() ? o.init : o.branch,
                       from = start.empty() || resumed.empty() ? start : resumed;
@@ -297,8 +295,7 @@ std::string byte_text(size_t bytes) {
 size_t parameter_bytes(const GptConfig& c) { return 4 * sizeof(float) * parameter_elements(c); }
 
 // The largest divisor of the step's rows whose activations fit into half of what the parameters leave free (the other
-// half is the page cache's,
-// where the shards live); the bound is refused, not swapped.
+// half is the page cache's, where the shards live); the bound is refused, not swapped.
 int largest_micro_batch(const GptConfig& c, int64_t rows, int T) {
     const size_t available = available_memory(), parameters = parameter_bytes(c);
     const size_t room = available > parameters ? (available - parameters) / 2 : 0;
@@ -314,6 +311,29 @@ int largest_micro_batch(const GptConfig& c, int64_t rows, int T) {
             byte_text(parameters).c_str(), byte_text(ActivationMemory<float>::bytes(c, 1, T, true)).c_str(),
             byte_text(available).c_str());
     return static_cast<int>(best);
+}
+
+// A model goes on with the ids it was trained on: the tokenizer of --init or --branch is the shards', where both are known.
+void check_start_tokenizer(const std::string& directory, const Plan& plan) {
+    const std::string file = path_join(directory, "tokenizer.json");
+    if (directory.empty() || plan.tokenizer_sha256.empty() || !file_exists(file)) return;
+    if (sha256_file(file) != plan.tokenizer_sha256)
+        die(Exit::Data,
+            "tokenizers differ: %s is not the one the shards were made with (%s); tokenize the text again with it",
+            file.c_str(), plan.tokenizer_file.c_str());
+}
+
+// Validation text that is also trained on measures memory: allowed, and said.
+void warn_of_overlap(const TrainOptions& o) {
+    for (const auto& [val, val_glob] : o.val)
+        for (const auto& [source, source_glob] : o.source)
+            for (const std::string& path : glob_files(val_glob)) {
+                const std::vector<std::string> trained = glob_files(source_glob);
+                if (std::find(trained.begin(), trained.end(), path) != trained.end())
+                    fprintf(stderr,
+                            "warning: --val %s and --source %s share %s: that loss is not one of held-out text\n",
+                            val.c_str(), source.c_str(), path.c_str());
+            }
 }
 
 Schedule setup_schedule(TrainOptions& o, int64_t steps) {
@@ -650,6 +670,7 @@ int main(int argc, char** argv) {
     if (config.V == 0) config.V = static_cast<int>(plan.vocab);
     config.eot_id = static_cast<int>(plan.eot_id);
     validate_config(config);
+    check_start_tokenizer(!o.init.empty() ? o.init : o.branch, plan);
     const Schedule schedule = setup_schedule(o, plan.steps);
 
     if (o.print_order.n >= 0) {
@@ -658,6 +679,7 @@ int main(int argc, char** argv) {
                            stdout);
         return 0;
     }
+    warn_of_overlap(o);
     for (const std::string& warning : plan.warnings) fprintf(stderr, "warning: %s\n", warning.c_str());
 
     // where to go on from
@@ -714,16 +736,6 @@ int main(int argc, char** argv) {
         const std::string state = resumed + "/trainer_state.json";
         const std::string facts =
             resumed.empty() ? R"({"metrics_bytes":0,"eval_bytes":0})" : read_trainer_state(resumed).metrics_json;
-        log.on = true;
-        run.truncate_log("metrics.jsonl", integer_fact(state, facts, "metrics_bytes"));
-        run.truncate_log("eval.jsonl", integer_fact(state, facts, "eval_bytes"));
-        log.metrics = MetricsFile(run.file("metrics.jsonl"), true);
-        log.eval = MetricsFile(run.file("eval.jsonl"), true);
-        log.board = TensorBoard(run.path());
-        stopped = text_fact(state, facts, "stopped");
-        remove_tree(run.file("FAILED"));
-        remove_tree(run.file("exposures"));
-        if (!resumed.empty()) save_ledgers(t, run.path());
         run.write_config(table.json(), {{"parameters", std::to_string(num_parameters(config))},
                                         {"parameters_non_embedding", std::to_string(num_parameters(config, false))},
                                         {"steps", std::to_string(plan.steps)},
@@ -736,6 +748,16 @@ int main(int argc, char** argv) {
                                         {"matmul", json_quote(backend::matmul_library())},
                                         {"threads", std::to_string(num_threads())},
                                         {"matmul_gflops", std::to_string(flops_rate / 1e9)}});
+        log.on = true;
+        run.truncate_log("metrics.jsonl", integer_fact(state, facts, "metrics_bytes"));
+        run.truncate_log("eval.jsonl", integer_fact(state, facts, "eval_bytes"));
+        log.metrics = MetricsFile(run.file("metrics.jsonl"), true);
+        log.eval = MetricsFile(run.file("eval.jsonl"), true);
+        log.board = TensorBoard(run.path());
+        stopped = text_fact(state, facts, "stopped");
+        remove_tree(run.file("FAILED"));
+        remove_tree(run.file("exposures"));
+        if (!resumed.empty()) save_ledgers(t, run.path());
     }
     print_plan(o, config, plan, flops_rate);
     printf("\n");

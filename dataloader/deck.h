@@ -1,6 +1,6 @@
 // deck.h - the order inside one source: an epoch's permutation, drawn card by card. An entity whose last document ended
-// less than T tokens ago is
-// deferred by the smallest number of places, so that no row shows it twice; each epoch still holds everything once.
+// less than T tokens ago is deferred by the smallest number of places, so that no row shows it twice; each epoch still
+// holds everything once.
 // Where group weights count, each
 // group is a pile with epochs of its own, and Turns says from which one the next card comes.
 #pragma once

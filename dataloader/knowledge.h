@@ -1,8 +1,7 @@
 // knowledge.h - a shard whose documents are entities and whose sequences are their sentences, slot x template x form,
-// with its columns
-// (dev/formats.md, 2). A document is composed anew at every exposure: the slots in random order, a template each, the
-// first sentence in form 0, the
-// others in one of the continuing forms. The rendering is a pure function of (data seed, source, entity, epoch).
+// with its columns (dev/formats.md, 2). A document is composed anew at every exposure: the slots in random order, a
+// template each, the first sentence in form 0, the others in one of the continuing forms. The rendering is a pure
+// function of (data seed, source, entity, epoch).
 #pragma once
 #include <cstdint>
 #include <nlohmann/json_fwd.hpp>

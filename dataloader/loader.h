@@ -1,11 +1,9 @@
 // loader.h - what the trainer sees of the data: options in, batches out.
 //
 // The way of a token:  TokenFile (mapped) -> Source (documents or composed biographies, as pieces) -> Stream (which
-// piece comes next: mixture,
-// exposures, windows, epochs) -> Loader (rows of T, on a thread of its own) -> Batch -> the trainer, which books the
-// batch's exposures in the
-// Ledger after the step. The order of pieces is a pure function of (data seed, manifest, mixture options, T):
-// CONTRACTS, 2.
+// piece comes next: mixture, exposures, windows, epochs) -> Loader (rows of T, on a thread of its own) -> Batch -> the
+// trainer, which books the batch's exposures in the Ledger after the step. The order of pieces is a pure function of
+// (data seed, manifest, mixture options, T).
 #pragma once
 #include <cstdint>
 #include <cstdio>
@@ -73,8 +71,7 @@ struct LoaderOptions {
 
 class Loader {
   public:
-    // Opens every source, checks it and plans the mixture. Dies with Exit::Usage for an impossible mixture (each
-    // refusal of CONTRACTS, 3), with
+    // Opens every source, checks it and plans the mixture. Dies with Exit::Usage for an impossible mixture (each refusal of dataloader/README.md), with
     // Exit::Data for bad files.
     Loader(const MixtureOptions& mixture, const LoaderOptions& options);
     ~Loader();
@@ -101,7 +98,7 @@ class Loader {
     std::unique_ptr<Impl> impl_;
 };
 
-// The first `tokens` tokens of a validation source, in file order, cut in rows as in training (CONTRACTS, 5).
+// The first `tokens` tokens of a validation source, in file order, cut in rows as in training.
 struct ValidationRows {
     std::string name;
     int rows = 0, T = 0;

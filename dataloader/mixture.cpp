@@ -235,6 +235,12 @@ void Planner::report() const {
                 row.epochs, limit);
         if (!row.knowledge && row.epochs > 1)
             plan.warnings.push_back(format_text("source %s is seen %.4g times", name(s), row.epochs));
+        if (row.knowledge && source.longest() > static_cast<uint64_t>(options.T))
+            plan.warnings.push_back(
+                format_text("source %s: composed documents have up to %llu tokens with EOT, rows have %d; the longer "
+                            "ones are cut into slices, each behind an EOT: --seq-len %llu would keep them whole",
+                            name(s), static_cast<unsigned long long>(source.longest()), options.T,
+                            static_cast<unsigned long long>((source.longest() + 63) / 64 * 64)));
     }
 }
 

@@ -52,7 +52,7 @@ Source::Source(const SourceOptions& options, uint64_t data_seed, int T, int64_t 
     for (const std::string& path : glob_files(options.glob))
         if (is_shard(path)) paths.push_back(path);
     if (paths.empty())
-        die(Exit::Data, "source %s=%s: matches no .bin or .ds file; quote the pattern and check the folder", name,
+        die(Exit::Data, "source %s=%s: matches no .bin or .ds file; expected PREFIX.bin as dev/data/prepare_text.py writes it (quote a pattern)", name,
             options.glob.c_str());
 
     const bool facts = KnowledgeFile::is_one(shard_prefix(paths[0]));
@@ -187,9 +187,8 @@ void Source::open_groups(std::vector<Group> groups, const std::vector<double>& t
 }
 
 // Pieces are counted exactly, from the index; a document's ends are read only where a stripped EOT changes the number
-// of slices. Tokens are counted
-// from the ends of up to `looked_at` documents: exact for smaller sources, and for greater ones whose documents all end
-// alike.
+// of slices. Tokens are counted from the ends of up to `looked_at` documents: exact for smaller sources, and for
+// greater ones whose documents all end alike.
 void Source::open_text() {
     const uint64_t stride = (documents_ + looked_at - 1) / looked_at;
     uint64_t raw = 0, looked = 0, removed = 0;

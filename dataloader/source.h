@@ -1,11 +1,10 @@
 // source.h - one --source: all its files, cut into what the stream draws. A draw is a piece of a text source (a
-// document, or a slice of at most T-1
-// tokens of a longer one) or an entity of a knowledge source (its composed document). Each begins with one EOT, which
-// belongs to it.
+// document, or a slice of at most T-1 tokens of a longer one) or an entity of a knowledge source (its composed
+// document). Each begins with one EOT, which belongs to it.
 //
 // Group weights of facts.json decide how often entities are drawn, with two exceptions that are drawn from as a whole:
-// --exposures, which is a promise
-// for every entity, and weights that are the same for every entity (proportional to the groups' sizes before
+// --exposures, which is a promise for every entity, and weights that are the same for every entity (proportional to the
+// groups' sizes before
 // --subsample).
 #pragma once
 #include <cstdint>

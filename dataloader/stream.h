@@ -1,10 +1,9 @@
 // stream.h - which piece comes next. Pieces of --exposures sources are placed where they fall due; between them the
-// other sources take turns so that
-// each stays within one piece of its share, everywhere in the run and also at 1e-5.
+// other sources take turns so that each stays within one piece of its share, everywhere in the run and also at 1e-5.
 //
 // The rule: every token of the stream adds each source's share to what that source is owed. Of the sources that are
-// owed anything, the one whose next
-// piece is due first is taken (a composed document counts with its mean length): the largest deficit, counted in time.
+// owed anything, the one whose next piece is due first is taken (a composed document counts with its mean length): the
+// largest deficit, counted in time.
 // In the last T tokens of a segment what counts is the need up to
 // its end. This is Stoica's and Abdel-Wahab's "earliest eligible virtual deadline first" (1995), whose lag is less than
 // one piece.

@@ -1,10 +1,8 @@
 // turns.h - which group of a source comes next, document by document. After every document each group has had its share
 // of them, to less than one:
 // a group may come as soon as its next document would not put it a whole one ahead, and must come before it falls a
-// whole one behind; of those that
-// may, the one that must come first is taken. Such an order exists for all shares (Tijdeman 1980, "The chairman
-// assignment problem"), and the earliest
-// deadline finds it.
+// whole one behind; of those that may, the one that must come first is taken. Such an order exists for all shares
+// (Tijdeman 1980, "The chairman assignment problem"), and the earliest deadline finds it.
 #pragma once
 #include <cstddef>
 #include <cstdint>

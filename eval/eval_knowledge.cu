@@ -76,6 +76,8 @@ int main(int argc, char** argv) {
     OptionTable table = option_table(o);
     table.parse(argc, argv);
     std::set_new_handler([] { die(Exit::Runtime, "out of memory; try fewer questions or a smaller --val-tokens"); });
+    for (const std::string& file : {o.out, o.per_question})  // before the work, not after it
+        if (!file.empty()) make_directories(folder_of(file));
     check_options(o);
     if (!directory_exists(o.checkpoint))
         die(Exit::Data, "--checkpoint %s: there is no such directory", o.checkpoint.c_str());

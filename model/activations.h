@@ -48,8 +48,7 @@ template <class Real>
 constexpr size_t NUM_ACTIVATIONS = sizeof(Activations<Real>) / sizeof(Real*);
 
 // Rows of the head computed at a time: bounds the logits in memory (the whole N x Vp would dwarf everything else),
-// large enough that the
-// head's weight gradient is not rewritten too often.
+// large enough that the head's weight gradient is not rewritten too often.
 constexpr int MAX_HEAD_ROWS = 1024;
 
 template <class Real>

@@ -32,8 +32,7 @@ struct GptConfig {
 
 // `name` is a preset (gpt2-124m, pythia-70m, ...) or FAMILY:Lx:Cy:Hz (gpt2:L4:C128:H4, pythia:L6:C384:H6).
 // V = 0 in the result means "the tokenizer's": only presets fix the vocabulary. Dies with Exit::Usage on a name it does
-// not know
-// (the message lists what there is) and on sizes that no kernel takes (C not a multiple of NH, HS odd).
+// not know (the message lists what there is) and on sizes that no kernel takes (C not a multiple of NH, HS odd).
 GptConfig config_from_name(const std::string& name);
 std::vector<std::string> preset_names();
 
@@ -44,6 +43,5 @@ void validate_config(const GptConfig& config);
 size_t num_parameters(const GptConfig& config, bool embedding = true);
 
 // FLOPs of forward + backward for one token at row length T: 6 N + 6 L C T, N = 12 L C^2 + V C (the head once, the
-// input
-// embedding not), causal attention at half. The formula of llm.c's MFU figures.
+// input embedding not), causal attention at half. The formula of llm.c's MFU figures.
 double flops_per_token(const GptConfig& config, int T);

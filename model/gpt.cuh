@@ -4,8 +4,7 @@
 // Read it top to bottom: gpt_forward runs the layers up to the last layer norm; gpt_losses adds the head and gives the
 // loss of every target;
 // gpt_backward (training) goes back through the same list; gpt_update is AdamW over everything. What the names of
-// kernels mean is chosen by
-// kernels/backend.h; pointers and sizes come from the tables of tensors.h and activations.h.
+// kernels mean is chosen by kernels/backend.h; pointers and sizes come from the tables of tensors.h and activations.h.
 #pragma once
 #include <cmath>
 #include <vector>
@@ -106,8 +105,7 @@ void gpt_forward(const Gpt<Real>& gpt, ActivationMemory<Real>& memory, const Gpt
 // head: lnf -> the loss of every target, a slice of rows at a time so that the logits stay small
 
 // losses[n] for n < B*T into memory.a.losses. With an optimizer (training): the head's weight gradient += and d loss /
-// d lnf in a.dnormed, for
-// a total loss of dloss * sum of losses.
+// d lnf in a.dnormed, for a total loss of dloss * sum of losses.
 template <class Real>
 void gpt_losses(const Gpt<Real>& gpt, ActivationMemory<Real>& memory, Optimizer<Real>* optimizer, const int* targets,
                 Real dloss, backend::stream_t stream) {
@@ -131,8 +129,7 @@ void gpt_losses(const Gpt<Real>& gpt, ActivationMemory<Real>& memory, Optimizer<
 }
 
 // For questions: the head at chosen rows only. rows[i] indexes (B*T); n of them, in tiles of a fixed number of rows, so
-// that a score does not
-// depend on how many are asked at once. losses, argmax, rank (n), targets (n).
+// that a score does not depend on how many are asked at once. losses, argmax, rank (n), targets (n).
 constexpr int SCORE_ROWS = 64;
 template <class Real>
 void gpt_score(const Gpt<Real>& gpt, ActivationMemory<Real>& memory, Real* losses, int* argmax, int* rank,

@@ -165,6 +165,9 @@ GptConfig parse_model_config(const std::string& name, const std::string& text) {
 
 GptConfig read_model_config(const std::string& directory) {
     const std::string path = path_join(directory, "config.json");
+    if (directory_exists(path_join(directory, "checkpoints")))
+        die(Exit::Data, "%s: a run, not a checkpoint; give one of the directories in %s", directory.c_str(),
+            path_join(directory, "checkpoints").c_str());
     if (!file_exists(path))
         die(Exit::Data, "%s: no config.json; expected a checkpoint or a Hugging Face model directory",
             directory.c_str());

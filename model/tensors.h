@@ -1,6 +1,5 @@
 // tensors.h - the one table of tensors. Size, pointers, initial weights, weight decay, checkpoint names and optimizer
-// groups of
-// every parameter follow from its row here; adding a tensor is adding a field and a row.
+// groups of every parameter follow from its row here; adding a tensor is adding a field and a row.
 #pragma once
 #include <array>
 #include <cstddef>

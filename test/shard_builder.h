@@ -122,9 +122,8 @@ inline std::string llmc_bytes(const std::vector<int>& ids, int magic, int versio
 }
 
 // A knowledge source. The value of (entity, slot) is `value_length` times the id value_id(...), which occurs nowhere
-// else, so that a stream's exposures
-// can be counted without the index. The sentence before it has ids of [10, 100) and tells slot, template and form: 10 +
-// slot, 30 + template, 50 + form.
+// else, so that a stream's exposures can be counted without the index. The sentence before it has ids of [10, 100) and
+// tells slot, template and form: 10 + slot, 30 + template, 50 + form.
 struct KnowledgeBuilder {
     int entities = 10, slots = 3, templates = 2, forms = 2, filler = 2;
     SidecarText sidecar = {"knowledge", "aa11", 0, 0, 0, 0, 0, 1};

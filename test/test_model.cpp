@@ -1,6 +1,5 @@
 // The whole model: gradients against finite differences, float against double, parameter counts against the published
-// ones, the same bits for any number of
-// threads, and logits against golden ones made by `transformers`.
+// ones, the same bits for any number of threads, and logits against golden ones made by `transformers`.
 #include <omp.h>
 
 #include <cmath>

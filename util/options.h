@@ -1,6 +1,5 @@
 // options.h - command-line options as one table: a row is at once the flag, the field with its default, the parser, the
-// line of --help and the entry
-// in the run's config.json. No third-party header here; options.cpp stands on CLI11.
+// line of --help and the entry in the run's config.json. No third-party header here; options.cpp stands on CLI11.
 #pragma once
 #include <cstdint>
 #include <string>

@@ -1,6 +1,5 @@
 // rng.h - counter-based random numbers: every value is a pure function of (seed, stream, index), so that nothing has to
-// be
-// saved to resume, and any number of threads, on any device, draws the same bits.
+// be saved to resume, and any number of threads, on any device, draws the same bits.
 #pragma once
 #include <cmath>
 #include <cstdint>

@@ -16,6 +16,9 @@ RunDirectory::RunDirectory(const std::string& path, bool resume) : path_(path) {
         if (!list_directory(path).empty() && !resume)
             die(Exit::Usage, "--out %s: not empty; give --resume to go on with that run, or another directory",
                 path.c_str());
+        if (resume && !list_directory(path).empty() && !file_exists(file("config.json")))
+            die(Exit::Usage, "--out %s: holds files but no run (no config.json); give the directory of a run",
+                path.c_str());
     } else if (file_exists(path)) {
         die(Exit::Usage, "--out %s: a file stands there; give a directory", path.c_str());
     }

@@ -247,6 +247,10 @@ def main() -> None:
         print(f"warning: {path} is left from an earlier run", file=sys.stderr)
     if val.documents:
         print(describe(val))
+    elif options.val_fraction or options.val_documents:
+        print("warning: no document fell into the validation part; use --val-documents N", file=sys.stderr)
+    elif glob.glob(glob.escape(options.out) + "_val.*"):
+        print(f"warning: {options.out}_val is left from an earlier run; its text is in {options.out} too", file=sys.stderr)
     tokens = train.tokens + val.tokens
     print(
         f"{inputs.empty} empty documents skipped; {progress.seconds:.1f} s, {tokens / progress.seconds:,.0f} tokens/s"

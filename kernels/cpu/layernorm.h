@@ -13,9 +13,8 @@ void layernorm_forward(Real* out, Real* mean, Real* rstd, const Real* inp, const
                        int C, Real eps, stream_t);
 
 // dinp[n,c] += rstd[n] * (g - mean_c(g) - x * mean_c(g x)),  g = dout * weight,  x = (inp - mean) * rstd
-// dweight[c] += sum_n dout * x,  dbias[c] += sum_n dout
-// scratch: layernorm_backward_scratch(N, C) elements. The parameter sums run over fixed chunks of rows, then over the
-// chunks in order: the same bits for any number of threads.
+// dweight[c] += sum_n dout * x,  dbias[c] += sum_n dout scratch: layernorm_backward_scratch(N, C) elements. The
+// parameter sums run over fixed chunks of rows, then over the chunks in order: the same bits for any number of threads.
 template <class Real>
 void layernorm_backward(Real* dinp, Real* dweight, Real* dbias, Real* scratch, const Real* dout, const Real* inp,
                         const Real* weight, const Real* mean, const Real* rstd, int N, int C, stream_t);

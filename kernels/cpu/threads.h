@@ -1,6 +1,6 @@
 // threads.h - when a loop is worth sharing. Waking another thread costs a few microseconds, more when the cores are
-// busy; tiny models would spend their
-// steps on that. Results never depend on the answer: every kernel gives the same bits for any number of threads.
+// busy; tiny models would spend their steps on that. Results never depend on the answer: every kernel gives the same
+// bits for any number of threads.
 #pragma once
 #include <cstddef>
 

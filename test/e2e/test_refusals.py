@@ -1,4 +1,4 @@
-"""Every wrong input gets its exit code (CONTRACTS, 7), one message that names it, and leaves nothing half-written."""
+"""Every wrong input gets its exit code (README, exit codes), one message that names it, and leaves nothing half-written."""
 
 import pathlib
 import resource

@@ -1,7 +1,6 @@
 // Fuzz target: token shards of all three formats and their sidecars, from arbitrary bytes. What opens is read whole;
-// every refusal is a DieError, anything
-// else is a finding. With libFuzzer (clang++ -fsanitize=fuzzer); without it the arguments are files to run, such as a
-// finding.
+// every refusal is a DieError, anything else is a finding. With libFuzzer (clang++ -fsanitize=fuzzer); without it the
+// arguments are files to run, such as a finding.
 //
 // Input: byte 0 chooses the files beside the shard, bytes 1 and 2 how many of the other bytes are the index, and the
 // rest is the shard.
