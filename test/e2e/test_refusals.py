@@ -2,8 +2,9 @@
 
 import pathlib
 import resource
-import signal
 import shutil
+import signal
+import subprocess
 import tempfile
 import unittest
 
@@ -157,11 +158,12 @@ class RefusalTest(unittest.TestCase):
         self.assertIn("diverged", (out / "FAILED").read_text())
 
     def test_signal_without_out_saves_nothing(self) -> None:
-        import subprocess, time
-        process = subprocess.Popen([str(TRAIN), *replaced(self.flags, steps="100000")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        time.sleep(1.5)
+        process = subprocess.Popen([str(TRAIN), *replaced(self.flags, steps="100000")], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        for line in process.stderr:
+            if line.startswith("step "):  # the progress line: training has begun
+                break
         process.send_signal(signal.SIGTERM)
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=60)
         self.assertEqual(process.returncode, 1)
         self.assertIn("nothing saved", errors)
 
