@@ -10,7 +10,7 @@ import unittest
 
 import numpy as np
 
-from common import EVAL, TRAIN, make_data, run, small_run, write_sidecar
+from common import BUILD, EVAL, TRAIN, make_data, run, small_run, write_sidecar
 
 
 def replaced(flags: list[str], **values: str) -> list[str]:
@@ -72,6 +72,7 @@ class RefusalTest(unittest.TestCase):
         config.write_text("learing-rate = 0.1\n")
         self.refuse(2, "learing-rate", *f, "--config", str(config))
 
+    @unittest.skipIf(BUILD.name == "asan", "out of memory: AddressSanitizer reserves more address space than the limit")
     def test_out_of_memory_has_its_code(self) -> None:
         def little_memory() -> None:
             resource.setrlimit(resource.RLIMIT_AS, (600 << 20, 600 << 20))
