@@ -3,7 +3,7 @@
 # build/fuzz/found/ and fails the run.
 set -euo pipefail
 if [[ $# -lt 1 || $1 == --help ]]; then
-    echo "usage: scripts/fuzz.sh BINARY [SECONDS]    (make fuzz builds the binaries and runs all of them)"
+    echo "usage: [FUZZ_SEED=N] scripts/fuzz.sh BINARY [SECONDS]    (make fuzz builds the binaries and runs all of them)"
     exit 0
 fi
 binary=$1 seconds=${2:-10}
@@ -14,7 +14,7 @@ mkdir -p "$found" "$work"
 seeds=()
 if [[ -d test/fuzz/corpus/$name ]]; then seeds=("test/fuzz/corpus/$name"); fi
 log=$(dirname "$binary")/$name.log
-if ! "$binary" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -artifact_prefix="$found/$name-" -print_final_stats=1 \
+if ! "$binary" -max_total_time="$seconds" -seed="${FUZZ_SEED:-0}" -timeout=10 -rss_limit_mb=2048 -artifact_prefix="$found/$name-" -print_final_stats=1 \
     "$work" ${seeds[@]+"${seeds[@]}"} >"$log" 2>&1; then
     tail -n 60 "$log"
     echo "$name: found something; the input is in $found" >&2
