@@ -6,7 +6,7 @@ FUZZ_SECONDS ?= 10
 
 BUILD := build/$(VARIANT)
 CPPFLAGS += -I. -DKNAPSACK_CPU
-SANITIZE := -O1 -g -fno-omit-frame-pointer -fno-sanitize-recover=all
+SANITIZE := -O1 -g1 -fno-omit-frame-pointer -fno-sanitize-recover=all
 FLAGS_release := -O3
 FLAGS_asan := $(SANITIZE) -fsanitize=address,undefined
 FLAGS_tsan := $(SANITIZE) -fsanitize=thread
