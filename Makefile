@@ -27,6 +27,19 @@ BLAS_LIBS = $(or $(shell pkg-config --libs openblas 2>/dev/null),$(shell echo 'i
 $(BUILD)/dev/bench/bench_kernels.o: CPPFLAGS += $(if $(BLAS_LIBS),-DKNAPSACK_CBLAS $(shell pkg-config --cflags openblas 2>/dev/null))
 $(BUILD)/bench/bench_kernels: LDLIBS += $(BLAS_LIBS)
 
+# CUDA: the programs by nvcc for one architecture, and the same kernels by g++ on the CPU (test/simt), which needs CUDA's headers only.
+NVCC ?= $(firstword $(shell command -v nvcc 2>/dev/null) $(wildcard /usr/local/cuda/bin/nvcc))
+CUDA := $(if $(NVCC),$(abspath $(dir $(NVCC))/..))
+GPU_ARCH := $(shell nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | sed -nE '1s/^([0-9]+)\.([0-9]+)$$/\1\2/p' | sed 's/^90$$/90a/')
+ARCH ?= $(or $(GPU_ARCH),90a)
+CUDA_BUILD := build/cuda-sm_$(ARCH)
+NVCCFLAGS := -std=c++17 -O3 -I. -gencode arch=compute_$(ARCH),code=[sm_$(ARCH),compute_$(ARCH)] -lineinfo -Xptxas -v \
+             -Xcompiler=-Wall,-Wextra,-fno-strict-aliasing,-fopenmp $(NVCCFLAGS)
+SIMT := build/simt$(if $(filter-out release,$(VARIANT)),-$(VARIANT))
+SIMT_FLAGS := -std=c++17 -DKNAPSACK_SIMT -I. -isystem $(CUDA)/include -fno-strict-aliasing -Wall -Wextra -pthread \
+              $(if $(filter release,$(VARIANT)),-O2 -g1,$(FLAGS_$(VARIANT)))
+KERNELS := $(basename $(wildcard kernels/*.cu))
+
 # what TSan's tests and the fuzz targets need is built there, no more
 ROOMS := $(or $(ROOMS_$(VARIANT)),kernels/cpu dataloader model util eval)
 LIB_SRC := $(foreach room,$(ROOMS),$(wildcard $(room)/*.cpp))
@@ -38,16 +51,22 @@ FUZZERS := $(patsubst test/fuzz/%.cpp,$(BUILD)/fuzz/%,$(wildcard test/fuzz/*.cpp
 COMPILE = $(CXX) $(CPPFLAGS) $(CXXFLAGS) $(OPENMP) -MMD -MP
 LINK = $(CXX) $(CXXFLAGS) $(OPENMP)
 
-all: $(PROGRAMS)  ## what this machine can build: the CPU programs (the default)
+all: $(PROGRAMS) $(if $(and $(NVCC),$(GPU_ARCH)),train_gpt eval_knowledge)  ## what this machine can run: the CPU programs, with a GPU the CUDA ones too (the default)
 train_gpt_cpu eval_knowledge_cpu: %: $(BUILD)/%  ## the trainer, the eval (g++)
 	@cp -f $< $@
-train_gpt eval_knowledge:  ## the CUDA programs (a later part)
-	@echo 'the CUDA kernels are not in this tree yet; make $@_cpu' >&2; exit 2
+ifeq ($(NVCC),)
+train_gpt eval_knowledge:
+	@echo 'nvcc is not on PATH and not in /usr/local/cuda/bin: install the CUDA toolkit (12.4 or newer), or make $@_cpu' >&2; exit 2
+else
+train_gpt eval_knowledge: %: $(CUDA_BUILD)/%  ## the CUDA programs (nvcc; ARCH=80, 89, 90a, ...: default this machine's GPU, else 90a)
+	@cp -f $< $@
+endif
 
 test: tests  ## unit, Python and end-to-end tests; the last line counts them
 	@$(PYTHON) scripts/run_tests.py --build $(BUILD)
 
-tests: $(BUILD)/run_tests $(addprefix $(BUILD)/,$(PROGRAMS))  ## builds the tests, does not run them
+tests: $(BUILD)/run_tests $(addprefix $(BUILD)/,$(PROGRAMS)) $(if $(CUDA),simt)  ## builds the tests, does not run them
+simt: $(SIMT)/run_kernel_tests $(SIMT)/train_gpt $(SIMT)/eval_knowledge  ## the CUDA kernels and programs as g++ builds them, on test/simt
 
 bench: $(PROGRAMS) $(BENCHES)  ## micro-benchmarks, then our trainer beside PyTorch where that is importable
 	@set -e; for bench in $(BENCHES); do echo "== $$bench"; $$bench; done
@@ -90,6 +109,34 @@ $(BUILD)/train_gpt_cpu $(BUILD)/eval_knowledge_cpu $(BUILD)/run_tests $(BENCHES)
 	$(LINK) -o $@ $^ $(LDLIBS)
 $(LIB): $(LIB_SRC:%.cpp=$(BUILD)/%.o)
 	@rm -f $@ && ar rcs $@ $^
+# ---- CUDA
+$(CUDA_BUILD)/%.o: %.cu $(CUDA_BUILD)/flags.txt
+	@mkdir -p $(@D)
+	$(NVCC) $(NVCCFLAGS) -MMD -MP -c -o $@ $< 2> $@.ptxas || { cat $@.ptxas >&2; exit 1; }
+	@grep -iE -A3 'warning|error' $@.ptxas >&2 || true
+$(CUDA_BUILD)/train_gpt: $(CUDA_BUILD)/train_gpt.o
+$(CUDA_BUILD)/eval_knowledge: $(CUDA_BUILD)/eval/eval_knowledge.o
+$(CUDA_BUILD)/train_gpt $(CUDA_BUILD)/eval_knowledge: $(KERNELS:%=$(CUDA_BUILD)/%.o) $(LIB)
+	$(NVCC) -gencode arch=compute_$(ARCH),code=sm_$(ARCH) -Xcompiler -fopenmp -o $@ $^ -lcublasLt
+
+# ---- the same by g++
+$(SIMT)/%.o: %.cu $(SIMT)/flags.txt
+	@mkdir -p $(@D)
+	$(CXX) $(SIMT_FLAGS) $(OPENMP) -MMD -MP -x c++ -c -o $@ $<
+$(SIMT)/%.o: %.cpp $(SIMT)/flags.txt
+	@mkdir -p $(@D)
+	$(CXX) $(SIMT_FLAGS) $(OPENMP) -MMD -MP -c -o $@ $<
+# the fibers' runtime is never instrumented: it announces to TSan what CUDA promises, and nothing else
+$(SIMT)/test/simt/runtime.o: SIMT_FLAGS := $(filter-out -fsanitize=% -fno-sanitize-recover=%,$(SIMT_FLAGS)) $(if $(filter tsan,$(VARIANT)),-DSIMT_TSAN)
+SIMT_RUNTIME := $(patsubst %.cpp,$(SIMT)/%.o,test/simt/runtime.cpp test/simt/cuda_runtime.cpp)
+$(SIMT)/train_gpt: $(SIMT)/train_gpt.o
+$(SIMT)/eval_knowledge: $(SIMT)/eval/eval_knowledge.o
+$(SIMT)/run_kernel_tests: $(patsubst %.cpp,$(SIMT)/%.o,test/main.cpp $(wildcard test/simt/test_*.cpp test/cases/*.cpp))
+$(SIMT)/run_kernel_tests: LDLIBS += $(shell pkg-config --libs catch2 2>/dev/null)
+$(SIMT)/train_gpt $(SIMT)/eval_knowledge $(SIMT)/run_kernel_tests: $(SIMT_RUNTIME) $(KERNELS:%=$(SIMT)/%.o) $(LIB)
+	$(CXX) $(SIMT_FLAGS) $(OPENMP) -o $@ $^ $(LDLIBS)
+
+# ---- the CPU
 $(BUILD)/%.o: %.cpp $(BUILD)/flags.txt
 	@mkdir -p $(@D)
 	$(COMPILE) -c -o $@ $<
@@ -101,12 +148,14 @@ $(BUILD)/%.o: %.cu $(BUILD)/flags.txt
 COMMIT := $(shell git describe --always --dirty --abbrev=12 --exclude '*' 2>/dev/null || echo unknown)
 $(BUILD)/flags.txt: WHAT = $(COMPILE) $(LDLIBS)
 $(BUILD)/commit.txt: WHAT = $(COMMIT)
-$(BUILD)/flags.txt $(BUILD)/commit.txt: FORCE
+$(CUDA_BUILD)/flags.txt: WHAT = $(NVCC) $(NVCCFLAGS)
+$(SIMT)/flags.txt: WHAT = $(CXX) $(SIMT_FLAGS)
+$(BUILD)/flags.txt $(BUILD)/commit.txt $(CUDA_BUILD)/flags.txt $(SIMT)/flags.txt: FORCE
 	@mkdir -p $(@D); echo '$(WHAT)' | cmp -s - $@ || echo '$(WHAT)' > $@
 $(BUILD)/util/build_info.o: $(BUILD)/commit.txt
 $(BUILD)/util/build_info.o: CPPFLAGS += -DBUILD_COMMIT='"$(COMMIT)"' -DBUILD_FLAGS='"$(CXXFLAGS) $(OPENMP) $(LDLIBS)"'
 
 FORCE:
-.PHONY: all train_gpt eval_knowledge test tests bench quickstart asan tsan fuzz run_fuzzers format clean help FORCE
+.PHONY: all train_gpt eval_knowledge test tests simt bench quickstart asan tsan fuzz run_fuzzers format clean help FORCE
 .DELETE_ON_ERROR:
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD) $(SIMT) $(CUDA_BUILD) -name '*.d' 2>/dev/null)

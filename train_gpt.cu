@@ -5,9 +5,10 @@
 // kernels/backend.h decides.
 //
 // A step takes one batch from the loader (rows of T tokens in an order that is a pure function of seed, manifest and
-// options), runs forward and backward over its micro-batches, clips the gradient and updates the weights. Then the
-// batch's exposures are booked in the ledgers, and a line goes to metrics.jsonl. Steps count from 0; a checkpoint or an
-// evaluation "at step k" is made of the weights after k updates.
+// options), runs forward and backward over its micro-batches, clips the gradient and updates the weights; the batch's
+// exposures are booked in the ledgers. All of this is queued on the device and not waited for: the loss is read, and a
+// line goes to metrics.jsonl, when the next step is queued already. Steps count from 0; a checkpoint or an evaluation
+// "at step k" is made of the weights after k updates.
 //
 // A run writes into --out: config.json first, metrics.jsonl and eval.jsonl a line at a time, exposures/ and
 // checkpoints/ under temporary names that are renamed when complete, DONE or FAILED last. --resume goes on from the
@@ -15,33 +16,38 @@
 // and speeds. dev/formats.md has every file.
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <memory>
 #include <new>
+#include <optional>
 #include <string>
-#include <thread>
 #include <vector>
 
-#include "dataloader/loader.h"  // defines: MixtureOptions, Plan, Loader, Batch, read_validation
-#include "eval/evaluate.cuh"    // defines: Evaluator (the same code as eval_knowledge's)
-#include "model/checkpoint.h"  // defines: read_model_config, read_model_weights, write_model, checkpoint_begin/finish/latest/prune
-#include "model/gpt.cuh"         // defines: Gpt, Optimizer, gpt_forward, gpt_losses, gpt_backward, gpt_update
-#include "model/init.h"          // defines: initialise_parameters
-#include "util/build_info.h"     // defines: build_commit, build_compiler, build_flags
-#include "util/check.h"          // defines: die, Exit
-#include "util/files.h"          // defines: path_join, make_directories
-#include "util/metrics.h"        // defines: MetricsLine, MetricsFile
-#include "util/options.h"        // defines: OptionTable and the kinds of option
-#include "util/progress.h"       // defines: Progress
-#include "util/run_directory.h"  // defines: RunDirectory
-#include "util/schedule.h"       // defines: Schedule, learning_rate
-#include "util/system.h"         // defines: wait_politely, available_memory, cpu_name, num_threads, matmul_rate
-#include "util/tensorboard.h"    // defines: TensorBoard
+#include "dataloader/loader.h"     // defines: MixtureOptions, Plan, Loader, Batch, read_validation
+#include "eval/evaluate.cuh"       // defines: Evaluator (the same code as eval_knowledge's)
+#include "eval/stop_rule.h"        // defines: StopRule, parse_stop_rules, check_stop_rules, rule_that_holds
+#include "model/checkpoint.h"      // defines: read_model_config, checkpoint_begin/finish/latest/prune
+#include "model/device_batch.cuh"  // defines: DeviceBatch
+#include "model/gpt.cuh"           // defines: Gpt, Optimizer, gpt_forward, gpt_losses, gpt_backward, gpt_update
+#include "model/init.h"            // defines: initialise_parameters
+#include "model/state.cuh"         // defines: load_weights, load_training_state, save_training_state
+#include "util/build_info.h"       // defines: build_commit, build_compiler, build_flags
+#include "util/check.h"            // defines: die, Exit
+#include "util/files.h"            // defines: path_join, make_directories
+#include "util/metrics.h"          // defines: MetricsLine, MetricsFile
+#include "util/options.h"          // defines: OptionTable and the kinds of option
+#include "util/progress.h"         // defines: Progress
+#include "util/run_directory.h"    // defines: RunDirectory
+#include "util/schedule.h"         // defines: Schedule, learning_rate
+#include "util/system.h"           // defines: wait_politely, num_threads
+#include "util/tensorboard.h"      // defines: TensorBoard
+
+using backend::Machine;
 
 // ---------------------------------------------------------------------------------------------------------------------------------
 // options: the field with its default here, its flag and its line of --help in the table below
@@ -51,8 +57,10 @@ struct TrainOptions {
     int64_t eot_id = -1, seed = 1, data_seed = 1;
     Switch resume = false, plan = false;
     NamedList source, ratio, exposures, window, subsample, max_epochs, val;
-    std::string budget = "replace", eval_at = "log", checkpoint_at = "end", schedule = "wsd", precision = "fp32";
-    Count val_tokens{100000}, tokens, steps, seq_len, micro_batch, batch_tokens, warmup, keep{2}, print_order;
+    std::string budget = "replace", eval_at = "log", checkpoint_at = "end", schedule = "wsd",
+                precision = Machine::HAS_BF16 ? "bf16" : "fp32";
+    Count val_tokens{Machine::HAS_BF16 ? 1000000 : 100000}, tokens, steps, seq_len, micro_batch, batch_tokens, warmup,
+        keep{2}, print_order;
     TextList questions, stop_at;
     CountOrAll questions_per_set{10000};
     OnOff doc_mask, recompute;
@@ -63,7 +71,7 @@ struct TrainOptions {
 
 OptionTable option_table(TrainOptions& o) {
     // clang-format off
-    return OptionTable("train_gpt_cpu", "Trains a GPT on an exact mixture of token shards. CPU build.", {
+    return OptionTable(std::string("train_gpt") + Machine::SUFFIX, std::string("Trains a GPT on an exact mixture of token shards. ") + Machine::BUILD + ".", {
         {"model", "model", &o.model, "NAME|FAMILY:Lx:Cy:Hz", "a preset (gpt2-124m, pythia-70m, ...) or a size: gpt2:L4:C128:H4"},
         {"model", "init", &o.init, "DIR", "start from the weights of a Hugging Face directory"},
         {"model", "branch", &o.branch, "DIR", "go on from a checkpoint (weights, optimizer, data position) with a new horizon"},
@@ -90,7 +98,7 @@ OptionTable option_table(TrainOptions& o) {
         {"length and batch", "steps", &o.steps, "N", "the same in steps"},
         {"length and batch", "seq-len", &o.seq_len, "T", "tokens a row; default the preset's context, at most 2048"},
         {"length and batch", "micro-batch", &o.micro_batch, "B", "rows at a time; default the largest that fits"},
-        {"length and batch", "batch-tokens", &o.batch_tokens, "N", "tokens a step; default 16 rows"},
+        {"length and batch", "batch-tokens", &o.batch_tokens, "N", Machine::HAS_BF16 ? "tokens a step; default 1048576, in whole rows" : "tokens a step; default 16 rows"},
         {"length and batch", "doc-mask", &o.doc_mask, "on|off", "attention and positions restart at each document"},
         {"optimizer", "lr", &o.lr, "X", "peak learning rate"},
         {"optimizer", "schedule", &o.schedule, "wsd|cosine|linear|constant", "after the warm-up"},
@@ -104,8 +112,8 @@ OptionTable option_table(TrainOptions& o) {
         {"optimizer", "grad-clip", &o.grad_clip, "X", "largest L2 norm of the gradient"},
         {"checkpoints", "checkpoint-at", &o.checkpoint_at, "WHEN", "log, every:N or end"},
         {"checkpoints", "keep", &o.keep, "K", "newest checkpoints to keep; 0: all"},
-        {"device", "precision", &o.precision, "bf16|fp32", "bf16 needs a GPU"},
-        {"device", "recompute", &o.recompute, "on|off", "GPU builds only"},
+        {"device", "precision", &o.precision, "bf16|fp32", "of weights and activations; bf16 needs a GPU"},
+        {"device", "recompute", &o.recompute, "on|off", "keep only the layers' outputs and compute the rest again: less memory, a third more work"},
         {"device", "zero", &o.zero, "0|1", "multi-process builds only"},
         {"look", "plan", &o.plan, "", "print what the run would take and cost, and leave"},
         {"look", "print-order", &o.print_order, "STEP", "print the pieces of a step, and leave"},
@@ -134,30 +142,9 @@ When parse_when(const char* flag, const std::string& text) {
     die(Exit::Usage, "%s: expected log, every:N or end, found '%s'", flag, text.c_str());
 }
 
-// --stop-at 'know/synbio/accuracy>=0.6'
-struct StopRule {
-    std::string text, metric;
-    bool at_least;
-    double limit;
-};
-
-std::vector<StopRule> parse_stop_rules(const TextList& texts) {
-    std::vector<StopRule> rules;
-    for (const std::string& text : texts) {
-        const size_t at = text.find_first_of("<>");
-        if (at == std::string::npos || at == 0 || text.compare(at + 1, 1, "=") != 0)
-            die(Exit::Usage,
-                "--stop-at: expected METRIC>=X or METRIC<=X, such as 'know/synbio/accuracy>=0.6', found '%s'",
-                text.c_str());
-        rules.push_back(
-            {text, text.substr(0, at), text[at] == '>', parse_number("--stop-at " + text, text.substr(at + 2))});
-    }
-    return rules;
-}
-
 void check_options(const TrainOptions& o) {
-    if (o.precision == "bf16") die(Exit::Usage, "--precision bf16: not in this build (CPU); give --precision fp32");
-    if (o.recompute.on) die(Exit::Usage, "--recompute on: not in this build (CPU)");
+    if (o.precision == "bf16" && !Machine::HAS_BF16)
+        die(Exit::Usage, "--precision bf16: not in this build (CPU); give --precision fp32");
     for (const char* name : {"WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"}) {
         const char* ranks = getenv(name);
         if (ranks && atoll(ranks) > 1)
@@ -271,7 +258,7 @@ void setup_batch(TrainOptions& o) {
     if (o.micro_batch.n == 0 || o.micro_batch.n > INT32_MAX / T)
         die(Exit::Usage, "--micro-batch %lld: expected 1 to %lld rows", static_cast<long long>(o.micro_batch.n),
             static_cast<long long>(INT32_MAX / T));
-    if (o.batch_tokens.n < 0) o.batch_tokens.n = 16 * T;
+    if (o.batch_tokens.n < 0) o.batch_tokens.n = Machine::HAS_BF16 ? std::max<int64_t>((1 << 20) / T, 1) * T : 16 * T;
     const int64_t unit = T * std::max<int64_t>(o.micro_batch.n, 1);
     if (o.batch_tokens.n < unit || o.batch_tokens.n % unit != 0) {
         const int64_t below = std::max(o.batch_tokens.n / unit * unit, unit);
@@ -291,26 +278,46 @@ std::string byte_text(size_t bytes) {
                           : format_text("%.0f KiB", b / 1024);
 }
 
-// Bytes the training holds beside its activations: weights, gradients, two moments.
-size_t parameter_bytes(const GptConfig& c) { return 4 * sizeof(float) * parameter_elements(c); }
+// Bytes that a run takes on the device.
+struct RunMemory {
+    size_t parameters, activations, evaluation;  // weights, gradients, optimizer; of one micro-batch; while evaluating
+};
 
-// The largest divisor of the step's rows whose activations fit into half of what the parameters leave free (the other
-// half is the page cache's, where the shards live); the bound is refused, not swapped.
-int largest_micro_batch(const GptConfig& c, int64_t rows, int T) {
-    const size_t available = available_memory(), parameters = parameter_bytes(c);
-    const size_t room = available > parameters ? (available - parameters) / 2 : 0;
-    int64_t best = 0;
+template <class Real>
+RunMemory memory_of(const GptConfig& c, int micro_batch, const TrainOptions& o) {
+    const int T = static_cast<int>(o.seq_len.n);
+    const Keep keep = o.recompute.on ? Keep::Inputs : Keep::All;
+    const bool evaluates = !o.val.empty() || !o.questions.empty();
+    return {parameter_elements(c) * sizeof(Real) + Optimizer<Real>::bytes(c),
+            ActivationMemory<Real>::bytes(c, micro_batch, T, keep),
+            evaluates ? ActivationMemory<Real>::bytes(c, std::max(1, EVAL_POSITIONS / T), T, Keep::Nothing) : 0};
+}
+RunMemory memory_of(const GptConfig& c, int micro_batch, const TrainOptions& o) {
+#ifndef KNAPSACK_CPU
+    if (o.precision == "bf16") return memory_of<bf16>(c, micro_batch, o);
+#endif
+    return memory_of<float>(c, micro_batch, o);
+}
+
+// The largest divisor of the step's rows whose activations fit into what the parameters leave free: half of it on a
+// host (the other half is the page cache's, where the shards live), nine tenths on a GPU. The bound is refused, not
+// swapped.
+int largest_micro_batch(const GptConfig& c, const TrainOptions& o, size_t available) {
+    const RunMemory one = memory_of(c, 1, o);
+    const size_t taken = one.parameters + one.evaluation, left = available > taken ? available - taken : 0;
+    const size_t room = Machine::HAS_BF16 ? left / 10 * 9 : left / 2;
+    const int64_t rows = o.batch_tokens.n / o.seq_len.n;
+    int best = 0;
     for (int64_t b = 1; b <= rows; ++b)
-        if (rows % b == 0 && b * T <= 1 << 20 &&
-            ActivationMemory<float>::bytes(c, static_cast<int>(b), T, true) <= room)
-            best = b;
+        if (rows % b == 0 && b * o.seq_len.n <= 1 << 20 && memory_of(c, static_cast<int>(b), o).activations <= room)
+            best = static_cast<int>(b);
     if (best == 0)
         die(Exit::Runtime,
-            "out of memory: the model takes %s and a micro-batch of one row %s, %s are free; try a smaller --model or "
-            "--seq-len",
-            byte_text(parameters).c_str(), byte_text(ActivationMemory<float>::bytes(c, 1, T, true)).c_str(),
+            "out of memory: the model takes %s, an evaluation %s and a micro-batch of one row %s, %s are free; try "
+            "--recompute on, a smaller --model or --seq-len",
+            byte_text(one.parameters).c_str(), byte_text(one.evaluation).c_str(), byte_text(one.activations).c_str(),
             byte_text(available).c_str());
-    return static_cast<int>(best);
+    return best;
 }
 
 // A model goes on with the ids it was trained on: the tokenizer of --init or --branch is the shards', where both are known.
@@ -382,41 +389,64 @@ void print_plan(const TrainOptions& o, const GptConfig& c, const Plan& plan, dou
             printf("%10s\n", "-");
     }
     const double flops = flops_per_token(c, static_cast<int>(o.seq_len.n)) * static_cast<double>(plan.tokens);
-    printf("\ncompute: %.3g FLOPs; at this machine's measured matmul rate of %.0f GFLOP/s no less than %.0f s\n", flops,
+    printf("\ncompute: %.3g FLOPs; at this machine's matmul rate of %.0f GFLOP/s no less than %.0f s\n", flops,
            rate / 1e9, flops / rate);
-    printf("memory: %s of weights, gradients and moments, %s of activations (micro-batch %lld)\n",
-           byte_text(parameter_bytes(c)).c_str(),
-           byte_text(ActivationMemory<float>::bytes(c, static_cast<int>(o.micro_batch.n), static_cast<int>(o.seq_len.n),
-                                                    true))
-               .c_str(),
-           static_cast<long long>(o.micro_batch.n));
-    printf("disk: %s a checkpoint\n", byte_text(3 * sizeof(float) * num_parameters(c)).c_str());
+    const RunMemory memory = memory_of(c, static_cast<int>(o.micro_batch.n), o);
+    printf(
+        "memory: %s of weights, gradients and optimizer, %s of activations (micro-batch %lld), %s while evaluating\n",
+        byte_text(memory.parameters).c_str(), byte_text(memory.activations).c_str(),
+        static_cast<long long>(o.micro_batch.n), byte_text(memory.evaluation).c_str());
+    // weights, two moments; masters where the weights are bf16
+    printf("disk: %s a checkpoint\n", byte_text((o.precision == "bf16" ? 14 : 12) * num_parameters(c)).c_str());
 }
 
 // ---------------------------------------------------------------------------------------------------------------------------------
 // the state of a run: all that a step changes
 
-using Real = float;
-
+template <class Real>
 struct Trainer {
-    Trainer(const GptConfig& c, const TrainOptions& o)
-        : gpt(c),
+    Trainer(const GptConfig& c, const TrainOptions& o, const Plan& plan, backend::stream_t stream)
+        : stream(stream),
+          gpt(c),
           optimizer(c, static_cast<float>(o.weight_decay)),
-          activations(c, static_cast<int>(o.micro_batch.n), static_cast<int>(o.seq_len.n), true) {}
+          activations(c, static_cast<int>(o.micro_batch.n), static_cast<int>(o.seq_len.n),
+                      o.recompute.on ? Keep::Inputs : Keep::All, stream),
+          batch(static_cast<size_t>(o.batch_tokens.n), o.doc_mask.on),
+          loss_sums(plan.sources.size()),
+          source_tokens(plan.sources.size()) {
+        for (Arrival& a : arrivals) a.numbers = PinnedArray<double>(plan.sources.size() + 1);
+    }
+    backend::stream_t stream;
     Gpt<Real> gpt;
     Optimizer<Real> optimizer;
     ActivationMemory<Real> activations;
+    DeviceBatch batch;
+    DeviceArray<double> loss_sums;  // of the step, per source
+    // What the host reads of a step, in turns: loss sums, then the squared norm of the gradient.
+    struct Arrival {
+        PinnedArray<double> numbers;
+        StreamMark mark;
+    };
+    std::array<Arrival, 2> arrivals;
+
     std::vector<Ledger> ledgers;
     std::vector<int64_t> source_tokens;  // targets seen, per source
-    int64_t step = 0;                    // updates done
+    int64_t step = 0;                    // updates queued
     std::string loader_state;            // after them
 };
 
-// Loss and time of one step, for the log.
+// A step that the device works on: what the host knows of it already.
+struct QueuedStep {
+    int64_t step;  // from 0
+    double lr;
+    std::vector<int64_t> source_targets;  // of this step
+    std::vector<int64_t> source_tokens;   // of all steps to this one
+};
+
+// What came of it.
 struct StepReport {
-    double loss = 0, grad_norm = 0, lr = 0;
+    double loss = 0, grad_norm = 0;
     std::vector<double> source_loss;  // sums of nats
-    std::vector<int64_t> source_targets;
 };
 
 // The log files of a run; without --out nothing but the screen.
@@ -437,23 +467,23 @@ void on_signal(int number) {
 // ---------------------------------------------------------------------------------------------------------------------------------
 // checkpoints
 
-void save_ledgers(const Trainer& t, const std::string& directory) {
-    for (const Ledger& ledger : t.ledgers) {
+void save_ledgers(const std::vector<Ledger>& ledgers, const std::string& directory) {
+    for (const Ledger& ledger : ledgers) {
         if (ledger.empty()) continue;
         make_directories(path_join(directory, "exposures"));
         ledger.write(path_join(path_join(directory, "exposures"), ledger.name() + ".npy"));
     }
 }
 
-void save_checkpoint(const Trainer& t, const RunDirectory& run, const OptionTable& table, const TrainOptions& o,
-                     const Plan& plan, Log& log, const std::string& stopped) {
+template <class Real>
+void save_checkpoint(const Trainer<Real>& t, const Machine& machine, const RunDirectory& run, const OptionTable& table,
+                     const TrainOptions& o, const Plan& plan, Log& log, const std::string& stopped) {
     log.metrics.sync();
     log.eval.sync();
     const std::string directory = checkpoint_begin(run.path(), t.step);
-    write_model(directory, t.gpt.config, t.gpt.memory.get(), plan.tokenizer_file);
-    write_optimizer(directory, t.gpt.config, t.optimizer.m.get(), t.optimizer.v.get());
+    save_training_state(directory, t.gpt, t.optimizer, plan.tokenizer_file);
     write_file(path_join(directory, "loader_state.json"), t.loader_state);
-    save_ledgers(t, directory);
+    save_ledgers(t.ledgers, directory);
     TrainerState state;
     state.step = t.step;
     state.tokens = t.step * o.batch_tokens.n;
@@ -464,17 +494,18 @@ void save_checkpoint(const Trainer& t, const RunDirectory& run, const OptionTabl
     facts.add("stopped", stopped);
     for (size_t i = 0; i < t.source_tokens.size(); ++i) facts.add("tokens/" + plan.sources[i].name, t.source_tokens[i]);
     state.metrics_json = facts.json();
+    state.matmul_json = machine.matmul_choices();
     write_trainer_state(directory, state);
     checkpoint_finish(directory);
-    save_ledgers(t, run.path());
+    save_ledgers(t.ledgers, run.path());
     checkpoint_prune(run.path(), static_cast<int>(o.keep.n));
 }
 
 // Weights, moments, ledgers and counters of a checkpoint directory.
-void load_checkpoint(Trainer& t, const std::string& directory, const Plan& plan) {
+template <class Real>
+void load_checkpoint(Trainer<Real>& t, const std::string& directory, const Plan& plan) {
     checkpoint_verify(directory);
-    read_model_weights(directory, t.gpt.config, t.gpt.memory.get());
-    read_optimizer(directory, t.gpt.config, t.optimizer.m.get(), t.optimizer.v.get());
+    load_training_state(directory, t.gpt, t.optimizer);
     const TrainerState state = read_trainer_state(directory);
     t.step = state.step;
     for (Ledger& ledger : t.ledgers)
@@ -487,83 +518,96 @@ void load_checkpoint(Trainer& t, const std::string& directory, const Plan& plan)
 // ---------------------------------------------------------------------------------------------------------------------------------
 // one step
 
-StepReport train_step(Trainer& t, const Batch& batch, const TrainOptions& o, const Plan& plan, double lr) {
-    const backend::stream_t stream{};
-    const int B = t.activations.B, T = t.activations.T, N = B * T;
-    const int64_t targets = o.batch_tokens.n;
-    StepReport report;
-    report.lr = lr;
-    report.source_loss.resize(plan.sources.size());
-    report.source_targets.resize(plan.sources.size());
-
-    for (int64_t at = 0; at < targets; at += N) {
-        const GptInput in{batch.inputs.data() + at, batch.positions.data() + at,
-                          batch.segment_start.empty() ? nullptr : batch.segment_start.data() + at};
-        gpt_forward(t.gpt, t.activations, in, stream);
-        gpt_losses(t.gpt, t.activations, &t.optimizer, batch.targets.data() + at,
-                   static_cast<Real>(1.0 / static_cast<double>(targets)), stream);
-        gpt_backward(t.gpt, t.activations, t.optimizer, in, stream);
-        for (int n = 0; n < N; ++n) {  // in the order of the stream, in double: the same sum for any micro-batch
-            const double loss = t.activations.a.losses[n];
-            const size_t source = batch.source[static_cast<size_t>(at + n)];
-            report.loss += loss;
-            report.source_loss[source] += loss;
-            ++report.source_targets[source];
-        }
+// Queues a step; nothing is waited for.
+template <class Real>
+QueuedStep queue_step(Trainer<Real>& t, const Batch& batch, const TrainOptions& o, double lr) {
+    const NvtxRange range("step");
+    const size_t sources = t.source_tokens.size(), targets = batch.targets.size(),
+                 N = static_cast<size_t>(t.activations.B) * static_cast<size_t>(t.activations.T);
+    t.batch.load(batch, t.stream);
+    device_zero(t.loss_sums.get(), sources, t.stream);
+    for (size_t at = 0; at < targets; at += N) {
+        const GptInput in = t.batch.input(at);
+        gpt_forward(t.gpt, t.activations, in, t.stream);
+        gpt_losses(t.gpt, t.activations, &t.optimizer, t.batch.targets(at),
+                   static_cast<Stat<Real>>(1.0 / static_cast<double>(targets)), t.stream);
+        gpt_backward(t.gpt, t.activations, t.optimizer, in, t.stream);
+        backend::loss_sums(t.loss_sums.get(), t.activations.a.losses, t.batch.source(at), static_cast<int>(N),
+                           static_cast<int>(sources), t.stream);
     }
+    gpt_gradient_norm(t.optimizer, t.stream);
+    gpt_update(
+        t.gpt, t.optimizer,
+        {static_cast<float>(lr), static_cast<float>(o.beta1), static_cast<float>(o.beta2), static_cast<float>(o.eps),
+         static_cast<float>(o.grad_clip), static_cast<int>(t.step + 1), static_cast<uint64_t>(o.seed)},
+        t.stream);
+    auto& arrival = t.arrivals[static_cast<size_t>(t.step % 2)];
+    download(arrival.numbers.get(), t.loss_sums.get(), sources, t.stream);
+    download(arrival.numbers.get() + sources, t.optimizer.norm_squared.get(), 1, t.stream);
+    arrival.mark.set(t.stream);
+
+    QueuedStep queued{t.step, lr, std::vector<int64_t>(sources), {}};
+    for (const uint16_t source : batch.source) ++queued.source_targets[source];
+    for (size_t i = 0; i < sources; ++i) t.source_tokens[i] += queued.source_targets[i];
+    queued.source_tokens = t.source_tokens;
+    for (const Exposure& e : batch.exposures) t.ledgers[e.source].book(e, t.step);
+    t.loader_state = batch.state;
+    ++t.step;
+    return queued;
+}
+
+// Waits for a queued step. Dies with Exit::Diverged; a checkpoint is never made of a step that was not waited for.
+template <class Real>
+StepReport finish_step(Trainer<Real>& t, const QueuedStep& queued) {
+    auto& arrival = t.arrivals[static_cast<size_t>(queued.step % 2)];
+    arrival.mark.wait();
+    const size_t sources = queued.source_targets.size();
+    StepReport report;
+    report.source_loss.assign(arrival.numbers.get(), arrival.numbers.get() + sources);
+    report.grad_norm = std::sqrt(arrival.numbers.get()[sources]);
+    int64_t targets = 0;
+    for (size_t i = 0; i < sources; ++i) report.loss += report.source_loss[i], targets += queued.source_targets[i];
     report.loss /= static_cast<double>(targets);
-    report.grad_norm = gpt_gradient_norm(t.optimizer, stream);
     if (!std::isfinite(report.loss) || !std::isfinite(report.grad_norm))
         die(Exit::Diverged,
             "step %lld: loss %g, gradient norm %g: the run diverged; try a lower --lr or a longer --warmup. "
             "Checkpoints stay as they are",
-            static_cast<long long>(t.step), report.loss, report.grad_norm);
-
-    const double scale = std::min(1.0, o.grad_clip / std::max(report.grad_norm, 1e-30));
-    gpt_update(t.gpt, t.optimizer,
-               {static_cast<float>(lr), static_cast<float>(o.beta1), static_cast<float>(o.beta2),
-                static_cast<float>(o.eps), static_cast<float>(scale), static_cast<int>(t.step + 1)},
-               stream);
-
-    for (const Exposure& e : batch.exposures) t.ledgers[e.source].book(e, t.step);
-    for (size_t i = 0; i < plan.sources.size(); ++i) t.source_tokens[i] += report.source_targets[i];
-    t.loader_state = batch.state;
-    ++t.step;
+            static_cast<long long>(queued.step), report.loss, report.grad_norm);
     return report;
 }
 
-void log_step(Log& log, const Trainer& t, const StepReport& r, const TrainOptions& o, const Plan& plan,
-              double step_seconds, double flops_rate) {
+void log_step(Log& log, const QueuedStep& queued, const StepReport& r, const GptConfig& c, const TrainOptions& o,
+              const Plan& plan, double step_seconds, double flops_rate) {
     if (!log.on) return;
-    const int64_t tokens = t.step * o.batch_tokens.n;
+    const int64_t tokens = (queued.step + 1) * o.batch_tokens.n;
     const double tokens_per_s = static_cast<double>(o.batch_tokens.n) / step_seconds;
     MetricsLine line;
-    line.add("step", t.step - 1);
+    line.add("step", queued.step);
     line.add("tokens", tokens);
     line.add("time", log.seconds());
     line.add("train/loss", r.loss);
     for (size_t i = 0; i < plan.sources.size(); ++i) {
         const SourcePlan& s = plan.sources[i];
-        if (r.source_targets[i] > 0)
-            line.add("train/loss/" + s.name, r.source_loss[i] / static_cast<double>(r.source_targets[i]));
-        line.add("data/" + s.name + "/tokens", t.source_tokens[i]);
-        line.add("data/" + s.name + "/epochs",
-                 static_cast<double>(t.source_tokens[i]) / static_cast<double>(s.source_tokens));
-        line.add("data/" + s.name + "/ratio", static_cast<double>(t.source_tokens[i]) / static_cast<double>(tokens));
+        const double seen = static_cast<double>(queued.source_tokens[i]);
+        if (queued.source_targets[i] > 0)
+            line.add("train/loss/" + s.name, r.source_loss[i] / static_cast<double>(queued.source_targets[i]));
+        line.add("data/" + s.name + "/tokens", queued.source_tokens[i]);
+        line.add("data/" + s.name + "/epochs", seen / static_cast<double>(s.source_tokens));
+        line.add("data/" + s.name + "/ratio", seen / static_cast<double>(tokens));
     }
-    line.add("optim/lr", r.lr);
+    line.add("optim/lr", queued.lr);
     line.add("optim/grad_norm", r.grad_norm);
     line.add("perf/tokens_per_s", tokens_per_s);
-    line.add("perf/mfu", tokens_per_s * flops_per_token(t.gpt.config, static_cast<int>(o.seq_len.n)) / flops_rate);
+    line.add("perf/mfu", tokens_per_s * flops_per_token(c, static_cast<int>(o.seq_len.n)) / flops_rate);
     line.add("perf/step_ms", 1e3 * step_seconds);
     log.metrics.write(line);
-    log.board.write(t.step - 1, line);
+    log.board.write(queued.step, line);
 }
 
 // ---------------------------------------------------------------------------------------------------------------------------------
 // evaluation: the same code as eval_knowledge, equal numbers
 
-Evaluator<Real> setup_evaluation(const TrainOptions& o, const GptConfig& c, const Plan& plan) {
+EvaluationOptions setup_evaluation(const TrainOptions& o, const Plan& plan) {
     EvaluationOptions e;
     e.questions = o.questions;
     e.questions_per_set = o.questions_per_set.n;
@@ -580,30 +624,15 @@ Evaluator<Real> setup_evaluation(const TrainOptions& o, const GptConfig& c, cons
         for (size_t i = 0; i < plan.sources.size(); ++i)
             if (plan.sources[i].name == name && plan.sources[i].knowledge)
                 e.subsampled.push_back({name, o.source[i].second, parse_number("--subsample " + name, rho)});
-    return Evaluator<Real>(c, e);
-}
-
-// A metric that no evaluation of this run can give ends it before it begins, not after hours of training.
-void check_stop_rules(const std::vector<StopRule>& rules, const Evaluator<Real>& evaluator) {
-    std::vector<std::string> known;
-    for (const ValidationRows& v : evaluator.plan().validation)
-        for (const char* name : {"loss", "bpb"}) known.push_back("val/" + v.name + "/" + name);
-    for (const QuestionTask& task : evaluator.plan().questions)
-        for (const char* name : {"accuracy", "accuracy_seen", "accuracy_heldout", "accuracy_question", "accuracy_kept",
-                                 "accuracy_seen_kept", "bits", "bits_per_param", "loss", "rank"})
-            known.push_back("know/" + task.set->names().name + "/" + name);
-    for (const StopRule& rule : rules) {
-        if (std::find(known.begin(), known.end(), rule.metric) != known.end()) continue;
-        std::string names;
-        for (const std::string& name : known) names += " " + name;
-        die(Exit::Usage, "--stop-at %s: no such metric; this run can give%s", rule.text.c_str(), names.c_str());
-    }
+    return e;
 }
 
 // Evaluates, logs, and returns the stop rule that holds now ("" for none).
-std::string evaluate_and_log(const Trainer& t, const Evaluator<Real>& evaluator, Log& log, const TrainOptions& o,
+template <class Real>
+std::string evaluate_and_log(const Trainer<Real>& t, const Evaluator<Real>& evaluator, Log& log, const TrainOptions& o,
                              const std::vector<StopRule>& rules) {
-    const std::vector<Metric> metrics = evaluator.evaluate(t.gpt);
+    const NvtxRange range("evaluation");
+    const std::vector<Metric> metrics = evaluator.evaluate(t.gpt, t.stream);
     MetricsLine line;
     line.add("step", t.step);
     line.add("tokens", t.step * o.batch_tokens.n);
@@ -618,15 +647,7 @@ std::string evaluate_and_log(const Trainer& t, const Evaluator<Real>& evaluator,
         log.eval.write(line);
         log.board.write(t.step, line);
     }
-    std::string holds;
-    for (const StopRule& rule : rules) {
-        const auto metric =
-            std::find_if(metrics.begin(), metrics.end(), [&](const Metric& m) { return m.name == rule.metric; });
-        if (metric != metrics.end() && holds.empty() &&
-            (rule.at_least ? metric->value >= rule.limit : metric->value <= rule.limit))
-            holds = rule.text;
-    }
-    return holds;
+    return rule_that_holds(rules, metrics);
 }
 
 // ---------------------------------------------------------------------------------------------------------------------------------
@@ -639,6 +660,146 @@ void write_failed_marker(Exit, const char* message) {
 
 // Options a resumed run may change: where it lies, and how long checkpoints are kept.
 const std::vector<std::string> MAY_DIFFER = {"out", "resume", "keep", "plan", "print-order"};
+
+// A run whose options are resolved: what remains is to train it in one precision.
+struct Run {
+    const TrainOptions& o;
+    const OptionTable& table;
+    const GptConfig& config;
+    Machine& machine;
+    Loader& loader;
+    RunDirectory& directory;
+    const Schedule& schedule;
+    const std::vector<StopRule>& stop_rules;
+    When eval_when, checkpoint_when;
+    std::string resumed;     // the checkpoint that --resume found, "" for none
+    std::string start_from;  // that, or --branch's
+    double flops_rate;
+};
+
+// config.json, and the logs cut to where the run goes on. Returns the stop rule that ended the run already ("": none).
+template <class Real>
+std::string open_logs(const Run& r, const Trainer<Real>& t, Log& log) {
+    const Plan& plan = r.loader.plan();
+    RunDirectory& run = r.directory;
+    failing_run = &run;
+    die_hook = write_failed_marker;
+    const std::string state = r.resumed + "/trainer_state.json";
+    const std::string facts =
+        r.resumed.empty() ? R"({"metrics_bytes":0,"eval_bytes":0})" : read_trainer_state(r.resumed).metrics_json;
+    run.write_config(r.table.json(), {{"parameters", std::to_string(num_parameters(r.config))},
+                                      {"parameters_non_embedding", std::to_string(num_parameters(r.config, false))},
+                                      {"steps", std::to_string(plan.steps)},
+                                      {"tokens", std::to_string(plan.tokens)},
+                                      {"plan", plan_json(plan)},
+                                      {"commit", json_quote(build_commit())},
+                                      {"compiler", json_quote(build_compiler())},
+                                      {"flags", json_quote(build_flags())},
+                                      {"device", json_quote(r.machine.name())},
+                                      {"matmul", json_quote(r.machine.matmul_library())},
+                                      {"threads", std::to_string(num_threads())},
+                                      {"matmul_gflops", std::to_string(r.flops_rate / 1e9)}});
+    log.on = true;
+    run.truncate_log("metrics.jsonl", integer_fact(state, facts, "metrics_bytes"));
+    run.truncate_log("eval.jsonl", integer_fact(state, facts, "eval_bytes"));
+    log.metrics = MetricsFile(run.file("metrics.jsonl"), true);
+    log.eval = MetricsFile(run.file("eval.jsonl"), true);
+    log.board = TensorBoard(run.path());
+    remove_tree(run.file("FAILED"));
+    remove_tree(run.file("exposures"));
+    if (!r.resumed.empty()) save_ledgers(t.ledgers, run.path());
+    return text_fact(state, facts, "stopped");
+}
+
+template <class Real>
+int train(const Run& r) {
+    const TrainOptions& o = r.o;
+    const Plan& plan = r.loader.plan();
+
+    // model, optimizer, evaluation
+    Trainer<Real> t(r.config, o, plan, r.machine.stream());
+    t.ledgers = r.loader.make_ledgers();
+    const EvaluationPlan evaluation = plan_evaluation(setup_evaluation(o, plan), r.config.V, r.config.max_T);
+    check_stop_rules(r.stop_rules, evaluation);
+    const Evaluator<Real> evaluator(r.config, evaluation);
+    if (!r.start_from.empty()) t.loader_state = read_file(path_join(r.start_from, "loader_state.json"));
+    r.loader.start(t.loader_state, r.resumed.empty());
+    if (!r.start_from.empty()) {
+        load_checkpoint(t, r.start_from, plan);
+        r.machine.load_matmul_choices(read_trainer_state(r.start_from).matmul_json);
+    } else if (!o.init.empty()) {
+        load_weights(o.init, t.gpt, &t.optimizer);
+    } else {
+        fill_weights(t.gpt, &t.optimizer,
+                     [&](float* weights) { initialise_parameters(r.config, static_cast<uint64_t>(o.seed), weights); });
+    }
+    const int64_t first_step = t.step;
+    if (first_step > plan.steps)
+        die(Exit::Usage, "%s stands at step %lld, the run ends at step %lld; give a longer --tokens",
+            r.start_from.c_str(), static_cast<long long>(first_step), static_cast<long long>(plan.steps));
+
+    RunDirectory& run = r.directory;
+    Log log;
+    std::string stopped;  // the stop rule that ended the run
+    run.create();
+    if (run.active()) stopped = open_logs(r, t, log);
+    print_plan(o, r.config, plan, r.flops_rate);
+    printf("\n");
+    Progress progress(plan.steps, first_step,
+                      flops_per_token(r.config, static_cast<int>(o.seq_len.n)) * static_cast<double>(o.batch_tokens.n),
+                      r.flops_rate, static_cast<double>(o.batch_tokens.n));
+
+    // the loop
+    std::optional<QueuedStep> queued;  // not waited for yet
+    auto clock = std::chrono::steady_clock::now();
+    const auto settle = [&] {
+        if (!queued) return;
+        const StepReport report = finish_step(t, *queued);
+        const auto now = std::chrono::steady_clock::now();
+        const double seconds = std::chrono::duration<double>(now - clock).count();
+        clock = now;
+        log_step(log, *queued, report, r.config, o, plan, seconds, r.flops_rate);
+        progress.update(queued->step + 1, report.loss, report.grad_norm, queued->lr, seconds);
+        queued.reset();
+    };
+    for (;;) {
+        const bool fresh = r.resumed.empty() || t.step > first_step;  // not what the checkpoint's own run did already
+        if (fresh && evaluator.active() && r.eval_when.due(t.step, plan.steps)) {
+            settle();
+            progress.clear();
+            stopped = evaluate_and_log(t, evaluator, log, o, r.stop_rules);
+            clock = std::chrono::steady_clock::now();
+        }
+        const bool last = t.step == plan.steps || !stopped.empty();
+        const bool save = last || signal_received || (t.step > first_step && r.checkpoint_when.due(t.step, plan.steps));
+        if (save) settle();
+        if (run.active() && fresh && save) {
+            save_checkpoint(t, r.machine, run, r.table, o, plan, log, stopped);
+            clock = std::chrono::steady_clock::now();
+        }
+        if (last) break;
+        if (signal_received) {
+            progress.clear();
+            if (!run.active())
+                die(Exit::Runtime, "stopped by signal %d at step %lld: no --out, nothing saved",
+                    static_cast<int>(signal_received), static_cast<long long>(t.step));
+            printf("stopped by signal %d at step %lld; checkpoint saved, go on with --resume\n",
+                   static_cast<int>(signal_received), static_cast<long long>(t.step));
+            return static_cast<int>(Exit::Requeue);
+        }
+
+        const Batch& batch = r.loader.next();
+        const QueuedStep next = queue_step(t, batch, o, learning_rate(r.schedule, t.step));
+        settle();  // the step before
+        queued = next;
+    }
+    progress.finish();
+    if (run.active()) run.mark_done(stopped.empty() ? "finished" : "stopped: " + stopped);
+    printf("%s after %lld steps, %lld tokens%s%s\n", stopped.empty() ? "finished" : "stopped",
+           static_cast<long long>(t.step), static_cast<long long>(t.step * o.batch_tokens.n),
+           stopped.empty() ? "" : ": ", stopped.c_str());
+    return 0;
+}
 
 int main(int argc, char** argv) {
     wait_politely(argv);
@@ -682,16 +843,17 @@ int main(int argc, char** argv) {
     warn_of_overlap(o);
     for (const std::string& warning : plan.warnings) fprintf(stderr, "warning: %s\n", warning.c_str());
 
-    // where to go on from
+    // the machine, and where to go on from
+    Machine machine;
+    machine.check_model(config.C, config.HS());
     if (o.resume)
         printf(resumed.empty() ? "%s: no complete checkpoint; starting anew\n" : "resuming from %s\n",
                (resumed.empty() ? o.out : resumed).c_str());
     if (o.micro_batch.n < 0 && !resumed.empty())  // the micro-batch chosen for that run's memory, not for this moment's
         o.micro_batch.n =
             integer_fact(resumed + "/trainer_state.json", read_trainer_state(resumed).options_json, "micro-batch");
-    if (o.micro_batch.n < 0)
-        o.micro_batch.n = largest_micro_batch(config, o.batch_tokens.n / o.seq_len.n, static_cast<int>(o.seq_len.n));
-    const double flops_rate = matmul_rate();
+    if (o.micro_batch.n < 0) o.micro_batch.n = largest_micro_batch(config, o, machine.available_memory());
+    const double flops_rate = machine.flops_rate(o.precision == "bf16");
     if (o.plan) {
         print_plan(o, config, plan, flops_rate);
         return 0;
@@ -706,97 +868,10 @@ int main(int argc, char** argv) {
                 "--resume: options differ from the checkpoint's; give the ones the run was started with:%s",
                 text.c_str());
     }
-
-    // model, optimizer, evaluation
-    Trainer t(config, o);
-    t.ledgers = loader.make_ledgers();
-    t.source_tokens.resize(plan.sources.size());
-    const Evaluator<Real> evaluator = setup_evaluation(o, config, plan);
-    check_stop_rules(stop_rules, evaluator);
-    if (!start_from.empty()) t.loader_state = read_file(path_join(start_from, "loader_state.json"));
-    loader.start(t.loader_state, resumed.empty());
-    if (!start_from.empty())
-        load_checkpoint(t, start_from, plan);
-    else if (!o.init.empty())
-        read_model_weights(o.init, config, t.gpt.memory.get());
-    else
-        initialise_parameters(config, static_cast<uint64_t>(o.seed), t.gpt.memory.get());
-    const int64_t first_step = t.step;
-    if (first_step > plan.steps)
-        die(Exit::Usage, "%s stands at step %lld, the run ends at step %lld; give a longer --tokens",
-            start_from.c_str(), static_cast<long long>(first_step), static_cast<long long>(plan.steps));
-
-    // logs
-    Log log;
-    std::string stopped;  // the stop rule that ended the run
-    run.create();
-    if (run.active()) {
-        failing_run = &run;
-        die_hook = write_failed_marker;
-        const std::string state = resumed + "/trainer_state.json";
-        const std::string facts =
-            resumed.empty() ? R"({"metrics_bytes":0,"eval_bytes":0})" : read_trainer_state(resumed).metrics_json;
-        run.write_config(table.json(), {{"parameters", std::to_string(num_parameters(config))},
-                                        {"parameters_non_embedding", std::to_string(num_parameters(config, false))},
-                                        {"steps", std::to_string(plan.steps)},
-                                        {"tokens", std::to_string(plan.tokens)},
-                                        {"plan", plan_json(plan)},
-                                        {"commit", json_quote(build_commit())},
-                                        {"compiler", json_quote(build_compiler())},
-                                        {"flags", json_quote(build_flags())},
-                                        {"device", json_quote(cpu_name())},
-                                        {"matmul", json_quote(backend::matmul_library())},
-                                        {"threads", std::to_string(num_threads())},
-                                        {"matmul_gflops", std::to_string(flops_rate / 1e9)}});
-        log.on = true;
-        run.truncate_log("metrics.jsonl", integer_fact(state, facts, "metrics_bytes"));
-        run.truncate_log("eval.jsonl", integer_fact(state, facts, "eval_bytes"));
-        log.metrics = MetricsFile(run.file("metrics.jsonl"), true);
-        log.eval = MetricsFile(run.file("eval.jsonl"), true);
-        log.board = TensorBoard(run.path());
-        stopped = text_fact(state, facts, "stopped");
-        remove_tree(run.file("FAILED"));
-        remove_tree(run.file("exposures"));
-        if (!resumed.empty()) save_ledgers(t, run.path());
-    }
-    print_plan(o, config, plan, flops_rate);
-    printf("\n");
-    Progress progress(plan.steps, first_step,
-                      flops_per_token(config, static_cast<int>(o.seq_len.n)) * static_cast<double>(o.batch_tokens.n),
-                      flops_rate, static_cast<double>(o.batch_tokens.n));
-
-    // the loop
-    for (;;) {
-        const bool fresh = resumed.empty() || t.step > first_step;  // not what the checkpoint's own run did already
-        if (fresh && evaluator.active() && eval_when.due(t.step, plan.steps)) {
-            progress.clear();
-            stopped = evaluate_and_log(t, evaluator, log, o, stop_rules);
-        }
-        const bool last = t.step == plan.steps || !stopped.empty();
-        const bool save = last || signal_received || (t.step > first_step && checkpoint_when.due(t.step, plan.steps));
-        if (run.active() && fresh && save) save_checkpoint(t, run, table, o, plan, log, stopped);
-        if (last) break;
-        if (signal_received) {
-            progress.clear();
-            if (!run.active())
-                die(Exit::Runtime, "stopped by signal %d at step %lld: no --out, nothing saved",
-                    static_cast<int>(signal_received), static_cast<long long>(t.step));
-            printf("stopped by signal %d at step %lld; checkpoint saved, go on with --resume\n",
-                   static_cast<int>(signal_received), static_cast<long long>(t.step));
-            return static_cast<int>(Exit::Requeue);
-        }
-
-        const auto begin = std::chrono::steady_clock::now();
-        const Batch& batch = loader.next();
-        const StepReport report = train_step(t, batch, o, plan, learning_rate(schedule, t.step));
-        const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-        log_step(log, t, report, o, plan, seconds, flops_rate);
-        progress.update(t.step, report.loss, report.grad_norm, report.lr, seconds);
-    }
-    progress.finish();
-    if (run.active()) run.mark_done(stopped.empty() ? "finished" : "stopped: " + stopped);
-    printf("%s after %lld steps, %lld tokens%s%s\n", stopped.empty() ? "finished" : "stopped",
-           static_cast<long long>(t.step), static_cast<long long>(t.step * o.batch_tokens.n),
-           stopped.empty() ? "" : ": ", stopped.c_str());
-    return 0;
+    const Run r{o,          table,     config,          machine, loader,     run,       schedule,
+                stop_rules, eval_when, checkpoint_when, resumed, start_from, flops_rate};
+#ifndef KNAPSACK_CPU
+    if (o.precision == "bf16") return train<bf16>(r);
+#endif
+    return train<float>(r);
 }

@@ -12,26 +12,29 @@
 
 #include "eval/evaluate.cuh"   // defines: Evaluator
 #include "eval/results.h"      // defines: print_results, results_json, write_question_lines
-#include "model/checkpoint.h"  // defines: read_model_config, read_model_weights
+#include "model/checkpoint.h"  // defines: read_model_config, read_trainer_state
 #include "model/gpt.cuh"       // defines: Gpt
+#include "model/state.cuh"     // defines: load_weights
 #include "util/check.h"        // defines: die, Exit
 #include "util/files.h"        // defines: write_file, sha256_file, path_join
 #include "util/options.h"      // defines: OptionTable and the kinds of option
 #include "util/system.h"       // defines: wait_politely
 
+using backend::Machine;
+
 struct EvalOptions {
-    std::string checkpoint, tokenizer, precision = "fp32", out, per_question;
+    std::string checkpoint, tokenizer, precision = Machine::HAS_BF16 ? "bf16" : "fp32", out, per_question;
     TextList questions;
     CountOrAll questions_per_set;
     NamedList val;
-    Count val_tokens{100000}, seq_len, bootstrap{1000};
+    Count val_tokens{Machine::HAS_BF16 ? 1000000 : 100000}, seq_len, bootstrap{1000};
     OnOff doc_mask;
     int64_t eot_id = -1, seed = 1;
 };
 
 OptionTable option_table(EvalOptions& o) {
     // clang-format off
-    return OptionTable("eval_knowledge_cpu", "Asks a checkpoint what it knows. CPU build.", {
+    return OptionTable(std::string("eval_knowledge") + Machine::SUFFIX, std::string("Asks a checkpoint what it knows. ") + Machine::BUILD + ".", {
         {"model", "checkpoint", &o.checkpoint, "DIR", "a checkpoint of train_gpt, or any Hugging Face directory"},
         {"model", "tokenizer", &o.tokenizer, "DIR|FILE", "the model's tokenizer.json, in place of the directory's"},
         {"model", "precision", &o.precision, "bf16|fp32", "bf16 needs a GPU"},
@@ -54,7 +57,8 @@ void check_options(const EvalOptions& o) {
     if (o.checkpoint.empty()) die(Exit::Usage, "which model? give --checkpoint DIR");
     if (o.questions.empty() && o.val.empty())
         die(Exit::Usage, "nothing to evaluate: give --questions PATH or --val NAME=GLOB");
-    if (o.precision == "bf16") die(Exit::Usage, "--precision bf16: not in this build (CPU); give --precision fp32");
+    if (o.precision == "bf16" && !Machine::HAS_BF16)
+        die(Exit::Usage, "--precision bf16: not in this build (CPU); give --precision fp32");
     if (o.bootstrap.n > 1000000)
         die(Exit::Usage, "--bootstrap %lld: expected at most 1M", static_cast<long long>(o.bootstrap.n));
     if (!o.per_question.empty() && o.questions.empty()) die(Exit::Usage, "--per-question needs --questions");
@@ -66,6 +70,16 @@ std::string find_tokenizer(const EvalOptions& o) {
     if (!named.empty()) return named;
     const std::string beside = path_join(o.checkpoint, "tokenizer.json");
     return file_exists(beside) ? beside : "";
+}
+
+// Asks the checkpoint in one precision.
+template <class Real>
+Evaluation evaluate(const std::string& checkpoint, const GptConfig& config, const EvaluationPlan& plan,
+                    backend::stream_t stream) {
+    const Evaluator<Real> evaluator(config, plan);
+    Gpt<Real> gpt(config);
+    load_weights(checkpoint, gpt, static_cast<Optimizer<Real>*>(nullptr));
+    return evaluator.run(gpt, stream);
 }
 
 int main(int argc, char** argv) {
@@ -106,17 +120,24 @@ int main(int argc, char** argv) {
     options.resamples = static_cast<int>(o.bootstrap.n);
     options.subsampled = trainer.subsampled;
     options.data_seed = static_cast<uint64_t>(trainer.data_seed);
-    const Evaluator<float> evaluator(config, options);
-    Gpt<float> gpt(config);
-    read_model_weights(o.checkpoint, config, gpt.memory.get());
+    const EvaluationPlan plan = plan_evaluation(options, config.V, config.max_T);
 
     // evaluation -> screen, files
+    Machine machine;
+    machine.check_model(config.C, config.HS());
+    if (file_exists(path_join(o.checkpoint, "trainer_state.json")))  // the trainer's products, bit for bit
+        machine.load_matmul_choices(read_trainer_state(o.checkpoint).matmul_json);
     const auto begin = std::chrono::system_clock::now();
-    const Evaluation evaluation = evaluator.run(gpt);
+#ifdef KNAPSACK_CPU
+    const Evaluation evaluation = evaluate<float>(o.checkpoint, config, plan, machine.stream());
+#else
+    const Evaluation evaluation = o.precision == "bf16" ? evaluate<bf16>(o.checkpoint, config, plan, machine.stream())
+                                                        : evaluate<float>(o.checkpoint, config, plan, machine.stream());
+#endif
     const auto end = std::chrono::system_clock::now();
     auto seconds = [](auto duration) { return std::chrono::duration<double>(duration).count(); };
-    print_results(stdout, evaluator.plan(), evaluation);
-    if (!o.per_question.empty()) write_question_lines(o.per_question, evaluator.plan(), evaluation);
+    print_results(stdout, plan, evaluation);
+    if (!o.per_question.empty()) write_question_lines(o.per_question, plan, evaluation);
     ResultsHeader header{o.checkpoint,
                          o.precision,
                          tokenizer,
@@ -125,6 +146,6 @@ int main(int argc, char** argv) {
                          static_cast<int64_t>(num_parameters(config, false)),
                          seconds(begin.time_since_epoch()),
                          seconds(end - begin)};
-    if (!o.out.empty()) write_file(o.out, results_json(evaluator.plan(), evaluation, header));
+    if (!o.out.empty()) write_file(o.out, results_json(plan, evaluation, header));
     return 0;
 }

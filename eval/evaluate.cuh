@@ -12,32 +12,17 @@
 template <class Real>
 class Evaluator {
   public:
-    // Opens question sets and validation sources for models of this shape; refusals as plan_evaluation.
-    Evaluator(const GptConfig& config, const EvaluationOptions& options)
-        : config_(config), plan_(plan_evaluation(options, config.V, config.max_T)) {}
+    // For models of this shape; the plan (plan_evaluation) outlives the evaluator.
+    Evaluator(const GptConfig& config, const EvaluationPlan& plan) : config_(config), plan_(plan) {}
 
     bool active() const { return !plan_.questions.empty() || !plan_.validation.empty(); }
-    const EvaluationPlan& plan() const { return plan_; }
 
-    // Bytes of activations that run() takes while it runs.
-    size_t bytes() const {
-        size_t most = 0;
-        for (const ValidationRows& rows : plan_.validation) {
-            const int B = validation_rows_per_pass(rows);
-            most = std::max(most, ActivationMemory<Real>::bytes(config_, B, rows.T, false));
-        }
-        for (const QuestionTask& task : plan_.questions) {
-            const PackShape shape = pack_shape(task.set->longest(), config_.max_T);
-            most = std::max(most, ActivationMemory<Real>::bytes(config_, shape.B, shape.T, false));
-        }
-        return most;
+    std::vector<Metric> evaluate(const Gpt<Real>& gpt, backend::stream_t stream) const {
+        return run(gpt, stream).metrics;
     }
 
-    std::vector<Metric> evaluate(const Gpt<Real>& gpt) const { return run(gpt).metrics; }
-
     // The metrics with all that lies behind them.
-    Evaluation run(const Gpt<Real>& gpt) const {
-        const backend::stream_t stream{};
+    Evaluation run(const Gpt<Real>& gpt, backend::stream_t stream) const {
         Evaluation evaluation;
         for (const ValidationRows& rows : plan_.validation) {
             const ValidationResult result = validation_loss(gpt, rows, stream);
@@ -64,5 +49,5 @@ class Evaluator {
 
   private:
     GptConfig config_;
-    EvaluationPlan plan_;
+    const EvaluationPlan& plan_;
 };

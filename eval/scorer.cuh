@@ -22,11 +22,10 @@ struct PackShape {
     int B, T;
 };
 
-// Rows of 256, or the longest question's need; passes of about 2048 positions: activations of a few MiB, yet matrix
-// products near their full speed.
+// Rows of 256, or the longest question's need; passes of about EVAL_POSITIONS.
 inline PackShape pack_shape(int longest, int max_T) {
     const int T = std::min(max_T, std::max(256, (longest + 63) / 64 * 64));
-    return {std::max(2, 2048 / T), T};
+    return {std::max(2, EVAL_POSITIONS / T), T};
 }
 
 // The host's side of one forward pass: segments of EOT + prompt + answer without its last token.
@@ -93,12 +92,12 @@ std::vector<QuestionResult> score_questions(const Gpt<Real>& gpt, const Question
     const Packing packing = pack_segments(lengths, shape.T);
 
     ScorePass pass(shape);
-    ActivationMemory<Real> memory(gpt.config, shape.B, shape.T, false);
+    ActivationMemory<Real> memory(gpt.config, shape.B, shape.T, Keep::Nothing, stream);
     const size_t N = pass.tokens.size();
     DeviceArray<int> tokens(N), positions(N), segment_start(N), rows(N), targets(N), argmax(N), rank(N);
-    DeviceArray<Real> losses(N);
+    DeviceArray<Stat<Real>> losses(N);
     std::vector<int> host_argmax(N), host_rank(N);
-    std::vector<Real> host_losses(N);
+    std::vector<Stat<Real>> host_losses(N);
 
     std::vector<QuestionResult> results(chosen.size());
     for (size_t first_row = 0; first_row < packing.rows(); first_row += static_cast<size_t>(shape.B)) {

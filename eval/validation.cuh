@@ -10,7 +10,7 @@
 // Rows of a pass: their number depends on the source alone, never on a micro-batch, so that whoever evaluates gets the
 // same bits.
 inline int validation_rows_per_pass(const ValidationRows& rows) {
-    return std::min(rows.rows, std::max(1, 2048 / rows.T));
+    return std::min(rows.rows, std::max(1, EVAL_POSITIONS / rows.T));
 }
 
 // Mean loss over all targets, summed in double in row order.
@@ -20,9 +20,9 @@ ValidationResult validation_loss(const Gpt<Real>& gpt, const ValidationRows& row
     const int B = validation_rows_per_pass(rows);
     const size_t T = static_cast<size_t>(rows.T), N = static_cast<size_t>(B) * T;
     const bool mask = !rows.segment_start.empty();
-    ActivationMemory<Real> memory(gpt.config, B, rows.T, false);
+    ActivationMemory<Real> memory(gpt.config, B, rows.T, Keep::Nothing, stream);
     DeviceArray<int> inputs(N), targets(N), positions(N), segment_start(mask ? N : 0);
-    std::vector<Real> losses(N);
+    std::vector<Stat<Real>> losses(N);
 
     double sum = 0;
     for (int row = 0; row < rows.rows; row += B) {
@@ -33,7 +33,7 @@ ValidationResult validation_loss(const Gpt<Real>& gpt, const ValidationRows& row
         copy_to_device(positions.get(), rows.positions.data() + at, n);
         if (mask) copy_to_device(segment_start.get(), rows.segment_start.data() + at, n);
         gpt_forward(gpt, memory, {inputs.get(), positions.get(), mask ? segment_start.get() : nullptr}, stream);
-        gpt_losses(gpt, memory, static_cast<Optimizer<Real>*>(nullptr), targets.get(), Real(0), stream);
+        gpt_losses(gpt, memory, static_cast<Optimizer<Real>*>(nullptr), targets.get(), Stat<Real>(0), stream);
         copy_to_host(losses.data(), memory.a.losses, n);
         for (size_t i = 0; i < n; ++i) sum += static_cast<double>(losses[i]);
     }

@@ -1,6 +1,9 @@
 // backend.h - which kernels the names of model/gpt.cuh mean. The CPU build sees namespace `cpu` and no CUDA header at
-// all.
+// all; every other build sees the launchers of namespace `gpu`.
+//
+// Machine is what a program runs on: its stream, its name, its memory, how fast it multiplies matrices.
 #pragma once
+#ifdef KNAPSACK_CPU
 #include "kernels/cpu/adamw.h"
 #include "kernels/cpu/attention.h"
 #include "kernels/cpu/classifier.h"
@@ -8,8 +11,28 @@
 #include "kernels/cpu/gelu.h"
 #include "kernels/cpu/global_norm.h"
 #include "kernels/cpu/layernorm.h"
+#include "kernels/cpu/machine.h"
 #include "kernels/cpu/matmul.h"
-#include "kernels/cpu/residual.h"
 #include "kernels/cpu/rotary.h"
 
 namespace backend = cpu;
+#else
+#include "kernels/gpu.h"
+#include "kernels/machine.h"
+
+namespace backend = gpu;
+#endif
+
+#if defined(KNAPSACK_CPU) || defined(KNAPSACK_SIMT)
+// Rows of the head computed at a time: bounds the logits in memory (the whole N x Vp would dwarf everything else), large
+// enough that the head's weight gradient is not rewritten too often.
+constexpr int MAX_HEAD_ROWS = 1024;
+// Rows of the head that questions are scored in.
+constexpr int SCORE_ROWS = 64;
+// Positions of a forward pass that evaluates: activations of a few MiB, yet products near their full speed.
+constexpr int EVAL_POSITIONS = 2048;
+#else  // the same for a GPU, whose kernels want some 100,000 threads
+constexpr int MAX_HEAD_ROWS = 8192;
+constexpr int SCORE_ROWS = 1024;
+constexpr int EVAL_POSITIONS = 32768;
+#endif

@@ -1,105 +1,140 @@
-// activations.h - what the forward pass keeps for the backward pass, and the scratch of both: one table, one
+// activations.h - what the forward pass keeps for the backward pass, and the scratch of both: one list of tensors, one
 // allocation.
 #pragma once
 #include <algorithm>
-#include <array>
 #include <cstddef>
+#include <vector>
 
 #include "kernels/backend.h"
 #include "model/config.h"
 #include "util/device.h"
 
+// Of one layer (N = B*T rows).
+template <class Real>
+struct LayerActivations {
+    Real* ln1;             // (N, C)
+    Stat<Real>* ln1_mean;  // (N)
+    Stat<Real>* ln1_rstd;  // (N)
+    Real* qkv;             // (N, 3, NH, HS), rotated
+    Real* atty;            // (N, C)      attention's output, before its projection
+    Stat<Real>* lse;       // (B, NH, T)
+    Real* residual2;       // (N, C)      after attention; sequential residual only
+    Real* ln2;             // (N, C)
+    Stat<Real>* ln2_mean;  // (N)         parallel residual: ln1's, both norms have the same input
+    Stat<Real>* ln2_rstd;  // (N)
+    Real* fch;             // (N, 4C)     before GELU
+    Real* fch_gelu;        // (N, 4C)
+    Real* residual3;       // (N, C)      the layer's output
+};
+
 template <class Real>
 struct Activations {
-    // kept per layer (N = B*T rows)
-    Real* ln1;        // (L, N, C)
-    Real* ln1_mean;   // (L, N)
-    Real* ln1_rstd;   // (L, N)
-    Real* qkv;        // (L, N, 3, NH, HS), rotated
-    Real* atty;       // (L, N, C)   attention's output, before its projection
-    Real* lse;        // (L, B, NH, T)
-    Real* residual2;  // (L, N, C)   after attention; sequential residual only
-    Real* ln2;        // (L, N, C)
-    Real* ln2_mean;   // (L, N)
-    Real* ln2_rstd;   // (L, N)
-    Real* fch;        // (L, N, 4C)  before GELU
-    Real* fch_gelu;   // (L, N, 4C)
-    Real* residual3;  // (L, N, C)   the layer's output
-    // kept once
-    Real* encoded;   // (N, C)      the first layer's input
-    Real* lnf;       // (N, C)
-    Real* lnf_mean;  // (N)
-    Real* lnf_rstd;  // (N)
+    // kept
+    int* schedule;             // attention_schedule's
+    Stat<Real>* rotary_table;  // (T, R)
+    Real* encoded;             // (N, C)      the first layer's input
+    Real* lnf;                 // (N, C)
+    Stat<Real>* lnf_mean;      // (N)
+    Stat<Real>* lnf_rstd;      // (N)
+    Stat<Real>* losses;        // (N)
     // scratch of the forward pass and of the head
     Real* attproj;  // (N, C)      projections, on their way into the residual stream
     Real* fcproj;   // (N, C)
     Real* logits;   // (head_rows, Vp)  a slice of the head at a time; then its gradient
-    Real* losses;   // (N)
     // scratch of the backward pass
-    Real* dresidual;   // (N, C)      the gradient that travels down the residual stream
-    Real* dnormed;     // (N, C)
-    Real* datty;       // (N, C)
-    Real* dqkv;        // (N, 3C)
-    Real* dfch;        // (N, 4C)
-    Real* dlayernorm;  // scratch of layernorm_backward
-    Real* dattention;  // scratch of attention_backward
+    Real* dresidual;  // (N, C)      the gradient that travels down the residual stream
+    Real* dnormed;    // (N, C)
+    Real* datty;      // (N, C)
+    Real* dqkv;       // (N, 3C)
+    Real* dfch;       // (N, 4C)
+    char* scratch;    // of layernorm_backward, attention_backward and embedding_backward, one after the other
 };
-template <class Real>
-constexpr size_t NUM_ACTIVATIONS = sizeof(Activations<Real>) / sizeof(Real*);
 
-// Rows of the head computed at a time: bounds the logits in memory (the whole N x Vp would dwarf everything else),
-// large enough that the head's weight gradient is not rewritten too often.
-constexpr int MAX_HEAD_ROWS = 1024;
+// What is kept of the layers. All: everything (training). Inputs: each layer's output alone, the rest is computed again
+// in the backward pass (training with --recompute on). Nothing: all layers share one layer's memory and there is no
+// gradient (evaluation).
+enum class Keep { All, Inputs, Nothing };
 
 template <class Real>
 class ActivationMemory {
   public:
-    // training = false: every layer shares one layer's memory, no gradients.
-    ActivationMemory(const GptConfig& c, int B, int T, bool training)
-        : B(B), T(T), training(training), head_rows(std::min(B * T, MAX_HEAD_ROWS)) {
-        memory_ = DeviceArray<Real>(place(c, nullptr));
+    ActivationMemory(const GptConfig& c, int B, int T, Keep keep, backend::stream_t stream)
+        : B(B), T(T), keep(keep), head_rows(std::min(B * T, MAX_HEAD_ROWS)), layers(layer_count(c)) {
+        memory_ = DeviceArray<char>(place(c, nullptr));
         place(c, memory_.get());
+        if (c.rotary_dims() > 0) backend::rotary_table(a.rotary_table, T, c.rotary_dims(), c.rotary_base, stream);
     }
-    static size_t bytes(const GptConfig& c, int B, int T, bool training) {
-        ActivationMemory probe(B, T, training);
-        return probe.place(c, nullptr) * sizeof(Real);
+    static size_t bytes(const GptConfig& c, int B, int T, Keep keep) {
+        ActivationMemory probe(c, B, T, keep);
+        return probe.place(c, nullptr);
     }
 
     const int B, T;
-    const bool training;
-    const int head_rows;
+    const Keep keep;
+    const int head_rows;  // rows of the head computed at a time
     Activations<Real> a;
-    // Elements between a layer's activations of `per_layer` elements and the next layer's.
-    size_t layer(int l, size_t per_layer) const { return training ? static_cast<size_t>(l) * per_layer : 0; }
+    std::vector<LayerActivations<Real>> layers;
 
   private:
-    ActivationMemory(int B, int T, bool training)
-        : B(B), T(T), training(training), head_rows(std::min(B * T, MAX_HEAD_ROWS)) {}
+    ActivationMemory(const GptConfig& c, int B, int T, Keep keep)
+        : B(B), T(T), keep(keep), head_rows(std::min(B * T, MAX_HEAD_ROWS)), layers(layer_count(c)) {}
+    static size_t layer_count(const GptConfig& c) { return static_cast<size_t>(c.L); }
 
-    size_t place(const GptConfig& c, Real* memory) {
-        const size_t N = static_cast<size_t>(B) * static_cast<size_t>(T), C = static_cast<size_t>(c.C),
-                     NH = static_cast<size_t>(c.NH);
-        const size_t L = training ? static_cast<size_t>(c.L) : 1, G = training ? 1 : 0, S = c.parallel_residual ? 0 : 1;
-        // clang-format off
-        const size_t sizes[] = {
-            // ln1, its mean and rstd; qkv; atty, lse; residual2; ln2, its mean and rstd; fch, fch_gelu; residual3
-            L * N * C, L * N, L * N, L * N * 3 * C, L * N * C, L * N * NH, S * L * N * C,
-            L * N * C, L * N, L * N, L * N * 4 * C, L * N * 4 * C, L * N * C,
-            // encoded; lnf, its mean and rstd; attproj, fcproj; logits, losses
-            N * C, N * C, N, N, N * C, N * C, static_cast<size_t>(head_rows) * static_cast<size_t>(c.Vp()), N,
-            // dresidual, dnormed, datty, dqkv, dfch; dlayernorm, dattention
-            G * N * C, G * N * C, G * N * C, G * N * 3 * C, G * N * 4 * C,
-            G * backend::layernorm_backward_scratch(B * T, c.C), G * backend::attention_backward_scratch(B, T, c.NH, c.HS()),
-        };
-        // clang-format on
-        static_assert(sizeof(sizes) / sizeof(sizes[0]) == NUM_ACTIVATIONS<Real>, "an activation has no size");
-        Real** field = reinterpret_cast<Real**>(&a);  // a struct of equal pointers, in the order of `sizes`
+    // Lays everything out from `memory` on and returns the bytes it takes; null: only that.
+    size_t place(const GptConfig& c, char* memory) {
+        const size_t N = static_cast<size_t>(B) * static_cast<size_t>(T), C = static_cast<size_t>(c.C);
         size_t at = 0;
-        for (const size_t size : sizes) {
-            *field++ = memory ? memory + at : nullptr;
-            at += (size + 15) / 16 * 16;  // 64-byte rows
+        const auto put = [&](auto*& tensor, size_t elements) {
+            tensor = memory ? reinterpret_cast<std::remove_reference_t<decltype(tensor)>>(memory + at) : nullptr;
+            at += (elements * sizeof(*tensor) + 255) / 256 * 256;  // vectors and cache lines begin where tensors do
+        };
+        put(a.schedule, backend::attention_schedule_size(B, T));
+        put(a.rotary_table, static_cast<size_t>(T) * static_cast<size_t>(c.rotary_dims()));
+        put(a.encoded, N * C);
+        put(a.lnf, N * C);
+        put(a.lnf_mean, N);
+        put(a.lnf_rstd, N);
+        put(a.losses, N);
+        put(a.attproj, N * C);
+        put(a.fcproj, N * C);
+        put(a.logits, static_cast<size_t>(head_rows) * static_cast<size_t>(c.Vp()));
+        for (size_t l = 0; l < layers.size(); ++l) {
+            LayerActivations<Real>& layer = layers[l];
+            if (l > 0 && keep != Keep::All) {
+                layer = layers[0];
+                if (keep == Keep::Inputs) put(layer.residual3, N * C);
+                continue;
+            }
+            put(layer.ln1, N * C);
+            put(layer.ln1_mean, N);
+            put(layer.ln1_rstd, N);
+            put(layer.qkv, 3 * N * C);
+            put(layer.atty, N * C);
+            put(layer.lse, N * static_cast<size_t>(c.NH));
+            put(layer.ln2, N * C);
+            if (c.parallel_residual) {
+                layer.residual2 = nullptr;
+                layer.ln2_mean = layer.ln1_mean;
+                layer.ln2_rstd = layer.ln1_rstd;
+            } else {
+                put(layer.residual2, N * C);
+                put(layer.ln2_mean, N);
+                put(layer.ln2_rstd, N);
+            }
+            put(layer.fch, 4 * N * C);
+            put(layer.fch_gelu, 4 * N * C);
+            put(layer.residual3, N * C);
         }
+        if (keep == Keep::Nothing) return at;
+        put(a.dresidual, N * C);
+        put(a.dnormed, N * C);
+        put(a.datty, N * C);
+        put(a.dqkv, 3 * N * C);
+        put(a.dfch, 4 * N * C);
+        put(a.scratch, std::max({backend::layernorm_backward_scratch(B * T, c.C),
+                                 backend::attention_backward_scratch(B, T, c.NH, c.HS()),
+                                 backend::embedding_backward_scratch(B * T, c.C)}));
         return at;
     }
-    DeviceArray<Real> memory_;
+    DeviceArray<char> memory_;
 };

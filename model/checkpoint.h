@@ -18,21 +18,33 @@ std::string model_config_json(const GptConfig& config);
 // and rotary tables that old files carry. Dies with Exit::Data.
 void read_model_weights(const std::string& directory, const GptConfig& config, float* params);
 
+// Working weights in host memory, in place_parameters' layout: floats, or a 16-bit type that holds bf16.
+struct HostWeights {
+    template <class T>
+    HostWeights(const T* weights) : data(weights), bf16(sizeof(T) == 2) {
+        static_assert(sizeof(T) == 2 || sizeof(T) == 4);
+    }
+    const void* data;
+    bool bf16;
+};
+
 // config.json, generation_config.json, model.safetensors, and the tokenizer's files when `tokenizer_file` is not empty.
-void write_model(const std::string& directory, const GptConfig& config, const float* params,
+void write_model(const std::string& directory, const GptConfig& config, HostWeights weights,
                  const std::string& tokenizer_file);
 
-// The optimizer's moments, in our layout, without the padding rows.
-void write_optimizer(const std::string& directory, const GptConfig& config, const float* m, const float* v);
-void read_optimizer(const std::string& directory, const GptConfig& config, float* m, float* v);
+// The optimizer's moments and, where the weights are bf16, their float masters (null: none), in our layout, without the
+// padding rows. read: true when the file has masters, which go into `master` (null: they are not wanted).
+void write_optimizer(const std::string& directory, const GptConfig& config, const float* m, const float* v,
+                     const float* master);
+bool read_optimizer(const std::string& directory, const GptConfig& config, float* m, float* v, float* master);
 
 // trainer_state.json: what the trainer needs to go on. The JSON texts come back as the JSON library prints them (no
 // blanks, members in the order written).
 struct TrainerState {
     int64_t step = 0, tokens = 0;
     std::string options_json;  // the resolved options, a JSON object
-    std::string
-        metrics_json;  // sizes of metrics.jsonl and eval.jsonl at this step and other small facts, a JSON object
+    std::string metrics_json;  // sizes of metrics.jsonl and eval.jsonl at this step and other small facts, an object
+    std::string matmul_json = "[]";  // the algorithm chosen for each matrix product (GPU), a JSON array
 };
 void write_trainer_state(const std::string& directory, const TrainerState& state);
 TrainerState read_trainer_state(const std::string& directory);

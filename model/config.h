@@ -6,8 +6,9 @@
 #include <string>
 #include <vector>
 
+#include "kernels/types.h"  // defines: Gelu
+
 enum class Family { Gpt2, Neox };
-enum class Gelu { Tanh, Exact };
 
 struct GptConfig {
     Family family = Family::Gpt2;

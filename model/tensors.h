@@ -102,3 +102,14 @@ void place_parameters(Parameters<Real>* p, Real* memory, const GptConfig& c) {
         at += t.size();
     }
 }
+
+// The pointers of layer l; tensors that all layers share stay.
+template <class Real>
+Parameters<Real> layer_parameters(Parameters<Real> p, const GptConfig& c, int l) {
+    Real** field = reinterpret_cast<Real**>(&p);
+    for (const TensorSpec& t : tensor_table(c)) {
+        if (t.layers > 1) *field += static_cast<size_t>(l) * t.layer_size();
+        ++field;
+    }
+    return p;
+}

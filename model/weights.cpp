@@ -247,18 +247,19 @@ void read_model_weights(const std::string& directory, const GptConfig& c, float*
     }
 }
 
-void write_model(const std::string& directory, const GptConfig& c, const float* params,
+void write_model(const std::string& directory, const GptConfig& c, HostWeights weights,
                  const std::string& tokenizer_file) {
+    const size_t bytes = weights.bf16 ? 2 : 4;  // of an element
     std::vector<SafeTensorSpec> tensors;
     for (const StoredTensor& t : stored_tensors(c)) {
-        const float* const ours = params + t.offset;
-        SafeTensorSpec spec{t.name, "F32", t.shape(), t.elements() * sizeof(float), nullptr, nullptr};
+        const auto* const ours = static_cast<const unsigned char*>(weights.data) + t.offset * bytes;
+        SafeTensorSpec spec{t.name, weights.bf16 ? "BF16" : "F32", t.shape(), t.elements() * bytes, nullptr, nullptr};
         if (t.spec.layout == Layout::Plain) {
             spec.data = ours;
         } else {
-            spec.fill = [t, ours, &c](unsigned char* bytes) {
+            spec.fill = [t, ours, bytes, &c](unsigned char* theirs) {
                 for_each_run(t, c, [&](size_t from, size_t to, size_t n) {
-                    memcpy(bytes + to * sizeof(float), ours + from, n * sizeof(float));
+                    memcpy(theirs + to * bytes, ours + from * bytes, n * bytes);
                 });
             };
         }
@@ -272,30 +273,34 @@ void write_model(const std::string& directory, const GptConfig& c, const float* 
     if (!tokenizer_file.empty()) copy_tokenizer(directory, c, tokenizer_file);
 }
 
-void write_optimizer(const std::string& directory, const GptConfig& c, const float* m, const float* v) {
+void write_optimizer(const std::string& directory, const GptConfig& c, const float* m, const float* v,
+                     const float* master) {
     std::vector<SafeTensorSpec> tensors;
-    for (const char* moment : {"m.", "v."}) {
-        const float* at = moment[0] == 'm' ? m : v;
+    for (const auto& [prefix, state] : {std::pair{"m.", m}, {"v.", v}, {"master.", master}}) {
+        const float* at = state;
         for (const TensorSpec& spec : tensor_table(c)) {
             const std::vector<int64_t> shape = moment_shape(spec, c);
             // the padding rows stand at the end of a tensor that has one layer, so a prefix is everything
-            if (spec.layers)
-                tensors.push_back({std::string(moment) + spec.name, "F32", shape, moment_bytes(shape), at, nullptr});
-            at += spec.size();
+            if (spec.layers && state)
+                tensors.push_back({std::string(prefix) + spec.name, "F32", shape, moment_bytes(shape), at, nullptr});
+            if (state) at += spec.size();
         }
     }
     write_safetensors(path_join(directory, "optimizer.safetensors"), tensors);
 }
 
-void read_optimizer(const std::string& directory, const GptConfig& c, float* m, float* v) {
+bool read_optimizer(const std::string& directory, const GptConfig& c, float* m, float* v, float* master) {
     checkpoint_verify_file(directory, "optimizer.safetensors");
     const SafeTensorsFile file(path_join(directory, "optimizer.safetensors"));
+    const bool has_masters = file.tensors().count(std::string("master.") + tensor_table(c)[0].name) > 0;
     size_t expected = 0;
-    for (const char* moment : {"m.", "v."}) {
-        float* at = moment[0] == 'm' ? m : v;
+    for (const auto& [prefix, state] : {std::pair{"m.", m}, {"v.", v}, {"master.", has_masters ? master : nullptr}}) {
+        float* at = state;
         for (const TensorSpec& spec : tensor_table(c)) {
-            if (!spec.layers) continue;
-            const std::string name = std::string(moment) + spec.name;
+            if (!spec.layers || (std::string(prefix) == "master." && !has_masters)) continue;
+            ++expected;
+            if (!state) continue;
+            const std::string name = prefix + std::string(spec.name);
             const std::vector<int64_t> shape = moment_shape(spec, c);
             const auto found = file.tensors().find(name);
             if (found == file.tensors().end() || found->second.dtype != "F32" || found->second.shape != shape)
@@ -304,10 +309,10 @@ void read_optimizer(const std::string& directory, const GptConfig& c, float* m, 
             memcpy(at, found->second.data, found->second.bytes);
             std::fill(at + found->second.bytes / sizeof(float), at + spec.size(), 0.0f);
             at += spec.size();
-            ++expected;
         }
     }
     if (file.tensors().size() != expected)
         die(Exit::Data, "%s: %zu tensors, expected %zu; is it another model's?", file.path().c_str(),
             file.tensors().size(), expected);
+    return has_masters;
 }

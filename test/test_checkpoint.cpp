@@ -53,7 +53,7 @@ std::string save_checkpoint(const std::string& run, int64_t step, const std::str
     const std::vector<float> params = read_weights(golden("gpt2"), config);
     const std::string folder = checkpoint_begin(run, step);
     write_model(folder, config, params.data(), tokenizer);
-    write_optimizer(folder, config, params.data(), params.data());
+    write_optimizer(folder, config, params.data(), params.data(), nullptr);
     write_trainer_state(folder, {step, step * 64, R"({"lr":0.001,"a":1})", R"({"metrics_bytes":123})"});
     make_directories(folder + "/exposures");
     write_file(folder + "/exposures/bio.npy", "some bytes");
@@ -246,12 +246,12 @@ TEST_CASE("Checkpoint: saved, found, pruned", "[checkpoint]") {
     const std::vector<float> params = read_weights(path, c);
     CHECK(params == read_weights(golden("gpt2")));
     std::vector<float> m(params.size(), -1.0f), v(params.size(), -1.0f);
-    read_optimizer(path, c, m.data(), v.data());
+    CHECK_FALSE(read_optimizer(path, c, m.data(), v.data(), nullptr));
     CHECK(m == params);
     CHECK(v == params);
     GptConfig other = c;
     other.V = 96;
-    REQUIRE_DIES(Exit::Data, "another model's", read_optimizer(path, other, m.data(), v.data()));
+    REQUIRE_DIES(Exit::Data, "another model's", read_optimizer(path, other, m.data(), v.data(), nullptr));
     CHECK(save_checkpoint(run.path(), 20) == path);  // again, after a resume at that step
     checkpoint_verify(path);
 }

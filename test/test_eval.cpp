@@ -37,7 +37,7 @@ std::vector<int> decode(const Gpt<float>& gpt, std::vector<int> text, int n) {
         const int T = static_cast<int>(text.size());
         std::vector<int> positions(text.size());
         for (int t = 0; t < T; ++t) positions[static_cast<size_t>(t)] = t;
-        ActivationMemory<float> memory(c, 1, T, false);
+        ActivationMemory<float> memory(c, 1, T, Keep::Nothing, {});
         gpt_forward(gpt, memory, {text.data(), positions.data(), nullptr}, {});
         const float* last = memory.a.lnf + static_cast<size_t>(T - 1) * static_cast<size_t>(c.C);
         int best = 0;
@@ -141,7 +141,8 @@ TEST_CASE("a model that has learned nothing is uniform: ln V a token, chance, no
     synthetic_questions(10, 2).write(folder / "set");
     EvaluationOptions options;
     options.questions = {folder / "set"};
-    const Evaluation evaluation = Evaluator<float>(config, options).run(gpt);
+    const EvaluationPlan plan = plan_evaluation(options, config.V, config.max_T);
+    const Evaluation evaluation = Evaluator<float>(config, plan).run(gpt, {});
     const KnowledgeReport& report = evaluation.knowledge[0].report;
     CHECK(report.all.loss == Approx(std::log(64)));
     CHECK(report.all.accuracy == 0);  // the arg-max of equal logits is id 0, in no answer
@@ -204,10 +205,10 @@ TEST_CASE("the Evaluator names its metrics, and gives the same ones every time",
     options.T = 32;
     options.tokenizer_sha256 = std::string(64, 'a');
     options.resamples = 50;
-    const Evaluator<float> evaluator(gpt.config, options);
+    const EvaluationPlan plan = plan_evaluation(options, gpt.config.V, gpt.config.max_T);
+    const Evaluator<float> evaluator(gpt.config, plan);
     CHECK(evaluator.active());
-    CHECK(evaluator.bytes() > 100000);
-    const Evaluation evaluation = evaluator.run(gpt);
+    const Evaluation evaluation = evaluator.run(gpt, {});
     std::vector<std::string> names;
     for (const Metric& m : evaluation.metrics) names.push_back(m.name);
     const std::vector<std::string> expected = {"val/web/loss",
@@ -221,12 +222,12 @@ TEST_CASE("the Evaluator names its metrics, and gives the same ones every time",
                                                "know/people/loss",
                                                "know/people/rank"};
     CHECK(names == expected);
-    const std::vector<Metric> again = Evaluator<float>(gpt.config, options).evaluate(gpt);
+    const std::vector<Metric> again = Evaluator<float>(gpt.config, plan).evaluate(gpt, {});
     REQUIRE(again.size() == names.size());
     for (size_t i = 0; i < again.size(); ++i) CHECK(again[i].value == evaluation.metrics[i].value);
 
     // results.json, the table and the lines
-    const std::string json = results_json(evaluator.plan(), evaluation, {"dir", "fp32", "", "{}", 10, 5, 1.5, 2.5});
+    const std::string json = results_json(plan, evaluation, {"dir", "fp32", "", "{}", 10, 5, 1.5, 2.5});
     const nlohmann::json root = nlohmann::json::parse(json);
     CHECK(root["results"]["people"]["acc,none"] == evaluation.metrics[2].value);
     CHECK(root["results"]["people_a1"]["alias"] == " - a1");
@@ -237,18 +238,18 @@ TEST_CASE("the Evaluator names its metrics, and gives the same ones every time",
     CHECK(root["metrics"]["know/people/bits"] == evaluation.metrics[6].value);
     CHECK(root["know"]["people"]["by_attribute_and_kind"].size() == 9);
     CHECK(root["val"]["web"]["loss"] == evaluation.metrics[0].value);
-    write_question_lines(folder / "lines.jsonl", evaluator.plan(), evaluation);
+    write_question_lines(folder / "lines.jsonl", plan, evaluation);
     const std::string lines = read_file(folder / "lines.jsonl");
     CHECK(std::count(lines.begin(), lines.end(), '\n') == 60);
     const nlohmann::json first = nlohmann::json::parse(lines.substr(0, lines.find('\n')));
-    const uint32_t number = evaluator.plan().questions[0].chosen[0];
+    const uint32_t number = plan.questions[0].chosen[0];
     CHECK(first["question"] == number);
     CHECK(first["correct"] == evaluation.knowledge[0].results[0].correct);
     CHECK(first["kind"].is_string());
     char* text_out = nullptr;
     size_t size = 0;
     FILE* out = open_memstream(&text_out, &size);
-    print_results(out, evaluator.plan(), evaluation);
+    print_results(out, plan, evaluation);
     fclose(out);
     CHECK(std::string(text_out, size).find("people: 60 of 108 questions about") != std::string::npos);
     CHECK(std::string(text_out, size).find("val web: loss") != std::string::npos);

@@ -24,7 +24,6 @@ static int omp_get_max_threads() { return 1; }
 #include "kernels/cpu/global_norm.h"
 #include "kernels/cpu/layernorm.h"
 #include "kernels/cpu/matmul.h"
-#include "kernels/cpu/residual.h"
 #include "kernels/cpu/rotary.h"
 #include "kernels/cpu/vmath.h"
 #include "test/catch.h"
@@ -142,8 +141,8 @@ Case embedding_case(int N, int C, int V, int T, bool learned) {
         std::vector<Real> out(N * C), dw = dwte, dp(wpe.size());
         const Real* p = learned ? wpe.data() : nullptr;
         cpu::embedding_forward<Real>(out.data(), tokens.data(), positions.data(), wte.data(), p, N, C, STREAM);
-        cpu::embedding_backward<Real>(dw.data(), learned ? dp.data() : nullptr, dout.data(), tokens.data(),
-                                      positions.data(), N, C, STREAM);
+        cpu::embedding_backward<Real>(dw.data(), learned ? dp.data() : nullptr, nullptr, dout.data(), tokens.data(),
+                                      positions.data(), N, C, V, T, STREAM);
         return Outputs{{"out", wide(out), C}, {"dwte", wide(dw), C}, {"dwpe", wide(dp), C}};
     };
     auto expect = [=] {
@@ -169,10 +168,10 @@ Case layernorm_case(int N, int C, double mean) {
     const auto dinp = random_values<Real>(N * C, "dinp"), dweight = random_values<Real>(C, "dweight");
     const Real eps = static_cast<Real>(1e-5);
     auto run = [=] {
-        std::vector<Real> out(N * C), mean(N), rstd(N), dx = dinp, dw = dweight, db(C),
-                                                        scratch(cpu::layernorm_backward_scratch(N, C));
-        cpu::layernorm_forward<Real>(out.data(), mean.data(), rstd.data(), inp.data(), weight.data(), bias.data(), N, C,
-                                     eps, STREAM);
+        std::vector<Real> out(N * C), mean(N), rstd(N), dx = dinp, dw = dweight, db(C);
+        std::vector<char> scratch(cpu::layernorm_backward_scratch(N, C));
+        cpu::layernorm_forward<Real>(nullptr, {out.data(), weight.data(), bias.data()}, {}, mean.data(), rstd.data(),
+                                     inp.data(), nullptr, nullptr, N, C, eps, STREAM);
         cpu::layernorm_backward<Real>(dx.data(), dw.data(), db.data(), scratch.data(), dout.data(), inp.data(),
                                       weight.data(), mean.data(), rstd.data(), N, C, STREAM);
         return Outputs{{"out", wide(out), C}, {"mean", wide(mean), 1},  {"rstd", wide(rstd), 1},
@@ -189,20 +188,47 @@ Case layernorm_case(int N, int C, double mean) {
     return {shape("layernorm", {{"N", N}, {"C", C}}), 4e-6 * (1 + mean), run, expect};
 }
 
+// x = a + b (+ c) written in place of a, and two norms of it.
 template <class Real>
-Case residual_case(size_t n, bool three) {
-    const auto a = random_values<Real>(n, "a"), b = random_values<Real>(n, "b"), c = random_values<Real>(n, "c");
+Case sum_norm_case(int N, int C, bool three) {
+    const auto a = random_values<Real>(N * C, "a"), b = random_values<Real>(N * C, "b"),
+               c = random_values<Real>(N * C, "c");
+    const auto w1 = random_values<Real>(C, "w1"), b1 = random_values<Real>(C, "b1"), w2 = random_values<Real>(C, "w2"),
+               b2 = random_values<Real>(C, "b2");
+    const Real eps = static_cast<Real>(1e-5);
     auto run = [=] {
-        std::vector<Real> out = a;  // in place
-        cpu::residual_forward<Real>(out.data(), out.data(), b.data(), three ? c.data() : nullptr, n, STREAM);
-        return Outputs{{"out", wide(out), 1}};
+        std::vector<Real> x = a, out1(N * C), out2(N * C), mean(N), rstd(N);
+        cpu::layernorm_forward<Real>(x.data(), {out1.data(), w1.data(), b1.data()}, {out2.data(), w2.data(), b2.data()},
+                                     mean.data(), rstd.data(), x.data(), b.data(), three ? c.data() : nullptr, N, C,
+                                     eps, STREAM);
+        return Outputs{{"x", wide(x), C}, {"out1", wide(out1), C}, {"out2", wide(out2), C}, {"mean", wide(mean), N}};
     };
     auto expect = [=] {
-        Doubles out(n);
-        for (size_t i = 0; i < n; ++i) out[i] = double(a[i]) + b[i] + (three ? c[i] : 0);
-        return Outputs{{"", out, 1}};
+        Doubles x(N * C);
+        for (size_t i = 0; i < x.size(); ++i) x[i] = double(a[i]) + b[i] + (three ? c[i] : 0);
+        const auto one = reference::layernorm_forward(x, wide(w1), wide(b1), N, C, eps),
+                   two = reference::layernorm_forward(x, wide(w2), wide(b2), N, C, eps);
+        return Outputs{{"", x, C}, {"", one.out, C}, {"", two.out, C}, {"", one.mean, N}};
     };
-    return {shape("residual", {{"n", int(n)}}), 3e-5, run, expect};
+    return {shape("sum and two norms", {{"N", N}, {"C", C}}), 1e-5, run, expect};
+}
+
+template <class Real>
+Case loss_sums_case(int N, int S) {
+    const auto losses = random_values<Real>(N, "losses");
+    const auto source = random_ints(N, S, "source");
+    auto run = [=] {
+        Doubles sums(S, 1.0);
+        const std::vector<uint16_t> narrow_source(source.begin(), source.end());
+        cpu::loss_sums(sums.data(), losses.data(), narrow_source.data(), N, S, STREAM);
+        return Outputs{{"sums", sums, 1}};
+    };
+    auto expect = [=] {
+        Doubles sums(S, 1.0);
+        for (int n = 0; n < N; ++n) sums[source[n]] += losses[n];
+        return Outputs{{"", sums, 1}};
+    };
+    return {shape("loss_sums", {{"N", N}, {"S", S}}), 1e-12, run, expect};
 }
 
 template <class Real>
@@ -239,8 +265,10 @@ Case rotary_case(int B, int T, int NH, int HS, int R) {
     for (int n = 0; n < N; ++n) positions[n] = n % T;
     auto run = [=] {
         auto x = qkv, d = dqkv;
-        cpu::rotary_forward<Real>(x.data(), positions.data(), N, NH, HS, R, 10000, STREAM);
-        cpu::rotary_backward<Real>(d.data(), positions.data(), N, NH, HS, R, 10000, STREAM);
+        std::vector<Real> table(T * R);
+        cpu::rotary_table<Real>(table.data(), T, R, 10000, STREAM);
+        cpu::rotary_forward<Real>(x.data(), table.data(), positions.data(), N, NH, HS, R, STREAM);
+        cpu::rotary_backward<Real>(d.data(), table.data(), positions.data(), N, NH, HS, R, STREAM);
         return Outputs{{"qkv", wide(x), HS}, {"dqkv", wide(d), HS}};
     };
     auto expect = [=] {
@@ -276,12 +304,13 @@ Case attention_case(int B, int T, int NH, int HS, const Ints& lengths = {}) {
     const auto qkv = random_values<Real>(B * T * 3 * C, "qkv", 1.5), dout = random_values<Real>(B * T * C, "dout");
     const Ints start = lengths.empty() ? Ints{} : segment_starts(B, T, lengths);
     auto run = [=] {
-        std::vector<Real> out(B * T * C), lse(B * NH * T), dqkv(qkv.size()),
-            scratch(cpu::attention_backward_scratch(B, T, NH, HS));
-        const int* s = start.empty() ? nullptr : start.data();
-        cpu::attention_forward<Real>(out.data(), lse.data(), qkv.data(), s, B, T, NH, HS, STREAM);
-        cpu::attention_backward<Real>(dqkv.data(), scratch.data(), dout.data(), out.data(), lse.data(), qkv.data(), s,
-                                      B, T, NH, HS, STREAM);
+        std::vector<Real> out(B * T * C), lse(B * NH * T), dqkv(qkv.size());
+        std::vector<char> scratch(cpu::attention_backward_scratch(B, T, NH, HS));
+        Ints schedule(cpu::attention_schedule_size(B, T));
+        cpu::attention_schedule(schedule.data(), start.empty() ? nullptr : start.data(), B, T, STREAM);
+        cpu::attention_forward<Real>(out.data(), lse.data(), qkv.data(), schedule.data(), B, T, NH, HS, STREAM);
+        cpu::attention_backward<Real>(dqkv.data(), scratch.data(), dout.data(), out.data(), lse.data(), qkv.data(),
+                                      schedule.data(), B, T, NH, HS, STREAM);
         return Outputs{{"out", wide(out), HS}, {"lse", wide(lse), T}, {"dqkv", wide(dqkv), HS}};
     };
     auto expect = [=] {
@@ -327,14 +356,15 @@ Case classifier_case(int N, int V, int Vp) {
 template <class Real>
 Case adamw_case(size_t n, int steps) {
     const auto params = random_values<Real>(n, "params"), grads = random_values<Real>(n * steps, "grads");
-    const std::vector<cpu::AdamwGroup> groups{{0, n / 3, 0.1f}, {n / 3, n, 0.0f}};
-    const float lr = 1e-2f, beta1 = 0.9f, beta2 = 0.95f, eps = 1e-8f, grad_scale = 0.7f;
+    const std::vector<AdamwGroup> groups{{0, n / 3, 0.1f}, {n / 3, n, 0.0f}};
+    const float lr = 1e-2f, beta1 = 0.9f, beta2 = 0.95f, eps = 1e-8f, grad_clip = 0.7f;
+    const double norm_squared = 1;  // so that the gradient is scaled by grad_clip
     auto run = [=] {
         std::vector<Real> p = params, m(n), v(n), g(n);
         for (int step = 1; step <= steps; ++step) {
             std::copy_n(grads.begin() + (step - 1) * n, n, g.begin());
-            cpu::adamw_update<Real>(p.data(), m.data(), v.data(), g.data(), groups.data(), 2,
-                                    {lr, beta1, beta2, eps, grad_scale, step}, STREAM);
+            cpu::adamw_update<Real>(p.data(), nullptr, m.data(), v.data(), g.data(), &norm_squared, groups.data(), 2,
+                                    {lr, beta1, beta2, eps, grad_clip, step, 0}, STREAM);
         }
         return Outputs{{"params", wide(p), 16}, {"m", wide(m), 16}, {"v", wide(v), 16}, {"grads", wide(g), 16}};
     };
@@ -342,7 +372,7 @@ Case adamw_case(size_t n, int steps) {
         Doubles p = wide(params), m(n), v(n);
         for (int step = 1; step <= steps; ++step)
             for (size_t i = 0; i < n; ++i) {
-                const double g = double(grads[(step - 1) * n + i]) * grad_scale;
+                const double g = double(grads[(step - 1) * n + i]) * grad_clip;
                 m[i] = double(beta1) * m[i] + (1 - double(beta1)) * g;
                 v[i] = double(beta2) * v[i] + (1 - double(beta2)) * g * g;
                 const double m_hat = m[i] / (1 - std::pow(double(beta1), step)),
@@ -360,7 +390,7 @@ Case global_norm_case(size_t n) {
     const auto x = random_values<Real>(n, "x");
     auto run = [=] {
         double sum;
-        cpu::global_norm_squared<Real>(&sum, x.data(), n, STREAM);
+        cpu::global_norm_squared<Real>(&sum, nullptr, x.data(), n, STREAM);
         return Outputs{{"sum", {sum}, 1}};
     };
     auto expect = [=] {
@@ -440,7 +470,8 @@ TEMPLATE_TEST_CASE("kernels agree with their references on any number of threads
         embedding_case<Real>(1, 1, 1, 1, true), embedding_case<Real>(61, 40, 7, 5, true),
         embedding_case<Real>(512, 128, 300, 64, false),
         layernorm_case<Real>(1, 5, 0), layernorm_case<Real>(67, 37, 0), layernorm_case<Real>(96, 256, 100),
-        residual_case<Real>(1, false), residual_case<Real>(1009, true), residual_case<Real>(65537, false),
+        sum_norm_case<Real>(1, 5, false), sum_norm_case<Real>(61, 37, true), sum_norm_case<Real>(96, 256, false),
+        loss_sums_case<Real>(1, 1), loss_sums_case<Real>(1009, 3),
         matmul_case<Real>(1, 1, 1, true), matmul_case<Real>(2, 3, 5, false), matmul_case<Real>(17, 31, 37, true),
         matmul_case<Real>(61, 67, 131, true), matmul_case<Real>(128, 64, 192, true),
         matmul_case<Real>(37, 7, 1031, false), matmul_case<Real>(521, 19, 23, true),
@@ -473,11 +504,13 @@ TEMPLATE_TEST_CASE("attention's bits do not depend on where a segment stands", "
         Ints start(T);
         std::fill_n(start.begin() + before, length, before);
         std::fill(start.begin() + before + length, start.end(), before + length);
-        std::vector<Real> out(T * C), lse(NH * T), dqkv(T * 3 * C),
-            scratch(cpu::attention_backward_scratch(1, T, NH, HS));
-        cpu::attention_forward<Real>(out.data(), lse.data(), qkv.data(), start.data(), 1, T, NH, HS, STREAM);
+        std::vector<Real> out(T * C), lse(NH * T), dqkv(T * 3 * C);
+        std::vector<char> scratch(cpu::attention_backward_scratch(1, T, NH, HS));
+        Ints schedule(cpu::attention_schedule_size(1, T));
+        cpu::attention_schedule(schedule.data(), start.data(), 1, T, STREAM);
+        cpu::attention_forward<Real>(out.data(), lse.data(), qkv.data(), schedule.data(), 1, T, NH, HS, STREAM);
         cpu::attention_backward<Real>(dqkv.data(), scratch.data(), dout.data(), out.data(), lse.data(), qkv.data(),
-                                      start.data(), 1, T, NH, HS, STREAM);
+                                      schedule.data(), 1, T, NH, HS, STREAM);
         Doubles result(out.begin() + before * C, out.begin() + (before + length) * C);
         result.insert(result.end(), dqkv.begin() + before * 3 * C, dqkv.begin() + (before + length) * 3 * C);
         return result;
@@ -506,10 +539,10 @@ TEMPLATE_TEST_CASE("NaN and inf come through", "[kernels]", float, double) {
         auto x = random_values<Real>(100001, "x");
         double sum;
         x[where] = nan;
-        cpu::global_norm_squared<Real>(&sum, x.data(), x.size(), STREAM);
+        cpu::global_norm_squared<Real>(&sum, nullptr, x.data(), x.size(), STREAM);
         CHECK(std::isnan(sum));
         x[where] = inf;
-        cpu::global_norm_squared<Real>(&sum, x.data(), x.size(), STREAM);
+        cpu::global_norm_squared<Real>(&sum, nullptr, x.data(), x.size(), STREAM);
         CHECK(std::isinf(sum));
     }
 }

@@ -22,7 +22,7 @@ std::vector<float> logits_of(const std::string& directory, const std::vector<int
     const GptConfig c = read_model_config(directory);
     Gpt<float> gpt(c);
     read_model_weights(directory, c, gpt.memory.get());
-    ActivationMemory<float> memory(c, B, T, false);
+    ActivationMemory<float> memory(c, B, T, Keep::Nothing, {});
     std::vector<int> positions;
     for (int n = 0; n < B * T; ++n) positions.push_back(n % T);
     gpt_forward(gpt, memory, {ids.data(), positions.data(), nullptr}, {});

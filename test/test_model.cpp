@@ -84,8 +84,8 @@ double mean_loss(const Gpt<Real>& gpt, ActivationMemory<Real>& memory, const Row
 }
 
 template <class Real>
-std::vector<double> gradient(const Gpt<Real>& gpt, const Rows& rows) {
-    ActivationMemory<Real> memory(gpt.config, B, T, true);
+std::vector<double> gradient(const Gpt<Real>& gpt, const Rows& rows, Keep keep = Keep::All) {
+    ActivationMemory<Real> memory(gpt.config, B, T, keep, {});
     Optimizer<Real> optimizer(gpt.config, 0);
     gpt_forward(gpt, memory, rows.input(), {});
     gpt_losses<Real>(gpt, memory, &optimizer, rows.targets.data(), Real(1) / (B * T), {});
@@ -112,7 +112,7 @@ TEST_CASE("gradients agree with central finite differences, every element", "[mo
         const Rows rows = make_rows(c, shape.mask);
         const std::vector<double> analytic = gradient(gpt, rows);
         REQUIRE(analytic.size() <= 20000);
-        ActivationMemory<double> memory(c, B, T, false);
+        ActivationMemory<double> memory(c, B, T, Keep::Nothing, {});
         std::vector<double> numeric(analytic.size());
         const double h = 1e-5;
         for (size_t i = 0; i < numeric.size(); ++i) {
@@ -155,13 +155,27 @@ TEST_CASE("float gradients agree with double ones", "[model]") {
     }
 }
 
+TEST_CASE("what is computed again is the same bits as what was kept", "[model]") {
+    for (const Shape& shape : shapes) {
+        GptConfig c = small_config(shape);
+        c.L = 3;
+        INFO(shape.name);
+        Gpt<float> gpt(c);
+        initialise_parameters(c, 7, gpt.memory.get());
+        const Rows rows = make_rows(c, shape.mask);
+        CHECK(gradient(gpt, rows, Keep::Inputs) == gradient(gpt, rows, Keep::All));
+        CHECK(ActivationMemory<float>::bytes(c, B, T, Keep::Inputs) <
+              ActivationMemory<float>::bytes(c, B, T, Keep::All));
+    }
+}
+
 TEST_CASE("the document mask cuts every path between documents", "[model]") {
     for (const Family family : {Family::Gpt2, Family::Neox}) {
         const GptConfig c = small_config({"", family, true, true});
         Gpt<double> gpt(c);
         initialise_parameters(c, 7, gpt.memory.get());
         randomise(gpt);
-        ActivationMemory<double> memory(c, B, T, false);
+        ActivationMemory<double> memory(c, B, T, Keep::Nothing, {});
         Rows rows = make_rows(c, true);
         mean_loss(gpt, memory, rows);
         const std::vector<double> before(memory.a.losses, memory.a.losses + B * T);
@@ -214,14 +228,14 @@ TEST_CASE("training gives the same bits for any number of threads", "[model]") {
         Gpt<float> gpt(c);
         initialise_parameters(c, 3, gpt.memory.get());
         Optimizer<float> optimizer(c, 0.1f);
-        ActivationMemory<float> memory(c, B, T, true);
+        ActivationMemory<float> memory(c, B, T, Keep::All, {});
         for (int step = 1; step <= 3; ++step) {
             const Rows rows = make_rows(c, step == 2);
             gpt_forward(gpt, memory, rows.input(), {});
             gpt_losses<float>(gpt, memory, &optimizer, rows.targets.data(), 1.0f / (B * T), {});
             gpt_backward(gpt, memory, optimizer, rows.input(), {});
             gpt_gradient_norm(optimizer, {});
-            gpt_update(gpt, optimizer, {1e-2f, 0.9f, 0.95f, 1e-8f, 1.0f, step}, {});
+            gpt_update(gpt, optimizer, {1e-2f, 0.9f, 0.95f, 1e-8f, 1.0f, step, 1}, {});
         }
         weights.emplace_back(gpt.memory.get(), gpt.memory.get() + gpt.memory.size());
     }

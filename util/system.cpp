@@ -4,13 +4,9 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
-#include <vector>
-
-#include "kernels/cpu/matmul.h"
 
 size_t available_memory() {
     std::ifstream file("/proc/meminfo");
@@ -34,17 +30,4 @@ void wait_politely(char** argv) {
     if (getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT")) return;
     setenv("GOMP_SPINCOUNT", "2000", 1);
     execv("/proc/self/exe", argv);  // comes back only on failure, and then all is as before
-}
-
-double matmul_rate() {
-    constexpr int n = 1024;
-    std::vector<float> a(n * n, 0.5f), b(n * n, 0.25f), c(n * n);
-    double best = 0;
-    for (int run = 0; run < 8; ++run) {
-        const auto start = std::chrono::steady_clock::now();
-        cpu::matmul_forward(c.data(), a.data(), b.data(), static_cast<const float*>(nullptr), n, n, n, {});
-        const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-        best = std::max(best, 2.0 * n * n * n / seconds);
-    }
-    return best;
 }

@@ -1,4 +1,4 @@
-// system.h - what this machine has: memory, cores, and how fast it multiplies matrices.
+// system.h - what this machine has: memory and cores.
 #pragma once
 #include <cstddef>
 #include <string>
@@ -13,7 +13,3 @@ int num_threads();  // of a parallel region
 // the program starts itself again with GOMP_SPINCOUNT set. OMP_WAIT_POLICY or GOMP_SPINCOUNT in the environment are
 // respected.
 void wait_politely(char** argv);
-
-// FLOP/s of the CPU backend's own matrix product (1024 x 1024 x 1024, fp32), the fastest of several runs: the
-// denominator of perf/mfu. Takes about 0.1 s.
-double matmul_rate();

@@ -120,14 +120,16 @@ int main(int argc, char** argv) {
                bias = random_array(4 * C);
     const auto wte = random_array(size_t(V) * C), dwte = random_array(size_t(V) * C), logits = random_array(nv);
     const auto mean = random_array(N), rstd = random_array(N), losses = random_array(N), dbias = random_array(4 * C);
-    const auto ln_scratch = random_array(cpu::layernorm_backward_scratch(N, C));
-    const auto lse = random_array(size_t(N) * NH),
-               att_scratch = random_array(cpu::attention_backward_scratch(B, T, NH, HS));
+    const DeviceArray<char> ln_scratch(cpu::layernorm_backward_scratch(N, C)),
+        att_scratch(cpu::attention_backward_scratch(B, T, NH, HS));
+    const auto lse = random_array(size_t(N) * NH), table = random_array(size_t(T) * R);
+    std::vector<int> schedule(cpu::attention_schedule_size(B, T));
+    cpu::attention_schedule(schedule.data(), nullptr, B, T, {});
     const auto p = random_array(params), m = random_array(params), v = random_array(params), g = random_array(params);
     std::vector<int> tokens(N), positions(N);
     for (int n = 0; n < N; ++n) tokens[n] = static_cast<int>(random_below(V, 1, 1, n)), positions[n] = n % T;
     for (size_t i = 0; i < params; ++i) v.get()[i] *= v.get()[i];
-    const cpu::AdamwGroup all{0, params, 0.1f};
+    const AdamwGroup all{0, params, 0.1f};
     double norm;
 
     std::vector<Line> lines;
@@ -148,10 +150,10 @@ int main(int argc, char** argv) {
     linear("fcproj", L, 4 * C, C, weight.get(), dweight.get(), y.get(), true);
     const double scores = 4.0 * B * NH * T * (T + 1) / 2 * HS;  // flops at or below the diagonal
     lines.push_back({"attention_forward", L, scores, 0,
-                     [&] { cpu::attention_forward(y.get(), lse.get(), x.get(), nullptr, B, T, NH, HS, {}); }});
+                     [&] { cpu::attention_forward(y.get(), lse.get(), x.get(), schedule.data(), B, T, NH, HS, {}); }});
     lines.push_back({"attention_backward", L, 2.5 * scores, 0, [&] {
                          cpu::attention_backward(dx.get(), att_scratch.get(), dy.get(), y.get(), lse.get(), x.get(),
-                                                 nullptr, B, T, NH, HS, {});
+                                                 schedule.data(), B, T, NH, HS, {});
                      }});
     lines.push_back({"classifier_forward", 1, 0, 8.0 * nv, [&] {
                          cpu::classifier_forward(losses.get(), logits.get(), tokens.data(), 1.0f, true, N, V, V, {});
@@ -169,34 +171,38 @@ int main(int argc, char** argv) {
         lines.push_back({"gelu_backward" + name, calls, 0, 48.0 * nc,
                          [&, kind] { cpu::gelu_backward(dx.get(), x.get(), dy.get(), 4 * nc, kind, {}); }});
     }
-    lines.push_back({"layernorm_forward", 2 * L + 1, 0, 8.0 * nc, [&] {
-                         cpu::layernorm_forward(y.get(), mean.get(), rstd.get(), x.get(), weight.get(), bias.get(), N,
-                                                C, 1e-5f, {});
+    const float* const none = nullptr;
+    lines.push_back({"layernorm_forward", 1, 0, 8.0 * nc, [&] {
+                         cpu::layernorm_forward<float>(nullptr, {y.get(), weight.get(), bias.get()}, {}, mean.get(),
+                                                       rstd.get(), x.get(), none, none, N, C, 1e-5f, {});
+                     }});
+    lines.push_back({"layernorm_forward a+b+c, two", L, 0, 24.0 * nc, [&] {
+                         cpu::layernorm_forward<float>(dx.get(), {y.get(), weight.get(), bias.get()},
+                                                       {y.get() + nc, weight.get(), bias.get()}, mean.get(), rstd.get(),
+                                                       x.get(), dy.get(), dy.get() + nc, N, C, 1e-5f, {});
                      }});
     lines.push_back({"layernorm_backward", 2 * L + 1, 0, 16.0 * nc, [&] {
                          cpu::layernorm_backward(dx.get(), dweight.get(), dbias.get(), ln_scratch.get(), dy.get(),
                                                  x.get(), weight.get(), mean.get(), rstd.get(), N, C, {});
                      }});
     lines.push_back({"rotary_forward", L, 0, 16.0 * nc * R / HS,
-                     [&] { cpu::rotary_forward(x.get(), positions.data(), N, NH, HS, R, 10000.0f, {}); }});
+                     [&] { cpu::rotary_forward(x.get(), table.get(), positions.data(), N, NH, HS, R, {}); }});
     lines.push_back({"rotary_backward", L, 0, 16.0 * nc * R / HS,
-                     [&] { cpu::rotary_backward(x.get(), positions.data(), N, NH, HS, R, 10000.0f, {}); }});
-    lines.push_back({"residual_forward", L, 0, 16.0 * nc,
-                     [&] { cpu::residual_forward(y.get(), x.get(), dx.get(), dy.get(), nc, {}); }});
+                     [&] { cpu::rotary_backward(x.get(), table.get(), positions.data(), N, NH, HS, R, {}); }});
     lines.push_back({"embedding_forward", 1, 0, 8.0 * nc, [&] {
                          cpu::embedding_forward<float>(y.get(), tokens.data(), positions.data(), wte.get(), nullptr, N,
                                                        C, {});
                      }});
     lines.push_back({"embedding_backward", 1, 0, 12.0 * nc, [&] {
-                         cpu::embedding_backward<float>(dwte.get(), nullptr, dy.get(), tokens.data(), positions.data(),
-                                                        N, C, {});
+                         cpu::embedding_backward<float>(dwte.get(), nullptr, nullptr, dy.get(), tokens.data(),
+                                                        positions.data(), N, C, V, T, {});
                      }});
-    lines.push_back(
-        {"global_norm_squared", 1, 0, 4.0 * params, [&] { cpu::global_norm_squared(&norm, g.get(), params, {}); }});
-    lines.push_back(
-        {"adamw_update", 1, 0, 32.0 * params, [&] {
-             cpu::adamw_update(p.get(), m.get(), v.get(), g.get(), &all, 1, {1e-3f, 0.9f, 0.95f, 1e-8f, 1.0f, 10}, {});
-         }});
+    lines.push_back({"global_norm_squared", 1, 0, 4.0 * params,
+                     [&] { cpu::global_norm_squared(&norm, nullptr, g.get(), params, {}); }});
+    lines.push_back({"adamw_update", 1, 0, 32.0 * params, [&] {
+                         cpu::adamw_update<float>(p.get(), nullptr, m.get(), v.get(), g.get(), nullptr, &all, 1,
+                                                  {1e-3f, 0.9f, 0.95f, 1e-8f, 1.0f, 10, 0}, {});
+                     }});
 
     double step = 0, products = 0;
     std::vector<double> seconds;

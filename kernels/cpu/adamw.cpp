@@ -6,15 +6,19 @@
 
 #include "kernels/cpu/simd.h"
 #include "kernels/cpu/threads.h"
+#include "util/check.h"
 
 namespace cpu {
 
 template <class Real>
-void adamw_update(Real* params, Real* m, Real* v, Real* grads, const AdamwGroup* groups, int num_groups,
-                  const AdamwSettings& settings, stream_t) {
+void adamw_update(Real* params, Real* master, Real* m, Real* v, Real* grads, const double* norm_squared,
+                  const AdamwGroup* groups, int num_groups, const AdamwSettings& settings, stream_t) {
+    ENSURE(!master, "adamw: the CPU's weights are their own masters");
     constexpr size_t CHUNK = 1 << 14;
     const Real lr = settings.lr, beta1 = settings.beta1, beta2 = settings.beta2, eps = settings.eps;
-    const Real grad_scale = settings.grad_scale;
+    const Real grad_scale =
+        norm_squared ? static_cast<Real>(std::min(1.0, settings.grad_clip / std::sqrt(std::max(*norm_squared, 1e-60))))
+                     : 1;
     const Real correction1 = 1 / (1 - std::pow(beta1, Real(settings.step)));
     const Real correction2 = 1 / (1 - std::pow(beta2, Real(settings.step)));
 #pragma omp parallel if (num_groups > 0 && worth_sharing(groups[num_groups - 1].end))
@@ -39,7 +43,9 @@ void adamw_update(Real* params, Real* m, Real* v, Real* grads, const AdamwGroup*
     }
 }
 
-template void adamw_update(float*, float*, float*, float*, const AdamwGroup*, int, const AdamwSettings&, stream_t);
-template void adamw_update(double*, double*, double*, double*, const AdamwGroup*, int, const AdamwSettings&, stream_t);
+template void adamw_update(float*, float*, float*, float*, float*, const double*, const AdamwGroup*, int,
+                           const AdamwSettings&, stream_t);
+template void adamw_update(double*, double*, double*, double*, double*, const double*, const AdamwGroup*, int,
+                           const AdamwSettings&, stream_t);
 
 }  // namespace cpu

@@ -24,17 +24,9 @@ struct Segment {
     int row, begin, length;  // batch row, first position, positions
 };
 
-std::vector<Segment> find_segments(const int* segment_start, int B, int T) {
-    std::vector<Segment> segments;
-    for (int b = 0; b < B; ++b) {
-        int begin = 0;
-        for (int t = 1; t <= T; ++t) {
-            if (t < T && (!segment_start || segment_start[static_cast<size_t>(b) * T + t] == begin)) continue;
-            segments.push_back({b, begin, t - begin});
-            begin = t;
-        }
-    }
-    return segments;
+Segment segment_of(const int* schedule, int i) {
+    const int* s = schedule + 1 + 3 * static_cast<size_t>(i);
+    return {s[0], s[1], s[2]};
 }
 
 // One head of one segment in the (B, T, ...) tensors: pointers to its first token, and strides between tokens.
@@ -67,18 +59,35 @@ int scores(Real* s, const Head<Real>& h, int q0, int k0, int queries, int keys, 
 
 }  // namespace
 
+void attention_schedule(int* schedule, const int* segment_start, int B, int T, stream_t) {
+    int count = 0;
+    for (int b = 0; b < B; ++b) {
+        int begin = 0;
+        for (int t = 1; t <= T; ++t) {
+            if (t < T && (!segment_start || segment_start[static_cast<size_t>(b) * T + t] == begin)) continue;
+            int* s = schedule + 1 + 3 * static_cast<size_t>(count++);
+            s[0] = b, s[1] = begin, s[2] = t - begin;
+            begin = t;
+        }
+    }
+    schedule[0] = count;
+}
+
+size_t attention_schedule_size(int B, int T) { return 1 + 3 * static_cast<size_t>(B) * static_cast<size_t>(T); }
+
 // A tile of queries is one thread's: maximum, sum and output row are carried over the key tiles in ascending order.
 template <class Real>
-void attention_forward(Real* out, Real* lse, const Real* qkv, const int* segment_start, int B, int T, int NH, int HS,
+void attention_forward(Real* out, Real* lse, const Real* qkv, const int* schedule, int B, int T, int NH, int HS,
                        stream_t) {
     struct Work {
         Segment segment;
         int head, q0;
     };
     std::vector<Work> work;
-    for (const Segment& s : find_segments(segment_start, B, T))
+    for (int i = 0; i < schedule[0]; ++i)
         for (int head = 0; head < NH; ++head)
-            for (int q0 = 0; q0 < s.length; q0 += TILE) work.push_back({s, head, q0});
+            for (int q0 = 0; q0 < segment_of(schedule, i).length; q0 += TILE)
+                work.push_back({segment_of(schedule, i), head, q0});
     const Real scale = 1 / std::sqrt(Real(HS));
 
 #pragma omp parallel for schedule(dynamic) if (worth_sharing(B * T, 4 * NH * HS))
@@ -128,15 +137,14 @@ void attention_forward(Real* out, Real* lse, const Real* qkv, const int* segment
 // With P = softmax(S), dP = dO V^T, D_i = dO_i . O_i:  dS = P (dP - D),  dV = P^T dO,  dQ = dS K / sqrt(HS),  dK = dS^T
 // Q / sqrt(HS)
 template <class Real>
-void attention_backward(Real* dqkv, Real* scratch, const Real* dout, const Real* out, const Real* lse, const Real* qkv,
-                        const int* segment_start, int B, int T, int NH, int HS, stream_t) {
-    const std::vector<Segment> segments = find_segments(segment_start, B, T);
+void attention_backward(Real* dqkv, void* scratch, const Real* dout, const Real* out, const Real* lse, const Real* qkv,
+                        const int* schedule, int B, int T, int NH, int HS, stream_t) {
     const Real scale = 1 / std::sqrt(Real(HS));
 
 #pragma omp parallel for schedule(dynamic) if (worth_sharing(B * T, 4 * NH * HS))
-    for (size_t w = 0; w < segments.size() * NH; ++w) {
-        const Segment& segment = segments[w / NH];
-        const int head = static_cast<int>(w % NH);
+    for (int w = 0; w < schedule[0] * NH; ++w) {
+        const Segment segment = segment_of(schedule, w / NH);
+        const int head = w % NH;
         const Head<Real> h(qkv, segment, head, T, NH, HS);
         const size_t offset = h.first * h.stride + static_cast<size_t>(head) * HS;
         const Real *o = out + offset, *d_o = dout + offset;
@@ -145,7 +153,7 @@ void attention_backward(Real* dqkv, Real* scratch, const Real* dout, const Real*
         Real* dv = dk + h.stride;
         const size_t statistics = (static_cast<size_t>(segment.row) * NH + head) * T + segment.begin;
         const Real* l = lse + statistics;
-        Real* D = scratch + statistics;
+        Real* D = static_cast<Real*>(scratch) + statistics;
         for (int t = 0; t < segment.length; ++t) {
             Vector<Real> dot{};
             const Real *a = o + static_cast<size_t>(t) * h.stride, *b = d_o + static_cast<size_t>(t) * h.stride;
@@ -185,13 +193,15 @@ void attention_backward(Real* dqkv, Real* scratch, const Real* dout, const Real*
     }
 }
 
-size_t attention_backward_scratch(int B, int T, int NH, int) { return static_cast<size_t>(B) * NH * T; }
+size_t attention_backward_scratch(int B, int T, int NH, int) {  // enough for double
+    return static_cast<size_t>(B) * static_cast<size_t>(NH) * static_cast<size_t>(T) * sizeof(double);
+}
 
 template void attention_forward(float*, float*, const float*, const int*, int, int, int, int, stream_t);
 template void attention_forward(double*, double*, const double*, const int*, int, int, int, int, stream_t);
-template void attention_backward(float*, float*, const float*, const float*, const float*, const float*, const int*,
+template void attention_backward(float*, void*, const float*, const float*, const float*, const float*, const int*, int,
+                                 int, int, int, stream_t);
+template void attention_backward(double*, void*, const double*, const double*, const double*, const double*, const int*,
                                  int, int, int, int, stream_t);
-template void attention_backward(double*, double*, const double*, const double*, const double*, const double*,
-                                 const int*, int, int, int, int, stream_t);
 
 }  // namespace cpu

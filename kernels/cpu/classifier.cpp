@@ -95,9 +95,17 @@ void classifier_score(Real* losses, int* argmax, int* rank, const Real* logits, 
     }
 }
 
+template <class Real>
+void loss_sums(double* sums, const Real* losses, const uint16_t* source, int N, int, stream_t) {
+    for (int n = 0; n < N; ++n) sums[source[n]] += static_cast<double>(losses[n]);
+}
+
 template void classifier_forward(float*, float*, const int*, float, bool, int, int, int, stream_t);
 template void classifier_forward(double*, double*, const int*, double, bool, int, int, int, stream_t);
 template void classifier_score(float*, int*, int*, const float*, const int*, int, int, int, stream_t);
 template void classifier_score(double*, int*, int*, const double*, const int*, int, int, int, stream_t);
+
+template void loss_sums(double*, const float*, const uint16_t*, int, int, stream_t);
+template void loss_sums(double*, const double*, const uint16_t*, int, int, stream_t);
 
 }  // namespace cpu

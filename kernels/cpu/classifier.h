@@ -1,5 +1,7 @@
 // classifier.h - softmax cross-entropy at the head, with the logit gradient in place.
 #pragma once
+#include <cstdint>
+
 #include "kernels/cpu/stream.h"
 
 namespace cpu {
@@ -19,5 +21,9 @@ void classifier_forward(Real* losses, Real* logits, const int* targets, Real dlo
 template <class Real>
 void classifier_score(Real* losses, int* argmax, int* rank, const Real* logits, const int* targets, int N, int V,
                       int Vp, stream_t);
+
+// sums[s] += sum of losses[n] over n with source[n] = s, in the order of n, in double.      sums (S); source (N)
+template <class Real>
+void loss_sums(double* sums, const Real* losses, const uint16_t* source, int N, int S, stream_t);
 
 }  // namespace cpu

@@ -26,8 +26,8 @@ void embedding_forward(Real* out, const int* tokens, const int* positions, const
 }
 
 template <class Real>
-void embedding_backward(Real* dwte, Real* dwpe, const Real* dout, const int* tokens, const int* positions, int N, int C,
-                        stream_t) {
+void embedding_backward(Real* dwte, Real* dwpe, void*, const Real* dout, const int* tokens, const int* positions, int N,
+                        int C, int, int, stream_t) {
     constexpr int COLUMNS =
         32;  // two cache lines of floats: threads never write to the same line of a 64-byte aligned row
     const size_t stride = static_cast<size_t>(C);
@@ -47,7 +47,9 @@ void embedding_backward(Real* dwte, Real* dwpe, const Real* dout, const int* tok
 
 template void embedding_forward(float*, const int*, const int*, const float*, const float*, int, int, stream_t);
 template void embedding_forward(double*, const int*, const int*, const double*, const double*, int, int, stream_t);
-template void embedding_backward(float*, float*, const float*, const int*, const int*, int, int, stream_t);
-template void embedding_backward(double*, double*, const double*, const int*, const int*, int, int, stream_t);
+template void embedding_backward(float*, float*, void*, const float*, const int*, const int*, int, int, int, int,
+                                 stream_t);
+template void embedding_backward(double*, double*, void*, const double*, const int*, const int*, int, int, int, int,
+                                 stream_t);
 
 }  // namespace cpu

@@ -3,7 +3,7 @@
 #include <cstddef>
 
 #include "kernels/cpu/stream.h"
-#include "model/config.h"
+#include "kernels/types.h"
 
 namespace cpu {
 

@@ -10,7 +10,7 @@
 namespace cpu {
 
 template <class Real>
-void global_norm_squared(double* sum, const Real* x, size_t n, stream_t) {
+void global_norm_squared(double* sum, void*, const Real* x, size_t n, stream_t) {
     constexpr size_t CHUNK = 1 << 16;
     constexpr int WIDTH = 4 * LANES<double>;  // four chains of adds hide each other's latency
     const size_t chunks = (n + CHUNK - 1) / CHUNK;
@@ -30,7 +30,7 @@ void global_norm_squared(double* sum, const Real* x, size_t n, stream_t) {
     for (const double s : partial) *sum += s;
 }
 
-template void global_norm_squared(double*, const float*, size_t, stream_t);
-template void global_norm_squared(double*, const double*, size_t, stream_t);
+template void global_norm_squared(double*, void*, const float*, size_t, stream_t);
+template void global_norm_squared(double*, void*, const double*, size_t, stream_t);
 
 }  // namespace cpu

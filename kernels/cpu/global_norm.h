@@ -9,6 +9,7 @@ namespace cpu {
 // *sum = sum_i x[i]^2, in double: fixed chunks, then the chunks in order, the same bits for any number of threads. NaN
 // and inf come through.
 template <class Real>
-void global_norm_squared(double* sum, const Real* x, size_t n, stream_t);
+void global_norm_squared(double* sum, void* scratch, const Real* x, size_t n, stream_t);
+inline size_t global_norm_scratch(size_t) { return 0; }  // the GPU needs some
 
 }  // namespace cpu

@@ -6,6 +6,7 @@
 
 #include "kernels/cpu/simd.h"
 #include "kernels/cpu/threads.h"
+#include "util/check.h"
 
 namespace cpu {
 namespace {
@@ -14,13 +15,23 @@ int num_chunks(int N) { return (N + CHUNK - 1) / CHUNK; }
 }  // namespace
 
 template <class Real>
-void layernorm_forward(Real* out, Real* mean, Real* rstd, const Real* inp, const Real* weight, const Real* bias, int N,
-                       int C, Real eps, stream_t) {
+void layernorm_forward(Real* residual, Affine<Real> first, Affine<Real> second, Real* mean, Real* rstd, const Real* a,
+                       const Real* b, const Real* c, int N, int C, Real eps, stream_t) {
+    ENSURE(residual || !b, "layernorm: a sum needs a place to be written to");
     const size_t stride = static_cast<size_t>(C);
 #pragma omp parallel for schedule(static) if (worth_sharing(N, C))
     for (int n = 0; n < N; ++n) {
-        const Real* x = inp + n * stride;
-        Real* y = out + n * stride;
+        const Real* x = a + n * stride;
+        if (residual) {
+            Real* sum = residual + n * stride;
+            for_vectors<Real>(stride, [&](auto get, auto put) {
+                Vector<Real> total = get(x);
+                if (b) total += get(b + n * stride);
+                if (c) total += get(c + n * stride);
+                put(sum, total);
+            });
+            x = sum;
+        }
         Vector<Real> sum{}, square{};
         for_vectors<Real>(stride, [&](auto get, auto) { sum += get(x); });
         const Real center = sum_lanes<Real>(sum) / C;
@@ -33,23 +44,28 @@ void layernorm_forward(Real* out, Real* mean, Real* rstd, const Real* inp, const
         Real squares = sum_lanes<Real>(square);
         for (; i < stride; ++i) squares += (x[i] - center) * (x[i] - center);
         const Real scale = 1 / std::sqrt(squares / C + eps);
-        for_vectors<Real>(stride,
-                          [&](auto get, auto put) { put(y, (get(x) - center) * scale * get(weight) + get(bias)); });
+        for (const Affine<Real>& y : {first, second}) {
+            if (!y.out) continue;
+            Real* out = y.out + n * stride;
+            for_vectors<Real>(
+                stride, [&](auto get, auto put) { put(out, (get(x) - center) * scale * get(y.weight) + get(y.bias)); });
+        }
         mean[n] = center;
         rstd[n] = scale;
     }
 }
 
 template <class Real>
-void layernorm_backward(Real* dinp, Real* dweight, Real* dbias, Real* scratch, const Real* dout, const Real* inp,
+void layernorm_backward(Real* dinp, Real* dweight, Real* dbias, void* scratch, const Real* dout, const Real* inp,
                         const Real* weight, const Real* mean, const Real* rstd, int N, int C, stream_t) {
+    Real* const partial = static_cast<Real*>(scratch);  // (chunk, dweight and dbias, C)
     const size_t stride = static_cast<size_t>(C);
     const int chunks = num_chunks(N);
 #pragma omp parallel if (worth_sharing(N, C))
     {
 #pragma omp for schedule(static)
         for (int chunk = 0; chunk < chunks; ++chunk) {
-            Real* dw = scratch + chunk * 2 * stride;
+            Real* dw = partial + chunk * 2 * stride;
             Real* db = dw + stride;
             std::fill_n(dw, 2 * stride, Real(0));
             for (int n = chunk * CHUNK; n < std::min(N, (chunk + 1) * CHUNK); ++n) {
@@ -77,8 +93,8 @@ void layernorm_backward(Real* dinp, Real* dweight, Real* dbias, Real* scratch, c
         for (int c = 0; c < C; ++c) {
             Real dw = 0, db = 0;
             for (int chunk = 0; chunk < chunks; ++chunk) {
-                dw += scratch[chunk * 2 * stride + c];
-                db += scratch[chunk * 2 * stride + stride + c];
+                dw += partial[chunk * 2 * stride + c];
+                db += partial[chunk * 2 * stride + stride + c];
             }
             dweight[c] += dw;
             dbias[c] += db;
@@ -86,15 +102,17 @@ void layernorm_backward(Real* dinp, Real* dweight, Real* dbias, Real* scratch, c
     }
 }
 
-size_t layernorm_backward_scratch(int N, int C) { return static_cast<size_t>(num_chunks(N)) * 2 * C; }
+size_t layernorm_backward_scratch(int N, int C) {  // enough for double
+    return static_cast<size_t>(num_chunks(N)) * 2 * static_cast<size_t>(C) * sizeof(double);
+}
 
-template void layernorm_forward(float*, float*, float*, const float*, const float*, const float*, int, int, float,
-                                stream_t);
-template void layernorm_forward(double*, double*, double*, const double*, const double*, const double*, int, int,
-                                double, stream_t);
-template void layernorm_backward(float*, float*, float*, float*, const float*, const float*, const float*, const float*,
+template void layernorm_forward(float*, Affine<float>, Affine<float>, float*, float*, const float*, const float*,
+                                const float*, int, int, float, stream_t);
+template void layernorm_forward(double*, Affine<double>, Affine<double>, double*, double*, const double*, const double*,
+                                const double*, int, int, double, stream_t);
+template void layernorm_backward(float*, float*, float*, void*, const float*, const float*, const float*, const float*,
                                  const float*, int, int, stream_t);
-template void layernorm_backward(double*, double*, double*, double*, const double*, const double*, const double*,
+template void layernorm_backward(double*, double*, double*, void*, const double*, const double*, const double*,
                                  const double*, const double*, int, int, stream_t);
 
 }  // namespace cpu

@@ -55,7 +55,6 @@ class RefusalTest(unittest.TestCase):
         self.refuse(2, "bio", *f, "--ratio", "bio=0.1")
         self.refuse(2, "not in this build", *f, "--precision", "bf16")
         self.refuse(2, "not in this build", *f, "--zero", "1")
-        self.refuse(2, "not in this build", *f, "--recompute", "on")
         self.refuse(2, "nearest", *replaced(f, batch_tokens="500"))
         self.refuse(2, "--seq-len", *replaced(f, model="gpt2-124m", seq_len="4096", batch_tokens="4096"))
         self.refuse(2, "--resume", *f, "--resume")

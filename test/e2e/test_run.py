@@ -104,6 +104,11 @@ class RunTest(unittest.TestCase):
             self.assertEqual(a["data/facts/tokens"], b["data/facts/tokens"])
         self.assertEqual((self.whole / "exposures/facts.npy").read_bytes(), (out / "exposures/facts.npy").read_bytes())
 
+    def test_recompute_changes_nothing_but_memory(self) -> None:
+        out = self.data / "recompute"
+        self.assertEqual(run(TRAIN, *self.flags, "--out", str(out), "--recompute", "on").returncode, 0)
+        self.assert_same_run(out)
+
     def test_eval_binary_equals_the_trainer_bit_for_bit(self) -> None:
         results = self.data / "results.json"
         result = run(EVAL, "--checkpoint", str(self.whole / "checkpoints/step_00000040"), "--questions", str(self.data / "facts_questions"),

@@ -1,0 +1,29 @@
+#include "kernels/cpu/machine.h"
+
+#include <algorithm>
+#include <chrono>
+#include <vector>
+
+#include "kernels/cpu/matmul.h"
+#include "util/system.h"
+
+namespace cpu {
+
+std::string Machine::name() const { return cpu_name(); }
+std::string Machine::matmul_library() const { return cpu::matmul_library(); }
+size_t Machine::available_memory() const { return ::available_memory(); }
+
+double Machine::flops_rate(bool) const {
+    constexpr int n = 1024;
+    std::vector<float> a(n * n, 0.5f), b(n * n, 0.25f), c(n * n);
+    double best = 0;
+    for (int run = 0; run < 8; ++run) {
+        const auto start = std::chrono::steady_clock::now();
+        matmul_forward(c.data(), a.data(), b.data(), static_cast<const float*>(nullptr), n, n, n, {});
+        const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+        best = std::max(best, 2.0 * n * n * n / seconds);
+    }
+    return best;
+}
+
+}  // namespace cpu

@@ -1,0 +1,30 @@
+// machine.h - what the CPU build runs on.
+#pragma once
+#include <cstddef>
+#include <string>
+
+#include "kernels/cpu/stream.h"
+
+namespace cpu {
+
+class Machine {
+  public:
+    static constexpr bool HAS_BF16 = false;
+    static constexpr const char* SUFFIX = "_cpu";  // of the programs' names
+    static constexpr const char* BUILD = "CPU build";
+
+    stream_t stream() const { return {}; }
+    std::string name() const;            // "AMD EPYC 9B14"
+    std::string matmul_library() const;  // bits may differ between machines and builds whose texts differ
+    size_t available_memory() const;     // bytes that can be taken without swapping
+    // FLOP/s of the backend's own matrix product (1024 x 1024 x 1024, fp32), the fastest of several runs: the
+    // denominator of perf/mfu. Takes about 0.1 s.
+    double flops_rate(bool bf16) const;
+    // How products are computed is a function of the build: nothing is chosen, nothing to remember.
+    std::string matmul_choices() const { return "[]"; }
+    void load_matmul_choices(const std::string&) {}
+    // Dies with Exit::Usage when a model cannot run here.
+    void check_model(int /*C*/, int /*HS*/) const {}
+};
+
+}  // namespace cpu

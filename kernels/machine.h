@@ -1,0 +1,42 @@
+// machine.h - the GPU that a program runs on.
+#pragma once
+#include <memory>
+#include <string>
+
+#include "kernels/gpu.h"
+
+namespace gpu {
+
+class Machine {
+  public:
+    static constexpr bool HAS_BF16 = true;
+    static constexpr const char* SUFFIX = "";  // of the programs' names
+    static constexpr const char* BUILD = "CUDA build";
+
+    // The first visible GPU, with a stream of its own. Dies with Exit::Device when there is none that can run this
+    // build, saying what was found.
+    Machine();
+    ~Machine();
+    Machine(const Machine&) = delete;
+    Machine& operator=(const Machine&) = delete;
+
+    stream_t stream() const;
+    std::string name() const;            // "NVIDIA H200, compute capability 9.0, driver 13.0"
+    std::string matmul_library() const;  // "cuBLASLt 13.0.2"
+    size_t available_memory() const;     // free bytes of device memory
+    // Peak FLOP/s that perf/mfu divides by: the published dense figure of known GPUs (H100 and H200: 989 TFLOP/s in
+    // bf16, 67 in fp32), else what a large product of cuBLASLt reaches.
+    double flops_rate(bool bf16) const;
+    // The algorithm chosen for each matrix product, as JSON, for the checkpoint: loaded again, a run goes on with the
+    // same bits.
+    std::string matmul_choices() const;
+    void load_matmul_choices(const std::string& json);
+    // Dies with Exit::Usage when a model of C channels in heads of HS cannot run here, naming what can.
+    void check_model(int C, int HS) const;
+
+  private:
+    struct State;
+    std::unique_ptr<State> state_;
+};
+
+}  // namespace gpu

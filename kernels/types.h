@@ -1,0 +1,37 @@
+// types.h - the small structs that the kernels of both backends take.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+enum class Gelu { Tanh, Exact };
+
+// The type of statistics, losses, gradients of parameters and optimizer states beside weights and activations of type
+// Real: the same, but float where storage is bf16 (kernels/gpu.h).
+template <class Real>
+struct StatOf {
+    using type = Real;
+};
+template <class Real>
+using Stat = typename StatOf<Real>::type;
+
+// One affine output of a layer norm: out = normalised * weight + bias. out null: there is none.
+template <class Real>
+struct Affine {
+    Real* out;           // (N, C)
+    const Real* weight;  // (C)
+    const Real* bias;    // (C)
+};
+
+// A run of elements with one weight decay; the model's table gives one per tensor.
+struct AdamwGroup {
+    size_t begin, end;
+    float weight_decay;
+};
+constexpr int MAX_ADAMW_GROUPS = 32;
+
+struct AdamwSettings {
+    float lr, beta1, beta2, eps;
+    float grad_clip;  // largest L2 norm of the gradient: it is scaled by min(1, grad_clip / norm)
+    int step;         // of this update, from 1: bias correction
+    uint64_t seed;    // of stochastic rounding
+};
