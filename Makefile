@@ -36,8 +36,10 @@ CUDA_BUILD := build/cuda-sm_$(ARCH)
 NVCCFLAGS := -std=c++17 -O3 -I. -gencode arch=compute_$(ARCH),code=[sm_$(ARCH),compute_$(ARCH)] -lineinfo -Xptxas -v \
              -Xcompiler=-Wall,-Wextra,-fno-strict-aliasing,-fopenmp $(NVCCFLAGS)
 SIMT := build/simt$(if $(filter-out release,$(VARIANT)),-$(VARIANT))
-SIMT_FLAGS := -std=c++17 -DKNAPSACK_SIMT -I. -isystem $(CUDA)/include -fno-strict-aliasing -Wall -Wextra -pthread \
+SIMT_FLAGS := -std=c++17 -DKNAPSACK_SIMT -I. -isystem $(CUDA)/include -fno-strict-aliasing -Wall -Wextra -Wno-unknown-pragmas -pthread \
               $(if $(filter release,$(VARIANT)),-O2 -g1,$(FLAGS_$(VARIANT)))
+CUDA_CXXFLAGS := -std=c++17 -O2 -I. -isystem $(CUDA)/include -fno-strict-aliasing -Wall -Wextra
+CASES := $(wildcard test/cases/*.cpp)
 KERNELS := $(basename $(wildcard kernels/*.cu))
 
 # what TSan's tests and the fuzz targets need is built there, no more
@@ -46,7 +48,7 @@ LIB_SRC := $(foreach room,$(ROOMS),$(wildcard $(room)/*.cpp))
 TEST_SRC := $(wildcard $(if $(filter tsan,$(VARIANT)),test/main.cpp test/test_loader*.cpp,test/*.cpp))
 LIB := $(BUILD)/libknapsack.a
 PROGRAMS := train_gpt_cpu eval_knowledge_cpu
-BENCHES := $(patsubst dev/bench/%.cpp,$(BUILD)/bench/%,$(wildcard dev/bench/*.cpp))
+BENCHES := $(patsubst dev/bench/%.cpp,$(BUILD)/bench/%,$(filter-out dev/bench/bench_gpu.cpp,$(wildcard dev/bench/*.cpp)))
 FUZZERS := $(patsubst test/fuzz/%.cpp,$(BUILD)/fuzz/%,$(wildcard test/fuzz/*.cpp))
 COMPILE = $(CXX) $(CPPFLAGS) $(CXXFLAGS) $(OPENMP) -MMD -MP
 LINK = $(CXX) $(CXXFLAGS) $(OPENMP)
@@ -65,23 +67,32 @@ endif
 test: tests  ## unit, Python and end-to-end tests; the last line counts them
 	@$(PYTHON) scripts/run_tests.py --build $(BUILD)
 
-tests: $(BUILD)/run_tests $(addprefix $(BUILD)/,$(PROGRAMS)) $(if $(CUDA),simt)  ## builds the tests, does not run them
+tests: $(if $(and $(NVCC),$(GPU_ARCH)),$(CUDA_BUILD)/run_kernel_tests) $(BUILD)/run_tests $(addprefix $(BUILD)/,$(PROGRAMS)) $(if $(CUDA),$(if $(filter release,$(VARIANT)),simt,$(SIMT)/run_kernel_tests))  ## builds the tests, does not run them
 simt: $(SIMT)/run_kernel_tests $(SIMT)/train_gpt $(SIMT)/eval_knowledge  ## the CUDA kernels and programs as g++ builds them, on test/simt
 
-bench: $(PROGRAMS) $(BENCHES)  ## micro-benchmarks, then our trainer beside PyTorch where that is importable
+bench: $(PROGRAMS) $(BENCHES) $(if $(and $(NVCC),$(GPU_ARCH)),$(CUDA_BUILD)/bench_gpu)  ## micro-benchmarks (with a GPU: its kernels and their share of the floor), then our trainer beside PyTorch where that is importable
+	@$(if $(and $(NVCC),$(GPU_ARCH)),$(CUDA_BUILD)/bench_gpu,echo 'no GPU: its kernels are not timed; make floors prints what they should take')
 	@set -e; for bench in $(BENCHES); do echo "== $$bench"; $$bench; done
 	@$(PYTHON) dev/bench/cpu_vs_torch.py
+
+floors: $(SIMT)/bench_gpu  ## bytes, flops and floor of every CUDA kernel at real shapes; needs no GPU
+	@$< --floors
 
 quickstart: all  ## the main job, small: data, a sweep over mixing ratios, a table, a figure
 	@scripts/quickstart.sh
 
 asan:  ## unit and end-to-end tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	@$(MAKE) --no-print-directory VARIANT=asan tests
-	@$(PYTHON) scripts/run_tests.py --build build/asan --only cpp e2e
+	@$(PYTHON) scripts/run_tests.py --build build/asan --only cpp kernels e2e
 
-tsan:  ## the loader's tests under ThreadSanitizer
+NO_ASLR = $(shell setarch -R true 2>/dev/null && echo setarch -R)
+tsan: tsan_loader tsan_kernels  ## the loader's tests and the CUDA kernels on the CPU under ThreadSanitizer
+tsan_loader:
 	@$(MAKE) --no-print-directory VARIANT=tsan build/tsan/run_tests
-	$(shell setarch -R true 2>/dev/null && echo setarch -R) build/tsan/run_tests '[loader]'
+	$(NO_ASLR) build/tsan/run_tests '[loader]'
+tsan_kernels:
+	@$(MAKE) --no-print-directory VARIANT=tsan build/simt-tsan/run_kernel_tests
+	$(NO_ASLR) build/simt-tsan/run_kernel_tests
 
 fuzz:  ## every fuzz target for FUZZ_SECONDS (clang++ with libFuzzer)
 	@$(MAKE) --no-print-directory VARIANT=fuzz run_fuzzers
@@ -114,10 +125,16 @@ $(CUDA_BUILD)/%.o: %.cu $(CUDA_BUILD)/flags.txt
 	@mkdir -p $(@D)
 	$(NVCC) $(NVCCFLAGS) -MMD -MP -c -o $@ $< 2> $@.ptxas || { cat $@.ptxas >&2; exit 1; }
 	@grep -iE -A3 'warning|error' $@.ptxas >&2 || true
+$(CUDA_BUILD)/%.o: %.cpp $(CUDA_BUILD)/flags.txt
+	@mkdir -p $(@D)
+	$(CXX) $(CUDA_CXXFLAGS) -MMD -MP -c -o $@ $<
 $(CUDA_BUILD)/train_gpt: $(CUDA_BUILD)/train_gpt.o
 $(CUDA_BUILD)/eval_knowledge: $(CUDA_BUILD)/eval/eval_knowledge.o
-$(CUDA_BUILD)/train_gpt $(CUDA_BUILD)/eval_knowledge: $(KERNELS:%=$(CUDA_BUILD)/%.o) $(LIB)
-	$(NVCC) -gencode arch=compute_$(ARCH),code=sm_$(ARCH) -Xcompiler -fopenmp -o $@ $^ -lcublasLt
+$(CUDA_BUILD)/run_kernel_tests: $(patsubst %.cpp,$(CUDA_BUILD)/%.o,test/main.cpp test/simt/test_kernels.cpp $(CASES))
+$(CUDA_BUILD)/run_kernel_tests: LDLIBS += $(shell pkg-config --libs catch2 2>/dev/null)
+$(CUDA_BUILD)/bench_gpu: $(patsubst %.cpp,$(CUDA_BUILD)/%.o,dev/bench/bench_gpu.cpp $(CASES))
+$(CUDA_BUILD)/train_gpt $(CUDA_BUILD)/eval_knowledge $(CUDA_BUILD)/run_kernel_tests $(CUDA_BUILD)/bench_gpu: $(KERNELS:%=$(CUDA_BUILD)/%.o) $(LIB)
+	$(NVCC) -gencode arch=compute_$(ARCH),code=sm_$(ARCH) -Xcompiler -fopenmp -o $@ $(filter-out $(LIB),$^) $(LIB) $(LDLIBS) -lcublasLt
 
 # ---- the same by g++
 $(SIMT)/%.o: %.cu $(SIMT)/flags.txt
@@ -128,13 +145,15 @@ $(SIMT)/%.o: %.cpp $(SIMT)/flags.txt
 	$(CXX) $(SIMT_FLAGS) $(OPENMP) -MMD -MP -c -o $@ $<
 # the fibers' runtime is never instrumented: it announces to TSan what CUDA promises, and nothing else
 $(SIMT)/test/simt/runtime.o: SIMT_FLAGS := $(filter-out -fsanitize=% -fno-sanitize-recover=%,$(SIMT_FLAGS)) $(if $(filter tsan,$(VARIANT)),-DSIMT_TSAN)
+KERNEL_TESTS := $(if $(filter tsan,$(VARIANT)),$(filter-out %/test_model.cpp %/test_matmul_context.cpp,$(wildcard test/simt/test_*.cpp)),$(wildcard test/simt/test_*.cpp))
 SIMT_RUNTIME := $(patsubst %.cpp,$(SIMT)/%.o,test/simt/runtime.cpp test/simt/cuda_runtime.cpp)
 $(SIMT)/train_gpt: $(SIMT)/train_gpt.o
 $(SIMT)/eval_knowledge: $(SIMT)/eval/eval_knowledge.o
-$(SIMT)/run_kernel_tests: $(patsubst %.cpp,$(SIMT)/%.o,test/main.cpp $(wildcard test/simt/test_*.cpp test/cases/*.cpp))
+$(SIMT)/run_kernel_tests: $(patsubst %.cpp,$(SIMT)/%.o,test/main.cpp $(KERNEL_TESTS) $(CASES))
+$(SIMT)/bench_gpu: $(patsubst %.cpp,$(SIMT)/%.o,dev/bench/bench_gpu.cpp $(CASES))
 $(SIMT)/run_kernel_tests: LDLIBS += $(shell pkg-config --libs catch2 2>/dev/null)
-$(SIMT)/train_gpt $(SIMT)/eval_knowledge $(SIMT)/run_kernel_tests: $(SIMT_RUNTIME) $(KERNELS:%=$(SIMT)/%.o) $(LIB)
-	$(CXX) $(SIMT_FLAGS) $(OPENMP) -o $@ $^ $(LDLIBS)
+$(SIMT)/train_gpt $(SIMT)/eval_knowledge $(SIMT)/run_kernel_tests $(SIMT)/bench_gpu: $(SIMT_RUNTIME) $(KERNELS:%=$(SIMT)/%.o) $(LIB)
+	$(CXX) $(SIMT_FLAGS) $(OPENMP) -o $@ $(filter-out $(LIB),$^) $(LIB) $(LDLIBS)
 
 # ---- the CPU
 $(BUILD)/%.o: %.cpp $(BUILD)/flags.txt
@@ -156,6 +175,6 @@ $(BUILD)/util/build_info.o: $(BUILD)/commit.txt
 $(BUILD)/util/build_info.o: CPPFLAGS += -DBUILD_COMMIT='"$(COMMIT)"' -DBUILD_FLAGS='"$(CXXFLAGS) $(OPENMP) $(LDLIBS)"'
 
 FORCE:
-.PHONY: all train_gpt eval_knowledge test tests simt bench quickstart asan tsan fuzz run_fuzzers format clean help FORCE
+.PHONY: floors all train_gpt eval_knowledge test tests simt bench quickstart asan tsan tsan_loader tsan_kernels fuzz run_fuzzers format clean help FORCE
 .DELETE_ON_ERROR:
 -include $(shell find $(BUILD) $(SIMT) $(CUDA_BUILD) -name '*.d' 2>/dev/null)

@@ -200,7 +200,8 @@ GptConfig setup_config(TrainOptions& o, const std::string& resumed) {
 template <class Apply>
 void for_sources(MixtureOptions& m, const char* flag, const NamedList& list, Apply apply) {
     std::vector<std::string> seen;
-    for (const auto& [name, value] : list) {
+    for (const auto& item : list) {
+        const std::string &name = item.first, &value = item.second;
         auto source =
             std::find_if(m.sources.begin(), m.sources.end(), [&](const SourceOptions& s) { return s.name == name; });
         if (source == m.sources.end())

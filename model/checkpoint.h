@@ -10,7 +10,7 @@
 // we cannot run, naming the key. parse: the same for a text (the fuzz target's door); `name` is for messages.
 GptConfig read_model_config(const std::string& directory);
 GptConfig parse_model_config(const std::string& name, const std::string& text);
-std::string model_config_json(const GptConfig& config);
+std::string model_config_json(const GptConfig& config, bool bf16 = false);
 
 // Weights into `params` (memory laid out by place_parameters; the rows from V to Vp become zero). F32, BF16 and F16
 // files, one or several shards (model.safetensors.index.json), with or without the "transformer." or "gpt_neox." in

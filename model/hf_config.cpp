@@ -175,7 +175,7 @@ GptConfig read_model_config(const std::string& directory) {
     return parse_model_config(path, read_file(path));
 }
 
-std::string model_config_json(const GptConfig& c) {
+std::string model_config_json(const GptConfig& c, bool bf16) {
     const char* activation = c.gelu == Gelu::Tanh ? "gelu_new" : "gelu";
     const json eot = c.eot_id >= 0 ? json(c.eot_id) : json();
     ordered_json out;
@@ -218,6 +218,6 @@ std::string model_config_json(const GptConfig& c) {
     out["eos_token_id"] = eot;
     out["tie_word_embeddings"] = c.tied;
     out["use_cache"] = true;
-    out["torch_dtype"] = "float32";
+    out["torch_dtype"] = bf16 ? "bfloat16" : "float32";
     return out.dump(2) + "\n";
 }

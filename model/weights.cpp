@@ -266,7 +266,7 @@ void write_model(const std::string& directory, const GptConfig& c, HostWeights w
         tensors.push_back(spec);
     }
     write_safetensors(path_join(directory, "model.safetensors"), tensors);
-    write_file(path_join(directory, "config.json"), model_config_json(c));
+    write_file(path_join(directory, "config.json"), model_config_json(c, weights.bf16));
     const json eot = c.eot_id >= 0 ? json(c.eot_id) : json();
     const nlohmann::ordered_json generation = {{"bos_token_id", eot}, {"eos_token_id", eot}};
     write_file(path_join(directory, "generation_config.json"), generation.dump(2) + "\n");

@@ -96,7 +96,7 @@ prepare() {
 setup_build
 setup_python
 say "building"
-build train_gpt_cpu eval_knowledge_cpu
+build all  # with a GPU the CUDA programs too; sweep.py takes them where they are
 prepare
 
 say "training $model on $tokens tokens at ${#ratios[@]} mixing ratios, results in $out"

@@ -1,14 +1,17 @@
 #!/usr/bin/env python3
 """Runs every test suite of a build and adds them up; the last line is `N passed, M failed, K skipped`.
 
-Suites: the Catch2 binary (BUILD/run_tests), the unittests of test/python and those of test/e2e, which find the programs
-under test through the environment variable KNAPSACK_BUILD. Lines of tests that pass are not shown.
+Suites: the Catch2 binary (BUILD/run_tests); the kernel tests, the CUDA kernels on the CPU (build/simt for build/release,
+build/simt-asan for build/asan) and, where there is a GPU, natively; the unittests of test/python and those of test/e2e, which
+find the programs under test through the environment variables KNAPSACK_BUILD and KNAPSACK_SIMT. Lines of tests that pass are
+not shown.
 """
 from __future__ import annotations
 
 import argparse
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -16,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
-SUITES = ["cpp", "python", "e2e"]
+SUITES = ["cpp", "kernels", "python", "e2e"]
 
 
 class Counts(NamedTuple):
@@ -28,9 +31,13 @@ class Counts(NamedTuple):
         return f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped"
 
 
+def simt_folder(build: Path) -> Path:
+    return build.parent / ("simt" if build.name == "release" else f"simt-{build.name}")
+
+
 def run(command: list[str], build: Path) -> tuple[int, list[str]]:
     """Runs a command, shows its lines as they come (but those of passing tests), returns exit code and lines."""
-    environment = dict(os.environ, KNAPSACK_BUILD=str(build))
+    environment = dict(os.environ, KNAPSACK_BUILD=str(build), KNAPSACK_SIMT=str(simt_folder(build)))
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                stderr=subprocess.STDOUT, text=True, errors="replace")
     lines = []
@@ -85,6 +92,19 @@ def main() -> int:
     results = []
     if "cpp" in args.only:
         results.append(run_suite("unit tests", [str(build / "run_tests")], build, catch2_counts))
+    if "kernels" in args.only:
+        binary = simt_folder(build) / "run_kernel_tests"
+        if binary.exists():
+            results.append(run_suite("CUDA kernels on the CPU", [str(binary)], build, catch2_counts))
+        else:
+            print("skipped: CUDA kernels on the CPU: not built, the CUDA toolkit's headers are not here")
+            results.append(Counts(skipped=1))
+        native = sorted(ROOT.glob("build/cuda-sm_*/run_kernel_tests"), key=lambda path: path.stat().st_mtime)
+        if native and build.name == "release" and shutil.which("nvidia-smi"):
+            results.append(run_suite("CUDA kernels on the GPU", [str(native[-1]), "[kernels]"], build, catch2_counts))
+        else:
+            print("skipped: CUDA kernels on the GPU: there is none")
+            results.append(Counts(skipped=1))
     for name in ("python", "e2e"):
         folder = ROOT / "test" / name
         if name in args.only and any(folder.glob("test*.py")):

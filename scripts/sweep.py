@@ -5,8 +5,8 @@
       --source web=data/web.bin --source synbio=data/synbio.bin --questions data/synbio_questions
   sweep.py --out runs/mix --grid grid.json
 
-Every combination of the values of --vary is a run RUN of train_gpt_cpu in OUT/RUN, with the flags behind '--'; then
-eval_knowledge_cpu asks all of the questions (flags --questions, --val, --val-tokens, --tokenizer, --eot-id of the training)
+Every combination of the values of --vary is a run RUN of train_gpt (with no GPU train_gpt_cpu) in OUT/RUN, with the flags behind '--'; then
+eval_knowledge (or eval_knowledge_cpu) asks all of the questions (flags --questions, --val, --val-tokens, --tokenizer, --eot-id, --precision of the training)
 and writes OUT/RUN/results.json. A grid file holds the same: {"vary": {"ratio": ["synbio=0.05", ...], "seed": [1, 2]},
 "train": {"model": "pythia:L2:C64:H2", "source": ["web=...", "synbio=..."], ...}}.
 
@@ -20,6 +20,7 @@ import itertools
 import json
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,7 +31,7 @@ from typing import Any, NamedTuple, TextIO
 import runs
 
 ROOT = Path(__file__).resolve().parent.parent
-EVAL_FLAGS = ("questions", "val", "val-tokens", "tokenizer", "eot-id")
+EVAL_FLAGS = ("questions", "val", "val-tokens", "tokenizer", "eot-id", "precision")
 Flags = dict[str, list[str]]  # flag -> its values, [] for a switch
 
 
@@ -55,7 +56,7 @@ def parse_flags(arguments: list[str]) -> Flags:
             name, equals, value = argument[2:].partition("=")
             flags.setdefault(name, []).extend([value] if equals else [])
         elif name is None:
-            raise SystemExit(f"sweep.py: '{argument}' behind '--': expected a flag of train_gpt_cpu")
+            raise SystemExit(f"sweep.py: '{argument}' behind '--': expected a flag of train_gpt")
         else:
             flags[name].append(argument)
     return flags
@@ -171,11 +172,11 @@ def do_run(run: Run, number: int, progress: Progress, args: argparse.Namespace) 
             if code == 75:
                 raise KeyboardInterrupt
             if code != 0:
-                return f"train_gpt_cpu ended with code {code}"
+                return f"{args.train_program.name} ended with code {code}"
         if any(name in run.flags for name in ("questions", "val")) and not (run.directory / "results.json").exists():
             code = run_program(eval_command(run, args.eval_program), log, lambda: None)
             if code != 0:
-                return f"eval_knowledge_cpu ended with code {code}"
+                return f"{args.eval_program.name} ended with code {code}"
     return ""
 
 
@@ -206,6 +207,14 @@ def sweep(all_runs: list[Run], args: argparse.Namespace) -> int:
     return 1 if failures else 0
 
 
+def program(name: str) -> Path:
+    """The CUDA program where it is built and there is a GPU to run it, else the CPU's."""
+    cuda = ROOT / name
+    if cuda.exists() and shutil.which("nvidia-smi") and subprocess.run(["nvidia-smi", "-L"], capture_output=True).returncode == 0:
+        return cuda
+    return ROOT / f"{name}_cpu"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the runs' folder")
@@ -213,9 +222,9 @@ def main() -> int:
     parser.add_argument("--vary", action="append", default=[], metavar="FLAG=A,B,...", help="one dimension of the grid")
     parser.add_argument("--columns", metavar="A,B,...", help="of the table at the end, as for runs.py")
     parser.add_argument("--dry-run", action="store_true", help="print the commands")
-    parser.add_argument("--train-program", type=Path, default=ROOT / "train_gpt_cpu", metavar="FILE")
-    parser.add_argument("--eval-program", type=Path, default=ROOT / "eval_knowledge_cpu", metavar="FILE")
-    parser.add_argument("flags", nargs="*", metavar="-- FLAGS", help="of train_gpt_cpu, the same for every run")
+    parser.add_argument("--train-program", type=Path, default=program("train_gpt"), metavar="FILE")
+    parser.add_argument("--eval-program", type=Path, default=program("eval_knowledge"), metavar="FILE")
+    parser.add_argument("flags", nargs="*", metavar="-- FLAGS", help="of train_gpt, the same for every run")
     args = parser.parse_args()
     all_runs = make_runs(*read_grid(args), args.out)
     if args.dry_run:
@@ -223,6 +232,9 @@ def main() -> int:
             print(shlex.join(train_command(run, args.train_program)))
             print(shlex.join(eval_command(run, args.eval_program)))
         return 0
+    for path in (args.train_program, args.eval_program):
+        if not path.exists():
+            parser.error(f"{path} is not there; build it with `make` or name another one")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     for run in all_runs:
         check_same_flags(run)

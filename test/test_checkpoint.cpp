@@ -256,6 +256,29 @@ TEST_CASE("Checkpoint: saved, found, pruned", "[checkpoint]") {
     checkpoint_verify(path);
 }
 
+TEST_CASE("Checkpoint: bf16 weights with their float masters", "[checkpoint]") {
+    const TemporaryFolder folder;
+    const GptConfig c = read_model_config(golden("neox"));
+    const std::vector<float> params = read_weights(golden("neox"), c);
+    std::vector<uint16_t> rounded(params.size());  // towards zero: any bf16 will do
+    std::vector<float> expected(params.size()), m(params.size()), v(params.size()), master(params.size());
+    for (size_t i = 0; i < params.size(); ++i) {
+        uint32_t bits;
+        memcpy(&bits, &params[i], 4);
+        rounded[i] = static_cast<uint16_t>(bits >> 16);
+        bits &= 0xffff0000u;
+        memcpy(&expected[i], &bits, 4);
+    }
+    write_model(folder.path(), c, rounded.data(), "");
+    write_optimizer(folder.path(), c, expected.data(), params.data(), params.data());
+    CHECK(read_weights(folder.path(), c) == expected);
+    CHECK(read_file(folder / "config.json").find("\"torch_dtype\": \"bfloat16\"") != std::string::npos);
+    CHECK(read_optimizer(folder.path(), c, m.data(), v.data(), master.data()));
+    CHECK(m == expected);
+    CHECK((v == params && master == params));
+    CHECK(read_optimizer(folder.path(), c, m.data(), v.data(), nullptr));  // who has no use for the masters
+}
+
 TEST_CASE("Checkpoint: a flipped bit anywhere is noticed", "[checkpoint]") {
     const TemporaryFolder run;
     const std::string path = save_checkpoint(run.path(), 3);

@@ -16,6 +16,7 @@ def main():
     parser.add_argument("ids")
     parser.add_argument("logits")
     parser.add_argument("--tolerance", type=float, default=1e-4, help="largest absolute difference")
+    parser.add_argument("--relative", type=float, help="instead: relative L2 norm of the difference, for logits computed in bf16")
     args = parser.parse_args()
     try:
         import numpy as np
@@ -34,6 +35,10 @@ def main():
         theirs = model.float().eval()(torch.from_numpy(ids.astype(np.int64))).logits.numpy()
     difference = float(np.abs(ours.reshape(theirs.shape) - theirs).max())
     print(f"{type(model).__name__}: largest difference {difference:.3g} in logits up to {np.abs(theirs).max():.3g}")
+    if args.relative is not None:
+        error = float(np.linalg.norm(ours.reshape(theirs.shape) - theirs) / np.linalg.norm(theirs))
+        print(f"relative L2 norm of the difference {error:.3g}")
+        return 0 if error <= args.relative else 1
     return 0 if difference <= args.tolerance else 1
 
 

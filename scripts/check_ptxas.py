@@ -1,0 +1,73 @@
+#!/usr/bin/env python3
+"""What ptxas said of every kernel: registers, spills, warnings. Fails on a warning, and on a spill but in head size 256.
+
+  scripts/check_ptxas.py build/cuda-sm_90a [...]     (folders that the Makefile's nvcc rules wrote *.ptxas into)
+"""
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Kernel(NamedTuple):
+    name: str
+    registers: int
+    spill_bytes: int  # stored and loaded
+
+
+def demangle(names: list[str]) -> list[str]:
+    text = subprocess.run(["c++filt"], input="\n".join(names), capture_output=True, text=True, check=True).stdout
+    return [re.sub(r"\(.*$", "", line.replace("__nv_bfloat16", "bf16")).replace("gpu::", "").replace("void ", "") for line in text.splitlines()]
+
+
+def read(path: Path) -> tuple[list[Kernel], list[str]]:
+    """Kernels and warnings of one compilation."""
+    names, numbers, warnings = [], [], []
+    spills = 0
+    for line in path.read_text().splitlines():
+        if found := re.search(r"Compiling entry function '(\w+)'", line):
+            names.append(found[1])
+        elif found := re.search(r"(\d+) bytes spill stores, (\d+) bytes spill loads", line):
+            spills = int(found[1]) + int(found[2])
+        elif found := re.search(r"Used (\d+) registers", line):
+            numbers.append((int(found[1]), spills))
+        elif "warning" in line.lower():
+            warnings.append(f"{path}: {line.strip()}")
+    if len(names) != len(numbers):
+        raise ValueError(f"{path}: {len(names)} kernels, {len(numbers)} lines of registers; was it compiled with -Xptxas -v?")
+    return [Kernel(name, *both) for name, both in zip(demangle(names), numbers)], warnings
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", nargs="+", type=Path)
+    failed = 0
+    for folder in parser.parse_args().folders:
+        files = sorted(folder.rglob("*.ptxas"))
+        if not files:
+            print(f"error: {folder}: no *.ptxas below it; build with `make train_gpt ARCH=..` first", file=sys.stderr)
+            return 3
+        kernels, warnings = [], []
+        for path in files:
+            more, said = read(path)
+            kernels += more
+            warnings += said
+        print(f"{folder}: {len(kernels)} kernels, most registers {max((k.registers for k in kernels), default=0)}")
+        for k in sorted(kernels, key=lambda k: -k.registers):
+            if k.spill_bytes:
+                allowed = re.search(r"\b256\b", k.name) is not None
+                failed += not allowed
+                print(f"  {'spills' if allowed else 'SPILLS'} {k.spill_bytes} bytes, {k.registers} registers: {k.name}")
+        for warning in warnings:
+            print(f"  {warning}")
+        failed += len(warnings)
+    print("no spills but in head size 256, no warnings" if failed == 0 else f"{failed} kernels spill or warnings", flush=True)
+    return failed != 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

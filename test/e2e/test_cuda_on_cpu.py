@@ -1,0 +1,110 @@
+"""The CUDA programs as g++ builds them (build/simt): every kernel runs on the CPU, through test/simt, in whole training runs.
+
+Their loss follows the CPU backend's, which shares no kernel with them; and they are as exact about themselves as the CPU programs
+are: same bits again, after a resume, with --recompute, in the evaluation binary.
+"""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import tempfile
+import time
+import unittest
+
+from common import ROOT, TRAIN, make_data, metrics_without_time, run, small_run
+from test_run import find
+
+SIMT = pathlib.Path(os.environ.get("KNAPSACK_SIMT", ROOT / "build" / "simt"))
+STEPS, SHORT = 20, 8
+# No cache of chosen algorithms outside the test, and one thread: fibers do not share the work.
+ENVIRONMENT = {"OMP_NUM_THREADS": "1"}
+
+
+@unittest.skipUnless((SIMT / "train_gpt").exists(), "no CUDA toolkit: the CUDA programs were not built on the CPU")
+class CudaOnCpuTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.temporary = tempfile.TemporaryDirectory()
+        cls.data = pathlib.Path(cls.temporary.name)
+        make_data(cls.data)
+
+    @classmethod
+    def tearDownClass(cls) -> None:
+        cls.temporary.cleanup()
+
+    def flags(self, model: str = "pythia:L2:C32:H2", steps: int = STEPS) -> list[str]:
+        flags = small_run(self.data, steps)
+        flags[flags.index("--model") + 1] = model
+        flags[flags.index("--batch-tokens") + 1] = "256"
+        return [*flags, "--checkpoint-at", "every:4", "--keep", "0", "--warmup", "2"]
+
+    def train(self, program: pathlib.Path, name: str, *flags: str) -> pathlib.Path:
+        out = self.data / name
+        result = run(program, *flags, "--out", str(out), env=ENVIRONMENT)
+        self.assertEqual(result.returncode, 0, result.stderr + result.stdout)
+        return out
+
+    def test_loss_follows_the_cpu_backend(self) -> None:
+        for model, mask in (("pythia:L2:C64:H2", "off"), ("gpt2:L2:C32:H2", "on")):
+            name = model.split(":")[0]
+            flags = [*self.flags(model), "--doc-mask", mask, "--eval-at", "end"]
+            cpu = metrics_without_time(self.train(TRAIN, f"cpu-{name}", *flags) / "metrics.jsonl")
+            for precision, allowed in (("fp32", 1e-5), ("bf16", 1e-2)):
+                with self.subTest(model=model, mask=mask, precision=precision):
+                    out = self.train(SIMT / "train_gpt", f"{precision}-{name}", *flags, "--precision", precision)
+                    cuda = metrics_without_time(out / "metrics.jsonl")
+                    self.assertEqual(len(cuda), STEPS)
+                    mean = sum(abs(a["train/loss"] - b["train/loss"]) / b["train/loss"] for a, b in zip(cuda, cpu)) / STEPS
+                    print(f"{model} mask {mask} {precision}: mean difference of the loss {mean:.1e}, last loss {cuda[-1]['train/loss']:.4f}")
+                    self.assertLess(mean, allowed)
+                    self.assertLess(cuda[-1]["train/loss"], cuda[0]["train/loss"] - 0.2)
+                    for a, b in zip(cuda, cpu):  # the sources' losses are of the same tokens
+                        self.assertEqual(a["data/facts/tokens"], b["data/facts/tokens"])
+                        if "train/loss/facts" in b:
+                            self.assertAlmostEqual(a["train/loss/facts"], b["train/loss/facts"], delta=2 * allowed * b["train/loss/facts"])
+
+    def test_same_bits_again_after_a_resume_and_with_recompute(self) -> None:
+        flags = [*self.flags(steps=SHORT), "--eval-at", "every:4"]
+        whole = self.train(SIMT / "train_gpt", "whole", *flags)
+        self.train(SIMT / "train_gpt", "again", *flags)
+        self.train(SIMT / "train_gpt", "recompute", *flags, "--recompute", "on")
+        out = self.data / "resumed"
+        process = subprocess.Popen([str(SIMT / "train_gpt"), *flags, "--out", str(out)], env={**os.environ, **ENVIRONMENT},
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None:
+            if (out / "metrics.jsonl").exists() and (out / "metrics.jsonl").read_text().count("\n") > 1:
+                process.send_signal(signal.SIGTERM)
+                break
+            time.sleep(0.01)
+        process.communicate()
+        self.assertEqual(process.returncode, 75)
+        self.train(SIMT / "train_gpt", "resumed", *flags, "--resume")
+        for other in ("again", "recompute", "resumed"):
+            with self.subTest(run=other):
+                for name in ("metrics.jsonl", "eval.jsonl"):
+                    self.assertEqual(metrics_without_time(whole / name), metrics_without_time(self.data / other / name), name)
+                for name in ("model.safetensors", "optimizer.safetensors"):
+                    file = f"checkpoints/step_{SHORT:08d}/{name}"
+                    self.assertEqual((whole / file).read_bytes(), (self.data / other / file).read_bytes(), name)
+
+    def test_evaluation_equals_the_trainers_bit_for_bit(self) -> None:
+        for precision in ("bf16", "fp32"):
+            out = self.train(SIMT / "train_gpt", f"eval-{precision}", *self.flags(steps=4), "--eval-at", "end", "--precision", precision)
+            results = self.data / f"results-{precision}.json"
+            result = run(SIMT / "eval_knowledge", "--checkpoint", str(out / "checkpoints/step_00000004"), "--questions", str(self.data / "facts_questions"),
+                         "--val", f"web={self.data}/val.bin", "--val-tokens", "1280", "--precision", precision, "--out", str(results), env=ENVIRONMENT)
+            self.assertEqual(result.returncode, 0, result.stderr)
+            numbers = json.loads(results.read_text())
+            compared = 0
+            for name, value in metrics_without_time(out / "eval.jsonl")[-1].items():
+                if name.startswith(("val/", "know/")):
+                    self.assertEqual(find(numbers, name), value, name)
+                    compared += 1
+            self.assertGreater(compared, 5)
+
+    def test_what_the_kernels_cannot_do_is_refused(self) -> None:
+        result = run(SIMT / "train_gpt", *self.flags("pythia:L1:C48:H2"), env=ENVIRONMENT)
+        self.assertEqual(result.returncode, 2)
+        self.assertIn("16, 32, 64, 80, 128", result.stderr)

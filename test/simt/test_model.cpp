@@ -1,0 +1,111 @@
+// The whole model on the CUDA kernels: logits of golden directories made by `transformers`, and directories that we
+// export read by `transformers` where it can be imported.
+#include <sys/wait.h>
+
+#include <cmath>
+#include <cstring>
+#include <vector>
+
+#include "kernels/matmul_context.h"
+#include "model/checkpoint.h"
+#include "model/init.h"
+#include "model/state.cuh"
+#include "test/catch.h"
+#include "test/skip.h"
+#include "test/support.h"
+#include "util/npy.h"
+
+namespace {
+
+constexpr int B = 2, T = 24;  // of every golden file
+
+gpu::stream_t stream() {
+    static gpu::MatmulContext context("");
+    return {nullptr, &context};
+}
+
+std::vector<int> golden_ids(const std::string& directory) {
+    const NpyArray file(directory + "/ids.npy", "<u4", 4, T);
+    const auto* ids = static_cast<const uint32_t*>(file.data());
+    return std::vector<int>(ids, ids + B * T);
+}
+
+// Logits (B*T, V).
+template <class Real>
+std::vector<float> logits_of(const Gpt<Real>& gpt, const std::vector<int>& ids) {
+    const GptConfig& c = gpt.config;
+    ActivationMemory<Real> memory(c, B, T, Keep::Nothing, stream());
+    std::vector<int> positions;
+    for (int n = 0; n < B * T; ++n) positions.push_back(n % T);
+    DeviceArray<int> device_ids(ids.size()), device_positions(ids.size());
+    copy_to_device(device_ids.get(), ids.data(), ids.size());
+    copy_to_device(device_positions.get(), positions.data(), ids.size());
+    gpt_forward(gpt, memory, {device_ids.get(), device_positions.get(), nullptr}, stream());
+    const size_t Vp = static_cast<size_t>(c.Vp());
+    DeviceArray<Real> padded(B * T * Vp);
+    const Real *head = c.tied ? gpt.params.wte : gpt.params.lmheadw, *no_bias = nullptr;
+    backend::matmul_forward(padded.get(), memory.a.lnf, head, no_bias, B * T, c.C, c.Vp(), stream());
+    std::vector<Real> host(padded.size());
+    copy_to_host(host.data(), padded.get(), host.size());
+    std::vector<float> logits;
+    for (size_t n = 0; n < B * T; ++n)
+        for (size_t v = 0; v < static_cast<size_t>(c.V); ++v) logits.push_back(static_cast<float>(host[n * Vp + v]));
+    return logits;
+}
+
+double relative_l2(const std::vector<float>& a, const float* b) {
+    double difference = 0, norm = 0;
+    for (size_t i = 0; i < a.size(); ++i) {
+        const double d = static_cast<double>(a[i]) - static_cast<double>(b[i]);
+        difference += d * d, norm += static_cast<double>(b[i]) * static_cast<double>(b[i]);
+    }
+    return std::sqrt(difference / norm);
+}
+
+template <class Real>
+double golden_error(const std::string& name) {
+    const std::string directory = "test/golden/" + name;
+    Gpt<Real> gpt(read_model_config(directory));
+    load_weights(directory, gpt, static_cast<Optimizer<Real>*>(nullptr));
+    const NpyArray golden(directory + "/logits.npy", "<f4", 4, static_cast<uint64_t>(gpt.config.V));
+    REQUIRE(golden.rows() == static_cast<uint64_t>(B * T));
+    return relative_l2(logits_of(gpt, golden_ids(directory)), static_cast<const float*>(golden.data()));
+}
+
+}  // namespace
+
+// Those with a head size of 16; the GPT-2 ones have heads of 8, which the attention does not take.
+TEST_CASE("golden directories give the logits of transformers on the CUDA kernels", "[model]") {
+    for (const char* name : {"neox", "neox_f16", "neox_sequential"}) {
+        INFO(name);
+        CHECK(golden_error<float>(name) < 1e-6);
+        CHECK(golden_error<bf16>(name) < 2e-2);  // two or three layers of activations rounded to 8 bits
+    }
+}
+
+TEST_CASE("bf16 directories that we export give transformers our logits", "[model]") {
+    const char* python = getenv("TRANSFORMERS_PYTHON");
+    if (!python) SKIP_TEST("live bf16 logits: TRANSFORMERS_PYTHON names no Python with torch and transformers");
+    TemporaryFolder folder;
+    const std::vector<int> ids = golden_ids("test/golden/gpt2");
+    const std::vector<uint32_t> words(ids.begin(), ids.end());
+    write_npy(folder / "ids.npy", "<u4", 4, {B, T}, words.data());
+    for (const char* name : {"gpt2:L2:C48:H3", "pythia:L3:C64:H4"}) {
+        GptConfig c = config_from_name(name);
+        c.V = 131;
+        c.max_T = 32;
+        c.eot_id = 0;
+        Gpt<bf16> gpt(c);
+        Optimizer<bf16> optimizer(c, 0);
+        fill_weights(gpt, &optimizer, [&](float* weights) { initialise_parameters(c, 11, weights); });
+        const std::string directory = folder / (c.family == Family::Gpt2 ? "gpt2" : "neox");
+        make_directories(directory);
+        save_training_state(directory, gpt, optimizer, "");
+        const std::vector<float> logits = logits_of(gpt, ids);
+        write_npy(folder / "logits.npy", "<f4", 4, {B * T, static_cast<uint64_t>(c.V)}, logits.data());
+        const std::string command = std::string(python) + " dev/oracle/check_logits.py " + directory + " " +
+                                    (folder / "ids.npy") + " " + (folder / "logits.npy") + " --relative 1e-2";
+        const int status = system(command.c_str());
+        CHECK((WIFEXITED(status) && WEXITSTATUS(status) == 0));
+    }
+}
