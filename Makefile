@@ -85,6 +85,12 @@ asan:  ## unit and end-to-end tests under AddressSanitizer and UndefinedBehavior
 	@$(MAKE) --no-print-directory VARIANT=asan tests
 	@$(PYTHON) scripts/run_tests.py --build build/asan --only cpp kernels e2e
 
+ARCHS ?= 80 89 90a
+check_kernels:  ## nvcc for sm_80, sm_89 and sm_90a (or ARCHS='..'): fails on warnings, and on spills but in head size 256
+	@set -e; for arch in $(ARCHS); do $(MAKE) --no-print-directory ARCH=$$arch kernel_objects; done
+	@scripts/check_ptxas.py $(ARCHS:%=build/cuda-sm_%)
+kernel_objects: $(KERNELS:%=$(CUDA_BUILD)/%.o)
+
 NO_ASLR = $(shell setarch -R true 2>/dev/null && echo setarch -R)
 tsan: tsan_loader tsan_kernels  ## the loader's tests and the CUDA kernels on the CPU under ThreadSanitizer
 tsan_loader:
@@ -175,6 +181,6 @@ $(BUILD)/util/build_info.o: $(BUILD)/commit.txt
 $(BUILD)/util/build_info.o: CPPFLAGS += -DBUILD_COMMIT='"$(COMMIT)"' -DBUILD_FLAGS='"$(CXXFLAGS) $(OPENMP) $(LDLIBS)"'
 
 FORCE:
-.PHONY: floors all train_gpt eval_knowledge test tests simt bench quickstart asan tsan tsan_loader tsan_kernels fuzz run_fuzzers format clean help FORCE
+.PHONY: check_kernels kernel_objects floors all train_gpt eval_knowledge test tests simt bench quickstart asan tsan tsan_loader tsan_kernels fuzz run_fuzzers format clean help FORCE
 .DELETE_ON_ERROR:
 -include $(shell find $(BUILD) $(SIMT) $(CUDA_BUILD) -name '*.d' 2>/dev/null)

@@ -14,7 +14,7 @@
 
 namespace gpu {
 
-constexpr int CLASSIFIER_THREADS = 1024;
+constexpr int CLASSIFIER_THREADS = 512, CLASSIFIER_BLOCKS = 3;  // an SM of sm_86 and sm_89 holds 1536 threads
 constexpr int LOSS_SUMS_THREADS = 512;
 constexpr int MAX_LOSS_SOURCES = 256;
 
@@ -82,7 +82,7 @@ __device__ __attribute__((noinline)) RowSum row_sum(const T* row, int V, float t
 // With the gradient 2 N Vp sizeof(T) bytes: in bf16 N=8192, Vp=50304 0.38 ms; without it half as much. The second pass
 // runs from the row's end to its begin, so that it meets first what the first pass left in the SM's own cache.
 template <class T>
-__global__ void __launch_bounds__(CLASSIFIER_THREADS, 2)
+__global__ void __launch_bounds__(CLASSIFIER_THREADS, CLASSIFIER_BLOCKS)
     classifier_forward_kernel(float* losses, T* logits, const int* targets, float dloss, bool write_gradient, int V,
                               int Vp) {
     constexpr int SIZE = Pack<T>::SIZE;
@@ -113,7 +113,7 @@ __global__ void __launch_bounds__(CLASSIFIER_THREADS, 2)
 // rank[n] = 1 + #{v: logits[n,v] > logits[n,target]} + #{v < target: equal}        target = targets[n]
 // A block has row n. N V sizeof(T) bytes: in bf16 N=1024, V=50304 24 us. Minimum and count are of integers.
 template <class T>
-__global__ void __launch_bounds__(CLASSIFIER_THREADS, 2)
+__global__ void __launch_bounds__(CLASSIFIER_THREADS, CLASSIFIER_BLOCKS)
     classifier_score_kernel(float* losses, int* argmax, int* rank, const T* logits, const int* targets, int V, int Vp) {
     constexpr int SIZE = Pack<T>::SIZE;
     ClassifierShared& shared = shared_memory<ClassifierShared>();
