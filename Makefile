@@ -33,7 +33,7 @@ CUDA := $(if $(NVCC),$(abspath $(dir $(NVCC))/..))
 GPU_ARCH := $(shell nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | sed -nE '1s/^([0-9]+)\.([0-9]+)$$/\1\2/p' | sed 's/^90$$/90a/')
 ARCH ?= $(or $(GPU_ARCH),90a)
 CUDA_BUILD := build/cuda-sm_$(ARCH)
-NVCCFLAGS := -std=c++17 -O3 -I. -gencode arch=compute_$(ARCH),code=[sm_$(ARCH),compute_$(ARCH)] -lineinfo -Xptxas -v \
+NVCCFLAGS := -std=c++17 -O3 -I. -gencode arch=compute_$(ARCH),code=$(if $(filter %a,$(ARCH)),sm_$(ARCH),[sm_$(ARCH),compute_$(ARCH)]) -lineinfo -Xptxas -v \
              -Xcompiler=-Wall,-Wextra,-fno-strict-aliasing,-fopenmp $(NVCCFLAGS)
 SIMT := build/simt$(if $(filter-out release,$(VARIANT)),-$(VARIANT))
 SIMT_FLAGS := -std=c++17 -DKNAPSACK_SIMT -I. -isystem $(CUDA)/include -fno-strict-aliasing -Wall -Wextra -Wno-unknown-pragmas -pthread \
@@ -67,7 +67,7 @@ endif
 test: tests  ## unit, Python and end-to-end tests; the last line counts them
 	@$(PYTHON) scripts/run_tests.py --build $(BUILD)
 
-tests: $(if $(and $(NVCC),$(GPU_ARCH)),$(CUDA_BUILD)/run_kernel_tests) $(BUILD)/run_tests $(addprefix $(BUILD)/,$(PROGRAMS)) $(if $(CUDA),$(if $(filter release,$(VARIANT)),simt,$(SIMT)/run_kernel_tests))  ## builds the tests, does not run them
+tests: $(if $(and $(NVCC),$(GPU_ARCH)),$(addprefix $(CUDA_BUILD)/,run_kernel_tests train_gpt eval_knowledge)) $(BUILD)/run_tests $(addprefix $(BUILD)/,$(PROGRAMS)) $(if $(CUDA),$(if $(filter release,$(VARIANT)),simt,$(SIMT)/run_kernel_tests))  ## builds the tests, does not run them
 simt: $(SIMT)/run_kernel_tests $(SIMT)/train_gpt $(SIMT)/eval_knowledge  ## the CUDA kernels and programs as g++ builds them, on test/simt
 
 bench: $(PROGRAMS) $(BENCHES) $(if $(and $(NVCC),$(GPU_ARCH)),$(CUDA_BUILD)/bench_gpu)  ## micro-benchmarks (with a GPU: its kernels and their share of the floor), then our trainer beside PyTorch where that is importable

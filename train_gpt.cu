@@ -59,7 +59,7 @@ struct TrainOptions {
     NamedList source, ratio, exposures, window, subsample, max_epochs, val;
     std::string budget = "replace", eval_at = "log", checkpoint_at = "end", schedule = "wsd",
                 precision = Machine::HAS_BF16 ? "bf16" : "fp32";
-    Count val_tokens{Machine::HAS_BF16 ? 1000000 : 100000}, tokens, steps, seq_len, micro_batch, batch_tokens, warmup,
+    Count val_tokens{Machine::IS_GPU ? 1000000 : 100000}, tokens, steps, seq_len, micro_batch, batch_tokens, warmup,
         keep{2}, print_order;
     TextList questions, stop_at;
     CountOrAll questions_per_set{10000};
@@ -98,7 +98,7 @@ OptionTable option_table(TrainOptions& o) {
         {"length and batch", "steps", &o.steps, "N", "the same in steps"},
         {"length and batch", "seq-len", &o.seq_len, "T", "tokens a row; default the preset's context, at most 2048"},
         {"length and batch", "micro-batch", &o.micro_batch, "B", "rows at a time; default the largest that fits"},
-        {"length and batch", "batch-tokens", &o.batch_tokens, "N", Machine::HAS_BF16 ? "tokens a step; default 1048576, in whole rows" : "tokens a step; default 16 rows"},
+        {"length and batch", "batch-tokens", &o.batch_tokens, "N", Machine::IS_GPU ? "tokens a step; default 1048576, in whole rows" : "tokens a step; default 16 rows"},
         {"length and batch", "doc-mask", &o.doc_mask, "on|off", "attention and positions restart at each document"},
         {"optimizer", "lr", &o.lr, "X", "peak learning rate"},
         {"optimizer", "schedule", &o.schedule, "wsd|cosine|linear|constant", "after the warm-up"},
@@ -259,7 +259,7 @@ void setup_batch(TrainOptions& o) {
     if (o.micro_batch.n == 0 || o.micro_batch.n > INT32_MAX / T)
         die(Exit::Usage, "--micro-batch %lld: expected 1 to %lld rows", static_cast<long long>(o.micro_batch.n),
             static_cast<long long>(INT32_MAX / T));
-    if (o.batch_tokens.n < 0) o.batch_tokens.n = Machine::HAS_BF16 ? std::max<int64_t>((1 << 20) / T, 1) * T : 16 * T;
+    if (o.batch_tokens.n < 0) o.batch_tokens.n = Machine::IS_GPU ? std::max<int64_t>((1 << 20) / T, 1) * T : 16 * T;
     const int64_t unit = T * std::max<int64_t>(o.micro_batch.n, 1);
     if (o.batch_tokens.n < unit || o.batch_tokens.n % unit != 0) {
         const int64_t below = std::max(o.batch_tokens.n / unit * unit, unit);
@@ -289,7 +289,10 @@ RunMemory memory_of(const GptConfig& c, int micro_batch, const TrainOptions& o) 
     const int T = static_cast<int>(o.seq_len.n);
     const Keep keep = o.recompute.on ? Keep::Inputs : Keep::All;
     const bool evaluates = !o.val.empty() || !o.questions.empty();
-    return {parameter_elements(c) * sizeof(Real) + Optimizer<Real>::bytes(c),
+    // on a GPU also the gradient of the largest matrix once more, while its product's algorithms are measured
+    const size_t C = static_cast<size_t>(c.C), largest = std::max(static_cast<size_t>(c.Vp()), 4 * C) * C;
+    return {parameter_elements(c) * sizeof(Real) + Optimizer<Real>::bytes(c) +
+                (Machine::IS_GPU ? largest * sizeof(float) : 0),
             ActivationMemory<Real>::bytes(c, micro_batch, T, keep),
             evaluates ? ActivationMemory<Real>::bytes(c, std::max(1, EVAL_POSITIONS / T), T, Keep::Nothing) : 0};
 }
@@ -306,7 +309,7 @@ RunMemory memory_of(const GptConfig& c, int micro_batch, const TrainOptions& o) 
 int largest_micro_batch(const GptConfig& c, const TrainOptions& o, size_t available) {
     const RunMemory one = memory_of(c, 1, o);
     const size_t taken = one.parameters + one.evaluation, left = available > taken ? available - taken : 0;
-    const size_t room = Machine::HAS_BF16 ? left / 10 * 9 : left / 2;
+    const size_t room = Machine::IS_GPU ? left / 10 * 9 : left / 2;
     const int64_t rows = o.batch_tokens.n / o.seq_len.n;
     int best = 0;
     for (int64_t b = 1; b <= rows; ++b)
@@ -772,20 +775,21 @@ int train(const Run& r) {
             clock = std::chrono::steady_clock::now();
         }
         const bool last = t.step == plan.steps || !stopped.empty();
-        const bool save = last || signal_received || (t.step > first_step && r.checkpoint_when.due(t.step, plan.steps));
+        const int signal_now = signal_received;  // read once: what is saved and what is said are of the same moment
+        const bool save = last || signal_now || (t.step > first_step && r.checkpoint_when.due(t.step, plan.steps));
         if (save) settle();
         if (run.active() && fresh && save) {
             save_checkpoint(t, r.machine, run, r.table, o, plan, log, stopped);
             clock = std::chrono::steady_clock::now();
         }
         if (last) break;
-        if (signal_received) {
+        if (signal_now) {
             progress.clear();
             if (!run.active())
-                die(Exit::Runtime, "stopped by signal %d at step %lld: no --out, nothing saved",
-                    static_cast<int>(signal_received), static_cast<long long>(t.step));
-            printf("stopped by signal %d at step %lld; checkpoint saved, go on with --resume\n",
-                   static_cast<int>(signal_received), static_cast<long long>(t.step));
+                die(Exit::Runtime, "stopped by signal %d at step %lld: no --out, nothing saved", signal_now,
+                    static_cast<long long>(t.step));
+            printf("stopped by signal %d at step %lld; checkpoint saved, go on with --resume\n", signal_now,
+                   static_cast<long long>(t.step));
             return static_cast<int>(Exit::Requeue);
         }
 

@@ -27,7 +27,7 @@ struct EvalOptions {
     TextList questions;
     CountOrAll questions_per_set;
     NamedList val;
-    Count val_tokens{Machine::HAS_BF16 ? 1000000 : 100000}, seq_len, bootstrap{1000};
+    Count val_tokens{Machine::IS_GPU ? 1000000 : 100000}, seq_len, bootstrap{1000};
     OnOff doc_mask;
     int64_t eot_id = -1, seed = 1;
 };

@@ -61,6 +61,7 @@ Machine::Machine() : state_(new State) {
     CUDA_CHECK(cudaDriverGetVersion(&driver));
     state_->name = format_text("%s, compute capability %d.%d, CUDA driver %d.%d", device.name, device.major,
                                device.minor, driver / 1000, driver % 1000 / 10);
+    // not cudaStreamNonBlocking: device.h zeroes and copies on the null stream, which this one must wait for
     CUDA_CHECK(cudaStreamCreate(&state_->stream.cuda));
     state_->matmul = std::make_unique<MatmulContext>();
     state_->stream.matmul = state_->matmul.get();
@@ -87,7 +88,10 @@ double Machine::flops_rate(bool use_bf16) const {
         const char* name;
         double bf16, fp32;
     };
-    for (const Peak& p : {Peak{"H100", 989, 67},
+    for (const Peak& p : {Peak{"H100 PCIe", 756, 51},
+                          {"H100 NVL", 835, 60},
+                          {"H200 NVL", 835, 60},
+                          {"H100", 989, 67},
                           {"H200", 989, 67},
                           {"GH200", 989, 67},
                           {"A100", 312, 19.5},

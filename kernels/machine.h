@@ -9,7 +9,7 @@ namespace gpu {
 
 class Machine {
   public:
-    static constexpr bool HAS_BF16 = true;
+    static constexpr bool HAS_BF16 = true, IS_GPU = true;
     static constexpr const char* SUFFIX = "";  // of the programs' names
     static constexpr const char* BUILD = "CUDA build";
 
@@ -21,8 +21,8 @@ class Machine {
     Machine& operator=(const Machine&) = delete;
 
     stream_t stream() const;
-    std::string name() const;            // "NVIDIA H200, compute capability 9.0, driver 13.0"
-    std::string matmul_library() const;  // "cuBLASLt 13.0.2"
+    std::string name() const;            // "NVIDIA H200, compute capability 9.0, CUDA driver 13.0"
+    std::string matmul_library() const;  // "cublaslt 130001"
     size_t available_memory() const;     // free bytes of device memory
     // Peak FLOP/s that perf/mfu divides by: the published dense figure of known GPUs (H100 and H200: 989 TFLOP/s in
     // bf16, 67 in fp32), else what a large product of cuBLASLt reaches.

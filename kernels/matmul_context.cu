@@ -285,15 +285,16 @@ class MatmulContext::Library {
         CUBLAS_CHECK(start(prepared_.at(shape), operands, workspace, stream));
     }
 
-    // Measures up to 16 algorithms that the heuristic proposes. All of them sum in an order that the shape fixes: where
-    // the inner dimension is split, the parts go to the workspace and are added by one kernel afterwards.
+    // Measures up to 16 algorithms that the heuristic proposes. Where the inner dimension is split, the parts go to
+    // the workspace as floats and are added by one kernel afterwards; reductions in place are ruled out. That a row's
+    // bits do not depend on its place is for the "rows in other places" case to find out on a GPU.
     std::string fastest(const ProductShape& shape, ProductOperands operands, void* workspace, cudaStream_t stream) {
         constexpr int CANDIDATES = 16, WARM_UPS = 2, TIMED_RUNS = 7;
         // a later candidate must be clearly faster, or noise would choose between equals differently in every run
         constexpr float CLEARLY = 0.98f;
         Prepared p = describe(shape);
-        if (operands.bias)  // the heuristic wants to know how it is aligned
-            set(p.description, CUBLASLT_MATMUL_DESC_BIAS_POINTER, operands.bias);
+        // the heuristic reads off the pointer how a bias is aligned: no layer's is less than this one would be
+        if (operands.bias) set(p.description, CUBLASLT_MATMUL_DESC_BIAS_POINTER, reinterpret_cast<const void*>(16));
         cublasLtMatmulHeuristicResult_t candidates[CANDIDATES];
         int count = 0;
         const cublasStatus_t status =
@@ -367,7 +368,7 @@ class MatmulContext::Library {
         Preference preference(created);
         set(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, uint64_t{WORKSPACE_BYTES});
         set(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
-            static_cast<uint32_t>(CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE | CUBLASLT_REDUCTION_SCHEME_OUTPUT_TYPE));
+            uint32_t{CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE});  // parts in float, not rounded to the output's type
         // a tensor, or rows out of its middle, begins on 16 bytes and no more
         for (const auto alignment :
              {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,

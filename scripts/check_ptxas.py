@@ -26,20 +26,25 @@ def demangle(names: list[str]) -> list[str]:
 
 def read(path: Path) -> tuple[list[Kernel], list[str]]:
     """Kernels and warnings of one compilation."""
-    names, numbers, warnings = [], [], []
-    spills = 0
+    registers: dict[str, int] = {}
+    spills: dict[str, int] = {}
+    warnings = []
+    function = kernel = ""
     for line in path.read_text().splitlines():
         if found := re.search(r"Compiling entry function '(\w+)'", line):
-            names.append(found[1])
+            kernel = found[1]
+        elif found := re.search(r"Function properties for (\w+)", line):  # kernels, and functions that are not inlined
+            function = found[1]
         elif found := re.search(r"(\d+) bytes spill stores, (\d+) bytes spill loads", line):
-            spills = int(found[1]) + int(found[2])
+            spills[function] = spills.get(function, 0) + int(found[1]) + int(found[2])
         elif found := re.search(r"Used (\d+) registers", line):
-            numbers.append((int(found[1]), spills))
+            registers[kernel] = int(found[1])
         elif "warning" in line.lower():
             warnings.append(f"{path}: {line.strip()}")
-    if len(names) != len(numbers):
-        raise ValueError(f"{path}: {len(names)} kernels, {len(numbers)} lines of registers; was it compiled with -Xptxas -v?")
-    return [Kernel(name, *both) for name, both in zip(demangle(names), numbers)], warnings
+    if not set(registers) <= set(spills):
+        raise ValueError(f"{path}: kernels without a line on spills; was it compiled with -Xptxas -v?")
+    names = sorted(spills)
+    return [Kernel(readable, registers.get(name, 0), spills[name]) for name, readable in zip(names, demangle(names))], warnings
 
 
 def main() -> int:
@@ -56,7 +61,7 @@ def main() -> int:
             more, said = read(path)
             kernels += more
             warnings += said
-        print(f"{folder}: {len(kernels)} kernels, most registers {max((k.registers for k in kernels), default=0)}")
+        print(f"{folder}: {sum(k.registers > 0 for k in kernels)} kernels, most registers {max((k.registers for k in kernels), default=0)}")
         for k in sorted(kernels, key=lambda k: -k.registers):
             if k.spill_bytes:
                 allowed = re.search(r"\b256\b", k.name) is not None

@@ -48,7 +48,7 @@ if command -v ncu >/dev/null; then
     metrics+=,smsp__sass_thread_inst_executed_op_ffma_pred_on.sum,launch__registers_per_thread
     metrics+=,sm__ops_path_tensor_src_bf16_dst_fp32.sum
     # the range's third instance: the first one chooses algorithms, the second one warms up
-    ncu --clock-control none --force-overwrite --nvtx --nvtx-include 'step/' --launch-skip 0 --range-filter ':2:' \
+    ncu --clock-control none --force-overwrite --nvtx --nvtx-include 'step/' --range-filter '::3' \
         --metrics "$metrics" --export "$out/kernels" ./train_gpt "$@" --steps 4
     ncu --import "$out/kernels.ncu-rep" --csv --page raw >"$out/kernels.csv"
     "$PYTHON" scripts/profile_table.py "$out/kernels.csv" | tee "$out/kernels.txt"

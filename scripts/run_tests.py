@@ -35,9 +35,9 @@ def simt_folder(build: Path) -> Path:
     return build.parent / ("simt" if build.name == "release" else f"simt-{build.name}")
 
 
-def run(command: list[str], build: Path) -> tuple[int, list[str]]:
+def run(command: list[str], build: Path, cuda: Path) -> tuple[int, list[str]]:
     """Runs a command, shows its lines as they come (but those of passing tests), returns exit code and lines."""
-    environment = dict(os.environ, KNAPSACK_BUILD=str(build), KNAPSACK_SIMT=str(simt_folder(build)))
+    environment = dict(os.environ, KNAPSACK_BUILD=str(build), KNAPSACK_SIMT=str(cuda))
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                stderr=subprocess.STDOUT, text=True, errors="replace")
     lines = []
@@ -70,10 +70,10 @@ def unittest_counts(lines: list[str]) -> Counts | None:
     return Counts(max(0, int(ran[-1]) - failed - skipped), failed, skipped)
 
 
-def run_suite(name: str, command: list[str], build: Path, parse) -> Counts:
+def run_suite(name: str, command: list[str], build: Path, parse, cuda: Path | None = None) -> Counts:
     print(f"== {name}", flush=True)
     start = time.monotonic()
-    code, lines = run(command, build)
+    code, lines = run(command, build, cuda or simt_folder(build))
     counts = parse(lines)
     if counts is None or (code != 0 and counts.failed == 0):
         print(f"{name}: ended with code {code} without counting its tests")
@@ -102,6 +102,9 @@ def main() -> int:
         native = sorted(ROOT.glob("build/cuda-sm_*/run_kernel_tests"), key=lambda path: path.stat().st_mtime)
         if native and build.name == "release" and shutil.which("nvidia-smi"):
             results.append(run_suite("CUDA kernels on the GPU", [str(native[-1]), "[kernels]"], build, catch2_counts))
+            if (native[-1].parent / "train_gpt").exists():  # the whole-run tests of build/simt, on the GPU
+                command = [sys.executable, "-m", "unittest", "discover", "-v", "-s", str(ROOT / "test/e2e"), "-p", "test_cuda_on_cpu.py"]
+                results.append(run_suite("CUDA programs on the GPU", command, build, unittest_counts, native[-1].parent))
         else:
             print("skipped: CUDA kernels on the GPU: there is none")
             results.append(Counts(skipped=1))

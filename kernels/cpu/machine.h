@@ -9,7 +9,7 @@ namespace cpu {
 
 class Machine {
   public:
-    static constexpr bool HAS_BF16 = false;
+    static constexpr bool HAS_BF16 = false, IS_GPU = false;
     static constexpr const char* SUFFIX = "_cpu";  // of the programs' names
     static constexpr const char* BUILD = "CPU build";
 

@@ -59,6 +59,36 @@ Case forward_case(int N, int C, int OC, bool with_bias, bool timed = false) {
     return result;
 }
 
+// A row's bits are its own: the same rows in other places give the same outputs, in other places.
+template <class T>
+Case moved_rows_case(int N, int C, int OC, int shift) {
+    Case result;
+    result.name = std::string("matmul_forward ") + type_name<T>() + shape_name(N, C, OC) + " rows in other places";
+    result.make = [=]() -> Instance {
+        const auto inp = many_values<T>(product(N, C), 1, 1), weight = many_values<T>(product(OC, C), 2, 0.02);
+        std::vector<T> moved(inp.begin() + static_cast<ptrdiff_t>(product(shift, C)), inp.end());
+        moved.insert(moved.end(), inp.begin(), inp.begin() + static_cast<ptrdiff_t>(product(shift, C)));
+        const auto d_inp = device_copy(inp), d_moved = device_copy(moved), d_weight = device_copy(weight);
+        const auto out = std::make_shared<DeviceArray<T>>(product(N, OC)),
+                   moved_out = std::make_shared<DeviceArray<T>>(product(N, OC));
+        Instance instance;
+        instance.run = [=](gpu::stream_t stream, bool) {
+            const T* no_bias = nullptr;
+            gpu::matmul_forward<T>(out->get(), d_inp->get(), d_weight->get(), no_bias, N, C, OC, stream);
+            gpu::matmul_forward<T>(moved_out->get(), d_moved->get(), d_weight->get(), no_bias, N, C, OC, stream);
+        };
+        instance.check = [=] {
+            const Doubles all = host_doubles(*out);
+            const auto begin = all.begin() + static_cast<ptrdiff_t>(product(shift, OC));
+            Doubles want(begin, all.end());
+            want.insert(want.end(), all.begin(), begin);
+            return std::vector<Output>{{"out", static_cast<size_t>(OC), 0, host_doubles(*moved_out), want}};
+        };
+        return instance;
+    };
+    return result;
+}
+
 // dweight and dbias begin with other gradients in them, to which theirs are added.
 template <class T>
 Case backward_case(int N, int C, int OC, bool with_dinp, bool with_dbias, bool timed = false) {
@@ -116,6 +146,9 @@ void add_cases(std::vector<Case>* cases) {
         cases->push_back(backward_case<T>(N, C, OC, false, true));
         cases->push_back(backward_case<T>(N, C, OC, true, false));
     }
+    // a pass of questions and a tile of the head: on a GPU, products of several waves
+    cases->push_back(moved_rows_case<T>(1031, 64, 192, 517));
+    cases->push_back(moved_rows_case<T>(256, 96, 1024, 65));
 }
 
 // The four layers of a block of Pythia 70M, then its head on one chunk of rows.

@@ -54,6 +54,14 @@ constexpr int UNTOUCHED = 0xff;  // of shared memory: NaN as a float, a double o
 struct alignas(8) Edge {
     char address[8];
 };
+// Two that take turns, for what happens again and again: who is late to depart must not see what others did before they
+// arrived the next time.
+using Edges = Edge[2];
+struct BlockEdges {
+    Edges barrier;
+    Edges collective[32][32];  // of a warp, of a mask's first lane
+    Edge left;
+};
 void release(Edge* edge) {
     if (__tsan_release) __tsan_release(edge);
 }
@@ -96,12 +104,12 @@ struct Thread {
     Site site;
     Finish finish;
     unsigned mask;
-    Edge *arrived, *departs;
 };
 
 // Sets of lanes. A living lane is ready (or running), in a collective, or at a barrier.
 struct Warp {
     unsigned living, ready, in_collective, at_barrier;
+    unsigned turn[32];  // the collectives finished, by the first lane of the mask
     void* payload[32];
 };
 
@@ -109,8 +117,9 @@ struct Block {
     Thread threads[MAX_THREADS];
     Warp warps[MAX_THREADS / 32];
     int thread_count, warp_count, living_count, at_barrier_count;
-    unsigned ready_warps;
+    unsigned ready_warps, turn;  // the barriers finished
     char* shared;
+    BlockEdges* edges;
 };
 
 struct Launch {
@@ -268,15 +277,14 @@ bool finish_barrier() {
             Thread& thread = block.threads[w * 32 + lane];
             if (!first) first = &thread.site;
             if (strict && !same_line(thread.site, *first)) fail("one barrier on two lines:" + waiting());
-            acquire(thread.arrived);
         });
     for (int w = 0; w < block.warp_count; ++w) {
         Warp& warp = block.warps[w];
-        for_each_lane(warp.at_barrier, [&](int lane) { release(block.threads[w * 32 + lane].departs); });
         make_ready(w, warp.at_barrier);
         warp.at_barrier = 0;
     }
     block.at_barrier_count = 0;
+    ++block.turn;
     return true;
 }
 
@@ -292,10 +300,9 @@ bool finish_collective(int w, unsigned mask) {
         if (thread.finish != first.finish || thread.mask != mask)
             fail("the lanes of a mask have diverged:" + waiting());
         if (strict && !same_line(thread.site, first.site)) fail("one collective on two lines:" + waiting());
-        acquire(thread.arrived);
     });
     first.finish({warp.payload, members});
-    for_each_lane(members, [&](int lane) { release(threads[lane].departs); });
+    ++warp.turn[__builtin_ctz(mask)];
     warp.in_collective &= ~members;
     make_ready(w, members);
     return true;
@@ -312,7 +319,7 @@ void leave() {
     Warp& warp = block.warps[running->warp];
     warp.living &= ~(1u << running->lane);
     --block.living_count;
-    release(running->arrived);
+    release(&block.edges->left);
     // those who wait no longer wait for this one
     finish_barrier();
     for (unsigned waiting_lanes = warp.in_collective; waiting_lanes; waiting_lanes &= warp.in_collective) {
@@ -384,26 +391,25 @@ void abandon(Fiber& fiber) {
     fiber.tsan = nullptr;
 }
 
-// The fiber of thread t of the i-th block. ThreadSanitizer sees no race within a fiber, so it gets several blocks' worth
-// of them in turn: neighbouring blocks share none.
+// The fiber of thread t of the i-th block. ThreadSanitizer sees no race within a fiber, so that blocks take turns with two
+// sets of them: no two neighbours share one. More sets would cost it time with every barrier.
 Fiber& fiber_of(size_t i, size_t t, size_t threads) {
     static std::vector<std::unique_ptr<Fiber>> fibers;
-    const size_t used = __tsan_create_fiber ? std::max(2 * threads, MAX_THREADS / 2) : threads;
-    while (fibers.size() < used) fibers.push_back(std::make_unique<Fiber>());
-    return *fibers[(i * threads + t) % used];
+    const size_t index = __tsan_create_fiber && i % 2 == 1 ? threads + t : t;
+    while (fibers.size() <= index) fibers.push_back(std::make_unique<Fiber>());
+    return *fibers[index];
 }
 
 // ---- memory of the blocks -------------------------------------------------------------------------------------------------
 
-// Shared memory, then bytes that nobody may write, then the edges of the threads. Blocks are not ordered with each
+// Shared memory, then bytes that nobody may write, then the edges of its threads. Blocks are not ordered with each
 // other, so for ThreadSanitizer each has addresses of its own.
 class Arena {
   public:
-    Arena(size_t shared_bytes, size_t threads, size_t blocks)
+    Arena(size_t shared_bytes, size_t blocks)
         : shared_bytes_(shared_bytes),
-          threads_(threads),
           edges_at_((shared_bytes + GUARD_BYTES + 7) / 8 * 8),
-          stride_((edges_at_ + 2 * threads * sizeof(Edge) + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES),
+          stride_((edges_at_ + sizeof(BlockEdges) + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES),
           count_(__tsan_acquire ? blocks : 1) {
         void* memory =
             mmap(nullptr, stride_ * count_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -418,7 +424,7 @@ class Arena {
     Arena& operator=(const Arena&) = delete;
 
     char* shared(size_t i) const { return memory_ + i % count_ * stride_; }
-    Edge* arrived(size_t i, size_t t) const { return reinterpret_cast<Edge*>(shared(i) + edges_at_) + 2 * t; }
+    BlockEdges* edges(size_t i) const { return reinterpret_cast<BlockEdges*>(shared(i) + edges_at_); }
 
     void begin_block(size_t i) {
         guarded_ = shared(i);
@@ -437,8 +443,7 @@ class Arena {
 
     // What the threads of the first `blocks` blocks did comes before what the host does next.
     void end_threads(size_t blocks) const {
-        for (size_t i = 0; i < blocks && __tsan_acquire; ++i)
-            for (size_t t = 0; t < threads_; ++t) acquire(arrived(i, t));
+        for (size_t i = 0; i < blocks && __tsan_acquire; ++i) acquire(&edges(i)->left);
     }
 
   private:
@@ -447,7 +452,7 @@ class Arena {
             __asan_unpoison_memory_region(guarded_ + shared_bytes_, GUARD_BYTES);
         guarded_ = nullptr;
     }
-    size_t shared_bytes_, threads_, edges_at_, stride_, count_;
+    size_t shared_bytes_, edges_at_, stride_, count_;
     char *memory_ = nullptr, *guarded_ = nullptr;
 };
 
@@ -465,10 +470,13 @@ void begin_block(const dim3& size, size_t i, const Arena& arena) {
     block.warp_count = static_cast<int>((threads + 31) / 32);
     block.at_barrier_count = 0;
     block.ready_warps = 0;
+    block.turn = 0;
     block.shared = arena.shared(i);
+    block.edges = arena.edges(i);
     for (int w = 0; w < block.warp_count; ++w) {  // not the payloads, which a Finish reads under ThreadSanitizer's eyes
         Warp& warp = block.warps[w];
         warp.living = warp.ready = warp.in_collective = warp.at_barrier = 0;
+        for (unsigned& turn : warp.turn) turn = 0;
     }
     for (size_t t = 0; t < threads; ++t) {
         Thread& thread = block.threads[t];
@@ -480,8 +488,6 @@ void begin_block(const dim3& size, size_t i, const Arena& arena) {
         thread.lane = static_cast<int>(t % 32);
         thread.site = {};
         async_copies[t].issued = async_copies[t].landed = async_copies[t].groups_committed = 0;
-        thread.arrived = arena.arrived(i, t);
-        thread.departs = thread.arrived + 1;
         block.warps[thread.warp].living |= 1u << thread.lane;
         make_ready(thread.warp, 1u << thread.lane);
     }
@@ -507,12 +513,13 @@ void barrier(Site site) {
     me.site = site;
     block.warps[me.warp].at_barrier |= 1u << me.lane;
     ++block.at_barrier_count;
-    release(me.arrived);
+    Edge* const edge = &block.edges->barrier[block.turn % 2];
+    release(edge);
     if (finish_barrier())
         make_unready(me);
     else
         let_others_run();
-    acquire(me.departs);
+    acquire(edge);
 }
 
 void collective(Finish finish, unsigned mask, void* payload, Site site) {
@@ -525,12 +532,14 @@ void collective(Finish finish, unsigned mask, void* payload, Site site) {
     Warp& warp = block.warps[me.warp];
     warp.payload[me.lane] = payload;
     warp.in_collective |= 1u << me.lane;
-    release(me.arrived);
+    const int first = __builtin_ctz(mask);
+    Edge* const edge = &block.edges->collective[me.warp][first][warp.turn[first] % 2];
+    release(edge);
     if (finish_collective(me.warp, mask))
         make_unready(me);
     else
         let_others_run();
-    acquire(me.departs);
+    acquire(edge);
 }
 
 void async_copy(void* shared, const void* global, int bytes, int valid) {
@@ -579,7 +588,7 @@ void run(const char* kernel, dim3 grid, dim3 size, size_t shared_bytes, void (*b
     if (__tsan_get_current_fiber) host_fiber.tsan = __tsan_get_current_fiber();
     random_state = random_u64(seed, 0, 0) | 1;
     const Permutation shuffled(blocks, seed, 1);
-    Arena arena(shared_bytes, threads, blocks);
+    Arena arena(shared_bytes, blocks);
     for (size_t i = 0; i < blocks; ++i) {
         const size_t b = order == Order::ASCENDING ? i : order == Order::DESCENDING ? blocks - 1 - i : shuffled(i);
         blockIdx = {static_cast<unsigned>(b % grid.x), static_cast<unsigned>(b / grid.x % grid.y),

@@ -89,6 +89,12 @@ gpu::stream_t stream() {
     return {nullptr, &context};
 }
 
+#ifdef __SANITIZE_THREAD__
+constexpr bool ONE_RUN = true;  // ThreadSanitizer is slow, and sees the races of every order in one
+#else
+constexpr bool ONE_RUN = false;
+#endif
+
 // Every order starts from its own instance, so that what one run leaves unwritten cannot be what another has written.
 void check_case(const Case& c) {
     INFO(c.name);
@@ -103,6 +109,7 @@ void check_case(const Case& c) {
 #endif
     const Outputs first = outputs_of(instance);
     check_against_reference(first);
+    if (ONE_RUN) return;
 #ifdef KNAPSACK_SIMT
     const size_t threads = simt::counters().threads - threads_before;
     with_order(simt::Order::DESCENDING, 0, [&] { check_same_bits(first, outputs_of(c.make())); });
