@@ -150,7 +150,7 @@ $(SIMT)/%.o: %.cpp $(SIMT)/flags.txt
 	@mkdir -p $(@D)
 	$(CXX) $(SIMT_FLAGS) $(OPENMP) -MMD -MP -c -o $@ $<
 # the fibers' runtime is never instrumented: it announces to TSan what CUDA promises, and nothing else
-$(SIMT)/test/simt/runtime.o: SIMT_FLAGS := $(filter-out -fsanitize=% -fno-sanitize-recover=%,$(SIMT_FLAGS)) $(if $(filter tsan,$(VARIANT)),-DSIMT_TSAN)
+$(SIMT)/test/simt/runtime.o: SIMT_FLAGS := $(filter-out -fsanitize=% -fno-sanitize-recover=%,$(SIMT_FLAGS))
 KERNEL_TESTS := $(if $(filter tsan,$(VARIANT)),$(filter-out %/test_model.cpp %/test_matmul_context.cpp,$(wildcard test/simt/test_*.cpp)),$(wildcard test/simt/test_*.cpp))
 SIMT_RUNTIME := $(patsubst %.cpp,$(SIMT)/%.o,test/simt/runtime.cpp test/simt/cuda_runtime.cpp)
 $(SIMT)/train_gpt: $(SIMT)/train_gpt.o

@@ -59,7 +59,7 @@ struct alignas(8) Edge {
 using Edges = Edge[2];
 struct BlockEdges {
     Edges barrier;
-    Edges collective[32][32];  // of a warp, of a mask's first lane
+    Edges collective[32][32];  // by warp, and by the first lane of the mask
     Edge left;
 };
 void release(Edge* edge) {
@@ -288,6 +288,11 @@ bool finish_barrier() {
     return true;
 }
 
+Edge* collective_edge(int w, unsigned mask) {
+    const int first = __builtin_ctz(mask);
+    return &block.edges->collective[w][first][block.warps[w].turn[first] % 2];
+}
+
 // When all living lanes of `mask` are in a collective they become ready. True: they have.
 bool finish_collective(int w, unsigned mask) {
     Warp& warp = block.warps[w];
@@ -301,7 +306,10 @@ bool finish_collective(int w, unsigned mask) {
             fail("the lanes of a mask have diverged:" + waiting());
         if (strict && !same_line(thread.site, first.site)) fail("one collective on two lines:" + waiting());
     });
+    Edge* const edge = collective_edge(w, mask);  // the finish follows every arrival, every departure the finish
+    acquire(edge);
     first.finish({warp.payload, members});
+    release(edge);
     ++warp.turn[__builtin_ctz(mask)];
     warp.in_collective &= ~members;
     make_ready(w, members);
@@ -532,8 +540,7 @@ void collective(Finish finish, unsigned mask, void* payload, Site site) {
     Warp& warp = block.warps[me.warp];
     warp.payload[me.lane] = payload;
     warp.in_collective |= 1u << me.lane;
-    const int first = __builtin_ctz(mask);
-    Edge* const edge = &block.edges->collective[me.warp][first][warp.turn[first] % 2];
+    Edge* const edge = collective_edge(me.warp, mask);
     release(edge);
     if (finish_collective(me.warp, mask))
         make_unready(me);
