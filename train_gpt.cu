@@ -472,10 +472,11 @@ void on_signal(int number) {
 // checkpoints
 
 void save_ledgers(const std::vector<Ledger>& ledgers, const std::string& directory) {
+    const std::string folder = path_join(directory, "exposures");
     for (const Ledger& ledger : ledgers) {
         if (ledger.empty()) continue;
-        make_directories(path_join(directory, "exposures"));
-        ledger.write(path_join(path_join(directory, "exposures"), ledger.name() + ".npy"));
+        make_directories(folder);
+        ledger.write(folder);
     }
 }
 
@@ -513,7 +514,7 @@ void load_checkpoint(Trainer<Real>& t, const std::string& directory, const Plan&
     const TrainerState state = read_trainer_state(directory);
     t.step = state.step;
     for (Ledger& ledger : t.ledgers)
-        if (!ledger.empty()) ledger.read(path_join(path_join(directory, "exposures"), ledger.name() + ".npy"));
+        if (!ledger.empty()) ledger.read(path_join(directory, "exposures"));
     for (size_t i = 0; i < t.source_tokens.size(); ++i)
         t.source_tokens[i] =
             integer_fact(directory + "/trainer_state.json", state.metrics_json, "tokens/" + plan.sources[i].name);

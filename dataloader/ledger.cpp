@@ -2,39 +2,88 @@
 
 #include <algorithm>
 #include <cstring>
+#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "util/check.h"
+#include "util/files.h"
+#include "util/json.h"
 #include "util/npy.h"
 
+using nlohmann::json;
+using nlohmann::ordered_json;
+
 namespace {
+
 constexpr const char* dtype = "[('count', '<u4'), ('cut', '<u4'), ('first_step', '<u4'), ('last_step', '<u4')]";
+
+std::string file_of(const std::string& folder, const std::string& name, const char* ending) {
+    return path_join(folder, name + ending);
 }
 
-Ledger::Ledger(std::string name, uint64_t entities, uint32_t slots)
-    : name_(std::move(name)),
-      entities_(entities),
-      slots_(slots),
-      entries_(entities * slots, {0, 0, UINT32_MAX, UINT32_MAX}) {}
+// The axes that NAME.json describes.
+Ledger axes_of(const std::string& name, const std::string& path) {
+    const json axes = parse_json(path, read_file(path));
+    check_format_version(path, axes);
+    const json slots = axes.value("slots", json()), shards = axes.value("shards", json());
+    const auto is_name = [](const json& slot) { return slot.is_string(); };
+    if (!slots.is_array() || slots.empty() || !std::all_of(slots.begin(), slots.end(), is_name) || !shards.is_array())
+        die(Exit::Data, "%s: expected \"slots\", a list of names, and \"shards\", a list of objects", path.c_str());
+    std::vector<LedgerShard> list;
+    for (const json& shard : shards) {
+        if (!shard.is_object() || !is_name(shard.value("name", json())))
+            die(Exit::Data, "%s: every shard needs \"name\" and \"entities\"", path.c_str());
+        list.push_back({shard["name"].get<std::string>(),
+                        static_cast<uint64_t>(json_integer(path, shard, "entities", 0, UINT32_MAX))});
+    }
+    return Ledger(name, std::move(list), slots.get<std::vector<std::string>>());
+}
+
+}  // namespace
+
+Ledger::Ledger(std::string name, std::vector<LedgerShard> shards, std::vector<std::string> slot_names)
+    : name_(std::move(name)), shards_(std::move(shards)), slot_names_(std::move(slot_names)) {
+    for (const LedgerShard& shard : shards_) entities_ += shard.entities;
+    entries_.assign(entities_ * slot_names_.size(), {0, 0, UINT32_MAX, UINT32_MAX});
+}
 
 void Ledger::book(const Exposure& exposure, int64_t step) {
-    ENSURE(exposure.entity < entities_ && exposure.slot < slots_, "ledger %s: entity %u slot %u of %llu x %u",
-           name_.c_str(), exposure.entity, exposure.slot, static_cast<unsigned long long>(entities_), slots_);
-    Entry& entry = entries_[static_cast<size_t>(exposure.entity) * slots_ + exposure.slot];
+    ENSURE(exposure.entity < entities_ && exposure.slot < slots(), "ledger %s: entity %u slot %u of %llu x %u",
+           name_.c_str(), exposure.entity, exposure.slot, static_cast<unsigned long long>(entities_), slots());
+    Entry& entry = entries_[static_cast<size_t>(exposure.entity) * slots() + exposure.slot];
     entry.count += 1;
     entry.cut += exposure.cut;
     entry.last_step = narrow<uint32_t>(step);
     if (entry.first_step == UINT32_MAX) entry.first_step = entry.last_step;
 }
 
-void Ledger::write(const std::string& path) const {
-    write_npy(path, dtype, sizeof(Entry), {entities_, slots_}, entries_.data());
+void Ledger::write(const std::string& folder) const {
+    write_npy(file_of(folder, name_, ".npy"), dtype, sizeof(Entry), {entities_, slots()}, entries_.data());
+    ordered_json axes = {{"format_version", 1}, {"slots", slot_names_}, {"shards", ordered_json::array()}};
+    for (const LedgerShard& shard : shards_)
+        axes["shards"].push_back({{"name", shard.name}, {"entities", shard.entities}});
+    write_file(file_of(folder, name_, ".json"), axes.dump(2) + "\n");
 }
 
-void Ledger::read(const std::string& path) {
-    const NpyArray array(path, dtype, sizeof(Entry), slots_);
+void Ledger::read(const std::string& folder) {
+    const std::string path = file_of(folder, name_, ".npy");
+    const NpyArray array(path, dtype, sizeof(Entry), slots());
     if (array.rows() != entities_)
         die(Exit::Data, "%s: %llu entities, source %s has %llu", path.c_str(),
             static_cast<unsigned long long>(array.rows()), name_.c_str(), static_cast<unsigned long long>(entities_));
     if (!entries_.empty()) std::memcpy(entries_.data(), array.data(), entries_.size() * sizeof(Entry));
+}
+
+std::vector<Ledger> Ledger::read_all(const std::string& folder) {
+    std::vector<Ledger> ledgers;
+    if (!directory_exists(folder)) return ledgers;
+    const std::string ending = ".npy";
+    for (const std::string& file : list_directory(folder)) {
+        if (file.size() <= ending.size() || file.substr(file.size() - ending.size()) != ending) continue;
+        const std::string name = file.substr(0, file.size() - ending.size()), axes = file_of(folder, name, ".json");
+        if (!file_exists(axes)) continue;
+        ledgers.push_back(axes_of(name, axes));
+        ledgers.back().read(folder);
+    }
+    return ledgers;
 }

@@ -13,29 +13,43 @@ struct Exposure {
     bool cut;  // its tokens are targets of two rows
 };
 
+// A shard of a knowledge source: its prefix without folder, and how many entities it has.
+struct LedgerShard {
+    std::string name;
+    uint64_t entities;
+};
+
 class Ledger {
   public:
     struct Entry {
         uint32_t count, cut, first_step, last_step;  // steps from 0; 4294967295 where never seen
     };
     Ledger() = default;
-    Ledger(std::string name, uint64_t entities, uint32_t slots);
+    // Entities are counted over the shards, in their order.
+    Ledger(std::string name, std::vector<LedgerShard> shards, std::vector<std::string> slot_names);
 
     const std::string& name() const { return name_; }
+    const std::vector<LedgerShard>& shards() const { return shards_; }
+    const std::vector<std::string>& slot_names() const { return slot_names_; }
     uint64_t entities() const { return entities_; }
-    uint32_t slots() const { return slots_; }
+    uint32_t slots() const { return static_cast<uint32_t>(slot_names_.size()); }
     bool empty() const { return entries_.empty(); }
-    const Entry& at(uint64_t entity, uint32_t slot) const { return entries_[entity * slots_ + slot]; }
+    const Entry& at(uint64_t entity, uint32_t slot) const { return entries_[entity * slots() + slot]; }
 
     void book(const Exposure& exposure, int64_t step);
 
-    // exposures/NAME.npy: a structured array (entities, slots). read dies with Exit::Data when dtype or shape differ.
-    void write(const std::string& path) const;
-    void read(const std::string& path);
+    // FOLDER/NAME.npy: a structured array (entities, slots), and FOLDER/NAME.json: what its axes are. `read` dies with
+    // Exit::Data when dtype or shape differ from this ledger's.
+    void write(const std::string& folder) const;
+    void read(const std::string& folder);
+    // All ledgers of a folder, in name order; none where there is no such folder. A .npy without its .json (runs of older
+    // versions) is left out. Dies with Exit::Data on broken ones.
+    static std::vector<Ledger> read_all(const std::string& folder);
 
   private:
     std::string name_;
+    std::vector<LedgerShard> shards_;
+    std::vector<std::string> slot_names_;
     uint64_t entities_ = 0;
-    uint32_t slots_ = 0;
     std::vector<Entry> entries_;
 };

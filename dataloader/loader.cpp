@@ -103,7 +103,7 @@ const Plan& Loader::plan() const { return impl_->data.plan; }
 std::vector<Ledger> Loader::make_ledgers() const {
     std::vector<Ledger> ledgers;
     for (const Source& source : impl_->data.sources)
-        ledgers.emplace_back(source.name(), source.entities(), source.slots());
+        ledgers.emplace_back(source.name(), source.shards(), source.slot_names());
     return ledgers;
 }
 

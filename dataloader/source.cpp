@@ -295,6 +295,15 @@ void Source::read(uint64_t index, uint64_t epoch, int32_t* dst, std::vector<Valu
 
 uint64_t Source::entities() const { return knowledge() ? first_document_.back() : 0; }
 
+std::vector<LedgerShard> Source::shards() const {
+    std::vector<LedgerShard> result;
+    for (const KnowledgeFile& file : knowledge_) {
+        const std::string prefix = shard_prefix(file.tokens().path());
+        result.push_back({prefix.substr(prefix.rfind('/') + 1), file.entities()});
+    }
+    return result;
+}
+
 std::vector<const Sidecar*> Source::sidecars() const {
     std::vector<const Sidecar*> result;
     for (size_t i = 0; i < num_files(); ++i) result.push_back(&file_of(i).sidecar());

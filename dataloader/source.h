@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "dataloader/knowledge.h"
+#include "dataloader/ledger.h"  // defines: LedgerShard
 #include "dataloader/loader.h"
 #include "dataloader/token_file.h"
 #include "dataloader/turns.h"
@@ -63,6 +64,10 @@ class Source {
 
     uint64_t entities() const;  // before --subsample; 0: text
     uint32_t slots() const { return knowledge() ? knowledge_[0].slots() : 0; }
+    std::vector<std::string> slot_names() const {
+        return knowledge() ? knowledge_[0].slot_names() : std::vector<std::string>{};
+    }
+    std::vector<LedgerShard> shards() const;  // of a knowledge source
     uint64_t entity(uint64_t index) const {
         return kept(index);
     }  // of a draw, counted over all files, before --subsample

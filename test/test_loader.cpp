@@ -112,7 +112,9 @@ TEST_CASE("the ledger equals an offline count of the tokens", "[loader]") {
         batches.push_back(loader.next());
         for (const Exposure& exposure : batches.back().exposures) ledgers[exposure.source].book(exposure, step);
     }
-    Ledger expected("people", 20, 3);
+    const std::vector<std::string> slots = ledgers[1].slot_names();
+    CHECK(slots.size() == 3);
+    Ledger expected("people", {{"people", 20}}, slots);
     count_offline(stream_of(batches), world.people, &expected);
     uint64_t seen = 0, cut = 0;
     bool equal = true;
@@ -128,12 +130,20 @@ TEST_CASE("the ledger equals an offline count of the tokens", "[loader]") {
     CHECK(cut > 10);
 
     // and it survives its file
-    ledgers[1].write(world.folder / "people.npy");
-    Ledger again("people", 20, 3);
-    again.read(world.folder / "people.npy");
-    CHECK(std::memcmp(&again.at(0, 0), &ledgers[1].at(0, 0), 60 * sizeof(Ledger::Entry)) == 0);
-    Ledger other("people", 20, 4);
-    REQUIRE_DIES(Exit::Data, "people.npy", other.read(world.folder / "people.npy"));
+    const std::string folder = world.folder / "exposures";
+    make_directories(folder);
+    ledgers[1].write(folder);
+    const std::vector<Ledger> read = Ledger::read_all(folder);
+    REQUIRE(read.size() == 1);
+    CHECK(read[0].name() == "people");
+    CHECK(read[0].slot_names() == slots);
+    REQUIRE(read[0].shards().size() == 1);
+    CHECK((read[0].shards()[0].name == "people" && read[0].shards()[0].entities == 20));
+    CHECK(std::memcmp(&read[0].at(0, 0), &ledgers[1].at(0, 0), 60 * sizeof(Ledger::Entry)) == 0);
+    Ledger other("people", {{"people", 20}}, {"a", "b", "c", "d"});
+    REQUIRE_DIES(Exit::Data, "people.npy", other.read(folder));
+    write_file(path_join(folder, "people.json"), R"({"format_version":1,"slots":[],"shards":[]})");
+    REQUIRE_DIES(Exit::Data, "people.json", Ledger::read_all(folder));
 }
 
 TEST_CASE("composed documents are the sentences of their entity", "[loader]") {
