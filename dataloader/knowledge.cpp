@@ -57,9 +57,13 @@ void KnowledgeFile::read_facts(const std::string& path) {
     for (const json& slot : *slots) {
         if (!slot.is_object() || !slot.contains("name") || !slot["name"].is_string())
             die(Exit::Data, "%s: slot %zu is not an object with a name", path.c_str(), slot_names_.size());
-        slot_names_.push_back(slot["name"].get<std::string>());
+        const std::string name = slot["name"].get<std::string>();
+        if (std::find(slot_names_.begin(), slot_names_.end(), name) != slot_names_.end())
+            die(Exit::Data, "%s: two slots are named '%s'", path.c_str(), name.c_str());
+        slot_names_.push_back(name);
     }
     read_groups(path, facts);
+    read_rendering(path, facts);
     const unsigned __int128 sequences = static_cast<unsigned __int128>(slot_names_.size()) * templates_ * forms_;
     if (entities_ != file_.num_documents() || sequences * entities_ != file_.num_sequences())
         die(Exit::Data,
@@ -67,6 +71,22 @@ void KnowledgeFile::read_facts(const std::string& path) {
             "sequences",
             path.c_str(), static_cast<ull>(entities_), slot_names_.size(), templates_, forms_,
             static_cast<ull>(file_.num_documents()), static_cast<ull>(file_.num_sequences()));
+}
+
+void KnowledgeFile::read_rendering(const std::string& path, const json& facts) {
+    const auto rendering = facts.find("rendering");
+    if (rendering == facts.end()) return;
+    const auto draws = [&](const char* key, const char* expected, bool* listed) -> uint64_t {
+        const json value = rendering->is_object() ? rendering->value(key, json("redrawn")) : json();
+        if (value == "redrawn") return 0;
+        if (listed && value == "listed") return *listed = true, 0;
+        if (!value.is_number_unsigned() || value.get<uint64_t>() < 1 || value.get<uint64_t>() > UINT32_MAX)
+            die(Exit::Data, "%s: rendering.%s must be %s or a number from 1 on, found %.40s", path.c_str(), key, expected,
+                value.dump(-1, ' ', true, json::error_handler_t::replace).c_str());
+        return value.get<uint64_t>();
+    };
+    rendering_.wordings = draws("wordings", "\"redrawn\"", nullptr);
+    rendering_.orders = draws("orders", "\"redrawn\", \"listed\"", &rendering_.listed);
 }
 
 // Sources from elsewhere may have neither names nor weights.
@@ -149,23 +169,25 @@ KnowledgeFile::Lengths KnowledgeFile::lengths(uint64_t entity) const {
     return {expected, greatest};
 }
 
-void KnowledgeFile::arrange(uint64_t random0, uint64_t random1, Sentence* sentences) const {
-    uint64_t state = random0;
-    const auto below = [&](uint32_t n) {  // splitmix64 from the two words on
-        state += 0x9E3779B97F4A7C15ull;
-        uint64_t x = state ^ random1;
-        x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9ull;
-        x = (x ^ x >> 27) * 0x94D049BB133111EBull;
-        return static_cast<uint32_t>(((x ^ x >> 31) >> 32) * n >> 32);
-    };
+uint32_t Draw::below(uint32_t n, uint64_t k) const {
+    uint64_t x = (a + (k + 1) * 0x9E3779B97F4A7C15ull) ^ b;
+    x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9ull;
+    x = (x ^ x >> 27) * 0x94D049BB133111EBull;
+    return static_cast<uint32_t>(((x ^ x >> 31) >> 32) * n >> 32);
+}
+
+void KnowledgeFile::arrange(const Draw& order, const Draw& wording, Sentence* sentences) const {
     for (uint32_t i = 0; i < slots(); ++i) {
-        const uint32_t j = below(i + 1);  // Fisher and Yates, from the inside out
+        const uint32_t j = rendering_.listed ? i : order.below(i + 1, i);  // Fisher and Yates, from the inside out
         sentences[i].slot = sentences[j].slot;
         sentences[j].slot = i;
     }
     for (uint32_t i = 0; i < slots(); ++i) {
-        sentences[i].template_index = below(templates_);
-        sentences[i].form = i == 0 ? 0 : 1 + below(forms_ - 1);
+        // one draw may serve both: its first numbers are the order's. Fixed wordings belong to the slot, wherever it
+        // stands
+        const uint64_t place = rendering_.wordings ? 2ull * sentences[i].slot : i == 0 ? 0 : 2ull * i - 1;
+        sentences[i].template_index = wording.below(templates_, slots() + place);
+        sentences[i].form = i == 0 ? 0 : 1 + wording.below(forms_ - 1, slots() + place + 1);
     }
 }
 

@@ -1,7 +1,8 @@
 // knowledge.h - a shard whose documents are entities and whose sequences are their sentences, slot x template x form,
-// with its columns (dev/formats.md, 2). A document is composed anew at every exposure: the slots in random order, a
-// template each, the first sentence in form 0, the others in one of the continuing forms. The rendering is a pure
-// function of (data seed, source, entity, epoch).
+// with its columns (dev/formats.md, 2). A document is composed at every exposure: the slots in random order, a template
+// each, the first sentence in form 0, the others in one of the continuing forms. Order and wording are drawn anew each
+// time, or come in turn from a fixed number of draws (Allen-Zhu & Li 2023, arXiv 2309.14316: single, multiM, permuteP).
+// Either way a rendering is a pure function of (data seed, source, entity, epoch).
 #pragma once
 #include <cstdint>
 #include <nlohmann/json_fwd.hpp>
@@ -15,6 +16,21 @@ constexpr uint32_t max_slots = 256;  // of an entity
 
 struct Sentence {
     uint32_t slot, template_index, form;
+};
+
+// How much of a rendering is fixed: facts.json's `rendering`.
+struct Rendering {
+    uint64_t wordings = 0;        // draws of templates and forms that an entity has, taken in turn; 0: a new one each time
+    uint64_t orders = 0;          // the same for the order of the slots
+    bool listed = false;          // the slots in the file's order
+    uint64_t wording_of(uint64_t epoch) const { return wordings ? epoch % wordings : epoch; }
+    uint64_t order_of(uint64_t epoch) const { return orders ? epoch % orders : epoch; }
+};
+
+// Two words of a counter-based generator, and the numbers they stand for (splitmix64).
+struct Draw {
+    uint64_t a, b;
+    uint32_t below(uint32_t n, uint64_t k) const;  // number k, in [0, n)
 };
 
 // Where the value of a slot stands in a composed document: tokens [begin, end).
@@ -49,8 +65,9 @@ class KnowledgeFile {
     };
     Lengths lengths(uint64_t entity) const;
 
-    // Draws the rendering that `random` (two words of a counter-based generator) stands for. sentences (slots).
-    void arrange(uint64_t random0, uint64_t random1, Sentence* sentences) const;
+    const Rendering& rendering() const { return rendering_; }
+    // The rendering that two draws stand for, one for the order, one for templates and forms. sentences (slots).
+    void arrange(const Draw& order, const Draw& wording, Sentence* sentences) const;
     uint64_t length(uint64_t entity, const Sentence* sentences) const;
     // Writes the document's tokens to dst and the values' places to `values` (slots), where not null. Returns the
     // length.
@@ -62,6 +79,7 @@ class KnowledgeFile {
     }
     void read_facts(const std::string& path);
     void read_groups(const std::string& path, const nlohmann::json& facts);
+    void read_rendering(const std::string& path, const nlohmann::json& facts);
     void check_groups(const std::string& path) const;
     void check_sentences() const;
 
@@ -71,6 +89,7 @@ class KnowledgeFile {
     MappedFile names_;
     uint64_t entities_ = 0, hash_ = 0;
     uint32_t templates_ = 0, forms_ = 0;
+    Rendering rendering_;
     std::vector<std::string> slot_names_, group_names_;
     std::vector<double> group_weights_;
 };

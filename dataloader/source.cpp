@@ -106,7 +106,13 @@ void Source::open_knowledge() {
     for (uint64_t i = 0; i < draws_; ++i) {
         const Place at = place(kept(i));
         const KnowledgeFile::Lengths lengths = knowledge_[at.file].lengths(at.document);
-        const double length = lengths.expected + std::ceil(lengths.expected / static_cast<double>(slice_));
+        double length = lengths.expected + std::ceil(lengths.expected / static_cast<double>(slice_));
+        if (const uint64_t wordings = knowledge_[at.file].rendering().wordings) {  // no expectation, but these
+            const uint64_t counted = std::min<uint64_t>(wordings, 16);
+            uint64_t sum = 0;
+            for (uint64_t epoch = 0; epoch < counted; ++epoch) sum += this->length(i, epoch);
+            length = static_cast<double>(sum) / static_cast<double>(counted);
+        }
         expected += length;
         longest_ = std::max(longest_, with_ends(lengths.greatest));
         if (!weighted) continue;
@@ -252,9 +258,14 @@ void Source::arrange(uint64_t index, uint64_t epoch, Composition* composition) c
     const Place at = place(entity);
     composition->file = &knowledge_[at.file];
     composition->entity = at.document;
-    const Philox4 p = philox(seed_, compose_stream_, epoch * first_document_.back() + entity);
-    composition->file->arrange(static_cast<uint64_t>(p.x[1]) << 32 | p.x[0],
-                               static_cast<uint64_t>(p.x[3]) << 32 | p.x[2], composition->sentences);
+    const auto draw = [&](uint64_t number) {
+        const Philox4 p = philox(seed_, compose_stream_, number * first_document_.back() + entity);
+        return Draw{static_cast<uint64_t>(p.x[1]) << 32 | p.x[0], static_cast<uint64_t>(p.x[3]) << 32 | p.x[2]};
+    };
+    const Rendering& rendering = composition->file->rendering();
+    const Draw order = draw(rendering.order_of(epoch));
+    const bool both = rendering.order_of(epoch) == rendering.wording_of(epoch);
+    composition->file->arrange(order, both ? order : draw(rendering.wording_of(epoch)), composition->sentences);
 }
 
 uint64_t Source::length(uint64_t index, uint64_t epoch) const {

@@ -8,7 +8,9 @@
 Every combination of the values of --vary is a run RUN of train_gpt (with no GPU train_gpt_cpu) in OUT/RUN, with the flags behind '--'; then
 eval_knowledge (or eval_knowledge_cpu) asks all of the questions (flags --questions, --val, --val-tokens, --tokenizer, --eot-id, --precision of the training)
 and writes OUT/RUN/results.json. A grid file holds the same: {"vary": {"ratio": ["synbio=0.05", ...], "seed": [1, 2]},
-"train": {"model": "pythia:L2:C64:H2", "source": ["web=...", "synbio=..."], ...}}.
+"train": {"model": "pythia:L2:C64:H2", "source": ["web=...", "synbio=..."], ...}}. Flags that change together stand in "runs":
+{"rare": {"ratio": "synbio=0.05", "tokens": "16M"}, "often": {...}}: each is made for every combination of "vary", beside or
+instead of the flags of "train". dev/experiments has examples; their key "about" is for readers.
 
 Finished runs are skipped, others resumed. A run that fails is recorded and the sweep goes on; the exit code is 1 then, and 75
 when it was stopped by Ctrl-C or a signal (the same command goes on). What a program prints is in OUT/RUN.log.
@@ -69,34 +71,51 @@ def flag_words(flags: Flags) -> list[str]:
     return words
 
 
-def read_grid(args: argparse.Namespace) -> tuple[dict[str, list[str]], Flags]:
+class Grid(NamedTuple):
+    vary: dict[str, list[str]]
+    train: Flags
+    together: dict[str, Flags]  # runs by name: flags that change together
+
+
+def as_flags(values: dict[str, Any]) -> Flags:
+    return {name: as_list(value) for name, value in values.items() if value is not False}
+
+
+def read_grid(args: argparse.Namespace) -> Grid:
     vary: dict[str, list[str]] = {}
     train: Flags = {}
+    together: dict[str, Flags] = {}
     if args.grid:
-        grid = json.loads(args.grid.read_text())
-        unknown = set(grid) - {"vary", "train"}
+        try:
+            grid = json.loads(args.grid.read_text())
+        except (OSError, ValueError) as error:
+            raise SystemExit(f"sweep.py: {args.grid}: {error}") from None
+        unknown = set(grid) - {"vary", "train", "runs", "about"}
         if unknown:
-            raise SystemExit(f"sweep.py: {args.grid}: expected the keys vary and train, found {', '.join(sorted(unknown))}")
+            raise SystemExit(f"sweep.py: {args.grid}: expected the keys vary, train, runs and about, found {', '.join(sorted(unknown))}")
         vary = {name: as_list(values) for name, values in grid.get("vary", {}).items()}
-        train = {name: as_list(value) for name, value in grid.get("train", {}).items() if value is not False}
+        train = as_flags(grid.get("train", {}))
+        together = {name: as_flags(flags) for name, flags in grid.get("runs", {}).items()}
     for text in args.vary:
         name, _, values = text.partition("=")
         if not values:
             raise SystemExit(f"sweep.py: --vary {text}: expected FLAG=VALUE,VALUE,...")
         vary[name] = values.split(",")
     train.update(parse_flags(args.flags))
-    return vary, train
+    return Grid(vary, train, together)
 
 
-def make_runs(vary: dict[str, list[str]], train: Flags, out: Path) -> list[Run]:
+def make_runs(grid: Grid, out: Path) -> list[Run]:
     result = []
-    for values in itertools.product(*vary.values()):
-        chosen = dict(zip(vary, values))
-        name = "_".join(re.sub(r"[^A-Za-z0-9.+-]+", "-", f"{flag}-{value}") for flag, value in chosen.items()) or "run"
-        flags = {**train}
-        for flag, value in chosen.items():  # a varied source's value goes beside those of other sources
-            named = flag in train and "=" in value
-            flags[flag] = train[flag] + [value] if named else [value]
+    for group, *values in itertools.product(grid.together or [""], *grid.vary.values()):
+        chosen = dict(zip(grid.vary, values))
+        parts = [group] * bool(group) + [f"{flag}-{value}" for flag, value in chosen.items()]
+        name = "_".join(re.sub(r"[^A-Za-z0-9.+-]+", "-", part) for part in parts) or "run"
+        flags = {**grid.train}
+        for flag, words in [*grid.together.get(group, {}).items(), *((flag, [value]) for flag, value in chosen.items())]:
+            # the value of one source goes beside those of others
+            named = flag in flags and all("=" in word for word in words)
+            flags[flag] = flags[flag] + words if named else words
         result.append(Run(name, out / name, flags))
     return result
 
@@ -226,7 +245,8 @@ def main() -> int:
     parser.add_argument("--eval-program", type=Path, default=program("eval_knowledge"), metavar="FILE")
     parser.add_argument("flags", nargs="*", metavar="-- FLAGS", help="of train_gpt, the same for every run")
     args = parser.parse_args()
-    all_runs = make_runs(*read_grid(args), args.out)
+    args.train_program, args.eval_program = args.train_program.absolute(), args.eval_program.absolute()  # not sought in PATH
+    all_runs = make_runs(read_grid(args), args.out)
     if args.dry_run:
         for run in all_runs:
             print(shlex.join(train_command(run, args.train_program)))

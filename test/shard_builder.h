@@ -129,6 +129,7 @@ struct KnowledgeBuilder {
     SidecarText sidecar = {"knowledge", "aa11", 0, 0, 0, 0, 0, 1};
     std::vector<double> weights = {1};  // of the groups
     std::vector<uint32_t> group;        // (entities); empty: all are of group 0
+    std::string rendering;              // the value of facts.json's key; empty: no such key
 
     int value_id(int entity, int slot) const { return 100 + entity * slots + slot; }
     static int value_length(int entity, int slot) { return 1 + (entity + slot) % 3; }
@@ -142,7 +143,8 @@ struct KnowledgeBuilder {
         for (size_t g = 0; g < weights.size(); ++g) text += format_text("%s\"group%zu\"", g ? ", " : "", g);
         text += "], \"group_weights\": [";
         for (size_t g = 0; g < weights.size(); ++g) text += format_text("%s%.17g", g ? ", " : "", weights[g]);
-        text += "], \"slots\": [";
+        if (!rendering.empty()) text += format_text("], \"rendering\": %s, \"slots\": [", rendering.c_str());
+        else text += "], \"slots\": [";
         for (int slot = 0; slot < slots; ++slot)
             text += format_text("%s{\"name\": \"slot%d\", \"pool_size\": %d}", slot ? ", " : "", slot, entities);
         return text + "]}";

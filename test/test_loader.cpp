@@ -1,7 +1,9 @@
 // The loader from outside: batches against an independent count, resume, prefetch, document mask, validation rows.
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <map>
+#include <set>
 
 #include "dataloader/loader.h"
 #include "test/catch.h"
@@ -146,37 +148,124 @@ TEST_CASE("the ledger equals an offline count of the tokens", "[loader]") {
     REQUIRE_DIES(Exit::Data, "people.json", Ledger::read_all(folder));
 }
 
-TEST_CASE("composed documents are the sentences of their entity", "[loader]") {
-    World world(200);
-    const std::vector<int> stream = stream_of(all_batches(world.options, {}));
-    int documents = 0, shuffled = 0, renderings[2][2] = {};
+namespace {
+
+// A composed document as a reader of the tokens finds it.
+struct Composed {
+    int entity;
+    std::vector<std::array<int, 3>> sentences;  // slot, template, form
+    std::vector<int> slots() const {
+        std::vector<int> list;
+        for (const auto& s : sentences) list.push_back(s[0]);
+        return list;
+    }
+    // By slot: template and form, but the form of the first sentence, which is always 0.
+    std::map<int, std::pair<int, int>> wording() const {
+        std::map<int, std::pair<int, int>> words;
+        for (const auto& s : sentences) words[s[0]] = {s[1], &s == sentences.data() ? -1 : s[2]};
+        return words;
+    }
+};
+
+std::vector<Composed> composed_documents(const std::vector<int>& stream, const KnowledgeBuilder& people) {
+    std::vector<Composed> documents;
     for (size_t i = 0; i + 200 < stream.size(); ++i) {
         if (stream[i] != 0 || stream[i + 1] < 10 || stream[i + 1] >= 13 || stream[i + 3] != 50)
             continue;  // EOT, slot, template, form 0
-        std::vector<int> slots;
+        Composed document{-1, {}};
         size_t at = i + 1;
-        int entity = -1;
         for (int s = 0; s < 3; ++s) {
             const int slot = stream[at] - 10, t = stream[at + 1] - 30, form = stream[at + 2] - 50;
-            REQUIRE(form == (s == 0 ? 0 : 1));
+            REQUIRE((form == 0) == (s == 0));
+            REQUIRE(form < people.forms);
             for (at += 3; stream[at] < 100; ++at) REQUIRE(stream[at] == 9);
             const int value = stream[at] - 100;
-            if (entity < 0) entity = value / 3;
-            REQUIRE(value == entity * 3 + slot);
-            at += static_cast<size_t>(KnowledgeBuilder::value_length(entity, slot) + (t % 2));
-            slots.push_back(slot);
-            ++renderings[form][t];
+            if (document.entity < 0) document.entity = value / 3;
+            REQUIRE(value == document.entity * 3 + slot);
+            at += static_cast<size_t>(KnowledgeBuilder::value_length(document.entity, slot) + (t % 2));
+            document.sentences.push_back({slot, t, form});
         }
         REQUIRE(stream[at] == 0);
-        shuffled += slots != std::vector<int>{0, 1, 2};
+        std::vector<int> slots = document.slots();
         std::sort(slots.begin(), slots.end());
         REQUIRE(slots == std::vector<int>{0, 1, 2});
-        ++documents;
+        documents.push_back(document);
     }
-    CHECK(documents > 300);
-    CHECK(shuffled > documents / 2);
+    return documents;
+}
+
+}  // namespace
+
+TEST_CASE("composed documents are the sentences of their entity", "[loader]") {
+    World world(200);
+    size_t shuffled = 0, renderings[2][2] = {};
+    const std::vector<Composed> documents =
+        composed_documents(stream_of(all_batches(world.options, {})), world.people);
+    for (const Composed& document : documents) {
+        shuffled += document.slots() != std::vector<int>{0, 1, 2};
+        for (const auto& s : document.sentences) ++renderings[s[2]][s[1]];
+    }
+    CHECK(documents.size() > 300);
+    CHECK(shuffled > documents.size() / 2);
     for (const auto& form : renderings)
-        for (const int n : form) CHECK(n > documents / 4);
+        for (const size_t n : form) CHECK(n > documents.size() / 4);
+}
+
+TEST_CASE("fixed orders and wordings come in turn, for every entity its own", "[loader]") {
+    struct Fixed {
+        const char* rendering;
+        size_t orders, wordings;  // 0: redrawn
+    };
+    const Fixed fixed = GENERATE(Fixed{R"({"orders": 2})", 2, 0}, Fixed{R"({"wordings": 3, "orders": "redrawn"})", 0, 3},
+                                 Fixed{R"({"wordings": 1, "orders": "listed"})", 1, 1},
+                                 Fixed{R"({"wordings": 5, "orders": 2})", 2, 5});
+    World world(200, 6);
+    world.people.templates = 20;  // few draws are equal by chance
+    world.people.forms = 3;
+    world.people.rendering = fixed.rendering;
+    world.people.write(world.folder / "people");
+    world.options.T = 128;
+    world.options.batch_tokens = 256;
+    std::map<int, std::vector<Composed>> by_entity;
+    for (Composed& document : composed_documents(stream_of(all_batches(world.options, {})), world.people))
+        by_entity[document.entity].push_back(std::move(document));
+    REQUIRE(by_entity.size() == 6);
+    std::set<std::vector<int>> orders;
+    for (const auto& [entity, documents] : by_entity) {
+        REQUIRE(documents.size() > 20);
+        std::set<std::vector<int>> own_orders;
+        std::set<std::vector<int>> own_templates;
+        for (size_t k = 0; k < documents.size(); ++k) {
+            own_orders.insert(documents[k].slots());
+            std::vector<int> templates(3);
+            for (const auto& s : documents[k].sentences) templates[static_cast<size_t>(s[0])] = s[1];
+            own_templates.insert(templates);
+            if (fixed.orders && k >= fixed.orders)
+                REQUIRE(documents[k].slots() == documents[k - fixed.orders].slots());
+            if (!fixed.wordings || k < fixed.wordings) continue;
+            auto now = documents[k].wording(), before = documents[k - fixed.wordings].wording();
+            for (auto& [slot, word] : now) {
+                REQUIRE(word.first == before[slot].first);
+                if (word.second >= 0 && before[slot].second >= 0) REQUIRE(word.second == before[slot].second);
+            }
+        }
+        if (fixed.orders) CHECK(own_orders.size() <= fixed.orders);
+        if (!fixed.orders) CHECK(own_orders.size() == 6);
+        CHECK(own_templates.size() == (fixed.wordings ? fixed.wordings : own_templates.size()));
+        if (!fixed.wordings) CHECK(own_templates.size() > documents.size() / 2);
+        orders.insert(own_orders.begin(), own_orders.end());
+    }
+    if (std::string(fixed.rendering).find("listed") != std::string::npos)
+        CHECK(orders == std::set<std::vector<int>>{{0, 1, 2}});
+    else
+        CHECK(orders.size() > 2);  // not the same for all
+
+    world.people.rendering = R"({"wordings": "never"})";
+    world.people.write(world.folder / "people");
+    REQUIRE_DIES(Exit::Data, "rendering.wordings", Loader(world.options, {}));
+    world.people.rendering = R"({"orders": 0})";
+    world.people.write(world.folder / "people");
+    REQUIRE_DIES(Exit::Data, "rendering.orders", Loader(world.options, {}));
 }
 
 TEST_CASE("batches do not depend on prefetch, nor rows on the batch size", "[loader]") {
