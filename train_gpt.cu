@@ -28,7 +28,9 @@
 #include <string>
 #include <vector>
 
+#include "dataloader/account.h"    // defines: RunAccount, print_account, account_json
 #include "dataloader/loader.h"     // defines: MixtureOptions, Plan, Loader, Batch, read_validation
+#include "dataloader/placement.h"  // defines: place_windows
 #include "eval/evaluate.cuh"       // defines: Evaluator (the same code as eval_knowledge's)
 #include "eval/stop_rule.h"        // defines: StopRule, parse_stop_rules, check_stop_rules, rule_that_holds
 #include "model/checkpoint.h"      // defines: read_model_config, checkpoint_begin/finish/latest/prune
@@ -46,6 +48,7 @@
 #include "util/schedule.h"         // defines: Schedule, learning_rate
 #include "util/system.h"           // defines: wait_politely, num_threads
 #include "util/tensorboard.h"      // defines: TensorBoard
+#include "util/when.h"             // defines: When
 
 using backend::Machine;
 
@@ -53,17 +56,17 @@ using backend::Machine;
 // options: the field with its default here, its flag and its line of --help in the table below
 
 struct TrainOptions {
-    std::string model, init, branch, tokenizer, out;
+    std::string model, init, branch, tokenizer, out, manifest;
     int64_t eot_id = -1, seed = 1, data_seed = 1;
     Switch resume = false, plan = false;
-    NamedList source, ratio, exposures, window, subsample, max_epochs, val;
+    NamedList source, ratio, exposures, window, placement, subsample, max_epochs, val;
     std::string budget = "replace", eval_at = "log", checkpoint_at = "end", schedule = "wsd",
                 precision = Machine::HAS_BF16 ? "bf16" : "fp32";
     Count val_tokens{Machine::IS_GPU ? 1000000 : 100000}, tokens, steps, seq_len, micro_batch, batch_tokens, warmup,
         keep{2}, print_order;
     TextList questions, stop_at;
     CountOrAll questions_per_set{10000};
-    OnOff doc_mask, recompute;
+    OnOff doc_mask, recompute, per_question;
     double lr = 1e-3, cooldown = 0.1, final_lr = NAN, weight_decay = 0.1, beta1 = 0.9, beta2 = 0.95, eps = 1e-8,
            grad_clip = 1.0;
     int64_t zero = 0;
@@ -85,6 +88,7 @@ OptionTable option_table(TrainOptions& o) {
         {"data", "exposures", &o.exposures, "NAME=F", "every entity of a knowledge source exactly F times"},
         {"data", "budget", &o.budget, "replace|append", "exposures within --tokens, or on top of them"},
         {"data", "window", &o.window, "NAME=a:b", "the source appears only there, fractions of the run"},
+        {"data", "placement", &o.placement, "NAME=WHERE", "within its windows: uniform, front:F, back:F, burst:C:F, periodic:N:F"},
         {"data", "subsample", &o.subsample, "NAME=rho", "keep a seeded fraction of the entities or documents"},
         {"data", "max-epochs", &o.max_epochs, "NAME=E", "refuse a plan that repeats a source more often"},
         {"data", "data-seed", &o.data_seed, "S", "order and renderings"},
@@ -92,7 +96,8 @@ OptionTable option_table(TrainOptions& o) {
         {"evaluation", "val-tokens", &o.val_tokens, "N", "the first N tokens of each"},
         {"evaluation", "questions", &o.questions, "PATH", "question set (PREFIX.questions.json); repeat for more"},
         {"evaluation", "questions-per-set", &o.questions_per_set, "N|all", "seeded, stratified choice"},
-        {"evaluation", "eval-at", &o.eval_at, "WHEN", "log (steps 0, 1, 2, 4, ... and the end), every:N or end"},
+        {"evaluation", "eval-at", &o.eval_at, "WHEN,...", "log (steps 0, 1, 2, 4, ... and the end), windows (their borders, and 1, 2, 4, ... steps after), every:N, at:N, end"},
+        {"evaluation", "per-question", &o.per_question, "on|off", "a line a question at every evaluation, in answers/"},
         {"evaluation", "stop-at", &o.stop_at, "'METRIC>=X'", "stop with a checkpoint at the first evaluation where it holds (also <=)"},
         {"length and batch", "tokens", &o.tokens, "N", "length of the run, rounded down to whole steps"},
         {"length and batch", "steps", &o.steps, "N", "the same in steps"},
@@ -110,36 +115,16 @@ OptionTable option_table(TrainOptions& o) {
         {"optimizer", "beta2", &o.beta2, "X", "AdamW"},
         {"optimizer", "eps", &o.eps, "X", "AdamW"},
         {"optimizer", "grad-clip", &o.grad_clip, "X", "largest L2 norm of the gradient"},
-        {"checkpoints", "checkpoint-at", &o.checkpoint_at, "WHEN", "log, every:N or end"},
+        {"checkpoints", "checkpoint-at", &o.checkpoint_at, "WHEN,...", "as --eval-at"},
         {"checkpoints", "keep", &o.keep, "K", "newest checkpoints to keep; 0: all"},
         {"device", "precision", &o.precision, "bf16|fp32", "of weights and activations; bf16 needs a GPU"},
         {"device", "recompute", &o.recompute, "on|off", "keep only the layers' outputs and compute the rest again: less memory, a third more work"},
         {"device", "zero", &o.zero, "0|1", "multi-process builds only"},
         {"look", "plan", &o.plan, "", "print what the run would take and cost, and leave"},
         {"look", "print-order", &o.print_order, "STEP", "print the pieces of a step, and leave"},
+        {"look", "manifest", &o.manifest, "DIR", "write what the whole run places where, and leave"},
     });
     // clang-format on
-}
-
-// When something is due: log (0, 1, 2, 4, 8, ... and the end), every:N (and the end), end.
-struct When {
-    int64_t every = 0;
-    bool log = false;
-    bool due(int64_t step, int64_t steps) const {
-        if (step == steps) return true;
-        if (every > 0) return step > 0 && step % every == 0;
-        return log && (step & (step - 1)) == 0;
-    }
-};
-
-When parse_when(const char* flag, const std::string& text) {
-    if (text == "log") return {0, true};
-    if (text == "end") return {0, false};
-    if (text.rfind("every:", 0) == 0) {
-        const int64_t n = parse_count(flag, text.substr(6));
-        if (n > 0) return {n, false};
-    }
-    die(Exit::Usage, "%s: expected log, every:N or end, found '%s'", flag, text.c_str());
 }
 
 void check_options(const TrainOptions& o) {
@@ -172,6 +157,11 @@ void check_options(const TrainOptions& o) {
     if (!(o.weight_decay >= 0)) die(Exit::Usage, "--weight-decay %g: expected 0 or more", o.weight_decay);
     if (!std::isnan(o.final_lr) && !(o.final_lr >= 0 && o.final_lr <= 1))
         die(Exit::Usage, "--final-lr %g: expected a fraction from 0 to 1", o.final_lr);
+    for (const std::string& when : {o.eval_at, o.checkpoint_at})
+        if (("," + when + ",").find(",windows,") != std::string::npos && o.window.empty() && o.placement.empty())
+            die(Exit::Usage, "--eval-at and --checkpoint-at %s: no source has a --window or --placement", when.c_str());
+    if (o.per_question.on && (o.questions.empty() || o.out.empty()))
+        die(Exit::Usage, "--per-question on needs --questions and --out");
     if (!o.stop_at.empty() && o.val.empty() && o.questions.empty())
         die(Exit::Usage, "--stop-at needs an evaluation: give --val or --questions");
 }
@@ -239,6 +229,9 @@ MixtureOptions setup_mixture(const TrainOptions& o, const GptConfig& config) {
         if (colon == std::string::npos)
             die(Exit::Usage, "%s: expected NAME=a:b, fractions of the run, found '%s'", what.c_str(), v.c_str());
         s.windows.emplace_back(parse_number(what, v.substr(0, colon)), parse_number(what, v.substr(colon + 1)));
+    });
+    for_sources(m, "placement", o.placement, [](SourceOptions& s, const std::string& what, const std::string& v) {
+        s.windows = place_windows(what, v, s.windows);
     });
     m.append = o.budget == "append";
     m.data_seed = static_cast<uint64_t>(o.data_seed);
@@ -664,7 +657,7 @@ void write_failed_marker(Exit, const char* message) {
 }
 
 // Options a resumed run may change: where it lies, and how long checkpoints are kept.
-const std::vector<std::string> MAY_DIFFER = {"out", "resume", "keep", "plan", "print-order"};
+const std::vector<std::string> MAY_DIFFER = {"out", "resume", "keep", "plan", "print-order", "manifest"};
 
 // A run whose options are resolved: what remains is to train it in one precision.
 struct Run {
@@ -800,6 +793,9 @@ int train(const Run& r) {
         queued = next;
     }
     progress.finish();
+    const RunAccount account = r.loader.account(t.ledgers, t.source_tokens, t.step);
+    print_account(stdout, account);
+    if (run.active()) write_file(run.file("mixture.json"), account_json(account));
     if (run.active()) run.mark_done(stopped.empty() ? "finished" : "stopped: " + stopped);
     printf("%s after %lld steps, %lld tokens%s%s\n", stopped.empty() ? "finished" : "stopped",
            static_cast<long long>(t.step), static_cast<long long>(t.step * o.batch_tokens.n),
@@ -818,9 +814,8 @@ int main(int argc, char** argv) {
     std::set_new_handler(
         [] { die(Exit::Runtime, "out of memory; try a smaller --micro-batch, --batch-tokens or --model"); });
     for (const int number : {SIGINT, SIGTERM, SIGUSR1, SIGUSR2}) signal(number, on_signal);
-    const bool looks = o.plan || o.print_order.n >= 0;  // nothing is trained or written
-    const When eval_when = parse_when("--eval-at", o.eval_at),
-               checkpoint_when = parse_when("--checkpoint-at", o.checkpoint_at);
+    const bool looks = o.plan || o.print_order.n >= 0 || !o.manifest.empty();  // nothing is trained
+    When eval_when("--eval-at", o.eval_at), checkpoint_when("--checkpoint-at", o.checkpoint_at);
     const std::vector<StopRule> stop_rules = parse_stop_rules(o.stop_at);
     RunDirectory run;
     if (!o.out.empty() && !looks) run = RunDirectory(o.out, o.resume);
@@ -832,13 +827,18 @@ int main(int argc, char** argv) {
                       start_from = resumed.empty() ? o.branch : resumed;
     GptConfig config = setup_config(o, resumed);
     setup_batch(o);
-    Loader loader(setup_mixture(o, config), {o.doc_mask.on});
+    const MixtureOptions mixture = setup_mixture(o, config);
+    Loader loader(mixture, {o.doc_mask.on});
     const Plan& plan = loader.plan();
     if (config.V == 0) config.V = static_cast<int>(plan.vocab);
     config.eot_id = static_cast<int>(plan.eot_id);
     validate_config(config);
     check_start_tokenizer(!o.init.empty() ? o.init : o.branch, plan);
     const Schedule schedule = setup_schedule(o, plan.steps);
+    for (const SourceOptions& source : mixture.sources) {
+        eval_when.add_windows(source.windows, plan.steps);
+        checkpoint_when.add_windows(source.windows, plan.steps);
+    }
 
     if (o.print_order.n >= 0) {
         const std::string nearest = o.out.empty() ? "" : checkpoint_latest(o.out, o.print_order.n);
@@ -848,6 +848,10 @@ int main(int argc, char** argv) {
     }
     warn_of_overlap(o);
     for (const std::string& warning : plan.warnings) fprintf(stderr, "warning: %s\n", warning.c_str());
+    if (!o.manifest.empty()) {
+        print_account(stdout, loader.write_manifest(o.manifest));
+        return 0;
+    }
 
     // the machine, and where to go on from
     Machine machine;

@@ -1,15 +1,20 @@
 #include "dataloader/loader.h"
 
+#include <algorithm>
+#include <cmath>
 #include <condition_variable>
 #include <deque>
 #include <mutex>
 #include <optional>
 #include <thread>
 
+#include "dataloader/account.h"
 #include "dataloader/batches.h"
 #include "dataloader/data_set.h"
+#include "dataloader/manifest.h"
 #include "dataloader/print_order.h"
 #include "util/check.h"
+#include "util/files.h"
 
 namespace {
 
@@ -81,6 +86,29 @@ class Prefetcher {
     std::thread thread_;
 };
 
+// Exposures of the facts of the entities that are drawn.
+void count_exposures(const Source& source, const Ledger& ledger, SourceAccount* row) {
+    uint64_t sum = 0, facts = 0;
+    uint32_t least = UINT32_MAX, most = 0, first = UINT32_MAX, last = 0;
+    for (uint64_t i = 0; i < source.draws(); ++i)
+        for (uint32_t slot = 0; slot < ledger.slots(); ++slot, ++facts) {
+            const Ledger::Entry& entry = ledger.at(source.entity(i), slot);
+            sum += entry.count;
+            row->cut += entry.cut;
+            least = std::min(least, entry.count);
+            most = std::max(most, entry.count);
+            if (entry.count == 0) continue;
+            first = std::min(first, entry.first_step);
+            last = std::max(last, entry.last_step);
+        }
+    row->exposures = static_cast<double>(sum) / static_cast<double>(facts);
+    row->least = least;
+    row->most = most;
+    if (most == 0) return;
+    row->first_step = first;
+    row->last_step = last;
+}
+
 }  // namespace
 
 struct Loader::Impl {
@@ -131,4 +159,43 @@ const Batch& Loader::next() {
 
 void Loader::print_order(int64_t step, const std::string& state, FILE* out) {
     print_order_of_step(impl_->data, impl_->mixture.batch_tokens, step, state, out);
+}
+
+RunAccount Loader::account(const std::vector<Ledger>& ledgers, const std::vector<int64_t>& source_tokens,
+                           int64_t steps) const {
+    const Plan& plan = impl_->data.plan;
+    RunAccount account{plan.steps, steps, plan.tokens, steps * impl_->mixture.batch_tokens, {}};
+    for (size_t s = 0; s < plan.sources.size(); ++s) {
+        const SourcePlan& planned = plan.sources[s];
+        SourceAccount row;
+        row.name = planned.name;
+        row.knowledge = planned.knowledge;
+        row.planned_tokens = std::llround(planned.tokens);
+        row.planned_share = planned.share;
+        row.tokens = source_tokens[s];
+        if (account.tokens > 0) row.share = static_cast<double>(row.tokens) / static_cast<double>(account.tokens);
+        row.planned_exposures = planned.exposures;
+        row.planned_least = planned.min_exposures;
+        row.planned_most = planned.max_exposures;
+        if (row.knowledge) count_exposures(impl_->data.sources[s], ledgers[s], &row);
+        account.sources.push_back(row);
+    }
+    return account;
+}
+
+RunAccount Loader::write_manifest(const std::string& folder) {
+    const DataSet& data = impl_->data;
+    make_directories(folder);
+    write_placements(data, impl_->mixture.batch_tokens, folder);
+    std::vector<Ledger> ledgers = make_ledgers();
+    std::vector<int64_t> source_tokens(data.sources.size());
+    start();
+    for (int64_t step = 0; step < data.plan.steps; ++step) {
+        const Batch& batch = next();
+        for (const uint16_t source : batch.source) ++source_tokens[source];
+        for (const Exposure& exposure : batch.exposures) ledgers[exposure.source].book(exposure, step);
+    }
+    const RunAccount result = account(ledgers, source_tokens, data.plan.steps);
+    write_file(path_join(folder, "mixture.json"), account_json(result));
+    return result;
 }

@@ -14,6 +14,8 @@
 
 #include "dataloader/ledger.h"
 
+struct RunAccount;  // dataloader/account.h
+
 // One --source with all that is said of it.
 struct SourceOptions {
     std::string name, glob;
@@ -92,6 +94,13 @@ class Loader {
     // text where a tokenizer is known.
     // Starts from `state` where given (a checkpoint before the step), else from the beginning, replaying lengths only.
     void print_order(int64_t step, const std::string& state, FILE* out);
+
+    // Planned beside realised after `steps` steps; source_tokens: targets so far, by source.
+    RunAccount account(const std::vector<Ledger>& ledgers, const std::vector<int64_t>& source_tokens,
+                       int64_t steps) const;
+    // For --manifest: goes through the whole run without training; writes every knowledge source's placements and the
+    // account of the targets (mixture.json) into `folder`, and returns the account.
+    RunAccount write_manifest(const std::string& folder);
 
   private:
     struct Impl;
