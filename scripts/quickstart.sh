@@ -2,6 +2,7 @@
 # The main job, small: web text and synthetic biographies are mixed in several ratios, a GPT is trained on each mixture and asked
 # what it knows; a table and a figure show how knowledge comes with the ratio.
 . "$(dirname "$0")/lib.sh"
+. scripts/web_text.sh
 usage() {
     cat <<'TEXT'
 usage: scripts/quickstart.sh [--smoke] [--out DIR]
@@ -38,51 +39,9 @@ else
 fi
 data=data/quickstart-$people-$vocabulary
 
-FINEWEB=HuggingFaceFW/fineweb-edu:sample-10BT
-has_fineweb() {
-    timeout 5 "$PYTHON" -c 'import urllib.request; urllib.request.urlopen("https://huggingface.co", timeout=4)' >/dev/null 2>&1 || return 1
-    "$PYTHON" -c 'import datasets' 2>/dev/null || timeout 120 "$PYTHON" -m pip install -q datasets >/dev/null 2>&1 || return 1
-    timeout 60 "$PYTHON" -c 'import datasets, sys; name, config = sys.argv[1].split(":"); next(iter(datasets.load_dataset(
-        name, config, split="train", streaming=True)))' "$FINEWEB" >/dev/null 2>&1
-}
-
-# The documentation packages' POD and reStructuredText sources, below data/documentation.
-unpack_documentation() {
-    local folder=data/documentation.tmp name current package
-    rm -rf "$folder"
-    mkdir -p "$folder/packages"
-    if ((EUID == 0)) && ! apt-cache show perl-doc >/dev/null 2>&1; then apt-get update -qq; fi
-    for name in perl-doc python3-doc linux-doc; do  # the last two may only depend on the package of the current version
-        current=$(apt-cache depends "$name" 2>/dev/null | sed -n 's/^ *Depends: *\(.*-doc.*\)$/\1/p')
-        (cd "$folder/packages" && apt-get download -qq "${current:-$name}" 2>/dev/null) || echo "$name: cannot be downloaded"
-    done
-    for package in "$folder"/packages/*.deb; do
-        [[ -e $package ]] || fail "no web text: apt-get could download none of the documentation packages; give WEB_TEXT=FILE"
-        # tar says so when one of the patterns matches nothing: no package has all three
-        dpkg-deb --fsys-tarfile "$package" | tar -x -C "$folder" --wildcards '*.pod' '*.rst.gz' '*.rst.txt' 2>/dev/null || true
-    done
-    rm -rf "$folder/packages" data/documentation
-    mv "$folder" data/documentation
-}
-
-web_text() {  # sets $web to what prepare_text.py takes
-    if [[ -n ${WEB_TEXT:-} ]]; then
-        [[ -r $WEB_TEXT ]] || fail "WEB_TEXT=$WEB_TEXT cannot be read"
-        web=$WEB_TEXT
-    elif has_fineweb; then
-        web=$FINEWEB
-    else
-        web=$data/web.txt
-        if [[ -s $web ]]; then return; fi
-        say "web text: English documentation of this distribution"
-        [[ -d data/documentation ]] || unpack_documentation
-        "$PYTHON" scripts/prose.py data/documentation --out "$web" --max-bytes "$web_bytes"
-    fi
-}
-
 prepare() {
     mkdir -p "$data"
-    web_text
+    web_text "$data" "$web_bytes"
     if [[ ! -e $data/READY || $(<"$data/READY") != "$web" ]]; then
         say "tokenizer of $vocabulary ids, trained on the mixture; token shards"
         "$PYTHON" dev/data/synbio.py --people "$people" --text-only 10 --out "$data/synbio"

@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# The experiments of dev/experiments at CPU scale, one instrument each; dev/results has what came out, and how to read it.
+. "$(dirname "$0")/lib.sh"
+. scripts/web_text.sh
+names=()
+for file in dev/experiments/*.json; do names+=("$(basename "$file" .json)"); done
+usage() {
+    cat <<TEXT
+usage: scripts/experiments.sh NAME...
+
+Prepares data/experiments (once), runs the grids dev/experiments/NAME.json one after the other into runs/experiments/NAME, and
+prints their tables. Finished runs are skipped, others resumed. Names: ${names[*]}.
+Each takes 5 to 40 minutes on two cores. Web text: WEB_TEXT=FILE, else as scripts/quickstart.sh takes it; ours is 75 MB of
+English Wikipedia.
+TEXT
+}
+[[ ${1:-} == --help ]] && { usage; exit 0; }
+(($#)) || { usage >&2; exit 2; }
+for name in "$@"; do [[ -r dev/experiments/$name.json ]] || fail "no experiment $name; there are ${names[*]}"; done
+
+data=data/experiments
+synbio() { "$PYTHON" dev/data/synbio.py --tokenizer "$data/tokenizer" --out "$data/$@"; }
+prepare() {
+    mkdir -p "$data"
+    web_text "$data" 75M
+    [[ -e $data/READY && $(<"$data/READY") == "$web" ]] && return
+    say "tokenizer of 2048 ids, web text, people"
+    "$PYTHON" dev/data/synbio.py --people 320 --text-only 10 --out "$data/people"
+    "$PYTHON" dev/data/train_tokenizer.py "$web@6M" "$data/people.txt" --vocab-size 2048 --out "$data/tokenizer"
+    "$PYTHON" dev/data/prepare_text.py "$web" --tokenizer "$data/tokenizer" --out "$data/web" --val-fraction 0.02
+    synbio bio80 --people 80 --qa 0.5 --compact
+    synbio bio320 --people 320
+    synbio shuffled80 --people 80 --shuffled
+    synbio power320 --people 320 --groups powerlaw:1:16
+    local m
+    for m in 1 2 5 20 50; do synbio "m$m" --people 80 --templates "$m"; done
+    echo "$web" >"$data/READY"
+}
+
+setup_build
+setup_python
+say "building"
+build all
+prepare
+for name in "$@"; do
+    say "$name: $("$PYTHON" -c 'import json, sys; print(json.load(open(sys.argv[1]))["about"])' "dev/experiments/$name.json")"
+    "$PYTHON" scripts/sweep.py --grid "dev/experiments/$name.json" --out "runs/experiments/$name"
+done
