@@ -1,7 +1,11 @@
 #include "util/run_directory.h"
 
+#include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include <cerrno>
 
 #include <nlohmann/json.hpp>
 
@@ -28,6 +32,11 @@ void RunDirectory::create() const {
     if (!active()) return;
     make_directories(path_);
     if (access(path_.c_str(), W_OK | X_OK) != 0) die(Exit::Runtime, "--out %s: cannot be written to", path_.c_str());
+    // Held until the process ends, however it ends. File systems without locks (ENOLCK, ENOTSUP) do not stop a run.
+    const int folder = open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (folder >= 0 && flock(folder, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+        die(Exit::Usage, "--out %s: another process is writing this run; wait for it, or give another directory",
+            path_.c_str());
 }
 
 std::string RunDirectory::file(const std::string& name) const { return path_join(path_, name); }

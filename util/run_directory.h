@@ -10,7 +10,8 @@ class RunDirectory {
     RunDirectory() = default;  // a run without --out: nothing is written
     // Dies with Exit::Usage when `path` holds something and `resume` is off. Makes nothing yet.
     RunDirectory(const std::string& path, bool resume);
-    // Makes the directory. Dies with Exit::Runtime when it cannot be written.
+    // Makes the directory and locks it for this process. Dies with Exit::Runtime when it cannot be written, with
+    // Exit::Usage when another process has it.
     void create() const;
 
     bool active() const { return !path_.empty(); }

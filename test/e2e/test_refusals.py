@@ -1,5 +1,7 @@
 """Every wrong input gets its exit code (README, exit codes), one message that names it, and leaves nothing half-written."""
 
+import fcntl
+import os
 import pathlib
 import resource
 import shutil
@@ -132,6 +134,16 @@ class RefusalTest(unittest.TestCase):
         (out / "DONE").unlink()
         self.refuse(2, "--lr", *replaced(self.flags, lr="1e-2"), "--out", str(out), "--resume")
         self.refuse(1, "", *self.flags, "--out", "/proc/knapsack")
+
+    def test_two_processes_and_one_run(self) -> None:
+        out = self.data / "shared"
+        out.mkdir()
+        folder = os.open(out, os.O_RDONLY)
+        fcntl.flock(folder, fcntl.LOCK_EX)  # as a running trainer holds it
+        self.refuse(2, "another process", *self.flags, "--out", str(out))
+        self.assertEqual(list(out.iterdir()), [])
+        os.close(folder)
+        self.assertEqual(run(TRAIN, *self.flags, "--out", str(out)).returncode, 0)
 
     def test_full_disk_costs_nothing(self) -> None:
         out = self.data / "full"
