@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The figure of a sweep over mixing ratios: exact match and learned bits against the ratio, with exposures above and web epochs below.
 
-  plot_mixing.py runs/quickstart --source synbio --out mixing.png
+  plot_mixing.py runs/quickstart --out mixing.png
 
 A line a model; several runs at one ratio (seeds) are points around their mean, a single run shows its 95 % interval. The
 numbers drawn are written beside the figure as .csv.
@@ -24,9 +24,30 @@ KINDS = {"seen": ("training templates", "#0b6e99", "o"), "heldout": ("held-out w
          "question": ("asked as a question", "#6940a5", "^")}
 
 
-def load(folders: list[Path], source: str, knowledge: str) -> list[runs.Row]:
-    rows = [row for row in runs.read_runs(folders) if f"share/{source}" in row and f"know/{knowledge}/accuracy" in row]
+def load(rows: list[runs.Row], source: str, knowledge: str) -> list[runs.Row]:
+    rows = [row for row in rows if f"share/{source}" in row and f"know/{knowledge}/accuracy" in row]
     return sorted(rows, key=lambda row: row[f"share/{source}"])
+
+
+def sources_asked(rows: list[runs.Row]) -> list[str]:
+    """Sources of the runs that have a question set of their name."""
+    names = dict.fromkeys(name[len("share/"):] for row in rows for name in row if name.startswith("share/"))
+    return [name for name in names if any(f"know/{name}/accuracy" in row for row in rows)]
+
+
+def the_source(rows: list[runs.Row], knowledge: str | None) -> str | None:
+    """The one source with a question set; None, with a message, where there is none or a choice. Where --set has another
+    name than its source, the only knowledge source (one with exposures) is taken."""
+    asked = sources_asked(rows)
+    if not asked and knowledge:
+        ledgers = (name for row in rows for name in row if name.startswith("exposures/"))
+        asked = list(dict.fromkeys(name[len("exposures/"):] for name in ledgers))
+    if len(asked) == 1:
+        return asked[0]
+    several = f"question sets of {len(asked)} sources: {', '.join(asked)}; choose one with --source"
+    none = "no source of these runs has a question set of its name; name both with --source and --set"
+    print(f"plot_mixing.py: {several if asked else none}", file=sys.stderr)
+    return None
 
 
 def draw_line(axes, rows: list[runs.Row], x: str, y: str, scale: float, **style) -> None:
@@ -95,18 +116,26 @@ def write_csv(rows: list[runs.Row], source: str, web: str, knowledge: str, out: 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="runs, or folders of runs")
-    parser.add_argument("--source", default="synbio", help="the knowledge source whose ratio is varied")
+    parser.add_argument("--source", help="whose ratio is varied (default: the only one with a question set)")
     parser.add_argument("--web", default="web", help="the other source")
     parser.add_argument("--set", dest="knowledge", help="question set (default: the source's name)")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.png")
     args = parser.parse_args()
-    knowledge = args.knowledge or args.source
-    rows = load(args.folders, args.source, knowledge)
-    if not rows:
-        print(f"plot_mixing.py: no run with source {args.source} and question set {knowledge} below {args.folders}", file=sys.stderr)
+    found = runs.read_runs(args.folders)
+    if not found:
+        print(f"plot_mixing.py: no run (config.json) below {', '.join(map(str, args.folders))}", file=sys.stderr)
         return 3
-    draw(rows, args.source, args.web, knowledge, args.out)
-    write_csv(rows, args.source, args.web, knowledge, args.out.with_suffix(".csv"))
+    source = args.source or the_source(found, args.knowledge)
+    if source is None:
+        return 2
+    knowledge = args.knowledge or source
+    rows = load(found, source, knowledge)
+    if not rows:
+        print(f"plot_mixing.py: no run below {', '.join(map(str, args.folders))} with source {source} and question set "
+              f"{knowledge}", file=sys.stderr)
+        return 3
+    draw(rows, source, args.web, knowledge, args.out)
+    write_csv(rows, source, args.web, knowledge, args.out.with_suffix(".csv"))
     print(f"{args.out} and {args.out.with_suffix('.csv')}: {len(rows)} runs")
     return 0
 

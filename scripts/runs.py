@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import difflib
 import io
 import json
 import statistics
@@ -153,6 +154,18 @@ def format_csv(rows: list[Row], columns: list[str]) -> str:
     return out.getvalue()
 
 
+def unknown_columns(names: Iterable[str], rows: list[Row]) -> list[str]:
+    """A sentence for each of these names that no row has, with the nearest that some have."""
+    have = list(dict.fromkeys(name for row in rows for name in row))
+    said = []
+    for name in names:
+        if name not in have:
+            parts = [other for other in have if name and name.lower() in other.lower()]
+            near = ", ".join(difflib.get_close_matches(name, have, 3, 0.5) or parts[:3])
+            said.append(f"no run has a column '{name}'; " + (f"near it: {near}" if near else "--columns all shows all"))
+    return said
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+", type=Path, metavar="DIR")
@@ -164,10 +177,15 @@ def main() -> int:
     if not rows:
         print(f"runs.py: no run (config.json) below {', '.join(map(str, args.folders))}", file=sys.stderr)
         return 3
+    wanted = args.columns.split(",") if args.columns not in (None, "all") else []
+    unknown = unknown_columns([*wanted, *([args.sort] if args.sort else [])], rows)
+    if unknown:
+        print("\n".join(f"runs.py: {text}" for text in unknown), file=sys.stderr)
+        return 2
     if args.sort:
         rows.sort(key=lambda row: (row.get(args.sort) is None, row.get(args.sort)))
     names = list(dict.fromkeys(name for row in rows for name in row))
-    columns = names if args.columns == "all" else args.columns.split(",") if args.columns else default_columns(rows)
+    columns = names if args.columns == "all" else wanted or default_columns(rows)
     if args.format == "json":
         print(json.dumps([{name: row.get(name) for name in columns} for row in rows], indent=2))
     else:

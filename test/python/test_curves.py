@@ -1,0 +1,370 @@
+"""curves.py finds what was planted: steps, exposures, laws of forgetting; and refuses joins that would be wrong."""
+
+import csv
+import importlib.util
+import json
+import os
+import sys
+import unittest
+from typing import Callable
+
+import numpy as np
+
+import support
+
+SCRIPTS = os.path.join(support.REPOSITORY, "scripts")
+sys.path.insert(0, SCRIPTS)
+HAVE_SCIPY = importlib.util.find_spec("scipy") and importlib.util.find_spec("matplotlib")
+if HAVE_SCIPY:
+    import answers
+    import laws
+    import retention
+
+CURVES = os.path.join(SCRIPTS, "curves.py")
+
+
+def line(
+    step: int,
+    question: int,
+    entity: int,
+    correct: bool,
+    nll: float | None = 1.0,
+    exposures: int | None = None,
+    **more: object,
+) -> dict:
+    told = {} if exposures is None else {"exposures": exposures}
+    return (
+        {
+            "step": step,
+            "set": "bio",
+            "source": "bio",
+            "question": question,
+            "entity": entity,
+            "relation": "city",
+            "attribute": "city",
+            "template": "t",
+            "kind": "seen",
+            "group": "all",
+            "correct": correct,
+            "nll": nll,
+            "rank": 1,
+            "tokens": 2,
+        }
+        | told
+        | more
+    )
+
+
+@unittest.skipUnless(HAVE_SCIPY, "scipy and matplotlib are not installed")
+class CurvesTest(support.FolderTest):
+    def write_lines(self, name: str, lines: list[dict]) -> str:
+        return self.write(name, "".join(json.dumps(item) + "\n" for item in lines))
+
+    def write_run(self, known: list[list[bool]], steps: list[int], exposures: Callable[[int, int], int]) -> str:
+        """known: a row a step, an entry a fact; two questions a fact."""
+        for row, step in zip(known, steps):
+            lines = [
+                line(step, 2 * fact + i, fact, right, 1.0, exposures(fact, step))
+                for fact, right in enumerate(row)
+                for i in (0, 1)
+            ]
+            self.write_lines(f"run/answers/step_{step:08d}.jsonl", lines)
+        return self.path("run")
+
+    def curves(self, *arguments: object) -> tuple[dict, list[dict]]:
+        self.said = self.run_ok(CURVES, *arguments, "--out", self.path("out"))
+        with open(self.path("out.json"), encoding="utf-8") as file, open(
+            self.path("out.csv"), encoding="utf-8"
+        ) as table:
+            return json.load(file), list(csv.DictReader(table))
+
+    def test_planted_histories(self) -> None:
+        histories = ["0000", "0011", "1111", "0110", "1011", "0101"]
+        steps = [10, 20, 30, 40]
+        run = self.write_run(
+            [[h[i] == "1" for h in histories] for i in range(4)], steps, lambda fact, step: step * (fact + 1) // 10
+        )
+        out, rows = self.curves(run)
+        names = (
+            "first_learned_step",
+            "first_learned_exposures",
+            "last_forgotten_step",
+            "times_forgotten",
+            "known_at_end",
+            "exposures_at_end",
+            "exposures_needed",
+            "exposures_before",
+            "never_learned",
+            "censored",
+        )
+        expected = [
+            ("", "", "", "0", "0", "4", "", "", "1", "1"),
+            ("30", "6", "", "0", "1", "8", "6", "4", "0", "0"),
+            ("10", "3", "", "0", "1", "12", "3", "", "0", "0"),
+            ("20", "8", "40", "1", "0", "16", "", "", "0", "1"),
+            ("10", "5", "20", "1", "1", "20", "15", "10", "0", "0"),
+            ("20", "12", "30", "1", "1", "24", "24", "18", "0", "0"),
+        ]
+        self.assertEqual([tuple(row[name] for name in names) for row in rows], expected)
+        self.assertEqual(out["steps"], steps)
+        np.testing.assert_allclose(out["all"]["share_known"], [2 / 6, 3 / 6, 4 / 6, 4 / 6])
+        # by hand: event at 3 (6 at risk), censored at 4, event at 6 (4 at risk), at 15 (3), censored 16, event 24 (1)
+        needed = out["exposures_needed"]["all"]
+        self.assertEqual((needed["facts"], needed["censored"], needed["never_learned"]), (6, 2, 1))
+        self.assertEqual([needed[q] for q in ("q10", "q25", "q50", "q75")], [3, 6, 15, 24])
+
+    def test_median_not_reached_and_groups(self) -> None:
+        lines = [
+            line(s, f, f, f < 2 and s > 1, 1.0, 5 * s, group="often" if f < 2 else "rare")
+            for s in (1, 2, 3)
+            for f in range(8)
+        ]
+        out, _ = self.curves(self.write_lines("a.jsonl", lines))
+        self.assertEqual(out["exposures_needed"]["all"]["q50"], "not reached")
+        self.assertEqual(out["exposures_needed"]["by_group"]["often"]["q50"], 10)
+        self.assertEqual(out["by_group"]["rare"]["share_known"], [0, 0, 0])
+        self.assertEqual(out["by_attribute"]["city"]["mean_exposures"], [5, 10, 15])
+        self.assertGreater(os.path.getsize(self.path("out.png")), 1000)
+
+    def test_share_and_kind(self) -> None:
+        lines = [line(1, q, 0, q < 2, 2.0 * q) for q in range(4)] + [line(1, 9, 0, True, 0.0, kind="heldout")]
+        path = self.write_lines("a.jsonl", lines)
+        self.assertEqual(self.curves(path)[1][0]["known_at_end"], "1")
+        self.assertIn("do not tell the exposures", self.said)
+        self.assertEqual(self.curves(path, "--share", 0.6)[1][0]["known_at_end"], "0")
+        out, _ = self.curves(path, "--share", 0.6, "--kind", "all")
+        self.assertEqual((out["all"]["questions"], out["all"]["mean_nll"], out["exposures_needed"]), (5, [2.4], None))
+        self.run_bad(3, "kind question.*heldout, seen", CURVES, path, "--out", self.path("o"), "--kind", "question")
+
+    def test_refusals_name_file_and_line(self) -> None:
+        good = [line(1, q, q, True, 1.0, 3) for q in range(3)]
+        text = "".join(json.dumps(item) + "\n" for item in good)
+        cases = (
+            (text[:-20], "bad.jsonl:3: not a JSON object .*cut off"),
+            (text + "{\n", "bad.jsonl:4: not a JSON object"),
+            (text + "[]\n", "bad.jsonl:4: not an object"),
+            (text + '{"step": 1, "set": "bio"}\n', "bad.jsonl:4: no key 'question'"),
+            (text + json.dumps(line(1, 4, 4, True) | {"step": "1"}) + "\n", "bad.jsonl:4: expected whole numbers"),
+            (
+                text + json.dumps(good[1]) + "\n",
+                "bad.jsonl:4: question 1 of bio occurs twice at step 1, first in .*bad.jsonl:2",
+            ),
+            (
+                text + json.dumps(line(2, 1, 5, True)) + "\n",
+                "bad.jsonl:4: question 1 of bio asks for .*two question sets",
+            ),
+            (
+                text + json.dumps(line(2, 1, 1, True)) + "\n",
+                "step 2 has 1 of 3, it lacks question 0 of bio; 1 were asked",
+            ),
+            (
+                text + "".join(json.dumps(line(2, q, q, True, 1.0, 3 - q)) + "\n" for q in range(3)),
+                "bad.jsonl:5: 2 exposures of .*3 at step 1 before",
+            ),
+            (text + json.dumps(line(1, 7, 2, True, 1.0, 9)) + "\n", "bad.jsonl:3: 3 exposures of .* 9 in another line"),
+            ("", "empty"),
+            (b"\xff\xfe\n", "not UTF-8"),
+        )
+        for data, pattern in cases:
+            with self.subTest(pattern=pattern):
+                self.run_bad(3, pattern, CURVES, self.write("bad.jsonl", data), "--out", self.path("out"))
+        self.run_bad(3, "no such file", CURVES, self.path("nothing"), "--out", self.path("out"))
+        without = [{k: v for k, v in item.items() if k != "step"} for item in good]
+        self.run_bad(3, "no key 'step'", CURVES, self.write_lines("a.jsonl", without), "--out", self.path("out"))
+        self.assertEqual(self.curves(self.write_lines("step_00000007.jsonl", without))[0]["steps"], [7])
+
+    def test_common_and_missing_steps(self) -> None:
+        self.write_lines("run/answers/step_00000001.jsonl", [line(1, q, q, True, None) for q in range(3)])
+        self.write_lines("run/answers/step_00000003.jsonl", [line(3, q, q, True, 1.0) for q in range(1, 4)])
+        self.write("run/eval.jsonl", "".join(json.dumps({"step": step}) + "\n" for step in (1, 2, 3)))
+        out, rows = self.curves(self.path("run"), "--common")
+        self.assertRegex(self.said, r"1 steps that have no file of answers \(2\)")
+        self.assertEqual((len(rows), out["all"]["mean_nll"], out["nll_not_finite"]), (2, [None, 1.0], 2))
+
+    def test_sources_and_sets(self) -> None:
+        """A set without a source stands for one; a window is one source's."""
+        lines = [
+            line(s, f, f, True, 1.0, source=name, set=name or "own")
+            for s in (1, 2, 3)
+            for f in (0, 1)
+            for name in ("bio", "")
+        ]
+        path = self.write_lines("a.jsonl", lines)
+        _, rows = self.curves(path)
+        self.assertEqual(sorted({row["source"] for row in rows}), ["bio", "own"])
+        self.run_bad(
+            2, "answers are of bio, own; choose with --source", CURVES, path, "--closed", 1, "--out", self.path("o")
+        )
+        out, rows = self.curves(path, "--closed", 1, "--source", "bio")
+        self.assertEqual((len(rows), out["retention"]["facts"]), (2, 2))
+        self.assertIn("refused", out["retention"]["fits"]["power"])
+
+    def test_planted_laws_out_of_files(self) -> None:
+        """Shares are of 500 facts, so parameters come back to their rounding; log-probabilities, with an outlier among
+        them, come back exactly."""
+        steps = [0, 100] + [100 + t for t in (5, 10, 20, 40, 80, 160, 320, 640)]
+        planted = {
+            "exponential": (lambda t: 0.2 + 0.8 * np.exp(-t / 60), {"c": 0.2, "tau": 60}),
+            "power": (lambda t: (1 + t / 30) ** -0.7, {"t0": 30, "b": 0.7}),
+        }
+        for name, (law, parameters) in planted.items():
+            lines = []
+            for step in steps:
+                share = law(step - 100) if step >= 100 else 0
+                kept = 1 - 0.15 * np.log(max(step - 100, 1)) if step >= 100 else 0
+                for fact in range(500):
+                    gain = 0.01 if fact == 7 and step == 100 else 3 + fact % 5
+                    lines.append(line(step, fact, fact, fact < round(500 * share), 9 - gain * kept, step))
+            out, _ = self.curves(self.write_lines("a.jsonl", lines), "--opened", 0, "--closed", 100, "--lam-horizon", 0)
+            fit, chang = out["retention"]["fits"][name], out["retention"]["log_probability"]
+            for parameter, truth in parameters.items():
+                self.assertLess(abs(fit["parameters"][parameter] / truth - 1), 0.02, (name, parameter))
+                self.assertLess(abs(fit["parameters"][parameter] - truth), 4 * fit["standard_errors"][parameter])
+            self.assertEqual(min(out["retention"]["fits"], key=lambda key: out["retention"]["fits"][key]["aic"]), name)
+            self.assertEqual((chang["t_pre"], chang["t_lam"], chang["facts_used"][1]), (0, 100, 499))
+            self.assertAlmostEqual(chang["fits"]["log_linear"]["parameters"]["a"], 0.15, places=6)
+
+    def test_window_by_fractions(self) -> None:
+        run = self.write_run(
+            [[t < 30 or f > t // 10 for f in range(10)] for t in range(0, 100, 10)],
+            list(range(0, 100, 10)),
+            lambda f, s: 1,
+        )
+        self.run_bad(2, "--window needs one run directory", CURVES, run, "--window", "0:0.3", "--out", self.path("out"))
+        self.write("run/config.json", json.dumps({"steps": 100}))
+        out, _ = self.curves(run, "--window", "0:0.2")
+        self.assertEqual((out["retention"]["closed"], out["retention"]["facts"]), (20, 10))
+        np.testing.assert_allclose(out["retention"]["share_known"][:3], [1, 0.6, 0.5])
+        self.assertTrue(os.path.exists(self.path("out.retention.png")))
+        for bad in ("0.2", "0.5:0.2", "a:b"):
+            self.run_bad(2, "expected fractions a:b", CURVES, run, "--window", bad, "--out", self.path("out"))
+        self.run_bad(3, "no evaluation after step 90", CURVES, run, "--closed", 90, "--out", self.path("out"))
+        self.run_bad(2, "not before it closes", CURVES, run, "--closed", 20, "--opened", 20, "--out", self.path("out"))
+
+
+@unittest.skipUnless(HAVE_SCIPY, "scipy and matplotlib are not installed")
+class LawsTest(unittest.TestCase):
+    t = np.geomspace(5, 2000, 12)
+
+    def check(self, name: str, values: np.ndarray, planted: dict[str, float], sigmas: float | None = None) -> dict:
+        fits = laws.fit_laws(self.t, values)
+        for parameter, truth in planted.items():
+            found, error = fits[name]["parameters"][parameter], fits[name]["standard_errors"][parameter]
+            if sigmas is None:
+                self.assertLess(abs(found / truth - 1), 1e-6, (name, parameter, found))
+                self.assertLess(error, 1e-5 * truth)
+            else:
+                self.assertLess(abs(found - truth), sigmas * error, (name, parameter, found, error))
+        if sigmas is None:
+            self.assertGreater(fits[name]["r2"], 1 - 1e-10)
+            self.assertEqual(min(fits, key=lambda key: fits[key]["aic"]), name)
+        return fits
+
+    def test_exact_laws_are_recovered(self) -> None:
+        self.check("exponential", 0.3 + 0.7 * np.exp(-self.t / 150), {"c": 0.3, "tau": 150})
+        self.check("power", (1 + self.t / 40) ** -0.6, {"t0": 40, "b": 0.6})
+        self.check(
+            "log_linear", 1.1 - 0.12 * np.log(self.t), {"k": 1.1, "a": 0.12, "threshold": float(np.exp(1.1 / 0.12))}
+        )
+
+    def test_noisy_laws_within_the_stated_error(self) -> None:
+        planted_laws = (
+            ("exponential", 0.3 + 0.7 * np.exp(-self.t / 150), {"c": 0.3, "tau": 150}),
+            ("power", (1 + self.t / 40) ** -0.6, {"t0": 40, "b": 0.6}),
+            ("log_linear", 1.1 - 0.12 * np.log(self.t), {"k": 1.1, "a": 0.12}),
+        )
+        for name, exact, planted in planted_laws:
+            rng = np.random.default_rng(3)
+            inside = {parameter: 0 for parameter in planted}
+            for _ in range(30):
+                fits = self.check(name, exact + rng.normal(0, 0.01, len(exact)), planted, sigmas=6)
+                for parameter, truth in planted.items():
+                    inside[parameter] += (
+                        abs(fits[name]["parameters"][parameter] - truth) < 2 * fits[name]["standard_errors"][parameter]
+                    )
+            for parameter, count in inside.items():  # 95 % are expected, fewer by the t distribution: 12 points
+                self.assertGreaterEqual(count, 24, (name, parameter))
+
+    def test_too_few_points_and_no_forgetting(self) -> None:
+        few = laws.fit_laws(np.array([0.0, 1.0, 2.0]), np.array([1.0, 0.9, 0.8]))
+        self.assertTrue(all("2 points after the start, at least 3" in fit["refused"] for fit in few.values()))
+        three = laws.fit_laws(np.array([1.0, 2.0, 4.0]), np.array([0.9, 0.8, 0.75]))
+        self.assertTrue(all(fit["points"] == 3 for fit in three.values()))
+        flat = laws.fit_laws(self.t, np.ones_like(self.t))
+        self.assertIn("note", flat["exponential"])
+        self.assertIsNone(flat["log_linear"]["r2"])
+        self.assertIsNone(flat["log_linear"]["parameters"]["threshold"])
+
+    def test_outliers(self) -> None:
+        np.testing.assert_array_equal(retention.inliers(np.array([1.0, 2, 3, 2, np.nan, 100])), [1, 2, 3, 2])
+
+
+@unittest.skipUnless(HAVE_SCIPY, "scipy and matplotlib are not installed")
+class RetainabilityTest(unittest.TestCase):
+    """Facts whose log-probability is flat, peaks when the window closes, then falls linearly in ln t with a = 0.1."""
+
+    steps = np.array([0, 100, 200, 300, 310, 330, 370, 500, 900, 1500])
+
+    def planted(self, facts: int = 50) -> tuple["answers.Answers", np.ndarray]:
+        since = np.maximum(self.steps - 300, 0)
+        kept = np.where(since > 0, 1 - 0.1 * np.log(np.maximum(since, 1)), np.array([0, 0, 0.5, 1] + 6 * [0]))
+        gain = np.linspace(2, 4, facts)
+        logp = -8 + kept[:, None] * gain
+        known = np.ones(logp.shape, bool)
+        empty = np.zeros((len(self.steps), facts))
+        return (
+            answers.Answers(
+                self.steps,
+                [("bio", i, "city") for i in range(facts)],
+                ["all"] * facts,
+                np.arange(facts),
+                known,
+                -logp,
+                empty,
+            ),
+            logp,
+        )
+
+    def test_effectivity_and_decay(self) -> None:
+        table, logp = self.planted()
+        for lam in ("mean", "fact"):
+            out = retention.analyse(table, table.correct, logp, retention.Window(300, 100, 50, lam))["log_probability"]
+            self.assertEqual((out["t_pre"], out["t_lam"], out["facts_without_gain"]), (100, 300, 0))
+            self.assertAlmostEqual(out["effectivity"], 3.0)
+            self.assertEqual(out["t"], [0, 10, 30, 70, 200, 600, 1200])
+            fit = out["fits"]["log_linear"]
+            self.assertAlmostEqual(fit["parameters"]["a"], 0.1)
+            self.assertAlmostEqual(fit["parameters"]["threshold"] / np.exp(10), 1)
+
+    def test_outlier_is_removed_and_loser_counted(self) -> None:
+        table, logp = self.planted()
+        logp = logp.copy()
+        logp[3, 0] = -7.99  # hardly learned: its ratios are huge
+        logp[3, 1] = -8.5
+        out = retention.retainability(table, logp, retention.Window(300, 100))
+        self.assertEqual((out["facts_without_gain"], out["facts_used"][1]), (1, 48))
+        self.assertAlmostEqual(out["fits"]["log_linear"]["parameters"]["a"], 0.1)
+
+    def test_what_is_missing_is_said(self) -> None:
+        table, logp = self.planted()
+        self.assertIn("--opened", retention.retainability(table, logp, retention.Window(300))["refused"])
+        later = answers.Answers(
+            self.steps + 5, table.facts, table.group, table.fact_of, table.correct, table.nll, table.exposures
+        )
+        self.assertIn(
+            "no evaluation at or before step 0",
+            retention.retainability(later, logp, retention.Window(300, 0))["refused"],
+        )
+        with self.assertRaisesRegex(answers.Refusal, "no fact was known"):
+            retention.analyse(table, ~table.correct, logp, retention.Window(300, 100))
+
+    def test_horizon_after_closing(self) -> None:
+        table, logp = self.planted()
+        logp = logp.copy()
+        logp[4] = logp[3] + 1
+        self.assertEqual(retention.retainability(table, logp, retention.Window(300, 100, 9))["t_lam"], 300)
+        self.assertEqual(retention.retainability(table, logp, retention.Window(300, 100, 10))["t_lam"], 310)
+
+
+if __name__ == "__main__":
+    unittest.main()

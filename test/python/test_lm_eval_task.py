@@ -1,0 +1,222 @@
+"""lm_eval_task.py: the harness reads the ids of the question set; what it would read otherwise is counted."""
+
+import json
+import os
+import sys
+import unittest
+
+import numpy as np
+
+import support
+
+sys.path.insert(0, support.SCRIPTS)
+QUESTIONS = [  # prompt, answer, candidates, aliases, kind
+    ("Ann was born on", " August 09, 1992", [], [], 0),
+    ("Ann was born in", " Paris", [" Oslo", " Bergen"], [], 0),
+    ("Where was Bob born? Answer:", " Oslo", [" Paris"], [" Christiania"], 1),
+    ("", " Naïve café", [" tea"], [], 1),
+    ("Say \"yes\" {{or}} 'no':", " yes", [], [" yeah", " aye"], 1),
+]
+
+
+def harness_ids(tokenizer, context: str, continuation: str) -> tuple[list[int], list[int]]:
+    """As lm-evaluation-harness 0.4 cuts a pair (its model API), written anew."""
+    spaces = len(context) - len(context.rstrip())
+    if spaces:
+        context, continuation = context[:-spaces], context[-spaces:] + continuation
+    before = tokenizer.encode(context, add_special_tokens=False).ids
+    return before, tokenizer.encode(context + continuation, add_special_tokens=False).ids[len(before) :]
+
+
+def read_yaml(text: str) -> dict[str, str]:
+    """The top-level scalars, which are JSON strings or plain words."""
+    pairs = (line.split(": ", 1) for line in text.splitlines() if ": " in line and not line.startswith((" ", "-")))
+    return {key: json.loads(value) if value.startswith('"') else value for key, value in pairs}
+
+
+@support.needs_tokenizers
+class LmEvalTaskTest(support.FolderTest):
+    def build(self, questions: list = QUESTIONS, prefix: str = "qs", ids: dict[str, list[int]] | None = None) -> str:
+        """A question set; `ids` replaces the tokens of an answer."""
+        import shards
+        import tokenization
+
+        encoder = tokenization.load(support.small_vocabulary())
+        encoder.install(self.path(prefix))
+        q = np.zeros((len(questions), 8), np.uint32)
+        with shards.Bundle(self.path(prefix)) as bundle:
+            writer = shards.ShardWriter(bundle, shards.token_dtype(encoder.info.vocab_size), 1)
+            ends, per_document = [0], []
+            for number, (prompt, answer, candidates, aliases, kind) in enumerate(questions):
+                sequences = encoder.encode_batch([prompt, answer, *candidates, *aliases])
+                sequences[1] = (ids or {}).get(answer, sequences[1])
+                writer.append(
+                    np.array([i for run in sequences for i in run], np.uint32),
+                    np.array([len(run) for run in sequences]),
+                    1,
+                )
+                q[number] = (
+                    0,
+                    0,
+                    number,
+                    kind,
+                    number,
+                    0,
+                    2 if candidates else 0,
+                    2 + len(candidates) if aliases else 0,
+                )
+                per_document.append(len(sequences))
+                ends.append(ends[-1] + len(sequences))
+            column = bundle.open_npy(".q.npy", "<u4", q.shape)
+            column.append(q)
+            column.close()
+            about = {
+                "format_version": 1,
+                "name": "facts",
+                "source": "facts",
+                "questions": len(q),
+                "entities": len(q),
+                "relations": ["city"],
+                "attributes": ["city"],
+                "attribute_pools": [9],
+                "templates": [prompt for prompt, *_ in questions],
+                "kinds": ["seen", "heldout"],
+                "groups": ["all"],
+            }
+            bundle.open(".questions.json").write(shards.dump_json(about))
+            bundle.commit("questions", encoder.info, writer)
+        with open(self.path(prefix + ".idx"), "rb") as file:  # the writer's documents have one length; these differ
+            data = file.read()
+        sequences = sum(per_document)
+        head = data[:18] + np.array([sequences, len(ends)], "<u8").tobytes() + data[34 : 34 + 12 * sequences]
+        with open(self.path(prefix + ".idx"), "wb") as file:
+            file.write(head + np.array(ends, "<i8").tobytes())
+        return self.path(prefix)
+
+    def records(self, name: str) -> list[dict]:
+        with open(self.path("tasks", name + ".jsonl"), encoding="utf-8") as file:
+            return [json.loads(line) for line in file]
+
+    def yaml(self, name: str) -> str:
+        with open(self.path("tasks", name + ".yaml"), encoding="utf-8") as file:
+            return file.read()
+
+    def convert(self, prefix: str, *flags: object) -> str:
+        return self.run_ok("lm_eval_task.py", prefix, "--out", self.path("tasks"), *flags)
+
+    def tokenizer(self):
+        return support.tokenizers.Tokenizer.from_file(self.path("tokenizer.json"))
+
+    def test_the_harness_reads_the_same_ids(self) -> None:
+        prefix = self.build()
+        said = self.convert(prefix, "--strict")
+        self.assertIn("0 of 5 questions are tokenized otherwise", said)
+        self.assertIn("2 questions have aliases", said)
+        tokenizer, documents = self.tokenizer(), support.read_shard(prefix)
+        eot = tokenizer.token_to_id("<|endoftext|>")
+        facts, choices = self.records("facts"), self.records("facts_choice")
+        self.assertEqual(([r["question"] for r in facts], [r["question"] for r in choices]), ([0, 4], [1, 2, 3]))
+        for record in facts + choices:
+            document = documents[record["question"]]
+            context = (
+                read_yaml(self.yaml("facts"))["doc_to_text"].replace("{{prompt}}", "\0").replace("\0", record["prompt"])
+            )
+            right = record["answer"] if "answer" in record else record["choices"][record["gold"]]
+            before, after = harness_ids(tokenizer, context, right)
+            self.assertEqual((before, after), ([eot, *document[0]], document[1]))
+            self.assertTrue(record["same_tokens"])
+        self.assertEqual(
+            [(r["choices"], r["gold"]) for r in choices],
+            [([" Oslo", " Paris", " Bergen"], 1), ([" Oslo", " Paris"], 0), ([" tea", " Naïve café"], 1)],
+        )
+
+    def test_yaml_keys(self) -> None:
+        self.convert(self.build())
+        plain, choice, group = self.yaml("facts"), self.yaml("facts_choice"), self.yaml("facts_all_group")
+        keys = read_yaml(plain)
+        self.assertEqual(
+            (keys["task"], keys["dataset_path"], keys["output_type"], keys["target_delimiter"], keys["doc_to_target"]),
+            ("facts", "json", "loglikelihood", "", "answer"),
+        )
+        self.assertIn(f'    test: "{self.path("tasks", "facts.jsonl")}"\n', plain)
+        self.assertRegex(
+            plain, r"metric: acc\n.*mean\n.*true\n  - metric: perplexity\n    aggregation: perplexity\n.*false"
+        )
+        self.assertRegex(
+            choice,
+            r"output_type: multiple_choice\n(.*\n)*doc_to_target: gold\ndoc_to_choice: choices\n(.*\n)*  - metric: acc_norm",
+        )
+        self.assertRegex(group, r'group: "facts_all"\ntask:\n  - "facts"\n  - "facts_choice"\nmetadata')
+
+    def test_by_kind_name_folder_and_no_eot(self) -> None:
+        self.convert(
+            self.build([item for item in QUESTIONS if not item[2]]),
+            "--by",
+            "kind",
+            "--name",
+            "mine",
+            "--data-folder",
+            "here",
+            "--no-eot",
+        )
+        self.assertEqual(
+            sorted(os.listdir(self.path("tasks"))),
+            ["mine_group.yaml", "mine_heldout.jsonl", "mine_heldout.yaml", "mine_seen.jsonl", "mine_seen.yaml"],
+        )
+        self.assertIn('test: "here/mine_seen.jsonl"', self.yaml("mine_seen"))
+        self.assertEqual(read_yaml(self.yaml("mine_seen"))["doc_to_text"], "{{prompt}}")
+        self.assertRegex(
+            self.yaml("mine_group"), r'group: "mine"\n(.*\n)*  - metric: acc\n.*mean\n    weight_by_size: true'
+        )
+
+    def test_other_tokenization_is_counted_and_refused(self) -> None:
+        tokenizer = support.tokenizers.Tokenizer.from_file(os.path.join(support.small_vocabulary(), "tokenizer.json"))
+        letters = [tokenizer.token_to_id(letter) for letter in "ĠParis"]  # never what the tokenizer makes of ' Paris'
+        prefix = self.build(QUESTIONS[:2], ids={" Paris": letters})
+        self.assertIn("1 of 2 questions are tokenized otherwise as text, the first: question 1", self.convert(prefix))
+        self.assertFalse(self.records("facts_choice")[0]["same_tokens"])
+        self.run_bad(
+            3,
+            "1 of 2 questions are tokenized otherwise.*without --strict",
+            "lm_eval_task.py",
+            prefix,
+            "--out",
+            self.path("strict"),
+            "--strict",
+        )
+        self.assertEqual(os.listdir(self.path("strict")), [])
+
+    def test_a_prompt_that_ends_in_a_space_differs(self) -> None:
+        self.assertIn(
+            "1 of 1 questions are tokenized otherwise", self.convert(self.build([("The town is ", "Oslo", [], [], 0)]))
+        )
+
+    def test_refusals(self) -> None:
+        prefix = self.build()
+        self.run_bad(2, "one word", "lm_eval_task.py", prefix, "--out", self.path("tasks"), "--name", "a b")
+        self.run_bad(3, "No such file", "lm_eval_task.py", self.path("none"), "--out", self.path("tasks"))
+        other = self.write("other.json", b"{}")
+        self.run_bad(
+            3,
+            "other.json: not the tokenizer",
+            "lm_eval_task.py",
+            prefix,
+            "--out",
+            self.path("tasks"),
+            "--tokenizer",
+            other,
+        )
+        sidecar = self.contents("qs.json")["qs.json"].replace(b'"questions"', b'"text"', 1)
+        self.write("qs.json", sidecar)
+        self.run_bad(
+            3,
+            "expected the kind 'questions', found 'text'; the set of a source",
+            "lm_eval_task.py",
+            prefix,
+            "--out",
+            self.path("tasks"),
+        )
+
+
+if __name__ == "__main__":
+    unittest.main()

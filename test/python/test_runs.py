@@ -1,0 +1,168 @@
+"""runs.py names unknown columns; plot_mixing.py finds the source; plot_experiment.py draws any two columns."""
+
+import csv
+import importlib.util
+import json
+import os
+import unittest
+
+import support
+
+needs_matplotlib = unittest.skipUnless(
+    importlib.util.find_spec("matplotlib"), "the Python package 'matplotlib' is not installed"
+)
+SCRIPTS = os.path.join(support.REPOSITORY, "scripts")
+
+
+def script(name: str) -> str:
+    return os.path.join(SCRIPTS, name)
+
+
+class RunsTest(support.FolderTest):
+    def make_run(
+        self, name: str, ratio: float, accuracy: float, sources: tuple = ("bio",), seed: int = 1, **more: object
+    ) -> None:
+        self.write(
+            f"runs/{name}/config.json", json.dumps({"options": {"model": "pythia:L2", "seed": seed}, "steps": 10})
+        )
+        shares = {f"data/{source}/ratio": ratio for source in sources} | {
+            "data/web/ratio": 1 - ratio,
+            "data/web/epochs": 0.5,
+        }
+        self.write(
+            f"runs/{name}/metrics.jsonl", json.dumps({"step": 9, "time": 1.0, "perf/tokens_per_s": 5.0} | shares) + "\n"
+        )
+        know = {f"know/{source}/{key}": accuracy for source in sources for key in ("accuracy", "accuracy_seen")}
+        self.write(f"runs/{name}/eval.jsonl", json.dumps({"step": 10} | know | more) + "\n")
+
+    def test_unknown_columns_are_named_with_near_ones(self) -> None:
+        self.make_run("a", 0.2, 0.5)
+        for flag in ("--columns", "--sort"):
+            self.run_bad(
+                2,
+                "no run has a column 'know/bio/acuracy'; near it: know/bio/accuracy",
+                script("runs.py"),
+                self.path("runs"),
+                flag,
+                "know/bio/acuracy",
+            )
+        self.run_bad(2, "'nope'.*--columns all", script("runs.py"), self.path("runs"), "--columns", "run,nope")
+        self.assertIn("0.5", self.run_ok(script("runs.py"), self.path("runs"), "--columns", "run,know/bio/accuracy"))
+        self.assertIn("pythia:L2", self.run_ok(script("runs.py"), self.path("runs"), "--columns", "all"))
+
+    def test_a_column_that_some_run_lacks_is_known(self) -> None:
+        self.make_run("a", 0.2, 0.5)
+        self.make_run("b", 0.2, 0.5, **{"val/web/loss": 3.25})
+        table = self.run_ok(script("runs.py"), self.path("runs"), "--columns", "run,val/web/loss")
+        self.assertRegex(table, r"a +-\nb +3.25")
+
+    @needs_matplotlib
+    def test_the_only_source_with_questions_is_drawn(self) -> None:
+        for ratio in (0.1, 0.4):
+            self.make_run(f"r{ratio}", ratio, ratio)
+        self.run_ok(script("plot_mixing.py"), self.path("runs"), "--out", self.path("mix.png"))
+        with open(self.path("mix.csv"), encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        self.assertEqual(
+            [(float(row["share/bio"]), float(row["know/bio/accuracy"])) for row in rows], [(0.1, 0.1), (0.4, 0.4)]
+        )
+
+    @needs_matplotlib
+    def test_two_sources_or_none_are_asked_about(self) -> None:
+        self.make_run("a", 0.2, 0.5, ("bio", "real"))
+        self.run_bad(
+            2,
+            "bio, real; choose one with --source",
+            script("plot_mixing.py"),
+            self.path("runs"),
+            "--out",
+            self.path("m.png"),
+        )
+        self.run_ok(script("plot_mixing.py"), self.path("runs"), "--source", "real", "--out", self.path("m.png"))
+        self.make_run("a", 0.2, 0.5, ())
+        self.run_bad(
+            2,
+            "no source of these runs has a question set",
+            script("plot_mixing.py"),
+            self.path("runs"),
+            "--out",
+            self.path("m.png"),
+        )
+
+    @needs_matplotlib
+    def test_experiment_figure_and_numbers(self) -> None:
+        for seed, accuracy in ((1, 0.2), (2, 0.4)):
+            self.make_run(f"s{seed}", 0.1 + 1e-6 * seed, accuracy, seed=seed)
+        self.make_run("t", 0.4, 0.9)
+        self.make_run("none", 0.4, 0.9, ())
+        said = self.run_ok(
+            script("plot_experiment.py"),
+            "share/bio",
+            "know/bio/accuracy",
+            "--runs",
+            self.path("runs"),
+            "--log",
+            "x",
+            "--lines",
+            "model",
+            "--out",
+            self.path("x.png"),
+        )
+        self.assertIn("run none has no share/bio", said)
+        with open(self.path("x.csv"), encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        self.assertEqual([row["runs"] for row in rows], ["2", "1"])
+        self.assertAlmostEqual(float(rows[0]["mean"]), 0.3)
+        self.assertAlmostEqual(float(rows[0]["sd"]), 0.02**0.5)
+        self.assertEqual(rows[0]["model"], "pythia:L2")
+        self.run_ok(
+            script("plot_experiment.py"),
+            "run",
+            "know/bio/accuracy",
+            "--runs",
+            self.path("runs"),
+            "--out",
+            self.path("w.png"),
+        )
+
+    @needs_matplotlib
+    def test_experiment_refusals(self) -> None:
+        self.make_run("a", 0.2, 0.5)
+        draw = script("plot_experiment.py")
+        self.run_bad(
+            2,
+            "column 'share/bia'; near it: share/bio",
+            draw,
+            "share/bia",
+            "know/bio/accuracy",
+            "--runs",
+            self.path("runs"),
+            "--out",
+            self.path("x.png"),
+        )
+        self.run_bad(
+            2,
+            "model is 'pythia:L2', not a number",
+            draw,
+            "share/bio",
+            "model",
+            "--runs",
+            self.path("runs"),
+            "--out",
+            self.path("x.png"),
+        )
+        self.run_bad(
+            3,
+            "no run",
+            draw,
+            "share/bio",
+            "know/bio/accuracy",
+            "--runs",
+            self.path("nothing"),
+            "--out",
+            self.path("x.png"),
+        )
+
+
+if __name__ == "__main__":
+    unittest.main()
