@@ -8,9 +8,9 @@ reasoning.py check generated.jsonl --task slope
 Writes PREFIX.{bin,idx,json}, a text shard with a worked problem a document; PREFIX_heldout.jsonl, problems that never
 occur in it (in any order of their points or numbers); PREFIX_questions, a question set of these: the prompt is the
 question, the answer the whole worked solution. Its exact match asks for every token of that solution (teacher-forced),
-so it is a lower bound of solving: a model may reach the right number by other words. For the final answer alone, let a
-model continue the "prompt" of PREFIX_heldout.jsonl and `check` the texts: lines with "text" and with "question" or
-"problem" (the numbers).
+so it is a lower bound of solving: a model may reach the right number by other words. For the final answer alone, let the
+model go on by itself, `eval_knowledge --questions PREFIX_questions --generate generated.jsonl`, and `check` the texts:
+lines with "text" and with "prompt", "question" (text) or "problem" (the numbers).
 """
 
 from __future__ import annotations
@@ -186,13 +186,14 @@ def write(options: argparse.Namespace) -> None:
 
 def problem_of(record: dict[str, Any], task: str, place: str) -> Problem:
     numbers = record.get("problem")
-    if numbers is None and isinstance(record.get("question"), str):
-        numbers = [int(number) for number in re.findall(r"\d+", record["question"])]
+    texts = [record[key] for key in ("question", "prompt") if isinstance(record.get(key), str)]
+    if numbers is None and texts:  # eval_knowledge --generate: `question` is a number, `prompt` the text
+        numbers = [int(number) for number in re.findall(r"\d+", texts[0])]
     valid = isinstance(numbers, list) and len(numbers) >= 1 and all(type(number) is int for number in numbers)
     if not valid or (task == "slope" and (len(numbers) != 4 or numbers[0] == numbers[2])):
         expected = "four numbers x1, y1, x2, y2 with x1 != x2" if task == "slope" else "at least one number"
         raise DataError(
-            f"{place}: expected {expected} in 'problem' (a list) or 'question' (text), found {numbers!r}; the lines of "
+            f"{place}: expected {expected} in 'problem' (a list), 'question' or 'prompt' (text), found {numbers!r}; the lines of "
             "PREFIX_heldout.jsonl have them"
         )
     return tuple(numbers)

@@ -2,6 +2,7 @@
 """Trains a small byte-level BPE vocabulary, GPT-2 style; id 0 is <|endoftext|>. Writes a folder that --tokenizer takes.
 
   train_tokenizer.py web.txt.zst@20M synbio.txt --vocab-size 2048 --out data/bpe2048
+  train_tokenizer.py web.txt.zst@20M synbio.txt --vocab-size 2048 --special '<|bio|>' --out data/tagged
 
 INPUT@SIZE takes documents until SIZE bytes (such as 20M) are reached; INPUT@F with F below 1 takes that share of the
 documents, chosen by their hash. So a vocabulary can be trained on the mixture that the model will see.
@@ -28,10 +29,24 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("inputs", nargs="+", metavar="INPUT[@SIZE|@F]", help="files as in prepare_text.py")
     parser.add_argument("--vocab-size", type=parse_count, required=True, metavar="V", help="ids in all, at least 257")
     parser.add_argument("--out", required=True, metavar="DIR")
+    parser.add_argument(
+        "--special",
+        action="append",
+        default=[],
+        metavar="TOKEN",
+        help="a further special token (ids from 1 on), such as one for synbio.py --tag; may be given again",
+    )
     parser.add_argument("--key", help="JSON key of the text (default: text, else content)")
     options = parser.parse_args()
-    if options.vocab_size < SMALLEST_VOCABULARY:
-        parser.error(f"--vocab-size must be at least {SMALLEST_VOCABULARY}: all bytes and {END_OF_TEXT}")
+    special = [END_OF_TEXT, *options.special]
+    for number, token in enumerate(special):
+        if token in special[:number] or len(token) < 2 or token != token.strip() or not token.isprintable():
+            parser.error(
+                f"--special '{token}': expected tokens of two signs or more, with no space at their ends, each once"
+            )
+    smallest = SMALLEST_VOCABULARY + len(options.special)
+    if options.vocab_size < smallest:
+        parser.error(f"--vocab-size must be at least {smallest}: all bytes and {', '.join(special)}")
     return options
 
 
@@ -73,14 +88,14 @@ def main() -> None:
     trainer = hf.trainers.BpeTrainer(
         vocab_size=options.vocab_size,
         min_frequency=2,
-        special_tokens=[END_OF_TEXT],
+        special_tokens=[END_OF_TEXT, *options.special],
         initial_alphabet=sorted(hf.pre_tokenizers.ByteLevel.alphabet()),
         show_progress=sys.stderr.isatty(),
     )
     samples = [sample(text, options.key) for text in options.inputs]
     tokenizer.train_from_iterator((document for documents in samples for document in documents), trainer)
     size = tokenizer.get_vocab_size()
-    if size == SMALLEST_VOCABULARY < options.vocab_size:
+    if size == SMALLEST_VOCABULARY + len(options.special) < options.vocab_size:
         raise DataError(f"{', '.join(options.inputs)}: no text to learn a vocabulary from")
     os.makedirs(options.out, exist_ok=True)
     write_file(os.path.join(options.out, "tokenizer.json"), tokenizer.to_str(pretty=True).encode())
