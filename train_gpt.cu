@@ -32,6 +32,7 @@
 #include "dataloader/loader.h"     // defines: MixtureOptions, Plan, Loader, Batch, read_validation
 #include "dataloader/placement.h"  // defines: place_windows
 #include "eval/evaluate.cuh"       // defines: Evaluator (the same code as eval_knowledge's)
+#include "eval/results.h"          // defines: write_question_lines
 #include "eval/stop_rule.h"        // defines: StopRule, parse_stop_rules, check_stop_rules, rule_that_holds
 #include "model/checkpoint.h"      // defines: read_model_config, checkpoint_begin/finish/latest/prune
 #include "model/device_batch.cuh"  // defines: DeviceBatch
@@ -127,6 +128,9 @@ OptionTable option_table(TrainOptions& o) {
     // clang-format on
 }
 
+// Nothing is trained.
+bool only_looks(const TrainOptions& o) { return o.plan || o.print_order.n >= 0 || !o.manifest.empty(); }
+
 void check_options(const TrainOptions& o) {
     if (o.precision == "bf16" && !Machine::HAS_BF16)
         die(Exit::Usage, "--precision bf16: not in this build (CPU); give --precision fp32");
@@ -160,7 +164,7 @@ void check_options(const TrainOptions& o) {
     for (const std::string& when : {o.eval_at, o.checkpoint_at})
         if (("," + when + ",").find(",windows,") != std::string::npos && o.window.empty() && o.placement.empty())
             die(Exit::Usage, "--eval-at and --checkpoint-at %s: no source has a --window or --placement", when.c_str());
-    if (o.per_question.on && (o.questions.empty() || o.out.empty()))
+    if (o.per_question.on && (o.questions.empty() || (o.out.empty() && !only_looks(o))))
         die(Exit::Usage, "--per-question on needs --questions and --out");
     if (!o.stop_at.empty() && o.val.empty() && o.questions.empty())
         die(Exit::Usage, "--stop-at needs an evaluation: give --val or --questions");
@@ -625,12 +629,19 @@ EvaluationOptions setup_evaluation(const TrainOptions& o, const Plan& plan) {
     return e;
 }
 
-// Evaluates, logs, and returns the stop rule that holds now ("" for none).
+// Evaluates, logs, writes the answers where wanted, and returns the stop rule that holds now ("" for none).
 template <class Real>
-std::string evaluate_and_log(const Trainer<Real>& t, const Evaluator<Real>& evaluator, Log& log, const TrainOptions& o,
+std::string evaluate_and_log(const Trainer<Real>& t, const Evaluator<Real>& evaluator, const EvaluationPlan& plan,
+                             const RunDirectory& run, Log& log, const TrainOptions& o,
                              const std::vector<StopRule>& rules) {
     const NvtxRange range("evaluation");
-    const std::vector<Metric> metrics = evaluator.evaluate(t.gpt, t.stream);
+    const Evaluation evaluation = evaluator.run(t.gpt, t.stream, t.ledgers);
+    const std::vector<Metric>& metrics = evaluation.metrics;
+    if (o.per_question.on) {
+        make_directories(run.file("answers"));
+        const std::string name = format_text("answers/step_%08lld.jsonl", static_cast<long long>(t.step));
+        write_question_lines(run.file(name), plan, evaluation, t.step);
+    }
     MetricsLine line;
     line.add("step", t.step);
     line.add("tokens", t.step * o.batch_tokens.n);
@@ -765,7 +776,7 @@ int train(const Run& r) {
         if (fresh && evaluator.active() && r.eval_when.due(t.step, plan.steps)) {
             settle();
             progress.clear();
-            stopped = evaluate_and_log(t, evaluator, log, o, r.stop_rules);
+            stopped = evaluate_and_log(t, evaluator, evaluation, run, log, o, r.stop_rules);
             clock = std::chrono::steady_clock::now();
         }
         const bool last = t.step == plan.steps || !stopped.empty();
@@ -814,7 +825,7 @@ int main(int argc, char** argv) {
     std::set_new_handler(
         [] { die(Exit::Runtime, "out of memory; try a smaller --micro-batch, --batch-tokens or --model"); });
     for (const int number : {SIGINT, SIGTERM, SIGUSR1, SIGUSR2}) signal(number, on_signal);
-    const bool looks = o.plan || o.print_order.n >= 0 || !o.manifest.empty();  // nothing is trained
+    const bool looks = only_looks(o);
     When eval_when("--eval-at", o.eval_at), checkpoint_when("--checkpoint-at", o.checkpoint_at);
     const std::vector<StopRule> stop_rules = parse_stop_rules(o.stop_at);
     RunDirectory run;

@@ -4,6 +4,8 @@
 // questions and rows, it gives the bits that eval.jsonl has for step k. Everything is printed; --out and --per-question
 // write it down.
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -11,6 +13,7 @@
 #include <string>
 
 #include "eval/evaluate.cuh"   // defines: Evaluator
+#include "eval/generate.cuh"   // defines: generate
 #include "eval/results.h"      // defines: print_results, results_json, write_question_lines
 #include "model/checkpoint.h"  // defines: read_model_config, read_trainer_state
 #include "model/gpt.cuh"       // defines: Gpt
@@ -23,13 +26,14 @@
 using backend::Machine;
 
 struct EvalOptions {
-    std::string checkpoint, tokenizer, precision = Machine::HAS_BF16 ? "bf16" : "fp32", out, per_question;
+    std::string checkpoint, tokenizer, precision = Machine::HAS_BF16 ? "bf16" : "fp32", out, per_question, generate;
     TextList questions;
     CountOrAll questions_per_set;
     NamedList val;
-    Count val_tokens{Machine::IS_GPU ? 1000000 : 100000}, seq_len, bootstrap{1000};
+    Count val_tokens{Machine::IS_GPU ? 1000000 : 100000}, seq_len, bootstrap{1000}, generate_tokens{64};
     OnOff doc_mask;
     int64_t eot_id = -1, seed = 1;
+    double target_accuracy = 0.8;
 };
 
 OptionTable option_table(EvalOptions& o) {
@@ -42,12 +46,15 @@ OptionTable option_table(EvalOptions& o) {
         {"questions", "questions-per-set", &o.questions_per_set, "N|all", "a seeded choice, stratified"},
         {"questions", "seed", &o.seed, "S", "of choice and bootstrap; default the trainer's --data-seed"},
         {"questions", "bootstrap", &o.bootstrap, "N", "resamples for the 95 % intervals; 0: none"},
+        {"questions", "target-accuracy", &o.target_accuracy, "A", "of the frequency threshold, where groups are weighted"},
         {"validation", "val", &o.val, "NAME=GLOB", "validation shards; repeat for more"},
         {"validation", "val-tokens", &o.val_tokens, "N", "the first N tokens of each"},
         {"validation", "seq-len", &o.seq_len, "T", "tokens a row; default the trainer's, else at most 2048"},
         {"validation", "doc-mask", &o.doc_mask, "on|off", "default the trainer's"},
         {"validation", "eot-id", &o.eot_id, "N", "end-of-text id, for shards without a sidecar"},
         {"results", "out", &o.out, "FILE", "results.json, shaped as lm-evaluation-harness writes it"},
+        {"results", "generate", &o.generate, "FILE", "greedy continuations of the prompts, one JSON object a question asked"},
+        {"results", "generate-tokens", &o.generate_tokens, "N", "at most so many tokens of each"},
         {"results", "per-question", &o.per_question, "FILE", "one JSON object a question asked"},
     });
     // clang-format on
@@ -61,7 +68,12 @@ void check_options(const EvalOptions& o) {
         die(Exit::Usage, "--precision bf16: not in this build (CPU); give --precision fp32");
     if (o.bootstrap.n > 1000000)
         die(Exit::Usage, "--bootstrap %lld: expected at most 1M", static_cast<long long>(o.bootstrap.n));
-    if (!o.per_question.empty() && o.questions.empty()) die(Exit::Usage, "--per-question needs --questions");
+    if (!(o.target_accuracy > 0 && o.target_accuracy <= 1))
+        die(Exit::Usage, "--target-accuracy %g: expected a number above 0, up to 1", o.target_accuracy);
+    for (const auto& [flag, file] : {std::pair("--per-question", o.per_question), std::pair("--generate", o.generate)})
+        if (!file.empty() && o.questions.empty()) die(Exit::Usage, "%s needs --questions", flag);
+    if (o.generate_tokens.n < 1)
+        die(Exit::Usage, "--generate-tokens %lld: expected at least 1", static_cast<long long>(o.generate_tokens.n));
 }
 
 // The tokenizer the model goes with: --tokenizer, else the directory's own; "" where there is none.
@@ -72,14 +84,52 @@ std::string find_tokenizer(const EvalOptions& o) {
     return file_exists(beside) ? beside : "";
 }
 
+// A line on the terminal, for as long as questions are scored and it takes some time.
+class PercentLine {
+  public:
+    void update(size_t done, size_t all) {
+        const auto now = std::chrono::steady_clock::now();
+        if (!terminal_ || now - begin_ < std::chrono::seconds(2)) return;
+        if (now - drawn_ < std::chrono::milliseconds(200)) return;
+        drawn_ = now;
+        fprintf(stderr, "\rquestions: %3.0f %%", 100 * static_cast<double>(done) / static_cast<double>(all));
+        fflush(stderr);
+    }
+    void clear() {
+        if (drawn_ > begin_) fprintf(stderr, "\r%20s\r", "");
+    }
+
+  private:
+    const bool terminal_ = isatty(fileno(stderr)) == 1;
+    const std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
+    std::chrono::steady_clock::time_point drawn_{};
+};
+
+// Prompts with room for --generate-tokens behind them.
+void check_room(const EvaluationPlan& plan, int64_t generate_tokens, int max_T) {
+    for (const QuestionTask& task : plan.questions)
+        for (const uint32_t number : task.chosen)
+            if (const int prompt = task.set->length(number).prompt; prompt + generate_tokens > max_T)
+                die(Exit::Usage, "--generate-tokens %lld: the prompt of question %u has %d tokens, the model's rows %d",
+                    static_cast<long long>(generate_tokens), number, prompt, max_T);
+}
+
 // Asks the checkpoint in one precision.
 template <class Real>
-Evaluation evaluate(const std::string& checkpoint, const GptConfig& config, const EvaluationPlan& plan,
+Evaluation evaluate(const EvalOptions& o, const GptConfig& config, const EvaluationPlan& plan,
                     backend::stream_t stream) {
     const Evaluator<Real> evaluator(config, plan);
     Gpt<Real> gpt(config);
-    load_weights(checkpoint, gpt, static_cast<Optimizer<Real>*>(nullptr));
-    return evaluator.run(gpt, stream);
+    load_weights(o.checkpoint, gpt, static_cast<Optimizer<Real>*>(nullptr));
+    const std::vector<Ledger> ledgers = Ledger::read_all(path_join(o.checkpoint, "exposures"));
+    PercentLine line;
+    Evaluation evaluation =
+        evaluator.run(gpt, stream, ledgers, [&](size_t done, size_t all) { line.update(done, all); });
+    line.clear();
+    for (size_t i = 0; i < plan.questions.size() && !o.generate.empty(); ++i)
+        evaluation.knowledge[i].continuations = generate(gpt, *plan.questions[i].set, plan.questions[i].chosen,
+                                                         static_cast<int>(o.generate_tokens.n), stream);
+    return evaluation;
 }
 
 int main(int argc, char** argv) {
@@ -90,7 +140,7 @@ int main(int argc, char** argv) {
     OptionTable table = option_table(o);
     table.parse(argc, argv);
     std::set_new_handler([] { die(Exit::Runtime, "out of memory; try fewer questions or a smaller --val-tokens"); });
-    for (const std::string& file : {o.out, o.per_question})  // before the work, not after it
+    for (const std::string& file : {o.out, o.per_question, o.generate})  // before the work, not after it
         if (!file.empty()) make_directories(folder_of(file));
     check_options(o);
     if (!directory_exists(o.checkpoint))
@@ -118,26 +168,35 @@ int main(int argc, char** argv) {
     options.tokenizer_file = tokenizer;
     options.tokenizer_sha256 = tokenizer.empty() ? "" : sha256_file(tokenizer);
     options.resamples = static_cast<int>(o.bootstrap.n);
+    options.target_accuracy = o.target_accuracy;
     options.subsampled = trainer.subsampled;
     options.data_seed = static_cast<uint64_t>(trainer.data_seed);
     const EvaluationPlan plan = plan_evaluation(options, config.V, config.max_T);
+    if (!o.generate.empty()) check_room(plan, o.generate_tokens.n, config.max_T);
+    if (!o.generate.empty() && tokenizer.empty())
+        die(Exit::Usage, "--generate writes text: give --tokenizer, the checkpoint has none");
 
     // evaluation -> screen, files
     Machine machine;
     machine.check_model(config.C, config.HS());
-    if (file_exists(path_join(o.checkpoint, "trainer_state.json")))  // the trainer's products, bit for bit
-        machine.load_matmul_choices(read_trainer_state(o.checkpoint).matmul_json);
+    int64_t step = -1;  // not known of weights from elsewhere
+    if (file_exists(path_join(o.checkpoint, "trainer_state.json"))) {
+        const TrainerState state = read_trainer_state(o.checkpoint);
+        machine.load_matmul_choices(state.matmul_json);  // the trainer's products, bit for bit
+        step = state.step;
+    }
     const auto begin = std::chrono::system_clock::now();
 #ifdef KNAPSACK_CPU
-    const Evaluation evaluation = evaluate<float>(o.checkpoint, config, plan, machine.stream());
+    const Evaluation evaluation = evaluate<float>(o, config, plan, machine.stream());
 #else
-    const Evaluation evaluation = o.precision == "bf16" ? evaluate<bf16>(o.checkpoint, config, plan, machine.stream())
-                                                        : evaluate<float>(o.checkpoint, config, plan, machine.stream());
+    const Evaluation evaluation = o.precision == "bf16" ? evaluate<bf16>(o, config, plan, machine.stream())
+                                                        : evaluate<float>(o, config, plan, machine.stream());
 #endif
     const auto end = std::chrono::system_clock::now();
     auto seconds = [](auto duration) { return std::chrono::duration<double>(duration).count(); };
     print_results(stdout, plan, evaluation);
-    if (!o.per_question.empty()) write_question_lines(o.per_question, plan, evaluation);
+    if (!o.per_question.empty()) write_question_lines(o.per_question, plan, evaluation, step);
+    if (!o.generate.empty()) write_continuations(o.generate, plan, evaluation, Tokenizer(tokenizer), step);
     ResultsHeader header{o.checkpoint,
                          o.precision,
                          tokenizer,

@@ -6,7 +6,8 @@
 #include <vector>
 
 #include "eval/evaluation.h"    // defines: EvaluationOptions, EvaluationPlan, Evaluation, Metric
-#include "eval/scorer.cuh"      // defines: score_questions
+#include "eval/exposures.h"     // defines: question_exposures, Ledger
+#include "eval/scorer.cuh"      // defines: score_questions, ScoreProgress
 #include "eval/validation.cuh"  // defines: validation_loss
 
 template <class Real>
@@ -17,12 +18,15 @@ class Evaluator {
 
     bool active() const { return !plan_.questions.empty() || !plan_.validation.empty(); }
 
-    std::vector<Metric> evaluate(const Gpt<Real>& gpt, backend::stream_t stream) const {
-        return run(gpt, stream).metrics;
+    std::vector<Metric> evaluate(const Gpt<Real>& gpt, backend::stream_t stream,
+                                 const std::vector<Ledger>& ledgers = {}) const {
+        return run(gpt, stream, ledgers).metrics;
     }
 
-    // The metrics with all that lies behind them.
-    Evaluation run(const Gpt<Real>& gpt, backend::stream_t stream) const {
+    // The metrics with all that lies behind them. With the ledgers of the model's training, also how often each
+    // question's fact was seen. `progress` is told of each question set's texts.
+    Evaluation run(const Gpt<Real>& gpt, backend::stream_t stream, const std::vector<Ledger>& ledgers = {},
+                   const ScoreProgress& progress = nullptr) const {
         Evaluation evaluation;
         for (const ValidationRows& rows : plan_.validation) {
             const ValidationResult result = validation_loss(gpt, rows, stream);
@@ -33,11 +37,14 @@ class Evaluator {
         }
         ReportOptions options{static_cast<int64_t>(num_parameters(config_)),
                               static_cast<int64_t>(num_parameters(config_, false)), plan_.resamples, plan_.seed};
+        options.target_accuracy = plan_.target_accuracy;
         for (const QuestionTask& task : plan_.questions) {
             const PackShape shape = pack_shape(task.set->longest(), config_.max_T);
             KnowledgeResult result;
-            result.results = score_questions(gpt, *task.set, task.chosen, shape, stream);
+            result.results = score_questions(gpt, *task.set, task.chosen, shape, stream, progress);
+            result.exposures = question_exposures(*task.set, task.chosen, ledgers);
             options.kept = task.kept;
+            options.exposures = result.exposures;
             result.report = summarize(*task.set, task.chosen, result.results, options);
             for (const auto& [name, value] : result.report.metrics)
                 evaluation.metrics.push_back({"know/" + task.set->names().name + "/" + name, value,

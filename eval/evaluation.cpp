@@ -111,6 +111,9 @@ EvaluationPlan plan_evaluation(const EvaluationOptions& options, int vocab, int 
     EvaluationPlan plan;
     plan.resamples = options.resamples;
     plan.seed = options.seed;
+    plan.target_accuracy = options.target_accuracy;
+    if (!(options.target_accuracy >= 0 && options.target_accuracy <= 1))
+        die(Exit::Usage, "--target-accuracy %g: expected a number above 0, up to 1", options.target_accuracy);
     if (options.questions_per_set == 0) die(Exit::Usage, "--questions-per-set 0: expected at least 1, or all");
     if (!options.validation.empty() && (options.T < 2 || options.T > max_T))
         die(Exit::Usage, "--seq-len %d: this model takes rows of 2 to %d tokens", options.T, max_T);

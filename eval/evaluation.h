@@ -29,6 +29,7 @@ struct EvaluationOptions {
     std::string tokenizer_sha256;  // the model's; "": not known, not compared
     std::string tokenizer_file;    // for messages
     int resamples = 0;             // of the bootstrap; 0: no intervals (the trainer's)
+    double target_accuracy = 0;    // of the frequency threshold (threshold.h); 0: not looked for (the trainer's)
     std::vector<SubsampledSource> subsampled;
     uint64_t data_seed = 1;  // the trainer's: which entities were kept
 };
@@ -54,6 +55,7 @@ struct EvaluationPlan {
     std::vector<ValidationRows> validation;
     int resamples = 0;
     uint64_t seed = 0;
+    double target_accuracy = 0;
 };
 
 // Opens everything. Dies with Exit::Usage on impossible options, with Exit::Data on bad files, when two question sets
@@ -75,7 +77,9 @@ struct ValidationResult {
 
 struct KnowledgeResult {
     std::vector<QuestionResult> results;  // of the task's `chosen`, in that order
+    std::vector<uint32_t> exposures;      // of their facts (exposures.h); empty: not known
     KnowledgeReport report;
+    std::vector<std::vector<int>> continuations = {};  // the model's own words behind each prompt; empty: not asked for
 };
 
 struct Evaluation {

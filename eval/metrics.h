@@ -1,24 +1,34 @@
 // metrics.h - from the results of single questions to accuracy, learned bits, baselines and intervals.
 #pragma once
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "eval/bootstrap.h"  // defines: Interval
+#include "eval/choices.h"    // defines: QuestionResult
 #include "eval/questions.h"  // defines: QuestionSet
+#include "eval/threshold.h"  // defines: FrequencyThreshold
 
-// How a model did on one question.
-struct QuestionResult {
-    double nll;    // nats, summed over the answer's tokens (log-softmax over the unpadded vocabulary)
-    int rank;      // worst rank of an answer token among the vocabulary; 1: exact match
-    int tokens;    // of the answer
-    bool correct;  // exact match: the arg-max is right at every answer position
+// A mean with what the bootstrap over entities says of it; NaN without.
+struct Estimate {
+    double value = 0, standard_error = 0;
+    Interval interval{};  // 95 %
+};
+
+// Choices among candidates (choices.h), over the questions that have candidates.
+struct ChoiceCell {
+    int64_t questions = 0;    // 0: none has, and nothing below counts
+    Estimate accuracy, norm;  // mean of `choice` and of `choice_norm`
+    double chance = 0;        // mean of 1 / choices
+    double rank = 0;          // mean of `choice_rank`
 };
 
 // Questions with something in common. Empty names: not restricted.
 struct Cell {
     std::string relation, attribute, wording, kind, group;
+    int64_t exposures_low = -1, exposures_high = -1;  // how often the facts were seen; -1: not restricted
     int64_t questions = 0, entities = 0;
     double accuracy = 0;
     double loss = 0;             // nats per answer token: sum of nll / sum of tokens
@@ -28,6 +38,7 @@ struct Cell {
     double majority = 0;         // accuracy of the most frequent answer of attribute and kind in the whole set
     double standard_error = 0;   // of the accuracy, by bootstrap over entities; NaN without
     Interval interval{};         // of the accuracy, 95 %; the same
+    ChoiceCell choice;
 };
 
 // Learned bits of an attribute (Allen-Zhu & Li 2024, arXiv 2404.05405, for one attribute): the sum over people of log2
@@ -36,15 +47,15 @@ struct Cell {
 struct AttributeBits {
     std::string attribute;
     int64_t people = 0, people_asked = 0;
-    double bits = 0, most = 0;  // most = people * log2 |pool|
+    double bits = 0, most = 0;  // most = people * QuestionNames::bits: log2 |pool|, for names log2(|pool| / people)
     Interval interval{};        // NaN without bootstrap
 };
 
 struct KnowledgeReport {
     int64_t questions = 0;  // of the set; all.questions is what was asked
     Cell all;
-    std::vector<Cell> kinds, attributes, attribute_kinds, relation_kinds, templates,
-        group_kinds;  // cells with questions, in the set's order
+    std::vector<Cell> kinds, attributes, attribute_kinds, relation_kinds, templates, group_kinds,
+        exposure_kinds;  // cells with questions, in the set's order, of exposures from few to many
     // Questions about the entities that --subsample kept; without it, and where none was asked, no cells.
     bool subsampled = false;
     int64_t entities = 0, entities_kept = 0;  // of the set
@@ -56,8 +67,9 @@ struct KnowledgeReport {
     double bits = 0, most_bits = 0;             // sums of the above
     Interval bits_interval{};
     double bits_per_param = 0, bits_per_nonembedding_param = 0;
+    FrequencyThreshold threshold;  // where a target was given and the set has weighted groups
     // accuracy, accuracy_seen, accuracy_heldout, accuracy_question, accuracy_kept, accuracy_seen_kept, bits,
-    // bits_per_param, loss, rank, in this order, but for what the set cannot give
+    // bits_per_param, loss, rank, choice, choice_norm, in this order, but for what the set cannot give
     std::vector<std::pair<std::string, double>> metrics;
 };
 
@@ -65,7 +77,9 @@ struct ReportOptions {
     int64_t parameters = 0, nonembedding_parameters = 0;  // unpadded
     int resamples = 0;                                    // of the bootstrap; 0: no intervals
     uint64_t seed = 0;
-    std::vector<bool> kept = {};  // by entity of the set: whether --subsample kept it; empty: no --subsample
+    std::vector<bool> kept = {};           // by entity of the set: whether --subsample kept it; empty: no --subsample
+    std::vector<uint32_t> exposures = {};  // by question of `chosen` (exposures.h); empty: not known
+    double target_accuracy = 0;            // of the frequency threshold; 0: not looked for
 };
 
 // `results[i]` is of question chosen[i] of the set. Relations get cells of their own where they differ from the

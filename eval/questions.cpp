@@ -2,21 +2,15 @@
 
 #include <algorithm>
 #include <cstring>
-#include <nlohmann/json.hpp>
 #include <unordered_map>
 
 #include "util/check.h"
 #include "util/files.h"
-#include "util/json.h"
 #include "util/rng.h"
 
 namespace {
 
-using nlohmann::json;
 using ull = unsigned long long;
-
-constexpr int64_t MAX_COUNT = 0xFFFFFFFF;  // questions and entities are u32 in the columns
-constexpr uint64_t MAX_POOL = 1ull << 53;  // exact as a double
 
 std::string prefix_of(const std::string& path) {
     for (const std::string ending : {".questions.json", ".bin"})
@@ -25,64 +19,16 @@ std::string prefix_of(const std::string& path) {
     return path;
 }
 
-const json& member(const std::string& file, const json& object, const char* key) {
-    const auto found = object.find(key);
-    if (found == object.end()) die(Exit::Data, "%s: the key \"%s\" is missing", file.c_str(), key);
-    return *found;
-}
-
-std::string text_of(const std::string& file, const json& value, const char* key) {
-    if (!value.is_string()) die(Exit::Data, "%s: \"%s\" must hold text", file.c_str(), key);
-    return value.get<std::string>();
-}
-
-std::vector<std::string> names_of(const std::string& file, const json& object, const char* key) {
-    const json& list = member(file, object, key);
-    if (!list.is_array() || list.empty())
-        die(Exit::Data, "%s: \"%s\" must be a list of at least one name", file.c_str(), key);
-    std::vector<std::string> names;
-    for (const json& name : list) names.push_back(text_of(file, name, key));
-    return names;
+// How many different entities each of `size` columns has; a key is an entity and, below, its column.
+std::vector<int64_t> count_distinct(std::vector<uint64_t>* keys, size_t size) {
+    std::sort(keys->begin(), keys->end());
+    keys->erase(std::unique(keys->begin(), keys->end()), keys->end());
+    std::vector<int64_t> counts(size);
+    for (const uint64_t key : *keys) ++counts[key & 0xFFFFFFFF];
+    return counts;
 }
 
 }  // namespace
-
-QuestionNames parse_question_names(const std::string& file, const std::string& text) {
-    const json object = parse_json(file, text);
-    check_format_version(file, object);
-    QuestionNames names;
-    names.name = text_of(file, member(file, object, "name"), "name");
-    if (names.name.empty() || names.name.find_first_of("/ \t\n\"\\") != std::string::npos)
-        die(Exit::Data, "%s: \"name\" becomes part of metric names and must be one word without a slash, found \"%s\"",
-            file.c_str(), names.name.c_str());
-    if (object.contains("source")) names.source = text_of(file, object["source"], "source");
-    names.questions = json_integer(file, object, "questions", 1, MAX_COUNT);
-    names.entities = json_integer(file, object, "entities", 1, MAX_COUNT);
-    names.relations = names_of(file, object, "relations");
-    names.attributes = names_of(file, object, "attributes");
-    names.templates = names_of(file, object, "templates");
-    names.kinds = names_of(file, object, "kinds");
-    names.groups = names_of(file, object, "groups");
-    for (size_t i = 0; i < names.kinds.size(); ++i) {
-        const std::string& kind = names.kinds[i];
-        if (kind != "seen" && kind != "heldout" && kind != "question")
-            die(Exit::Data, "%s: \"kinds\" knows seen, heldout and question, found \"%s\"", file.c_str(), kind.c_str());
-        if (std::find(names.kinds.begin(), names.kinds.begin() + static_cast<std::ptrdiff_t>(i), kind) !=
-            names.kinds.begin() + static_cast<std::ptrdiff_t>(i))
-            die(Exit::Data, "%s: \"kinds\" names \"%s\" twice", file.c_str(), kind.c_str());
-    }
-    const json& pools = member(file, object, "attribute_pools");
-    if (!pools.is_array() || pools.size() != names.attributes.size())
-        die(Exit::Data, "%s: \"attribute_pools\" must list one size for each of the %zu attributes", file.c_str(),
-            names.attributes.size());
-    for (const json& pool : pools) {
-        if (!pool.is_number_unsigned() || pool.get<uint64_t>() > MAX_POOL)
-            die(Exit::Data, "%s: \"attribute_pools\" must hold whole numbers up to 2^53, found %.40s", file.c_str(),
-                pool.dump(-1, ' ', true, json::error_handler_t::replace).c_str());
-        names.pools.push_back(pool.get<int64_t>());
-    }
-    return names;
-}
 
 QuestionSet::QuestionSet(const std::string& path, int vocab, int max_T)
     : prefix_(prefix_of(path)),
@@ -108,10 +54,12 @@ QuestionSet::QuestionSet(const std::string& path, int vocab, int max_T)
         die(Exit::Data, "%s.q.npy: %llu rows, but %s.questions.json says %llu questions", prefix_.c_str(),
             static_cast<ull>(columns_.rows()), prefix_.c_str(), questions);
 
-    std::vector<int> tokens;
     for (uint32_t i = 0; i < size(); ++i) {
-        check_question(i, &tokens);
-        longest_ = std::max(longest_, length(i).both());
+        check_columns(i);
+        check_texts(i);
+        const Texts n = texts(i);
+        has_candidates_ = has_candidates_ || n.candidates > 0;
+        for (uint32_t text = 0; text < n.all(); ++text) longest_ = std::max(longest_, length(i, text).both());
     }
     count_answers();
 }
@@ -122,17 +70,26 @@ Question QuestionSet::question(uint32_t i) const {
     return q;
 }
 
-QuestionSet::Length QuestionSet::length(uint32_t i) const {
-    const uint64_t first = file_.document_sequences(i).begin;
-    return {static_cast<int>(file_.sequence(first).size()), static_cast<int>(file_.sequence(first + 1).size())};
+QuestionSet::Texts QuestionSet::texts(uint32_t i) const {
+    const Question q = question(i);
+    const uint32_t sequences = static_cast<uint32_t>(file_.document_sequences(i).size());
+    const uint32_t aliases = q.first_alias ? sequences - q.first_alias : 0;
+    return {sequences - 2 - aliases, aliases};
 }
 
-void QuestionSet::read(uint32_t i, int* tokens) const {
+QuestionSet::Length QuestionSet::length(uint32_t i, uint32_t text) const {
     const uint64_t first = file_.document_sequences(i).begin;
-    file_.read(file_.sequence(first).begin, static_cast<uint64_t>(length(i).both()), vocab_, tokens);
+    return {static_cast<int>(file_.sequence_size(first)), static_cast<int>(file_.sequence_size(first + 1 + text))};
 }
 
-void QuestionSet::check_question(uint32_t i, std::vector<int>* tokens) const {
+void QuestionSet::read(uint32_t i, int* tokens, uint32_t text) const {
+    const uint64_t first = file_.document_sequences(i).begin;
+    const TokenFile::Range prompt = file_.sequence(first), answer = file_.sequence(first + 1 + text);
+    file_.read(prompt.begin, prompt.size(), vocab_, tokens);
+    file_.read(answer.begin, answer.size(), vocab_, tokens + prompt.size());
+}
+
+void QuestionSet::check_columns(uint32_t i) const {
     const Question q = question(i);
     const struct {
         const char* name;
@@ -158,18 +115,38 @@ void QuestionSet::check_question(uint32_t i, std::vector<int>* tokens) const {
             "%s.q.npy: question %u: %llu sequences do not make a prompt, an answer, candidates from %u and aliases "
             "from %u (0: none)",
             prefix_.c_str(), i, static_cast<ull>(sequences), q.first_candidate, q.first_alias);
+}
 
-    const uint64_t first = file_.document_sequences(i).begin;
-    const uint64_t prompt = file_.sequence(first).size(), answer = file_.sequence(first + 1).size();
-    if (answer == 0) die(Exit::Data, "%s.bin: question %u: the answer is empty", prefix_.c_str(), i);
-    if (prompt + answer > static_cast<uint64_t>(max_T_))
-        die(Exit::Data, "%s.bin: question %u: prompt and answer have %llu tokens, the model's rows %d", prefix_.c_str(),
-            i, static_cast<ull>(prompt + answer), max_T_);
-    tokens->resize(prompt + answer);
-    read(i, tokens->data());
-    if (std::find(tokens->begin() + static_cast<std::ptrdiff_t>(prompt), tokens->end(), eot_id()) != tokens->end())
-        die(Exit::Data, "%s.bin: question %u: the end-of-text id %d stands inside the answer", prefix_.c_str(), i,
-            eot_id());
+void QuestionSet::check_texts(uint32_t i) const {
+    const Texts n = texts(i);
+    auto name = [&](uint32_t text) {
+        if (text == 0) return std::string("answer");
+        return text <= n.candidates ? format_text("candidate %u", text - 1)
+                                    : format_text("alias %u", text - 1 - n.candidates);
+    };
+    std::vector<std::pair<std::vector<int>, uint32_t>> known;
+    std::vector<int> tokens;
+    for (uint32_t text = 0; text < n.all(); ++text) {
+        const Length l = length(i, text);
+        if (l.answer == 0)
+            die(Exit::Data, "%s.bin: question %u: the %s is empty", prefix_.c_str(), i, name(text).c_str());
+        const int64_t both = static_cast<int64_t>(l.prompt) + l.answer;
+        if (both > max_T_)
+            die(Exit::Data, "%s.bin: question %u: prompt and %s have %lld tokens, the model's rows %d", prefix_.c_str(),
+                i, name(text).c_str(), static_cast<long long>(both), max_T_);
+        tokens.resize(static_cast<size_t>(l.both()));
+        read(i, tokens.data(), text);
+        const auto begin = tokens.begin() + l.prompt;
+        if (std::find(begin, tokens.end(), eot_id()) != tokens.end())
+            die(Exit::Data, "%s.bin: question %u: the end-of-text id %d stands inside the %s", prefix_.c_str(), i,
+                eot_id(), name(text).c_str());
+        if (n.all() > 1) known.emplace_back(std::vector<int>(begin, tokens.end()), text);
+    }
+    std::sort(known.begin(), known.end());
+    for (size_t k = 1; k < known.size(); ++k)
+        if (known[k].first == known[k - 1].first)
+            die(Exit::Data, "%s.bin: question %u: %s repeats the tokens of %s", prefix_.c_str(), i,
+                name(known[k].second).c_str(), name(known[k - 1].second).c_str());
 }
 
 void QuestionSet::count_answers() {
@@ -179,7 +156,7 @@ void QuestionSet::count_answers() {
     std::vector<std::unordered_map<uint64_t, uint32_t>> counts(attributes * kinds);  // by hash of the answer's ids
     std::vector<int64_t> questions(attributes * kinds);
     std::vector<uint32_t> most(attributes * kinds);
-    std::vector<uint64_t> asked;  // entity, attribute
+    std::vector<uint64_t> asked, grouped;  // entity, attribute; entity, group
     std::vector<int> tokens;
     for (uint32_t i = 0; i < size(); ++i) {
         const Question q = question(i);
@@ -193,11 +170,11 @@ void QuestionSet::count_answers() {
         most[cell] = std::max(most[cell], ++counts[cell][hash]);
         const uint64_t key = static_cast<uint64_t>(q.entity) << 32 | q.attribute;
         if (q.kind == seen && (asked.empty() || asked.back() != key)) asked.push_back(key);
+        const uint64_t member = static_cast<uint64_t>(q.entity) << 32 | q.group;
+        if (grouped.empty() || grouped.back() != member) grouped.push_back(member);
     }
-    std::sort(asked.begin(), asked.end());
-    asked.erase(std::unique(asked.begin(), asked.end()), asked.end());
-    people_.assign(attributes, 0);
-    for (const uint64_t key : asked) ++people_[key & 0xFFFFFFFF];
+    people_ = count_distinct(&asked, attributes);
+    group_entities_ = count_distinct(&grouped, names_.groups.size());
     majority_.assign(attributes * kinds, 0.0);
     for (size_t cell = 0; cell < majority_.size(); ++cell)
         if (questions[cell]) majority_[cell] = static_cast<double>(most[cell]) / static_cast<double>(questions[cell]);

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "dataloader/token_file.h"  // defines: TokenFile, Sidecar
+#include "eval/question_names.h"    // defines: QuestionNames
 #include "util/npy.h"               // defines: NpyArray
 
 // One row of PREFIX.q.npy. The first six index the lists of QuestionNames (`entity`: of the source).
@@ -12,44 +13,40 @@ struct Question {
     uint32_t relation, attribute, wording, kind, entity, group, first_candidate, first_alias;
 };
 
-// PREFIX.questions.json.
-struct QuestionNames {
-    std::string name, source;
-    int64_t questions = 0, entities = 0;
-    std::vector<std::string> relations, attributes, templates, groups;
-    std::vector<std::string> kinds;  // of "seen", "heldout", "question"
-    std::vector<int64_t> pools;      // by attribute: how many values its answers are drawn from; 0: not known
-};
-
-// Dies with Exit::Data, naming `file` and the key, on anything else than what dev/formats.md says. (The fuzz target's
-// door.)
-QuestionNames parse_question_names(const std::string& file, const std::string& text);
-
 class QuestionSet {
   public:
-    // Opens PREFIX, PREFIX.bin or PREFIX.questions.json and checks every question: columns within their lists, an
-    // answer that is not empty and holds no EOT, ids below `vocab`, prompt + answer of at most `max_T` tokens. Dies
-    // with Exit::Data, naming the file and the question's number.
+    // Opens PREFIX, PREFIX.bin or PREFIX.questions.json and checks every question: columns within their lists; answer,
+    // candidates and aliases that are not empty, hold no EOT and differ from one another; ids below `vocab`; prompt and
+    // each of them together at most `max_T` tokens. Dies with Exit::Data, naming the file and the question's number.
     QuestionSet(const std::string& path, int vocab, int max_T);
 
     const std::string& prefix() const { return prefix_; }
     const QuestionNames& names() const { return names_; }
     const Sidecar& sidecar() const { return file_.sidecar(); }
     int eot_id() const { return static_cast<int>(file_.sidecar().eot_id); }
-    int longest() const { return longest_; }  // prompt + answer, in tokens
+    int longest() const { return longest_; }                 // prompt + answer, candidate or alias, in tokens
+    bool has_candidates() const { return has_candidates_; }  // any question has
     uint32_t size() const { return static_cast<uint32_t>(names_.questions); }
 
     Question question(uint32_t i) const;
+    // Texts of a question: 0 is the answer, then come its candidates, then its aliases.
+    struct Texts {
+        uint32_t candidates, aliases;
+        uint32_t all() const { return 1 + candidates + aliases; }
+    };
+    Texts texts(uint32_t i) const;
     struct Length {
-        int prompt, answer;
+        int prompt, answer;  // answer: of this text
         int both() const { return prompt + answer; }
     };
-    Length length(uint32_t i) const;
-    // The length(i).both() ids of prompt and answer, one after the other.
-    void read(uint32_t i, int* tokens) const;
+    Length length(uint32_t i, uint32_t text = 0) const;
+    // The length(i, text).both() ids of prompt and text, one behind the other.
+    void read(uint32_t i, int* tokens, uint32_t text = 0) const;
 
     // Entities that an attribute's questions of kind "seen" ask about: N of the learned bits.
     int64_t people(uint32_t attribute) const { return people_[attribute]; }
+    // Entities of a group that are asked about.
+    int64_t group_entities(uint32_t group) const { return group_entities_[group]; }
     // Accuracy of always giving the most frequent answer of this attribute and kind.
     double majority(uint32_t attribute, uint32_t kind) const {
         return majority_[attribute * names_.kinds.size() + kind];
@@ -61,7 +58,8 @@ class QuestionSet {
     std::vector<uint32_t> choose(uint64_t n, uint64_t seed) const;
 
   private:
-    void check_question(uint32_t i, std::vector<int>* tokens) const;
+    void check_columns(uint32_t i) const;
+    void check_texts(uint32_t i) const;
     void count_answers();
 
     std::string prefix_;
@@ -69,6 +67,7 @@ class QuestionSet {
     TokenFile file_;
     NpyArray columns_;
     int vocab_ = 0, max_T_ = 0, longest_ = 0;
-    std::vector<int64_t> people_;
+    bool has_candidates_ = false;
+    std::vector<int64_t> people_, group_entities_;
     std::vector<double> majority_;
 };

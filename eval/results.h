@@ -5,6 +5,7 @@
 #include <string>
 
 #include "eval/evaluation.h"
+#include "util/tokenizer.h"  // defines: Tokenizer
 
 // What was evaluated with what, for results.json.
 struct ResultsHeader {
@@ -13,15 +14,21 @@ struct ResultsHeader {
     double unix_time = 0, seconds = 0;
 };
 
-// The tables: a question set's attributes by kind with intervals, bits, baselines; groups where there are several;
-// validation losses.
+// The tables: a question set's attributes by kind with intervals, bits, baselines; choices where there are candidates;
+// groups where there are several; how often the facts were seen, where that is known; validation losses.
 void print_results(FILE* out, const EvaluationPlan& plan, const Evaluation& evaluation);
 
-// results.json (dev/formats.md, 7), shaped as lm-evaluation-harness writes it: `results` has a task for each question
-// set, with a subtask for each attribute, and "acc,none", "acc_stderr,none", ... in it; beside it `metrics` (our slash
-// names), `know` (every cell with its interval) and `val`.
+// results.json (dev/formats.md, 8), shaped as lm-evaluation-harness writes it: `results` has a task for each question
+// set, with a subtask for each attribute, and "acc,none" (exact match), "acc_stderr,none", "choice,none" (what its
+// multiple-choice tasks call acc), "choice_norm,none", ... in it; beside it `metrics` (our slash names), `know` (every
+// cell with its interval) and `val`.
 std::string results_json(const EvaluationPlan& plan, const Evaluation& evaluation, const ResultsHeader& header);
 
-// JSON lines, one object a question asked: set, question, entity, relation, attribute, template, kind, group, correct,
-// nll, rank, tokens.
-void write_question_lines(const std::string& path, const EvaluationPlan& plan, const Evaluation& evaluation);
+// JSON lines, one object a question asked (dev/formats.md, 8), the same bytes from whoever evaluates. `step`: of the
+// weights; -1: not known.
+void write_question_lines(const std::string& path, const EvaluationPlan& plan, const Evaluation& evaluation,
+                          int64_t step = -1);
+
+// JSON lines, one object a question asked: its prompt and the model's continuation as text (eval/generate.cuh).
+void write_continuations(const std::string& path, const EvaluationPlan& plan, const Evaluation& evaluation,
+                         const Tokenizer& tokenizer, int64_t step = -1);

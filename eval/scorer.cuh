@@ -4,14 +4,15 @@
 // teacher forcing: as long as the tokens before are the right ones, both condition on the same prefix. So exact match,
 // log-probability and rank come from the same pass.
 //
-// A question's scores are the same bits whatever else is asked, in which order and batch: it stands alone in its
-// segment (document mask, positions restart), attention counts its tiles from the segment's start, a row of a matrix
+// A text is EOT + prompt + one of the question's texts: its answer, a candidate, an alias. Its score is the same bits
+// whatever else is asked, in which order and batch: it stands alone in its segment (document mask, positions restart), attention counts its tiles from the segment's start, a row of a matrix
 // product does not know the other rows, and the head runs over tiles of a fixed number of rows.
 #pragma once
 #include <algorithm>
+#include <functional>
 #include <vector>
 
-#include "eval/metrics.h"    // defines: QuestionResult
+#include "eval/choices.h"    // defines: QuestionResult, TextScore, judge
 #include "eval/packing.h"    // defines: pack_segments
 #include "eval/questions.h"  // defines: QuestionSet
 #include "model/gpt.cuh"     // defines: gpt_forward, gpt_score
@@ -28,7 +29,12 @@ inline PackShape pack_shape(int longest, int max_T) {
     return {std::max(2, EVAL_POSITIONS / T), T};
 }
 
-// The host's side of one forward pass: segments of EOT + prompt + answer without its last token.
+// One of the texts that are scored: text `text` of question `number` of the set.
+struct AskedText {
+    uint32_t number, text;
+};
+
+// The host's side of one forward pass: segments of EOT + prompt + text without its last token.
 class ScorePass {
   public:
     explicit ScorePass(PackShape shape) : shape_(shape) {
@@ -37,26 +43,26 @@ class ScorePass {
     }
 
     std::vector<int> tokens, positions, segment_start;  // (B, T)
-    std::vector<int> rows, targets;                     // of every answer token: the row of (B*T) that predicts it
-    std::vector<uint32_t> questions;                    // whose answers these are, as indices of `chosen`
+    std::vector<int> rows, targets;                     // of every token to score: the row of (B*T) that predicts it
+    std::vector<uint32_t> texts;                        // whose tokens these are, as indices of `asked`
 
     // Rows first_row .. first_row + B - 1 of the packing. What a row has left is a segment of EOTs.
-    void fill(const QuestionSet& set, const std::vector<uint32_t>& chosen, const Packing& packing, size_t first_row) {
-        rows.clear(), targets.clear(), questions.clear();
+    void fill(const QuestionSet& set, const std::vector<AskedText>& asked, const Packing& packing, size_t first_row) {
+        rows.clear(), targets.clear(), texts.clear();
         for (int b = 0; b < shape_.B; ++b) {
             const size_t row = first_row + static_cast<size_t>(b);
             int t = 0;
             if (row < packing.rows()) {
                 for (uint64_t s = packing.first[row]; s < packing.first[row + 1]; ++s) {
-                    const uint32_t number = chosen[packing.segments[s]];
-                    const QuestionSet::Length length = set.length(number);
+                    const AskedText& ask = asked[packing.segments[s]];
+                    const QuestionSet::Length length = set.length(ask.number, ask.text);
                     text_.assign(static_cast<size_t>(length.both()) + 1, set.eot_id());
-                    set.read(number, text_.data() + 1);
+                    set.read(ask.number, text_.data() + 1, ask.text);
                     for (int k = length.prompt; k < length.both(); ++k) {
                         rows.push_back(b * shape_.T + t + k);
                         targets.push_back(text_[static_cast<size_t>(k) + 1]);
                     }
-                    questions.push_back(packing.segments[s]);
+                    texts.push_back(packing.segments[s]);
                     add_segment(b, t, length.both());
                     t += length.both();
                 }
@@ -81,50 +87,117 @@ class ScorePass {
     std::vector<int> text_;
 };
 
-// Scores questions `chosen` of the set; results in their order. The shape changes speed and memory only; its T must
-// hold the set's longest question.
+// Scores texts of one set, pass by pass; what a pass needs stays allocated between calls.
+template <class Real>
+class TextScorer {
+  public:
+    TextScorer(const Gpt<Real>& gpt, const QuestionSet& set, PackShape shape, backend::stream_t stream)
+        : gpt_(gpt),
+          set_(set),
+          shape_(shape),
+          stream_(stream),
+          pass_(shape),
+          memory_(gpt.config, shape.B, shape.T, Keep::Nothing, stream),
+          N_(pass_.tokens.size()),
+          tokens_(N_),
+          positions_(N_),
+          segment_start_(N_),
+          rows_(N_),
+          targets_(N_),
+          argmax_(N_),
+          rank_(N_),
+          losses_(N_),
+          host_argmax_(N_),
+          host_rank_(N_),
+          host_losses_(N_) {}
+
+    // In the order of `asked`. `scored` is told after each pass how many of them it was.
+    template <class Scored>
+    std::vector<TextScore> score(const std::vector<AskedText>& asked, Scored scored) {
+        std::vector<int> lengths;
+        for (const AskedText& ask : asked) lengths.push_back(set_.length(ask.number, ask.text).both());
+        const Packing packing = pack_segments(lengths, shape_.T);
+        std::vector<TextScore> scores(asked.size());
+        for (size_t row = 0; row < packing.rows(); row += static_cast<size_t>(shape_.B)) {
+            pass_.fill(set_, asked, packing, row);
+            run_pass();
+            size_t at = 0;
+            for (const uint32_t text : pass_.texts) {
+                TextScore& score = scores[text];
+                score = {0.0, 0, set_.length(asked[text].number, asked[text].text).answer, true};
+                for (int k = 0; k < score.tokens; ++k, ++at) {
+                    score.nll += static_cast<double>(host_losses_[at]);
+                    score.rank = std::max(score.rank, host_rank_[at]);
+                    score.correct = score.correct && host_argmax_[at] == pass_.targets[at];
+                }
+            }
+            scored(pass_.texts.size());
+        }
+        return scores;
+    }
+
+  private:
+    void run_pass() {
+        const size_t n = pass_.rows.size();
+        copy_to_device(tokens_.get(), pass_.tokens.data(), N_);
+        copy_to_device(positions_.get(), pass_.positions.data(), N_);
+        copy_to_device(segment_start_.get(), pass_.segment_start.data(), N_);
+        copy_to_device(rows_.get(), pass_.rows.data(), n);
+        copy_to_device(targets_.get(), pass_.targets.data(), n);
+        gpt_forward(gpt_, memory_, {tokens_.get(), positions_.get(), segment_start_.get()}, stream_);
+        gpt_score(gpt_, memory_, losses_.get(), argmax_.get(), rank_.get(), rows_.get(), targets_.get(),
+                  static_cast<int>(n), stream_);
+        copy_to_host(host_losses_.data(), losses_.get(), n);
+        copy_to_host(host_argmax_.data(), argmax_.get(), n);
+        copy_to_host(host_rank_.data(), rank_.get(), n);
+    }
+
+    const Gpt<Real>& gpt_;
+    const QuestionSet& set_;
+    PackShape shape_;
+    backend::stream_t stream_;
+    ScorePass pass_;
+    ActivationMemory<Real> memory_;
+    size_t N_;
+    DeviceArray<int> tokens_, positions_, segment_start_, rows_, targets_, argmax_, rank_;
+    DeviceArray<Stat<Real>> losses_;
+    std::vector<int> host_argmax_, host_rank_;
+    std::vector<Stat<Real>> host_losses_;
+};
+
+// Texts that are packed together: enough that passes are full, few enough that their scores take a few MiB however many
+// questions there are.
+constexpr size_t SCORED_AT_ONCE = 1 << 16;
+
+// Told after each pass: how many of the texts are done, of how many.
+using ScoreProgress = std::function<void(size_t done, size_t all)>;
+
+// Scores questions `chosen` of the set with all their texts; results in their order. Shape and at_once change speed
+// and memory only; the shape's T must hold the set's longest text.
 template <class Real>
 std::vector<QuestionResult> score_questions(const Gpt<Real>& gpt, const QuestionSet& set,
                                             const std::vector<uint32_t>& chosen, PackShape shape,
-                                            backend::stream_t stream) {
-    std::vector<int> lengths;
-    for (const uint32_t number : chosen) lengths.push_back(set.length(number).both());
-    const Packing packing = pack_segments(lengths, shape.T);
-
-    ScorePass pass(shape);
-    ActivationMemory<Real> memory(gpt.config, shape.B, shape.T, Keep::Nothing, stream);
-    const size_t N = pass.tokens.size();
-    DeviceArray<int> tokens(N), positions(N), segment_start(N), rows(N), targets(N), argmax(N), rank(N);
-    DeviceArray<Stat<Real>> losses(N);
-    std::vector<int> host_argmax(N), host_rank(N);
-    std::vector<Stat<Real>> host_losses(N);
-
-    std::vector<QuestionResult> results(chosen.size());
-    for (size_t first_row = 0; first_row < packing.rows(); first_row += static_cast<size_t>(shape.B)) {
-        pass.fill(set, chosen, packing, first_row);
-        const size_t n = pass.rows.size();
-        copy_to_device(tokens.get(), pass.tokens.data(), N);
-        copy_to_device(positions.get(), pass.positions.data(), N);
-        copy_to_device(segment_start.get(), pass.segment_start.data(), N);
-        copy_to_device(rows.get(), pass.rows.data(), n);
-        copy_to_device(targets.get(), pass.targets.data(), n);
-
-        gpt_forward(gpt, memory, {tokens.get(), positions.get(), segment_start.get()}, stream);
-        gpt_score(gpt, memory, losses.get(), argmax.get(), rank.get(), rows.get(), targets.get(), static_cast<int>(n),
-                  stream);
-
-        copy_to_host(host_losses.data(), losses.get(), n);
-        copy_to_host(host_argmax.data(), argmax.get(), n);
-        copy_to_host(host_rank.data(), rank.get(), n);
-        size_t at = 0;
-        for (const uint32_t question : pass.questions) {
-            QuestionResult& result = results[question];
-            result = {0.0, 0, set.length(chosen[question]).answer, true};
-            for (int k = 0; k < result.tokens; ++k, ++at) {
-                result.nll += static_cast<double>(host_losses[at]);
-                result.rank = std::max(result.rank, host_rank[at]);
-                result.correct = result.correct && host_argmax[at] == pass.targets[at];
-            }
+                                            backend::stream_t stream, const ScoreProgress& progress = nullptr,
+                                            size_t at_once = SCORED_AT_ONCE) {
+    TextScorer<Real> scorer(gpt, set, shape, stream);
+    std::vector<QuestionResult> results;
+    results.reserve(chosen.size());
+    size_t done = 0, all = 0;
+    for (const uint32_t number : chosen) all += set.texts(number).all();
+    auto scored = [&](size_t texts) {
+        if (progress) progress(done += texts, all);
+    };
+    std::vector<AskedText> asked;
+    while (results.size() < chosen.size()) {
+        asked.clear();
+        size_t end = results.size();
+        for (; end < chosen.size() && asked.size() < at_once; ++end)
+            for (uint32_t text = 0; text < set.texts(chosen[end]).all(); ++text) asked.push_back({chosen[end], text});
+        const std::vector<TextScore> scores = scorer.score(asked, scored);
+        for (const TextScore* at = scores.data(); results.size() < end;) {
+            const QuestionSet::Texts n = set.texts(chosen[results.size()]);
+            results.push_back(judge(at, n.candidates, n.aliases));
+            at += n.all();
         }
     }
     return results;

@@ -1,5 +1,6 @@
 // question_builder.h - question sets for tests, written as dev/formats.md, 3 says.
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -27,17 +28,20 @@ struct QuestionBuilder {
     std::vector<BuiltQuestion> questions;
 
     nlohmann::json questions_json() const {
-        return {{"format_version", 1},
-                {"name", names.name},
-                {"source", names.source},
-                {"questions", questions.size()},
-                {"entities", names.entities},
-                {"relations", names.relations},
-                {"attributes", names.attributes},
-                {"attribute_pools", names.pools},
-                {"templates", names.templates},
-                {"kinds", names.kinds},
-                {"groups", names.groups}};
+        nlohmann::json object = {{"format_version", 1},
+                                 {"name", names.name},
+                                 {"source", names.source},
+                                 {"questions", questions.size()},
+                                 {"entities", names.entities},
+                                 {"relations", names.relations},
+                                 {"attributes", names.attributes},
+                                 {"attribute_pools", names.pools},
+                                 {"templates", names.templates},
+                                 {"kinds", names.kinds},
+                                 {"groups", names.groups}};
+        if (!names.bits.empty()) object["attribute_bits"] = names.bits;
+        if (!names.group_weights.empty()) object["group_weights"] = names.group_weights;
+        return object;
     }
 
     // PREFIX.{bin,idx,json,questions.json,q.npy}
@@ -80,6 +84,24 @@ struct QuestionBuilder {
         plain_write(prefix + ".json", sidecar.dump());
     }
 };
+
+// Gives a question `candidates` and `aliases` of drawn ids, all different from one another and from the answer, as long
+// as it or (unequal) of 1 to 4 ids.
+inline void add_others(QuestionBuilder* set, size_t question, uint32_t candidates, uint32_t aliases,
+                       bool unequal = false) {
+    BuiltQuestion& q = set->questions[question];
+    q.others.clear();
+    for (uint64_t draw = 0; q.others.size() < candidates + aliases; ++draw) {
+        std::vector<int> text(unequal ? 1 + draw % 4 : q.answer.size());
+        for (uint64_t t = 0; t < text.size(); ++t)
+            text[t] =
+                1 + static_cast<int>(random_below(static_cast<uint64_t>(set->vocab - 1), 77, question, draw * 8 + t));
+        if (text != q.answer && std::find(q.others.begin(), q.others.end(), text) == q.others.end())
+            q.others.push_back(text);
+    }
+    q.columns.first_candidate = candidates ? 2 : 0;
+    q.columns.first_alias = aliases ? 2 + candidates : 0;
+}
 
 // People with `attributes` facts each, asked in 3 seen, 2 heldout and 1 question wordings of different lengths.
 // Attribute a draws from 10 * (a + 1) values; the value's ids (1 to 3 of them) depend on attribute and value alone.

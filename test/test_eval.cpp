@@ -8,56 +8,12 @@
 
 #include "eval/evaluate.cuh"
 #include "eval/results.h"
-#include "model/init.h"
 #include "test/catch.h"
 #include "test/question_builder.h"
 #include "test/support.h"
+#include "test/test_eval_models.h"
 
 namespace {
-
-constexpr int MAX_T = 48;
-
-// A random model of either family whose logits differ clearly.
-Gpt<float> random_model(const char* name, int V = 64) {
-    GptConfig config = config_from_name(name);
-    config.V = V;
-    config.max_T = MAX_T;
-    Gpt<float> gpt(config);
-    initialise_parameters(config, 3, gpt.memory.get());
-    for (size_t i = 0; i < gpt.memory.size(); ++i) gpt.memory.get()[i] *= 3;
-    return gpt;
-}
-
-// Greedy decoding as one would write it down: a whole forward pass for each token.
-std::vector<int> decode(const Gpt<float>& gpt, std::vector<int> text, int n) {
-    const GptConfig& c = gpt.config;
-    const float* head = c.tied ? gpt.params.wte : gpt.params.lmheadw;
-    const size_t start = text.size();
-    for (int i = 0; i < n; ++i) {
-        const int T = static_cast<int>(text.size());
-        std::vector<int> positions(text.size());
-        for (int t = 0; t < T; ++t) positions[static_cast<size_t>(t)] = t;
-        ActivationMemory<float> memory(c, 1, T, Keep::Nothing, {});
-        gpt_forward(gpt, memory, {text.data(), positions.data(), nullptr}, {});
-        const float* last = memory.a.lnf + static_cast<size_t>(T - 1) * static_cast<size_t>(c.C);
-        int best = 0;
-        double most = -INFINITY;
-        for (int v = 0; v < c.V; ++v) {
-            double logit = 0;
-            for (int k = 0; k < c.C; ++k)
-                logit += static_cast<double>(last[k]) * static_cast<double>(head[v * c.C + k]);
-            if (logit > most) most = logit, best = v;
-        }
-        text.push_back(best);
-    }
-    return {text.begin() + static_cast<std::ptrdiff_t>(start), text.end()};
-}
-
-std::vector<int> with_eot(const QuestionBuilder& set, const BuiltQuestion& q) {
-    std::vector<int> text = {set.eot_id};
-    text.insert(text.end(), q.prompt.begin(), q.prompt.end());
-    return text;
-}
 
 // Questions of which some have the model's own greedy continuation as the answer, some all of it but the last token.
 QuestionBuilder questions_about(const Gpt<float>& gpt) {
@@ -66,7 +22,7 @@ QuestionBuilder questions_about(const Gpt<float>& gpt) {
     for (size_t i = 0; i < set.questions.size(); ++i) {
         BuiltQuestion& q = set.questions[i];
         if (i % 3 == 0) continue;
-        std::vector<int> answer = decode(gpt, with_eot(set, q), static_cast<int>(q.answer.size()));
+        std::vector<int> answer = decode(gpt, with_eot(set, q), q.answer.size());
         if (i % 3 == 2) answer.back() = 1 + answer.back() % (gpt.config.V - 1);
         if (std::find(answer.begin(), answer.end(), set.eot_id) == answer.end()) q.answer = answer;
     }
@@ -74,15 +30,15 @@ QuestionBuilder questions_about(const Gpt<float>& gpt) {
 }
 
 bool same_bits(const QuestionResult& a, const QuestionResult& b) {
-    return a.nll == b.nll && a.rank == b.rank && a.tokens == b.tokens && a.correct == b.correct;
+    return a.nll == b.nll && a.rank == b.rank && a.tokens == b.tokens && a.correct == b.correct && a.alias == b.alias &&
+           a.choices == b.choices && a.choice == b.choice && a.choice_norm == b.choice_norm &&
+           a.choice_rank == b.choice_rank;
 }
-
-const char* const models[] = {"gpt2:L2:C32:H2", "pythia:L2:C24:H3"};
 
 }  // namespace
 
 TEST_CASE("exact match equals token-by-token greedy decoding", "[eval]") {
-    for (const char* name : models) {
+    for (const char* name : MODELS) {
         const Gpt<float> gpt = random_model(name);
         const TemporaryFolder folder;
         const QuestionBuilder built = questions_about(gpt);
@@ -94,7 +50,7 @@ TEST_CASE("exact match equals token-by-token greedy decoding", "[eval]") {
         int right = 0, wrong = 0;
         for (const uint32_t i : all) {
             const BuiltQuestion& q = built.questions[i];
-            const bool expected = decode(gpt, with_eot(built, q), static_cast<int>(q.answer.size())) == q.answer;
+            const bool expected = decode(gpt, with_eot(built, q), q.answer.size()) == q.answer;
             REQUIRE(results[i].correct == expected);
             REQUIRE((results[i].rank == 1) == expected);
             REQUIRE(results[i].tokens == static_cast<int>(q.answer.size()));
@@ -107,10 +63,13 @@ TEST_CASE("exact match equals token-by-token greedy decoding", "[eval]") {
 
 TEST_CASE("scores are the same bits in any order, batch and packing, for any number of threads", "[eval]") {
     const int threads = omp_get_max_threads();
-    for (const char* name : models) {
+    for (const char* name : MODELS) {
         const Gpt<float> gpt = random_model(name, 101);
         const TemporaryFolder folder;
-        synthetic_questions(20, 3, 2, 101).write(folder / "set");
+        QuestionBuilder built = synthetic_questions(20, 3, 2, 101);
+        for (size_t i = 0; i < built.questions.size(); i += 2)
+            add_others(&built, i, static_cast<uint32_t>(i % 4), static_cast<uint32_t>(i % 3), true);
+        built.write(folder / "set");
         const QuestionSet set(folder / "set", 101, MAX_T);
         const std::vector<uint32_t> all = set.choose(0, 1);
         const std::vector<QuestionResult> expected =
@@ -121,7 +80,10 @@ TEST_CASE("scores are the same bits in any order, batch and packing, for any num
                 const Permutation order(all.size(), n, static_cast<uint64_t>(shape.T));
                 std::vector<uint32_t> asked;
                 for (uint64_t i = 0; i < n; ++i) asked.push_back(all[order(i)]);
-                const std::vector<QuestionResult> results = score_questions(gpt, set, asked, shape, {});
+                size_t passes = 0, told = 0;
+                const ScoreProgress count = [&](size_t done, size_t) { ++passes, told = done; };
+                const std::vector<QuestionResult> results = score_questions(gpt, set, asked, shape, {}, count, 40 * n);
+                CHECK((passes > 0 && told >= n));
                 bool same = true;
                 for (size_t i = 0; i < asked.size(); ++i) same = same && same_bits(results[i], expected[asked[i]]);
                 INFO(name << " B=" << shape.B << " T=" << shape.T << " n=" << n);
@@ -222,6 +184,7 @@ TEST_CASE("the Evaluator names its metrics, and gives the same ones every time",
                                                "know/people/loss",
                                                "know/people/rank"};
     CHECK(names == expected);
+
     const std::vector<Metric> again = Evaluator<float>(gpt.config, plan).evaluate(gpt, {});
     REQUIRE(again.size() == names.size());
     for (size_t i = 0; i < again.size(); ++i) CHECK(again[i].value == evaluation.metrics[i].value);

@@ -1,5 +1,6 @@
 // Question sets: what is read is what was written, each broken file is refused by name, and a sample is exact.
 #include <algorithm>
+#include <cmath>
 #include <functional>
 #include <map>
 
@@ -13,7 +14,8 @@ TEST_CASE("a question set is read as written, by any of its names", "[questions]
     built.questions[3].others = {{5}, {6, 7}, {8}};
     built.questions[3].columns.first_candidate = 2;
     built.questions[3].columns.first_alias = 4;
-    built.questions[4].others = {{5}};
+    built.questions[4].prompt.resize(30, 9);
+    built.questions[4].others = {{5, 6, 7, 8, 9, 10, 11, 12}};
     built.questions[4].columns.first_alias = 2;
     built.write(folder / "set");
     for (const char* name : {"set", "set.bin", "set.questions.json"}) {
@@ -33,8 +35,21 @@ TEST_CASE("a question set is read as written, by any of its names", "[questions]
             REQUIRE(set.question(i).wording == q.columns.wording);
             REQUIRE(set.question(i).group == q.columns.group);
             longest = std::max(longest, n.both());
+            REQUIRE(set.texts(i).all() == 1 + q.others.size());
+            for (uint32_t k = 0; k < q.others.size(); ++k) {
+                const std::vector<int>& other = q.others[k];
+                expected.resize(q.prompt.size());
+                expected.insert(expected.end(), other.begin(), other.end());
+                REQUIRE(set.length(i, 1 + k).both() == static_cast<int>(expected.size()));
+                found.resize(expected.size());
+                set.read(i, found.data(), 1 + k);
+                REQUIRE(found == expected);
+            }
         }
-        CHECK(set.longest() == longest);
+        CHECK((set.texts(3).candidates == 2 && set.texts(3).aliases == 1));
+        CHECK((set.texts(4).candidates == 0 && set.texts(4).aliases == 1));
+        CHECK(set.has_candidates());
+        CHECK(set.longest() == std::max(longest, 38));  // an alias
         CHECK(set.people(0) == 7);
     }
 }
@@ -79,6 +94,21 @@ TEST_CASE("broken question sets are refused with file and question", "[questions
         {"question 5: prompt and answer have 50",
          [](Builder& b) { b.questions[5].prompt.resize(50 - b.questions[5].answer.size(), 3); }},
         {"document 5", [](Builder& b) { b.questions[5].prompt[1] = 64; }},
+        {"question 5: the candidate 1 is empty",
+         [](Builder& b) { add_others(&b, 5, 2, 0), b.questions[5].others[1].clear(); }},
+        {"question 5: the alias 0 is empty",
+         [](Builder& b) { add_others(&b, 5, 2, 1), b.questions[5].others[2].clear(); }},
+        {"question 5: the end-of-text id 0 stands inside the candidate 1",
+         [](Builder& b) { add_others(&b, 5, 2, 1), b.questions[5].others[1].push_back(0); }},
+        {"question 5: candidate 1 repeats the tokens of answer",
+         [](Builder& b) { add_others(&b, 5, 2, 1), b.questions[5].others[1] = b.questions[5].answer; }},
+        {"question 5: alias 0 repeats the tokens of candidate 0",
+         [](Builder& b) { add_others(&b, 5, 2, 1), b.questions[5].others[2] = b.questions[5].others[0]; }},
+        {"question 5: prompt and alias 0 have 62",
+         [](Builder& b) {
+             add_others(&b, 5, 2, 1), b.questions[5].others[2].resize(62 - b.questions[5].prompt.size(), 3);
+         }},
+        {"document 5", [](Builder& b) { add_others(&b, 5, 2, 1), b.questions[5].others[1].back() = 64; }},
         {"eot_id 63", [](Builder& b) { b.eot_id = 63, b.vocab = 64; }},
         {"\"kinds\" knows",
          [](Builder& b) {
@@ -88,6 +118,30 @@ TEST_CASE("broken question sets are refused with file and question", "[questions
          [](Builder& b) {
              b.names.kinds = {"seen", "heldout", "seen"};
          }},
+        {"\"attributes\" names \"a1\" twice, at positions 1 and 2",
+         [](Builder& b) { b.names.attributes.push_back("a1"); }},
+        {"\"relations\" names \"a0\" twice, at positions 0 and 2",
+         [](Builder& b) { b.names.relations.push_back("a0"); }},
+        {"\"groups\" names \"g0\" twice", [](Builder& b) { b.names.groups.push_back("g0"); }},
+        {"\"attribute_bits\" must list", [](Builder& b) { b.names.bits = {3}; }},
+        {"\"attribute_bits\" must hold",
+         [](Builder& b) {
+             b.names.bits = {-1, 2};
+         }},
+        {"\"attribute_bits\" must hold",
+         [](Builder& b) {
+             b.names.bits = {INFINITY, 2};
+         }},
+        {"\"attribute_bits\" says 4.5 for a1",
+         [](Builder& b) {
+             b.names.bits = {3, 4.5};
+         }},
+        {"\"group_weights\" must list",
+         [](Builder& b) {
+             b.names.group_weights = {1, 1};
+         }},
+        {"\"group_weights\" must hold", [](Builder& b) { b.names.group_weights = {-1}; }},
+        {"\"group_weights\" sum to 0", [](Builder& b) { b.names.group_weights = {0}; }},
         {"\"name\" becomes", [](Builder& b) { b.names.name = "a/b"; }},
         {"\"attribute_pools\" must list", [](Builder& b) { b.names.pools = {3}; }},
         {"\"attribute_pools\" must hold", [](Builder& b) { b.names.pools[1] = -3; }},
@@ -139,8 +193,22 @@ TEST_CASE("broken question sets are refused with file and question", "[questions
         remove_tree(path + ending);
         REQUIRE_DIES(Exit::Data, "set.", QuestionSet(path, 64, 45));
     }
+    plain_write(path + ".questions.json", "{\n \"name\": \"set\",\n \"source\": }\n");
+    REQUIRE_DIES(Exit::Data, "set.questions.json: not JSON", QuestionSet(path, 64, 45));
+    REQUIRE_DIES(Exit::Data, "line 3, column 12", QuestionSet(path, 64, 45));
     rewrite(".json", [](std::string* bytes) { bytes->replace(bytes->find("questions"), 9, "knowledge"); });
     REQUIRE_DIES(Exit::Data, "kind \"knowledge\"", QuestionSet(path, 64, 45));
+}
+
+TEST_CASE("what can be learned of an attribute is the pool's bits unless the file says less", "[questions]") {
+    QuestionBuilder built = synthetic_questions(4, 3);
+    built.names.pools = {8, 67200, 0};
+    built.questions.resize(1);
+    const auto bits = [&] { return parse_question_names("set", built.questions_json().dump()).bits; };
+    CHECK(bits() == std::vector<double>{3, std::log2(67200), 0});
+    built.names.bits = {2.5, 16.04, 7};  // rounded up in the file
+    CHECK(bits() == std::vector<double>{2.5, std::log2(67200), 0});
+    CHECK(parse_question_names("set", built.questions_json().dump()).group_weights.empty());
 }
 
 TEST_CASE("a sample has exactly n questions and every stratum its share", "[questions]") {

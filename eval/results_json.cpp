@@ -1,86 +1,13 @@
-#include "eval/results.h"
-
-#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "eval/results.h"
 #include "util/build_info.h"
 #include "util/check.h"
-#include "util/files.h"
 
 namespace {
 
 using nlohmann::ordered_json;
-
-std::string percent(double value, const Interval& interval) {
-    std::string text = format_text("%.1f %%", 100 * value);
-    if (!std::isnan(interval.low)) text += format_text(" [%.1f, %.1f]", 100 * interval.low, 100 * interval.high);
-    return text;
-}
-
-const Cell* find_cell(const std::vector<Cell>& cells, const std::string& attribute, const std::string& group,
-                      const std::string& kind) {
-    for (const Cell& cell : cells)
-        if (cell.attribute == attribute && cell.group == group && cell.kind == kind) return &cell;
-    return nullptr;
-}
-
-// Rows by name, columns by kind, accuracy with its interval.
-void print_row(FILE* out, const std::string& name, const KnowledgeReport& report, const std::vector<Cell>& cells,
-               const std::string& attribute, const std::string& group, const Cell* whole) {
-    fprintf(out, "  %-22.22s", name.c_str());
-    for (const Cell& kind : report.kinds) {
-        const Cell* cell = find_cell(cells, attribute, group, kind.kind);
-        fprintf(out, " %22s", cell ? percent(cell->accuracy, cell->interval).c_str() : "-");
-    }
-    if (whole) fprintf(out, " %8.4f %9.1f", whole->loss, whole->rank);
-    if (whole && !std::isnan(whole->chance))
-        fprintf(out, " %8.3f %%", 100 * whole->chance);
-    else
-        fprintf(out, " %10s", "-");
-    if (whole) fprintf(out, " %8.3f %%", 100 * whole->majority);
-    fprintf(out, "\n");
-}
-
-void print_set(FILE* out, const QuestionTask& task, const KnowledgeReport& report) {
-    fprintf(out, "\n%s: %lld of %lld questions about %lld entities\n", task.set->names().name.c_str(),
-            static_cast<long long>(report.all.questions), static_cast<long long>(report.questions),
-            static_cast<long long>(report.all.entities));
-    fprintf(out, "  %-22s", "exact match");
-    for (const Cell& kind : report.kinds) fprintf(out, " %22s", kind.kind.c_str());
-    fprintf(out, " %8s %9s %10s %10s\n", "loss", "rank", "chance", "majority");
-    for (const Cell& attribute : report.attributes)
-        print_row(out, attribute.attribute, report, report.attribute_kinds, attribute.attribute, "", &attribute);
-    print_row(out, "all", report, report.kinds, "", "", &report.all);
-    if (!report.group_kinds.empty()) {
-        fprintf(out, "  by group\n");
-        std::string before;
-        for (const Cell& cell : report.group_kinds)
-            if (cell.group != before)
-                print_row(out, before = cell.group, report, report.group_kinds, "", cell.group, nullptr);
-    }
-    if (report.subsampled) {
-        fprintf(out, "  kept entities: %lld of %lld\n", static_cast<long long>(report.entities_kept),
-                static_cast<long long>(report.entities));
-        if (report.kept.questions > 0) print_row(out, "kept", report, report.kept_kinds, "", "", &report.kept);
-    }
-    fprintf(
-        out,
-        "  over all questions: exact match %s; loss in nats per answer token, mean rank of the answer's worst token\n",
-        percent(report.all.accuracy, report.all.interval).c_str());
-    if (!report.has_bits) return;
-    int64_t people = 0, asked = 0;
-    for (const AttributeBits& b : report.attribute_bits) people += b.people, asked += b.people_asked;
-    fprintf(out, "  learned bits: %.0f", report.bits);
-    if (!std::isnan(report.bits_interval.low))
-        fprintf(out, " [%.0f, %.0f]", report.bits_interval.low, report.bits_interval.high);
-    fprintf(out, " of %.0f; %.4g per parameter, %.4g per non-embedding parameter", report.most_bits,
-            report.bits_per_param, report.bits_per_nonembedding_param);
-    if (asked < people)
-        fprintf(out, " (scaled from %lld of %lld facts asked)", static_cast<long long>(asked),
-                static_cast<long long>(people));
-    fprintf(out, "\n");
-}
 
 ordered_json interval_json(const Interval& interval) {
     return std::isnan(interval.low) ? ordered_json() : ordered_json{interval.low, interval.high};
@@ -97,6 +24,7 @@ ordered_json cell_json(const Cell& cell) {
                                                                 {"group", cell.group}};
     for (const auto& [key, name] : names)
         if (!name.empty()) object[key] = name;
+    if (cell.exposures_low >= 0) object["exposures"] = {cell.exposures_low, cell.exposures_high};
     object["questions"] = cell.questions;
     object["entities"] = cell.entities;
     object["accuracy"] = cell.accuracy;
@@ -107,6 +35,17 @@ ordered_json cell_json(const Cell& cell) {
     object["reciprocal_rank"] = number_json(cell.reciprocal_rank);
     object["chance"] = number_json(cell.chance);
     object["majority"] = cell.majority;
+    if (cell.choice.questions == 0) return object;
+    object["choice_questions"] = cell.choice.questions;
+    auto add = [&](const std::string& name, const Estimate& estimate) {
+        object[name] = estimate.value;
+        object[name + "_stderr"] = number_json(estimate.standard_error);
+        object[name + "_interval"] = interval_json(estimate.interval);
+    };
+    add("choice", cell.choice.accuracy);
+    add("choice_norm", cell.choice.norm);
+    object["choice_chance"] = cell.choice.chance;
+    object["choice_rank"] = cell.choice.rank;
     return object;
 }
 
@@ -114,6 +53,16 @@ ordered_json cells_json(const std::vector<Cell>& cells) {
     ordered_json list = ordered_json::array();
     for (const Cell& cell : cells) list.push_back(cell_json(cell));
     return list;
+}
+
+ordered_json threshold_json(const FrequencyThreshold& t) {
+    ordered_json object = {{"target", t.target}, {"reached", t.reached}, {"groups_above", t.groups_above}};
+    if (!t.reached) return object;
+    object["group"] = t.group;
+    object["frequency"] = t.frequency;
+    object["accuracy"] = t.accuracy;
+    object["exposures"] = number_json(t.exposures);
+    return object;
 }
 
 ordered_json report_json(const KnowledgeReport& report) {
@@ -126,6 +75,8 @@ ordered_json report_json(const KnowledgeReport& report) {
                            {"by_template", cells_json(report.templates)}};
     if (!report.relation_kinds.empty()) object["by_relation_and_kind"] = cells_json(report.relation_kinds);
     if (!report.group_kinds.empty()) object["by_group_and_kind"] = cells_json(report.group_kinds);
+    if (!report.exposure_kinds.empty()) object["by_exposures_and_kind"] = cells_json(report.exposure_kinds);
+    if (report.threshold.target > 0) object["frequency_threshold"] = threshold_json(report.threshold);
     if (report.subsampled) {
         object["kept"] = {{"entities", report.entities_kept}, {"of", report.entities}};
         if (report.kept.questions > 0) object["kept"]["all"] = cell_json(report.kept);
@@ -151,25 +102,21 @@ ordered_json report_json(const KnowledgeReport& report) {
 
 // A task's entry in `results`, with lm-evaluation-harness's keys: "metric,filter".
 ordered_json task_json(const std::string& alias, const Cell& cell) {
-    return {
-        {"alias", alias},
-        {"acc,none", cell.accuracy},
-        {"acc_stderr,none", std::isnan(cell.standard_error) ? ordered_json("N/A") : ordered_json(cell.standard_error)},
-        {"loss,none", number_json(cell.loss)},
-        {"rank,none", number_json(cell.rank)}};
+    auto error = [](double x) { return std::isnan(x) ? ordered_json("N/A") : ordered_json(x); };
+    ordered_json task = {{"alias", alias},
+                         {"acc,none", cell.accuracy},
+                         {"acc_stderr,none", error(cell.standard_error)},
+                         {"loss,none", number_json(cell.loss)},
+                         {"rank,none", number_json(cell.rank)}};
+    if (cell.choice.questions == 0) return task;
+    task["choice,none"] = cell.choice.accuracy.value;
+    task["choice_stderr,none"] = error(cell.choice.accuracy.standard_error);
+    task["choice_norm,none"] = cell.choice.norm.value;
+    task["choice_norm_stderr,none"] = error(cell.choice.norm.standard_error);
+    return task;
 }
 
 }  // namespace
-
-void print_results(FILE* out, const EvaluationPlan& plan, const Evaluation& evaluation) {
-    for (const ValidationResult& v : evaluation.validation) {
-        fprintf(out, "val %s: loss %.6f nats per token", v.name.c_str(), v.loss);
-        if (!std::isnan(v.bits_per_byte)) fprintf(out, ", %.4f bits per byte", v.bits_per_byte);
-        fprintf(out, " (%lld tokens)\n", static_cast<long long>(v.tokens));
-    }
-    for (size_t i = 0; i < plan.questions.size(); ++i)
-        print_set(out, plan.questions[i], evaluation.knowledge[i].report);
-}
 
 std::string results_json(const EvaluationPlan& plan, const Evaluation& evaluation, const ResultsHeader& header) {
     ordered_json root;
@@ -182,7 +129,7 @@ std::string results_json(const EvaluationPlan& plan, const Evaluation& evaluatio
         const KnowledgeReport& report = evaluation.knowledge[i].report;
         ordered_json task = task_json(names.name, report.all);
         for (const auto& [name, value] : report.metrics)
-            if (name != "accuracy" && name != "loss" && name != "rank") task[name + ",none"] = number_json(value);
+            if (!task.contains(name + ",none") && name != "accuracy") task[name + ",none"] = number_json(value);
         root["results"][names.name] = task;
         ordered_json subtasks = ordered_json::array();
         for (const Cell& cell : report.attributes) {
@@ -202,6 +149,8 @@ std::string results_json(const EvaluationPlan& plan, const Evaluation& evaluatio
         root["versions"][names.name] = 1;
         root["n-shot"][names.name] = 0;
         root["higher_is_better"][names.name] = {{"acc", true}, {"bits", true}, {"loss", false}, {"rank", false}};
+        if (set.has_candidates())
+            for (const char* name : {"choice", "choice_norm"}) root["higher_is_better"][names.name][name] = true;
         root["n-samples"][names.name] = {{"original", report.questions}, {"effective", report.all.questions}};
         root["know"][names.name] = report_json(report);
     }
@@ -223,43 +172,4 @@ std::string results_json(const EvaluationPlan& plan, const Evaluation& evaluatio
     root["total_evaluation_time_seconds"] = format_text("%.3f", header.seconds);
     root["format_version"] = 1;
     return root.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n";
-}
-
-void write_question_lines(const std::string& path, const EvaluationPlan& plan, const Evaluation& evaluation) {
-    FileWriter writer(path);
-    auto quote = [](const std::string& text) {
-        return ordered_json(text).dump(-1, ' ', false, ordered_json::error_handler_t::replace);
-    };
-    auto quote_all = [&](std::vector<std::string> names) {
-        for (std::string& name : names) name = quote(name);
-        return names;
-    };
-    for (size_t i = 0; i < plan.questions.size(); ++i) {
-        const QuestionSet& set = *plan.questions[i].set;
-        const QuestionNames& names = set.names();
-        const std::string name = quote(names.name);
-        const std::vector<std::string> relations = quote_all(names.relations), attributes = quote_all(names.attributes),
-                                       templates = quote_all(names.templates), kinds = quote_all(names.kinds),
-                                       groups = quote_all(names.groups);
-        std::string lines;
-        for (size_t k = 0; k < plan.questions[i].chosen.size(); ++k) {
-            const uint32_t number = plan.questions[i].chosen[k];
-            const Question q = set.question(number);
-            const QuestionResult& r = evaluation.knowledge[i].results[k];
-            lines += format_text(
-                "{\"set\":%s,\"question\":%u,\"entity\":%u,\"relation\":%s,\"attribute\":%s,\"template\":%s,\"kind\":%"
-                "s,\"group\":%s,"
-                "\"correct\":%s,\"nll\":%s,\"rank\":%d,\"tokens\":%d}\n",
-                name.c_str(), number, q.entity, relations[q.relation].c_str(), attributes[q.attribute].c_str(),
-                templates[q.wording].c_str(), kinds[q.kind].c_str(), groups[q.group].c_str(),
-                r.correct ? "true" : "false", std::isfinite(r.nll) ? format_text("%.9g", r.nll).c_str() : "null",
-                r.rank, r.tokens);
-            if (lines.size() > 1 << 20) {
-                writer.write(lines.data(), lines.size());
-                lines.clear();
-            }
-        }
-        writer.write(lines.data(), lines.size());
-    }
-    writer.commit();
 }

@@ -1,0 +1,23 @@
+// exposures.h - how often the fact that a question asks about was seen, from the trainer's ledgers.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "dataloader/ledger.h"  // defines: Ledger
+#include "eval/questions.h"     // defines: QuestionSet
+
+// Of a question whose attribute and relation are no slot of the source.
+constexpr uint32_t UNKNOWN_EXPOSURES = UINT32_MAX;
+
+// By question of `chosen`. A set belongs to the ledger one of whose shards is named like the set's `source` and has as
+// many entities as the set; a fact's slot is the one named like the question's attribute, else like its relation.
+// Empty: no ledger has the set's facts.
+std::vector<uint32_t> question_exposures(const QuestionSet& set, const std::vector<uint32_t>& chosen,
+                                         const std::vector<Ledger>& ledgers);
+
+// Bins of exposure counts: 0, 1, 2-3, 4-7, 8-15, ...
+uint32_t exposure_bin(uint32_t exposures);
+struct ExposureRange {
+    int64_t low, high;  // both in it
+};
+ExposureRange exposure_range(uint32_t bin);

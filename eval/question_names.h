@@ -1,0 +1,21 @@
+// question_names.h - PREFIX.questions.json (dev/formats.md, 3): what the columns of a question set mean.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+struct QuestionNames {
+    std::string name, source;
+    int64_t questions = 0, entities = 0;
+    std::vector<std::string> relations, attributes, templates, groups;
+    std::vector<std::string> kinds;  // of "seen", "heldout", "question"
+    std::vector<int64_t> pools;      // by attribute: how many values its answers are drawn from; 0: not known
+    std::vector<double>
+        bits;  // by attribute: the most that can be learned of it per entity; log2 of the pool unless the
+               // file says less
+    std::vector<double> group_weights;  // by group: its share of the source's documents, any scale; empty: not known
+};
+
+// Dies with Exit::Data, naming `file` and the key, on anything else than what dev/formats.md says. (The fuzz target's
+// door.)
+QuestionNames parse_question_names(const std::string& file, const std::string& text);

@@ -1,0 +1,81 @@
+#include "eval/threshold.h"
+
+#include <algorithm>
+#include <numeric>
+#include <utility>
+
+#include "eval/exposures.h"
+
+namespace {
+
+struct Group {
+    uint32_t number;
+    double frequency;
+    int64_t questions = 0, correct = 0;
+    std::vector<std::pair<uint64_t, uint32_t>> facts;  // entity and attribute, exposures
+};
+
+// Groups with entities, their questions still to count.
+std::vector<Group> groups_of(const QuestionSet& set) {
+    const std::vector<double>& weights = set.names().group_weights;
+    const double sum = std::accumulate(weights.begin(), weights.end(), 0.0);
+    std::vector<Group> groups;
+    for (uint32_t g = 0; g < weights.size(); ++g) {
+        const double entities = static_cast<double>(set.group_entities(g));
+        groups.push_back({g, entities > 0 ? weights[g] / sum / entities : 0.0, 0, 0, {}});
+    }
+    return groups;
+}
+
+bool has_seen(const QuestionSet& set) {
+    for (uint32_t a = 0; a < set.names().attributes.size(); ++a)
+        if (set.people(a) > 0) return true;
+    return false;
+}
+
+// A fact counts once, however many questions ask about it.
+double mean_exposures(std::vector<std::pair<uint64_t, uint32_t>> facts) {
+    std::sort(facts.begin(), facts.end());
+    facts.erase(std::unique(facts.begin(), facts.end()), facts.end());
+    double sum = 0;
+    for (const auto& fact : facts) sum += fact.second;
+    return facts.empty() ? std::numeric_limits<double>::quiet_NaN() : sum / static_cast<double>(facts.size());
+}
+
+}  // namespace
+
+FrequencyThreshold frequency_threshold(const QuestionSet& set, const std::vector<uint32_t>& chosen,
+                                       const std::vector<QuestionResult>& results,
+                                       const std::vector<uint32_t>& exposures, double target) {
+    const QuestionNames& names = set.names();
+    FrequencyThreshold threshold;
+    if (names.group_weights.empty() || names.groups.size() < 2) return threshold;
+    threshold.target = target;
+    std::vector<Group> groups = groups_of(set);
+    const bool seen_only = has_seen(set);
+    for (size_t i = 0; i < chosen.size(); ++i) {
+        const Question q = set.question(chosen[i]);
+        if (seen_only && names.kinds[q.kind] != "seen") continue;
+        Group& group = groups[q.group];
+        ++group.questions;
+        group.correct += results[i].correct;
+        if (!exposures.empty() && exposures[i] != UNKNOWN_EXPOSURES)
+            group.facts.emplace_back(static_cast<uint64_t>(q.entity) << 32 | q.attribute, exposures[i]);
+    }
+    std::stable_sort(groups.begin(), groups.end(),
+                     [](const Group& a, const Group& b) { return a.frequency > b.frequency; });
+    for (const Group& group : groups) {
+        if (group.questions == 0) continue;
+        const double accuracy = static_cast<double>(group.correct) / static_cast<double>(group.questions);
+        if (accuracy < target) {
+            threshold.reached = true;
+            threshold.group = names.groups[group.number];
+            threshold.frequency = group.frequency;
+            threshold.accuracy = accuracy;
+            threshold.exposures = mean_exposures(group.facts);
+            break;
+        }
+        ++threshold.groups_above;
+    }
+    return threshold;
+}

@@ -1,0 +1,101 @@
+"""The instruments from outside: answers question by question, the account of a run, manifests, placements."""
+
+import json
+import pathlib
+import tempfile
+import unittest
+
+import numpy as np
+
+from common import EVAL, TRAIN, make_data, run, small_run
+
+
+def read_lines(path: pathlib.Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+class KnowledgeTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.temporary = tempfile.TemporaryDirectory()
+        cls.data = pathlib.Path(cls.temporary.name)
+        make_data(cls.data)
+        cls.flags = small_run(cls.data)
+        at = cls.flags.index("--ratio")
+        cls.flags[at : at + 2] = ["--exposures", "facts=6"]
+        cls.flags += ["--placement", "facts=front:0.5", "--eval-at", "windows,every:10", "--per-question", "on"]
+        cls.flags += ["--checkpoint-at", "every:20", "--keep", "0"]
+        cls.trained = cls.data / "run"
+        result = run(TRAIN, *cls.flags, "--out", str(cls.trained))
+        assert result.returncode == 0, result.stderr + result.stdout
+
+    @classmethod
+    def tearDownClass(cls) -> None:
+        cls.temporary.cleanup()
+
+    def test_evaluations_stand_around_the_window(self) -> None:
+        steps = [line["step"] for line in read_lines(self.trained / "eval.jsonl")]
+        self.assertEqual(steps, [0, 10, 20, 21, 22, 24, 28, 30, 36, 40])
+        self.assertEqual([path.name for path in sorted((self.trained / "answers").iterdir())], [f"step_{step:08d}.jsonl" for step in steps])
+
+    def test_answers_are_those_of_the_binary(self) -> None:
+        for step in (20, 40):
+            out = self.data / f"answers{step}.jsonl"
+            result = run(EVAL, "--checkpoint", str(self.trained / f"checkpoints/step_{step:08d}"), "--questions", str(self.data / "facts_questions"),
+                         "--per-question", str(out))
+            self.assertEqual(result.returncode, 0, result.stderr)
+            self.assertEqual(out.read_bytes(), (self.trained / f"answers/step_{step:08d}.jsonl").read_bytes())
+
+    def test_exposures_of_a_fact_are_its_ledger_at_that_step(self) -> None:
+        placed = np.load(self.manifest() / "facts.npy")
+        before = -1.0
+        for path in sorted((self.trained / "answers").iterdir()):
+            lines = read_lines(path)
+            self.assertEqual({line["step"] for line in lines}, {int(path.stem[5:])})
+            exposures = {(line["entity"], line["attribute"]): line["exposures"] for line in lines}
+            begun = np.bincount(placed["entity"][placed["step"] < lines[0]["step"]], minlength=80)
+            for (entity, _), count in exposures.items():
+                self.assertLessEqual(count, begun[entity])
+                self.assertGreaterEqual(count, begun[entity] - 1)  # one may have begun and not told its value yet
+            mean = sum(exposures.values()) / len(exposures)
+            self.assertGreaterEqual(mean, before)
+            before = mean
+        self.assertEqual(before, 6)
+
+    def manifest(self) -> pathlib.Path:
+        folder = self.data / "manifest"
+        if not folder.exists():
+            result = run(TRAIN, *self.flags, "--manifest", str(folder))
+            self.assertEqual(result.returncode, 0, result.stderr)
+            self.assertIn("realised", result.stdout)
+        return folder
+
+    def test_the_run_took_what_the_manifest_says(self) -> None:
+        placed = np.load(self.manifest() / "facts.npy")
+        self.assertEqual(sorted(np.bincount(placed["entity"])), [6] * 80)
+        self.assertLess(placed["position"].max(), 40 * 512 * 0.5 + 200)
+        mixture = json.loads((self.trained / "mixture.json").read_text())
+        self.assertEqual(mixture, json.loads((self.manifest() / "mixture.json").read_text()))
+        ledger = np.load(self.trained / "exposures/facts.npy")
+        realised = {source["name"]: source["realised"] for source in mixture["sources"]}
+        self.assertEqual(realised["facts"]["exposures"], {"mean": 6.0, "least": 6, "most": 6})
+        self.assertEqual(realised["facts"]["cut"], int(ledger["cut"].sum()))
+        self.assertEqual(realised["facts"]["last_step"], int(ledger["last_step"].max()))
+        last = read_lines(self.trained / "metrics.jsonl")[-1]
+        for name, values in realised.items():
+            self.assertEqual(values["tokens"], last[f"data/{name}/tokens"])
+        axes = json.loads((self.trained / "exposures/facts.json").read_text())
+        self.assertEqual(axes["shards"], [{"name": "facts", "entities": 80}])
+
+    def test_bad_placements_are_refused(self) -> None:
+        for value, words in (("facts=middle", "expected uniform"), ("facts=front:2", "0 < F <= 1"), ("nobody=front:0.5", "no --source nobody")):
+            result = run(TRAIN, *small_run(self.data), "--placement", value, "--plan")
+            self.assertEqual(result.returncode, 2)
+            self.assertIn(words, result.stderr)
+        result = run(TRAIN, *small_run(self.data), "--eval-at", "windows", "--plan")
+        self.assertEqual(result.returncode, 2)
+        self.assertIn("no source has", result.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
