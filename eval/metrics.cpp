@@ -36,13 +36,25 @@ Estimate estimate(double value, const Resamples& resamples, uint32_t statistic) 
     return {value, standard_deviation(values), percentile_interval(values)};
 }
 
+// The same for a share of right answers. Where all are right, or none, every resample is alike and says nothing of how
+// far the truth may be from it: then the exact bound for that many entities stands there (Clopper & Pearson 1934).
+Estimate share_estimate(double value, int64_t entities, const Resamples& resamples, uint32_t statistic) {
+    Estimate result = estimate(value, resamples, statistic);
+    if (std::isnan(result.interval.low)) return result;
+    const double bound = std::pow(0.025, 1.0 / static_cast<double>(entities));
+    if (value <= 0) result.interval = {0, 1 - bound};
+    if (value >= 1) result.interval = {bound, 1};
+    return result;
+}
+
 Cell make_cell(const CellSums& sums, const Resamples& resamples, size_t i) {
     const Sums& s = sums.cell(i);
     const double n = static_cast<double>(s.questions);
     Cell cell;
     cell.questions = s.questions;
     cell.entities = s.entities;
-    const Estimate accuracy = estimate(static_cast<double>(s.correct) / n, resamples, sums.accuracy_statistic(i));
+    const Estimate accuracy =
+        share_estimate(static_cast<double>(s.correct) / n, s.entities, resamples, sums.accuracy_statistic(i));
     cell.accuracy = accuracy.value;
     cell.standard_error = accuracy.standard_error;
     cell.interval = accuracy.interval;
@@ -54,8 +66,8 @@ Cell make_cell(const CellSums& sums, const Resamples& resamples, size_t i) {
     if (s.choice_questions == 0) return cell;
     const double m = static_cast<double>(s.choice_questions);
     cell.choice.questions = s.choice_questions;
-    cell.choice.accuracy = estimate(s.choice / m, resamples, sums.choice_statistic(i));
-    cell.choice.norm = estimate(s.choice_norm / m, resamples, sums.choice_norm_statistic(i));
+    cell.choice.accuracy = share_estimate(s.choice / m, s.entities, resamples, sums.choice_statistic(i));
+    cell.choice.norm = share_estimate(s.choice_norm / m, s.entities, resamples, sums.choice_norm_statistic(i));
     cell.choice.chance = s.choice_chance / m;
     cell.choice.rank = s.choice_rank / m;
     return cell;

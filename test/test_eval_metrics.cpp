@@ -256,6 +256,23 @@ TEST_CASE("guessing from the pool scores chance and no bits", "[eval]") {
     CHECK(report.all.majority > report.all.chance);
 }
 
+TEST_CASE("all right and none right have intervals of more than a point", "[eval]") {
+    const TemporaryFolder folder;
+    synthetic_questions(30, 1).write(folder / "set");
+    const QuestionSet set(folder / "set", 64, 64);
+    const std::vector<uint32_t> all = set.choose(0, 1);
+    for (const bool right : {false, true}) {
+        const std::vector<QuestionResult> results = planted(set, all, [&](const Question&) { return right; });
+        ReportOptions options{1000, 500, 200, 1};
+        const Cell cell = summarize(set, all, results, options).all;
+        const double bound = std::pow(0.025, 1.0 / 30);  // of 30 people all are right: P(truth below it) = 2.5 %
+        CHECK(cell.interval.low == Approx(right ? bound : 0));
+        CHECK(cell.interval.high == Approx(right ? 1 : 1 - bound));
+        options.resamples = 0;
+        CHECK(std::isnan(summarize(set, all, results, options).all.interval.low));
+    }
+}
+
 TEST_CASE("bootstrap intervals cover the truth as often as they say", "[eval]") {
     // 120 entities of 6 questions: an entity knows all of them (0.3), none (0.3), or each with 0.5; the truth is 0.5
     constexpr uint64_t ENTITIES = 120, QUESTIONS = 6, WORLDS = 400;
