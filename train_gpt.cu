@@ -234,8 +234,8 @@ MixtureOptions setup_mixture(const TrainOptions& o, const GptConfig& config) {
             die(Exit::Usage, "%s: expected NAME=a:b, fractions of the run, found '%s'", what.c_str(), v.c_str());
         s.windows.emplace_back(parse_number(what, v.substr(0, colon)), parse_number(what, v.substr(colon + 1)));
     });
-    for_sources(m, "placement", o.placement, [](SourceOptions& s, const std::string& what, const std::string& v) {
-        s.windows = place_windows(what, v, s.windows);
+    for_sources(m, "placement", o.placement, [](SourceOptions& s, const std::string&, const std::string& v) {
+        s.windows = place_windows(s.name, v, s.windows);
     });
     m.append = o.budget == "append";
     m.data_seed = static_cast<uint64_t>(o.data_seed);
@@ -716,6 +716,11 @@ std::string open_logs(const Run& r, const Trainer<Real>& t, Log& log) {
     log.board = TensorBoard(run.path());
     remove_tree(run.file("FAILED"));
     remove_tree(run.file("exposures"));
+    // answers of what comes again; those up to the checkpoint are its own
+    for (const std::string& name :
+         directory_exists(run.file("answers")) ? list_directory(run.file("answers")) : std::vector<std::string>{})
+        if (r.resumed.empty() || name > format_text("step_%08lld.jsonl", static_cast<long long>(t.step)))
+            remove_tree(run.file("answers/" + name));
     if (!r.resumed.empty()) save_ledgers(t.ledgers, run.path());
     return text_fact(state, facts, "stopped");
 }

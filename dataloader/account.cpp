@@ -28,7 +28,8 @@ std::string account_json(const RunAccount& account) {
         ordered_json planned = {{"tokens", s.planned_tokens}, {"share", s.planned_share}},
                      realised = {{"tokens", s.tokens}, {"share", s.share}};
         if (s.knowledge) {
-            planned["exposures"] = {{"mean", s.planned_exposures}, {"least", s.planned_least}, {"most", s.planned_most}};
+            planned["exposures"] = {
+                {"mean", s.planned_exposures}, {"least", s.planned_least}, {"most", s.planned_most}};
             realised["exposures"] = {{"mean", s.exposures}, {"least", s.least}, {"most", s.most}};
             realised["cut"] = s.cut;
             realised["first_step"] = step(s.first_step);

@@ -81,8 +81,8 @@ void KnowledgeFile::read_rendering(const std::string& path, const json& facts) {
         if (value == "redrawn") return 0;
         if (listed && value == "listed") return *listed = true, 0;
         if (!value.is_number_unsigned() || value.get<uint64_t>() < 1 || value.get<uint64_t>() > UINT32_MAX)
-            die(Exit::Data, "%s: rendering.%s must be %s or a number from 1 on, found %.40s", path.c_str(), key, expected,
-                value.dump(-1, ' ', true, json::error_handler_t::replace).c_str());
+            die(Exit::Data, "%s: rendering.%s must be %s or a number from 1 on, found %.40s", path.c_str(), key,
+                expected, value.dump(-1, ' ', true, json::error_handler_t::replace).c_str());
         return value.get<uint64_t>();
     };
     rendering_.wordings = draws("wordings", "\"redrawn\"", nullptr);

@@ -20,9 +20,9 @@ struct Sentence {
 
 // How much of a rendering is fixed: facts.json's `rendering`.
 struct Rendering {
-    uint64_t wordings = 0;        // draws of templates and forms that an entity has, taken in turn; 0: a new one each time
-    uint64_t orders = 0;          // the same for the order of the slots
-    bool listed = false;          // the slots in the file's order
+    uint64_t wordings = 0;  // draws of templates and forms that an entity has, taken in turn; 0: a new one each time
+    uint64_t orders = 0;    // the same for the order of the slots
+    bool listed = false;    // the slots in the file's order
     uint64_t wording_of(uint64_t epoch) const { return wordings ? epoch % wordings : epoch; }
     uint64_t order_of(uint64_t epoch) const { return orders ? epoch % orders : epoch; }
 };

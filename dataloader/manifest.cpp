@@ -29,8 +29,8 @@ void write_placements(const DataSet& data, int64_t batch_tokens, const std::stri
         // token p of the stream is target p - 1 of the run
         const int64_t step = std::max<int64_t>(piece.begin - 1, 0) / batch_tokens;
         rows[piece.source].push_back({static_cast<uint64_t>(piece.begin), narrow<uint32_t>(step),
-                                      static_cast<uint32_t>(source.entity(piece.index)),
-                                      narrow<uint32_t>(piece.epoch), static_cast<uint32_t>(piece.length)});
+                                      static_cast<uint32_t>(source.entity(piece.index)), narrow<uint32_t>(piece.epoch),
+                                      static_cast<uint32_t>(piece.length)});
     }
     for (size_t s = 0; s < rows.size(); ++s)
         if (data.sources[s].knowledge())

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <tuple>
 
+#include "dataloader/placement.h"  // defines: check_windows
 #include "util/check.h"
 
 namespace {
@@ -331,15 +332,7 @@ void check_mixture_options(const MixtureOptions& options) {
             die(Exit::Usage, "--subsample %s=%g, expected more than 0 and at most 1", name, source.subsample);
         if (!(source.max_epochs >= 0) || std::isinf(source.max_epochs))
             die(Exit::Usage, "--max-epochs %s=%g, expected more than 0", name, source.max_epochs);
-        auto windows = source.windows;
-        std::sort(windows.begin(), windows.end());
-        for (size_t i = 0; i < windows.size(); ++i) {
-            const auto [a, b] = windows[i];
-            if (!(a >= 0 && a < b && b <= 1))
-                die(Exit::Usage, "--window %s=%g:%g, expected 0 <= a < b <= 1", name, a, b);
-            if (i > 0 && a < windows[i - 1].second)
-                die(Exit::Usage, "--window %s: %g:%g overlaps the one before", name, a, b);
-        }
+        check_windows(name, source.windows);
     }
 }
 

@@ -36,7 +36,19 @@ void cut_out(const RunWindows& windows, double length, double from, double to, R
 
 }  // namespace
 
-RunWindows place_windows(const std::string& what, const std::string& text, RunWindows windows) {
+void check_windows(const char* name, RunWindows windows) {
+    std::sort(windows.begin(), windows.end());
+    for (size_t i = 0; i < windows.size(); ++i) {
+        const auto [a, b] = windows[i];
+        if (!(a >= 0 && a < b && b <= 1)) die(Exit::Usage, "--window %s=%g:%g, expected 0 <= a < b <= 1", name, a, b);
+        if (i > 0 && a < windows[i - 1].second)
+            die(Exit::Usage, "--window %s: %g:%g overlaps the one before", name, a, b);
+    }
+}
+
+RunWindows place_windows(const std::string& name, const std::string& text, RunWindows windows) {
+    const std::string what = "--placement " + name;
+    check_windows(name.c_str(), windows);
     if (windows.empty()) windows = {{0, 1}};
     std::sort(windows.begin(), windows.end());
     double length = 0;
@@ -45,13 +57,13 @@ RunWindows place_windows(const std::string& what, const std::string& text, RunWi
     const std::vector<std::string> words = words_of(text);
     const std::string& form = words[0];
     const auto refuse = [&](const char* why) {
-        die(Exit::Usage, "%s %s: expected uniform, front:F, back:F, burst:C:F or periodic:N:F%s", what.c_str(),
+        die(Exit::Usage, "%s=%s: expected uniform, front:F, back:F, burst:C:F or periodic:N:F%s", what.c_str(),
             text.c_str(), why);
     };
-    const size_t numbers = form == "uniform"                        ? 0
-                           : form == "front" || form == "back"      ? 1
+    const size_t numbers = form == "uniform"                       ? 0
+                           : form == "front" || form == "back"     ? 1
                            : form == "burst" || form == "periodic" ? 2
-                                                                    : SIZE_MAX;
+                                                                   : SIZE_MAX;
     if (words.size() != numbers + 1) refuse("");
     if (numbers == 0) return windows;
     const double F = parse_number(what, words.back());

@@ -7,6 +7,9 @@
 
 using RunWindows = std::vector<std::pair<double, double>>;  // fractions of the run [a, b), ascending
 
+// Dies with Exit::Usage unless 0 <= a < b <= 1 for each and none overlaps another; `name` is the source's.
+void check_windows(const char* name, RunWindows windows);
+
 // The part of `windows` (empty: the whole run) that `text` names. Fractions F and C are of the windows' length put end
 // to end:
 //   uniform         all of it
@@ -14,5 +17,5 @@ using RunWindows = std::vector<std::pair<double, double>>;  // fractions of the 
 //   back:F          the last F
 //   burst:C:F       F around the middle C
 //   periodic:N:F    N bursts at equal distances, F in all
-// Dies with Exit::Usage on anything else; `what` names the flag in the message.
-RunWindows place_windows(const std::string& what, const std::string& text, RunWindows windows);
+// Dies with Exit::Usage on anything else, and on windows that check_windows refuses; `name` is the source's.
+RunWindows place_windows(const std::string& name, const std::string& text, RunWindows windows);

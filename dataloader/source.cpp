@@ -52,8 +52,10 @@ Source::Source(const SourceOptions& options, uint64_t data_seed, int T, int64_t 
     for (const std::string& path : glob_files(options.glob))
         if (is_shard(path)) paths.push_back(path);
     if (paths.empty())
-        die(Exit::Data, "source %s=%s: matches no .bin or .ds file; expected PREFIX.bin as dev/data/prepare_text.py writes it (quote a pattern)", name,
-            options.glob.c_str());
+        die(Exit::Data,
+            "source %s=%s: matches no .bin or .ds file; expected PREFIX.bin as dev/data/prepare_text.py writes it "
+            "(quote a pattern)",
+            name, options.glob.c_str());
 
     const bool facts = KnowledgeFile::is_one(shard_prefix(paths[0]));
     for (const std::string& path : paths) {

@@ -196,7 +196,8 @@ int main(int argc, char** argv) {
     auto seconds = [](auto duration) { return std::chrono::duration<double>(duration).count(); };
     print_results(stdout, plan, evaluation);
     if (!o.per_question.empty()) write_question_lines(o.per_question, plan, evaluation, step);
-    if (!o.generate.empty()) write_continuations(o.generate, plan, evaluation, Tokenizer(tokenizer), step);
+    if (!o.generate.empty())
+        write_continuations(o.generate, plan, evaluation, Tokenizer(tokenizer), o.generate_tokens.n, step);
     ResultsHeader header{o.checkpoint,
                          o.precision,
                          tokenizer,

@@ -4,22 +4,26 @@
 
 namespace {
 
-// The shard that a set asks about: a ledger's entities first .. first + entities of the set - 1.
+// A shard that a set asks about: a ledger's entities first .. first + entities of the set - 1.
 struct Shard {
-    const Ledger* ledger = nullptr;
-    uint64_t first = 0;
+    const Ledger* ledger;
+    uint64_t first;
 };
 
-Shard shard_of(const QuestionNames& names, const std::vector<Ledger>& ledgers) {
+// One in each ledger that has it: two sources may show the same facts.
+std::vector<Shard> shards_of(const QuestionNames& names, const std::vector<Ledger>& ledgers) {
+    std::vector<Shard> shards;
     for (const Ledger& ledger : ledgers) {
         uint64_t first = 0;
         for (const LedgerShard& shard : ledger.shards()) {
-            if (shard.name == names.source && shard.entities == static_cast<uint64_t>(names.entities))
-                return {&ledger, first};
+            if (shard.name == names.source && shard.entities == static_cast<uint64_t>(names.entities)) {
+                shards.push_back({&ledger, first});
+                break;
+            }
             first += shard.entities;
         }
     }
-    return {};
+    return shards;
 }
 
 // -1: there is none of this name.
@@ -39,18 +43,19 @@ std::vector<int64_t> slots_named(const Ledger& ledger, const std::vector<std::st
 std::vector<uint32_t> question_exposures(const QuestionSet& set, const std::vector<uint32_t>& chosen,
                                          const std::vector<Ledger>& ledgers) {
     const QuestionNames& names = set.names();
-    const Shard shard = shard_of(names, ledgers);
-    if (!shard.ledger) return {};
-    const std::vector<int64_t> attributes = slots_named(*shard.ledger, names.attributes),
-                               relations = slots_named(*shard.ledger, names.relations);
-    std::vector<uint32_t> exposures;
+    std::vector<uint32_t> exposures(chosen.size(), UNKNOWN_EXPOSURES);
     bool any = false;
-    for (const uint32_t number : chosen) {
-        const Question q = set.question(number);
-        const int64_t slot = attributes[q.attribute] >= 0 ? attributes[q.attribute] : relations[q.relation];
-        any = any || slot >= 0;
-        exposures.push_back(slot < 0 ? UNKNOWN_EXPOSURES
-                                     : shard.ledger->at(shard.first + q.entity, static_cast<uint32_t>(slot)).count);
+    for (const Shard& shard : shards_of(names, ledgers)) {
+        const std::vector<int64_t> attributes = slots_named(*shard.ledger, names.attributes),
+                                   relations = slots_named(*shard.ledger, names.relations);
+        for (size_t i = 0; i < chosen.size(); ++i) {
+            const Question q = set.question(chosen[i]);
+            const int64_t slot = attributes[q.attribute] >= 0 ? attributes[q.attribute] : relations[q.relation];
+            if (slot < 0) continue;
+            const uint32_t count = shard.ledger->at(shard.first + q.entity, static_cast<uint32_t>(slot)).count;
+            exposures[i] = exposures[i] == UNKNOWN_EXPOSURES ? count : exposures[i] + count;
+            any = true;
+        }
     }
     if (!any) exposures.clear();
     return exposures;

@@ -9,8 +9,9 @@
 // Of a question whose attribute and relation are no slot of the source.
 constexpr uint32_t UNKNOWN_EXPOSURES = UINT32_MAX;
 
-// By question of `chosen`. A set belongs to the ledger one of whose shards is named like the set's `source` and has as
-// many entities as the set; a fact's slot is the one named like the question's attribute, else like its relation.
+// By question of `chosen`. A set belongs to the ledgers one of whose shards is named like the set's `source` and has as
+// many entities as the set, and their counts add up; a fact's slot is the one named like the question's attribute, else
+// like its relation.
 // Empty: no ledger has the set's facts.
 std::vector<uint32_t> question_exposures(const QuestionSet& set, const std::vector<uint32_t>& chosen,
                                          const std::vector<Ledger>& ledgers);

@@ -65,9 +65,10 @@ Cell make_cell(const CellSums& sums, const Resamples& resamples, size_t i) {
     cell.majority = s.majority / n;
     if (s.choice_questions == 0) return cell;
     const double m = static_cast<double>(s.choice_questions);
+    const int64_t askers = std::min(s.entities, s.choice_questions);  // no more entities have questions with candidates
     cell.choice.questions = s.choice_questions;
-    cell.choice.accuracy = share_estimate(s.choice / m, s.entities, resamples, sums.choice_statistic(i));
-    cell.choice.norm = share_estimate(s.choice_norm / m, s.entities, resamples, sums.choice_norm_statistic(i));
+    cell.choice.accuracy = share_estimate(s.choice / m, askers, resamples, sums.choice_statistic(i));
+    cell.choice.norm = share_estimate(s.choice_norm / m, askers, resamples, sums.choice_norm_statistic(i));
     cell.choice.chance = s.choice_chance / m;
     cell.choice.rank = s.choice_rank / m;
     return cell;

@@ -90,7 +90,7 @@ void write_question_lines(const std::string& path, const EvaluationPlan& plan, c
 }
 
 void write_continuations(const std::string& path, const EvaluationPlan& plan, const Evaluation& evaluation,
-                         const Tokenizer& tokenizer, int64_t step) {
+                         const Tokenizer& tokenizer, int64_t most, int64_t step) {
     write_lines(path, plan, step, [&](size_t task, size_t k) {
         const QuestionSet& set = *plan.questions[task].set;
         const uint32_t number = plan.questions[task].chosen[k];
@@ -100,6 +100,7 @@ void write_continuations(const std::string& path, const EvaluationPlan& plan, co
         const std::vector<int>& words = evaluation.knowledge[task].continuations[k];
         return ",\"prompt\":" + quote(tokenizer.decode(prompt.data(), prompt.size())) +
                ",\"text\":" + quote(tokenizer.decode(words.data(), words.size())) +
-               format_text(",\"tokens\":%zu", words.size());
+               format_text(",\"tokens\":%zu,\"ended\":%s", words.size(),
+                           static_cast<int64_t>(words.size()) < most ? "true" : "false");
     });
 }

@@ -29,6 +29,7 @@ std::string results_json(const EvaluationPlan& plan, const Evaluation& evaluatio
 void write_question_lines(const std::string& path, const EvaluationPlan& plan, const Evaluation& evaluation,
                           int64_t step = -1);
 
-// JSON lines, one object a question asked: its prompt and the model's continuation as text (eval/generate.cuh).
+// JSON lines, one object a question asked: its prompt and the model's continuation as text (eval/generate.cuh), and whether it ended by
+// itself before `most` tokens.
 void write_continuations(const std::string& path, const EvaluationPlan& plan, const Evaluation& evaluation,
-                         const Tokenizer& tokenizer, int64_t step = -1);
+                         const Tokenizer& tokenizer, int64_t most, int64_t step = -1);

@@ -27,6 +27,22 @@ std::vector<Group> groups_of(const QuestionSet& set) {
     return groups;
 }
 
+// Groups that differ in something else than frequency (who was trained on questions) count as one, named by the first.
+std::vector<Group> merge_equal(std::vector<Group> groups) {
+    std::vector<Group> merged;
+    for (Group& group : groups) {
+        if (merged.empty() || group.frequency < merged.back().frequency * (1 - 1e-9)) {
+            merged.push_back(std::move(group));
+            continue;
+        }
+        Group& to = merged.back();
+        to.questions += group.questions;
+        to.correct += group.correct;
+        to.facts.insert(to.facts.end(), group.facts.begin(), group.facts.end());
+    }
+    return merged;
+}
+
 bool has_seen(const QuestionSet& set) {
     for (uint32_t a = 0; a < set.names().attributes.size(); ++a)
         if (set.people(a) > 0) return true;
@@ -64,6 +80,8 @@ FrequencyThreshold frequency_threshold(const QuestionSet& set, const std::vector
     }
     std::stable_sort(groups.begin(), groups.end(),
                      [](const Group& a, const Group& b) { return a.frequency > b.frequency; });
+    groups = merge_equal(std::move(groups));
+    if (groups.size() < 2) return {};  // all have one frequency
     for (const Group& group : groups) {
         if (group.questions == 0) continue;
         const double accuracy = static_cast<double>(group.correct) / static_cast<double>(group.questions);

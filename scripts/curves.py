@@ -156,7 +156,8 @@ def window_of(args: argparse.Namespace) -> retention.Window | None:
                 "steps",
                 2,
             )
-        opened, closed = round(begin * steps), round(end * steps)
+        # as --eval-at windows rounds, and with its 1e-9 (0.3 * 10 is 3)
+        opened, closed = math.floor(begin * steps + 1e-9), math.ceil(end * steps - 1e-9)
     if closed is None:
         if opened is not None:
             raise Refusal("--opened needs --closed", 2)

@@ -78,7 +78,7 @@ def known_retention(answers: Answers, known: np.ndarray, logp: np.ndarray, windo
 
 
 def retainability(answers: Answers, logp: np.ndarray, window: Window) -> dict[str, Any]:
-    """E = l(t_LAM) - l(t_pre), R(t) = [l(t_LAM + t) - l(t_pre)] / E, per fact; means without outliers."""
+    """E = l(t_LAM) - l(t_pre), the gain of the whole window (not of one encounter as in Chang et al.), R(t) = [l(t_LAM + t) - l(t_pre)] / E, per fact; means without outliers."""
     steps = answers.steps
     if window.opened is None:
         return {"refused": "--opened STEP is needed for l(t_pre), the log-probability before the window"}
@@ -88,11 +88,12 @@ def retainability(answers: Answers, logp: np.ndarray, window: Window) -> dict[st
             "refused": f"no evaluation at or before step {window.opened}, when the window opened "
             f"(the first is at {steps[0]})"
         }
-    inside = np.flatnonzero((steps > window.opened) & (steps <= window.closed + window.lam_horizon))
+    # the maximum after the last encounter: while facts are still shown, nothing is forgetting
+    inside = np.flatnonzero((steps >= window.closed) & (steps <= window.closed + window.lam_horizon))
     if not len(inside):
         return {
-            "refused": f"no evaluation after step {window.opened} and up to {window.lam_horizon} steps after "
-            f"{window.closed}; try a greater --lam-horizon"
+            "refused": f"no evaluation from step {window.closed} on, when the window closed, up to {window.lam_horizon} steps "
+            "later; try a greater --lam-horizon, or --eval-at windows"
         }
     finite = np.isfinite(logp[[before, *inside]]).all(axis=0)
     logp = logp[:, finite]

@@ -143,8 +143,10 @@ struct KnowledgeBuilder {
         for (size_t g = 0; g < weights.size(); ++g) text += format_text("%s\"group%zu\"", g ? ", " : "", g);
         text += "], \"group_weights\": [";
         for (size_t g = 0; g < weights.size(); ++g) text += format_text("%s%.17g", g ? ", " : "", weights[g]);
-        if (!rendering.empty()) text += format_text("], \"rendering\": %s, \"slots\": [", rendering.c_str());
-        else text += "], \"slots\": [";
+        if (!rendering.empty())
+            text += format_text("], \"rendering\": %s, \"slots\": [", rendering.c_str());
+        else
+            text += "], \"slots\": [";
         for (int slot = 0; slot < slots; ++slot)
             text += format_text("%s{\"name\": \"slot%d\", \"pool_size\": %d}", slot ? ", " : "", slot, entities);
         return text + "]}";

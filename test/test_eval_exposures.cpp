@@ -120,6 +120,44 @@ TEST_CASE("questions find how often their facts were seen, and cells by it", "[e
     CHECK(!know_json(plan, evaluation_of(results, {}, unknown)).contains("by_exposures_and_kind"));
 }
 
+TEST_CASE("two sources with the same facts add up, in any order of their ledgers", "[eval]") {
+    const TemporaryFolder folder;
+    synthetic_questions(12, 2).write(folder / "set");
+    const QuestionSet set(folder / "set", 64, MAX_T);
+    const std::vector<uint32_t> all = set.choose(0, 1);
+    Ledger z("z", {{"people", 12}}, {"a0"}), a("a", {{"people", 12}}, {"a0", "a1"});
+    z.book({0, 3, 0, false}, 1);
+    for (uint32_t k = 0; k < 3; ++k) a.book({0, 3, 0, false}, k), a.book({0, 3, 1, false}, k);
+    const std::vector<uint32_t> one = question_exposures(set, all, {z, a}),
+                                other = question_exposures(set, all, {a, z});
+    CHECK(one == other);
+    for (const uint32_t i : all) {
+        const Question q = set.question(i);
+        CHECK(one[i] == (q.entity != 3 ? 0u : q.attribute == 0 ? 4u : 3u));
+    }
+}
+
+TEST_CASE("groups of one frequency are one group for the threshold", "[eval]") {
+    const TemporaryFolder folder;
+    QuestionBuilder built = synthetic_questions(20, 2, 4);  // five people in each group
+    built.names.group_weights = {3, 1, 3, 1};
+    built.write(folder / "set");
+    const QuestionSet set(folder / "set", 64, MAX_T);
+    const std::vector<uint32_t> all = set.choose(0, 1);
+    std::vector<QuestionResult> results;
+    for (const uint32_t i : all) results.push_back({1.0, 1, 1, set.question(i).group == 0});
+    ReportOptions options{1, 1, 0, 1};
+    options.target_accuracy = 0.8;
+    const FrequencyThreshold threshold = summarize(set, all, results, options).threshold;
+    CHECK((threshold.reached && threshold.group == "g0" && threshold.accuracy == 0.5 && threshold.groups_above == 0));
+    CHECK(threshold.frequency == Approx(3.0 / 8 / 5));
+
+    built.names.group_weights = {1, 1, 1, 1};
+    built.write(folder / "even");
+    const QuestionSet even(folder / "even", 64, MAX_T);
+    CHECK(summarize(even, all, results, options).threshold.target == 0);  // nothing to find
+}
+
 TEST_CASE("the threshold frequency is that of the first group under the target", "[eval]") {
     // groups of 2, 4, 6 and 8 people: by the entity g2 is the most frequent, then g0, g3, g1
     const TemporaryFolder folder;

@@ -34,7 +34,9 @@ TEST_CASE("greedy continuations are what token-by-token decoding gives", "[eval]
         const std::vector<std::vector<int>> again = generate(gpt, set, some, 4, {});
         for (size_t i = 0; i < some.size(); ++i) {
             const std::vector<int>& whole = texts[some[i]];
-            REQUIRE(again[i] == std::vector<int>(whole.begin(), whole.begin() + std::min<std::ptrdiff_t>(4, static_cast<std::ptrdiff_t>(whole.size()))));
+            REQUIRE(again[i] ==
+                    std::vector<int>(whole.begin(), whole.begin() + std::min<std::ptrdiff_t>(
+                                                                        4, static_cast<std::ptrdiff_t>(whole.size()))));
         }
     }
 }

@@ -199,8 +199,7 @@ std::vector<Composed> composed_documents(const std::vector<int>& stream, const K
 TEST_CASE("composed documents are the sentences of their entity", "[loader]") {
     World world(200);
     size_t shuffled = 0, renderings[2][2] = {};
-    const std::vector<Composed> documents =
-        composed_documents(stream_of(all_batches(world.options, {})), world.people);
+    const std::vector<Composed> documents = composed_documents(stream_of(all_batches(world.options, {})), world.people);
     for (const Composed& document : documents) {
         shuffled += document.slots() != std::vector<int>{0, 1, 2};
         for (const auto& s : document.sentences) ++renderings[s[2]][s[1]];
@@ -216,9 +215,9 @@ TEST_CASE("fixed orders and wordings come in turn, for every entity its own", "[
         const char* rendering;
         size_t orders, wordings;  // 0: redrawn
     };
-    const Fixed fixed = GENERATE(Fixed{R"({"orders": 2})", 2, 0}, Fixed{R"({"wordings": 3, "orders": "redrawn"})", 0, 3},
-                                 Fixed{R"({"wordings": 1, "orders": "listed"})", 1, 1},
-                                 Fixed{R"({"wordings": 5, "orders": 2})", 2, 5});
+    const Fixed fixed =
+        GENERATE(Fixed{R"({"orders": 2})", 2, 0}, Fixed{R"({"wordings": 3, "orders": "redrawn"})", 0, 3},
+                 Fixed{R"({"wordings": 1, "orders": "listed"})", 1, 1}, Fixed{R"({"wordings": 5, "orders": 2})", 2, 5});
     World world(200, 6);
     world.people.templates = 20;  // few draws are equal by chance
     world.people.forms = 3;
@@ -240,8 +239,7 @@ TEST_CASE("fixed orders and wordings come in turn, for every entity its own", "[
             std::vector<int> templates(3);
             for (const auto& s : documents[k].sentences) templates[static_cast<size_t>(s[0])] = s[1];
             own_templates.insert(templates);
-            if (fixed.orders && k >= fixed.orders)
-                REQUIRE(documents[k].slots() == documents[k - fixed.orders].slots());
+            if (fixed.orders && k >= fixed.orders) REQUIRE(documents[k].slots() == documents[k - fixed.orders].slots());
             if (!fixed.wordings || k < fixed.wordings) continue;
             auto now = documents[k].wording(), before = documents[k - fixed.wordings].wording();
             for (auto& [slot, word] : now) {

@@ -61,7 +61,7 @@ constexpr const char* MANIFEST =
 }  // namespace
 
 TEST_CASE("placements are parts of the windows, put end to end", "[placement]") {
-    const auto place = [](const char* text, RunWindows windows) { return place_windows("--placement x", text, windows); };
+    const auto place = [](const char* text, RunWindows windows) { return place_windows("x", text, windows); };
     CHECK(near(place("uniform", {}), {{0, 1}}));
     CHECK(near(place("front:0.25", {}), {{0, 0.25}}));
     CHECK(near(place("back:0.25", {}), {{0.75, 1}}));
@@ -77,6 +77,8 @@ TEST_CASE("placements are parts of the windows, put end to end", "[placement]") 
         INFO(wrong);
         REQUIRE_DIES(Exit::Usage, "--placement x", place(wrong, {}));
     }
+    for (const RunWindows& wrong : {RunWindows{{0.5, 0.2}}, RunWindows{{0.2, 1.5}}, RunWindows{{0.2, 0.5}, {0.4, 0.6}}})
+        REQUIRE_DIES(Exit::Usage, "--window x", place("front:0.5", wrong));
 }
 
 TEST_CASE("when something is due", "[placement]") {
@@ -103,7 +105,7 @@ TEST_CASE("when something is due", "[placement]") {
 TEST_CASE("the manifest and the account are what the batches hold", "[placement]") {
     const char* text = GENERATE("uniform", "front:0.3", "back:0.4", "burst:0.5:0.3", "periodic:4:0.5");
     World world(300);
-    world.options.sources[1].windows = place_windows("--placement people", text, {});
+    world.options.sources[1].windows = place_windows("people", text, {});
     Loader loader(world.options, {});
     const std::string folder = world.folder / "manifest";
     const RunAccount account = loader.write_manifest(folder);

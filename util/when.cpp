@@ -12,9 +12,9 @@ When::When(const char* flag, const std::string& text) {
         const std::string word = text.substr(begin, end - begin);
         begin = end + 1;
         const bool every = word.rfind("every:", 0) == 0;
-        const int64_t n = every                        ? parse_count(flag, word.substr(6))
+        const int64_t n = every                       ? parse_count(flag, word.substr(6))
                           : word.rfind("at:", 0) == 0 ? parse_count(flag, word.substr(3))
-                                                       : -1;
+                                                      : -1;
         if (word == "log")
             log_ = true;
         else if (word == "windows")
@@ -24,8 +24,9 @@ When::When(const char* flag, const std::string& text) {
         else if (!every && n >= 0)
             at_.insert(n);
         else if (word != "end")
-            die(Exit::Usage, "%s: expected log, windows, every:N, at:N or end, or several with commas between, found '%s'",
-                flag, text.c_str());
+            die(Exit::Usage,
+                "%s: expected log, windows, every:N, at:N or end, or several with commas between, found '%s'", flag,
+                text.c_str());
     }
 }
 

@@ -9,7 +9,7 @@ Writes PREFIX.{bin,idx,json}, a text shard with a worked problem a document; PRE
 occur in it (in any order of their points or numbers); PREFIX_questions, a question set of these: the prompt is the
 question, the answer the whole worked solution. Its exact match asks for every token of that solution (teacher-forced),
 so it is a lower bound of solving: a model may reach the right number by other words. For the final answer alone, let the
-model go on by itself, `eval_knowledge --questions PREFIX_questions --generate generated.jsonl`, and `check` the texts:
+model go on by itself, `eval_knowledge --questions PREFIX_questions --generate generated.jsonl --generate-tokens 320`, and `check` the texts:
 lines with "text" and with "prompt", "question" (text) or "problem" (the numbers).
 """
 
@@ -20,6 +20,7 @@ import json
 import math
 import os
 import re
+import sys
 from collections import Counter
 from typing import Any, Iterator
 
@@ -157,7 +158,7 @@ def write_questions(prefix: str, task: Task, encoder: Encoder, heldout: list[tup
             "attributes": [task.name],
             "attribute_pools": [0],
             "templates": task.questions,
-            "kinds": ["seen"],
+            "kinds": ["heldout"],
             "groups": ["all"],
         }
         bundle.open(".questions.json").write(dump_json(about))
@@ -208,6 +209,7 @@ def wilson(right: int, total: int, z: float = 1.959964) -> tuple[float, float]:
 
 def check(options: argparse.Namespace) -> None:
     counts: Counter[str] = Counter()
+    cut = 0  # texts that a limit of tokens ended before their answer
     try:
         with open(options.answers, encoding="utf-8") as lines:
             for number, line in enumerate(lines, 1):
@@ -222,6 +224,7 @@ def check(options: argparse.Namespace) -> None:
                 if task not in ("slope", "max"):
                     raise UsageError(f"{place}: no 'task' there; say --task slope or --task max")
                 answer, truth = final_answer(record["text"]), solve(task, problem_of(record, task, place))
+                cut += answer is None and record.get("ended") is False
                 counts["malformed" if answer is None else "right" if answer == truth else "wrong"] += 1
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{options.answers}: {getattr(error, 'strerror', None) or error}") from None
@@ -233,6 +236,8 @@ def check(options: argparse.Namespace) -> None:
         f"{counts['right']} of {total} right: accuracy {counts['right'] / total:.4f}, 95 % interval {low:.4f} to "
         f"{high:.4f}; {counts['wrong']} wrong, {counts['malformed']} malformed (counted as wrong)"
     )
+    if cut:
+        print(f"{cut} of the malformed were cut off; try a greater --generate-tokens", file=sys.stderr)
 
 
 def parse_arguments() -> argparse.Namespace:

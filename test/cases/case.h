@@ -27,17 +27,24 @@ struct Instance {
 };
 
 struct Case {
-    std::string name;                  // "layernorm_forward bf16 N=61 C=264"
-    double bytes = 0, flops = 0;       // moved and computed by one run: the floor is the larger of bytes / bandwidth and flops / peak
-    bool timed = false;                // a shape of a real training step: for the benchmark; too slow through test/simt
-    std::function<Instance()> make;    // allocates and fills; two calls give equal inputs
+    std::string name;  // "layernorm_forward bf16 N=61 C=264"
+    double bytes = 0,
+           flops = 0;    // moved and computed by one run: the floor is the larger of bytes / bandwidth and flops / peak
+    bool timed = false;  // a shape of a real training step: for the benchmark; too slow through test/simt
+    std::function<Instance()> make;  // allocates and fills; two calls give equal inputs
 };
 
 // ---- helpers of the case files
 template <class T>
 const char* type_name();  // "bf16", "fp32"
-template <> inline const char* type_name<bf16>() { return "bf16"; }
-template <> inline const char* type_name<float>() { return "fp32"; }
+template <>
+inline const char* type_name<bf16>() {
+    return "bf16";
+}
+template <>
+inline const char* type_name<float>() {
+    return "fp32";
+}
 
 // n values of a normal distribution, a function of (seed, index), rounded to T.
 template <class T>

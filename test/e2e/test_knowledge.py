@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shutil
 import tempfile
 import unittest
 
@@ -87,11 +88,28 @@ class KnowledgeTest(unittest.TestCase):
         axes = json.loads((self.trained / "exposures/facts.json").read_text())
         self.assertEqual(axes["shards"], [{"name": "facts", "entities": 80}])
 
+    def test_answers_of_a_life_that_ended_are_not_left(self) -> None:
+        out = self.data / "again"
+        shutil.copytree(self.trained, out)
+        (out / "DONE").unlink()
+        shutil.rmtree(out / "checkpoints/step_00000040")
+        (out / "answers/step_00000039.jsonl").write_text("of another schedule\n")
+        (out / "answers/step_00000036.jsonl.tmp").write_text("half of it")
+        result = run(TRAIN, *self.flags, "--out", str(out), "--resume")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        names = sorted(path.name for path in (self.trained / "answers").iterdir())
+        self.assertEqual(sorted(path.name for path in (out / "answers").iterdir()), names)
+        for name in [*(f"answers/{name}" for name in names), "mixture.json"]:
+            self.assertEqual((out / name).read_bytes(), (self.trained / name).read_bytes(), name)
+
     def test_bad_placements_are_refused(self) -> None:
         for value, words in (("facts=middle", "expected uniform"), ("facts=front:2", "0 < F <= 1"), ("nobody=front:0.5", "no --source nobody")):
             result = run(TRAIN, *small_run(self.data), "--placement", value, "--plan")
             self.assertEqual(result.returncode, 2)
             self.assertIn(words, result.stderr)
+        result = run(TRAIN, *small_run(self.data), "--window", "facts=0.5:0.2", "--placement", "facts=front:0.5", "--plan")
+        self.assertEqual(result.returncode, 2)
+        self.assertIn("0 <= a < b <= 1", result.stderr)
         result = run(TRAIN, *small_run(self.data), "--eval-at", "windows", "--plan")
         self.assertEqual(result.returncode, 2)
         self.assertIn("no source has", result.stderr)

@@ -172,7 +172,7 @@ class ReasoningTest(support.FolderTest):
                 about = json.load(file)
             self.assertEqual(
                 (about["name"], about["questions"], about["kinds"], about["attribute_pools"]),
-                (task, 200, ["seen"], [0]),
+                (task, 200, ["heldout"], [0]),
             )
 
     def check(self, *texts: tuple[object, str], task: str = "slope", key: str = "problem") -> str:
