@@ -97,7 +97,7 @@ OptionTable option_table(TrainOptions& o) {
         {"evaluation", "val-tokens", &o.val_tokens, "N", "the first N tokens of each"},
         {"evaluation", "questions", &o.questions, "PATH", "question set (PREFIX.questions.json); repeat for more"},
         {"evaluation", "questions-per-set", &o.questions_per_set, "N|all", "seeded, stratified choice"},
-        {"evaluation", "eval-at", &o.eval_at, "WHEN,...", "log (steps 0, 1, 2, 4, ... and the end), windows (their borders, and 1, 2, 4, ... steps after), every:N, at:N, end"},
+        {"evaluation", "eval-at", &o.eval_at, "WHEN,...", "log (steps 0, 1, 2, 4, ... and the end), windows (where one opens, closes, and 1, 2, 4, ... steps after it closed), every:N, at:N, end"},
         {"evaluation", "per-question", &o.per_question, "on|off", "a line a question at every evaluation, in answers/"},
         {"evaluation", "stop-at", &o.stop_at, "'METRIC>=X'", "stop with a checkpoint at the first evaluation where it holds (also <=)"},
         {"length and batch", "tokens", &o.tokens, "N", "length of the run, rounded down to whole steps"},
@@ -855,6 +855,8 @@ int main(int argc, char** argv) {
         eval_when.add_windows(source.windows, plan.steps);
         checkpoint_when.add_windows(source.windows, plan.steps);
     }
+    eval_when.check("--eval-at", plan.steps);
+    checkpoint_when.check("--checkpoint-at", plan.steps);
 
     if (o.print_order.n >= 0) {
         const std::string nearest = o.out.empty() ? "" : checkpoint_latest(o.out, o.print_order.n);
@@ -881,6 +883,8 @@ int main(int argc, char** argv) {
     if (o.micro_batch.n < 0) o.micro_batch.n = largest_micro_batch(config, o, machine.available_memory());
     const double flops_rate = machine.flops_rate(o.precision == "bf16");
     if (o.plan) {
+        const EvaluationPlan evaluation = plan_evaluation(setup_evaluation(o, plan), config.V, config.max_T);
+        check_stop_rules(stop_rules, evaluation);
         print_plan(o, config, plan, flops_rate);
         return 0;
     }

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <iterator>
 #include <new>
 #include <string>
 
@@ -72,6 +73,12 @@ void check_options(const EvalOptions& o) {
         die(Exit::Usage, "--target-accuracy %g: expected a number above 0, up to 1", o.target_accuracy);
     for (const auto& [flag, file] : {std::pair("--per-question", o.per_question), std::pair("--generate", o.generate)})
         if (!file.empty() && o.questions.empty()) die(Exit::Usage, "%s needs --questions", flag);
+    const std::string files[] = {o.out, o.per_question, o.generate};
+    for (const std::string& file : files) {
+        if (!file.empty() && std::count(std::begin(files), std::end(files), file) > 1)
+            die(Exit::Usage, "%s: two results cannot be one file", file.c_str());
+        if (directory_exists(file)) die(Exit::Usage, "%s: a directory; expected the name of a file", file.c_str());
+    }
     if (o.generate_tokens.n < 1)
         die(Exit::Usage, "--generate-tokens %lld: expected at least 1", static_cast<long long>(o.generate_tokens.n));
 }
@@ -110,8 +117,11 @@ void check_room(const EvaluationPlan& plan, int64_t generate_tokens, int max_T) 
     for (const QuestionTask& task : plan.questions)
         for (const uint32_t number : task.chosen)
             if (const int prompt = task.set->length(number).prompt; prompt + generate_tokens > max_T)
-                die(Exit::Usage, "--generate-tokens %lld: the prompt of question %u has %d tokens, the model's rows %d",
-                    static_cast<long long>(generate_tokens), number, prompt, max_T);
+                die(Exit::Usage,
+                    "--generate-tokens %lld: the model's rows have %d tokens, the prompt of question %u takes %d of "
+                    "them; at "
+                    "most %d are left",
+                    static_cast<long long>(generate_tokens), max_T, number, prompt, max_T - prompt);
 }
 
 // Asks the checkpoint in one precision.

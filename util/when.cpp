@@ -41,6 +41,12 @@ void When::add_windows(const std::vector<std::pair<double, double>>& windows, in
     }
 }
 
+void When::check(const char* flag, int64_t steps) const {
+    if (!at_.empty() && *at_.rbegin() > steps)
+        die(Exit::Usage, "%s at:%lld: the run has %lld steps", flag, static_cast<long long>(*at_.rbegin()),
+            static_cast<long long>(steps));
+}
+
 bool When::due(int64_t step, int64_t steps) const {
     if (step == steps || at_.count(step) > 0) return true;
     for (const int64_t n : every_)

@@ -14,6 +14,8 @@ class When {
     When(const char* flag, const std::string& text);
     // Adds a source's windows, fractions of the run [a, b); they count where the list says `windows`.
     void add_windows(const std::vector<std::pair<double, double>>& windows, int64_t steps);
+    // Dies with Exit::Usage on a step behind the run's end, which would never be due.
+    void check(const char* flag, int64_t steps) const;
     bool due(int64_t step, int64_t steps) const;
 
   private:

@@ -1,5 +1,6 @@
-"""Wrong answers that compete with the right one: other values of the attribute's pool, the same for all templates of a
-fact. They depend on the seed and the person, not on who else is asked."""
+"""Wrong answers that compete with the right one: values that other people have, the same for all templates of a fact.
+A value that nobody has would be told apart by its never having occurred, without any fact being known. They depend on
+the seed, the population and the person, not on who else is asked."""
 
 from __future__ import annotations
 
@@ -29,12 +30,15 @@ def rivals(population: Population, people: np.ndarray, count: int) -> np.ndarray
         drawn[row] = np.random.default_rng(seed).random((len(slots), count))
     chosen = np.empty(drawn.shape, np.int64)
     for slot, info in enumerate(slots):
-        taken = population.values[people, slot].astype(np.int64)[:, None]  # in ascending order
+        used = np.unique(population.values[:, slot])
+        values = used if len(used) > count else np.arange(len(info.pool))  # too few people: the whole pool
+        # places in `values`, in ascending order
+        taken = np.searchsorted(values, population.values[people, slot]).astype(np.int64)[:, None]
         for k in range(count):
             # A number among those not taken yet, then moved up over the taken ones below it.
-            number = (drawn[:, slot, k] * (len(info.pool) - 1 - k)).astype(np.int64)
+            number = (drawn[:, slot, k] * (len(values) - 1 - k)).astype(np.int64)
             for column in taken.T:
                 number += number >= column
-            chosen[:, slot, k] = number
+            chosen[:, slot, k] = values[number]
             taken = np.sort(np.concatenate([taken, number[:, None]], axis=1), axis=1)
     return chosen

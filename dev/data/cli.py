@@ -60,7 +60,7 @@ def parse_count(text: str) -> int:
         value = float(text[:-1] if scale > 1 else text) * scale
     except ValueError:
         value = -1.0
-    if value < 1 or value != int(value):
+    if not 1 <= value < 1e15 or value != int(value):  # beyond any data set; infinity and nan too
         raise argparse.ArgumentTypeError(f"'{text}' is not a count such as 500, 20k or 1.5M")
     return int(value)
 

@@ -90,7 +90,12 @@ def parse_groups(text: str, people: int) -> tuple[list[str], list[float]]:
         ) from None
     if number > people:
         raise UsageError(f"--groups {text}: more groups than people ({people})")
-    weights = [k**-power for k in range(1, number + 1)]
+    try:
+        weights = [float(k) ** -power for k in range(1, number + 1)]
+    except OverflowError:
+        weights = [0.0]
+    if not min(weights) > 0 or not math.isfinite(sum(weights)):
+        raise UsageError(f"--groups {text}: the weights of the groups leave what a number can hold; try an exponent near 1")
     return [f"group_{k:03d}" for k in range(1, number + 1)], [weight / sum(weights) for weight in weights]
 
 

@@ -67,10 +67,15 @@ def report(population: Population, prefix: str, texts: list[str]) -> None:
         print(f"warning: the text knows {len(found)} of the invented items: {', '.join(found[:5])}", file=sys.stderr)
 
 
-def warn_of_stale(prefix: str, endings: set[str]) -> None:
-    for ending in ("_qa", "_compact"):
-        if ending not in endings and os.path.exists(f"{prefix}{ending}.json"):
-            print(f"warning: {prefix}{ending}.* is of an earlier run and may tell of other people", file=sys.stderr)
+def check_output(prefix: str, endings: set[str]) -> None:
+    if not os.path.basename(prefix):
+        raise UsageError(f"--out {prefix}: a folder; expected the beginning of the files' names, such as {prefix}bio")
+    for ending in sorted({"_qa", "_compact"} - endings):
+        if os.path.exists(f"{prefix}{ending}.json"):
+            raise UsageError(
+                f"--out {prefix}: {prefix}{ending}.* of an earlier run tell of other people perhaps; remove them, or make "
+                f"them again with --{ending[1:]}"
+            )
 
 
 def print_summary(prefix: str, population: Population, variant: Variant, written: dict[str, Written], tag: str) -> None:
@@ -120,6 +125,8 @@ def main() -> None:
     )
     check_candidates(population, options.candidates)
     trained = trained_on_questions(population, options.qa)
+    endings = {"_qa": trained is not None, "_compact": options.compact}
+    check_output(options.out, {ending for ending, wanted in endings.items() if wanted})
     as_text = biographies(population, Tag(), variant.names, variant.rendering)
     os.makedirs(os.path.dirname(options.out) or ".", exist_ok=True)
     if options.report_against:
@@ -150,7 +157,6 @@ def main() -> None:
     written["_names"] = write_names(options.out, composer, encoder, options.workers)
     if options.text:
         write_text(options.text, population, as_text, 1)
-    warn_of_stale(options.out, set(written))
     ids = len(encoder.encode_batch([tag.text])[0]) if tag.text else 0
     said = f", tag '{tag.text}' ({ids} token{'s' * (ids != 1)}{', special' * tag.special})" if tag.text else ""
     print_summary(options.out, population, variant, written, said)

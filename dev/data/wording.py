@@ -156,8 +156,8 @@ def parse_tag(text: str | None, special: set[str], eot: str) -> Tag:
         return Tag()
     if not text or text != text.strip() or not text.isprintable():
         raise UsageError(f"--tag {text!r}: expected a word or token with no space at its ends")
-    if text == eot:
+    if eot in text:
         raise UsageError(
-            f"--tag {text}: this token ends documents; expected another one, see train_tokenizer.py --special"
+            f"--tag {text}: {eot} ends documents; expected another one, see train_tokenizer.py --special"
         )
     return Tag(text, text in special)

@@ -107,6 +107,10 @@ class KnowledgeTest(unittest.TestCase):
             result = run(TRAIN, *small_run(self.data), "--placement", value, "--plan")
             self.assertEqual(result.returncode, 2)
             self.assertIn(words, result.stderr)
+        for flags, words in ((["--eval-at", "at:41"], "the run has 40 steps"), (["--questions", str(self.data / "nope")], "nope")):
+            result = run(TRAIN, *small_run(self.data), *flags, "--plan")
+            self.assertIn(result.returncode, (2, 3))
+            self.assertIn(words, result.stderr)
         result = run(TRAIN, *small_run(self.data), "--window", "facts=0.5:0.2", "--placement", "facts=front:0.5", "--plan")
         self.assertEqual(result.returncode, 2)
         self.assertIn("0 <= a < b <= 1", result.stderr)

@@ -164,8 +164,23 @@ class RefusalsTest(support.FolderTest):
         self.refuse("--candidates 100: major has 100 values, so at most 99", "--candidates", 100)
         self.refuse("--candidates -1: expected", "--candidates=-1")
         self.refuse("--tag .* ends documents", "--tag", "<|endoftext|>")
+        self.refuse("--tag .* ends documents", "--tag", "a<|endoftext|>")
         for tag in ("", " bio", "a\nb"):
             self.refuse("--tag .*expected a word", "--tag", tag)
+
+    def test_groups_and_counts(self) -> None:
+        self.refuse("--groups powerlaw:1e6:2: the weights", "--groups", "powerlaw:1e6:2")
+        self.refuse("--groups powerlaw:-1e6:2: the weights", "--groups", "powerlaw:-1e6:2")
+        self.refuse("not a count", "--templates", "1e30")
+
+    def test_output(self) -> None:
+        flags = ("synbio.py", "--people", 20, "--tokenizer", support.small_vocabulary(), "--attributes", "major")
+        self.run_bad(2, "a folder; expected the beginning", *flags, "--out", self.path("y") + "/")
+        out = ("--out", self.path("y", "b"))
+        self.run_ok(*flags, *out, "--compact")
+        before = self.contents(".bin")
+        self.run_bad(2, "b_compact.* of an earlier run", *flags, *out)
+        self.assertEqual(self.contents(".bin"), before)
 
     def test_tokenizer_specials(self) -> None:
         text = self.write("t.txt", "Some words to train on, some words to train on.\n")
