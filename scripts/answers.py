@@ -56,12 +56,13 @@ def answer_files(paths: Iterable[Path]) -> list[Path]:
 
 def warn_of_missing(run: Path, files: list[Path]) -> None:
     have = {int(number) for file in files for number in re.findall(r"step_(\d+)\.jsonl$", file.name)}
-    steps = [
-        json.loads(line).get("step")
-        for line in (run / "eval.jsonl").read_text().splitlines(keepends=True)
-        if line.endswith("\n")
-    ]
-    missing = sorted({step for step in steps if step is not None} - have)
+    steps = set()
+    try:
+        for line in (run / "eval.jsonl").read_bytes().split(b"\n")[:-1]:
+            steps.add(json.loads(line).get("step"))
+    except (OSError, ValueError, AttributeError) as error:
+        warn(f"{run / 'eval.jsonl'}: not one JSON object a line ({error}); steps without answers may go unnoticed")
+    missing = sorted({step for step in steps if type(step) is int} - have)
     if missing:
         shown = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
         warn(
@@ -84,7 +85,8 @@ class Step:
 
 @dataclass
 class Answers:
-    """steps (S), facts (F), questions (Q); correct and nll are (S, Q), exposures (S, F), -1 where no line tells."""
+    """steps (S), facts (F), questions (Q); correct and nll are (S, Q), exposures (S, F), -1 where no line tells; set_of
+    is the set of each question."""
 
     steps: np.ndarray
     facts: list[tuple[str, int, str]]
@@ -93,6 +95,7 @@ class Answers:
     correct: np.ndarray
     nll: np.ndarray
     exposures: np.ndarray
+    set_of: list[str] = field(default_factory=list)
 
     def by_fact(self, values: np.ndarray) -> np.ndarray:
         """The mean over a fact's questions of one step's values, those that are not finite left out."""
@@ -243,6 +246,7 @@ class Reader:
             column("correct", bool),
             column("nll", np.float32),
             np.empty((0, 0)),
+            [name for (name, _), use in zip(self.questions, kept) if use],
         )
         answers.exposures = self.fact_exposures(answers, column("exposures", np.int64), rows)
         return answers

@@ -12,7 +12,11 @@ A fact is known at a step when at least --share of its questions of --kind are r
 
 Exposures needed: the fact's count at the first step from which it stays known to the end; an upper bound, since it was
 learned between that step and the one before (exposures_before). Facts not known at the end are censored at their
-exposures at the end; quantiles are Kaplan-Meier's.
+exposures at the end; quantiles are Kaplan-Meier's. Facts whose lines carry no exposures are left out of them.
+
+--window with --placement: give the part that the placement names, since --eval-at windows evaluates there. Of a source
+shown in the whole run, front:0.3 is --window 0:0.3, burst:0.5:0.2 is 0.4:0.6.
+What of retention cannot be told is said as a warning and under "refused" in PREFIX.json; the rest is written.
 """
 
 from __future__ import annotations
@@ -116,8 +120,9 @@ def draw(out: dict[str, Any], facts: dict[str, np.ndarray], path: Path) -> None:
         title=part.replace("_", " ") + (f" (first 12, {left_out} not shown)" if left_out else ""),
     )
     if out["exposures_needed"]:
-        known = facts["known_at_end"] == 1
-        moments, surviving = kaplan_meier(np.where(known, facts["exposures_needed"], facts["exposures_at_end"]), known)
+        known, told = facts["known_at_end"] == 1, facts["exposures_told"]
+        times = np.where(known, facts["exposures_needed"], facts["exposures_at_end"])
+        moments, surviving = kaplan_meier(times[told], known[told])
         axes[1, 1].step(
             [0, *moments],
             [0, *(1 - surviving)],
@@ -149,7 +154,10 @@ def window_of(args: argparse.Namespace) -> retention.Window | None:
                 f"--window {args.window}: expected fractions a:b with 0 <= a < b <= 1, without --opened and --closed", 2
             )
         configs = [path / "config.json" for path in args.paths if (path / "config.json").is_file()]
-        steps = json.loads(configs[0].read_text()).get("steps") if len(configs) == 1 else None
+        try:
+            steps = json.loads(configs[0].read_bytes()).get("steps") if len(configs) == 1 else None
+        except (OSError, ValueError, AttributeError):
+            steps = None
         if not isinstance(steps, int):
             raise Refusal(
                 "--window needs one run directory whose config.json tells the steps; give --opened and --closed as "
@@ -178,7 +186,11 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--closed", type=int, metavar="STEP", help="a window ended here: fit retention after it")
     parser.add_argument("--opened", type=int, metavar="STEP", help="and began here: effectivity and retainability too")
-    parser.add_argument("--window", metavar="a:b", help="the same as fractions of the run's steps")
+    parser.add_argument(
+        "--window",
+        metavar="a:b",
+        help="the same as fractions of the run's steps; with --placement those of the part that it names (see above)",
+    )
     parser.add_argument(
         "--lam-horizon",
         type=int,
@@ -198,6 +210,18 @@ def parse_arguments() -> argparse.Namespace:
     return args
 
 
+def retained(answers: Answers, known: np.ndarray, logp: np.ndarray, window: retention.Window) -> dict[str, Any]:
+    """What cannot be told is said; the curves do not depend on it."""
+    try:
+        sources = sorted({source for source, _, _ in answers.facts})
+        if len(sources) > 1:
+            raise Refusal(f"a window is one source's, the answers are of {', '.join(sources)}; choose with --source")
+        return retention.analyse(answers, known, logp, window)
+    except Refusal as error:
+        warn(f"no retention: {error}")
+        return {"refused": str(error)}
+
+
 def main() -> int:
     args = parse_arguments()
     try:
@@ -208,22 +232,17 @@ def main() -> int:
         known = known_matrix(answers, args.share)
         facts = histories(answers, known)
         out = summary(answers, known, facts, args.share, args.kind)
-        if window:
-            sources = sorted({source for source, _, _ in answers.facts})
-            if len(sources) > 1:
-                raise Refusal(
-                    f"a window is one source's, the answers are of {', '.join(sources)}; choose with --source", 2
-                )
-            logp = -np.stack([answers.by_fact(row.astype(float)) for row in answers.nll])
-            out["retention"] = retention.analyse(answers, known, logp, window)
     except Refusal as error:
         print(f"curves.py: {error}", file=sys.stderr)
         return error.code
+    if window:
+        logp = -np.stack([answers.by_fact(row.astype(float)) for row in answers.nll])
+        out["retention"] = retained(answers, known, logp, window)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     at = lambda ending: args.out.with_name(args.out.name + ending)  # noqa: E731
     write_csv(at(".csv"), answers, facts)
     draw(out, facts, at(".png"))
-    if window:
+    if window and "refused" not in out["retention"]:
         retention.draw(out["retention"], answers, logp, window, str(at(".retention.png")))
     at(".json").write_text(json.dumps(strict(out), indent=1, allow_nan=False) + "\n")
     needed = out["exposures_needed"]

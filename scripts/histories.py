@@ -20,7 +20,8 @@ def known_matrix(answers: Answers, share: float) -> np.ndarray:
 
 
 def histories(answers: Answers, known: np.ndarray) -> dict[str, np.ndarray]:
-    """The columns of PREFIX.csv that are numbers; EMPTY where there is nothing to tell."""
+    """The columns of PREFIX.csv that are numbers, EMPTY where there is nothing to tell; and exposures_told, at every
+    step."""
     steps, facts, last = answers.steps, np.arange(known.shape[1]), len(known) - 1
     ever = known.any(axis=0)
     first = known.argmax(axis=0)
@@ -45,6 +46,7 @@ def histories(answers: Answers, known: np.ndarray) -> dict[str, np.ndarray]:
         "exposures_before": at(np.maximum(stays - 1, 0), end & (stays > 0)),
         "never_learned": (~ever).astype(int),
         "censored": (~end).astype(int),
+        "exposures_told": (count >= 0).all(axis=0),
     }
 
 
@@ -57,13 +59,19 @@ def kaplan_meier(times: np.ndarray, event: np.ndarray) -> tuple[np.ndarray, np.n
     return moments, np.cumprod(1 - happened / at_risk)
 
 
-def needed_quantiles(facts: dict[str, np.ndarray], chosen: np.ndarray) -> dict[str, Any]:
+def needed_quantiles(facts: dict[str, np.ndarray], chosen: np.ndarray) -> dict[str, Any] | None:
+    """Of the facts whose exposures are told; None where there is none."""
+    without = int((chosen & ~facts["exposures_told"]).sum())
+    chosen = chosen & facts["exposures_told"]
+    if not chosen.any():
+        return None
     times = np.where(facts["known_at_end"] == 1, facts["exposures_needed"], facts["exposures_at_end"])[chosen]
     event = facts["known_at_end"][chosen] == 1
     report: dict[str, Any] = {
         "facts": int(chosen.sum()),
         "censored": int((~event).sum()),
         "never_learned": int(facts["never_learned"][chosen].sum()),
+        "without_exposures": without,
     }
     moments, surviving = kaplan_meier(times, event)
     for q in QUANTILES:
@@ -79,15 +87,24 @@ def mean_or_none(values: np.ndarray) -> float | None:
 
 def curve(answers: Answers, known: np.ndarray, chosen: np.ndarray) -> dict[str, Any]:
     questions = chosen[answers.fact_of]
-    told = (answers.exposures >= 0).all()
+    told = chosen & (answers.exposures >= 0).all(axis=0)
     return {
         "facts": int(chosen.sum()),
         "questions": int(questions.sum()),
         "share_known": known[:, chosen].mean(axis=1).tolist(),
         "accuracy": answers.correct[:, questions].mean(axis=1).tolist(),
         "mean_nll": [mean_or_none(row[questions].astype(float)) for row in answers.nll],
-        "mean_exposures": answers.exposures[:, chosen].mean(axis=1).tolist() if told else None,
+        "mean_exposures": answers.exposures[:, told].mean(axis=1).tolist() if told.any() else None,
     }
+
+
+def warn_of_untold(answers: Answers, told: np.ndarray) -> None:
+    lacking = {answers.set_of[question] for question in np.flatnonzero(~told[answers.fact_of])}
+    used = "those needed are reported for the other facts" if told.any() else "none needed are reported"
+    warn(
+        f"the answers do not tell the exposures (key 'exposures') of {int((~told).sum())} of {len(told)} facts at every "
+        f"step, they are of {', '.join(sorted(lacking))}; {used}. Were the ledgers at hand?"
+    )
 
 
 def summary(
@@ -111,16 +128,15 @@ def summary(
         "facts_ever": int((facts["times_forgotten"] > 0).sum()),
         "mean": float(facts["times_forgotten"].mean()),
     }
-    if (answers.exposures >= 0).all():
+    told = facts["exposures_told"]
+    if not told.all():
+        warn_of_untold(answers, told)
+    if told.any():
         out["exposures_needed"] = {"all": needed_quantiles(facts, everything)}
         out["exposures_needed"] |= {
             name: {value: needed_quantiles(facts, chosen) for value, chosen in part.items()}
             for name, part in parts.items()
         }
     else:
-        warn(
-            "the answers do not tell the exposures of every fact (key 'exposures'), so none needed are reported; were "
-            "the ledgers at hand?"
-        )
         out["exposures_needed"] = None
     return out

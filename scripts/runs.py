@@ -7,10 +7,13 @@
 Columns: run, state (done, failed, stopped), the options by their names (model, seed, lr, ...), what the run has seen of
 each source (share/SOURCE, epochs/SOURCE, exposures/SOURCE: the mean over the ledger's facts), the last values of metrics.jsonl and eval.jsonl by theirs (train/loss,
 val/web/loss, ...), and those of results.json, which win, with know/SET/accuracy_low and _high (95 %), chance and most_bits.
+
+A run with a malformed file is left out and named on stderr; the exit code is then 3.
 """
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import difflib
 import io
@@ -18,7 +21,7 @@ import json
 import statistics
 import sys
 from pathlib import Path
-from typing import Any, Iterable
+from typing import Any, Iterable, Iterator
 
 import numpy as np
 
@@ -27,15 +30,53 @@ DEFAULT_COLUMNS = ("share/", "exposures/", "epochs/", "val/", "know/")
 UNINTERESTING = ("_low", "_high", "/chance", "/most_bits", "/rank", "/bits_per_param")
 
 
+class BadRun(ValueError):
+    """A run's file is not what was expected; says which and where."""
+
+
+def parse_object(text: bytes, path: Path, line: int = 1) -> dict:
+    """A JSON object that begins in this line of the file."""
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise BadRun(f"{path}:{line + error.lineno - 1}: not JSON ({error.msg})") from None
+    except (ValueError, RecursionError) as error:
+        raise BadRun(f"{path}:{line}: not JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise BadRun(f"{path}:{line}: not a JSON object")
+    return value
+
+
+def read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadRun(f"{path}: {error.strerror}") from None
+
+
 def read_json(path: Path) -> dict:
-    return json.loads(path.read_text()) if path.exists() else {}
+    return parse_object(read_bytes(path), path) if path.exists() else {}
 
 
 def read_lines(path: Path) -> list[dict]:
     """The objects of a .jsonl file; a last line that is not complete yet is left out."""
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    lines = read_bytes(path).split(b"\n")[:-1]
+    return [parse_object(line, path, number) for number, line in enumerate(lines, 1)]
+
+
+@contextlib.contextmanager
+def blame(path: Path, line: int = 1) -> Iterator[None]:
+    """What is missing or of another type in an object is told with its place."""
+    try:
+        yield
+    except BadRun:
+        raise
+    except KeyError as error:
+        raise BadRun(f"{path}:{line}: no key {error}") from None
+    except (AttributeError, TypeError, ValueError, IndexError, EOFError, OSError) as error:
+        raise BadRun(f"{path}:{line}: not as expected ({error})") from None
 
 
 def last_line(path: Path) -> dict:
@@ -89,28 +130,48 @@ def what_was_seen(run: Path, metrics: list[dict]) -> Row:
         if kind == "data" and what in ("ratio", "epochs"):
             row[f"{'share' if what == 'ratio' else what}/{source}"] = value
     for ledger in sorted((run / "exposures").glob("*.npy")):
-        row[f"exposures/{ledger.stem}"] = float(np.load(ledger)["count"].mean())
+        try:
+            row[f"exposures/{ledger.stem}"] = float(np.load(ledger)["count"].mean())
+        except (OSError, EOFError, ValueError, IndexError) as error:
+            raise BadRun(f"{ledger}: not a ledger ({error})") from None
     return row
 
 
 def read_run(run: Path) -> Row:
     config = read_json(run / "config.json")
     row: Row = {"run": run.name, "state": run_state(run)}
-    row.update({name: value for name, value in config.get("options", {}).items() if value not in (None, "", [])})
+    with blame(run / "config.json"):
+        row.update({name: value for name, value in config.get("options", {}).items() if value not in (None, "", [])})
     row.update({name: config[name] for name in ("parameters", "parameters_non_embedding", "tokens", "steps") if name in config})
     metrics = read_lines(run / "metrics.jsonl")
     row.update(what_was_seen(run, metrics))
     if metrics:
         row.update({name: value for name, value in metrics[-1].items() if "/" in name})
-        row["perf/tokens_per_s"] = statistics.median(line["perf/tokens_per_s"] for line in metrics)
-        row["time"] = metrics[-1]["time"]
-    row.update({name: value for name, value in last_line(run / "eval.jsonl").items() if "/" in name})
-    add_results(row, read_json(run / "results.json"))
+        speeds = []
+        for number, line in enumerate(metrics, 1):
+            with blame(run / "metrics.jsonl", number):
+                speeds.append(float(line["perf/tokens_per_s"]))
+        row["perf/tokens_per_s"] = statistics.median(speeds)
+        with blame(run / "metrics.jsonl", len(metrics)):
+            row["time"] = metrics[-1]["time"]
+    evaluations = read_lines(run / "eval.jsonl")
+    row.update({name: value for name, value in (evaluations[-1] if evaluations else {}).items() if "/" in name})
+    with blame(run / "results.json"):
+        add_results(row, read_json(run / "results.json"))
     return row
 
 
-def read_runs(folders: Iterable[Path]) -> list[Row]:
-    return [read_run(run) for run in find_runs(folders)]
+def read_runs(folders: Iterable[Path], left_out: list[Path] | None = None) -> list[Row]:
+    """A run with a malformed file is told on stderr and left out, and added to `left_out`."""
+    rows = []
+    for run in find_runs(folders):
+        try:
+            rows.append(read_run(run))
+        except BadRun as error:
+            print(f"{Path(sys.argv[0]).name}: {error}; run {run.name} is left out", file=sys.stderr)
+            if left_out is not None:
+                left_out.append(run)
+    return rows
 
 
 def default_columns(rows: list[Row]) -> list[str]:
@@ -173,9 +234,11 @@ def main() -> int:
     parser.add_argument("--sort", metavar="COLUMN", help="ascending")
     parser.add_argument("--format", choices=["table", "csv", "json"], default="table")
     args = parser.parse_args()
-    rows = read_runs(args.folders)
+    left_out: list[Path] = []
+    rows = read_runs(args.folders, left_out)
     if not rows:
-        print(f"runs.py: no run (config.json) below {', '.join(map(str, args.folders))}", file=sys.stderr)
+        if not left_out:
+            print(f"runs.py: no run (config.json) below {', '.join(map(str, args.folders))}", file=sys.stderr)
         return 3
     wanted = args.columns.split(",") if args.columns not in (None, "all") else []
     unknown = unknown_columns([*wanted, *([args.sort] if args.sort else [])], rows)
@@ -190,7 +253,7 @@ def main() -> int:
         print(json.dumps([{name: row.get(name) for name in columns} for row in rows], indent=2))
     else:
         sys.stdout.write(format_table(rows, columns) if args.format == "table" else format_csv(rows, columns))
-    return 0
+    return 3 if left_out else 0
 
 
 if __name__ == "__main__":

@@ -195,6 +195,10 @@ def group_yaml(name: str, tasks: list[Task]) -> bytes:
 
 
 def load_tokenizer(prefix: str, sidecar: dict[str, Any], given: str | None, no_eot: bool) -> Texts:
+    about = value_of(prefix + ".json", sidecar, "tokenizer", dict, "an object")
+    for key in ("name", "file", "sha256"):
+        value_of(prefix + ".json", about, key, str, "a text")
+    value_of(prefix + ".json", sidecar, "eot_id", int, "a whole number")
     path = given or os.path.join(os.path.dirname(prefix), sidecar["tokenizer"]["file"])
     if file_sha256(path) != sidecar["tokenizer"]["sha256"]:
         raise DataError(
@@ -212,6 +216,29 @@ def load_tokenizer(prefix: str, sidecar: dict[str, Any], given: str | None, no_e
     return Texts(tokenizer, "" if no_eot else eot, sidecar["eot_id"])
 
 
+def value_of(path: str, holder: dict[str, Any], key: str, kind: type, what: str) -> Any:
+    if key not in holder:
+        raise DataError(f"{path}: no key '{key}'")
+    if type(holder[key]) is not kind:
+        raise DataError(f"{path}: expected {what} at '{key}', found {json.dumps(holder[key])[:60]}")
+    return holder[key]
+
+
+def check_about(path: str, about: dict[str, Any], q: np.ndarray) -> None:
+    """The lists that the columns of q.npy index."""
+    for key, column in (("relations", 0), ("attributes", 1), ("kinds", 3), ("groups", 5)):
+        names = value_of(path, about, key, list, "a list of names")
+        wrong = [name for name in names if type(name) is not str]
+        if wrong:
+            raise DataError(f"{path}: expected a list of names at '{key}', in which is {json.dumps(wrong[0])[:60]}")
+        bad = np.flatnonzero(q[:, column] >= len(names))
+        if len(bad):
+            raise DataError(
+                f"{path}: {len(names)} names at '{key}', but question {bad[0]} (q.npy) is of number "
+                f"{q[bad[0], column]}, counted from 0"
+            )
+
+
 def main() -> None:
     options = parse_arguments()
     prefix = options.prefix.removesuffix(".json")
@@ -222,11 +249,12 @@ def main() -> None:
             "usually SOURCE_questions"
         )
     about = load_json(prefix + ".questions.json")
-    name = options.name or about["name"]
+    name = options.name or value_of(prefix + ".questions.json", about, "name", str, "a name")
     if not re.fullmatch(r"[\w.-]+", name):
         raise UsageError(f"--name {name}: a task's name is one word of letters, digits, '_', '-' and '.'")
     shard = open_shard(prefix)
     q = load_column(prefix + ".q.npy", "<u4", (len(shard.documents) - 1, 8))
+    check_about(prefix + ".questions.json", about, q)
     texts = load_tokenizer(prefix, sidecar, options.tokenizer, options.no_eot)
     os.makedirs(options.out, exist_ok=True)
     tasks: dict[str, Task] = {}

@@ -27,7 +27,7 @@ import occurrences
 import tokenization
 from agreement import document_text, make_composer, random_rendering, special_tokens, tagged
 from candidates import check_candidates
-from cli import run
+from cli import UsageError, run
 from companions import mixing_advice, question_groups, trained_on_questions
 from population import TEXT_STREAM, Population, make_population, question_people, random_stream
 from readers import Inputs
