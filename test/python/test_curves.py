@@ -192,9 +192,7 @@ class CurvesTest(support.FolderTest):
         path = self.write_lines("a.jsonl", lines)
         _, rows = self.curves(path)
         self.assertEqual(sorted({row["source"] for row in rows}), ["bio", "own"])
-        self.run_bad(
-            2, "answers are of bio, own; choose with --source", CURVES, path, "--closed", 1, "--out", self.path("o")
-        )
+        self.assertRegex(self.refused(path, "--closed", 1), "answers are of bio, own; choose with --source")
         out, rows = self.curves(path, "--closed", 1, "--source", "bio")
         self.assertEqual((len(rows), out["retention"]["facts"]), (2, 2))
         self.assertIn("refused", out["retention"]["fits"]["power"])
@@ -238,8 +236,39 @@ class CurvesTest(support.FolderTest):
         self.assertTrue(os.path.exists(self.path("out.retention.png")))
         for bad in ("0.2", "0.5:0.2", "a:b"):
             self.run_bad(2, "expected fractions a:b", CURVES, run, "--window", bad, "--out", self.path("out"))
-        self.run_bad(3, "no evaluation after step 90", CURVES, run, "--closed", 90, "--out", self.path("out"))
-        self.run_bad(2, "not before it closes", CURVES, run, "--closed", 20, "--opened", 20, "--out", self.path("out"))
+        self.write("run/config.json", "[]")
+        self.run_bad(2, "--window needs one run directory", CURVES, run, "--window", "0:0.3", "--out", self.path("out"))
+        self.assertRegex(self.refused(run, "--closed", 90), "no evaluation after step 90")
+        self.assertRegex(self.refused(run, "--closed", 20, "--opened", 20), "not before it closes")
+
+    def refused(self, *arguments: object) -> str:
+        """Retention's refusal; it is a warning too, and the curves are written."""
+        for ending in (".csv", ".json", ".png", ".retention.png"):
+            if os.path.exists(self.path("out" + ending)):
+                os.remove(self.path("out" + ending))
+        out, rows = self.curves(*arguments)
+        self.assertEqual((list(out["retention"]), len(rows)), (["refused"], out["all"]["facts"]))
+        self.assertIn("warning: no retention: " + out["retention"]["refused"], self.said)
+        self.assertGreater(os.path.getsize(self.path("out.png")), 1000)
+        self.assertFalse(os.path.exists(self.path("out.retention.png")))
+        return out["retention"]["refused"]
+
+    def test_no_fact_known_at_closing_leaves_the_curves(self) -> None:
+        run = self.write_run([[False] * 3, [False] * 3, [True] * 3], [1, 2, 3], lambda f, s: s)
+        self.assertRegex(self.refused(run, "--closed", 2), "no fact was known at step 2, when the window closed")
+        self.assertRegex(self.refused(run, "--closed", 0), "no evaluation at or before step 0")
+
+    def test_a_set_without_exposures_leaves_those_of_others(self) -> None:
+        lines = [line(s, f, f, s > 1, 1.0, 5 * s) for s in (1, 2, 3) for f in (0, 1)]
+        lines += [line(s, f, f, False, 1.0, set="bio_names", attribute="name") for s in (1, 2, 3) for f in (0, 1)]
+        out, rows = self.curves(self.write_lines("a.jsonl", lines))
+        self.assertRegex(self.said, r"exposures .*of 2 of 4 facts at every step, they are of bio_names; those needed")
+        needed = out["exposures_needed"]
+        self.assertEqual([needed["all"][key] for key in ("facts", "censored", "without_exposures", "q50")], [2, 0, 2, 10])
+        self.assertEqual(needed["by_attribute"], {"city": needed["all"] | {"without_exposures": 0}, "name": None})
+        self.assertEqual(out["all"]["mean_exposures"], [5, 10, 15])
+        self.assertIsNone(out["by_attribute"]["name"]["mean_exposures"])
+        self.assertEqual([row["exposures_needed"] for row in rows], ["10", "10", "", ""])
 
 
 @unittest.skipUnless(HAVE_SCIPY, "scipy and matplotlib are not installed")

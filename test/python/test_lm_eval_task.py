@@ -191,6 +191,29 @@ class LmEvalTaskTest(support.FolderTest):
             "1 of 1 questions are tokenized otherwise", self.convert(self.build([("The town is ", "Oslo", [], [], 0)]))
         )
 
+    def test_malformed_questions_json(self) -> None:
+        prefix = self.build()
+        good = json.loads(self.contents("qs.questions.json")["qs.questions.json"])
+        cases: list[tuple[object, str]] = [
+            ({key: value for key, value in good.items() if key != missing}, f"no key '{missing}'")
+            for missing in ("name", "relations", "attributes", "kinds", "groups")
+        ]
+        cases += [
+            (good | {"name": 3}, "expected a name at 'name', found 3"),
+            (good | {"kinds": "seen"}, "expected a list of names at 'kinds', found \"seen\""),
+            (good | {"groups": [["all"]]}, "expected a list of names at 'groups', in which is"),
+            (good | {"kinds": ["seen"]}, "1 names at 'kinds', but question 2"),
+            ([], "not a JSON object"),
+        ]
+        for about, said in cases:
+            with self.subTest(said=said):
+                self.write("qs.questions.json", json.dumps(about))
+                pattern = rf"^lm_eval_task.py: .*qs.questions.json: {said}.*\n$"
+                self.run_bad(3, pattern, "lm_eval_task.py", prefix, "--out", self.path("tasks"))
+        self.write("qs.questions.json", "{")
+        self.run_bad(3, "qs.questions.json: not JSON", "lm_eval_task.py", prefix, "--out", self.path("tasks"))
+        self.assertFalse(os.path.exists(self.path("tasks")))
+
     def test_refusals(self) -> None:
         prefix = self.build()
         self.run_bad(2, "one word", "lm_eval_task.py", prefix, "--out", self.path("tasks"), "--name", "a b")

@@ -56,6 +56,39 @@ class RunsTest(support.FolderTest):
         table = self.run_ok(script("runs.py"), self.path("runs"), "--columns", "run,val/web/loss")
         self.assertRegex(table, r"a +-\nb +3.25")
 
+    def test_a_malformed_run_is_named_and_left_out(self) -> None:
+        self.make_run("a", 0.2, 0.5)
+        self.make_run("b", 0.4, 0.75)
+        cases = (
+            ("config.json", '{"steps": 10,\n', "config.json:2: not JSON"),
+            ("config.json", "[]", "config.json:1: not a JSON object"),
+            ("config.json", b"\xff", "config.json:1: not JSON"),
+            ("config.json", '{"options": []}', "config.json:1: not as expected"),
+            ("metrics.jsonl", '{"perf/tokens_per_s": 5.0, "time": 1.0}\n[]\n', "metrics.jsonl:2: not a JSON object"),
+            ("metrics.jsonl", '{"step": 1}\n', "metrics.jsonl:1: no key 'perf/tokens_per_s'"),
+            ("eval.jsonl", '{"step": 1}\n{"step": \n{"step": 3}\n', "eval.jsonl:2: not JSON"),
+            ("eval.jsonl", "[]\n", "eval.jsonl:1: not a JSON object"),
+            ("results.json", "[]", "results.json:1: not a JSON object"),
+            ("results.json", '{"know": {"bio": {}}}', "results.json:1: no key 'all'"),
+        )
+        for file, text, said in cases:
+            with self.subTest(said=said, text=text):
+                self.make_run("bad", 0.3, 0.6)
+                whole = self.contents(f"bad/{file}").get(f"runs/bad/{file}", b"{}")
+                self.write(f"runs/bad/{file}", text)
+                arguments = [self.path("runs"), "--columns", "run,know/bio/accuracy"]
+                done = support.run_script(script("runs.py"), *arguments)
+                self.assertEqual(done.returncode, 3, done.stderr)
+                self.assertRegex(done.stderr, rf"^runs.py: .*bad/{said}.*; run bad is left out\n$")
+                self.assertRegex(done.stdout, r"a +0.5\nb +0.75\n$")
+                self.assertNotIn("bad", done.stdout)
+                self.write(f"runs/bad/{file}", whole)
+        self.assertIn("bad", self.run_ok(script("runs.py"), self.path("runs")))
+        self.write("runs/bad/metrics.jsonl", '{"perf/tokens_per_s": 5.0, "time": 1.0}\n{"step"')  # being written
+        self.run_ok(script("runs.py"), self.path("runs"))
+        self.write("runs/bad/config.json", "{")
+        self.run_bad(3, "^runs.py: .*bad is left out\n$", script("runs.py"), self.path("runs", "bad"))
+
     @needs_matplotlib
     def test_the_only_source_with_questions_is_drawn(self) -> None:
         for ratio in (0.1, 0.4):
