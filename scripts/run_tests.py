@@ -3,8 +3,8 @@
 
 Suites: the Catch2 binary (BUILD/run_tests); the kernel tests, the CUDA kernels on the CPU (build/simt for build/release,
 build/simt-asan for build/asan) and, where there is a GPU, natively; the unittests of test/python and those of test/e2e, which
-find the programs under test through the environment variables KNAPSACK_BUILD and KNAPSACK_SIMT. Lines of tests that pass are
-not shown.
+find the programs under test through the environment variables KNAPSACK_BUILD and KNAPSACK_SIMT. Parts of suites run side by
+side, --jobs of them; what a part says is shown when it is over, without the lines of tests that pass.
 """
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Callable, NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 SUITES = ["cpp", "kernels", "python", "e2e"]
@@ -36,17 +38,11 @@ def simt_folder(build: Path) -> Path:
 
 
 def run(command: list[str], build: Path, cuda: Path) -> tuple[int, list[str]]:
-    """Runs a command, shows its lines as they come (but those of passing tests), returns exit code and lines."""
+    """Runs a command, returns exit code and lines."""
     environment = dict(os.environ, KNAPSACK_BUILD=str(build), KNAPSACK_SIMT=str(cuda))
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                               stderr=subprocess.STDOUT, text=True, errors="replace")
-    lines = []
-    assert process.stdout is not None
-    for line in process.stdout:
-        lines.append(line.rstrip("\n"))
-        if not line.rstrip().endswith("... ok"):
-            print(line, end="", flush=True)
-    return process.wait(), lines
+    done = subprocess.run(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, errors="replace")
+    return done.returncode, done.stdout.splitlines()
 
 
 def catch2_counts(lines: list[str]) -> Counts | None:
@@ -70,49 +66,74 @@ def unittest_counts(lines: list[str]) -> Counts | None:
     return Counts(max(0, int(ran[-1]) - failed - skipped), failed, skipped)
 
 
-def run_suite(name: str, command: list[str], build: Path, parse, cuda: Path | None = None) -> Counts:
-    print(f"== {name}", flush=True)
+class Part(NamedTuple):
+    """A process that counts its tests."""
+
+    name: str
+    command: list[str]
+    counts: Callable[[list[str]], Counts | None]
+    cuda: Path
+
+
+printing = threading.Lock()
+
+
+def run_part(part: Part, build: Path) -> Counts:
     start = time.monotonic()
-    code, lines = run(command, build, cuda or simt_folder(build))
-    counts = parse(lines)
-    if counts is None or (code != 0 and counts.failed == 0):
-        print(f"{name}: ended with code {code} without counting its tests")
-        counts = Counts(counts.passed if counts else 0, 1, counts.skipped if counts else 0)
-    print(f"   {name}: {counts} in {time.monotonic() - start:.0f} s", flush=True)
+    code, lines = run(part.command, build, part.cuda)
+    counts = part.counts(lines)
+    with printing:
+        print(f"== {part.name}")
+        print("".join(f"{line}\n" for line in lines if not line.endswith("... ok")), end="")
+        if counts is None or (code != 0 and counts.failed == 0):
+            print(f"{part.name}: ended with code {code} without counting its tests")
+            counts = Counts(counts.passed if counts else 0, 1, counts.skipped if counts else 0)
+        print(f"   {part.name}: {counts} in {time.monotonic() - start:.0f} s", flush=True)
     return counts
+
+
+def python_parts(folder: Path, cuda: Path) -> list[Part]:
+    return [Part(f"test/{folder.name}/{file.name}", [sys.executable, "-m", "unittest", "discover", "-v", "-s", str(folder), "-p", file.name],
+                 unittest_counts, cuda) for file in sorted(folder.glob("test*.py"))]
+
+
+def find_parts(suites: list[str], build: Path) -> tuple[list[Part], int]:
+    """What there is to run, what takes longest first, and the number of suites that cannot run here."""
+    simt, parts, skipped = simt_folder(build), [], 0
+    if "e2e" in suites:
+        parts += python_parts(ROOT / "test/e2e", simt)
+    if "kernels" in suites:
+        if (binary := simt / "run_kernel_tests").exists():
+            parts.append(Part("CUDA kernels on the CPU", [str(binary)], catch2_counts, simt))
+        else:
+            print("skipped: CUDA kernels on the CPU: not built, the CUDA toolkit's headers are not here")
+            skipped += 1
+        native = sorted(ROOT.glob("build/cuda-sm_*/run_kernel_tests"), key=lambda path: path.stat().st_mtime)
+        if native and build.name == "release" and shutil.which("nvidia-smi"):
+            parts.append(Part("CUDA kernels on the GPU", [str(native[-1]), "[kernels]"], catch2_counts, simt))
+            if (native[-1].parent / "train_gpt").exists():  # the whole-run tests of build/simt, on the GPU
+                whole = next(part for part in python_parts(ROOT / "test/e2e", native[-1].parent) if "cuda_on_cpu" in part.name)
+                parts.append(whole._replace(name="CUDA programs on the GPU"))
+        else:
+            print("skipped: CUDA kernels on the GPU: there is none")
+            skipped += 1
+    if "cpp" in suites:
+        parts.append(Part("unit tests", [str(build / "run_tests")], catch2_counts, simt))
+    if "python" in suites:
+        parts += python_parts(ROOT / "test/python", simt)
+    return parts, skipped
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", type=Path, default=ROOT / "build/release", help="folder of run_tests and the programs")
     parser.add_argument("--only", nargs="+", choices=SUITES, default=SUITES, help="not all suites")
+    parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), metavar="N", help="parts at a time (default: all cores)")
     args = parser.parse_args()
     build = args.build.resolve()
-
-    results = []
-    if "cpp" in args.only:
-        results.append(run_suite("unit tests", [str(build / "run_tests")], build, catch2_counts))
-    if "kernels" in args.only:
-        binary = simt_folder(build) / "run_kernel_tests"
-        if binary.exists():
-            results.append(run_suite("CUDA kernels on the CPU", [str(binary)], build, catch2_counts))
-        else:
-            print("skipped: CUDA kernels on the CPU: not built, the CUDA toolkit's headers are not here")
-            results.append(Counts(skipped=1))
-        native = sorted(ROOT.glob("build/cuda-sm_*/run_kernel_tests"), key=lambda path: path.stat().st_mtime)
-        if native and build.name == "release" and shutil.which("nvidia-smi"):
-            results.append(run_suite("CUDA kernels on the GPU", [str(native[-1]), "[kernels]"], build, catch2_counts))
-            if (native[-1].parent / "train_gpt").exists():  # the whole-run tests of build/simt, on the GPU
-                command = [sys.executable, "-m", "unittest", "discover", "-v", "-s", str(ROOT / "test/e2e"), "-p", "test_cuda_on_cpu.py"]
-                results.append(run_suite("CUDA programs on the GPU", command, build, unittest_counts, native[-1].parent))
-        else:
-            print("skipped: CUDA kernels on the GPU: there is none")
-            results.append(Counts(skipped=1))
-    for name in ("python", "e2e"):
-        folder = ROOT / "test" / name
-        if name in args.only and any(folder.glob("test*.py")):
-            command = [sys.executable, "-m", "unittest", "discover", "-v", "-s", str(folder)]
-            results.append(run_suite(f"test/{name}", command, build, unittest_counts))
+    parts, skipped = find_parts(args.only, build)
+    with ThreadPoolExecutor(max(1, args.jobs)) as pool:
+        results = [Counts(skipped=skipped), *pool.map(lambda part: run_part(part, build), parts)]
     total = Counts(*(sum(column) for column in zip(*results)))
     print(total)
     return 1 if total.failed else 0
