@@ -27,15 +27,17 @@ CellIndex::CellIndex(const QuestionNames& n, uint32_t exposure_bins, bool subsam
     kept_kinds = next(subsampled ? K : 0);
 }
 
-CellSums::CellSums(const QuestionSet& set, const CellIndex& index, bool keep_entities)
+CellSums::CellSums(const QuestionSet& set, const CellIndex& index, bool has_judged, bool keep_entities)
     : set_(set),
       index_(index),
       keep_entities_(keep_entities),
       has_choices_(set.has_candidates()),
+      has_judged_(has_judged),
       cells_(index.size),
       bits_(set.names().attributes.size()) {}
 
-void CellSums::add(const Question& q, const QuestionResult& result, uint32_t exposure_bin, bool is_kept) {
+void CellSums::add(uint32_t number, const QuestionResult& result, uint32_t exposure_bin, bool is_kept) {
+    const Question q = set_.question(number);
     const int64_t pool = set_.names().pools[q.attribute];
     index_.visit(q, exposure_bin, is_kept, [&](size_t cell) {
         Sums& s = cells_[cell];
@@ -49,11 +51,16 @@ void CellSums::add(const Question& q, const QuestionResult& result, uint32_t exp
         s.majority += set_.majority(q.attribute, q.kind);
         if (s.in_entity++ == 0) touched_cells_.push_back(cell);
         s.correct_in_entity += result.correct;
+        if (result.normalized >= 0) {
+            ++s.judged, ++s.judged_in_entity;
+            s.normalized += result.normalized, s.normalized_in_entity += result.normalized;
+        }
         if (result.choices == 0) return;
         ++s.choice_questions;
         s.choice += result.choice;
         s.choice_norm += result.choice_norm;
         s.choice_chance += 1.0 / result.choices;
+        s.choice_majority += set_.choice_majority(number);
         s.choice_rank += result.choice_rank;
         ++s.choices_in_entity;
         s.choice_in_entity += result.choice;
@@ -77,8 +84,11 @@ void CellSums::end_entity() {
             keep(choice_statistic(cell), s.choice_in_entity, choices);
             keep(choice_norm_statistic(cell), s.choice_norm_in_entity, choices);
         }
+        if (s.judged_in_entity > 0)
+            keep(normalized_statistic(cell), static_cast<double>(s.normalized_in_entity),
+                 static_cast<double>(s.judged_in_entity));
         ++s.entities;
-        s.in_entity = s.correct_in_entity = s.choices_in_entity = 0;
+        s.in_entity = s.correct_in_entity = s.choices_in_entity = s.judged_in_entity = s.normalized_in_entity = 0;
         s.choice_in_entity = s.choice_norm_in_entity = 0;
     }
     for (const size_t a : touched_attributes_) {

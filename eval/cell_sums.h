@@ -36,9 +36,11 @@ struct Sums {
     double nll = 0, rank = 0, reciprocal_rank = 0, chance = 0, majority = 0;
     // of the questions with candidates
     int64_t choice_questions = 0;
-    double choice = 0, choice_norm = 0, choice_chance = 0, choice_rank = 0;
+    double choice = 0, choice_norm = 0, choice_chance = 0, choice_majority = 0, choice_rank = 0;
+    // of the questions whose continuation was judged
+    int64_t judged = 0, normalized = 0;
     // of the entity at hand
-    int64_t in_entity = 0, correct_in_entity = 0, choices_in_entity = 0;
+    int64_t in_entity = 0, correct_in_entity = 0, choices_in_entity = 0, judged_in_entity = 0, normalized_in_entity = 0;
     double choice_in_entity = 0, choice_norm_in_entity = 0;
 };
 
@@ -52,22 +54,26 @@ struct BitSums {
 // Takes the questions entity by entity: add() for each question, end_entity() behind an entity's last.
 class CellSums {
   public:
-    // keep_entities: for the bootstrap. `set` outlives this.
-    CellSums(const QuestionSet& set, const CellIndex& index, bool keep_entities);
+    // has_judged: some continuations were judged. keep_entities: for the bootstrap. `set` outlives this.
+    CellSums(const QuestionSet& set, const CellIndex& index, bool has_judged, bool keep_entities);
 
     // exposure_bin: at least the index's number of bins where it is not known.
-    void add(const Question& q, const QuestionResult& result, uint32_t exposure_bin, bool is_kept);
+    void add(uint32_t number, const QuestionResult& result, uint32_t exposure_bin, bool is_kept);
     void end_entity();
 
     const Sums& cell(size_t i) const { return cells_[i]; }
     const BitSums& bits(size_t attribute) const { return bits_[attribute]; }
 
     // Statistics of the bootstrap: accuracy of every cell; choice and choice_norm of every cell where the set has
-    // candidates; the loss; bits per person of every attribute.
+    // candidates; accuracy after normalisation of every cell where continuations were judged; the loss; bits per person
+    // of every attribute.
     uint32_t accuracy_statistic(size_t cell) const { return static_cast<uint32_t>(cell); }
     uint32_t choice_statistic(size_t cell) const { return static_cast<uint32_t>(cells_.size() + cell); }
     uint32_t choice_norm_statistic(size_t cell) const { return static_cast<uint32_t>(2 * cells_.size() + cell); }
-    uint32_t loss_statistic() const { return static_cast<uint32_t>((has_choices_ ? 3 : 1) * cells_.size()); }
+    uint32_t normalized_statistic(size_t cell) const {
+        return static_cast<uint32_t>((has_choices_ ? 3 : 1) * cells_.size() + cell);
+    }
+    uint32_t loss_statistic() const { return normalized_statistic(has_judged_ ? cells_.size() : 0); }
     uint32_t bits_statistic(size_t attribute) const { return loss_statistic() + 1 + static_cast<uint32_t>(attribute); }
     uint32_t statistics() const { return bits_statistic(bits_.size()); }
     const RatioTable& table() const { return table_; }
@@ -77,7 +83,7 @@ class CellSums {
 
     const QuestionSet& set_;
     const CellIndex& index_;
-    bool keep_entities_, has_choices_;
+    bool keep_entities_, has_choices_, has_judged_;
     std::vector<Sums> cells_;
     std::vector<BitSums> bits_;
     RatioTable table_;

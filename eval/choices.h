@@ -20,6 +20,7 @@ struct QuestionResult {
     double choice = 0;       // 1: the answer's log-probability is the greatest; 1/n: n have the greatest; 0
     double choice_norm = 0;  // the same of log-probability per token
     double choice_rank = 0;  // the answer's among the choices: 1 + those above it + half of those equal to it
+    int normalized = -1;     // 1: the model's own continuation is right (normalize.h); 0: wrong; -1: not judged
 };
 
 // texts: the answer, its candidates, its aliases.

@@ -14,8 +14,8 @@
 #include <string>
 
 #include "eval/evaluate.cuh"   // defines: Evaluator
-#include "eval/generate.cuh"   // defines: generate
-#include "eval/results.h"      // defines: print_results, results_json, write_question_lines
+#include "eval/normalize.h"    // defines: lower_cases_unicode
+#include "eval/results.h"      // defines: print_results, results_json, write_question_lines, write_continuations
 #include "model/checkpoint.h"  // defines: read_model_config, read_trainer_state
 #include "model/gpt.cuh"       // defines: Gpt
 #include "model/state.cuh"     // defines: load_weights
@@ -34,7 +34,8 @@ struct EvalOptions {
     Count val_tokens{Machine::IS_GPU ? 1000000 : 100000}, seq_len, bootstrap{1000}, generate_tokens{64};
     OnOff doc_mask;
     int64_t eot_id = -1, seed = 1;
-    double target_accuracy = 0.8;
+    double target_accuracy = 0.8, popularity_target = 0.6;
+    Count popularity_failures{5};
 };
 
 OptionTable option_table(EvalOptions& o) {
@@ -48,13 +49,15 @@ OptionTable option_table(EvalOptions& o) {
         {"questions", "seed", &o.seed, "S", "of choice and bootstrap; default the trainer's --data-seed"},
         {"questions", "bootstrap", &o.bootstrap, "N", "resamples for the 95 % intervals; 0: none"},
         {"questions", "target-accuracy", &o.target_accuracy, "A", "of the frequency threshold, where groups are weighted"},
+        {"questions", "popularity-target", &o.popularity_target, "A", "accuracy of the popularity threshold, where popularities are known"},
+        {"questions", "popularity-failures", &o.popularity_failures, "N", "times that accuracy is missed, from popular facts to unpopular ones"},
         {"validation", "val", &o.val, "NAME=GLOB", "validation shards; repeat for more"},
         {"validation", "val-tokens", &o.val_tokens, "N", "the first N tokens of each"},
         {"validation", "seq-len", &o.seq_len, "T", "tokens a row; default the trainer's, else at most 2048"},
         {"validation", "doc-mask", &o.doc_mask, "on|off", "default the trainer's"},
         {"validation", "eot-id", &o.eot_id, "N", "end-of-text id, for shards without a sidecar"},
         {"results", "out", &o.out, "FILE", "results.json, shaped as lm-evaluation-harness writes it"},
-        {"results", "generate", &o.generate, "FILE", "greedy continuations of the prompts, one JSON object a question asked"},
+        {"results", "generate", &o.generate, "FILE", "greedy continuations of the prompts, judged; one JSON object a question asked"},
         {"results", "generate-tokens", &o.generate_tokens, "N", "at most so many tokens of each"},
         {"results", "per-question", &o.per_question, "FILE", "one JSON object a question asked"},
     });
@@ -71,6 +74,11 @@ void check_options(const EvalOptions& o) {
         die(Exit::Usage, "--bootstrap %lld: expected at most 1M", static_cast<long long>(o.bootstrap.n));
     if (!(o.target_accuracy > 0 && o.target_accuracy <= 1))
         die(Exit::Usage, "--target-accuracy %g: expected a number above 0, up to 1", o.target_accuracy);
+    if (!(o.popularity_target > 0 && o.popularity_target <= 1))
+        die(Exit::Usage, "--popularity-target %g: expected a number above 0, up to 1", o.popularity_target);
+    if (o.popularity_failures.n < 1)
+        die(Exit::Usage, "--popularity-failures %lld: expected at least 1",
+            static_cast<long long>(o.popularity_failures.n));
     for (const auto& [flag, file] : {std::pair("--per-question", o.per_question), std::pair("--generate", o.generate)})
         if (!file.empty() && o.questions.empty()) die(Exit::Usage, "%s needs --questions", flag);
     const std::string files[] = {o.out, o.per_question, o.generate};
@@ -136,9 +144,6 @@ Evaluation evaluate(const EvalOptions& o, const GptConfig& config, const Evaluat
     Evaluation evaluation =
         evaluator.run(gpt, stream, ledgers, [&](size_t done, size_t all) { line.update(done, all); });
     line.clear();
-    for (size_t i = 0; i < plan.questions.size() && !o.generate.empty(); ++i)
-        evaluation.knowledge[i].continuations = generate(gpt, *plan.questions[i].set, plan.questions[i].chosen,
-                                                         static_cast<int>(o.generate_tokens.n), stream);
     return evaluation;
 }
 
@@ -164,6 +169,10 @@ int main(int argc, char** argv) {
     if (tokenizer.empty())
         fprintf(stderr, "warning: %s has no tokenizer.json; whether the questions fit the model is not checked\n",
                 o.checkpoint.c_str());
+    if (!o.generate.empty() && tokenizer.empty())
+        die(Exit::Usage, "--generate writes text: give --tokenizer, the checkpoint has none");
+    if (!o.generate.empty() && !lower_cases_unicode())
+        fprintf(stderr, "warning: there is no locale C.UTF-8 here; answers are compared with only A-Z lower-cased\n");
 
     // data, before the weights: it is what is most often wrong
     EvaluationOptions options;
@@ -179,12 +188,12 @@ int main(int argc, char** argv) {
     options.tokenizer_sha256 = tokenizer.empty() ? "" : sha256_file(tokenizer);
     options.resamples = static_cast<int>(o.bootstrap.n);
     options.target_accuracy = o.target_accuracy;
+    options.popularity = {o.popularity_target, o.popularity_failures.n};
+    if (!o.generate.empty()) options.generate_tokens = o.generate_tokens.n;
     options.subsampled = trainer.subsampled;
     options.data_seed = static_cast<uint64_t>(trainer.data_seed);
     const EvaluationPlan plan = plan_evaluation(options, config.V, config.max_T);
     if (!o.generate.empty()) check_room(plan, o.generate_tokens.n, config.max_T);
-    if (!o.generate.empty() && tokenizer.empty())
-        die(Exit::Usage, "--generate writes text: give --tokenizer, the checkpoint has none");
 
     // evaluation -> screen, files
     Machine machine;
@@ -206,8 +215,7 @@ int main(int argc, char** argv) {
     auto seconds = [](auto duration) { return std::chrono::duration<double>(duration).count(); };
     print_results(stdout, plan, evaluation);
     if (!o.per_question.empty()) write_question_lines(o.per_question, plan, evaluation, step);
-    if (!o.generate.empty())
-        write_continuations(o.generate, plan, evaluation, Tokenizer(tokenizer), o.generate_tokens.n, step);
+    if (!o.generate.empty()) write_continuations(o.generate, plan, evaluation, step);
     ResultsHeader header{o.checkpoint,
                          o.precision,
                          tokenizer,

@@ -5,10 +5,12 @@
 #include <utility>
 #include <vector>
 
-#include "eval/evaluation.h"    // defines: EvaluationOptions, EvaluationPlan, Evaluation, Metric
-#include "eval/exposures.h"     // defines: question_exposures, Ledger
-#include "eval/scorer.cuh"      // defines: score_questions, ScoreProgress
-#include "eval/validation.cuh"  // defines: validation_loss
+#include "eval/continuations.h"  // defines: judge_continuations
+#include "eval/evaluation.h"     // defines: EvaluationOptions, EvaluationPlan, Evaluation, Metric
+#include "eval/exposures.h"      // defines: question_exposures, Ledger
+#include "eval/generate.cuh"     // defines: generate
+#include "eval/scorer.cuh"       // defines: score_questions, ScoreProgress
+#include "eval/validation.cuh"   // defines: validation_loss
 
 template <class Real>
 class Evaluator {
@@ -38,10 +40,16 @@ class Evaluator {
         ReportOptions options{static_cast<int64_t>(num_parameters(config_)),
                               static_cast<int64_t>(num_parameters(config_, false)), plan_.resamples, plan_.seed};
         options.target_accuracy = plan_.target_accuracy;
+        options.popularity = plan_.popularity;
         for (const QuestionTask& task : plan_.questions) {
             const PackShape shape = pack_shape(task.set->longest(), config_.max_T);
             KnowledgeResult result;
             result.results = score_questions(gpt, *task.set, task.chosen, shape, stream, progress);
+            if (plan_.generate_tokens > 0) {
+                const int most = narrow<int>(plan_.generate_tokens);
+                result.continuations = generate(gpt, *task.set, task.chosen, most, stream);
+                judge_continuations(*task.set, task.chosen, result.continuations, plan_.tokenizer, &result.results);
+            }
             result.exposures = question_exposures(*task.set, task.chosen, ledgers);
             options.kept = task.kept;
             options.exposures = result.exposures;

@@ -114,6 +114,14 @@ EvaluationPlan plan_evaluation(const EvaluationOptions& options, int vocab, int 
     plan.target_accuracy = options.target_accuracy;
     if (!(options.target_accuracy >= 0 && options.target_accuracy <= 1))
         die(Exit::Usage, "--target-accuracy %g: expected a number above 0, up to 1", options.target_accuracy);
+    plan.popularity = options.popularity;
+    if (!(options.popularity.target >= 0 && options.popularity.target <= 1))
+        die(Exit::Usage, "--popularity-target %g: expected a number above 0, up to 1", options.popularity.target);
+    if (options.popularity.failures < 1)
+        die(Exit::Usage, "--popularity-failures %lld: expected at least 1",
+            static_cast<long long>(options.popularity.failures));
+    plan.generate_tokens = options.generate_tokens;
+    if (options.generate_tokens > 0) plan.tokenizer = Tokenizer(options.tokenizer_file);
     if (options.questions_per_set == 0) die(Exit::Usage, "--questions-per-set 0: expected at least 1, or all");
     if (!options.validation.empty() && (options.T < 2 || options.T > max_T))
         die(Exit::Usage, "--seq-len %d: this model takes rows of 2 to %d tokens", options.T, max_T);

@@ -8,8 +8,9 @@
 #include <vector>
 
 #include "dataloader/loader.h"  // defines: ValidationRows
-#include "eval/metrics.h"       // defines: KnowledgeReport, QuestionResult
+#include "eval/metrics.h"       // defines: KnowledgeReport, QuestionResult, PopularityRule
 #include "eval/questions.h"     // defines: QuestionSet
+#include "util/tokenizer.h"     // defines: Tokenizer
 
 // A knowledge source that was trained with --subsample, as the trainer was told.
 struct SubsampledSource {
@@ -30,6 +31,9 @@ struct EvaluationOptions {
     std::string tokenizer_file;    // for messages
     int resamples = 0;             // of the bootstrap; 0: no intervals (the trainer's)
     double target_accuracy = 0;    // of the frequency threshold (threshold.h); 0: not looked for (the trainer's)
+    PopularityRule popularity;     // of the popularity threshold
+    int64_t generate_tokens =
+        0;  // of the continuations (generate.cuh), decoded by tokenizer_file; 0: none (the trainer's)
     std::vector<SubsampledSource> subsampled;
     uint64_t data_seed = 1;  // the trainer's: which entities were kept
 };
@@ -56,6 +60,9 @@ struct EvaluationPlan {
     int resamples = 0;
     uint64_t seed = 0;
     double target_accuracy = 0;
+    PopularityRule popularity;
+    int64_t generate_tokens = 0;
+    Tokenizer tokenizer;  // where there are continuations to judge
 };
 
 // Opens everything. Dies with Exit::Usage on impossible options, with Exit::Data on bad files, when two question sets

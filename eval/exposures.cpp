@@ -38,6 +38,22 @@ std::vector<int64_t> slots_named(const Ledger& ledger, const std::vector<std::st
     return slots;
 }
 
+bool none_named(const std::vector<int64_t>& slots) {
+    return std::all_of(slots.begin(), slots.end(), [](int64_t slot) { return slot < 0; });
+}
+
+// Whether all questions about an entity have the same attribute.
+bool one_attribute_each(const QuestionSet& set) {
+    constexpr uint32_t NOT_ASKED = UINT32_MAX;
+    std::vector<uint32_t> attribute(static_cast<size_t>(set.names().entities), NOT_ASKED);
+    for (uint32_t i = 0; i < set.size(); ++i) {
+        const Question q = set.question(i);
+        if (attribute[q.entity] == NOT_ASKED) attribute[q.entity] = q.attribute;
+        if (attribute[q.entity] != q.attribute) return false;
+    }
+    return true;
+}
+
 }  // namespace
 
 std::vector<uint32_t> question_exposures(const QuestionSet& set, const std::vector<uint32_t>& chosen,
@@ -46,8 +62,11 @@ std::vector<uint32_t> question_exposures(const QuestionSet& set, const std::vect
     std::vector<uint32_t> exposures(chosen.size(), UNKNOWN_EXPOSURES);
     bool any = false;
     for (const Shard& shard : shards_of(names, ledgers)) {
-        const std::vector<int64_t> attributes = slots_named(*shard.ledger, names.attributes),
-                                   relations = slots_named(*shard.ledger, names.relations);
+        std::vector<int64_t> attributes = slots_named(*shard.ledger, names.attributes);
+        const std::vector<int64_t> relations = slots_named(*shard.ledger, names.relations);
+        const bool one_fact = shard.ledger->slot_names().size() == 1 && none_named(attributes) &&
+                              none_named(relations) && one_attribute_each(set);
+        if (one_fact) std::fill(attributes.begin(), attributes.end(), 0);
         for (size_t i = 0; i < chosen.size(); ++i) {
             const Question q = set.question(chosen[i]);
             const int64_t slot = attributes[q.attribute] >= 0 ? attributes[q.attribute] : relations[q.relation];

@@ -63,6 +63,12 @@ Cell make_cell(const CellSums& sums, const Resamples& resamples, size_t i) {
     cell.reciprocal_rank = s.reciprocal_rank / n;
     cell.chance = s.chance / n;
     cell.majority = s.majority / n;
+    cell.judged = s.judged;
+    if (s.judged > 0) {
+        const double share = static_cast<double>(s.normalized) / static_cast<double>(s.judged);
+        cell.normalized =
+            share_estimate(share, std::min(s.entities, s.judged), resamples, sums.normalized_statistic(i));
+    }
     if (s.choice_questions == 0) return cell;
     const double m = static_cast<double>(s.choice_questions);
     const int64_t askers = std::min(s.entities, s.choice_questions);  // no more entities have questions with candidates
@@ -70,6 +76,7 @@ Cell make_cell(const CellSums& sums, const Resamples& resamples, size_t i) {
     cell.choice.accuracy = share_estimate(s.choice / m, askers, resamples, sums.choice_statistic(i));
     cell.choice.norm = share_estimate(s.choice_norm / m, askers, resamples, sums.choice_norm_statistic(i));
     cell.choice.chance = s.choice_chance / m;
+    cell.choice.majority = s.choice_majority / m;
     cell.choice.rank = s.choice_rank / m;
     return cell;
 }
@@ -120,6 +127,7 @@ void name_metrics(KnowledgeReport* report) {
     if (report->kept.questions > 0) add("accuracy_kept", report->kept.accuracy);
     for (const Cell& cell : report->kept_kinds)
         if (cell.kind == "seen") add("accuracy_seen_kept", cell.accuracy);
+    if (report->all.judged > 0) add("accuracy_normalized", report->all.normalized.value);
     if (report->has_bits) {
         add("bits", report->bits);
         add("bits_per_param", report->bits_per_param);
@@ -157,12 +165,14 @@ CellSums sum_cells(const QuestionSet& set, const CellIndex& index, const std::ve
     std::stable_sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) {
         return set.question(chosen[a]).entity < set.question(chosen[b]).entity;
     });
-    CellSums sums(set, index, options.resamples > 0);
+    const bool judged =
+        std::any_of(results.begin(), results.end(), [](const QuestionResult& r) { return r.normalized >= 0; });
+    CellSums sums(set, index, judged, options.resamples > 0);
     for (size_t i = 0; i < order.size(); ++i) {
-        const Question q = set.question(chosen[order[i]]);
+        const uint32_t number = chosen[order[i]], entity = set.question(number).entity;
         const uint32_t exposures = options.exposures.empty() ? UNKNOWN_EXPOSURES : options.exposures[order[i]];
-        sums.add(q, results[order[i]], exposure_bin(exposures), !options.kept.empty() && options.kept[q.entity]);
-        if (i + 1 == order.size() || set.question(chosen[order[i + 1]]).entity != q.entity) sums.end_entity();
+        sums.add(number, results[order[i]], exposure_bin(exposures), !options.kept.empty() && options.kept[entity]);
+        if (i + 1 == order.size() || set.question(chosen[order[i + 1]]).entity != entity) sums.end_entity();
     }
     return sums;
 }
@@ -212,6 +222,8 @@ KnowledgeReport summarize(const QuestionSet& set, const std::vector<uint32_t>& c
     report_bits(&report, set, sums, resamples, options);
     if (options.target_accuracy > 0)
         report.threshold = frequency_threshold(set, chosen, results, options.exposures, options.target_accuracy);
+    if (options.popularity.target > 0)
+        report.popularity = popularity_thresholds(set, chosen, results, options.popularity);
     name_metrics(&report);
     return report;
 }

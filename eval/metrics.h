@@ -6,10 +6,11 @@
 #include <utility>
 #include <vector>
 
-#include "eval/bootstrap.h"  // defines: Interval
-#include "eval/choices.h"    // defines: QuestionResult
-#include "eval/questions.h"  // defines: QuestionSet
-#include "eval/threshold.h"  // defines: FrequencyThreshold
+#include "eval/bootstrap.h"   // defines: Interval
+#include "eval/choices.h"     // defines: QuestionResult
+#include "eval/popularity.h"  // defines: PopularityThreshold, PopularityRule
+#include "eval/questions.h"   // defines: QuestionSet
+#include "eval/threshold.h"   // defines: FrequencyThreshold
 
 // A mean with what the bootstrap over entities says of it; NaN without.
 struct Estimate {
@@ -22,6 +23,7 @@ struct ChoiceCell {
     int64_t questions = 0;    // 0: none has, and nothing below counts
     Estimate accuracy, norm;  // mean of `choice` and of `choice_norm`
     double chance = 0;        // mean of 1 / choices
+    double majority = 0;      // accuracy of choosing what is most often an answer (majority.h)
     double rank = 0;          // mean of `choice_rank`
 };
 
@@ -39,6 +41,8 @@ struct Cell {
     double standard_error = 0;   // of the accuracy, by bootstrap over entities; NaN without
     Interval interval{};         // of the accuracy, 95 %; the same
     ChoiceCell choice;
+    int64_t judged = 0;   // questions whose continuation was judged (normalize.h); 0: the next does not count
+    Estimate normalized;  // accuracy of the continuations
 };
 
 // Learned bits of an attribute (Allen-Zhu & Li 2024, arXiv 2404.05405, for one attribute): the sum over people of log2
@@ -67,9 +71,11 @@ struct KnowledgeReport {
     double bits = 0, most_bits = 0;             // sums of the above
     Interval bits_interval{};
     double bits_per_param = 0, bits_per_nonembedding_param = 0;
-    FrequencyThreshold threshold;  // where a target was given and the set has weighted groups
-    // accuracy, accuracy_seen, accuracy_heldout, accuracy_question, accuracy_kept, accuracy_seen_kept, bits,
-    // bits_per_param, loss, rank, choice, choice_norm, in this order, but for what the set cannot give
+    FrequencyThreshold threshold;                 // where a target was given and the set has weighted groups
+    std::vector<PopularityThreshold> popularity;  // where a target was given and the set has popularities
+    // accuracy, accuracy_seen, accuracy_heldout, accuracy_question, accuracy_kept, accuracy_seen_kept,
+    // accuracy_normalized, bits, bits_per_param, loss, rank, choice, choice_norm, in this order, but for what the set
+    // cannot give
     std::vector<std::pair<std::string, double>> metrics;
 };
 
@@ -80,6 +86,7 @@ struct ReportOptions {
     std::vector<bool> kept = {};           // by entity of the set: whether --subsample kept it; empty: no --subsample
     std::vector<uint32_t> exposures = {};  // by question of `chosen` (exposures.h); empty: not known
     double target_accuracy = 0;            // of the frequency threshold; 0: not looked for
+    PopularityRule popularity = {};
 };
 
 // `results[i]` is of question chosen[i] of the set. Relations get cells of their own where they differ from the

@@ -1,6 +1,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "eval/continuations.h"
 #include "eval/exposures.h"
 #include "eval/results.h"
 #include "util/check.h"
@@ -90,17 +91,16 @@ void write_question_lines(const std::string& path, const EvaluationPlan& plan, c
 }
 
 void write_continuations(const std::string& path, const EvaluationPlan& plan, const Evaluation& evaluation,
-                         const Tokenizer& tokenizer, int64_t most, int64_t step) {
+                         int64_t step) {
     write_lines(path, plan, step, [&](size_t task, size_t k) {
-        const QuestionSet& set = *plan.questions[task].set;
-        const uint32_t number = plan.questions[task].chosen[k];
-        std::vector<int> prompt(static_cast<size_t>(set.length(number).both()));
-        set.read(number, prompt.data());
-        prompt.resize(static_cast<size_t>(set.length(number).prompt));
-        const std::vector<int>& words = evaluation.knowledge[task].continuations[k];
-        return ",\"prompt\":" + quote(tokenizer.decode(prompt.data(), prompt.size())) +
-               ",\"text\":" + quote(tokenizer.decode(words.data(), words.size())) +
-               format_text(",\"tokens\":%zu,\"ended\":%s", words.size(),
-                           static_cast<int64_t>(words.size()) < most ? "true" : "false");
+        const KnowledgeResult& knowledge = evaluation.knowledge[task];
+        const std::vector<int>& words = knowledge.continuations[k];
+        const std::string prompt =
+            prompt_text(*plan.questions[task].set, plan.questions[task].chosen[k], plan.tokenizer);
+        return ",\"prompt\":" + quote(prompt) +
+               ",\"text\":" + quote(plan.tokenizer.decode(words.data(), words.size())) +
+               format_text(",\"tokens\":%zu,\"ended\":%s,\"normalized\":%s", words.size(),
+                           words.size() < static_cast<size_t>(plan.generate_tokens) ? "true" : "false",
+                           knowledge.results[k].normalized > 0 ? "true" : "false");
     });
 }

@@ -61,7 +61,9 @@ QuestionSet::QuestionSet(const std::string& path, int vocab, int max_T)
         has_candidates_ = has_candidates_ || n.candidates > 0;
         for (uint32_t text = 0; text < n.all(); ++text) longest_ = std::max(longest_, length(i, text).both());
     }
-    count_answers();
+    open_popularity();
+    count_entities();
+    majorities_ = majority_baselines(*this);
 }
 
 Question QuestionSet::question(uint32_t i) const {
@@ -149,35 +151,28 @@ void QuestionSet::check_texts(uint32_t i) const {
                 name(known[k].second).c_str(), name(known[k - 1].second).c_str());
 }
 
-void QuestionSet::count_answers() {
-    const size_t attributes = names_.attributes.size(), kinds = names_.kinds.size();
+void QuestionSet::open_popularity() {
+    const std::string path = prefix_ + ".popularity.npy";
+    if (!file_exists(path)) return;
+    popularity_ = NpyArray(path, "<u4", sizeof(uint32_t), 0);
+    if (popularity_.rows() != static_cast<ull>(names_.questions))
+        die(Exit::Data, "%s: %llu rows, but %s.questions.json says %llu questions", path.c_str(),
+            static_cast<ull>(popularity_.rows()), prefix_.c_str(), static_cast<ull>(names_.questions));
+}
+
+void QuestionSet::count_entities() {
     const size_t seen =
         static_cast<size_t>(std::find(names_.kinds.begin(), names_.kinds.end(), "seen") - names_.kinds.begin());
-    std::vector<std::unordered_map<uint64_t, uint32_t>> counts(attributes * kinds);  // by hash of the answer's ids
-    std::vector<int64_t> questions(attributes * kinds);
-    std::vector<uint32_t> most(attributes * kinds);
     std::vector<uint64_t> asked, grouped;  // entity, attribute; entity, group
-    std::vector<int> tokens;
     for (uint32_t i = 0; i < size(); ++i) {
         const Question q = question(i);
-        const Length n = length(i);
-        tokens.resize(static_cast<size_t>(n.both()));
-        read(i, tokens.data());
-        const size_t cell = q.attribute * kinds + q.kind;
-        const uint64_t hash = hash_name(
-            {reinterpret_cast<const char*>(tokens.data() + n.prompt), static_cast<size_t>(n.answer) * sizeof(int)});
-        ++questions[cell];
-        most[cell] = std::max(most[cell], ++counts[cell][hash]);
         const uint64_t key = static_cast<uint64_t>(q.entity) << 32 | q.attribute;
         if (q.kind == seen && (asked.empty() || asked.back() != key)) asked.push_back(key);
         const uint64_t member = static_cast<uint64_t>(q.entity) << 32 | q.group;
         if (grouped.empty() || grouped.back() != member) grouped.push_back(member);
     }
-    people_ = count_distinct(&asked, attributes);
+    people_ = count_distinct(&asked, names_.attributes.size());
     group_entities_ = count_distinct(&grouped, names_.groups.size());
-    majority_.assign(attributes * kinds, 0.0);
-    for (size_t cell = 0; cell < majority_.size(); ++cell)
-        if (questions[cell]) majority_[cell] = static_cast<double>(most[cell]) / static_cast<double>(questions[cell]);
 }
 
 std::vector<uint32_t> QuestionSet::choose(uint64_t n, uint64_t seed) const {

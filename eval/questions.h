@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "dataloader/token_file.h"  // defines: TokenFile, Sidecar
+#include "eval/majority.h"          // defines: MajorityBaselines
 #include "eval/question_names.h"    // defines: QuestionNames
 #include "util/npy.h"               // defines: NpyArray
 
@@ -12,6 +13,8 @@
 struct Question {
     uint32_t relation, attribute, wording, kind, entity, group, first_candidate, first_alias;
 };
+
+constexpr uint32_t UNKNOWN_POPULARITY = UINT32_MAX;
 
 class QuestionSet {
   public:
@@ -49,8 +52,13 @@ class QuestionSet {
     int64_t group_entities(uint32_t group) const { return group_entities_[group]; }
     // Accuracy of always giving the most frequent answer of this attribute and kind.
     double majority(uint32_t attribute, uint32_t kind) const {
-        return majority_[attribute * names_.kinds.size() + kind];
+        return majorities_.answer[attribute * names_.kinds.size() + kind];
     }
+    // Accuracy of choosing the choice that is most often an answer of this question's attribute and kind (majority.h).
+    double choice_majority(uint32_t i) const { return majorities_.choice[i]; }
+    // Of the question's subject, where the set has the column.
+    bool has_popularity() const { return popularity_.rows() > 0; }
+    uint32_t popularity(uint32_t i) const { return static_cast<const uint32_t*>(popularity_.data())[i]; }
 
     // Numbers of `n` questions, ascending (n = 0 or n >= size(): all of them). Every stratum (attribute x kind x group)
     // gives its share of n rounded down or up, by largest remainder; which of its questions, and whose remainder wins a
@@ -60,14 +68,15 @@ class QuestionSet {
   private:
     void check_columns(uint32_t i) const;
     void check_texts(uint32_t i) const;
-    void count_answers();
+    void open_popularity();
+    void count_entities();
 
     std::string prefix_;
     QuestionNames names_;
     TokenFile file_;
-    NpyArray columns_;
+    NpyArray columns_, popularity_;
     int vocab_ = 0, max_T_ = 0, longest_ = 0;
     bool has_candidates_ = false;
     std::vector<int64_t> people_, group_entities_;
-    std::vector<double> majority_;
+    MajorityBaselines majorities_;
 };

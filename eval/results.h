@@ -5,7 +5,6 @@
 #include <string>
 
 #include "eval/evaluation.h"
-#include "util/tokenizer.h"  // defines: Tokenizer
 
 // What was evaluated with what, for results.json.
 struct ResultsHeader {
@@ -29,7 +28,7 @@ std::string results_json(const EvaluationPlan& plan, const Evaluation& evaluatio
 void write_question_lines(const std::string& path, const EvaluationPlan& plan, const Evaluation& evaluation,
                           int64_t step = -1);
 
-// JSON lines, one object a question asked: its prompt and the model's continuation as text (eval/generate.cuh), and whether it ended by
-// itself before `most` tokens.
+// JSON lines, one object a question asked: its prompt and the model's continuation as text (generate.cuh), whether it
+// ended by itself before the plan's generate_tokens, and whether it is right.
 void write_continuations(const std::string& path, const EvaluationPlan& plan, const Evaluation& evaluation,
-                         const Tokenizer& tokenizer, int64_t most, int64_t step = -1);
+                         int64_t step = -1);

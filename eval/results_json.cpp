@@ -35,16 +35,21 @@ ordered_json cell_json(const Cell& cell) {
     object["reciprocal_rank"] = number_json(cell.reciprocal_rank);
     object["chance"] = number_json(cell.chance);
     object["majority"] = cell.majority;
-    if (cell.choice.questions == 0) return object;
-    object["choice_questions"] = cell.choice.questions;
     auto add = [&](const std::string& name, const Estimate& estimate) {
         object[name] = estimate.value;
         object[name + "_stderr"] = number_json(estimate.standard_error);
         object[name + "_interval"] = interval_json(estimate.interval);
     };
+    if (cell.judged > 0) {
+        object["judged"] = cell.judged;
+        add("accuracy_normalized", cell.normalized);
+    }
+    if (cell.choice.questions == 0) return object;
+    object["choice_questions"] = cell.choice.questions;
     add("choice", cell.choice.accuracy);
     add("choice_norm", cell.choice.norm);
     object["choice_chance"] = cell.choice.chance;
+    object["choice_majority"] = cell.choice.majority;
     object["choice_rank"] = cell.choice.rank;
     return object;
 }
@@ -65,7 +70,22 @@ ordered_json threshold_json(const FrequencyThreshold& t) {
     return object;
 }
 
-ordered_json report_json(const KnowledgeReport& report) {
+ordered_json popularity_json(const std::vector<PopularityThreshold>& thresholds, const PopularityRule& rule) {
+    ordered_json list = ordered_json::array();
+    for (const PopularityThreshold& t : thresholds)
+        list.push_back({{"kind", t.kind},
+                        {"match", t.normalized ? "normalized" : "exact"},
+                        {"target", rule.target},
+                        {"failures", rule.failures},
+                        {"reached", t.reached},
+                        {"popularity", t.popularity},
+                        {"accuracy", t.accuracy},
+                        {"items_at_least", t.items_at_least},
+                        {"items", t.items}});
+    return list;
+}
+
+ordered_json report_json(const KnowledgeReport& report, const EvaluationPlan& plan) {
     ordered_json object = {{"questions", report.questions},
                            {"all", cell_json(report.all)},
                            {"loss_interval", interval_json(report.loss_interval)},
@@ -77,6 +97,8 @@ ordered_json report_json(const KnowledgeReport& report) {
     if (!report.group_kinds.empty()) object["by_group_and_kind"] = cells_json(report.group_kinds);
     if (!report.exposure_kinds.empty()) object["by_exposures_and_kind"] = cells_json(report.exposure_kinds);
     if (report.threshold.target > 0) object["frequency_threshold"] = threshold_json(report.threshold);
+    if (!report.popularity.empty())
+        object["popularity_threshold"] = popularity_json(report.popularity, plan.popularity);
     if (report.subsampled) {
         object["kept"] = {{"entities", report.entities_kept}, {"of", report.entities}};
         if (report.kept.questions > 0) object["kept"]["all"] = cell_json(report.kept);
@@ -151,8 +173,9 @@ std::string results_json(const EvaluationPlan& plan, const Evaluation& evaluatio
         root["higher_is_better"][names.name] = {{"acc", true}, {"bits", true}, {"loss", false}, {"rank", false}};
         if (set.has_candidates())
             for (const char* name : {"choice", "choice_norm"}) root["higher_is_better"][names.name][name] = true;
+        if (report.all.judged > 0) root["higher_is_better"][names.name]["accuracy_normalized"] = true;
         root["n-samples"][names.name] = {{"original", report.questions}, {"effective", report.all.questions}};
-        root["know"][names.name] = report_json(report);
+        root["know"][names.name] = report_json(report, plan);
     }
     for (const ValidationResult& v : evaluation.validation)
         root["val"][v.name] = {

@@ -42,19 +42,22 @@ void print_kinds(FILE* out, const std::string& name, const KnowledgeReport& repo
     }
 }
 
-// What a row has over all kinds.
+// What a row has over all kinds; the last figure only where continuations were judged.
 void print_whole(FILE* out, const Cell& whole) {
     fprintf(out, " %8.4f %9.1f", whole.loss, whole.rank);
     if (std::isnan(whole.chance))
         fprintf(out, " %10s", "-");
     else
         fprintf(out, " %8.3f %%", 100 * whole.chance);
-    fprintf(out, " %8.3f %%\n", 100 * whole.majority);
+    fprintf(out, " %8.3f %%", 100 * whole.majority);
+    if (whole.judged > 0) fprintf(out, " %8.1f %%", 100 * whole.normalized.value);
+    fprintf(out, "\n");
 }
 
 void print_exact_match(FILE* out, const KnowledgeReport& report) {
     print_heading(out, "exact match", report);
-    fprintf(out, " %8s %9s %10s %10s\n", "loss", "rank", "chance", "majority");
+    fprintf(out, " %8s %9s %10s %10s%s\n", "loss", "rank", "chance", "majority",
+            report.all.judged > 0 ? " normalized" : "");
     for (const Cell& attribute : report.attributes) {
         print_kinds(out, attribute.attribute, report, report.attribute_kinds, attribute);
         print_whole(out, attribute);
@@ -68,11 +71,11 @@ void print_choices(FILE* out, const KnowledgeReport& report) {
     auto print_row = [&](const std::string& name, const std::vector<Cell>& cells, const Cell& row) {
         if (row.choice.questions == 0) return;
         print_kinds(out, name, report, cells, row, choice);
-        fprintf(out, " %8.1f %% %9.1f %8.3f %%\n", 100 * row.choice.norm.value, row.choice.rank,
-                100 * row.choice.chance);
+        fprintf(out, " %8.1f %% %9.1f %8.3f %% %8.3f %%\n", 100 * row.choice.norm.value, row.choice.rank,
+                100 * row.choice.chance, 100 * row.choice.majority);
     };
     print_heading(out, "choice", report);
-    fprintf(out, " %10s %9s %10s\n", "per token", "rank", "chance");
+    fprintf(out, " %10s %9s %10s %10s\n", "per token", "rank", "chance", "majority");
     for (const Cell& attribute : report.attributes) print_row(attribute.attribute, report.attribute_kinds, attribute);
     print_row("all", report.kinds, report.all);
     fprintf(out, "  over all questions: choice among the candidates %s, by log-probability per token %s\n",
@@ -111,6 +114,20 @@ void print_threshold(FILE* out, const FrequencyThreshold& t) {
     fprintf(out, "); %lld groups above\n", static_cast<long long>(t.groups_above));
 }
 
+void print_popularity(FILE* out, const KnowledgeReport& report, const PopularityRule& rule) {
+    for (const PopularityThreshold& t : report.popularity) {
+        fprintf(out, "  popularity threshold, %s%s: ", t.kind.c_str(), t.normalized ? ", normalized" : "");
+        if (t.reached)
+            fprintf(out, "%u", t.popularity);
+        else
+            fprintf(out, "none, down to %u", t.popularity);
+        fprintf(out,
+                " (target %.3g %%, %lld failures; %.1f %% of the %lld items of at least this popularity, of %lld)\n",
+                100 * rule.target, static_cast<long long>(rule.failures), 100 * t.accuracy,
+                static_cast<long long>(t.items_at_least), static_cast<long long>(t.items));
+    }
+}
+
 void print_kept(FILE* out, const KnowledgeReport& report) {
     if (!report.subsampled) return;
     fprintf(out, "  kept entities: %lld of %lld\n", static_cast<long long>(report.entities_kept),
@@ -135,7 +152,7 @@ void print_bits(FILE* out, const KnowledgeReport& report) {
     fprintf(out, "\n");
 }
 
-void print_set(FILE* out, const QuestionTask& task, const KnowledgeReport& report) {
+void print_set(FILE* out, const QuestionTask& task, const KnowledgeReport& report, const PopularityRule& popularity) {
     fprintf(out, "\n%s: %lld of %lld questions about %lld entities\n", task.set->names().name.c_str(),
             static_cast<long long>(report.all.questions), static_cast<long long>(report.questions),
             static_cast<long long>(report.all.entities));
@@ -147,8 +164,12 @@ void print_set(FILE* out, const QuestionTask& task, const KnowledgeReport& repor
         out,
         "  over all questions: exact match %s; loss in nats per answer token, mean rank of the answer's worst token\n",
         percent(report.all.accuracy, report.all.interval).c_str());
+    if (report.all.judged > 0)
+        fprintf(out, "  the model's own words, normalised: right %s\n",
+                percent(report.all.normalized.value, report.all.normalized.interval).c_str());
     print_choices(out, report);
     print_threshold(out, report.threshold);
+    print_popularity(out, report, popularity);
     print_bits(out, report);
 }
 
@@ -161,5 +182,5 @@ void print_results(FILE* out, const EvaluationPlan& plan, const Evaluation& eval
         fprintf(out, " (%lld tokens)\n", static_cast<long long>(v.tokens));
     }
     for (size_t i = 0; i < plan.questions.size(); ++i)
-        print_set(out, plan.questions[i], evaluation.knowledge[i].report);
+        print_set(out, plan.questions[i], evaluation.knowledge[i].report, plan.popularity);
 }

@@ -59,6 +59,26 @@ TEST_CASE("exposure counts fall into bins that double", "[eval]") {
     CHECK((exposure_range(4).low == 8 && exposure_range(4).high == 15));
 }
 
+TEST_CASE("a source of one slot tells the one fact that is asked of each entity", "[eval]") {
+    const TemporaryFolder folder;
+    QuestionBuilder built = synthetic_questions(12, 3);  // three attributes of each entity
+    std::vector<BuiltQuestion> facts;
+    for (const BuiltQuestion& q : built.questions)  // now one, which one depends on the entity
+        if (q.columns.attribute == q.columns.entity % 3) facts.push_back(q);
+    built.questions = facts;
+    built.write(folder / "set");
+    const QuestionSet set(folder / "set", 64, MAX_T);
+    const std::vector<uint32_t> all = set.choose(0, 1);
+    Ledger ledger("wd", {{"people", 12}}, {"object"});
+    for (uint32_t e = 0; e < 12; ++e)
+        for (uint32_t k = 0; k < e; ++k) ledger.book({0, e, 0, false}, k);
+    const std::vector<uint32_t> exposures = question_exposures(set, all, {ledger});
+    REQUIRE(exposures.size() == all.size());
+    for (const uint32_t i : all) CHECK(exposures[i] == set.question(i).entity);
+    // two slots, neither named: which of them is asked for is not known
+    CHECK(question_exposures(set, all, {Ledger("wd", {{"people", 12}}, {"object", "place"})}).empty());
+}
+
 TEST_CASE("questions find how often their facts were seen, and cells by it", "[eval]") {
     const TemporaryFolder folder;
     QuestionBuilder built = synthetic_questions(12, 3);
