@@ -1,34 +1,60 @@
-"""Counts how often names and values occur in a text, in one pass: `synbio.py --report-against`."""
+"""Finds many phrases in a text in one pass, and counts how often names and values occur: `synbio.py --report-against`."""
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
-from typing import Iterable
+from typing import Iterable, Iterator
 
 from population import NAME_PARTS, Population
 
 WORD = re.compile(r"\w+")
 
 
+class Finder:
+    """Finds whole-word occurrences of many phrases in one pass: no word character stands before or behind them. The
+    words of the text are looked up among the phrases' first words; only where one matches is the text compared, once
+    for each length that such phrases have."""
+
+    def __init__(self, phrases: Iterable[str]) -> None:
+        self.phrases = frozenset(phrases)
+        forms: dict[str, set[tuple[int, int]]] = defaultdict(set)  # first word: what stands before it, whole length
+        self.wordless: list[str] = []  # such as !!!
+        for phrase in self.phrases:
+            if word := WORD.search(phrase):
+                forms[word.group()].add((word.start(), len(phrase)))
+            elif phrase:
+                self.wordless.append(phrase)
+        self.forms = dict(forms)
+
+    def find(self, text: str) -> Iterator[str]:
+        forms, phrases = self.forms, self.phrases
+        for match in WORD.finditer(text):
+            for before, length in forms.get(match.group(), ()):
+                start = match.start() - before
+                end = start + length
+                if start >= 0 and text[start:end] in phrases and not WORD.match(text, end):
+                    if not before or not (start and WORD.match(text, start - 1)):
+                        yield text[start:end]
+        for phrase in self.wordless:
+            start = text.find(phrase)
+            while start >= 0:
+                end = start + len(phrase)
+                if not WORD.match(text, end) and not (start and WORD.match(text, start - 1)):
+                    yield phrase
+                start = text.find(phrase, start + 1)
+
+
 class Counter:
-    """Counts whole-word occurrences of many phrases. The words of the text are looked up among the phrases' first
-    words; only where one matches is the text compared, once for each length that such phrases have."""
+    """Counts whole-word occurrences of many phrases."""
 
     def __init__(self, phrases: Iterable[str]) -> None:
         self.counts = dict.fromkeys(phrases, 0)
-        lengths: dict[str, set[int]] = defaultdict(set)
-        for phrase in self.counts:
-            lengths[WORD.match(phrase).group()].add(len(phrase))
-        self.lengths = dict(lengths)
+        self.finder = Finder(self.counts)
 
     def add(self, text: str) -> None:
-        for match in WORD.finditer(text):
-            for length in self.lengths.get(match.group(), ()):
-                end = match.start() + length
-                phrase = text[match.start() : end]
-                if phrase in self.counts and not text[end : end + 1].isalnum():
-                    self.counts[phrase] += 1
+        for phrase in self.finder.find(text):
+            self.counts[phrase] += 1
 
 
 def count(population: Population, documents: Iterable[str]) -> dict[str, dict[str, int]]:

@@ -98,48 +98,53 @@ class NpyWriter:
 
 
 class ShardWriter:
-    """.bin and .idx. Every document has the same number of sequences (text: 1); lengths wait in an unnamed file,
-    because .idx begins with their number, so that memory does not grow with the shard."""
+    """.bin and .idx. Lengths of sequences and sizes of documents wait in unnamed files, because .idx begins with their
+    number, so that memory does not grow with the shard."""
 
-    def __init__(self, bundle: Bundle, dtype: np.dtype, sequences_per_document: int) -> None:
+    def __init__(self, bundle: Bundle, dtype: np.dtype, sequences_per_document: int = 0) -> None:
+        """0: documents of different numbers of sequences; append() is told how many."""
         self.bundle, self.dtype, self.per_document = bundle, dtype, sequences_per_document
         self.bin = bundle.open(".bin")
-        self.lengths = bundle.open_unnamed()
-        self.sequences = self.tokens = self.bytes = 0
+        self.lengths, self.sizes = bundle.open_unnamed(), bundle.open_unnamed()
+        self.documents = self.sequences = self.tokens = self.bytes = 0
 
-    @property
-    def documents(self) -> int:
-        return self.sequences // self.per_document
-
-    def append(self, tokens: np.ndarray, lengths: np.ndarray, text_bytes: int) -> None:
-        """Whole documents: their tokens one after another, a length per sequence, the bytes of the text."""
+    def append(self, tokens: np.ndarray, lengths: np.ndarray, text_bytes: int, sizes: np.ndarray | None = None) -> None:
+        """Whole documents: their tokens one after another, a length per sequence, the bytes of the text, and the
+        sequences of each document where they differ."""
+        if sizes is None:
+            sizes = np.full(len(lengths) // self.per_document, self.per_document)
+        if sizes.sum() != len(lengths):
+            raise ValueError(f"{self.bundle.prefix}: {len(lengths)} sequences are not whole documents")
         self.bin.write(tokens.astype(self.dtype, copy=False))
-        self.lengths.write(memoryview(np.ascontiguousarray(lengths, dtype="<i4")).cast("B"))
+        for spool, numbers in ((self.lengths, lengths), (self.sizes, sizes)):
+            spool.write(memoryview(np.ascontiguousarray(numbers, dtype="<i4")).cast("B"))
+        self.documents += len(sizes)
         self.sequences += len(lengths)
         self.tokens += len(tokens)
         self.bytes += text_bytes
 
     def close(self) -> None:
         """Write .idx: header, lengths, byte offsets, first sequence of each document."""
-        if self.sequences % self.per_document:
-            raise ValueError(f"{self.bundle.prefix}: {self.sequences} sequences are not whole documents")
         idx = self.bundle.open(".idx")
         code = next(code for code, dtype in DTYPE_CODES.items() if dtype == self.dtype)
         idx.write(IDX_MAGIC + struct.pack("<QBQQ", 1, code, self.sequences, self.documents + 1))
-        for lengths in self._spooled():
+        for lengths in self._spooled(self.lengths):
             idx.write(lengths)
         position = 0
-        for lengths in self._spooled():
+        for lengths in self._spooled(self.lengths):
             ends = position + np.cumsum(lengths, dtype="<i8") * self.dtype.itemsize
             idx.write(ends - lengths.astype("<i8") * self.dtype.itemsize)
             position = int(ends[-1])
-        for first in range(0, self.documents + 1, CHUNK):
-            last = min(first + CHUNK, self.documents + 1)
-            idx.write(np.arange(first, last, dtype="<i8") * self.per_document)
+        first = 0
+        idx.write(np.zeros(1, "<i8"))
+        for sizes in self._spooled(self.sizes):
+            ends = first + np.cumsum(sizes, dtype="<i8")
+            idx.write(ends)
+            first = int(ends[-1])
 
-    def _spooled(self) -> Any:
-        self.lengths.seek(0)
-        while data := self.lengths.read(4 * CHUNK):
+    def _spooled(self, spool: BinaryIO) -> Any:
+        spool.seek(0)
+        while data := spool.read(4 * CHUNK):
             yield np.frombuffer(data, dtype="<i4")
 
 

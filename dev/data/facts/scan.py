@@ -1,0 +1,131 @@
+"""Counts for every fact the documents of a text that have its subject, its object, and both.
+
+An object counts under each of its names, and so do the fact's other right answers. Names count as whole words, with the
+case they have, anywhere in a document and in any order. That is no proof that a document tells the fact, but a fact without
+such a document can hardly have been learned from the text. TEXT is a token shard (PREFIX or PREFIX.bin) or text, JSONL or
+parquet, as prepare_text.py reads them. Writes the table again as OUT.tsv with the column web_documents filled in, and
+OUT.scan.json with the three counts of every fact.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field, replace
+
+from cli import DataError, Progress, UsageError, add_workers_flag, ordered_map
+from facts.corpus import Chunk, Corpus
+from facts.table import Fact, read_table, write_table
+from occurrences import Finder
+from shards import FORMAT_VERSION, dump_json, write_file
+
+SHOWN = 10
+
+
+def answers(fact: Fact) -> tuple[str, ...]:
+    return (fact.object, *fact.aliases, *fact.also)
+
+
+@dataclass
+class Found:
+    """Documents read, and with a subject, with one of a set of answers, with both of a fact."""
+
+    documents: int = 0
+    subjects: Counter[str] = field(default_factory=Counter)
+    answers: Counter[tuple[str, ...]] = field(default_factory=Counter)
+    both: Counter[int] = field(default_factory=Counter)  # by the fact's place in the table
+
+    def add(self, other: Found) -> None:
+        self.documents += other.documents
+        for mine, theirs in ((self.subjects, other.subjects), (self.answers, other.answers), (self.both, other.both)):
+            mine.update(theirs)
+
+
+class Scanner:
+    def __init__(self, facts: list[Fact], corpus: Corpus) -> None:
+        self.facts, self.corpus = facts, corpus
+        self.of_subject: dict[str, list[int]] = defaultdict(list)
+        sets_with: dict[str, dict[tuple[str, ...], None]] = defaultdict(dict)
+        for number, fact in enumerate(facts):
+            self.of_subject[fact.subject].append(number)
+            for name in answers(fact):
+                sets_with[name][answers(fact)] = None
+        self.sets_with = {name: list(sets) for name, sets in sets_with.items()}
+        self.finder = Finder(self.of_subject.keys() | self.sets_with.keys())
+
+    def scan(self, chunk: Chunk) -> Found:
+        found = Found()
+        for text in self.corpus.texts(chunk):
+            found.documents += 1
+            names = set(self.finder.find(text))
+            subjects = names & self.of_subject.keys()
+            found.subjects.update(subjects)
+            found.answers.update({one for name in names for one in self.sets_with.get(name, ())})
+            for subject in subjects:
+                found.both.update(n for n in self.of_subject[subject] if not names.isdisjoint(answers(self.facts[n])))
+        return found
+
+
+_scanner: Scanner
+
+
+def _start_worker(scanner: Scanner) -> None:
+    global _scanner
+    _scanner = scanner
+
+
+def _scan(chunk: Chunk) -> Found:
+    return _scanner.scan(chunk)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("facts", metavar="FACTS.tsv", help="a table that `table` wrote, or facts/sample.tsv")
+    parser.add_argument("--text", nargs="+", required=True, metavar="TEXT", help="token shards, or files of text")
+    parser.add_argument("--key", help="of JSON and parquet records: where the text is (default: text, else content)")
+    parser.add_argument("--out", required=True, metavar="OUT.tsv", help="the table with counts")
+    add_workers_flag(parser)
+
+
+def scan_json(options: argparse.Namespace, facts: list[Fact], found: Found) -> bytes:
+    counts = {
+        fact.id: {
+            "subject": found.subjects[fact.subject],
+            "object": found.answers[answers(fact)],
+            "both": found.both[number],
+        }
+        for number, fact in enumerate(facts)
+    }
+    texts = [os.path.basename(name) for name in options.text]
+    return dump_json({"format_version": FORMAT_VERSION, "text": texts, "documents": found.documents, "facts": counts})
+
+
+def print_summary(options: argparse.Namespace, facts: list[Fact], found: Found, seconds: float) -> None:
+    steps = {"no": (0, 0), "1 to 9": (1, 9), "10 to 99": (10, 99), "100 or more": (100, found.documents)}
+    both = [found.both[number] for number in range(len(facts))]
+    print(f"{', '.join(options.text)}: {found.documents:,} documents, {seconds:.1f} s")
+    for name, (least, most) in steps.items():
+        print(f"  {sum(least <= count <= most for count in both):9,} facts with subject and object in {name} documents")
+    for number, count in sorted(found.both.items(), key=lambda item: (-item[1], item[0]))[:SHOWN]:
+        print(f"  {count:9,} documents: {facts[number].relation} {facts[number].subject}, {facts[number].object}")
+    print(f"{options.out}: {len(facts):,} facts")
+
+
+def main(options: argparse.Namespace) -> None:
+    if len(set(options.text)) != len(options.text):
+        raise UsageError("--text: an input stands twice")
+    if os.path.isdir(options.out):
+        raise UsageError(f"--out {options.out}: a folder; expected a file such as {options.out.rstrip('/')}/facts.tsv")
+    start, facts, corpus = time.monotonic(), read_table(options.facts), Corpus(options.text, options.key)
+    found, progress = Found(), Progress("scan")
+    for one in ordered_map(_scan, corpus.chunks(), options.workers, _start_worker, (Scanner(facts, corpus),)):
+        found.add(one)
+        progress.update(0, f"{found.documents:,} documents")
+    progress.close()
+    if not found.documents:
+        raise DataError(f"{', '.join(options.text)}: expected a document, found none")
+    counted = [replace(fact, web_documents=found.both[number]) for number, fact in enumerate(facts)]
+    write_table(options.out, counted)
+    write_file(options.out.removesuffix(".tsv") + ".scan.json", scan_json(options, facts, found))
+    print_summary(options, facts, found, time.monotonic() - start)

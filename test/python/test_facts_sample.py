@@ -1,0 +1,112 @@
+"""dev/data/facts/sample.tsv: facts of our own writing, and what must hold of them whoever adds some."""
+
+import os
+import re
+import unittest
+from collections import Counter, defaultdict
+
+import support
+from facts.relations import read_relations
+from facts.table import Fact, read_table
+
+SAMPLE = os.path.join(support.SCRIPTS, "facts", "sample.tsv")
+CONTINENTS = {"Africa", "Asia", "Europe", "North America", "Oceania", "South America"}
+PERIODIC_TABLE = """
+    H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr Rb Sr Y Zr Nb Mo Tc
+    Ru Rh Pd Ag Cd In Sn Sb Te I Xe Cs Ba La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu Hf Ta W Re Os Ir Pt Au Hg Tl Pb Bi
+    Po At Rn Fr Ra Ac Th Pa U Np Pu Am Cm Bk Cf Es Fm Md No Lr Rf Db Sg Bh Hs Mt Ds Rg Cn Nh Fl Mc Lv Ts Og
+"""
+LATIN = {  # symbols that do not begin as the English name does
+    "sodium": "natrium",
+    "potassium": "kalium",
+    "iron": "ferrum",
+    "copper": "cuprum",
+    "silver": "argentum",
+    "tin": "stannum",
+    "antimony": "stibium",
+    "tungsten": "wolfram",
+    "gold": "aurum",
+    "mercury": "hydrargyrum",
+    "lead": "plumbum",
+}
+
+
+class SampleTest(unittest.TestCase):
+    def setUp(self) -> None:
+        self.facts = read_table(SAMPLE)
+        self.by_relation: dict[str, list[Fact]] = defaultdict(list)
+        for fact in self.facts:
+            self.by_relation[fact.relation].append(fact)
+
+    def objects(self, relation: str) -> dict[str, str]:
+        return {fact.subject: fact.object for fact in self.by_relation[relation]}
+
+    def test_sizes(self) -> None:
+        self.assertGreaterEqual(len(self.facts), 500)
+        self.assertGreaterEqual(len(self.by_relation), 10)
+        for relation, facts in self.by_relation.items():
+            self.assertGreaterEqual(len(facts), 30, relation)
+
+    def test_every_relation_has_templates(self) -> None:
+        relations = read_relations()
+        for name in self.by_relation:
+            relation = relations[name]
+            counts = len(relation.seen), len(relation.heldout), len(relation.question)
+            self.assertTrue(all(map(int.__ge__, counts, (5, 2, 2))), f"{name}: {counts}")
+
+    def test_subjects(self) -> None:
+        for relation, facts in self.by_relation.items():
+            self.assertEqual(len({fact.subject.casefold() for fact in facts}), len(facts), relation)
+        for fact in self.facts:
+            self.assertEqual(fact.id, f"{fact.relation}:{fact.subject}")
+            self.assertEqual((fact.also, fact.popularity, fact.web_documents), ((), None, None), fact.id)
+
+    def test_objects(self) -> None:
+        """No answer that nearly everybody gives; no other name of one object is another object of the relation."""
+        for relation, facts in self.by_relation.items():
+            counts = Counter(fact.object for fact in facts)
+            (majority, count), *_ = counts.most_common(1)
+            self.assertGreaterEqual(len(counts), 2, relation)
+            self.assertLess(count, 0.6 * len(facts), f"{relation}: {majority}")
+            self.assertEqual(len({name.casefold() for name in counts}), len(counts), relation)
+            aliases = defaultdict(set)
+            for fact in facts:
+                aliases[fact.object].add(fact.aliases)
+                self.assertFalse({*fact.aliases} & counts.keys(), fact.id)
+            if relation != "P38":  # peso is the Mexican peso in one fact, the Chilean one in another
+                self.assertTrue(all(len(names) == 1 for names in aliases.values()), relation)
+
+    def test_texts(self) -> None:
+        for fact in self.facts:
+            for text in (fact.subject, fact.object, *fact.aliases):
+                self.assertNotRegex(text, r"  |^the |[.,;:!?]$|\[|\]", fact.id)
+            self.assertNotRegex(fact.subject, rf"\b{re.escape(fact.object)}\b", f"{fact.id} names its object")
+
+    def test_elements(self) -> None:
+        numbers, symbols = self.objects("P1086"), self.objects("P246")
+        self.assertEqual(sorted(map(int, numbers.values())), list(range(1, 119)))
+        self.assertEqual(symbols.keys(), numbers.keys())
+        self.assertEqual(len(set(symbols.values())), 118)
+        table = PERIODIC_TABLE.split()
+        for name, symbol in symbols.items():
+            self.assertEqual(table[int(numbers[name]) - 1], symbol, name)
+            first, *second = symbol.casefold()
+            long = LATIN.get(name, name)
+            self.assertTrue(long.startswith(first) and all(letter in long[1:] for letter in second), f"{name}: {symbol}")
+
+    def test_relations_agree(self) -> None:
+        """A country has its capital, language and money on one continent; nobody is said to be discovered twice."""
+        continents = self.objects("P30")
+        self.assertEqual(set(continents.values()), CONTINENTS)
+        euro = [country for country, money in self.objects("P38").items() if money == "euro"]
+        self.assertLessEqual({continents[country] for country in euro if country in continents}, {"Europe"})
+        moons = self.objects("P397")
+        self.assertFalse(set(moons) & set(moons.values()))
+        capitals = self.objects("P36")
+        self.assertEqual(len(set(capitals.values())), len(capitals))
+        for city, country in self.objects("P17").items():
+            self.assertNotEqual(capitals.get(country), city, "a capital is asked for by P36")
+
+
+if __name__ == "__main__":
+    unittest.main()
