@@ -23,8 +23,8 @@ synbio() { "$PYTHON" dev/data/synbio.py --tokenizer "$data/tokenizer" --out "$da
 prepare() {
     mkdir -p "$data"
     web_text "$data" 75M
-    [[ -e $data/READY && $(<"$data/READY") == "$web" ]] && return
-    say "tokenizer of 2048 ids, web text, people"
+    [[ -e $data/READY && $(<"$data/READY") == "$web, with facts" ]] && return
+    say "tokenizer of 2048 ids, web text, people, facts"
     "$PYTHON" dev/data/synbio.py --people 320 --text-only 10 --out "$data/people"
     "$PYTHON" dev/data/train_tokenizer.py "$web@6M" "$data/people.txt" --vocab-size 2048 --out "$data/tokenizer"
     "$PYTHON" dev/data/prepare_text.py "$web" --tokenizer "$data/tokenizer" --out "$data/web" --val-fraction 0.02
@@ -34,7 +34,9 @@ prepare() {
     synbio power320 --people 320 --groups powerlaw:1:16
     local m
     for m in 1 2 5 20 50; do synbio "m$m" --people 80 --templates "$m"; done
-    echo "$web" >"$data/READY"
+    "$PYTHON" dev/data/wikidata.py write dev/data/facts/sample.tsv --tokenizer "$data/tokenizer" --out "$data/wd" \
+        --infused 400 --once 50 --early 100 --control 150
+    echo "$web, with facts" >"$data/READY"
 }
 
 setup_build

@@ -1,0 +1,548 @@
+"""infusion.py finds what was planted: the table's values, collapse brackets and what is none, a law of the brackets."""
+
+import csv
+import importlib.util
+import json
+import math
+import os
+import sys
+import unittest
+
+import numpy as np
+
+import support
+
+SCRIPTS = os.path.join(support.REPOSITORY, "scripts")
+INFUSION = os.path.join(SCRIPTS, "infusion.py")
+HAVE_SCIPY = importlib.util.find_spec("scipy") and importlib.util.find_spec("matplotlib")
+sys.path.insert(0, SCRIPTS)
+if HAVE_SCIPY:
+    import laws
+
+FACTS, TOKENS_A_FACT, BATCH = 50, 20, 1000
+GRID = (8, 16, 32, 64, 128, 256, 512)
+Value = float | tuple[float, float, float]
+
+
+def cell(value: Value, **more: object) -> dict:
+    """A cell of results.json; a bare number has an interval of 0.01 to either side."""
+    value, low, high = value if isinstance(value, tuple) else (value, value - 0.01, value + 0.01)
+    interval = {"accuracy_stderr": 0.005, "accuracy_interval": [low, high]}
+    return {
+        "questions": 100,
+        "entities": FACTS,
+        "accuracy": value,
+        **interval,
+        "loss": 1.5,
+        "rank": 3.0,
+        "reciprocal_rank": 0.5,
+        "chance": 0.02,
+        "majority": 0.06,
+        **more,
+    }
+
+
+def choices(value: float, half: float) -> dict:
+    found = {"choice_questions": 100, "choice_chance": 0.1, "choice_majority": 0.15, "choice_rank": 2.0}
+    for number, name in enumerate(("choice", "choice_norm")):
+        at = value - 0.1 * number
+        found |= {name: at, f"{name}_stderr": half / 2, f"{name}_interval": [at - half, at + half]}
+    return found
+
+
+def knowledge(value: Value, **more: object) -> dict:
+    """A set's part of results.json: seen as told, held-out statements half, questions a quarter of it."""
+    bare = value[0] if isinstance(value, tuple) else value
+    kinds = (("seen", value), ("heldout", bare / 2), ("question", bare / 4))
+    return {
+        "questions": 300,
+        "all": cell(bare / 2, **more),
+        "loss_interval": [1.4, 1.6],
+        "by_kind": [{"kind": kind} | cell(of_kind, **more) for kind, of_kind in kinds],
+    }
+
+
+@unittest.skipUnless(HAVE_SCIPY, "scipy and matplotlib are not installed")
+class InfusionTest(support.FolderTest):
+    def make_run(
+        self,
+        name: str,
+        F: int,
+        seen: Value = 0.5,
+        control: Value | None = None,
+        *,
+        seed: int = 1,
+        N: int = 10000,
+        budget: str = "replace",
+        tokens: int = 400000,
+        loss: float | str = 4.0,
+        done: str | None = "DONE",
+        steps: int | None = None,
+        results: bool = True,
+        account: bool = True,
+        more: dict | None = None,
+        options: dict | None = None,
+    ) -> str:
+        """A run directory as train_gpt and eval_knowledge leave it. `steps`: stopped there; `more`: further sets."""
+        own = F * FACTS * TOKENS_A_FACT
+        planned = -(-(tokens + own * (budget == "append")) // BATCH)
+        steps = planned if steps is None else steps
+        D = steps * BATCH
+        told = (
+            {"exposures": [f"wd={F}"], "source": ["web=data/web.bin", "wd=data/wd.bin"]}
+            if F
+            else {"source": ["web=data/web.bin"]}
+        )
+        resolved = (
+            {
+                "model": f"pythia:{N}",
+                "seed": seed,
+                "data-seed": 1,
+                "out": name,
+                "ratio": [],
+                "exposures": [],
+                "window": [],
+                "budget": budget,
+                "tokens": tokens,
+                "steps": None,
+                "batch-tokens": BATCH,
+                "seq-len": 100,
+                "lr": 0.003,
+                "warmup": planned // 10,
+            }
+            | told
+            | (options or {})
+        )
+        plan = {
+            "web": {"documents": 900, "source_tokens": 10**7, "tokens": D - own, "share": 1 - own / D, "epochs": 0.1}
+        }
+        if F:
+            plan["wd"] = {
+                "documents": FACTS,
+                "source_tokens": FACTS * TOKENS_A_FACT,
+                "tokens": own,
+                "share": own / D,
+                "epochs": F,
+                "exposures": F,
+            }
+        config = {
+            "format_version": 1,
+            "options": resolved,
+            "parameters": N,
+            "parameters_non_embedding": N // 2,
+            "steps": planned,
+            "tokens": planned * BATCH,
+            "plan": plan,
+        }
+        self.write(f"{name}/config.json", json.dumps(config))
+        seconds = {"time": 9.0, "perf/tokens_per_s": 1e5}
+        last = {
+            "step": steps - 1,
+            "tokens": D,
+            **seconds,
+            "train/loss": 2.5,
+            "data/web/tokens": D - own,
+            "data/web/ratio": 1 - own / D,
+        }
+        last |= {"data/wd/tokens": own, "data/wd/ratio": own / D} if F else {}
+        self.write(f"{name}/metrics.jsonl", json.dumps({"step": 0, **seconds}) + "\n" + json.dumps(last) + "\n")
+        value = seen[0] if isinstance(seen, tuple) else seen
+        values = {"val/web/loss": loss, "know/wd/accuracy_seen": value}
+        self.write(f"{name}/eval.jsonl", json.dumps({"step": steps, "tokens": D, "time": 9.5} | values) + "\n")
+        if F:
+            ledger = np.zeros((FACTS, 1), [(field, "<u4") for field in ("count", "cut", "first_step", "last_step")])
+            ledger["count"] = F
+            ledger["count"][:2, 0] = F + 1, F - 1
+            os.makedirs(self.path(name, "exposures"), exist_ok=True)
+            np.save(self.path(name, "exposures", "wd.npy"), ledger)
+        if account:
+            sources = [{"name": "web", "planned": {}, "realised": {"tokens": D - own, "share": 1 - own / D}}]
+            if F:
+                realised = {
+                    "tokens": own,
+                    "share": own / D,
+                    "exposures": {"mean": F + 0.0, "least": F - 1, "most": F + 1},
+                }
+                sources.append({"name": "wd", "planned": {}, "realised": realised})
+            whole = {"format_version": 1, "planned": {"steps": planned}, "realised": {"steps": steps, "tokens": D}}
+            self.write(f"{name}/mixture.json", json.dumps(whole | {"sources": sources}))
+        if results:
+            sets = (
+                {"wd": knowledge(seen)}
+                | ({"wd_control": knowledge(control)} if control is not None else {})
+                | (more or {})
+            )
+            self.write(f"{name}/results.json", json.dumps({"know": sets, "metrics": {"val/web/loss": loss}}))
+        if done:
+            self.write(f"{name}/{done}", "finished\n")
+        return self.path(name)
+
+    def make_curve(self, values: dict[int, Value], folder: str = "runs", **more: object) -> None:
+        for F, value in values.items():
+            self.make_run(f"{folder}/F{F}_{more.get('seed', 1)}", F, value, **more)
+
+    def analyse(self, *flags: object, code: int = 0, folder: str = "runs") -> tuple[list[dict], dict, str]:
+        """The rows, the sidecar and what was printed."""
+        out = self.path("t.csv")
+        done = support.run_script(INFUSION, self.path(folder), "--infused", "wd", "--out", out, *flags)
+        self.assertEqual(done.returncode, code, done.stderr)
+        self.assertNotIn("Traceback", done.stderr)
+        with open(out, encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        with open(self.path("t.json"), encoding="utf-8") as file:
+            sidecar = json.load(file)
+        with open(out, encoding="utf-8") as file:
+            self.assertEqual(next(csv.reader(file)), [column["name"] for column in sidecar["columns"]])
+        return rows, sidecar, done.stdout + done.stderr
+
+    def reading(self, *flags: object, **more: object) -> dict:
+        _, sidecar, _ = self.analyse(*flags, **more)
+        self.assertEqual(len(sidecar["curves"]), 1)
+        return sidecar["curves"][0]["collapse"]
+
+    def assert_bracket(self, reading: dict, low: int, high: int) -> None:
+        self.assertEqual((reading["status"], reading["F_lo"], reading["F_hi"]), ("bracket", low, high), reading)
+
+    def assert_censored(self, reading: dict, at: int, note: str = "") -> None:
+        self.assertEqual((reading["status"], reading["F_lo"], reading["F_hi"]), ("censored", at, None), reading)
+        self.assertIn(note, " ".join(reading["notes"]))
+
+    def test_the_table_has_what_was_planted(self) -> None:
+        sets = {"wd_once": knowledge(0.12), "wd_early": knowledge(0.36)}
+        options = {"window": ["wd=0.2:0.8", "web=0:1"], "placement": ["wd=burst:0.5:0.1"]}
+        self.make_run(
+            "runs/a", 64, (0.75, 0.72, 0.79), (0.25, 0.22, 0.29), seed=3, more=sets, options=options, loss=4.125
+        )
+        self.make_run("runs/b", 64, (0.75, 0.72, 0.79), (0.25, 0.22, 0.29), seed=3, budget="append", account=False)
+        rows, sidecar, said = self.analyse()
+        self.assertEqual([row["policy"] for row in rows], ["append", "replace"])
+        appended, row = rows
+        wanted = {
+            "run": self.path("runs", "a"),
+            "state": "done",
+            "placement": "burst:0.5:0.1",
+            "window": "0.2:0.8",
+            "sources": "web wd",
+        }
+        self.assertEqual({name: row[name] for name in wanted}, wanted)
+        numbers = {
+            "seed": 3,
+            "data_seed": 1,
+            "N": 10000,
+            "N_nonembedding": 5000,
+            "D": 400000,
+            "D_base": 336000,
+            "budget_tokens": 400000,
+            "K": 50,
+            "F": 64,
+            "F_mean": 64,
+            "F_least": 63,
+            "F_most": 65,
+            "share": 0.16,
+            "val/web/loss": 4.125,
+            "train/loss": 2.5,
+            "accuracy": 0.375,
+            "accuracy_low": 0.365,
+            "accuracy_high": 0.385,
+            "accuracy_seen": 0.75,
+            "accuracy_seen_low": 0.72,
+            "accuracy_seen_high": 0.79,
+            "accuracy_heldout": 0.375,
+            "accuracy_question": 0.1875,
+            "accuracy_question_high": 0.1975,
+            "accuracy_seen_chance": 0.02,
+            "accuracy_seen_majority": 0.06,
+            "once/accuracy_seen": 0.12,
+            "once/accuracy_heldout_low": 0.05,
+            "early/accuracy_seen_high": 0.37,
+            "control/accuracy_seen": 0.25,
+            "control/accuracy_seen_low": 0.22,
+            # 0.03 and 0.04 below, 0.04 and 0.03 above: 0.05
+            "accuracy_seen_minus_control": 0.5,
+            "accuracy_seen_minus_control_low": 0.45,
+            "accuracy_seen_minus_control_high": 0.55,
+        }
+        for name, value in numbers.items():
+            self.assertAlmostEqual(float(row[name]), value, 12, name)
+        numbers = {
+            "D": 464000,
+            "D_base": 400000,
+            "budget_tokens": 400000,
+            "F_mean": 64,
+            "F_least": 63,
+            "F_most": 65,
+            "share": 64 / 464,
+        }
+        for name, value in numbers.items():  # from log and ledger
+            self.assertAlmostEqual(float(appended[name]), value, 12, name)
+        self.assertEqual(appended["once/accuracy_seen"], "")
+        units = {column["name"]: column["unit"] for column in sidecar["columns"]}
+        self.assertEqual((units["D"], units["accuracy_seen_low"], units["val/web/loss"]), ("tokens", "1", "nats/token"))
+        self.assertEqual(sidecar["format_version"], 1)
+        self.assertEqual(len(sidecar["curves"]), 2)
+        self.assertIn("too few points (1 exposure counts, at least 3 are needed)", said)
+
+    def test_choices_bits_and_normalised_answers_are_measures(self) -> None:
+        bits = {"bits": {"bits": 120.0, "most": 200.0, "interval": [100.0, 130.0]}}
+        normalized = {"accuracy_normalized": 0.6, "accuracy_normalized_interval": [0.5, 0.7]}
+        asked = knowledge(0.5, **choices(0.8, 0.03), **normalized) | bits
+        for F in GRID:
+            self.make_run(f"runs/F{F}", F, more={"wd": asked, "wd_control": knowledge(0.1, **choices(0.12, 0.04))})
+        rows, sidecar, _ = self.analyse("--measure", "choice_norm_heldout")
+        numbers = {
+            "choice": 0.8,
+            "choice_low": 0.77,
+            "choice_seen_high": 0.83,
+            "choice_chance": 0.1,
+            "choice_majority": 0.15,
+            "choice_norm_question": 0.7,
+            "choice_minus_control": 0.68,
+            "choice_minus_control_high": 0.73,
+            "accuracy_normalized": 0.6,
+            "accuracy_normalized_seen_low": 0.5,
+        }
+        for name, value in numbers.items():
+            self.assertAlmostEqual(float(rows[0][name]), value, 12, name)
+        curve = sidecar["curves"][0]
+        self.assertEqual(curve["baselines"], {"chance": 0.1, "majority": 0.15})
+        self.assertEqual(curve["collapse"]["floor"]["of"], "the controls")
+        self.assertNotIn("bits", rows[0])  # results.json gives bits under `metrics`
+        for F in GRID:
+            path = f"runs/F{F}/results.json"
+            with open(self.path(path), encoding="utf-8") as file:
+                results = json.load(file)
+            self.write(path, json.dumps(results | {"metrics": {"know/wd/bits": 120.0}}))
+        rows, _, _ = self.analyse("--measure", "bits_share")
+        numbers = {
+            "bits": 120,
+            "bits_low": 100,
+            "bits_high": 130,
+            "bits_share": 0.6,
+            "bits_share_low": 0.5,
+            "bits_share_high": 0.65,
+        }
+        for name, value in numbers.items():
+            self.assertAlmostEqual(float(rows[0][name]), value, 12, name)
+
+    def test_a_curve_that_saturates_is_censored(self) -> None:
+        self.make_curve({F: 1 - math.exp(-F / 64) for F in GRID})
+        reading = self.reading()
+        self.assert_censored(reading, 512, "the peak is the grid's last point")
+        self.assertIsNone(reading["sigma_seed"])
+        self.assertIn("the margin alone", " ".join(reading["notes"]))
+
+    def test_a_planted_drop_is_bracketed_over_noisy_seeds(self) -> None:
+        draw = np.random.default_rng(7)
+        noise = {seed: draw.normal(0, 0.02, len(GRID)) for seed in (1, 2, 3)}
+        for seed in noise:
+            self.make_curve(
+                {
+                    F: 0.9 * (1 - math.exp(-F / 20)) * (1 if F < 150 else 0.4) + float(noise[seed][i])
+                    for i, F in enumerate(GRID)
+                },
+                seed=seed,
+            )
+        _, sidecar, said = self.analyse("--figure", self.path("figures", "t.png"))
+        curve = sidecar["curves"][0]
+        self.assert_bracket(curve["collapse"], 128, 256)
+        self.assertEqual(curve["collapse"]["points_down"], 2)
+        groups = np.stack(list(noise.values()))
+        self.assertAlmostEqual(curve["collapse"]["sigma_seed"], math.sqrt(groups.var(axis=0, ddof=1).mean()), 12)
+        self.assertEqual(curve["collapse"]["sigma_degrees_of_freedom"], 14)
+        self.assertIn("collapse point in [128, 256]", said)
+        self.assertEqual([point["runs"] for point in curve["points"]], [3] * 7)
+        with open(self.path("figures", "t.png"), "rb") as file:
+            self.assertEqual(file.read(4), b"\x89PNG")
+
+    def test_a_drop_that_comes_back_is_no_collapse(self) -> None:
+        self.make_curve(dict(zip(GRID, (0.3, 0.6, 0.9, 0.4, 0.5, 0.88, 0.9))))
+        self.assert_censored(self.reading(), 512, "R falls at F = 64, 128, but comes back")
+
+    def test_the_last_time_it_goes_down_counts(self) -> None:
+        self.make_curve(dict(zip(GRID, (0.3, 0.9, 0.4, 0.88, 0.5, 0.3, 0.2))))
+        reading = self.reading()
+        self.assert_bracket(reading, 64, 128)
+        self.assertEqual(reading["points_down"], 3)
+        self.assertAlmostEqual(reading["fall"], 0.38)
+
+    def test_a_fall_must_be_more_than_the_margin(self) -> None:
+        self.make_curve(dict(zip(GRID, (0.3, 0.6, 0.8, 0.8, 0.76, 0.75, 0.75))))
+        self.assert_censored(self.reading(), 512)
+        self.assert_bracket(self.reading("--margin", 0.039), 64, 128)
+        self.assert_bracket(self.reading("--margin", 0.045), 128, 256)
+
+    def test_a_fall_must_be_more_than_the_seeds_differ(self) -> None:
+        for seed, shift in ((1, -0.1), (2, 0.1)):
+            self.make_curve({F: v + shift for F, v in zip(GRID, (0.3, 0.6, 0.8, 0.8, 0.6, 0.6, 0.6))}, seed=seed)
+        reading = self.reading()
+        self.assert_censored(reading, 512)
+        self.assertAlmostEqual(reading["fall_needed"], 2 * math.sqrt(0.02))
+        self.assertEqual(reading["rule"], "k sigma_seed")
+        self.assert_bracket(self.reading("--k", 1), 64, 128)
+
+    def test_a_fall_within_the_intervals_does_not_count(self) -> None:
+        wide = {F: (v, v - 0.2, v + 0.2) for F, v in zip(GRID, (0.3, 0.6, 0.8, 0.8, 0.7, 0.6, 0.3))}
+        self.make_curve(wide)
+        reading = self.reading()
+        self.assert_bracket(reading, 256, 512)
+        said = " ".join(reading["notes"])
+        self.assertIn("the fall at F = 128, 256 is within the intervals", said)
+        self.assertIn("the grid's last point alone", said)
+        self.make_curve(wide, results=False)
+        for F in GRID:
+            os.remove(self.path("runs", f"F{F}_1", "results.json"))
+        reading = self.reading()
+        self.assert_bracket(reading, 64, 128)
+        self.assertIn("not all runs have intervals", " ".join(reading["notes"]))
+
+    def test_nothing_retained_is_not_censored(self) -> None:
+        for F in GRID:
+            self.make_run(f"runs/F{F}", F, 0.22, 0.2)
+        reading = self.reading()
+        self.assertEqual((reading["status"], reading["F_lo"], reading["F_hi"]), ("nothing_retained", None, None))
+        self.assertIn("the controls (0.2)", " ".join(reading["notes"]))
+
+    def test_too_few_points(self) -> None:
+        self.make_curve({64: 0.9, 512: 0.1})
+        self.assertEqual(self.reading()["status"], "too_few_points")
+        self.make_curve({512: 0.1}, seed=2)  # a seed is no point of the grid
+        self.assertEqual(self.reading()["status"], "too_few_points")
+        self.make_curve({32: 0.1})
+        self.assert_bracket(self.reading(), 64, 512)
+
+    def test_runs_that_did_not_finish_are_rows_and_no_points(self) -> None:
+        self.make_curve(dict(zip(GRID, (0.3, 0.6, 0.9, 0.9, 0.5, 0.4, 0.3))))
+        self.make_run("runs/F128_1", 128, 0.2, steps=200)
+        self.make_run("runs/F96_failed", 96, 0.2, done="FAILED", loss="NaN")
+        self.make_run("runs/F97_stopped", 97, 0.2, done=None)
+        self.make_run("runs/F64_twice", 64, 0.2)
+        rows, sidecar, said = self.analyse()
+        self.assertEqual(len(rows), 10)
+        self.assert_bracket(sidecar["curves"][0]["collapse"], 64, 256)  # the bracket spans the gap
+        for text in (
+            "F128_1 is no point.*stopped before the end of its plan",
+            "F96_failed is no point.*its state is 'failed'",
+            "F97_stopped is no point.*its state is 'stopped'",
+            "F64_twice is no point.*exposures and seeds of .*F64_1",
+        ):
+            self.assertRegex(said, text)
+        failed = next(row for row in rows if row["state"] == "failed")
+        self.assertEqual((failed["F"], failed["val/web/loss"]), ("96.0", ""))
+
+    def test_a_broken_run_is_named_and_left_out(self) -> None:
+        self.make_curve(dict(zip(GRID, (0.3, 0.6, 0.9, 0.9, 0.5, 0.4, 0.3))))
+        cases = (
+            ("config.json", '{"options": {}}', "config.json:1: no key 'plan'"),
+            ("results.json", "{", "results.json:1: not JSON"),
+            ("mixture.json", "{}}", "mixture.json:1: not JSON"),
+            ("mixture.json", '{"a": 1}', "mixture.json:1: no key 'sources'"),
+            ("results.json", '{"know": {"wd": {"all": {}, "by_kind": [{}]}}}', "results.json:1: no key 'kind'"),
+        )
+        for file, text, what in cases:
+            with self.subTest(what):
+                self.make_run("runs/bad", 96, 0.1)
+                self.write(f"runs/bad/{file}", text)
+                rows, sidecar, said = self.analyse(code=3)
+                self.assertRegex(said, rf"infusion.py: .*bad/{what}.*; run .*bad is left out")
+                self.assertEqual((len(rows), sidecar["left_out"]), (7, [self.path("runs", "bad")]))
+                self.assert_bracket(sidecar["curves"][0]["collapse"], 64, 128)
+
+    def test_what_is_not_there_is_said(self) -> None:
+        self.make_run("runs/a", 64)
+        arguments = (INFUSION, self.path("runs"), "--out", self.path("t.csv"))
+        os.makedirs(self.path("none"))
+        self.run_bad(3, "no run", INFUSION, self.path("none"), "--infused", "wd", "--out", self.path("t.csv"))
+        self.run_bad(2, "no run has infused a source 'bio'; the runs have web, wd", *arguments, "--infused", "bio")
+        self.run_bad(2, "no run has a source 'text'", *arguments, "--infused", "wd", "--base", "text")
+        self.run_bad(
+            2, "no run has a measure 'choice'.*accuracy_seen", *arguments, "--infused", "wd", "--measure", "choice"
+        )
+        self.run_bad(2, "read bits_share", *arguments, "--infused", "wd", "--measure", "bits")
+        self.run_bad(2, "'-1' is not", *arguments, "--infused", "wd", "--margin=-1")
+        self.run_bad(
+            2, "the table is CSV", INFUSION, self.path("runs"), "--infused", "wd", "--out", self.path("t.json")
+        )
+        self.assertFalse(os.path.exists(self.path("t.csv")))
+
+    def test_curves_hold_all_else_constant(self) -> None:
+        """Policies, budgets and learning rates are curves of their own; a run without the source belongs to all of its
+        kind."""
+        for F in GRID:
+            self.make_run(f"runs/r{F}", F, 0.5)
+            self.make_run(f"runs/a{F}", F, 0.6, budget="append")
+            self.make_run(f"runs/l{F}", F, 0.7, options={"lr": 0.001})
+            self.make_run(f"runs/t{F}", F, 0.8, tokens=800000)
+        self.make_run("runs/zero", 0, 0.02, loss=3.75)
+        self.make_run("runs/zero_of_other_size", 0, 0.02, loss=3.5, N=20000)
+        rows, sidecar, _ = self.analyse("--figure", self.path("t.png"))
+        zero = next(row for row in rows if row["run"].endswith("zero"))
+        self.assertEqual(
+            [zero[name] for name in ("K", "F", "F_mean", "share", "val/web/loss")], ["0", "0.0", "0.0", "0.0", "3.75"]
+        )
+        found = {
+            curve["label"]: (curve["points"][0]["mean"], curve["without_infusion"]["base_loss"])
+            for curve in sidecar["curves"]
+        }
+        self.assertEqual(
+            found,
+            {
+                "N 10,000, K 50, append, 400,000 tokens": (0.6, 3.75),
+                "N 10,000, K 50, replace, 400,000 tokens, lr 0.003": (0.5, 3.75),
+                "N 10,000, K 50, replace, 400,000 tokens, lr 0.001": (0.7, None),
+                "N 10,000, K 50, replace, 800,000 tokens": (0.8, None),
+            },
+        )
+
+    def test_base_loss_and_controls_beside_the_collapse(self) -> None:
+        values = dict(zip(GRID, (0.3, 0.6, 0.9, 0.9, 0.5, 0.4, 0.3)))
+        for folder, rise, drift in (("memory", 0.01, 0.0), ("general", 0.2, 0.02)):
+            for i, (F, value) in enumerate(values.items()):
+                self.make_run(
+                    f"{folder}/F{F}", F, value, 0.1 + drift * i, loss=4.0 + 0.01 * i + (rise if F > 64 else 0)
+                )
+        _, sidecar, said = self.analyse(folder="memory")
+        curve = sidecar["curves"][0]
+        self.assertFalse(curve["collapse"]["base_loss"]["rose"])
+        self.assertAlmostEqual(curve["collapse"]["base_loss"]["rise"], 0.02)
+        self.assertAlmostEqual(curve["collapse"]["base_loss"]["rise_before"], 0.01)
+        self.assertTrue(curve["controls"]["flat"])
+        self.assertEqual(curve["controls"]["largest_difference"], 0)
+        self.assertIn("did not rise: of the facts alone", said)
+        _, sidecar, said = self.analyse(folder="general")
+        curve = sidecar["curves"][0]
+        self.assertTrue(curve["collapse"]["base_loss"]["rose"])
+        self.assertFalse(curve["controls"]["flat"])
+        self.assertAlmostEqual(curve["controls"]["slope_per_doubling"], 0.02)
+        self.assertAlmostEqual(curve["controls"]["largest_difference"], 0.12)
+        self.assertIn("rose too", said)
+        self.assertIn("Controls NOT flat", said)
+
+    def test_a_planted_law_is_recovered_from_the_brackets(self) -> None:
+        """F_c = A N^a over five sizes, for both signs of a: the brackets hold it, and a line through their geometric
+        means has the exponent within what the grid resolves."""
+        sizes, grid = (10**4, 3 * 10**4, 10**5, 3 * 10**5, 10**6), [2**i for i in range(2, 12)]
+        for a, A in ((0.5, 0.9), (-0.4, 2**10 * 40)):
+            F_c = {N: A * N**a for N in sizes}
+            for N in sizes:
+                for F in grid:
+                    value = 0.9 * F / (F + 4) * (1 if F <= F_c[N] else 0.3)
+                    self.make_run(f"law{a}/N{N}_F{F}", F, value, N=N, tokens=4000000, results=False)
+            _, sidecar, _ = self.analyse(folder=f"law{a}")
+            brackets = {curve["N"]: curve["collapse"] for curve in sidecar["curves"]}
+            self.assertEqual(sorted(brackets), sorted(sizes))
+            for N, reading in brackets.items():
+                self.assertEqual(reading["status"], "bracket", (a, N))
+                self.assertLessEqual(reading["F_lo"], F_c[N])
+                self.assertGreater(reading["F_hi"], F_c[N])
+                self.assertEqual(reading["F_hi"], 2 * reading["F_lo"])
+            middle = np.array([0.5 * math.log(brackets[N]["F_lo"] * brackets[N]["F_hi"]) for N in sizes])
+            fit = laws.fit_laws(np.array(sizes, float), middle)["log_linear"]  # ln F_c = k - a ln N
+            # each middle is within half of ln 2 of ln F_c; through the least-squares weights of the slope
+            centred = np.log(sizes) - np.log(sizes).mean()
+            resolution = 0.5 * math.log(2) * np.abs(centred).sum() / (centred**2).sum()
+            self.assertLess(resolution, abs(a))  # the sign is told
+            self.assertLess(abs(-fit["parameters"]["a"] - a), resolution)
+
+
+if __name__ == "__main__":
+    unittest.main()
