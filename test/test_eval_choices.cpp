@@ -191,6 +191,49 @@ TEST_CASE("a lookup table for a model has exactly the accuracy that was written 
     }
 }
 
+TEST_CASE("the majority of choices, by hand", "[eval]") {
+    const TemporaryFolder folder;
+    QuestionBuilder built = synthetic_questions(8, 2);
+    std::vector<BuiltQuestion> asked;  // each entity once: of attribute 0, the last one of attribute 1
+    for (const BuiltQuestion& q : built.questions)
+        if (q.columns.wording % 6 == 0 && q.columns.attribute == (q.columns.entity == 7)) asked.push_back(q);
+    REQUIRE(asked.size() == 8);
+    const int A = 11, B = 12, C = 13, D = 14, E = 15;
+    // of attribute 0: A and B are an answer three times, C once, D and E never
+    const struct {
+        int answer;
+        std::vector<std::vector<int>> candidates;
+        double right;
+    } planted[] = {
+        {A, {{C}, {D}}, 1},         // the most frequent choice
+        {A, {{B}, {C}}, 0.5},       // as frequent as B
+        {A, {{D}, {E}, {B}}, 0.5},  //
+        {B, {{D}}, 1},              // the other is never an answer
+        {B, {{A, A}, {C}}, 1},      // other ids than A's
+        {B, {}, 0},                 // no choice
+        {C, {{A}, {D}}, 0},         // A is more frequent
+        {A, {{B}, {C}}, 1},         // of attribute 1, where B and C never are an answer
+    };
+    for (size_t i = 0; i < 8; ++i) {
+        asked[i].answer = {planted[i].answer};
+        asked[i].others = planted[i].candidates;
+        asked[i].columns.first_candidate = planted[i].candidates.empty() ? 0 : 2;
+    }
+    built.questions = asked;
+    built.write(folder / "set");
+    const QuestionSet set(folder / "set", 64, MAX_T);
+    for (uint32_t i = 0; i < 8; ++i) {
+        INFO("question " << i);
+        CHECK(set.choice_majority(i) == planted[i].right);
+    }
+    std::vector<QuestionResult> results(8, {1.0, 5, 1, false});
+    for (size_t i = 0; i < 8; ++i) results[i].choices = static_cast<int>(planted[i].candidates.size()) + 1;
+    results[5].choices = 0;
+    const KnowledgeReport report = summarize(set, everything(set), results, {1, 1, 0, 1});
+    CHECK((report.all.choice.questions == 7 && report.all.choice.majority == 5.0 / 7));
+    CHECK(report.attributes[1].choice.majority == 1);
+}
+
 TEST_CASE("planted choices give exactly their figures, cell by cell", "[eval]") {
     const TemporaryFolder folder;
     QuestionBuilder built = synthetic_questions(40, 2);
