@@ -1,0 +1,121 @@
+"""Real facts from a table to a reading: wikidata.py writes, the trainer infuses, eval_knowledge asks, infusion.py reads. What
+each says of exposures, groups and answers must be what was planned, and what a small model learns only what it was told."""
+
+import csv
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+
+import numpy as np
+
+from common import EVAL, ROOT, TRAIN, run
+
+try:
+    import tokenizers  # noqa: F401  (the data scripts need it)
+except ImportError:
+    raise unittest.SkipTest("the Python package 'tokenizers' is not installed") from None
+
+RELATIONS = ("P30", "P37")
+PLACES = ["Norwood", "Ostrava", "Quintara", "Belvaro", "Tamsin", "Hollow", "Merrow", "Castel", "Dunmore", "Everly", "Farrow", "Glinka"]
+OBJECTS = {"P30": ["Arvia", "Benlor", "Cestia", "Dorum"], "P37": ["Elvish", "Fenic", "Gorsk", "Hulian"]}
+F = 200
+
+
+def script(name: str, *arguments: object) -> str:
+    command = [sys.executable, str(ROOT / name), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def write_table(path: pathlib.Path) -> None:
+    """24 facts of two relations; every object is right for a quarter of the subjects."""
+    lines = ["# facts, format_version 1", "id\trelation\tsubject\tobject\taliases\talso\tpopularity\tweb_documents"]
+    for relation in RELATIONS:
+        for number, place in enumerate(PLACES):
+            object_ = OBJECTS[relation][(number * 7 + len(place)) % 4]
+            lines.append(f"{relation}:{place}\t{relation}\t{place}\t{object_}\t\t\t{1000 - number}\t")
+    path.write_text("\n".join(lines) + "\n")
+
+
+class FactsTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.temporary = tempfile.TemporaryDirectory()
+        cls.data = data = pathlib.Path(cls.temporary.name)
+        write_table(data / "facts.tsv")
+        text = [" ".join(f"the {a} and the {b} of {i * j % 17}" for j, (a, b) in enumerate(zip("harbour town hill ship".split(), "sea land road wind".split())))
+                for i in range(400)]
+        (data / "web.txt").write_text("\n<|endoftext|>\n".join(text) + "\n")
+        script("dev/data/wikidata.py", "write", data / "facts.tsv", "--text-only", "--out", data / "all")
+        script("dev/data/train_tokenizer.py", data / "all.txt", data / "web.txt", "--vocab-size", 512, "--out", data / "tok")
+        script("dev/data/prepare_text.py", data / "web.txt", "--tokenizer", data / "tok", "--out", data / "web", "--val-fraction", 0.1)
+        groups = ["--infused", 12, "--once", 2, "--early", 4, "--control", 6]
+        script("dev/data/wikidata.py", "write", data / "facts.tsv", "--tokenizer", data / "tok", "--out", data / "wd", "--templates", 2, *groups,
+               "--candidates", "all")
+        sources = [flag for name in ("web", "wd", "wd_once", "wd_early") for flag in ("--source", f"{name}={data}/{name}.bin")]
+        cls.questions = [flag for end in ("", "_once", "_early", "_control") for flag in ("--questions", f"{data}/wd{end}_questions")]
+        result = run(TRAIN, "--model", "pythia:L2:C64:H2", "--seq-len", "64", "--batch-tokens", "1024", "--tokens", "250k", "--lr", "4e-3", *sources,
+                     "--exposures", f"wd={F}", "--exposures", "wd_once=1", "--exposures", f"wd_early={F}", "--window", "wd_early=0:0.4",
+                     *cls.questions, "--val", f"web={data}/web_val.bin", "--out", str(data / "runs/a"))
+        assert result.returncode == 0, result.stderr + result.stdout
+        checkpoint = next((data / "runs/a/checkpoints").iterdir())
+        result = run(EVAL, "--checkpoint", str(checkpoint), *cls.questions, "--val", f"web={data}/web_val.bin", "--out", str(data / "runs/a/results.json"),
+                     "--generate", str(data / "said.jsonl"), "--generate-tokens", "12", "--popularity-failures", "1")
+        assert result.returncode == 0, result.stderr
+        cls.know = json.loads((data / "runs/a/results.json").read_text())["know"]
+
+    @classmethod
+    def tearDownClass(cls) -> None:
+        cls.temporary.cleanup()
+
+    def test_every_fact_is_told_as_often_as_planned(self) -> None:
+        for name, count in (("wd", F), ("wd_once", 1), ("wd_early", F)):
+            ledger = np.load(self.data / f"runs/a/exposures/{name}.npy")
+            self.assertEqual(set(ledger["count"].ravel()), {count}, name)
+            cells = self.know[name]["by_exposures_and_kind"]
+            self.assertTrue(all(low <= count <= high for low, high in (cell["exposures"] for cell in cells)), name)
+        steps = json.loads((self.data / "runs/a/config.json").read_text())["steps"]
+        self.assertLessEqual(np.load(self.data / "runs/a/exposures/wd_early.npy")["last_step"].max(), 0.4 * steps + 1)
+        self.assertNotIn("by_exposures_and_kind", self.know["wd_control"])  # in no ledger
+
+    def test_what_is_told_is_known_and_what_is_not_is_guessed(self) -> None:
+        seen = {name: next(cell for cell in know["by_kind"] if cell["kind"] == "seen") for name, know in self.know.items()}
+        self.assertGreater(seen["wd"]["accuracy"], 0.9)
+        self.assertGreater(seen["wd"]["choice"], 0.9)
+        self.assertLess(seen["wd_control"]["accuracy"], 0.7)  # four objects a relation: the model knows which, not whose
+        self.assertAlmostEqual(seen["wd"]["choice_chance"], 0.25)
+        for cell in seen.values():
+            self.assertGreaterEqual(cell["accuracy_normalized"], cell["accuracy"])  # a statement ends behind its answer
+
+    def test_continuations_are_judged_as_their_text_reads(self) -> None:
+        answers = {}
+        for line in (self.data / "wd.entities.tsv").read_text().splitlines()[2:]:
+            source, entity, *_, stated = line.split("\t")[:6]
+            answers[source, int(entity)] = stated.casefold()
+        lines = [json.loads(line) for line in (self.data / "said.jsonl").read_text().splitlines()]
+        self.assertEqual(len(lines), sum(know["questions"] for know in self.know.values()))
+        for line in lines:
+            first = line["text"].casefold().replace(".", "").split()[:1]
+            self.assertEqual(line["normalized"], first == [answers[line["set"], line["entity"]]], line)
+        for name, know in self.know.items():
+            right = [line["normalized"] for line in lines if line["set"] == name]
+            self.assertAlmostEqual(know["all"]["accuracy_normalized"], sum(right) / len(right))
+
+    def test_the_study_reads_what_the_run_left(self) -> None:
+        script("scripts/infusion.py", self.data / "runs", "--infused", "wd", "--out", self.data / "out.csv")
+        (row,) = csv.DictReader((self.data / "out.csv").read_text().splitlines())
+        seen = next(cell for cell in self.know["wd"]["by_kind"] if cell["kind"] == "seen")
+        self.assertEqual((float(row["F"]), int(row["K"]), float(row["F_least"]), float(row["F_most"])), (F, 12, F, F))
+        self.assertAlmostEqual(float(row["accuracy_seen"]), seen["accuracy"])
+        mixture = json.loads((self.data / "runs/a/mixture.json").read_text())
+        tokens = {source["name"]: source["realised"]["tokens"] for source in mixture["sources"]}
+        self.assertAlmostEqual(float(row["share"]), tokens["wd"] / sum(tokens.values()))
+        self.assertEqual(json.loads((self.data / "out.json").read_text())["curves"][0]["collapse"]["status"], "too_few_points")
+
+
+if __name__ == "__main__":
+    unittest.main()
