@@ -32,8 +32,8 @@ struct EvaluationOptions {
     int resamples = 0;             // of the bootstrap; 0: no intervals (the trainer's)
     double target_accuracy = 0;    // of the frequency threshold (threshold.h); 0: not looked for (the trainer's)
     PopularityRule popularity;     // of the popularity threshold
-    int64_t generate_tokens =
-        0;  // of the continuations (generate.cuh), decoded by tokenizer_file; 0: none (the trainer's)
+    // Of the continuations (generate.cuh), which tokenizer_file decodes; 0: none (the trainer's).
+    int64_t generate_tokens = 0;
     std::vector<SubsampledSource> subsampled;
     uint64_t data_seed = 1;  // the trainer's: which entities were kept
 };
