@@ -4,8 +4,13 @@ CXX := $(if $(filter fuzz,$(VARIANT)),clang++,$(CXX))
 PYTHON ?= $(firstword $(wildcard .venv/bin/python /usr/bin/python3) python3)
 FUZZ_SECONDS ?= 10
 
+# Headers that no package put where the compilers look: KNAPSACK_INCLUDE=DIR..., or the folder third_party (scripts/on_gpu.sh
+# --pack-headers fills it). They and a CPPFLAGS of the caller reach g++, nvcc and the kernels on the CPU alike.
+KNAPSACK_INCLUDE ?= $(wildcard third_party)
+GIVEN := $(if $(KNAPSACK_INCLUDE), $(KNAPSACK_INCLUDE:%=-isystem %))$(if $(CPPFLAGS), $(CPPFLAGS))
+
 BUILD := build/$(VARIANT)
-CPPFLAGS += -I. -DKNAPSACK_CPU
+HOST_CPPFLAGS := -I. -DKNAPSACK_CPU$(GIVEN)
 SANITIZE := -O1 -g1 -fno-omit-frame-pointer -fno-sanitize-recover=all
 FLAGS_release := -O3
 # null pointers and sizes are ASan's as well; without them it compiles in two thirds of the time
@@ -25,7 +30,7 @@ endif
 # OpenBLAS, where it is installed, is the yardstick of bench_kernels; the programs do without (dev/LOG.md says why).
 BLAS_LIBS = $(or $(shell pkg-config --libs openblas 2>/dev/null),$(shell echo 'int main() { return openblas_get_parallel(); }' | \
   $(CXX) -include cblas.h -x c++ - -o /dev/null -lopenblas 2>/dev/null && echo -lopenblas))
-$(BUILD)/dev/bench/bench_kernels.o: CPPFLAGS += $(if $(BLAS_LIBS),-DKNAPSACK_CBLAS $(shell pkg-config --cflags openblas 2>/dev/null))
+$(BUILD)/dev/bench/bench_kernels.o: HOST_CPPFLAGS += $(if $(BLAS_LIBS),-DKNAPSACK_CBLAS $(shell pkg-config --cflags openblas 2>/dev/null))
 $(BUILD)/bench/bench_kernels: LDLIBS += $(BLAS_LIBS)
 
 # CUDA: the programs by nvcc for one architecture, and the same kernels by g++ on the CPU (test/simt), which needs CUDA's headers only.
@@ -34,12 +39,12 @@ CUDA := $(if $(NVCC),$(abspath $(dir $(NVCC))/..))
 GPU_ARCH := $(shell nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | sed -nE '1s/^([0-9]+)\.([0-9]+)$$/\1\2/p' | sed 's/^90$$/90a/')
 ARCH ?= $(or $(GPU_ARCH),90a)
 CUDA_BUILD := build/cuda-sm_$(ARCH)
-NVCCFLAGS := -std=c++17 -O3 -I. -gencode arch=compute_$(ARCH),code=$(if $(filter %a,$(ARCH)),sm_$(ARCH),[sm_$(ARCH),compute_$(ARCH)]) -lineinfo -Xptxas -v \
+NVCCFLAGS := -std=c++17 -O3 -I.$(GIVEN) -gencode arch=compute_$(ARCH),code=$(if $(filter %a,$(ARCH)),sm_$(ARCH),[sm_$(ARCH),compute_$(ARCH)]) -lineinfo -Xptxas -v \
              -Xcompiler=-Wall,-Wextra,-fno-strict-aliasing,-fopenmp $(NVCCFLAGS)
 SIMT := build/simt$(if $(filter-out release,$(VARIANT)),-$(VARIANT))
-SIMT_FLAGS := -std=c++17 -DKNAPSACK_SIMT -I. -isystem $(CUDA)/include -fno-strict-aliasing -Wall -Wextra -Wno-unknown-pragmas -pthread \
+SIMT_FLAGS := -std=c++17 -DKNAPSACK_SIMT -I.$(GIVEN) -isystem $(CUDA)/include -fno-strict-aliasing -Wall -Wextra -Wno-unknown-pragmas -pthread \
               $(if $(filter release,$(VARIANT)),-O2 -g1,$(FLAGS_$(VARIANT)))
-CUDA_CXXFLAGS := -std=c++17 -O2 -I. -isystem $(CUDA)/include -fno-strict-aliasing -Wall -Wextra
+CUDA_CXXFLAGS := -std=c++17 -O2 -I.$(GIVEN) -isystem $(CUDA)/include -fno-strict-aliasing -Wall -Wextra
 CASES := $(wildcard test/cases/*.cpp)
 KERNELS := $(basename $(wildcard kernels/*.cu))
 
@@ -51,7 +56,7 @@ LIB := $(BUILD)/libknapsack.a
 PROGRAMS := train_gpt_cpu eval_knowledge_cpu
 BENCHES := $(patsubst dev/bench/%.cpp,$(BUILD)/bench/%,$(filter-out dev/bench/bench_gpu.cpp,$(wildcard dev/bench/*.cpp)))
 FUZZERS := $(patsubst test/fuzz/%.cpp,$(BUILD)/fuzz/%,$(wildcard test/fuzz/*.cpp))
-COMPILE = $(CXX) $(CPPFLAGS) $(CXXFLAGS) $(OPENMP) -MMD -MP
+COMPILE = $(CXX) $(HOST_CPPFLAGS) $(CXXFLAGS) $(OPENMP) -MMD -MP
 LINK = $(CXX) $(CXXFLAGS) $(OPENMP)
 
 all: $(PROGRAMS) $(if $(and $(NVCC),$(GPU_ARCH)),train_gpt eval_knowledge)  ## what this machine can run: the CPU programs, with a GPU the CUDA ones too (the default)
@@ -70,6 +75,8 @@ test: tests  ## unit, Python and end-to-end tests; the last line counts them
 
 tests: $(if $(and $(NVCC),$(GPU_ARCH)),$(addprefix $(CUDA_BUILD)/,run_kernel_tests train_gpt eval_knowledge)) $(BUILD)/run_tests $(addprefix $(BUILD)/,$(PROGRAMS)) $(if $(CUDA),$(if $(filter release,$(VARIANT)),simt,$(SIMT)/run_kernel_tests))  ## builds the tests, does not run them
 simt: $(SIMT)/run_kernel_tests $(SIMT)/train_gpt $(SIMT)/eval_knowledge  ## the CUDA kernels and programs as g++ builds them, on test/simt
+gpu: $(PROGRAMS) train_gpt eval_knowledge $(addprefix $(CUDA_BUILD)/,run_kernel_tests bench_gpu write_logits)  ## what scripts/on_gpu.sh runs on a GPU
+gpu_dry: $(PROGRAMS) simt $(SIMT)/bench_gpu $(SIMT)/write_logits  ## the same by g++, for its --dry-run
 
 bench: $(PROGRAMS) $(BENCHES) $(if $(and $(NVCC),$(GPU_ARCH)),$(CUDA_BUILD)/bench_gpu)  ## micro-benchmarks (with a GPU: its kernels and their share of the floor), then our trainer beside PyTorch where that is importable
 	@$(if $(and $(NVCC),$(GPU_ARCH)),$(CUDA_BUILD)/bench_gpu,echo 'no GPU: its kernels are not timed; make floors prints what they should take')
@@ -140,7 +147,8 @@ $(CUDA_BUILD)/eval_knowledge: $(CUDA_BUILD)/eval/eval_knowledge.o
 $(CUDA_BUILD)/run_kernel_tests: $(patsubst %.cpp,$(CUDA_BUILD)/%.o,test/main.cpp test/simt/test_kernels.cpp $(CASES))
 $(CUDA_BUILD)/run_kernel_tests: LDLIBS += $(shell pkg-config --libs catch2 2>/dev/null)
 $(CUDA_BUILD)/bench_gpu: $(patsubst %.cpp,$(CUDA_BUILD)/%.o,dev/bench/bench_gpu.cpp $(CASES))
-$(CUDA_BUILD)/train_gpt $(CUDA_BUILD)/eval_knowledge $(CUDA_BUILD)/run_kernel_tests $(CUDA_BUILD)/bench_gpu: $(KERNELS:%=$(CUDA_BUILD)/%.o) $(LIB)
+$(CUDA_BUILD)/write_logits: $(CUDA_BUILD)/dev/oracle/write_logits.o
+$(addprefix $(CUDA_BUILD)/,train_gpt eval_knowledge run_kernel_tests bench_gpu write_logits): $(KERNELS:%=$(CUDA_BUILD)/%.o) $(LIB)
 	$(NVCC) -gencode arch=compute_$(ARCH),code=sm_$(ARCH) -Xcompiler -fopenmp -o $@ $(filter-out $(LIB),$^) $(LIB) $(LDLIBS) -lcublasLt
 
 # ---- the same by g++
@@ -159,7 +167,8 @@ $(SIMT)/eval_knowledge: $(SIMT)/eval/eval_knowledge.o
 $(SIMT)/run_kernel_tests: $(patsubst %.cpp,$(SIMT)/%.o,test/main.cpp $(KERNEL_TESTS) $(CASES))
 $(SIMT)/bench_gpu: $(patsubst %.cpp,$(SIMT)/%.o,dev/bench/bench_gpu.cpp $(CASES))
 $(SIMT)/run_kernel_tests: LDLIBS += $(shell pkg-config --libs catch2 2>/dev/null)
-$(SIMT)/train_gpt $(SIMT)/eval_knowledge $(SIMT)/run_kernel_tests $(SIMT)/bench_gpu: $(SIMT_RUNTIME) $(KERNELS:%=$(SIMT)/%.o) $(LIB)
+$(SIMT)/write_logits: $(SIMT)/dev/oracle/write_logits.o
+$(addprefix $(SIMT)/,train_gpt eval_knowledge run_kernel_tests bench_gpu write_logits): $(SIMT_RUNTIME) $(KERNELS:%=$(SIMT)/%.o) $(LIB)
 	$(CXX) $(SIMT_FLAGS) $(OPENMP) -o $@ $(filter-out $(LIB),$^) $(LIB) $(LDLIBS)
 
 # ---- the CPU
@@ -179,9 +188,9 @@ $(SIMT)/flags.txt: WHAT = $(CXX) $(SIMT_FLAGS)
 $(BUILD)/flags.txt $(BUILD)/commit.txt $(CUDA_BUILD)/flags.txt $(SIMT)/flags.txt: FORCE
 	@mkdir -p $(@D); echo '$(WHAT)' | cmp -s - $@ || echo '$(WHAT)' > $@
 $(BUILD)/util/build_info.o: $(BUILD)/commit.txt
-$(BUILD)/util/build_info.o: CPPFLAGS += -DBUILD_COMMIT='"$(COMMIT)"' -DBUILD_FLAGS='"$(CXXFLAGS) $(OPENMP) $(LDLIBS)"'
+$(BUILD)/util/build_info.o: HOST_CPPFLAGS += -DBUILD_COMMIT='"$(COMMIT)"' -DBUILD_FLAGS='"$(CXXFLAGS) $(OPENMP) $(LDLIBS)"'
 
 FORCE:
-.PHONY: check_kernels kernel_objects floors all train_gpt eval_knowledge test tests simt bench quickstart asan tsan tsan_loader tsan_kernels fuzz run_fuzzers format clean help FORCE
+.PHONY: check_kernels kernel_objects floors all train_gpt eval_knowledge test tests simt gpu gpu_dry bench quickstart asan tsan tsan_loader tsan_kernels fuzz run_fuzzers format clean help FORCE
 .DELETE_ON_ERROR:
 -include $(shell find $(BUILD) $(SIMT) $(CUDA_BUILD) -name '*.d' 2>/dev/null)

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Where the GPU's time goes: a timeline by Nsight Systems, counters of every kernel by Nsight Compute, and a table of them.
 . "$(dirname "$0")/lib.sh"
+[[ -x $PYTHON ]] || PYTHON=python3  # the table needs no package
 usage() {
     cat <<'TEXT'
 usage: scripts/profile.sh [--out DIR] [--steps N] -- FLAGS OF train_gpt
@@ -8,7 +9,7 @@ usage: scripts/profile.sh [--out DIR] [--steps N] -- FLAGS OF train_gpt
   --out DIR    where the reports go (default: runs/profile)
   --steps N    steps on the timeline (default: 8); the counters are those of the third step
 
-  scripts/profile.sh -- --model pythia-70m --micro-batch 16 --batch-tokens 32k --source web=data/web.bin
+  scripts/profile.sh -- --model pythia-70m --micro-batch 16 --batch-tokens 32768 --source web=data/web.bin
 
 Writes DIR/timeline.nsys-rep (open in Nsight Systems; the NVTX ranges are step, forward, head, backward, update),
 DIR/kernels.ncu-rep (Nsight Compute), DIR/kernels.csv and the table DIR/kernels.txt: calls, time, bytes, flops and the
@@ -51,7 +52,9 @@ if command -v ncu >/dev/null; then
     ncu --clock-control none --force-overwrite --nvtx --nvtx-include 'step/' --range-filter '::3' \
         --metrics "$metrics" --export "$out/kernels" ./train_gpt "$@" --steps 4
     ncu --import "$out/kernels.ncu-rep" --csv --page raw >"$out/kernels.csv"
-    "$PYTHON" scripts/profile_table.py "$out/kernels.csv" | tee "$out/kernels.txt"
+    bandwidth=4.8e12
+    if nvidia-smi --id=0 --query-gpu=name --format=csv,noheader | grep -q H100; then bandwidth=3.35e12; fi
+    "$PYTHON" scripts/profile_table.py "$out/kernels.csv" --bandwidth "$bandwidth" | tee "$out/kernels.txt"
 else
     say "ncu is not installed: no counters"
 fi

@@ -1,12 +1,19 @@
-"""A plain PyTorch training step of the same shapes: forward, backward, clipped AdamW. The peer that cpu_vs_torch.py measures.
+"""A plain PyTorch training step of the same shapes: forward, backward, clipped AdamW. The peer that cpu_vs_torch.py and
+against_peers.py measure.
 
-Run as a program (by cpu_vs_torch.py, in a process of its own, under any Python that has torch) it prints one JSON object:
-{"torch": version, "step_seconds": [...]}. Works with PyTorch 1.13 and newer.
+Run as a program, in a process of its own, under any Python that has torch, with its options as one JSON argument: {"shape": {...},
+"threads": N, "steps": N} trains that many steps and prints {"torch": version, "step_seconds": [...], ...}. With "serve": true in
+place of the steps it says so once it is ready and then trains as many steps as each line of its input asks for, a JSON line each:
+what was compiled stays compiled. "device": "cuda" trains on the GPU in bf16 (float weights and moments, autocast, the residual
+stream in bf16 too), by torch.compile and the fastest of the fused attentions. Works with PyTorch 1.13 and newer.
 """
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import resource
+import statistics
 import sys
 import time
 
@@ -79,6 +86,8 @@ class Gpt(nn.Module):
         x = self.wte(tokens)
         if self.wpe is not None:
             x = x + self.wpe(self.positions)
+        if x.is_cuda:
+            x = x.bfloat16()
         for block in self.blocks:
             x = block(x, self.cos, self.sin)
         logits = self.head(self.lnf(x))
@@ -95,26 +104,99 @@ def make_adamw(model: nn.Module) -> torch.optim.Optimizer:
         return torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.95))
 
 
+def fastest_attention(shape: dict) -> str:
+    """Times the fused attentions alone, forward and backward, at the step's shape; leaves the fastest as the only one allowed."""
+    switches = {"flash": torch.backends.cuda.enable_flash_sdp, "cudnn": getattr(torch.backends.cuda, "enable_cudnn_sdp", None),
+                "efficient": torch.backends.cuda.enable_mem_efficient_sdp}
+    choices = {name: switch for name, switch in switches.items() if switch}
+
+    def allow(chosen: str) -> None:
+        torch.backends.cuda.enable_math_sdp(False)
+        for name, switch in choices.items():
+            switch(name == chosen)
+
+    B, T, heads = shape["B"], shape["T"], shape["heads"]
+    q, k, v = (torch.randn(B, T, heads, shape["C"] // heads, device="cuda", dtype=torch.bfloat16).transpose(1, 2).requires_grad_() for _ in range(3))
+    times = {}
+    for name in choices:
+        allow(name)
+        with contextlib.suppress(RuntimeError):  # not for this head size, or not on this GPU
+            marks = [torch.cuda.Event(enable_timing=True) for _ in range(8)]
+            for mark in marks:
+                mark.record()
+                F.scaled_dot_product_attention(q, k, v, is_causal=True).sum().backward()
+            torch.cuda.synchronize()
+            times[name] = statistics.median(a.elapsed_time(b) for a, b in zip(marks[2:], marks[3:]))
+    if not times:
+        raise RuntimeError("none of the fused attentions takes this shape")
+    best = min(times, key=lambda name: times[name])
+    allow(best)
+    return best
+
+
+class Training:
+    def __init__(self, shape: dict, device: str) -> None:
+        self.device, self.V = device, shape["V"]
+        self.rows, self.micro_steps = (shape["B"], shape["T"] + 1), shape.get("micro_steps", 1)
+        self.model: nn.Module = Gpt(shape["neox"], shape["L"], shape["C"], shape["heads"], shape["V"], shape["T"]).to(device)
+        self.parameters = list(self.model.parameters())
+        self.optimizer = make_adamw(self.model)
+        self.precision: contextlib.AbstractContextManager = contextlib.nullcontext()
+        self.attention = "as PyTorch chooses"
+        if device == "cuda":
+            self.attention = fastest_attention(shape)
+            self.precision = torch.autocast("cuda", dtype=torch.bfloat16)
+            self.model = torch.compile(self.model, dynamic=False)
+
+    def step(self) -> Tensor:
+        for _ in range(self.micro_steps):
+            rows = torch.randint(0, self.V, self.rows, device=self.device)
+            with self.precision:
+                loss = self.model(rows[:, :-1], rows[:, 1:].contiguous()) / self.micro_steps
+            loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return loss
+
+    def run(self, steps: int) -> list[float]:
+        """Seconds of each step. On a GPU nothing waits between steps: events on its own clock take the time."""
+        if self.device == "cuda":
+            marks = [torch.cuda.Event(enable_timing=True) for _ in range(steps + 1)]
+            marks[0].record()
+            for mark in marks[1:]:
+                self.step()
+                mark.record()
+            torch.cuda.synchronize()
+            return [1e-3 * a.elapsed_time(b) for a, b in zip(marks, marks[1:])]
+        seconds = []
+        for _ in range(steps):
+            start = time.perf_counter()
+            self.step().item()
+            seconds.append(time.perf_counter() - start)
+        return seconds
+
+    def report(self, steps: int) -> dict:
+        seconds = self.run(steps)
+        result = {"torch": torch.__version__, "step_seconds": seconds, "attention": self.attention,
+                  "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+        if self.device == "cuda":
+            result |= {"peak_bytes": torch.cuda.max_memory_reserved(), "allocated_bytes": torch.cuda.max_memory_allocated()}
+            torch.cuda.reset_peak_memory_stats()
+        return result
+
+
 def main() -> None:
     options = json.loads(sys.argv[1])
     torch.set_num_threads(options["threads"])
     torch.manual_seed(1)
-    shape = options["shape"]
-    B, T, V = shape["B"], shape["T"], shape["V"]
-    model = Gpt(shape["neox"], shape["L"], shape["C"], shape["heads"], V, T)
-    optimizer = make_adamw(model)
-    seconds = []
-    for _ in range(options["steps"]):
-        rows = torch.randint(0, V, (B, T + 1))
-        start = time.perf_counter()
-        loss = model(rows[:, :-1], rows[:, 1:].contiguous())
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        loss.item()
-        seconds.append(time.perf_counter() - start)
-    print(json.dumps({"torch": torch.__version__, "step_seconds": seconds}))
+    training = Training(options["shape"], options.get("device", "cpu"))
+    if not options.get("serve"):
+        print(json.dumps(training.report(options["steps"])))
+        return
+    print(json.dumps({"ready": True}), flush=True)
+    for line in sys.stdin:
+        print(json.dumps(training.report(int(line))), flush=True)
 
 
 if __name__ == "__main__":
