@@ -62,7 +62,7 @@ class Account:
 
     def as_json(self, seconds: float) -> bytes:
         groups = {
-            group: {
+            visible(group): {
                 "rows": read,
                 "kept": self.kept[group],
                 "dropped": dict(self.dropped.get(group, {})),

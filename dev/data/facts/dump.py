@@ -3,11 +3,12 @@ these ids and how many wikis know the subjects, so that memory grows with the fa
 
 from __future__ import annotations
 
+import os
 import re
 from array import array
 from typing import Any, Iterator
 
-from cli import Progress
+from cli import DataError, Progress
 from facts.rows import MALFORMED, NO_LABEL, NOT_AN_ITEM, NOT_UTF8, Row, base, decode, numbered_lines
 
 DIRECT = b"<http://www.wikidata.org/prop/direct/"
@@ -53,8 +54,9 @@ def triples(path: str) -> Iterator[tuple[int, bytes, list[bytes]]]:
         size += len(line) + 1
         if not number % (1 << 16):
             progress.update(0, f"{number} lines, {size / progress.seconds / 1e6:.0f} MB/s")
-        if len(parts) == 3 and parts[2].endswith(b"."):
-            parts[2] = parts[2][:-1].rstrip()
+        end = parts[2].rstrip() if len(parts) == 3 else b""
+        if end.endswith(b"."):
+            parts[2] = end[:-1].rstrip()
             yield number, line, parts
         elif parts and not parts[0].startswith(b"#"):
             yield number, line, []
@@ -76,6 +78,8 @@ class Kept:
 
 def read_dump(path: str, options: Any) -> Iterator[Row]:
     """A row is a triple of a chosen relation, or a line that is no triple."""
+    if not os.path.isfile(path):
+        raise DataError(f"{path}: expected a file, which can be read twice")
     group, relations = base(path), list(options.relation or options.relations)
     numbers = {DIRECT + name.encode() + b">": number for number, name in enumerate(relations)}
     kept = Kept()

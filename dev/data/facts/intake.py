@@ -56,47 +56,55 @@ def number(value: str | int | None) -> int | None:
 
 
 class Kept:
-    """A fact in the making."""
+    """A fact in the making. There may be many millions: what most of them do not have takes no memory."""
+
+    __slots__ = ("id", "row", "mended", "names", "objects", "popularity", "web_documents")
 
     def __init__(self, id: str, row: Row) -> None:
         self.id, self.row = id, row
-        self.mended: dict[str, Row] = {}
-        self.aliases: dict[str, None] = {}
-        self.also: dict[str, None] = {}
-        self.objects: set[tuple[str, str]] = set()  # of all rows of this relation and subject: ('id', 'Q64'), ('name', 'Berlin')
+        self.mended: tuple[tuple[str, Row], ...] = ()
+        self.names: dict[str, bool] | None = None  # the other right answers; True: not a name of the first object
+        self.objects: set[tuple[str, str]] | None = None  # where there are several rows: ('id', 'Q64'), ('name', 'Berlin')
         self.popularity = self.web_documents = None
+
+    def mend(self, what: str, row: Row) -> None:
+        if what not in dict(self.mended):
+            self.mended += ((what, row),)
 
     def take(self, row: Row, as_also: bool) -> None:
         """Add what a row of this relation and subject tells."""
-        self.objects |= object_keys(row)
-        self.add(self.also if as_also else self.aliases, row, ((row.object,) if as_also else ()) + row.aliases)
-        self.add(self.also, row, row.also)
+        self.add(row, (row.object, *row.aliases), as_also)
+        self.add(row, row.also, True)
         if self.popularity is None and row.popularity is not None:
             self.popularity = number(row.popularity)
             if self.popularity is None:
-                self.mended.setdefault("popularity is not a number", row)
+                self.mend("popularity is not a number", row)
 
-    def add(self, names: dict[str, None], row: Row, new: tuple[str, ...]) -> None:
-        for name in new:
+    def join(self, row: Row) -> str:
+        """Take a further row of this relation and subject; says as what."""
+        keys, first = object_keys(row), object_keys(self.row)
+        self.objects = self.objects or first.copy()
+        seen = not keys.isdisjoint(self.objects)
+        self.objects |= keys
+        self.take(row, as_also=keys.isdisjoint(first))
+        return DUPLICATE if seen else SECOND_OBJECT
+
+    def add(self, row: Row, names: tuple[str, ...], as_also: bool) -> None:
+        for name in names:
             clean = name.strip()
             if not clean or defect(clean):
-                self.mended.setdefault("an unfit answer left out", row)
-            elif clean != self.row.object and clean not in self.aliases and clean not in self.also:
-                names[clean] = None
+                self.mend("an unfit answer left out", row)
+            elif clean != self.row.object and clean not in (self.names or ()):
+                self.names = self.names or {}
+                self.names[clean] = as_also
                 if clean != name:
-                    self.mended.setdefault("space at the ends", row)
+                    self.mend("space at the ends", row)
 
     def fact(self) -> Fact:
-        row = self.row
+        row, names = self.row, self.names or {}
+        aliases, also = (tuple(name for name in names if names[name] is kind) for kind in (False, True))
         return Fact(
-            self.id,
-            row.relation,
-            row.subject,
-            row.object,
-            tuple(self.aliases),
-            tuple(self.also),
-            self.popularity,
-            self.web_documents,
+            self.id, row.relation, row.subject, row.object, aliases, also, self.popularity, self.web_documents
         )
 
 
@@ -140,19 +148,17 @@ class Intake:
                 return NAMESAKE
             kept = named
         if kept is not None:
-            if not row.subject_id and kept is not named:
+            if kept is not named and not (row.subject_id and kept.row.subject_id):
                 return NAMESAKE  # a name that reads like the id of another subject
-            seen = bool(kept.objects & object_keys(row))
-            kept.take(row, as_also=not object_keys(kept.row) & object_keys(row))
-            return DUPLICATE if seen else SECOND_OBJECT
+            return kept.join(row)
         kept = Kept(id, row)
         kept.take(row, as_also=False)
         if row.web_documents is not None:
             kept.web_documents = number(row.web_documents)
             if kept.web_documents is None:
-                kept.mended.setdefault("web_documents is not a number", row)
+                kept.mend("web_documents is not a number", row)
         if spaced:
-            kept.mended.setdefault("space at the ends", row)
+            kept.mend("space at the ends", row)
         self.by_id[id] = self.by_name[row.relation, row.subject] = kept
         self.facts.append(kept)
         return None
@@ -165,7 +171,7 @@ class Intake:
             if stay is not None and kept.id not in stay:
                 self.account.drop(kept.row, BEYOND_LIMIT)
                 continue
-            for what, row in kept.mended.items():
+            for what, row in kept.mended:
                 self.account.mend(row, what)
             self.account.kept[kept.row.group] += 1
             facts.append(kept.fact())
@@ -230,6 +236,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def check(options: argparse.Namespace) -> None:
+    if os.path.isdir(options.out):
+        raise UsageError(f"--out {options.out}: a folder; expected a file such as {os.path.join(options.out, 'facts.tsv')}")
     for path in options.inputs:
         if not os.path.exists(path):
             raise DataError(f"{path}: no such file or folder")
@@ -241,8 +249,15 @@ def check(options: argparse.Namespace) -> None:
         raise UsageError("--relation is for the formats query and dump")
     if "query" in formats and options.relation and len(options.relation) > 1:
         raise UsageError("--relation takes one relation for the format query")
-    if options.columns and "query" not in formats:
-        raise UsageError("--columns is for the format query")
+    given = {
+        "--columns": ("query", options.columns),
+        "--language": ("dump", options.language != "en"),
+        "--question-templates": ("entityquestions", options.question_templates),
+        "--split": ("entityquestions", options.split != "all"),
+    }
+    for flag, (name, value) in given.items():
+        if value and name not in formats:
+            raise UsageError(f"{flag} is for the format {name}")
     options.relations = read_relations(options.relations)
     for name in options.relation or ():
         if name not in options.relations:

@@ -138,15 +138,18 @@ def read_entityquestions(path: str, options: Any) -> Iterator[Row]:
         found = find_templates(path)
         forms = parse_templates(found, read_whole(found))
     files = [item for item in files if item not in inside]
-    if not files:
-        raise DataError(f"{path}: expected files such as P36.dev.json, found none")
+    chosen = 0
     for file, data in files:
         name = FILE.fullmatch(base(file))
         if not name:
             raise DataError(f"{file}: expected a name such as P36.dev.json, which tells the relation")
         relation, split = name.group(1), name.group(2)
         if options.split in ("all", split):
+            chosen += 1
             yield from read_list(file, whole_text(file, data), relation, split or base(path), forms.get(relation, []))
+    if not chosen:
+        wanted = "dev" if options.split == "all" else options.split
+        raise DataError(f"{path}: expected files such as P36.{wanted}.json, found {len(files)} others")
 
 
 def read_list(file: str, text: str, relation: str, group: str, forms: list[tuple[str, str]]) -> Iterator[Row]:

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import re
+from codecs import BOM_UTF8
 from typing import Any, Callable, Iterator
 
 from cli import DataError, UsageError
@@ -38,6 +39,7 @@ POPQA_RELATIONS = {
 }
 JSONL = re.compile(r"(P[1-9][0-9]*)(?:\.[^.]*)*\.jsonl(?:\.gz|\.bz2|\.zst)?")
 SPACE = "metadata_relations.json"
+OWN_ID = re.compile("(.*):(Q[1-9][0-9]*)")
 
 
 def jsonl_files(path: str) -> list[str]:
@@ -82,17 +84,21 @@ def fill(row: Row, subject: Any, object_: Any) -> None:
 
 
 def read_bear(path: str, options: Any) -> Iterator[Row]:
-    files = jsonl_files(path)
-    beside = os.path.join(os.path.dirname(files[0]), SPACE)
-    spaces = answer_spaces(beside) if os.path.isfile(beside) else {}
-    for file in files:
+    spaces_in: dict[str, dict[str, list]] = {}  # by folder: BEAR and BEAR-big have one each
+    for file in jsonl_files(path):
         if not JSONL.fullmatch(base(file)):
             raise DataError(f"{file}: expected a name such as P36.jsonl, which tells the relation")
+        folder = os.path.dirname(file)
+        if folder not in spaces_in:
+            beside = os.path.join(folder, SPACE)
+            spaces_in[folder] = answer_spaces(beside) if os.path.isfile(beside) else {}
+        spaces = spaces_in[folder]
         for row, record in json_rows(path, file):
             if row.reason is None:
                 fill(row, record.get("sub_label"), record.get("obj_label"))
                 row.subject_id, row.object_id = item_id(record.get("sub_id")), item_id(record.get("obj_id"))
-                row.aliases = names(record.get("obj_aliases")) or ()
+                aliases = names(record.get("obj_aliases"))
+                row.aliases, row.reason = aliases or (), row.reason or (MALFORMED if aliases is None else None)
                 space, index = spaces.get(row.relation), record.get("answer_idx")
                 if row.reason is None and space and index is not None:
                     fits = isinstance(index, int) and 0 <= index < len(space) and space[index] == row.object
@@ -132,7 +138,7 @@ def read_pararel(path: str, options: Any) -> Iterator[Row]:
 
 def header_of(path: str, lines: Iterator[tuple[int, bytes]], needed: tuple[str, ...]) -> list[str]:
     number, line = next(lines, (1, b""))
-    if line == FIRST_LINE.encode():
+    if line.removeprefix(BOM_UTF8) == FIRST_LINE.encode():
         number, line = next(lines, (2, b""))
     text = decode(line, number)
     columns = text.split("\t") if text is not None else []
@@ -206,7 +212,8 @@ def read_own(path: str, options: Any) -> Iterator[Row]:
             else:
                 row.relation = fields["relation"]
                 fill(row, fields["subject"], fields["object"])
-                row.subject_id = item_id(fields.get("id", "").removeprefix(row.relation + ":"))
+                found = OWN_ID.fullmatch(fields.get("id", ""))
+                row.subject_id = found.group(2) if found and found.group(1) == row.relation else None
                 row.aliases, row.also = aliases, also
                 row.popularity = fields.get("popularity") or None
                 row.web_documents = fields.get("web_documents") or None
