@@ -1,5 +1,7 @@
 """wikidata.py table: a truthy dump, plain or packed, read as a stream; its table, its account, and the memory it takes."""
 
+from __future__ import annotations
+
 import bz2
 import gzip
 import itertools

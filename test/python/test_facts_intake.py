@@ -1,5 +1,7 @@
 """wikidata.py table: which rows become facts, whatever their format; the account of the others; what is refused as a whole."""
 
+from __future__ import annotations
+
 import bz2
 import collections
 import gzip

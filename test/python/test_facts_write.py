@@ -34,7 +34,7 @@ def table_text(capitals: int = 40, books: int = 60) -> str:
     rows = []
     for relation, number in (("P36", capitals), ("P50", books)):
         for i in range(number):
-            subject = f"{relation} Subject {i}" + ("!" if i % 7 == 0 else "")
+            subject = f"{relation if i % 9 else 'Both'} Subject {i}" + ("!" if i % 7 == 0 else "")  # some have a fact of each
             at = i % 20
             name = f"{'Town' if relation == 'P36' else 'Writer'} {at}" + (", D.C." if at == 3 else "")
             aliases = json.dumps([f"Old {name}", f"{name} the Great"]) if at % 2 else ""
