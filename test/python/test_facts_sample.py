@@ -46,6 +46,7 @@ WITH_ARTICLE = {  # no template has a 'the' for them
     "United Kingdom",
     "United States",
 }
+ROW = r"^\| (P\d+) \|.*\| (\d+) \| (\d+) \|$"
 MADE_BY = ("P50", "P57", "P61", "P86", "P170")  # their objects are persons
 
 
@@ -70,6 +71,14 @@ class SampleTest(unittest.TestCase):
         self.assertGreaterEqual(len(self.by_relation), 10)
         for relation, facts in self.by_relation.items():
             self.assertGreaterEqual(len(facts), 30, relation)
+
+    def test_numbers_in_the_description(self) -> None:
+        with open(SAMPLE.removesuffix("sample.tsv") + "SAMPLE.md", encoding="utf-8") as file:
+            text = file.read()
+        self.assertIn(f"\n{len(self.facts):,} facts over {len(self.by_relation)} relations", text)
+        told = {name: (int(facts), int(objects)) for name, facts, objects in re.findall(ROW, text, re.M)}
+        counts = {name: (len(facts), len(set(self.objects(name).values()))) for name, facts in self.by_relation.items()}
+        self.assertEqual(told, counts)
 
     def test_every_relation_has_templates(self) -> None:
         relations = read_relations()
@@ -148,7 +157,7 @@ class SampleTest(unittest.TestCase):
             self.assertTrue(long.startswith(first) and all(letter in long[1:] for letter in second), f"{name}: {symbol}")
 
     def test_relations_agree(self) -> None:
-        """The euro is of Europe; moons circle no moon; no city is the capital of another country; no river runs in a ring."""
+        """The euro is of Europe, moons circle no moon, no city of P17 is a capital, no river runs in a ring."""
         continents = self.objects("P30")
         self.assertEqual(set(continents.values()), CONTINENTS)
         euro = [country for country, money in self.objects("P38").items() if money == "euro"]
