@@ -1,6 +1,7 @@
 #include "eval/majority.h"
 
 #include <algorithm>
+#include <tuple>
 #include <unordered_map>
 
 #include "eval/questions.h"
@@ -8,26 +9,11 @@
 
 namespace {
 
-// How often each answer occurs in each cell of attribute and kind; answers by the hash of their ids.
-class AnswerCounts {
+// The texts of a set; the same where their token ids are, which is told from a hash of them.
+class Texts {
   public:
-    explicit AnswerCounts(const QuestionSet& set)
-        : set_(set), kinds_(set.names().kinds.size()), counts_(set.names().attributes.size() * kinds_) {}
+    explicit Texts(const QuestionSet& set) : set_(set) {}
 
-    size_t cells() const { return counts_.size(); }
-    size_t cell(uint32_t i) const {
-        const Question q = set_.question(i);
-        return q.attribute * kinds_ + q.kind;
-    }
-    // Counts the question's answer; how often it has occurred by now.
-    uint32_t add(uint32_t i) { return ++counts_[cell(i)][hash(i, 0)]; }
-    uint32_t of(uint32_t i, uint32_t text) {
-        const auto& counts = counts_[cell(i)];
-        const auto found = counts.find(hash(i, text));
-        return found == counts.end() ? 0 : found->second;
-    }
-
-  private:
     uint64_t hash(uint32_t i, uint32_t text) {
         const QuestionSet::Length n = set_.length(i, text);
         tokens_.resize(static_cast<size_t>(n.both()));
@@ -36,43 +22,67 @@ class AnswerCounts {
             {reinterpret_cast<const char*>(tokens_.data() + n.prompt), static_cast<size_t>(n.answer) * sizeof(int)});
     }
 
+  private:
     const QuestionSet& set_;
-    size_t kinds_;
-    std::vector<std::unordered_map<uint64_t, uint32_t>> counts_;
     std::vector<int> tokens_;
 };
 
-double choice_majority(AnswerCounts* counts, uint32_t i, uint32_t candidates) {
-    const uint32_t own = counts->of(i, 0);
-    int equal = 0;
-    for (uint32_t text = 1; text <= candidates; ++text) {
-        const uint32_t other = counts->of(i, text);
-        if (other > own) return 0;
-        equal += other == own;
+using Counts = std::unordered_map<uint64_t, uint32_t>;  // by hash of the text
+
+std::vector<double> answer_baseline(const QuestionSet& set, Texts* texts) {
+    const size_t kinds = set.names().kinds.size(), cells = set.names().attributes.size() * kinds;
+    std::vector<Counts> counts(cells);
+    std::vector<int64_t> questions(cells);
+    std::vector<uint32_t> most(cells);
+    for (uint32_t i = 0; i < set.size(); ++i) {
+        const Question q = set.question(i);
+        const size_t cell = q.attribute * kinds + q.kind;
+        ++questions[cell];
+        most[cell] = std::max(most[cell], ++counts[cell][texts->hash(i, 0)]);
     }
-    return 1.0 / (1 + equal);
+    std::vector<double> baseline(cells, 0.0);
+    for (size_t cell = 0; cell < cells; ++cell)
+        if (questions[cell]) baseline[cell] = static_cast<double>(most[cell]) / static_cast<double>(questions[cell]);
+    return baseline;
+}
+
+// By attribute: of how many entities each text is an answer.
+std::vector<Counts> entities_by_answer(const QuestionSet& set, Texts* texts) {
+    std::vector<std::tuple<uint32_t, uint32_t, uint64_t>> answers;  // attribute, entity, text
+    for (uint32_t i = 0; i < set.size(); ++i) {
+        const Question q = set.question(i);
+        const std::tuple answer(q.attribute, q.entity, texts->hash(i, 0));
+        if (answers.empty() || answers.back() != answer) answers.push_back(answer);
+    }
+    std::sort(answers.begin(), answers.end());
+    answers.erase(std::unique(answers.begin(), answers.end()), answers.end());
+    std::vector<Counts> counts(set.names().attributes.size());
+    for (const auto& [attribute, entity, text] : answers) ++counts[attribute][text];
+    return counts;
+}
+
+std::vector<double> choice_baseline(const QuestionSet& set, Texts* texts) {
+    const std::vector<Counts> counts = entities_by_answer(set, texts);
+    std::vector<double> baseline(set.size(), 0.0);
+    for (uint32_t i = 0; i < set.size(); ++i) {
+        const uint32_t candidates = set.texts(i).candidates;
+        const Counts& of_attribute = counts[set.question(i).attribute];
+        const uint32_t own = of_attribute.at(texts->hash(i, 0)) - 1;  // of the other entities
+        int equal = 1;
+        for (uint32_t text = 1; text <= candidates; ++text) {
+            const auto found = of_attribute.find(texts->hash(i, text));
+            const uint32_t other = found == of_attribute.end() ? 0 : found->second;
+            if (other > own) equal = 0;
+            if (equal > 0 && other == own) ++equal;
+        }
+        if (candidates > 0 && equal > 0) baseline[i] = 1.0 / equal;
+    }
+    return baseline;
 }
 
 }  // namespace
 
 MajorityBaselines majority_baselines(const QuestionSet& set) {
-    AnswerCounts counts(set);
-    std::vector<int64_t> questions(counts.cells());
-    std::vector<uint32_t> most(counts.cells());
-    for (uint32_t i = 0; i < set.size(); ++i) {
-        const size_t cell = counts.cell(i);
-        ++questions[cell];
-        most[cell] = std::max(most[cell], counts.add(i));
-    }
-    MajorityBaselines baselines;
-    baselines.answer.assign(counts.cells(), 0.0);
-    for (size_t cell = 0; cell < most.size(); ++cell)
-        if (questions[cell])
-            baselines.answer[cell] = static_cast<double>(most[cell]) / static_cast<double>(questions[cell]);
-    if (!set.has_candidates()) return baselines;
-    baselines.choice.assign(set.size(), 0.0);
-    for (uint32_t i = 0; i < set.size(); ++i)
-        if (const uint32_t candidates = set.texts(i).candidates)
-            baselines.choice[i] = choice_majority(&counts, i, candidates);
-    return baselines;
+    Texts texts(set);
+    return {answer_baseline(set, &texts), set.has_candidates() ? choice_baseline(set, &texts) : std::vector<double>()};
 }

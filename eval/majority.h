@@ -7,8 +7,10 @@ class QuestionSet;
 struct MajorityBaselines {
     // (attributes, kinds): accuracy of always giving the most frequent answer of attribute and kind.
     std::vector<double> answer;
-    // By question: accuracy of choosing, among its answer and candidates, the text that is most often an answer of this
-    // attribute and kind; 1/n where n are that often. 0 without candidates; empty where no question has any.
+    // By question: accuracy of choosing, among its answer and candidates, the text that is the answer of most entities,
+    // asked for the same attribute; 1/n where n are that often. The question's own entity does not count: in a small set
+    // most wrong answers are nobody's, and having one's own would tell the right one. 0 without candidates; empty where
+    // no question has any.
     std::vector<double> choice;
 };
 

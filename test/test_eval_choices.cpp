@@ -199,20 +199,20 @@ TEST_CASE("the majority of choices, by hand", "[eval]") {
         if (q.columns.wording % 6 == 0 && q.columns.attribute == (q.columns.entity == 7)) asked.push_back(q);
     REQUIRE(asked.size() == 8);
     const int A = 11, B = 12, C = 13, D = 14, E = 15;
-    // of attribute 0: A and B are an answer three times, C once, D and E never
+    // of attribute 0: A and B are the answer of three entities, C of one, D and E of none; the entity asked is left out
     const struct {
         int answer;
         std::vector<std::vector<int>> candidates;
         double right;
     } planted[] = {
-        {A, {{C}, {D}}, 1},         // the most frequent choice
-        {A, {{B}, {C}}, 0.5},       // as frequent as B
-        {A, {{D}, {E}, {B}}, 0.5},  //
-        {B, {{D}}, 1},              // the other is never an answer
-        {B, {{A, A}, {C}}, 1},      // other ids than A's
-        {B, {}, 0},                 // no choice
-        {C, {{A}, {D}}, 0},         // A is more frequent
-        {A, {{B}, {C}}, 1},         // of attribute 1, where B and C never are an answer
+        {A, {{C}, {D}}, 1},            // 2 others have A, 1 has C
+        {A, {{B}, {C}}, 0},            // 3 have B
+        {A, {{D}, {E}}, 1},            //
+        {B, {{D}}, 1},                 //
+        {B, {{A, A}, {C}}, 1},         // other ids than A's
+        {B, {}, 0},                    // no choice
+        {C, {{D}, {E}}, 1.0 / 3},      // nobody else has any of the three
+        {A, {{B}, {C}, {D}}, 1.0 / 4}  // of attribute 1, where this is the only answer
     };
     for (size_t i = 0; i < 8; ++i) {
         asked[i].answer = {planted[i].answer};
@@ -230,8 +230,8 @@ TEST_CASE("the majority of choices, by hand", "[eval]") {
     for (size_t i = 0; i < 8; ++i) results[i].choices = static_cast<int>(planted[i].candidates.size()) + 1;
     results[5].choices = 0;
     const KnowledgeReport report = summarize(set, everything(set), results, {1, 1, 0, 1});
-    CHECK((report.all.choice.questions == 7 && report.all.choice.majority == 5.0 / 7));
-    CHECK(report.attributes[1].choice.majority == 1);
+    CHECK((report.all.choice.questions == 7 && report.all.choice.majority == Approx((4 + 1.0 / 3 + 1.0 / 4) / 7)));
+    CHECK(report.attributes[1].choice.majority == 0.25);
 }
 
 TEST_CASE("planted choices give exactly their figures, cell by cell", "[eval]") {
