@@ -23,7 +23,9 @@ synbio() { "$PYTHON" dev/data/synbio.py --tokenizer "$data/tokenizer" --out "$da
 prepare() {
     mkdir -p "$data"
     web_text "$data" 75M
-    [[ -e $data/READY && $(<"$data/READY") == "$web, with facts" ]] && return
+    local from
+    from="$web, facts $(cat dev/data/facts/{sample,relations}.tsv | sha256sum | cut -c1-12)"
+    [[ -e $data/READY && $(<"$data/READY") == "$from" ]] && return
     say "tokenizer of 2048 ids, web text, people, facts"
     "$PYTHON" dev/data/synbio.py --people 320 --text-only 10 --out "$data/people"
     "$PYTHON" dev/data/train_tokenizer.py "$web@6M" "$data/people.txt" --vocab-size 2048 --out "$data/tokenizer"
@@ -36,7 +38,7 @@ prepare() {
     for m in 1 2 5 20 50; do synbio "m$m" --people 80 --templates "$m"; done
     "$PYTHON" dev/data/wikidata.py write dev/data/facts/sample.tsv --tokenizer "$data/tokenizer" --out "$data/wd" \
         --infused 400 --once 50 --early 100 --control 150
-    echo "$web, with facts" >"$data/READY"
+    echo "$from" >"$data/READY"
 }
 
 setup_build
