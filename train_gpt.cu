@@ -805,8 +805,9 @@ int train(const Run& r) {
 
         const Batch& batch = r.loader.next();
         const QueuedStep next = queue_step(t, batch, o, learning_rate(r.schedule, t.step));
-        settle();  // the step before
+        settle();  // the step before, while the device is at this one
         queued = next;
+        if (!Machine::IS_GPU) settle();  // it is over: the time until now is its own
     }
     progress.finish();
     const RunAccount account = r.loader.account(t.ledgers, t.source_tokens, t.step);

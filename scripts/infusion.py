@@ -94,10 +94,22 @@ def positive(text: str) -> float:
     return value
 
 
+def wrong_outputs(args: argparse.Namespace) -> str | None:
+    """Before anything is read or written."""
+    if args.out.suffix == ".json":
+        return f"--out {args.out}: the table is CSV; its .json comes beside it"
+    if args.figure and args.figure.suffix not in (".png", ".pdf", ".svg"):
+        return f"--figure {args.figure}: expected a name that ends in .png, .pdf or .svg"
+    for flag, path in (("--out", args.out), ("--figure", args.figure)):
+        if path and path.is_dir():
+            return f"{flag} {path}: a folder; expected a file"
+    return None
+
+
 def main() -> int:
     args = parse_arguments()
-    if args.out.suffix == ".json":
-        print(f"infusion.py: --out {args.out}: the table is CSV; its .json comes beside it", file=sys.stderr)
+    if wrong := wrong_outputs(args):
+        print(f"infusion.py: {wrong}", file=sys.stderr)
         return 2
     left_out: list[Path] = []
     rows = read_rows(args.folders, args.infused, args.base, left_out)
@@ -151,4 +163,8 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except OSError as error:
+        print(f"infusion.py: {error.filename or 'output'}: {error.strerror}", file=sys.stderr)
+        sys.exit(1)

@@ -41,7 +41,7 @@ def tick_labels(grid: list[float]) -> list[str]:
     labels, last = [], 0.0
     apart = (grid[-1] / grid[0]) ** 0.06 if grid else 1.0
     for F in grid:
-        labels.append(f"{F:.3g}" if F >= last * apart else "")
+        labels.append(f"{F:g}" if F >= last * apart else "")
         last = F if labels[-1] else last
     return labels
 
@@ -79,7 +79,8 @@ def draw_policy(upper: Any, lower: Any, pairs: list[tuple[Curve, dict]], rule: R
             draw_line(upper, curve, f"control/{rule.measure}", color=color, linestyle=":", label=None)
         draw_line(lower, curve, rule.base_loss, color=color, marker="o", label=None)
         if told["without_infusion"]["base_loss"] is not None:
-            lower.axhline(told["without_infusion"]["base_loss"], color=color, linewidth=1, linestyle="--")
+            lower.axhline(told["without_infusion"]["base_loss"], color=color, linewidth=1, linestyle="--", label="without")
+            lower.legend(frameon=False, fontsize=8)
         if told["collapse"]["status"] == "bracket":
             for axes in (upper, lower):
                 axes.axvspan(told["collapse"]["F_lo"], told["collapse"]["F_hi"], color=color, alpha=0.12, linewidth=0)

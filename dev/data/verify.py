@@ -258,7 +258,7 @@ def verify(prefix: str, samples: int | None) -> None:
 def main() -> None:
     options = parse_arguments()
     for argument in options.prefixes:
-        prefix = argument.removesuffix(".json")
+        prefix = argument.removesuffix(".json").removesuffix(".bin")
         try:
             verify(prefix, options.samples)
         except (KeyError, TypeError) as error:

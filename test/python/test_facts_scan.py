@@ -82,6 +82,15 @@ class ScanTest(support.FolderTest):
         files = self.contents(".tsv", ".scan.json")
         self.assertEqual(files["json.tsv"], files["scanned.tsv"])
 
+    def test_an_object_has_all_names_that_any_fact_gives_it(self) -> None:
+        """As in `write`, where they are right answers."""
+        rows = ["P1:a\tP1\tAtown\tUSA\t[\"United States\"]\t\t\t", "P1:b\tP1\tBtown\tUSA\t\t\t\t", "P2:b\tP2\tBtown\tUSA\t\t\t\t"]
+        facts, text = self.write("f.tsv", HEADER + "\n".join(rows) + "\n"), self.write("t.txt", "Btown lies in the United States.\n")
+        self.run_ok("wikidata.py", "scan", facts, "--text", text, "--out", self.path("out.tsv"), "--workers", 1)
+        with open(self.path("out.tsv"), encoding="utf-8") as file:
+            counts = [line.split("\t")[7].strip() for line in file.readlines()[2:]]
+        self.assertEqual(counts, ["0", "1", "0"])  # another relation's USA has other names
+
     def test_shards_are_decoded(self) -> None:
         texts = corpus()
         text = self.write("web.txt", "\n<|endoftext|>\n".join(texts) + "\n")

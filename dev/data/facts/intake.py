@@ -241,7 +241,7 @@ def check(options: argparse.Namespace) -> None:
     for path in options.inputs:
         if not os.path.exists(path):
             raise DataError(f"{path}: no such file or folder")
-    if len(set(options.inputs)) != len(options.inputs):
+    if len(set(map(os.path.realpath, options.inputs))) != len(options.inputs):
         raise UsageError("an input stands twice")
     options.formats = {path: options.format or recognise(path) for path in options.inputs}
     formats = set(options.formats.values())

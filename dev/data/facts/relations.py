@@ -250,6 +250,8 @@ def main(options: argparse.Namespace) -> None:
     making = [options.patterns, options.question_templates, options.out]
     if any(making) and not all(making):
         raise UsageError("--patterns, --question-templates and --out go together")
+    if options.out and os.path.isdir(options.out):
+        raise UsageError(f"--out {options.out}: a folder; expected a file such as {os.path.join(options.out, 'relations.tsv')}")
     relations = read_relations(options.relations)
     if options.out:
         from_pararel(options, relations)

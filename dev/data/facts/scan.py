@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 
 from cli import DataError, Progress, UsageError, add_workers_flag, ordered_map
 from facts.corpus import Chunk, Corpus
+from facts.selection import by_relation, objects_of
 from facts.table import Fact, read_table, write_table
 from occurrences import Finder
 from shards import FORMAT_VERSION, dump_json, write_file
@@ -24,8 +25,11 @@ from shards import FORMAT_VERSION, dump_json, write_file
 SHOWN = 10
 
 
-def answers(fact: Fact) -> tuple[str, ...]:
-    return (fact.object, *fact.aliases, *fact.also)
+def all_answers(facts: list[Fact]) -> list[tuple[str, ...]]:
+    """Of each fact: its object under all names that any fact of the relation gives it, which `write` accepts, too, and its
+    other right answers."""
+    names = {relation: objects_of(of_relation) for relation, of_relation in by_relation(facts).items()}
+    return [tuple(dict.fromkeys((fact.object, *names[fact.relation][fact.object], *fact.also))) for fact in facts]
 
 
 @dataclass
@@ -45,13 +49,13 @@ class Found:
 
 class Scanner:
     def __init__(self, facts: list[Fact], corpus: Corpus) -> None:
-        self.facts, self.corpus = facts, corpus
+        self.corpus, self.answers = corpus, all_answers(facts)
         self.of_subject: dict[str, list[int]] = defaultdict(list)
         sets_with: dict[str, dict[tuple[str, ...], None]] = defaultdict(dict)
         for number, fact in enumerate(facts):
             self.of_subject[fact.subject].append(number)
-            for name in answers(fact):
-                sets_with[name][answers(fact)] = None
+            for name in self.answers[number]:
+                sets_with[name][self.answers[number]] = None
         self.sets_with = {name: list(sets) for name, sets in sets_with.items()}
         self.finder = Finder(self.of_subject.keys() | self.sets_with.keys())
 
@@ -64,7 +68,7 @@ class Scanner:
             found.subjects.update(subjects)
             found.answers.update({one for name in names for one in self.sets_with.get(name, ())})
             for subject in subjects:
-                found.both.update(n for n in self.of_subject[subject] if not names.isdisjoint(answers(self.facts[n])))
+                found.both.update(n for n in self.of_subject[subject] if not names.isdisjoint(self.answers[n]))
         return found
 
 
@@ -88,11 +92,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_workers_flag(parser)
 
 
-def scan_json(options: argparse.Namespace, facts: list[Fact], found: Found) -> bytes:
+def scan_json(options: argparse.Namespace, facts: list[Fact], answers: list[tuple[str, ...]], found: Found) -> bytes:
     counts = {
         fact.id: {
             "subject": found.subjects[fact.subject],
-            "object": found.answers[answers(fact)],
+            "object": found.answers[answers[number]],
             "both": found.both[number],
         }
         for number, fact in enumerate(facts)
@@ -113,13 +117,13 @@ def print_summary(options: argparse.Namespace, facts: list[Fact], found: Found, 
 
 
 def main(options: argparse.Namespace) -> None:
-    if len(set(options.text)) != len(options.text):
+    if len({os.path.realpath(name.removesuffix(".bin")) for name in options.text}) != len(options.text):
         raise UsageError("--text: an input stands twice")
     if os.path.isdir(options.out):
         raise UsageError(f"--out {options.out}: a folder; expected a file such as {options.out.rstrip('/')}/facts.tsv")
     start, facts, corpus = time.monotonic(), read_table(options.facts), Corpus(options.text, options.key)
-    found, progress = Found(), Progress("scan")
-    for one in ordered_map(_scan, corpus.chunks(), options.workers, _start_worker, (Scanner(facts, corpus),)):
+    scanner, found, progress = Scanner(facts, corpus), Found(), Progress("scan")
+    for one in ordered_map(_scan, corpus.chunks(), options.workers, _start_worker, (scanner,)):
         found.add(one)
         progress.update(0, f"{found.documents:,} documents")
     progress.close()
@@ -127,5 +131,5 @@ def main(options: argparse.Namespace) -> None:
         raise DataError(f"{', '.join(options.text)}: expected a document, found none")
     counted = [replace(fact, web_documents=found.both[number]) for number, fact in enumerate(facts)]
     write_table(options.out, counted)
-    write_file(options.out.removesuffix(".tsv") + ".scan.json", scan_json(options, facts, found))
+    write_file(options.out.removesuffix(".tsv") + ".scan.json", scan_json(options, facts, scanner.answers, found))
     print_summary(options, facts, found, time.monotonic() - start)

@@ -11,7 +11,7 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import Iterable, Iterator
 
-from cli import UsageError
+from cli import DataError, UsageError
 from facts.relations import Relation
 from facts.table import Fact
 
@@ -69,7 +69,7 @@ def amounts(wanted: dict[str, float | None], facts: int) -> dict[str, int]:
     rest = facts - sum(given.values())
     if rest < 0:
         asked = ", ".join(f"{number:,} {name}" for name, number in given.items() if number)
-        raise UsageError(f"{asked} are {-rest:,} more facts than the table has ({facts:,}); ask for fewer")
+        raise UsageError(f"{asked} are {-rest:,} more facts than there are ({facts:,}); ask for fewer")
     numbers = {name: given.get(name, rest) for name in wanted}
     for name, w in wanted.items():
         if w and not numbers[name]:
@@ -105,20 +105,22 @@ def partners(rng: random.Random, number: int) -> Iterator[int]:
     yield from rng.sample(range(number), number)
 
 
-def permuted(facts: list[Fact], seed: int) -> dict[str, str]:
+def permuted(facts: list[Fact], objects: dict[str, tuple[str, ...]], seed: int) -> dict[str, str]:
     """Counterfactual objects of one relation's facts, by id: they change hands, so that each is stated as often as before
-    and none is true. A fact for which no other object can be found (where one is half of the relation) is left out."""
+    and none is true, under whatever name. A fact for which no other object can be found (where one is half of the relation)
+    is left out."""
     facts = sorted(facts, key=lambda fact: (key(seed, "permutation", fact), fact.id))
-    true = [folded((fact.object, *fact.aliases, *fact.also)) for fact in facts]
+    names = {name: folded((name, *others)) for name, others in objects.items()}
+    true = [names[fact.object] | folded(fact.also) for fact in facts]
     rng = random.Random(f"{seed}/permutation/{facts[0].relation}")
     given = [fact.object for fact in facts]
     rng.shuffle(given)
-    wrong = [object.casefold() not in true[i] for i, object in enumerate(given)]
+    wrong = [names[object].isdisjoint(true[i]) for i, object in enumerate(given)]
     for i in range(len(facts)):
         if wrong[i]:
             continue
         for j in partners(rng, len(facts)):
-            if given[j].casefold() not in true[i] and given[i].casefold() not in true[j]:
+            if names[given[j]].isdisjoint(true[i]) and names[given[i]].isdisjoint(true[j]):
                 given[i], given[j] = given[j], given[i]
                 wrong[i] = wrong[j] = True
                 break
@@ -187,14 +189,19 @@ def check_candidates(found: dict[str, list[Fact]], choice: Choice) -> None:
 
 
 def make_world(facts: list[Fact], relations: dict[str, Relation], choice: Choice) -> World:
+    facts = sorted(facts, key=lambda fact: fact.id)  # nothing depends on their order in the table
     found = by_relation(facts)
     check_templates((relations[name] for name in found), choice)
     check_candidates(found, choice)
     objects = {name: objects_of(of_relation) for name, of_relation in found.items()}
     stated = {fact.id: fact.object for fact in facts}
     if choice.counterfactual:
-        stated = {id: object for of_relation in found.values() for id, object in permuted(of_relation, choice.seed).items()}
+        stated = {}
+        for name, of_relation in found.items():
+            stated |= permuted(of_relation, objects[name], choice.seed)
     told = [fact for fact in facts if fact.id in stated]
+    if not told:
+        raise DataError("--counterfactual: no fact is left, for want of another object in its relation")
     pools = {name: sorted({stated[fact.id] for fact in of_relation}) for name, of_relation in by_relation(told).items()}
 
     def tell(fact: Fact) -> Told:
