@@ -734,6 +734,7 @@ int train(const Run& r) {
     Trainer<Real> t(r.config, o, plan, r.machine.stream());
     t.ledgers = r.loader.make_ledgers();
     const EvaluationPlan evaluation = plan_evaluation(setup_evaluation(o, plan), r.config.V, r.config.max_T);
+    for (const QuestionTask& task : evaluation.questions) warn_of_other_entities(*task.set, t.ledgers);
     check_stop_rules(r.stop_rules, evaluation);
     const Evaluator<Real> evaluator(r.config, evaluation);
     if (!r.start_from.empty()) t.loader_state = read_file(path_join(r.start_from, "loader_state.json"));

@@ -140,6 +140,7 @@ Evaluation evaluate(const EvalOptions& o, const GptConfig& config, const Evaluat
     Gpt<Real> gpt(config);
     load_weights(o.checkpoint, gpt, static_cast<Optimizer<Real>*>(nullptr));
     const std::vector<Ledger> ledgers = Ledger::read_all(path_join(o.checkpoint, "exposures"));
+    for (const QuestionTask& task : plan.questions) warn_of_other_entities(*task.set, ledgers);
     PercentLine line;
     Evaluation evaluation =
         evaluator.run(gpt, stream, ledgers, [&](size_t done, size_t all) { line.update(done, all); });

@@ -1,6 +1,7 @@
 #include "eval/exposures.h"
 
 #include <algorithm>
+#include <cstdio>
 
 namespace {
 
@@ -55,6 +56,19 @@ bool one_attribute_each(const QuestionSet& set) {
 }
 
 }  // namespace
+
+void warn_of_other_entities(const QuestionSet& set, const std::vector<Ledger>& ledgers) {
+    const QuestionNames& names = set.names();
+    if (!shards_of(names, ledgers).empty()) return;
+    for (const Ledger& ledger : ledgers)
+        for (const LedgerShard& shard : ledger.shards())
+            if (shard.name == names.source)
+                fprintf(stderr,
+                        "warning: question set %s asks about %lld entities of %s, which has %llu here: not the same "
+                        "data, and how often its facts were seen is not known\n",
+                        names.name.c_str(), static_cast<long long>(names.entities), shard.name.c_str(),
+                        static_cast<unsigned long long>(shard.entities));
+}
 
 std::vector<uint32_t> question_exposures(const QuestionSet& set, const std::vector<uint32_t>& chosen,
                                          const std::vector<Ledger>& ledgers) {

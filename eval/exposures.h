@@ -24,3 +24,6 @@ struct ExposureRange {
     int64_t low, high;  // both in it
 };
 ExposureRange exposure_range(uint32_t bin);
+
+// Says on stderr where a set's source is among the ledgers by name, but nowhere with as many entities: other data.
+void warn_of_other_entities(const QuestionSet& set, const std::vector<Ledger>& ledgers);

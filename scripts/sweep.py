@@ -12,7 +12,7 @@ and writes OUT/RUN/results.json. A grid file holds the same: {"vary": {"ratio": 
 {"rare": {"ratio": "synbio=0.05", "tokens": "16M"}, "often": {...}}: each is made for every combination of "vary", beside or
 instead of the flags of "train". dev/experiments has examples; their key "about" is for readers.
 
-Finished runs are skipped, others resumed. A run that fails is recorded and the sweep goes on; the exit code is 1 then, and 75
+Finished runs are skipped, others resumed. A run that fails is recorded and the sweep goes on; the exit code is 1 then, 2 for a wrong grid, and 75
 when it was stopped by Ctrl-C or a signal (the same command goes on). What a program prints is in OUT/RUN.log.
 """
 from __future__ import annotations
@@ -28,7 +28,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple, NoReturn, TextIO
 
 import runs
 
@@ -58,7 +58,7 @@ def parse_flags(arguments: list[str]) -> Flags:
             name, equals, value = argument[2:].partition("=")
             flags.setdefault(name, []).extend([value] if equals else [])
         elif name is None:
-            raise SystemExit(f"sweep.py: '{argument}' behind '--': expected a flag of train_gpt")
+            refuse(f"'{argument}' behind '--': expected a flag of train_gpt")
         else:
             flags[name].append(argument)
     return flags
@@ -71,6 +71,11 @@ def flag_words(flags: Flags) -> list[str]:
     return words
 
 
+def refuse(message: str) -> NoReturn:
+    print(f"sweep.py: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
 class Grid(NamedTuple):
     vary: dict[str, list[str]]
     train: Flags
@@ -81,6 +86,23 @@ def as_flags(values: dict[str, Any]) -> Flags:
     return {name: as_list(value) for name, value in values.items() if value is not False}
 
 
+def check_grid(grid: Any, path: Path) -> None:
+    """The shape of a grid file: objects of flags; a flag has a text, a number, true, false, or a list of texts and numbers."""
+    if not isinstance(grid, dict) or (unknown := set(grid) - {"vary", "train", "runs", "about"}):
+        found = ", ".join(sorted(unknown)) if isinstance(grid, dict) else "other JSON"
+        refuse(f"{path}: expected an object with the keys vary, train, runs and about, found {found}")
+    runs_ = grid.get("runs", {})
+    if not isinstance(runs_, dict):
+        refuse(f"{path}: runs: expected an object from names to flags, found {json.dumps(runs_)[:80]}")
+    for place, flags in [*((key, grid.get(key, {})) for key in ("vary", "train")), *((f"runs: {name}", flags) for name, flags in runs_.items())]:
+        if not isinstance(flags, dict):
+            refuse(f"{path}: {place}: expected an object from flags to values, found {json.dumps(flags)[:80]}")
+        for flag, value in flags.items():
+            values = value if isinstance(value, list) else [value]
+            if not values or not all(isinstance(one, (str, int, float)) for one in values):
+                refuse(f"{path}: {place}: {flag}: expected a text or number, or a list of some, found {json.dumps(value)[:80]}")
+
+
 def read_grid(args: argparse.Namespace) -> Grid:
     vary: dict[str, list[str]] = {}
     train: Flags = {}
@@ -89,17 +111,15 @@ def read_grid(args: argparse.Namespace) -> Grid:
         try:
             grid = json.loads(args.grid.read_text())
         except (OSError, ValueError) as error:
-            raise SystemExit(f"sweep.py: {args.grid}: {error}") from None
-        unknown = set(grid) - {"vary", "train", "runs", "about"}
-        if unknown:
-            raise SystemExit(f"sweep.py: {args.grid}: expected the keys vary, train, runs and about, found {', '.join(sorted(unknown))}")
+            refuse(f"{args.grid}: {error}")
+        check_grid(grid, args.grid)
         vary = {name: as_list(values) for name, values in grid.get("vary", {}).items()}
         train = as_flags(grid.get("train", {}))
         together = {name: as_flags(flags) for name, flags in grid.get("runs", {}).items()}
     for text in args.vary:
         name, _, values = text.partition("=")
         if not values:
-            raise SystemExit(f"sweep.py: --vary {text}: expected FLAG=VALUE,VALUE,...")
+            refuse(f"--vary {text}: expected FLAG=VALUE,VALUE,...")
         vary[name] = values.split(",")
     train.update(parse_flags(args.flags))
     return Grid(vary, train, together)
@@ -178,7 +198,7 @@ def check_same_flags(run: Run) -> None:
     note = run.directory.parent / f"{run.name}.flags.json"
     if note.exists() and run.directory.is_dir() and json.loads(note.read_text()) != run.flags:
         before = shlex.join(flag_words(json.loads(note.read_text())))
-        raise SystemExit(f"sweep.py: {run.directory} was made with other flags ({before}); choose another --out or remove it")
+        refuse(f"{run.directory} was made with other flags ({before}); choose another --out or remove it")
     note.parent.mkdir(parents=True, exist_ok=True)
     note.write_text(json.dumps(run.flags) + "\n")
 

@@ -63,8 +63,8 @@ class FactsTest(unittest.TestCase):
                      "--exposures", f"wd={F}", "--exposures", "wd_once=1", "--exposures", f"wd_early={F}", "--window", "wd_early=0:0.4",
                      *cls.questions, "--val", f"web={data}/web_val.bin", "--out", str(data / "runs/a"))
         assert result.returncode == 0, result.stderr + result.stdout
-        checkpoint = next((data / "runs/a/checkpoints").iterdir())
-        result = run(EVAL, "--checkpoint", str(checkpoint), *cls.questions, "--val", f"web={data}/web_val.bin", "--out", str(data / "runs/a/results.json"),
+        cls.checkpoint = str(next((data / "runs/a/checkpoints").iterdir()))
+        result = run(EVAL, "--checkpoint", cls.checkpoint, *cls.questions, "--val", f"web={data}/web_val.bin", "--out", str(data / "runs/a/results.json"),
                      "--generate", str(data / "said.jsonl"), "--generate-tokens", "12", "--popularity-failures", "1")
         assert result.returncode == 0, result.stderr
         cls.know = json.loads((data / "runs/a/results.json").read_text())["know"]
@@ -106,6 +106,13 @@ class FactsTest(unittest.TestCase):
         for name, know in self.know.items():
             right = [line["normalized"] for line in lines if line["set"] == name]
             self.assertAlmostEqual(know["all"]["accuracy_normalized"], sum(right) / len(right))
+
+    def test_questions_of_another_world_are_told_apart(self) -> None:
+        script("dev/data/wikidata.py", "write", self.data / "facts.tsv", "--tokenizer", self.data / "tok", "--out", self.data / "other/wd", "--infused", 6,
+               "--templates", 2, "--control", 0)
+        result = run(EVAL, "--checkpoint", self.checkpoint, "--questions", f"{self.data}/other/wd_questions")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn("question set wd asks about 6 entities of wd, which has 12 here", result.stderr)
 
     def test_the_study_reads_what_the_run_left(self) -> None:
         script("scripts/infusion.py", self.data / "runs", "--infused", "wd", "--out", self.data / "out.csv")
