@@ -54,7 +54,7 @@ class QuestionSet {
     double majority(uint32_t attribute, uint32_t kind) const {
         return majorities_.answer[attribute * names_.kinds.size() + kind];
     }
-    // Accuracy of choosing the choice that is most often an answer of this question's attribute and kind (majority.h).
+    // Accuracy of choosing the choice that is the answer of most other entities, of this question's attribute (majority.h).
     double choice_majority(uint32_t i) const { return majorities_.choice[i]; }
     // Of the question's subject, where the set has the column.
     bool has_popularity() const { return popularity_.rows() > 0; }

@@ -196,6 +196,7 @@ part_peers() {
 
 # A grid of models and mixing ratios. What is done when the time is up is drawn; the same part goes on where it stopped.
 part_experiment() {
+    ((dry)) || cuda_folder || return
     prepare_data || return
     local models=pythia:L6:C128:H4,pythia:L6:C256:H8,pythia:L6:C512:H8 ratios=synbio=0.05,synbio=0.1,synbio=0.2,synbio=0.4 code=0 flags programs=()
     flags=(--tokens 40M --seq-len 256 --batch-tokens 16384 --lr 2e-3 --val-tokens 200k --questions-per-set 2000)

@@ -47,6 +47,14 @@ class BuiltInTest(unittest.TestCase):
     def test_all_relations_of_the_data_sets(self) -> None:
         self.assertLessEqual({*ENTITY_QUESTIONS.split(), *POP_QA.split()}, read_relations().keys())
 
+    def test_no_training_prompt_stands_in_two_relations(self) -> None:
+        """It would have two right answers."""
+        first: dict[str, str] = {}
+        for name, relation in read_relations().items():
+            for text in relation.seen:
+                prompt = " ".join(text.partition("[Y]")[0].casefold().split())
+                self.assertEqual(first.setdefault(prompt, name), name, text)
+
     def test_counts_and_forms(self) -> None:
         for name, relation in read_relations().items():
             self.assertEqual(relation.id, name)

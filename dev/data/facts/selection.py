@@ -1,6 +1,7 @@
 """Which facts are told, how often, in which wordings, and against which wrong answers they are asked.
 
-Everything here follows from (seed, fact id), not from the place in the table: a fact that is added moves few others.
+Nothing here depends on a fact's place in the table. Group and wordings follow from (seed, fact id), so that a fact that is
+added moves few others; wrong answers and counterfactual objects are drawn from the whole relation.
 """
 
 from __future__ import annotations
