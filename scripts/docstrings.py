@@ -18,7 +18,7 @@ import warnings
 from pathlib import Path
 from typing import Iterator
 
-from prose import END_OF_TEXT, is_prose, parse_size, rst_paragraphs
+from prose import is_prose, parse_size, rst_paragraphs, write_documents
 
 LARGEST_FILE = 2_000_000  # bytes; larger ones are generated tables
 
@@ -67,20 +67,9 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--max-bytes", type=parse_size, default=10**12, metavar="N", help="stop there, such as 12M")
     args = parser.parse_args()
-    size = count = 0
-    temporary = args.out.with_name(args.out.name + ".tmp")
-    with temporary.open("w", encoding="utf-8") as out:
-        for document in documents(args.folders or default_folders()):
-            size += out.write(f"{document}\n{END_OF_TEXT}\n")
-            count += 1
-            if size >= args.max_bytes:
-                break
-    if count == 0:
-        temporary.unlink()
-        print("error: no prose in docstrings there; name other folders, or give a text of your own", file=sys.stderr)
+    if not write_documents(documents(args.folders or default_folders()), args.out, args.max_bytes):
+        print("docstrings.py: no prose in docstrings there; name other folders, or give a text of your own", file=sys.stderr)
         return 3
-    temporary.rename(args.out)
-    print(f"{args.out}: {count} documents, {size:,} bytes of prose from docstrings")
     return 0
 
 

@@ -14,7 +14,7 @@ import multiprocessing
 import re
 import sys
 from pathlib import Path
-from typing import Callable, Iterator
+from typing import Callable, Iterable, Iterator
 
 END_OF_TEXT = "<|endoftext|>"
 POD_ESCAPES = {"lt": "<", "gt": ">", "verbar": "|", "sol": "/"}
@@ -135,26 +135,33 @@ def parse_size(text: str) -> int:
     return int(float(text[:-1] if scale > 1 else text) * scale)
 
 
+def write_documents(found: Iterable[str], path: Path, max_bytes: int) -> int:
+    """Until there are `max_bytes` of them; how many. None: no file."""
+    temporary = path.with_name(path.name + ".tmp")
+    count = size = 0
+    with temporary.open("w", encoding="utf-8") as out:
+        for document in found:
+            size += out.write(f"{document}\n{END_OF_TEXT}\n")
+            count += 1
+            if size >= max_bytes:
+                break
+    if count == 0:
+        temporary.unlink()
+        return 0
+    temporary.rename(path)
+    print(f"{path}: {count} documents, {size / 1e6:.1f} MB of prose")
+    return count
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--max-bytes", type=parse_size, default=10**12, metavar="N", help="stop there, such as 12M")
     args = parser.parse_args()
-    temporary = args.out.with_name(args.out.name + ".tmp")
-    count = size = 0
-    with temporary.open("w", encoding="utf-8") as out:
-        for document in documents(args.folders):
-            size += out.write(f"{document}\n{END_OF_TEXT}\n")
-            count += 1
-            if size >= args.max_bytes:
-                break
-    if count == 0:
-        temporary.unlink()
+    if not write_documents(documents(args.folders), args.out, args.max_bytes):
         print(f"prose.py: no documentation with prose below {', '.join(map(str, args.folders))}", file=sys.stderr)
         return 3
-    temporary.rename(args.out)
-    print(f"{args.out}: {count} documents, {size / 1e6:.1f} MB of prose")
     return 0
 
 

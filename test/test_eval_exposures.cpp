@@ -8,6 +8,7 @@
 #include "test/catch.h"
 #include "test/question_builder.h"
 #include "test/support.h"
+#include "test/table_text.h"
 #include "test/test_eval_models.h"
 
 namespace {
@@ -22,17 +23,6 @@ std::vector<Ledger> ledgers_of(uint32_t people) {
             if (k % 2) bio.book({0, 25 + e, 1, false}, k);
         }
     return {other, bio};
-}
-
-std::string table_text(const EvaluationPlan& plan, const Evaluation& evaluation) {
-    char* text = nullptr;
-    size_t size = 0;
-    FILE* out = open_memstream(&text, &size);
-    print_results(out, plan, evaluation);
-    fclose(out);
-    const std::string printed(text, size);
-    free(text);
-    return printed;
 }
 
 nlohmann::json know_json(const EvaluationPlan& plan, const Evaluation& evaluation) {

@@ -7,6 +7,7 @@
 #include "test/catch.h"
 #include "test/question_builder.h"
 #include "test/support.h"
+#include "test/table_text.h"
 #include "util/npy.h"
 
 namespace {
@@ -150,13 +151,7 @@ TEST_CASE("the threshold popularity by kind and match, printed and written", "[e
                                     {"items_at_least", 21},
                                     {"items", 30}});
     CHECK((list[2]["match"] == "normalized" && list[2]["accuracy"] == 0));
-    char* text = nullptr;
-    size_t size = 0;
-    FILE* out = open_memstream(&text, &size);
-    print_results(out, plan, evaluation);
-    fclose(out);
-    const std::string table(text, size);
-    free(text);
+    const std::string table = table_text(plan, evaluation);
     CHECK(table.find("popularity threshold, seen: 40 (target 60 %, 2 failures; 42.9 % of the 21 items") !=
           std::string::npos);
     CHECK(table.find("popularity threshold, question: none, down to 10 (") != std::string::npos);
