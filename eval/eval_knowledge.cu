@@ -132,6 +132,28 @@ void check_room(const EvaluationPlan& plan, int64_t generate_tokens, int max_T) 
                     static_cast<long long>(generate_tokens), max_T, number, prompt, max_T - prompt);
 }
 
+// Says which sets have right answers that the continuations are too short for.
+void warn_of_long_answers(const EvaluationPlan& plan, int64_t generate_tokens) {
+    for (const QuestionTask& task : plan.questions) {
+        int64_t cut = 0;
+        int needed = 0;  // for one right answer of every question
+        for (const uint32_t number : task.chosen) {
+            const QuestionSet::Texts texts = task.set->texts(number);
+            int shortest = task.set->length(number).answer;
+            for (uint32_t text = 1 + texts.candidates; text < texts.all(); ++text)
+                shortest = std::min(shortest, task.set->length(number, text).answer);
+            cut += shortest > generate_tokens;
+            needed = std::max(needed, shortest);
+        }
+        if (cut > 0)
+            fprintf(stderr,
+                    "warning: --generate-tokens %lld is less than any right answer of %lld questions of %s has; %d "
+                    "would do\n",
+                    static_cast<long long>(generate_tokens), static_cast<long long>(cut),
+                    task.set->names().name.c_str(), needed);
+    }
+}
+
 // Asks the checkpoint in one precision.
 template <class Real>
 Evaluation evaluate(const EvalOptions& o, const GptConfig& config, const EvaluationPlan& plan,
@@ -194,7 +216,10 @@ int main(int argc, char** argv) {
     options.subsampled = trainer.subsampled;
     options.data_seed = static_cast<uint64_t>(trainer.data_seed);
     const EvaluationPlan plan = plan_evaluation(options, config.V, config.max_T);
-    if (!o.generate.empty()) check_room(plan, o.generate_tokens.n, config.max_T);
+    if (!o.generate.empty()) {
+        check_room(plan, o.generate_tokens.n, config.max_T);
+        warn_of_long_answers(plan, o.generate_tokens.n);
+    }
 
     // evaluation -> screen, files
     Machine machine;

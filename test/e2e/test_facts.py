@@ -114,6 +114,18 @@ class FactsTest(unittest.TestCase):
         self.assertEqual(result.returncode, 0, result.stderr)
         self.assertIn("question set wd asks about 6 entities of wd, which has 12 here", result.stderr)
 
+    def test_continuations_too_short_for_an_answer_are_told(self) -> None:
+        lines = (self.data / "facts.tsv").read_text().splitlines()[:6]  # four facts, now with objects of two words
+        longer = [*lines[:2], *("\t".join([*line.split("\t")[:3], "Arvia Benlor", *line.split("\t")[4:]]) for line in lines[2:])]
+        (self.data / "longer.tsv").write_text("\n".join(longer) + "\n")
+        script("dev/data/wikidata.py", "write", self.data / "longer.tsv", "--tokenizer", self.data / "tok", "--out", self.data / "longer/wd", "--templates", 2,
+               "--control", 0)
+        arguments = ["--checkpoint", self.checkpoint, "--questions", f"{self.data}/longer/wd_questions", "--generate", str(self.data / "short.jsonl")]
+        for tokens, warned in ((1, True), (12, False)):
+            result = run(EVAL, *arguments, "--generate-tokens", str(tokens))
+            self.assertEqual(result.returncode, 0, result.stderr)
+            self.assertEqual(f"--generate-tokens {tokens} is less than any right answer" in result.stderr, warned, result.stderr)
+
     def test_the_study_reads_what_the_run_left(self) -> None:
         script("scripts/infusion.py", self.data / "runs", "--infused", "wd", "--out", self.data / "out.csv")
         (row,) = csv.DictReader((self.data / "out.csv").read_text().splitlines())
