@@ -49,7 +49,7 @@ CASES := $(wildcard test/cases/*.cpp)
 KERNELS := $(basename $(wildcard kernels/*.cu))
 
 # what TSan's tests and the fuzz targets need is built there, no more
-ROOMS := $(or $(ROOMS_$(VARIANT)),kernels/cpu dataloader model util eval)
+ROOMS := $(or $(ROOMS_$(VARIANT)),kernels/cpu dataloader model util eval train)
 LIB_SRC := $(foreach room,$(ROOMS),$(wildcard $(room)/*.cpp))
 TEST_SRC := $(wildcard $(if $(filter tsan,$(VARIANT)),test/main.cpp test/test_loader*.cpp,test/*.cpp))
 LIB := $(BUILD)/libknapsack.a

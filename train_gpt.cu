@@ -31,25 +31,25 @@
 #include "dataloader/account.h"    // defines: RunAccount, print_account, account_json
 #include "dataloader/loader.h"     // defines: MixtureOptions, Plan, Loader, Batch, read_validation
 #include "dataloader/placement.h"  // defines: place_windows
-#include "eval/evaluate.cuh"       // defines: Evaluator (the same code as eval_knowledge's)
+#include "eval/evaluator.cuh"      // defines: Evaluator (the same code as eval_knowledge's)
 #include "eval/results.h"          // defines: write_question_lines
 #include "eval/stop_rule.h"        // defines: StopRule, parse_stop_rules, check_stop_rules, rule_that_holds
 #include "model/checkpoint.h"      // defines: read_model_config, checkpoint_begin/finish/latest/prune
-#include "model/device_batch.cuh"  // defines: DeviceBatch
 #include "model/gpt.cuh"           // defines: Gpt, Optimizer, gpt_forward, gpt_losses, gpt_backward, gpt_update
 #include "model/init.h"            // defines: initialise_parameters
 #include "model/state.cuh"         // defines: load_weights, load_training_state, save_training_state
+#include "train/device_batch.cuh"  // defines: DeviceBatch
+#include "train/metrics_log.h"     // defines: MetricsLine, MetricsFile
+#include "train/run_directory.h"   // defines: RunDirectory
+#include "train/schedule.h"        // defines: Schedule, learning_rate
+#include "train/tensorboard.h"     // defines: TensorBoard
+#include "train/when.h"            // defines: When
 #include "util/build_info.h"       // defines: build_commit, build_compiler, build_flags
 #include "util/check.h"            // defines: die, Exit
 #include "util/files.h"            // defines: path_join, make_directories
-#include "util/metrics.h"          // defines: MetricsLine, MetricsFile
 #include "util/options.h"          // defines: OptionTable and the kinds of option
 #include "util/progress.h"         // defines: Progress
-#include "util/run_directory.h"    // defines: RunDirectory
-#include "util/schedule.h"         // defines: Schedule, learning_rate
 #include "util/system.h"           // defines: wait_politely, num_threads
-#include "util/tensorboard.h"      // defines: TensorBoard
-#include "util/when.h"             // defines: When
 
 using backend::Machine;
 

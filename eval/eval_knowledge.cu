@@ -13,7 +13,7 @@
 #include <new>
 #include <string>
 
-#include "eval/evaluate.cuh"   // defines: Evaluator
+#include "eval/evaluator.cuh"  // defines: Evaluator
 #include "eval/normalize.h"    // defines: lower_cases_unicode
 #include "eval/results.h"      // defines: print_results, results_json, write_question_lines, write_continuations
 #include "model/checkpoint.h"  // defines: read_model_config, read_trainer_state

@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "dataloader/loader.h"  // defines: ValidationRows
-#include "eval/metrics.h"       // defines: KnowledgeReport, QuestionResult, PopularityRule
 #include "eval/questions.h"     // defines: QuestionSet
+#include "eval/report.h"        // defines: KnowledgeReport, QuestionResult, PopularityRule
 #include "util/tokenizer.h"     // defines: Tokenizer
 
 // A knowledge source that was trained with --subsample, as the trainer was told.

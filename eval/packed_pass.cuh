@@ -7,9 +7,9 @@
 #include <algorithm>
 #include <vector>
 
+#include "kernels/device.h"
 #include "model/gpt.cuh"  // defines: gpt_forward, gpt_score
 #include "util/check.h"
-#include "util/device.h"
 
 // A forward pass has B rows of T positions.
 struct PackShape {

@@ -4,8 +4,8 @@
 #include <vector>
 
 #include "eval/evaluation.h"  // defines: ValidationResult, ValidationRows
-#include "model/gpt.cuh"      // defines: gpt_forward, gpt_losses
-#include "util/device.h"
+#include "kernels/device.h"
+#include "model/gpt.cuh"  // defines: gpt_forward, gpt_losses
 
 // Rows of a pass: their number depends on the source alone, never on a micro-batch, so that whoever evaluates gets the
 // same bits.

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <string>
 
+#include "kernels/device.h"
 #include "kernels/matmul_context.h"
 #include "util/check.h"
-#include "util/device.h"
 
 namespace gpu {
 

@@ -16,7 +16,7 @@
 #include <string>
 #include <tuple>
 
-#include "util/device.h"
+#include "kernels/device.h"
 
 namespace gpu {
 

@@ -7,7 +7,7 @@
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
 
-#include "util/device.h"  // CUDA_CHECK
+#include "kernels/device.h"  // CUDA_CHECK
 
 #ifdef __CUDACC__
 

@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "kernels/backend.h"
+#include "kernels/device.h"
 #include "model/config.h"
-#include "util/device.h"
 
 // Of one layer (N = B*T rows).
 template <class Real>

@@ -10,10 +10,10 @@
 #include <vector>
 
 #include "kernels/backend.h"    // defines: layernorm_forward, matmul_forward, attention_forward, ... and stream_t
+#include "kernels/nvtx.h"       // defines: NvtxRange
 #include "model/activations.h"  // defines: ActivationMemory, Activations, LayerActivations
 #include "model/config.h"       // defines: GptConfig
 #include "model/tensors.h"      // defines: Parameters, tensor_table, place_parameters, layer_parameters
-#include "util/nvtx.h"          // defines: NvtxRange
 
 template <class Real>
 struct Gpt {

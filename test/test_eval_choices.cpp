@@ -4,7 +4,7 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
-#include "eval/evaluate.cuh"
+#include "eval/evaluator.cuh"
 #include "eval/results.h"
 #include "eval/stop_rule.h"
 #include "test/catch.h"

@@ -3,7 +3,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "eval/evaluate.cuh"
+#include "eval/evaluator.cuh"
 #include "eval/results.h"
 #include "test/catch.h"
 #include "test/question_builder.h"

@@ -1,7 +1,7 @@
 // The report's intervals, in simulated worlds whose truth is known.
 #include <cmath>
 
-#include "eval/metrics.h"
+#include "eval/report.h"
 #include "test/catch.h"
 #include "test/question_builder.h"
 #include "test/support.h"

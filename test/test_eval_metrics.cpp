@@ -6,8 +6,8 @@
 
 #include "dataloader/subsample.h"
 #include "eval/evaluation.h"
-#include "eval/metrics.h"
 #include "eval/packing.h"
+#include "eval/report.h"
 #include "model/checkpoint.h"
 #include "test/catch.h"
 #include "test/question_builder.h"

@@ -3,7 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "eval/continuations.h"
-#include "eval/evaluate.cuh"
+#include "eval/evaluator.cuh"
 #include "eval/normalize.h"
 #include "eval/results.h"
 #include "test/catch.h"

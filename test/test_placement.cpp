@@ -10,8 +10,8 @@
 #include "test/catch.h"
 #include "test/shard_builder.h"
 #include "test/support.h"
+#include "train/when.h"
 #include "util/npy.h"
-#include "util/when.h"
 
 namespace {
 

@@ -5,8 +5,8 @@
 
 #include "test/catch.h"
 #include "test/support.h"
+#include "train/tensorboard.h"
 #include "util/crc32c.h"
-#include "util/tensorboard.h"
 
 namespace {
 

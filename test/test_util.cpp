@@ -7,12 +7,12 @@
 
 #include "test/catch.h"
 #include "test/support.h"
+#include "train/metrics_log.h"
+#include "train/schedule.h"
 #include "util/crc32c.h"
 #include "util/files.h"
 #include "util/json.h"
-#include "util/metrics.h"
 #include "util/progress.h"
-#include "util/schedule.h"
 #include "util/sha256.h"
 
 namespace {

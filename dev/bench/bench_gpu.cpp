@@ -13,10 +13,10 @@
 #include <string>
 #include <vector>
 
+#include "kernels/device.h"
 #include "kernels/matmul_context.h"
 #include "test/cases/case.h"
 #include "util/check.h"
-#include "util/device.h"
 
 namespace {
 

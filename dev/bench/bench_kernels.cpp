@@ -17,7 +17,7 @@
 
 #include "kernels/backend.h"
 #include "kernels/cpu/gemm.h"
-#include "util/device.h"
+#include "kernels/device.h"
 #include "util/rng.h"
 
 #ifdef KNAPSACK_CBLAS

@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "kernels/device.h"
 #include "kernels/gpu.h"
-#include "util/device.h"
 
 // A tensor that a case made, beside what it should be. The error is the relative L2 norm of the difference, row by row
 // (a maximum over the tensor hides a wrong tail); NaN fails.

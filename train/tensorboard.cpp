@@ -1,4 +1,4 @@
-#include "util/tensorboard.h"
+#include "train/tensorboard.h"
 
 #include <fcntl.h>
 #include <unistd.h>

@@ -1,4 +1,4 @@
-// evaluate.cuh - the Evaluator that the trainer and eval_knowledge share: equal weights give equal numbers, bit for
+// evaluator.cuh - the Evaluator that the trainer and eval_knowledge share: equal weights give equal numbers, bit for
 // bit.
 #pragma once
 #include <algorithm>

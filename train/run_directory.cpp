@@ -1,4 +1,4 @@
-#include "util/run_directory.h"
+#include "train/run_directory.h"
 
 #include <fcntl.h>
 #include <sys/file.h>

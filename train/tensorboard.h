@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <string>
 
-#include "util/metrics.h"
+#include "train/metrics_log.h"
 
 class TensorBoard {
   public:

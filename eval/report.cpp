@@ -1,4 +1,4 @@
-#include "eval/metrics.h"
+#include "eval/report.h"
 
 #include <algorithm>
 #include <cmath>

@@ -1,4 +1,4 @@
-// metrics.h - from the results of single questions to accuracy, learned bits, baselines and intervals.
+// report.h - from the results of single questions to accuracy, learned bits, baselines and intervals.
 #pragma once
 #include <cstdint>
 #include <limits>

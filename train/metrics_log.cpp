@@ -1,4 +1,4 @@
-#include "util/metrics.h"
+#include "train/metrics_log.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>

@@ -1,4 +1,4 @@
-// metrics.h - metrics.jsonl and eval.jsonl: one JSON object a line, appended and handed to the system line by line.
+// metrics_log.h - metrics.jsonl and eval.jsonl: one JSON object a line, appended and handed to the system line by line.
 #pragma once
 #include <cstdint>
 #include <string>

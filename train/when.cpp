@@ -1,4 +1,4 @@
-#include "util/when.h"
+#include "train/when.h"
 
 #include <algorithm>
 #include <cmath>
