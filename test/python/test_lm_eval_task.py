@@ -1,15 +1,16 @@
-"""lm_eval_task.py: the harness reads the ids of the question set; what it would read otherwise is counted."""
+"""knapsack lm-eval: the harness reads the ids of the question set; what it would read otherwise is counted."""
 
 import json
 import os
-import sys
 import unittest
 
 import numpy as np
-
 import support
 
-sys.path.insert(0, support.SCRIPTS)
+from knapsack.common.files import dump_json
+from knapsack.common.tokenizer import load_tokenizer
+from knapsack.shards.write import Bundle, ShardWriter, token_dtype
+
 QUESTIONS = [  # prompt, answer, candidates, aliases, kind
     ("Ann was born on", " August 09, 1992", [], [], 0),
     ("Ann was born in", " Paris", [" Oslo", " Bergen"], [], 0),
@@ -38,14 +39,11 @@ def read_yaml(text: str) -> dict[str, str]:
 class LmEvalTaskTest(support.FolderTest):
     def build(self, questions: list = QUESTIONS, prefix: str = "qs", ids: dict[str, list[int]] | None = None) -> str:
         """A question set; `ids` replaces the tokens of an answer."""
-        import shards
-        import tokenization
-
-        encoder = tokenization.load(support.small_vocabulary())
+        encoder = load_tokenizer(support.small_vocabulary())
         encoder.install(self.path(prefix))
         q = np.zeros((len(questions), 8), np.uint32)
-        with shards.Bundle(self.path(prefix)) as bundle:
-            writer = shards.ShardWriter(bundle, shards.token_dtype(encoder.info.vocab_size), 1)
+        with Bundle(self.path(prefix)) as bundle:
+            writer = ShardWriter(bundle, token_dtype(encoder.info.vocab_size), 1)
             ends, per_document = [0], []
             for number, (prompt, answer, candidates, aliases, kind) in enumerate(questions):
                 sequences = encoder.encode_batch([prompt, answer, *candidates, *aliases])
@@ -83,7 +81,7 @@ class LmEvalTaskTest(support.FolderTest):
                 "kinds": ["seen", "heldout"],
                 "groups": ["all"],
             }
-            bundle.open(".questions.json").write(shards.dump_json(about))
+            bundle.open(".questions.json").write(dump_json(about))
             bundle.commit("questions", encoder.info, writer)
         with open(self.path(prefix + ".idx"), "rb") as file:  # the writer's documents have one length; these differ
             data = file.read()
@@ -102,7 +100,7 @@ class LmEvalTaskTest(support.FolderTest):
             return file.read()
 
     def convert(self, prefix: str, *flags: object) -> str:
-        return self.run_ok("lm_eval_task.py", prefix, "--out", self.path("tasks"), *flags)
+        return self.run_ok("lm-eval", prefix, "--out", self.path("tasks"), *flags)
 
     def tokenizer(self):
         return support.tokenizers.Tokenizer.from_file(self.path("tokenizer.json"))
@@ -178,7 +176,7 @@ class LmEvalTaskTest(support.FolderTest):
         self.run_bad(
             3,
             "1 of 2 questions are tokenized otherwise.*without --strict",
-            "lm_eval_task.py",
+            "lm-eval",
             prefix,
             "--out",
             self.path("strict"),
@@ -208,21 +206,21 @@ class LmEvalTaskTest(support.FolderTest):
         for about, said in cases:
             with self.subTest(said=said):
                 self.write("qs.questions.json", json.dumps(about))
-                pattern = rf"^lm_eval_task.py: .*qs.questions.json: {said}.*\n$"
-                self.run_bad(3, pattern, "lm_eval_task.py", prefix, "--out", self.path("tasks"))
+                pattern = rf"^knapsack lm-eval: .*qs.questions.json: {said}.*\n$"
+                self.run_bad(3, pattern, "lm-eval", prefix, "--out", self.path("tasks"))
         self.write("qs.questions.json", "{")
-        self.run_bad(3, "qs.questions.json: not JSON", "lm_eval_task.py", prefix, "--out", self.path("tasks"))
+        self.run_bad(3, "qs.questions.json: not JSON", "lm-eval", prefix, "--out", self.path("tasks"))
         self.assertFalse(os.path.exists(self.path("tasks")))
 
     def test_refusals(self) -> None:
         prefix = self.build()
-        self.run_bad(2, "one word", "lm_eval_task.py", prefix, "--out", self.path("tasks"), "--name", "a b")
-        self.run_bad(3, "No such file", "lm_eval_task.py", self.path("none"), "--out", self.path("tasks"))
+        self.run_bad(2, "one word", "lm-eval", prefix, "--out", self.path("tasks"), "--name", "a b")
+        self.run_bad(3, "No such file", "lm-eval", self.path("none"), "--out", self.path("tasks"))
         other = self.write("other.json", b"{}")
         self.run_bad(
             3,
             "other.json: not the tokenizer",
-            "lm_eval_task.py",
+            "lm-eval",
             prefix,
             "--out",
             self.path("tasks"),
@@ -234,7 +232,7 @@ class LmEvalTaskTest(support.FolderTest):
         self.run_bad(
             3,
             "expected the kind 'questions', found 'text'; the set of a source",
-            "lm_eval_task.py",
+            "lm-eval",
             prefix,
             "--out",
             self.path("tasks"),

@@ -6,9 +6,10 @@ import os
 import unittest
 
 import numpy as np
-
 import support
-from shards import Bundle, ShardWriter, TokenizerInfo, token_dtype
+
+from knapsack.common.tokenizer import TokenizerInfo
+from knapsack.shards.write import Bundle, ShardWriter, token_dtype
 
 INFO = TokenizerInfo("toy", "0" * 64, "tokenizer.json", 1000, 0)
 
