@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from knapsack.common.errors import DataError, UsageError
 from knapsack.common.files import write_file
 from knapsack.facts.table import defect
-from knapsack.shards.knowledge import KINDS, QUESTION, SEEN
+from knapsack.shards.format import KINDS, QUESTION, SEEN
 
 BUILT_IN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "relations.tsv")
 FIRST_LINE = "# relations, format_version 1"

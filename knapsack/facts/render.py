@@ -4,7 +4,6 @@ that the object has everywhere."""
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from itertools import chain, islice
 from typing import NamedTuple
 
@@ -13,12 +12,12 @@ import numpy as np
 from knapsack.common.errors import DataError
 from knapsack.common.tokenizer import Encoder
 from knapsack.facts.relations import Relation
-from knapsack.facts.selection import Told
-from knapsack.shards.knowledge import HELDOUT, KINDS, QUESTION, SEEN, Batch
+from knapsack.facts.selection import Stated
+from knapsack.shards.format import HELDOUT, KINDS, QUESTION, SEEN, UNKNOWN_POPULARITY
+from knapsack.shards.knowledge import Batch, Questions
 from knapsack.text.word_encoder import WordEncoder
 
 FORMS = ["initial", "continuing"]  # a document begins with the first; the other stands behind another sentence
-UNKNOWN = 2**32 - 1  # popularity
 
 
 def prompt(template: str, subject: str) -> str:
@@ -42,14 +41,6 @@ class Wording(NamedTuple):
     kind: str
 
 
-@dataclass
-class Questions:
-    batch: Batch
-    sizes: np.ndarray  # sequences of each question
-    columns: np.ndarray  # (questions, 8), the rows of q.npy
-    popularity: np.ndarray  # (questions)
-
-
 class Renderer:
     def __init__(self, relations: list[Relation], encoder: Encoder, names: Iterable[str]) -> None:
         """`names`: everything that is ever an answer, right or wrong."""
@@ -70,12 +61,12 @@ class Renderer:
         """Of questions.json, with the subject's hole still open."""
         return [prompt(wording.text, "[X]") for wording in self.wordings]
 
-    def asked(self, told: Told) -> list[int]:
-        """Numbers of the templates in which a fact is asked: those that it is told in, and all that nobody is trained on."""
-        first, relation = self.first[told.fact.relation], self.relation[told.fact.relation]
+    def asked(self, stated: Stated) -> list[int]:
+        """Numbers of the templates in which a fact is asked: those that it is trained in, and all that no fact is."""
+        first, relation = self.first[stated.fact.relation], self.relation[stated.fact.relation]
         end = first + len(relation.seen)
         return [
-            *(first + number for number in told.templates),
+            *(first + number for number in stated.templates),
             *range(end, end + len(relation.heldout) + len(relation.question)),
         ]
 
@@ -86,19 +77,19 @@ class Renderer:
         if begin < 1 or ids[begin:] != answer + behind:
             raise DataError(
                 f"'{text}': with this tokenizer '{object}' has other tokens here than elsewhere, so that the answer cannot "
-                "be told from the text before it; leave the fact out, or take a tokenizer that cuts text at words"
+                "be told apart from the text before it; leave the fact out, or take a tokenizer that cuts text at words"
             )
         return begin
 
-    def statements(self, block: list[Told]) -> Batch:
+    def statements(self, block: list[Stated]) -> Batch:
         """The sequences of each fact: template, then form (dev/formats.md, 2; there is one slot)."""
         texts, objects = [], []
-        for told in block:
-            templates = self.relation[told.fact.relation].seen
-            for number in told.templates:
-                text = statement(templates[number], told.fact.subject, told.object)
+        for stated in block:
+            templates = self.relation[stated.fact.relation].seen
+            for number in stated.templates:
+                text = statement(templates[number], stated.fact.subject, stated.object)
                 texts += [text, " " + text]
-                objects += [told.object] * len(FORMS)
+                objects += [stated.object] * len(FORMS)
         runs, spans = self.encoder.encode(texts, len(texts) // len(block)), []
         for text, ids, object in zip(texts, runs, objects):
             begin = self.begin_of(object, full_stop(object), text, ids)
@@ -114,33 +105,48 @@ class Renderer:
                 found.append(name)
         return found
 
-    def questions(self, block: list[Told], first_entity: int) -> Questions:
+    def times_asked(self, stated: Stated) -> int:
+        return len(self.asked(stated))
+
+    def questions(self, block: list[Stated], first_entity: int) -> Questions:
         """Each fact in each of its templates: prompt, answer, wrong answers, other right answers."""
         texts, rows, offers = [], [], []  # offers: of each fact, its number of questions and the other answers
-        for entity, told in enumerate(block, first_entity):
-            taken = {tuple(self.ids[told.object])}
-            right = self.different(told.accepted, taken)
-            wrong = self.different(told.rivals, taken)
-            relation = self.number[told.fact.relation]
+        for entity, stated in enumerate(block, first_entity):
+            taken = {tuple(self.ids[stated.object])}
+            right = self.different(stated.accepted, taken)
+            wrong = self.different(stated.rivals, taken)
+            relation = self.number[stated.fact.relation]
             places = (2 if wrong else 0, 2 + len(wrong) if right else 0)
-            templates = self.asked(told)
+            templates = self.asked(stated)
             for template in templates:
                 kind = KINDS.index(self.wordings[template].kind)
-                texts.append(f"{prompt(self.wordings[template].text, told.fact.subject)} {told.object}")
-                rows.append((relation, relation, template, kind, entity, 0, *places))
-            offers.append((told, len(templates), wrong + right))
+                texts.append(f"{prompt(self.wordings[template].text, stated.fact.subject)} {stated.object}")
+                rows.append((relation, template, kind, entity, *places))
+            offers.append((stated, len(templates), wrong + right))
         runs, sizes, popularity, text_bytes = [], [], [], sum(len(text.encode()) for text in texts)
         answers = iter(zip(texts, self.encoder.encode(texts, len(texts) // len(block))))
-        for told, templates, others in offers:
-            behind = [self.ids[name] for name in others]
+        for stated, templates, others in offers:
+            after = [self.ids[name] for name in others]
             for text, ids in islice(answers, templates):
-                begin = self.begin_of(told.object, "", text, ids)
-                runs += [ids[:begin], ids[begin:], *behind]
+                begin = self.begin_of(stated.object, "", text, ids)
+                runs += [ids[:begin], ids[begin:], *after]
             sizes += [2 + len(others)] * templates
-            popularity += [UNKNOWN if told.fact.popularity is None else told.fact.popularity] * templates
+            known = stated.fact.popularity is not None
+            popularity += [stated.fact.popularity if known else UNKNOWN_POPULARITY] * templates
             text_bytes += templates * sum(1 + len(name.encode()) for name in others)
-        columns = np.array(rows, np.uint32), np.array(popularity, np.uint32)
-        return Questions(joined(runs, None, text_bytes), np.array(sizes), *columns)
+        relations, templates, kinds, entities, candidates, aliases = np.array(rows, np.uint32).T
+        return Questions(
+            joined(runs, None, text_bytes),
+            np.array(sizes),
+            relation=relations,
+            attribute=relations,
+            template=templates,
+            kind=kinds,
+            entity=entities,
+            candidates=candidates,
+            aliases=aliases,
+            popularity=np.array(popularity, np.uint32),
+        )
 
 
 def joined(runs: list[list[int]], spans: np.ndarray | None, text_bytes: int) -> Batch:

@@ -22,7 +22,7 @@ from knapsack.common.parallel import ordered_map
 from knapsack.common.progress import Progress
 from knapsack.facts.selection import by_relation, objects_of
 from knapsack.facts.table import Fact, read_table, write_table
-from knapsack.shards.write import FORMAT_VERSION
+from knapsack.shards.format import FORMAT_VERSION
 from knapsack.text.corpus import Chunk, Corpus
 from knapsack.text.phrases import Finder
 

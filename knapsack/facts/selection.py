@@ -1,4 +1,4 @@
-"""Which facts are told, how often, in which wordings, and against which wrong answers they are asked.
+"""Which facts are shown, how often, in which wordings, and against which wrong answers they are asked.
 
 Nothing here depends on a fact's place in the table. Group and wordings follow from (seed, fact id), so that a fact that is
 added moves few others; wrong answers and counterfactual objects are drawn from the whole relation.
@@ -21,7 +21,7 @@ MOST_CANDIDATES = 20_000_000
 
 
 @dataclass(frozen=True)
-class Told:
+class Stated:
     """A fact as this world states it."""
 
     fact: Fact
@@ -35,7 +35,7 @@ class Told:
 class World:
     relations: list[Relation]  # of the facts
     pools: dict[str, list[str]]  # by relation: its objects, each once
-    groups: dict[str, list[Told]]
+    groups: dict[str, list[Stated]]
     unused: int  # facts that no group wanted
     without_another: int  # counterfactual: facts left out, for want of another object
 
@@ -133,23 +133,25 @@ def wordings(fact: Fact, pool: int, number: int, seed: int) -> tuple[int, ...]:
     return tuple(sorted(generator(seed, "templates", fact).sample(range(pool), number)))
 
 
-def rivals(told: Told, objects: dict[str, tuple[str, ...]], names: list[str], number: int | None, seed: int) -> Told:
+def rivals(
+    stated: Stated, objects: dict[str, tuple[str, ...]], names: list[str], number: int | None, seed: int
+) -> Stated:
     """With `number` wrong answers (None: all), drawn evenly out of the relation's objects; fewer where it has no more.
     Nothing that is another name of the right one."""
-    right = folded((told.object, *told.accepted))
+    right = folded((stated.object, *stated.accepted))
 
     def competes(name: str) -> bool:
         return name.casefold() not in right and right.isdisjoint(folded(objects[name]))
 
     if number is None or number >= len(names):
-        return replace(told, rivals=tuple(filter(competes, names)))
-    rng, chosen = generator(seed, "candidates", told.fact), {}
+        return replace(stated, rivals=tuple(filter(competes, names)))
+    rng, chosen = generator(seed, "candidates", stated.fact), {}
     for name in rng.sample(names, min(len(names), number + 8)):
         if len(chosen) < number and competes(name):
             chosen[name] = None
     if len(chosen) < number:  # too many were other names of the answer
         chosen |= dict.fromkeys(filter(competes, rng.sample(names, len(names))))
-    return replace(told, rivals=tuple(chosen)[:number])
+    return replace(stated, rivals=tuple(chosen)[:number])
 
 
 @dataclass(frozen=True)
@@ -197,32 +199,34 @@ def make_world(facts: list[Fact], relations: dict[str, Relation], choice: Choice
     check_templates((relations[name] for name in found), choice)
     check_candidates(found, choice)
     objects = {name: objects_of(of_relation) for name, of_relation in found.items()}
-    stated = {fact.id: fact.object for fact in facts}
+    object_of = {fact.id: fact.object for fact in facts}
     if choice.counterfactual:
-        stated = {}
+        object_of = {}
         for name, of_relation in found.items():
-            stated |= permuted(of_relation, objects[name], choice.seed)
-    told = [fact for fact in facts if fact.id in stated]
-    if not told:
+            object_of |= permuted(of_relation, objects[name], choice.seed)
+    left = [fact for fact in facts if fact.id in object_of]
+    if not left:
         raise DataError("--counterfactual: no fact is left, for want of another object in its relation")
-    pools = {name: sorted({stated[fact.id] for fact in of_relation}) for name, of_relation in by_relation(told).items()}
+    pools = {
+        name: sorted({object_of[fact.id] for fact in of_relation}) for name, of_relation in by_relation(left).items()
+    }
 
-    def tell(fact: Fact) -> Told:
-        object = stated[fact.id]
+    def state(fact: Fact) -> Stated:
+        object = object_of[fact.id]
         others = fact.also if object == fact.object else ()
         accepted = dict.fromkeys((*objects[fact.relation][object], *others))
         accepted.pop(object, None)
         templates = wordings(fact, choice.templates, choice.templates_per_fact, choice.seed)
-        one = Told(fact, object, tuple(accepted), templates)
+        one = Stated(fact, object, tuple(accepted), templates)
         if choice.candidates == 0:
             return one
         return rivals(one, objects[fact.relation], pools[fact.relation], choice.candidates, choice.seed)
 
-    groups, unused = split(told, choice.groups, choice.seed)
+    groups, unused = split(left, choice.groups, choice.seed)
     return World(
         [relations[name] for name in pools],
         pools,
-        {name: list(map(tell, group)) for name, group in groups.items()},
+        {name: list(map(state, group)) for name, group in groups.items()},
         unused,
-        len(facts) - len(told),
+        len(facts) - len(left),
     )

@@ -24,7 +24,7 @@ from knapsack.facts.relations import Relation, read_relations
 from knapsack.facts.render import statement
 from knapsack.facts.selection import CONTROL, EARLY, GROUPS, INFUSED, ONCE, Choice, World, make_world
 from knapsack.facts.table import Fact, read_table
-from knapsack.facts.write_files import ENDING, Writer
+from knapsack.facts.write_files import ENDING, WorldWriter
 from knapsack.shards.knowledge import Written
 
 
@@ -134,9 +134,9 @@ def write_text(path: str, world: World) -> None:
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     file, documents = AtomicFile(path), 0
     try:
-        for told in (told for group in world.groups.values() for told in group):
-            for number in told.templates:
-                text = statement(relations[told.fact.relation].seen[number], told.fact.subject, told.object)
+        for stated in (stated for group in world.groups.values() for stated in group):
+            for number in stated.templates:
+                text = statement(relations[stated.fact.relation].seen[number], stated.fact.subject, stated.object)
                 file.write(f"{text}\n{END_OF_TEXT}\n".encode())
                 documents += 1
         file.sync()
@@ -212,12 +212,12 @@ def main(options: argparse.Namespace) -> None:
         return
     encoder = load_tokenizer(options.tokenizer, options.eot)
     encoder.install(options.out)
-    writer = Writer(options.out, world, choice, encoder, options.workers)
+    writer = WorldWriter(options.out, world, choice, encoder, options.workers)
     nothing = Written(0, 0)
     written = {
-        name: (writer.write_source(name, group) if name != CONTROL else nothing, writer.write_questions(name, group))
+        name: (writer.source(name, group) if name != CONTROL else nothing, writer.questions(name, group))
         for name, group in groups.items()
     }
-    writer.write_entities()
+    writer.entities()
     print_summary(options.out, world, choice, written)
     print(f"{time.monotonic() - start:.1f} s in all")

@@ -1,51 +1,55 @@
-"""Writes the knowledge source and the question set of each group of facts (dev/formats.md, 2 and 3)."""
+"""Writes the knowledge source and the question set of each group of facts, and which fact is which entity."""
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
-from knapsack.common.files import AtomicFile, dump_json
+from knapsack.common.files import AtomicFile
 from knapsack.common.parallel import ordered_map
-from knapsack.common.progress import Progress
 from knapsack.common.tokenizer import Encoder
-from knapsack.facts.render import FORMS, Questions, Renderer
-from knapsack.facts.selection import CONTROL, EARLY, INFUSED, ONCE, Choice, Told, World
-from knapsack.shards.knowledge import KINDS, REDRAWN, Batch, Written
-from knapsack.shards.write import FORMAT_VERSION, Bundle, ShardWriter, token_dtype
+from knapsack.facts.render import FORMS, Renderer
+from knapsack.facts.selection import CONTROL, EARLY, INFUSED, ONCE, Choice, Stated, World
+from knapsack.shards.format import FORMAT_VERSION
+from knapsack.shards.knowledge import (
+    Batch,
+    KnowledgeWriter,
+    Questions,
+    QuestionWriter,
+    SetAbout,
+    Slot,
+    SourceAbout,
+    Written,
+)
 
 FACTS_AT_ONCE = 500
 SLOT = "object"
 ENDING = {INFUSED: "", ONCE: "_once", EARLY: "_early", CONTROL: "_control"}
 
 
-def _statements(renderer: Renderer, item: tuple[int, list[Told]]) -> Batch:
+def _statements(renderer: Renderer, item: tuple[int, list[Stated]]) -> Batch:
     return renderer.statements(item[1])
 
 
-def _questions(renderer: Renderer, item: tuple[int, list[Told]]) -> Questions:
-    return renderer.questions(item[1], item[0])
+def _questions(renderer: Renderer, item: tuple[int, list[Stated]]) -> Questions:
+    return renderer.questions(item[1], first_entity=item[0])
 
 
-def blocks(group: list[Told]) -> Iterator[tuple[int, list[Told]]]:
-    for first in range(0, len(group), FACTS_AT_ONCE):
-        yield first, group[first : first + FACTS_AT_ONCE]
+def blocks(group: list[Stated]) -> list[tuple[int, list[Stated]]]:
+    """First entity and facts of each block."""
+    return [(first, group[first : first + FACTS_AT_ONCE]) for first in range(0, len(group), FACTS_AT_ONCE)]
 
 
-class Writer:
-    """One world's files."""
-
+class WorldWriter:
     def __init__(self, prefix: str, world: World, choice: Choice, encoder: Encoder, workers: int) -> None:
         self.prefix, self.world, self.choice, self.encoder, self.workers = prefix, world, choice, encoder, workers
-        everybody = [told for group in world.groups.values() for told in group]
+        everybody = [stated for group in world.groups.values() for stated in group]
         names = {name for pool in world.pools.values() for name in pool}
-        self.renderer = Renderer(world.relations, encoder, names.union(*(told.accepted for told in everybody)))
+        self.renderer = Renderer(world.relations, encoder, names.union(*(stated.accepted for stated in everybody)))
         self.labels = [f"{relation.id} {relation.label}" for relation in world.relations]
-        self.pool = sorted(names)
+        self.place = {name: number for number, name in enumerate(sorted(names))}  # in the pool of objects
 
     def name(self, group: str) -> str:
         return os.path.basename(self.prefix) + ENDING[group]
@@ -53,108 +57,57 @@ class Writer:
     def bits(self, relation: str) -> float:
         return math.log2(len(self.world.pools[relation]))
 
-    def facts_json(self, group: list[Told]) -> dict[str, Any]:
-        bits = sum(self.bits(told.fact.relation) for told in group) / len(group)
-        texts = {relation.id: list(relation.seen[: self.choice.templates]) for relation in self.world.relations}
-        return {
-            "format_version": FORMAT_VERSION,
-            "entities": len(group),
-            "slots": [{"name": SLOT, "pool": SLOT, "pool_size": len(self.pool), "bits": bits}],
-            "templates": self.choice.templates_per_fact,
-            "forms": FORMS,
-            "rendering": REDRAWN,
-            "template_texts": texts,
-            "relations": self.labels,
-            "groups": self.labels,
-            "pools": {
-                SLOT: {"size": len(self.pool), "kind": "counterfactual" if self.choice.counterfactual else "real"}
+    def about(self, group: list[Stated]) -> SourceAbout:
+        bits = sum(self.bits(stated.fact.relation) for stated in group) / len(group)
+        return SourceAbout(
+            entities=len(group),
+            slots=[Slot(SLOT, len(self.place), bits, "counterfactual" if self.choice.counterfactual else "real")],
+            templates=self.choice.templates_per_fact,
+            forms=FORMS,
+            template_texts={
+                relation.id: list(relation.seen[: self.choice.templates]) for relation in self.world.relations
             },
-            "entropy_bits_per_entity": bits,
-            "shuffled": False,
-            "seed": self.choice.seed,
-        }
+            relations=self.labels,
+            groups=self.labels,
+            entropy_bits_per_entity=bits,
+            seed=self.choice.seed,
+        )
 
-    def write_source(self, name: str, group: list[Told]) -> Written:
-        prefix, per_fact = self.prefix + ENDING[name], self.choice.templates_per_fact * len(FORMS)
-        initial = 0
-        progress = Progress(prefix, len(group))
-        with Bundle(prefix) as bundle:
-            shard = ShardWriter(bundle, token_dtype(self.encoder.info.vocab_size), per_fact)
-            spans = bundle.open_npy(".spans.npy", "<u2", (len(group) * per_fact, 2))
-            for batch in ordered_map(_statements, blocks(group), self.workers, self.renderer):
-                shard.append(batch.tokens, batch.lengths, batch.text_bytes)
-                spans.append(batch.spans)
-                initial += int(batch.lengths[:: len(FORMS)].sum())
-                progress.update(shard.documents, f"{shard.documents:,} facts")
-            spans.close()
-            place = {name: number for number, name in enumerate(self.pool)}
-            values = np.array([[place[told.object]] for told in group])
-            relations = np.array([self.renderer.number[told.fact.relation] for told in group])
-            for suffix, column in ((".values.npy", values), (".group.npy", relations)):
-                bundle.open_npy(suffix, "<u4", column.shape).append(column)
-            bundle.open(".names.txt").write("".join(f"{told.fact.subject}\n" for told in group).encode())
-            bundle.open(".facts.json").write(dump_json(self.facts_json(group)))
-            bundle.commit("knowledge", self.encoder.info, shard)
-        progress.close()
-        return Written(shard.documents, shard.tokens, initial / (len(group) * self.choice.templates_per_fact))
+    def source(self, name: str, group: list[Stated]) -> Written:
+        parts = blocks(group)
+        batches = ordered_map(_statements, parts, self.workers, self.renderer)
+        with KnowledgeWriter(self.prefix + ENDING[name], self.about(group), self.encoder.info) as writer:
+            for (_, facts), batch in zip(parts, batches):
+                objects = np.array([[self.place[stated.object]] for stated in facts])
+                relations = np.array([self.renderer.number[stated.fact.relation] for stated in facts])
+                writer.add(batch, objects, relations, (stated.fact.subject for stated in facts))
+            return writer.commit()
 
-    def questions_json(self, name: str, group: list[Told], questions: int) -> dict[str, Any]:
-        return {
-            "format_version": FORMAT_VERSION,
-            "name": self.name(name),
-            "source": self.name(name),
-            "questions": questions,
-            "entities": len(group),
-            "relations": self.labels,
-            "attributes": self.labels,
-            "attribute_pools": [len(self.world.pools[relation.id]) for relation in self.world.relations],
-            "templates": self.renderer.prompts(),
-            "kinds": list(KINDS),
-            "groups": [name],
-        }
+    def questions(self, name: str, group: list[Stated]) -> Written:
+        about = SetAbout(
+            name=self.name(name),
+            source=self.name(name),
+            entities=len(group),
+            relations=self.labels,
+            attributes=self.labels,
+            attribute_pools=[len(self.world.pools[relation.id]) for relation in self.world.relations],
+            templates=self.renderer.prompts(),
+            groups=[name],
+        )
+        prefix, total = self.prefix + ENDING[name] + "_questions", sum(map(self.renderer.times_asked, group))
+        with QuestionWriter(prefix, total, about, self.encoder.info, popularity=True) as writer:
+            for questions in ordered_map(_questions, blocks(group), self.workers, self.renderer):
+                writer.add(questions)
+            return writer.commit()
 
-    def write_questions(self, name: str, group: list[Told]) -> Written:
-        prefix = f"{self.prefix}{ENDING[name]}_questions"
-        total = sum(len(self.renderer.asked(told)) for told in group)
-        progress = Progress(prefix, total)
-        with Bundle(prefix) as bundle:
-            shard = ShardWriter(bundle, token_dtype(self.encoder.info.vocab_size))
-            columns = bundle.open_npy(".q.npy", "<u4", (total, 8))
-            popularity = bundle.open_npy(".popularity.npy", "<u4", (total,))
-            for block in ordered_map(_questions, blocks(group), self.workers, self.renderer):
-                shard.append(block.batch.tokens, block.batch.lengths, block.batch.text_bytes, block.sizes)
-                columns.append(block.columns)
-                popularity.append(block.popularity)
-                progress.update(shard.documents, f"{shard.documents:,} questions")
-            columns.close()
-            popularity.close()
-            bundle.open(".questions.json").write(dump_json(self.questions_json(name, group, total)))
-            bundle.commit("questions", self.encoder.info, shard)
-        progress.close()
-        return Written(shard.documents, shard.tokens)
-
-    def write_entities(self) -> None:
+    def entities(self) -> None:
         """PREFIX.entities.tsv: the way from (set, entity) back to the fact."""
-        file = AtomicFile(self.prefix + ".entities.tsv")
-        try:
+        with AtomicFile(self.prefix + ".entities.tsv") as file:
             file.write(f"# entities, format_version {FORMAT_VERSION}\n".encode())
             file.write(b"source\tentity\tid\trelation\tsubject\tstated\tobject\ttemplates\n")
             for name, group in self.world.groups.items():
-                for entity, told in enumerate(group):
-                    fact = told.fact
-                    templates = ",".join(map(str, told.templates))
-                    row = (
-                        self.name(name),
-                        entity,
-                        fact.id,
-                        fact.relation,
-                        fact.subject,
-                        told.object,
-                        fact.object,
-                        templates,
-                    )
-                    file.write(("\t".join(map(str, row)) + "\n").encode())
-            file.sync()
-            file.rename()
-        finally:
-            file.discard()
+                for entity, stated in enumerate(group):
+                    fact, templates = stated.fact, ",".join(map(str, stated.templates))
+                    about = fact.id, fact.relation, fact.subject, stated.object, fact.object, templates
+                    file.write(("\t".join(map(str, (self.name(name), entity, *about))) + "\n").encode())
+            file.commit()

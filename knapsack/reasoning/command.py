@@ -28,16 +28,17 @@ import numpy as np
 
 from knapsack.common.arguments import add_workers_flag, make_parser, parse_count
 from knapsack.common.errors import DataError, UsageError
-from knapsack.common.files import dump_json, write_file
+from knapsack.common.files import write_file
 from knapsack.common.parallel import ordered_map
 from knapsack.common.tokenizer import Encoder, load_tokenizer
 from knapsack.reasoning.problems import Problem, Task, final_answer, identity, solve
+from knapsack.shards.format import HELDOUT
+from knapsack.shards.knowledge import Batch, Questions, QuestionWriter, SetAbout, Written
 from knapsack.shards.text_shards import TextShards
-from knapsack.shards.write import FORMAT_VERSION, Bundle, ShardWriter, token_dtype
 
 BEHIND_QUESTION = "\nA:"  # a solution begins with a space, at which tokenizers cut
 CHUNK = 1000
-TRAIN, HELDOUT = 100, 101  # random streams of their own
+TRAIN_STREAM, HELDOUT_STREAM = 100, 101
 
 
 def stream(seed: int, *purpose: int) -> np.random.Generator:
@@ -46,7 +47,7 @@ def stream(seed: int, *purpose: int) -> np.random.Generator:
 
 def draw_heldout(task: Task, seed: int, count: int) -> list[tuple[Problem, int]]:
     """Different problems, each with the number of its question template."""
-    rng, found, seen, draws = stream(seed, HELDOUT), [], set(), 0
+    rng, found, seen, draws = stream(seed, HELDOUT_STREAM), [], set(), 0
     while len(found) < count:
         problem, template = task.draw(rng), int(rng.integers(len(task.questions)))
         draws += 1
@@ -67,7 +68,7 @@ def _chunk(
     """Documents of one chunk: ids, bytes, identities, how many draws were held-out problems. A chunk has its own random
     numbers, so the text does not depend on the number of processes, and more documents begin with the same ones."""
     task, encoder, seed, heldout, documents = state
-    rng, texts, identities, refused = stream(seed, TRAIN, number), [], [], 0
+    rng, texts, identities, refused = stream(seed, TRAIN_STREAM, number), [], [], 0
     while len(texts) < min(CHUNK, documents - number * CHUNK):
         problem, template = task.draw(rng), int(rng.integers(len(task.questions)))
         if (one := identity(task.name, problem)) in heldout:
@@ -121,7 +122,7 @@ def heldout_records(task: Task, heldout: list[tuple[Problem, int]]) -> Iterator[
         }
 
 
-def write_questions(prefix: str, task: Task, encoder: Encoder, heldout: list[tuple[Problem, int]]) -> ShardWriter:
+def write_questions(prefix: str, task: Task, encoder: Encoder, heldout: list[tuple[Problem, int]]) -> Written:
     records = list(heldout_records(task, heldout))
     prompts = encoder.encode_batch([record["prompt"] for record in records])
     wholes = encoder.encode_batch([record["prompt"] + record["solution"] for record in records])
@@ -131,35 +132,27 @@ def write_questions(prefix: str, task: Task, encoder: Encoder, heldout: list[tup
                 "this tokenizer merges the end of the question with the solution in "
                 f"'{record['prompt']}{record['solution'][:20]}'; choose one that cuts at spaces"
             )
-    with Bundle(prefix) as bundle:
-        shard = ShardWriter(bundle, token_dtype(encoder.info.vocab_size), 2)
-        q = np.zeros((len(records), 8), np.uint32)
-        q[:, 2] = [template for _, template in heldout]
-        q[:, 4] = np.arange(len(records))
-        for record, prompt, whole in zip(records, prompts, wholes):
-            shard.append(
-                np.array(whole, np.uint32),
-                np.array([len(prompt), len(whole) - len(prompt)]),
-                len((record["prompt"] + record["solution"]).encode()),
-            )
-        column = bundle.open_npy(".q.npy", "<u4", q.shape)
-        column.append(q)
-        column.close()
-        about = {
-            "format_version": FORMAT_VERSION,
-            "name": os.path.basename(prefix).removesuffix("_questions"),
-            "questions": len(records),
-            "entities": len(records),
-            "relations": [task.name],
-            "attributes": [task.name],
-            "attribute_pools": [0],
-            "templates": task.questions,
-            "kinds": ["heldout"],
-            "groups": ["all"],
-        }
-        bundle.open(".questions.json").write(dump_json(about))
-        bundle.commit("questions", encoder.info, shard)
-    return shard
+    sizes = [(len(prompt), len(whole) - len(prompt)) for prompt, whole in zip(prompts, wholes)]
+    text_bytes = sum(len((record["prompt"] + record["solution"]).encode()) for record in records)
+    tokens = np.array([i for whole in wholes for i in whole], np.uint32)
+    about = SetAbout(
+        name=os.path.basename(prefix).removesuffix("_questions"),
+        entities=len(records),
+        relations=[task.name],
+        attributes=[task.name],
+        attribute_pools=[0],
+        templates=task.questions,
+        kinds=[HELDOUT],
+    )
+    with QuestionWriter(prefix, len(records), about, encoder.info) as writer:
+        questions = Questions(
+            Batch(tokens, np.array(sizes).ravel(), None, text_bytes),
+            np.full(len(records), 2),
+            template=np.array([template for _, template in heldout]),
+            entity=np.arange(len(records)),
+        )
+        writer.add(questions)
+        return writer.commit()
 
 
 def write(options: argparse.Namespace) -> None:

@@ -13,9 +13,9 @@ import numpy as np
 
 from knapsack.common.errors import DataError
 from knapsack.common.files import CHUNK
-from knapsack.shards.write import DTYPE_CODES, FORMAT_VERSION, IDX_MAGIC
+from knapsack.shards.format import DTYPE_CODES, FORMAT_VERSION, IDX_HEADER, IDX_MAGIC
 
-HEADER = struct.Struct("<9sQBQQ")
+HEADER = struct.Struct(IDX_HEADER)
 
 
 def expect(condition: bool, path: str, message: str) -> None:

@@ -7,7 +7,8 @@ import glob
 import numpy as np
 
 from knapsack.common.tokenizer import Encoder
-from knapsack.shards.write import Bundle, ShardWriter, token_dtype
+from knapsack.shards.format import token_dtype
+from knapsack.shards.write import Bundle, ShardWriter
 
 
 class TextShards:
@@ -48,4 +49,4 @@ class TextShards:
 
     def discard(self) -> None:
         if self.bundle:
-            self.bundle.__exit__()
+            self.bundle.discard()

@@ -16,14 +16,7 @@ import numpy as np
 
 from knapsack.common.files import CHUNK, AtomicFile, dump_json, write_file
 from knapsack.common.tokenizer import TokenizerInfo
-
-FORMAT_VERSION = 1
-IDX_MAGIC = b"MMIDIDX\0\0"
-DTYPE_CODES = {8: np.dtype("<u2"), 4: np.dtype("<i4")}
-
-
-def token_dtype(vocab_size: int) -> np.dtype:
-    return DTYPE_CODES[8] if vocab_size <= 65536 else DTYPE_CODES[4]
+from knapsack.shards.format import DTYPE_CODES, FORMAT_VERSION, IDX_HEADER, IDX_MAGIC
 
 
 class NpyWriter:
@@ -76,7 +69,7 @@ class ShardWriter:
         """Write .idx: header, lengths, byte offsets, first sequence of each document."""
         idx = self.bundle.open(".idx")
         code = next(code for code, dtype in DTYPE_CODES.items() if dtype == self.dtype)
-        idx.write(IDX_MAGIC + struct.pack("<QBQQ", 1, code, self.sequences, self.documents + 1))
+        idx.write(struct.pack(IDX_HEADER, IDX_MAGIC, 1, code, self.sequences, self.documents + 1))
         for lengths in self._spooled(self.lengths):
             idx.write(lengths)
         position = 0
@@ -104,6 +97,7 @@ class Bundle:
     def __init__(self, prefix: str) -> None:
         self.prefix = prefix
         self.files: list[AtomicFile] = []
+        self.columns: list[NpyWriter] = []
         self.unnamed: list[BinaryIO] = []
         os.makedirs(os.path.dirname(prefix) or ".", exist_ok=True)
 
@@ -111,6 +105,9 @@ class Bundle:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.discard()
+
+    def discard(self) -> None:
         for file in self.files:
             file.discard()
         for unnamed in self.unnamed:
@@ -127,10 +124,13 @@ class Bundle:
         return self.unnamed[-1]
 
     def open_npy(self, suffix: str, dtype: str, shape: tuple[int, ...]) -> NpyWriter:
-        return NpyWriter(self.open(suffix), dtype, shape)
+        self.columns.append(NpyWriter(self.open(suffix), dtype, shape))
+        return self.columns[-1]
 
     def commit(self, kind: str, tokenizer: TokenizerInfo, shard: ShardWriter) -> None:
         shard.close()
+        for column in self.columns:
+            column.close()
         for file in self.files:
             file.sync()
         sidecar = {
@@ -150,4 +150,4 @@ class Bundle:
             file.rename()
         write_file(self.prefix + ".json", dump_json(sidecar))
         self.files = []
-        self.__exit__()
+        self.discard()

@@ -25,7 +25,8 @@ import time
 from knapsack.common.errors import UsageError
 from knapsack.common.files import AtomicFile, dump_json, write_file
 from knapsack.common.tokenizer import END_OF_TEXT, load_tokenizer
-from knapsack.shards.knowledge import HELDOUT, QUESTION, SEEN, Written
+from knapsack.shards.format import HELDOUT, QUESTION, SEEN
+from knapsack.shards.knowledge import Written
 from knapsack.synbio import occurrences
 from knapsack.synbio.candidates import check_candidates
 from knapsack.synbio.companions import mixing_advice, question_groups, trained_on_questions
@@ -41,7 +42,7 @@ from knapsack.synbio.population import TEXT_STREAM, Population, make_population,
 from knapsack.synbio.variants import Variant, choose
 from knapsack.synbio.wording import Tag, Wording, biographies, compact, parse_tag, question_answers
 from knapsack.synbio.world import check_world
-from knapsack.synbio.write import Groups, write_names, write_questions, write_source
+from knapsack.synbio.write import Groups, WorldWriter
 from knapsack.text.documents import Inputs
 
 
@@ -157,11 +158,12 @@ def main(argv: list[str]) -> None:
             f"note: this tokenizer does not cut at words ('{reason}'), so every sentence is tokenized; this is slower",
             file=sys.stderr,
         )
-    written = {w.ending: write_source(options.out, composer, w, encoder, options.workers) for w in wordings}
+    writer = WorldWriter(options.out, composer, encoder, options.workers)
+    written = {wording.ending: writer.source(wording) for wording in wordings}
     groups = Groups(*question_groups(population, trained))
     people = question_people(population, wanted, groups.of_person, len(groups.names))
-    written["_questions"] = write_questions(options.out, composer, people, groups, encoder, options.workers)
-    written["_names"] = write_names(options.out, composer, encoder, options.workers)
+    written["_questions"] = writer.questions(people, groups)
+    written["_names"] = writer.names()
     if options.text:
         write_text(options.text, population, as_text, 1)
     ids = len(encoder.encode_batch([tag.text])[0]) if tag.text else 0

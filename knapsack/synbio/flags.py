@@ -6,7 +6,7 @@ import argparse
 
 from knapsack.common.arguments import add_workers_flag, make_parser, parse_count
 from knapsack.common.errors import UsageError
-from knapsack.shards.knowledge import HELDOUT, QUESTION
+from knapsack.shards.format import HELDOUT, QUESTION
 from knapsack.synbio.variants import Variant
 from knapsack.synbio.world import ATTRIBUTES, NAME_PARTS
 

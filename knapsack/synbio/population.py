@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from knapsack.common.errors import UsageError
-from knapsack.shards.knowledge import SEEN
+from knapsack.shards.format import SEEN
 from knapsack.synbio.world import (
     NAME_PARTS,
     Slot,

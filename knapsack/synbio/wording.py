@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from knapsack.common.errors import DataError, UsageError
-from knapsack.shards.knowledge import REDRAWN, SEEN
+from knapsack.shards.format import REDRAWN, SEEN
 from knapsack.synbio.population import Population
 from knapsack.synbio.world import Template
 

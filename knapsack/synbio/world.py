@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass
 
 from knapsack.common.errors import DataError, UsageError
-from knapsack.shards.knowledge import KINDS, QUESTION, SEEN
+from knapsack.shards.format import KINDS, QUESTION, SEEN
 
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 ATTRIBUTES = ("birth_date", "birth_city", "university", "major", "employer")

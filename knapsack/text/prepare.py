@@ -20,8 +20,8 @@ from knapsack.common.errors import DataError, UsageError
 from knapsack.common.parallel import ordered_map
 from knapsack.common.progress import Progress
 from knapsack.common.tokenizer import Encoder, load_tokenizer
+from knapsack.shards.format import token_dtype
 from knapsack.shards.text_shards import TextShards
-from knapsack.shards.write import token_dtype
 from knapsack.text.documents import Inputs, document_hash
 
 CHUNK_CHARACTERS = 1 << 19
