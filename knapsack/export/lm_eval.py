@@ -16,11 +16,9 @@ another tokenizer.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,7 +28,7 @@ from knapsack.common.arguments import make_parser
 from knapsack.common.errors import DataError, UsageError
 from knapsack.common.files import AtomicFile, write_file
 from knapsack.common.tokenizer import hugging_face
-from knapsack.shards.read import Shard, file_sha256, load_column, load_json, open_shard
+from knapsack.shards.read import QuestionSet, StoredQuestion, tokenizer_file
 
 CHUNK = 1000
 VERSION = 1.0
@@ -92,6 +90,11 @@ class Texts:
         return out
 
 
+def to_yaml(fields: dict[str, Any]) -> bytes:
+    """A line a key, its value as JSON, which YAML contains."""
+    return "".join(f"{key}: {json.dumps(value, ensure_ascii=False)}\n" for key, value in fields.items()).encode()
+
+
 @dataclass
 class Task:
     name: str
@@ -108,203 +111,158 @@ class Task:
         self.rows += 1
 
     def yaml(self, data_folder: str, prefix_text: str) -> bytes:
-        """Scalars are written as JSON strings, which YAML reads as they are."""
-        quote = json.dumps
         metrics = [
-            ("acc", "mean", "true"),
-            ("acc_norm", "mean", "true") if self.choice else ("perplexity", "perplexity", "false"),
+            ("acc", "mean", True),
+            ("acc_norm", "mean", True) if self.choice else ("perplexity", "perplexity", False),
         ]
-        lines = [
-            f"task: {quote(self.name)}",
-            "dataset_path: json",
-            "dataset_kwargs:",
-            "  data_files:",
-            f"    test: {quote(os.path.join(data_folder, self.name + '.jsonl'), ensure_ascii=False)}",
-            "test_split: test",
-            f"output_type: {'multiple_choice' if self.choice else 'loglikelihood'}",
-            f"doc_to_text: {quote(prefix_text + '{{prompt}}')}",
-            f"doc_to_target: {'gold' if self.choice else 'answer'}",
-            *(["doc_to_choice: choices"] if self.choice else []),
-            'target_delimiter: ""',
-            "num_fewshot: 0",
-            "metric_list:",
-        ]
-        for metric, aggregation, higher in metrics:
-            lines += [f"  - metric: {metric}", f"    aggregation: {aggregation}", f"    higher_is_better: {higher}"]
-        return ("\n".join([*lines, "metadata:", f"  version: {VERSION}"]) + "\n").encode()
+        task = {
+            "task": self.name,
+            "dataset_path": "json",
+            "dataset_kwargs": {"data_files": {"test": os.path.join(data_folder, self.name + ".jsonl")}},
+            "test_split": "test",
+            "output_type": "multiple_choice" if self.choice else "loglikelihood",
+            "doc_to_text": prefix_text + "{{prompt}}",
+            "doc_to_target": "gold" if self.choice else "answer",
+            "doc_to_choice": "choices",
+            "target_delimiter": "",
+            "num_fewshot": 0,
+            "metric_list": [dict(zip(("metric", "aggregation", "higher_is_better"), metric)) for metric in metrics],
+            "metadata": {"version": VERSION},
+        }
+        if not self.choice:
+            del task["doc_to_choice"]
+        return to_yaml(task)
 
 
 @dataclass
-class Question:
-    number: int
-    record: dict[str, Any]
-    prompt: np.ndarray
-    answers: list[np.ndarray]  # the right one, then the candidates
-    texts: list[str]
-    aliases: int
+class Asked:
+    """A question as text: what follows the prompt is the right answer, then the candidates."""
+
+    stored: StoredQuestion
+    prompt: str
+    answers: list[str]
+
+    @property
+    def record(self) -> dict[str, Any]:
+        stored = self.stored
+        names = {name: getattr(stored, name) for name in ("relation", "attribute", "kind", "group")}
+        return {"question": stored.number, "entity": stored.entity, **names, "prompt": self.prompt}
+
+    def finished(self, same_tokens: bool) -> dict[str, Any]:
+        """A line of NAME.jsonl. The right choice's place turns with the number of the question: harness and numpy take the
+        first of equals, so a fixed place would favour it."""
+        right, *wrong = self.answers
+        record = self.record | {"same_tokens": same_tokens}
+        if not wrong:
+            return record | {"answer": right}
+        gold = self.stored.number % (len(wrong) + 1)
+        return record | {"choices": [*wrong[:gold], right, *wrong[gold:]], "gold": gold}
 
 
-def load_questions(shard: Shard, about: dict[str, Any], q: np.ndarray, texts: Texts) -> Iterator[Question]:
-    for number, (relation, attribute, template, kind, entity, group, candidate, alias) in enumerate(q.tolist()):
-        first, last = (int(end) for end in shard.documents[number : number + 2])
-        sequences = [np.asarray(shard.sequence(i), np.int64) for i in range(first, last)]
-        end = alias or len(sequences)
-        answers = [sequences[1], *(sequences[candidate:end] if candidate else [])]
-        prompt, parts = texts.parts(sequences[0], answers)
-        record = {
-            "question": number,
-            "entity": entity,
-            "relation": about["relations"][relation],
-            "attribute": about["attributes"][attribute],
-            "kind": about["kinds"][kind],
-            "group": about["groups"][group],
-            "prompt": prompt,
-        }
-        yield Question(number, record, sequences[0], answers, parts, len(sequences) - alias if alias else 0)
-
-
-def chunked(questions: Iterator[Question]) -> Iterator[list[Question]]:
-    chunk: list[Question] = []
-    for question in questions:
-        chunk.append(question)
-        if len(chunk) == CHUNK:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
-
-
-def finish_record(question: Question, same: bool) -> dict[str, Any]:
-    right, *wrong = question.texts
-    record = question.record | {"same_tokens": same}
-    if not wrong:
-        return record | {"answer": right}
-    gold = question.number % (
-        len(wrong) + 1
-    )  # harness and numpy take the first of equals: a fixed place would favour it
-    return record | {"choices": [*wrong[:gold], right, *wrong[gold:]], "gold": gold}
+def as_text(stored: StoredQuestion, texts: Texts) -> Asked:
+    return Asked(stored, *texts.parts(stored.prompt, stored.answers))
 
 
 def group_yaml(name: str, tasks: list[Task]) -> bytes:
     """Accuracy of the group weighs every question alike; of exact match and choices together there is none."""
-    lines = [f"group: {json.dumps(name)}", "task:", *(f"  - {json.dumps(task.name)}" for task in tasks)]
+    group: dict[str, Any] = {"group": name, "task": [task.name for task in tasks]}
     if len({task.choice for task in tasks}) == 1:
-        lines += ["aggregate_metric_list:"]
-        for metric in ["acc", "acc_norm"] if tasks[0].choice else ["acc"]:
-            lines += [f"  - metric: {metric}", "    aggregation: mean", "    weight_by_size: true"]
-    return ("\n".join([*lines, "metadata:", f"  version: {VERSION}"]) + "\n").encode()
+        metrics = ["acc", "acc_norm"] if tasks[0].choice else ["acc"]
+        weighted = {"aggregation": "mean", "weight_by_size": True}
+        group["aggregate_metric_list"] = [{"metric": metric, **weighted} for metric in metrics]
+    return to_yaml(group | {"metadata": {"version": VERSION}})
 
 
 def load_texts(prefix: str, sidecar: dict[str, Any], given: str | None, no_eot: bool) -> Texts:
-    about = value_of(prefix + ".json", sidecar, "tokenizer", dict, "an object")
-    for key in ("name", "file", "sha256"):
-        value_of(prefix + ".json", about, key, str, "a text")
-    value_of(prefix + ".json", sidecar, "eot_id", int, "a whole number")
-    path = given or os.path.join(os.path.dirname(prefix), sidecar["tokenizer"]["file"])
-    if file_sha256(path) != sidecar["tokenizer"]["sha256"]:
-        raise DataError(
-            f"{path}: not the tokenizer '{sidecar['tokenizer']['name']}' of {prefix}.json (its sha256 differs); name "
-            "the right file with --tokenizer"
-        )
+    path, eot_id = tokenizer_file(prefix, sidecar, given), sidecar["eot_id"]
     tokenizer = hugging_face().Tokenizer.from_file(path)
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    eot = tokenizer.id_to_token(sidecar["eot_id"])
+    eot = tokenizer.id_to_token(eot_id)
     if eot is None:
-        raise DataError(f"{path}: has no token {sidecar['eot_id']}, the eot_id of {prefix}.json")
-    if not no_eot and tokenizer.encode(eot, add_special_tokens=False).ids != [sidecar["eot_id"]]:
-        raise DataError(f"{path}: the text {eot} does not become the one token {sidecar['eot_id']}; use --no-eot")
-    return Texts(tokenizer, "" if no_eot else eot, sidecar["eot_id"])
+        raise DataError(f"{path}: has no token {eot_id}, the eot_id of {prefix}.json")
+    if not no_eot and tokenizer.encode(eot, add_special_tokens=False).ids != [eot_id]:
+        raise DataError(f"{path}: the text {eot} does not become the one token {eot_id}; use --no-eot")
+    return Texts(tokenizer, "" if no_eot else eot, eot_id)
 
 
-def value_of(path: str, holder: dict[str, Any], key: str, kind: type, what: str) -> Any:
-    if key not in holder:
-        raise DataError(f"{path}: no key '{key}'")
-    if type(holder[key]) is not kind:
-        raise DataError(f"{path}: expected {what} at '{key}', found {json.dumps(holder[key])[:60]}")
-    return holder[key]
+class Tasks:
+    """The tasks that a question set becomes, and the questions that the harness will tokenize otherwise."""
 
+    def __init__(self, name: str, folder: str, by: str | None, mixed: bool) -> None:
+        """`mixed`: questions with candidates and without."""
+        self.name, self.folder, self.by, self.mixed = name, folder, by, mixed
+        self.tasks: dict[str, Task] = {}
+        self.differing: list[str] = []
+        self.aliases = 0
 
-def check_about(path: str, about: dict[str, Any], q: np.ndarray) -> None:
-    """The lists that the columns of q.npy index."""
-    for key, column in (("relations", 0), ("attributes", 1), ("kinds", 3), ("groups", 5)):
-        names = value_of(path, about, key, list, "a list of names")
-        wrong = [name for name in names if type(name) is not str]
-        if wrong:
-            raise DataError(f"{path}: expected a list of names at '{key}', in which is {json.dumps(wrong[0])[:60]}")
-        bad = np.flatnonzero(q[:, column] >= len(names))
-        if len(bad):
-            raise DataError(
-                f"{path}: {len(names)} names at '{key}', but question {bad[0]} (q.npy) is of number "
-                f"{q[bad[0], column]}, counted from 0"
+    def __enter__(self) -> Tasks:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for task in self.tasks.values():
+            task.file.discard()
+
+    def add(self, chunk: list[Asked], texts: Texts) -> None:
+        owners = [asked for asked in chunk for _ in asked.answers]
+        pairs = [texts.pair(asked.prompt, answer) for asked in chunk for answer in asked.answers]
+        answers = [answer for asked in chunk for answer in asked.stored.answers]
+        differing = texts.differing([owner.stored.prompt for owner in owners], answers, pairs)
+        wrong = {owner.stored.number for owner, bad in zip(owners, differing) if bad}
+        for asked in chunk:
+            number = asked.stored.number
+            self.task_of(asked).add(asked.finished(number not in wrong))
+            if number in wrong:
+                self.differing.append(f"question {number}: {asked.prompt!r} + {asked.answers[0]!r}")
+            self.aliases += bool(asked.stored.aliases)
+
+    def task_of(self, asked: Asked) -> Task:
+        choice = len(asked.answers) > 1
+        part = f"_{getattr(asked.stored, self.by)}" if self.by else ""
+        name = self.name + part + ("_choice" if choice and self.mixed else "")
+        if name not in self.tasks:
+            self.tasks[name] = Task(name, choice, self.folder)
+        return self.tasks[name]
+
+    def commit(self, data_folder: str, prefix_text: str) -> None:
+        for task in self.tasks.values():
+            task.file.commit()
+            write_file(os.path.join(self.folder, task.name + ".yaml"), task.yaml(data_folder, prefix_text))
+        if len(self.tasks) > 1 or self.by:
+            group = self.name if self.name not in self.tasks else self.name + "_all"
+            data = group_yaml(group, list(self.tasks.values()))
+            write_file(os.path.join(self.folder, group + "_group.yaml"), data)
+
+    def print_summary(self, questions: int) -> None:
+        for task in self.tasks.values():
+            kind = "multiple_choice" if task.choice else "loglikelihood"
+            print(f"{os.path.join(self.folder, task.name)}.yaml: {task.rows:,} questions, {kind}")
+        first = f", the first: {self.differing[0]}" if self.differing else ""
+        print(f"{len(self.differing)} of {questions:,} questions are tokenized otherwise as text{first}")
+        if self.aliases:
+            print(
+                f"note: {self.aliases:,} questions have aliases, which the harness does not take; only the first answer "
+                "counts there"
             )
 
 
 def main(argv: list[str]) -> None:
     options = parse_arguments(argv)
-    prefix = options.prefix.removesuffix(".json")
-    sidecar = load_json(prefix + ".json")
-    if sidecar.get("kind") != "questions":
-        raise DataError(
-            f"{prefix}.json: expected the kind 'questions', found '{sidecar.get('kind')}'; the set of a source is "
-            "usually SOURCE_questions"
-        )
-    about = load_json(prefix + ".questions.json")
-    name = options.name or value_of(prefix + ".questions.json", about, "name", str, "a name")
+    questions = QuestionSet(options.prefix.removesuffix(".json"))
+    name = options.name or questions.name
     if not re.fullmatch(r"[\w.-]+", name):
         raise UsageError(f"--name {name}: a task's name is one word of letters, digits, '_', '-' and '.'")
-    shard = open_shard(prefix)
-    q = load_column(prefix + ".q.npy", "<u4", (len(shard.documents) - 1, 8))
-    check_about(prefix + ".questions.json", about, q)
-    texts = load_texts(prefix, sidecar, options.tokenizer, options.no_eot)
+    texts = load_texts(questions.prefix, questions.sidecar, options.tokenizer, options.no_eot)
     os.makedirs(options.out, exist_ok=True)
-    tasks: dict[str, Task] = {}
-    differing, aliases = [], 0
-    with contextlib.ExitStack() as stack:
-        for chunk in chunked(load_questions(shard, about, q, texts)):
-            owners = [question for question in chunk for _ in question.answers]
-            answers = [answer for question in chunk for answer in question.answers]
-            pairs = [texts.pair(question.record["prompt"], text) for question in chunk for text in question.texts]
-            wrong = {
-                o.number for o, bad in zip(owners, texts.differing([o.prompt for o in owners], answers, pairs)) if bad
-            }
-            for question in chunk:
-                part = f"_{question.record[options.by]}" if options.by else ""
-                choice = len(question.answers) > 1
-                key = name + part + ("_choice" if choice and bool((q[:, 6] == 0).any()) else "")
-                if key not in tasks:
-                    tasks[key] = Task(key, choice, options.out)
-                    stack.callback(tasks[key].file.discard)
-                tasks[key].add(finish_record(question, question.number not in wrong))
-                if question.number in wrong:
-                    differing.append(
-                        f"question {question.number}: {question.record['prompt']!r} + {question.texts[0]!r}"
-                    )
-                aliases += bool(question.aliases)
-        if differing and options.strict:
+    with Tasks(name, options.out, options.by, bool((questions.column("candidates") == 0).any())) as tasks:
+        for first in range(0, len(questions), CHUNK):
+            numbers = range(first, min(first + CHUNK, len(questions)))
+            tasks.add([as_text(questions[number], texts) for number in numbers], texts)
+        if tasks.differing and options.strict:
             raise DataError(
-                f"{prefix}: {len(differing)} of {len(q)} questions are tokenized otherwise as text, the first: "
-                f"{differing[0]}; without --strict they are written and marked"
+                f"{questions.prefix}: {len(tasks.differing)} of {len(questions)} questions are tokenized otherwise as "
+                f"text, the first: {tasks.differing[0]}; without --strict they are written and marked"
             )
         data_folder = options.data_folder if options.data_folder is not None else os.path.abspath(options.out)
-        for task in tasks.values():
-            task.file.sync()
-            task.file.rename()
-            write_file(os.path.join(options.out, task.name + ".yaml"), task.yaml(data_folder, texts.prefix_text))
-        if len(tasks) > 1 or options.by:
-            group = name if name not in tasks else name + "_all"
-            write_file(os.path.join(options.out, group + "_group.yaml"), group_yaml(group, list(tasks.values())))
-    for task in tasks.values():
-        print(
-            f"{os.path.join(options.out, task.name)}.yaml: {task.rows:,} questions, "
-            f"{'multiple_choice' if task.choice else 'loglikelihood'}"
-        )
-    print(
-        f"{len(differing)} of {len(q):,} questions are tokenized otherwise as text"
-        + (f", the first: {differing[0]}" if differing else "")
-    )
-    if aliases:
-        print(
-            f"note: {aliases:,} questions have aliases, which the harness does not take; only the first answer counts "
-            "there"
-        )
+        tasks.commit(data_folder, texts.prefix_text)
+    tasks.print_summary(len(questions))

@@ -17,7 +17,7 @@ from knapsack.common.arguments import make_parser, parse_count
 from knapsack.common.errors import DataError
 from knapsack.common.files import CHUNK
 from knapsack.common.tokenizer import hugging_face
-from knapsack.shards.read import Shard, expect, file_sha256, load_column, load_json, open_shard
+from knapsack.shards.read import Shard, expect, file_sha256, load_column, load_json, load_question_rows, open_shard
 
 
 def parse_arguments(argv: list[str]) -> argparse.Namespace:
@@ -89,7 +89,7 @@ def check_questions(prefix: str, shard: Shard) -> None:
         prefix + ".questions.json",
         f"questions is {about['questions']}, the shard has {len(shard.documents) - 1} documents",
     )
-    q = load_column(prefix + ".q.npy", "<u4", (about["questions"], 8))
+    q = load_question_rows(prefix, about["questions"])
     limits = [len(about[name]) for name in ("relations", "attributes", "templates", "kinds")]
     limits += [about["entities"], len(about["groups"])]
     expect(bool((q[:, :6] < limits).all()), prefix + ".q.npy", "an index is outside of its list in questions.json")

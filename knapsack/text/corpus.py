@@ -9,9 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from knapsack.common.errors import DataError
 from knapsack.common.tokenizer import hugging_face
-from knapsack.shards.read import Shard, file_sha256, load_json, open_shard
+from knapsack.shards.read import Shard, load_json, open_shard, tokenizer_file
 from knapsack.text.documents import Inputs
 
 CHUNK_CHARACTERS = 1 << 19
@@ -33,17 +32,7 @@ class TokenShard:
     def __init__(self, prefix: str) -> None:
         sidecar = load_json(prefix + ".json")
         self.shard: Shard = open_shard(prefix)
-        named = sidecar.get("tokenizer")
-        file, sha256 = (named.get(key) if isinstance(named, dict) else None for key in ("file", "sha256"))
-        self.eot_id = sidecar.get("eot_id")
-        if not (isinstance(file, str) and isinstance(sha256, str) and isinstance(self.eot_id, int)):
-            raise DataError(
-                f"{prefix}.json: expected tokenizer.file, tokenizer.sha256 and eot_id, found {named!r}, {self.eot_id!r}"
-            )
-        path = os.path.join(os.path.dirname(prefix), file)
-        if file_sha256(path) != sha256:
-            raise DataError(f"{path}: expected the tokenizer of {prefix}.json, found another one (its SHA-256 differs)")
-        self.path = path
+        self.path, self.eot_id = tokenizer_file(prefix, sidecar), sidecar["eot_id"]
         self.tokenizer: Any = None  # loaded by the process that decodes
 
     def ranges(self) -> Iterator[tuple[int, int]]:

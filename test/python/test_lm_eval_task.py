@@ -9,7 +9,13 @@ import support
 
 from knapsack.common.files import dump_json
 from knapsack.common.tokenizer import load_tokenizer
-from knapsack.shards.write import Bundle, ShardWriter, token_dtype
+from knapsack.shards.format import token_dtype
+from knapsack.shards.write import Bundle, ShardWriter
+
+try:
+    import yaml
+except ImportError:
+    yaml = None
 
 QUESTIONS = [  # prompt, answer, candidates, aliases, kind
     ("Ann was born on", " August 09, 1992", [], [], 0),
@@ -29,10 +35,12 @@ def harness_ids(tokenizer, context: str, continuation: str) -> tuple[list[int], 
     return before, tokenizer.encode(context + continuation, add_special_tokens=False).ids[len(before) :]
 
 
-def read_yaml(text: str) -> dict[str, str]:
-    """The top-level scalars, which are JSON strings or plain words."""
-    pairs = (line.split(": ", 1) for line in text.splitlines() if ": " in line and not line.startswith((" ", "-")))
-    return {key: json.loads(value) if value.startswith('"') else value for key, value in pairs}
+def read_yaml(text: str) -> dict:
+    """A line a key, each value JSON; as a YAML parser reads it where there is one."""
+    fields = {key: json.loads(value) for key, value in (line.split(": ", 1) for line in text.splitlines())}
+    if yaml is not None:
+        assert yaml.safe_load(text) == fields, text
+    return fields
 
 
 @support.needs_tokenizers
@@ -130,21 +138,26 @@ class LmEvalTaskTest(support.FolderTest):
 
     def test_yaml_keys(self) -> None:
         self.convert(self.build())
-        plain, choice, group = self.yaml("facts"), self.yaml("facts_choice"), self.yaml("facts_all_group")
-        keys = read_yaml(plain)
+        plain, choice, group = (read_yaml(self.yaml(name)) for name in ("facts", "facts_choice", "facts_all_group"))
         self.assertEqual(
-            (keys["task"], keys["dataset_path"], keys["output_type"], keys["target_delimiter"], keys["doc_to_target"]),
-            ("facts", "json", "loglikelihood", "", "answer"),
+            (plain["task"], plain["dataset_path"], plain["output_type"], plain["target_delimiter"]),
+            ("facts", "json", "loglikelihood", ""),
         )
-        self.assertIn(f'    test: "{self.path("tasks", "facts.jsonl")}"\n', plain)
-        self.assertRegex(
-            plain, r"metric: acc\n.*mean\n.*true\n  - metric: perplexity\n    aggregation: perplexity\n.*false"
+        self.assertEqual(plain["dataset_kwargs"], {"data_files": {"test": self.path("tasks", "facts.jsonl")}})
+        self.assertEqual((plain["doc_to_target"], choice["doc_to_target"]), ("answer", "gold"))
+        metrics = [tuple(metric.values()) for task in (plain, choice) for metric in task["metric_list"]]
+        expected = (
+            ("acc", "mean", True),
+            ("perplexity", "perplexity", False),
+            ("acc", "mean", True),
+            ("acc_norm", "mean", True),
         )
-        self.assertRegex(
-            choice,
-            r"output_type: multiple_choice\n(.*\n)*doc_to_target: gold\ndoc_to_choice: choices\n(.*\n)*  - metric: acc_norm",
-        )
-        self.assertRegex(group, r'group: "facts_all"\ntask:\n  - "facts"\n  - "facts_choice"\nmetadata')
+        self.assertEqual(metrics, list(expected))
+        self.assertEqual(list(plain["metric_list"][0]), ["metric", "aggregation", "higher_is_better"])
+        self.assertEqual((choice["output_type"], choice["doc_to_choice"]), ("multiple_choice", "choices"))
+        self.assertNotIn("doc_to_choice", plain)
+        self.assertEqual((group["group"], group["task"]), ("facts_all", ["facts", "facts_choice"]))
+        self.assertNotIn("aggregate_metric_list", group)
 
     def test_by_kind_name_folder_and_no_eot(self) -> None:
         self.convert(
@@ -161,11 +174,11 @@ class LmEvalTaskTest(support.FolderTest):
             sorted(os.listdir(self.path("tasks"))),
             ["mine_group.yaml", "mine_heldout.jsonl", "mine_heldout.yaml", "mine_seen.jsonl", "mine_seen.yaml"],
         )
-        self.assertIn('test: "here/mine_seen.jsonl"', self.yaml("mine_seen"))
-        self.assertEqual(read_yaml(self.yaml("mine_seen"))["doc_to_text"], "{{prompt}}")
-        self.assertRegex(
-            self.yaml("mine_group"), r'group: "mine"\n(.*\n)*  - metric: acc\n.*mean\n    weight_by_size: true'
-        )
+        seen, group = read_yaml(self.yaml("mine_seen")), read_yaml(self.yaml("mine_group"))
+        self.assertEqual(seen["dataset_kwargs"]["data_files"]["test"], "here/mine_seen.jsonl")
+        self.assertEqual(seen["doc_to_text"], "{{prompt}}")
+        weighted = {"metric": "acc", "aggregation": "mean", "weight_by_size": True}
+        self.assertEqual((group["group"], group["aggregate_metric_list"]), ("mine", [weighted]))
 
     def test_other_tokenization_is_counted_and_refused(self) -> None:
         tokenizer = support.tokenizers.Tokenizer.from_file(os.path.join(support.small_vocabulary(), "tokenizer.json"))
@@ -219,7 +232,7 @@ class LmEvalTaskTest(support.FolderTest):
         other = self.write("other.json", b"{}")
         self.run_bad(
             3,
-            "other.json: not the tokenizer",
+            "other.json: expected the tokenizer .*, found another one .*--tokenizer",
             "lm-eval",
             prefix,
             "--out",

@@ -9,7 +9,8 @@ import numpy as np
 import support
 
 from knapsack.common.tokenizer import TokenizerInfo
-from knapsack.shards.write import Bundle, ShardWriter, token_dtype
+from knapsack.shards.format import token_dtype
+from knapsack.shards.write import Bundle, ShardWriter
 
 INFO = TokenizerInfo("toy", "0" * 64, "tokenizer.json", 1000, 0)
 
