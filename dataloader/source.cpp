@@ -53,7 +53,7 @@ Source::Source(const SourceOptions& options, uint64_t data_seed, int T, int64_t 
         if (is_shard(path)) paths.push_back(path);
     if (paths.empty())
         die(Exit::Data,
-            "source %s=%s: matches no .bin or .ds file; expected PREFIX.bin as dev/data/prepare_text.py writes it "
+            "source %s=%s: matches no .bin or .ds file; expected PREFIX.bin as `knapsack text` writes it "
             "(quote a pattern)",
             name, options.glob.c_str());
 

@@ -44,10 +44,10 @@ prepare() {
     web_text "$data" "$web_bytes"
     if [[ ! -e $data/READY || $(<"$data/READY") != "$web" ]]; then
         say "tokenizer of $vocabulary ids, trained on the mixture; token shards"
-        "$PYTHON" dev/data/synbio.py --people "$people" --text-only 10 --out "$data/synbio"
-        "$PYTHON" dev/data/train_tokenizer.py "$web@3M" "$data/synbio.txt" --vocab-size "$vocabulary" --out "$data/tokenizer"
-        "$PYTHON" dev/data/prepare_text.py "$web" --tokenizer "$data/tokenizer" --out "$data/web" --val-fraction 0.02 --max-tokens 5M
-        "$PYTHON" dev/data/synbio.py --people "$people" --tokenizer "$data/tokenizer" --out "$data/synbio"
+        knapsack synbio --people "$people" --text-only 10 --out "$data/synbio"
+        knapsack tokenizer "$web@3M" "$data/synbio.txt" --vocab-size "$vocabulary" --out "$data/tokenizer"
+        knapsack text "$web" --tokenizer "$data/tokenizer" --out "$data/web" --val-fraction 0.02 --max-tokens 5M
+        knapsack synbio --people "$people" --tokenizer "$data/tokenizer" --out "$data/synbio"
         echo "$web" >"$data/READY"
     fi
 }

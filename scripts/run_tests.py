@@ -14,6 +14,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -132,7 +133,8 @@ def main() -> int:
     args = parser.parse_args()
     build = args.build.resolve()
     parts, skipped = find_parts(args.only, build)
-    with ThreadPoolExecutor(max(1, args.jobs)) as pool:
+    with ThreadPoolExecutor(max(1, args.jobs)) as pool, tempfile.TemporaryDirectory() as shared:
+        os.environ["KNAPSACK_TEST_SHARED"] = shared  # what the Python suites make once: test/python/support.py
         results = [Counts(skipped=skipped), *pool.map(lambda part: run_part(part, build), parts)]
     total = Counts(*(sum(column) for column in zip(*results)))
     print(total)

@@ -119,12 +119,12 @@ prepare_data() {
     mkdir -p "$data"
     if [[ -z $web ]]; then
         web=$data/web.txt
-        "$PYTHON" scripts/docstrings.py --out "$web" --max-bytes "$bytes" || return
+        knapsack text docstrings --out "$web" --max-bytes "$bytes" || return
     fi
-    "$PYTHON" dev/data/synbio.py --people "$people" --text-only 4 --out "$data/synbio" &&
-        "$PYTHON" dev/data/train_tokenizer.py "$web@5M" "$data/synbio.txt" --vocab-size "$vocabulary" --out "$data/tokenizer" &&
-        "$PYTHON" dev/data/prepare_text.py "$web" --tokenizer "$data/tokenizer" --out "$data/web" --val-fraction 0.02 --max-tokens 60M &&
-        "$PYTHON" dev/data/synbio.py --people "$people" --tokenizer "$data/tokenizer" --out "$data/synbio" && touch "$data/READY"
+    knapsack synbio --people "$people" --text-only 4 --out "$data/synbio" &&
+        knapsack tokenizer "$web@5M" "$data/synbio.txt" --vocab-size "$vocabulary" --out "$data/tokenizer" &&
+        knapsack text "$web" --tokenizer "$data/tokenizer" --out "$data/web" --val-fraction 0.02 --max-tokens 60M &&
+        knapsack synbio --people "$people" --tokenizer "$data/tokenizer" --out "$data/synbio" && touch "$data/READY"
 }
 
 # ---- the parts that need what is built

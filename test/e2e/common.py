@@ -1,4 +1,4 @@
-"""Shards written by hand from dev/formats.md (not by dev/data, so that the two check each other), and the programs under test."""
+"""Shards written by hand from dev/formats.md (not by knapsack/, so that the two check each other), and the programs under test."""
 
 import json
 import os

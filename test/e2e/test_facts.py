@@ -1,4 +1,4 @@
-"""Real facts from a table to a reading: wikidata.py writes, the trainer infuses, eval_knowledge asks, infusion.py reads. What
+"""Real facts from a table to a reading: `knapsack facts` writes, the trainer infuses, eval_knowledge asks, infusion.py reads. What
 each says of exposures, groups and answers must be what was planned, and what a small model learns only what it was told."""
 
 import csv
@@ -14,7 +14,7 @@ import numpy as np
 from common import BUILD, EVAL, ROOT, TRAIN, run
 
 try:
-    import tokenizers  # noqa: F401  (the data scripts need it)
+    import tokenizers  # noqa: F401  (the Python package needs it)
 except ImportError:
     raise unittest.SkipTest("the Python package 'tokenizers' is not installed") from None
 
@@ -23,6 +23,12 @@ PLACES = ["Norwood", "Ostrava", "Quintara", "Belvaro", "Tamsin", "Hollow", "Merr
 OBJECTS = {"P30": ["Arvia", "Benlor", "Cestia", "Dorum"], "P37": ["Elvish", "Fenic", "Gorsk", "Hulian"]}
 FAST = BUILD.name == "release"  # a sanitizer's build takes minutes to learn anything: there the rest is tested with few steps
 F, TOKENS = (200, "250k") if FAST else (8, "12k")
+
+
+def knapsack(command: str, *arguments: object) -> str:
+    done = subprocess.run([sys.executable, "-m", "knapsack", command, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def script(name: str, *arguments: object) -> str:
@@ -51,11 +57,11 @@ class FactsTest(unittest.TestCase):
         text = [" ".join(f"the {a} and the {b} of {i * j % 17}" for j, (a, b) in enumerate(zip("harbour town hill ship".split(), "sea land road wind".split())))
                 for i in range(400)]
         (data / "web.txt").write_text("\n<|endoftext|>\n".join(text) + "\n")
-        script("dev/data/wikidata.py", "write", data / "facts.tsv", "--text-only", "--out", data / "all")
-        script("dev/data/train_tokenizer.py", data / "all.txt", data / "web.txt", "--vocab-size", 512, "--out", data / "tok")
-        script("dev/data/prepare_text.py", data / "web.txt", "--tokenizer", data / "tok", "--out", data / "web", "--val-fraction", 0.1)
+        knapsack("facts", "write", data / "facts.tsv", "--text-only", "--out", data / "all")
+        knapsack("tokenizer", data / "all.txt", data / "web.txt", "--vocab-size", 512, "--out", data / "tok")
+        knapsack("text", data / "web.txt", "--tokenizer", data / "tok", "--out", data / "web", "--val-fraction", 0.1)
         groups = ["--infused", 12, "--once", 2, "--early", 4, "--control", 6]
-        script("dev/data/wikidata.py", "write", data / "facts.tsv", "--tokenizer", data / "tok", "--out", data / "wd", "--templates", 2, *groups,
+        knapsack("facts", "write", data / "facts.tsv", "--tokenizer", data / "tok", "--out", data / "wd", "--templates", 2, *groups,
                "--candidates", "all")
         sources = [flag for name in ("web", "wd", "wd_once", "wd_early") for flag in ("--source", f"{name}={data}/{name}.bin")]
         cls.questions = [flag for end in ("", "_once", "_early", "_control") for flag in ("--questions", f"{data}/wd{end}_questions")]
@@ -108,7 +114,7 @@ class FactsTest(unittest.TestCase):
             self.assertAlmostEqual(know["all"]["accuracy_normalized"], sum(right) / len(right))
 
     def test_questions_of_another_world_are_told_apart(self) -> None:
-        script("dev/data/wikidata.py", "write", self.data / "facts.tsv", "--tokenizer", self.data / "tok", "--out", self.data / "other/wd", "--infused", 6,
+        knapsack("facts", "write", self.data / "facts.tsv", "--tokenizer", self.data / "tok", "--out", self.data / "other/wd", "--infused", 6,
                "--templates", 2, "--control", 0)
         result = run(EVAL, "--checkpoint", self.checkpoint, "--questions", f"{self.data}/other/wd_questions")
         self.assertEqual(result.returncode, 0, result.stderr)
@@ -118,7 +124,7 @@ class FactsTest(unittest.TestCase):
         lines = (self.data / "facts.tsv").read_text().splitlines()[:6]  # four facts, now with objects of two words
         longer = [*lines[:2], *("\t".join([*line.split("\t")[:3], "Arvia Benlor", *line.split("\t")[4:]]) for line in lines[2:])]
         (self.data / "longer.tsv").write_text("\n".join(longer) + "\n")
-        script("dev/data/wikidata.py", "write", self.data / "longer.tsv", "--tokenizer", self.data / "tok", "--out", self.data / "longer/wd", "--templates", 2,
+        knapsack("facts", "write", self.data / "longer.tsv", "--tokenizer", self.data / "tok", "--out", self.data / "longer/wd", "--templates", 2,
                "--control", 0)
         arguments = ["--checkpoint", self.checkpoint, "--questions", f"{self.data}/longer/wd_questions", "--generate", str(self.data / "short.jsonl")]
         for tokens, warned in ((1, True), (12, False)):

@@ -11,7 +11,6 @@ import unittest
 from typing import Any
 
 import numpy as np
-
 import support
 from test_synbio import Source
 

@@ -9,7 +9,6 @@ import unittest
 from typing import Callable
 
 import numpy as np
-
 import support
 
 SCRIPTS = os.path.join(support.REPOSITORY, "scripts")

@@ -1,4 +1,4 @@
-"""wikidata.py table: a truthy dump, plain or packed, read as a stream; its table, its account, and the memory it takes."""
+"""knapsack facts table: a truthy dump, plain or packed, read as a stream; its table, its account, and the memory it takes."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import tracemalloc
 import types
 import unittest
 
-import support
-from facts.dump import read_dump
-from facts.relations import read_relations
 from facts_reader import IntakeTest
+
+from knapsack.facts.formats.wikidata_dump import read_dump
+from knapsack.facts.relations import read_relations
 
 try:
     import zstandard
@@ -140,7 +140,7 @@ class DumpTest(IntakeTest):
         self.refused(3, "other.nt: expected at least one fact", self.write("other.nt", fact(1, "P99999", 2)))
 
     def test_a_pipe_cannot_be_read_twice(self) -> None:
-        arguments = "wikidata.py", "table", "/dev/stdin", "--format", "dump", "--out", self.path("x.tsv")
+        arguments = "facts", "table", "/dev/stdin", "--format", "dump", "--out", self.path("x.tsv")
         self.run_bad(3, "/dev/stdin: expected a file, which can be read twice", *arguments, input=PLAIN.decode(errors="replace"))
         self.assertEqual(self.contents(), {})
 

@@ -1,4 +1,4 @@
-"""wikidata.py table: EntityQuestions as a folder, an archive or single files, made up and real. The subjects come back from
+"""knapsack facts table: EntityQuestions as a folder, an archive or single files, made up and real. The subjects come back from
 the questions, the counts are those of an independent count."""
 
 import collections

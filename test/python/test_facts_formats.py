@@ -1,11 +1,10 @@
-"""wikidata.py table: BEAR, ParaRel, PopQA and answers of the query service give exactly the tables expected; what is wrong
+"""knapsack facts table: BEAR, ParaRel, PopQA and answers of the query service give exactly the tables expected; what is wrong
 with them is told by row, or by file and line where the whole is refused."""
 
 import json
 import os
 import unittest
 
-import support
 from facts_reader import IntakeTest, Taken
 
 MALFORMED, COUNT, UTF8 = "malformed row", "wrong number of columns", "not UTF-8"

@@ -1,4 +1,4 @@
-"""wikidata.py table: which rows become facts, whatever their format; the account of the others; what is refused as a whole."""
+"""knapsack facts table: which rows become facts, whatever their format; the account of the others; what is refused as a whole."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import random
 import unittest
 
 import support
-from facts.table import read_table
 from facts_reader import TABLE, IntakeTest, Taken
+
+from knapsack.facts.table import read_table
 
 HEAD = "relation\tsubject\tobject\n"
 IDS = "id\t" + HEAD
@@ -159,7 +160,7 @@ class RowsTest(IntakeTest):
             self.table(source)
             self.assertEqual(self.contents(".tsv")["out/facts.tsv"].decode(), text)
         read_table(self.path("out", "facts.tsv"))  # the strict reader takes it
-        sample = os.path.join(support.SCRIPTS, "facts", "sample.tsv")
+        sample = os.path.join(support.PACKAGE, "facts", "sample.tsv")
         self.intake(sample)
         with open(sample, "rb") as file:
             self.assertEqual(self.contents(".tsv")["out/facts.tsv"], file.read())
@@ -244,13 +245,13 @@ class RefusedTest(IntakeTest):
 
     def test_exit_codes_and_summary_of_the_program(self) -> None:
         path = self.write(os.fsdecode(b"a\xff.tsv"), HEAD + "P36\tPeru\tLima\nP36\tPeru\tCuzco\nP36\tChad\t\n")
-        said = self.run_ok("wikidata.py", "table", path, "--out", self.path("facts.tsv"))
+        said = self.run_ok("facts", "table", path, "--out", self.path("facts.tsv"))
         self.assertRegex(said, r"total +3 = +1 \+ +2  1 second object, 1 object missing")
         self.assertRegex(said, r"object missing: 1\n  .*tsv:4: P36\\x09Chad\\x09\n")
         self.assertIn("facts.tsv: 1 facts of 1 relations", said)
         self.check(Taken(self.path("facts.tsv"), said))
-        self.run_bad(3, "no such file", "wikidata.py", "table", self.path("none"), "--out", self.path("out", "x.tsv"))
-        self.run_bad(2, "--split is for", "wikidata.py", "table", path, "--split", "dev", "--out", self.path("out", "x.tsv"))
+        self.run_bad(3, "no such file", "facts", "table", self.path("none"), "--out", self.path("out", "x.tsv"))
+        self.run_bad(2, "--split is for", "facts", "table", path, "--split", "dev", "--out", self.path("out", "x.tsv"))
         self.assertFalse(os.path.exists(self.path("out")))
 
 

@@ -1,4 +1,4 @@
-"""dev/data/facts/sample.tsv: facts of our own writing, and what must hold of them whoever adds some."""
+"""knapsack/facts/sample.tsv: facts of our own writing, and what must hold of them whoever adds some."""
 
 import os
 import re
@@ -7,10 +7,11 @@ import unittest
 from collections import Counter, defaultdict
 
 import support
-from facts.relations import read_relations
-from facts.table import Fact, read_table
 
-SAMPLE = os.path.join(support.SCRIPTS, "facts", "sample.tsv")
+from knapsack.facts.relations import read_relations
+from knapsack.facts.table import Fact, read_table
+
+SAMPLE = os.path.join(support.PACKAGE, "facts", "sample.tsv")
 CONTINENTS = {"Africa", "Asia", "Europe", "North America", "Oceania", "South America"}
 PERIODIC_TABLE = """
     H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr Rb Sr Y Zr Nb Mo Tc

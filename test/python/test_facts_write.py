@@ -1,4 +1,4 @@
-"""wikidata.py write: sources and questions read back from their bytes and compared with whole texts, groups, wordings,
+"""knapsack facts write: sources and questions read back from their bytes and compared with whole texts, groups, wordings,
 counterfactual worlds. No code of the scripts is used to judge them."""
 
 import collections
@@ -8,7 +8,6 @@ import os
 import unittest
 
 import numpy as np
-
 import support
 from synbio_reader import ids_of, load_json, tokenizer_of
 
@@ -76,7 +75,7 @@ class WriteTest(support.FolderTest):
         facts, relations = self.write("facts.tsv", table or table_text()), self.write("relations.tsv", relations_text())
         prefix = self.path(name, "wd")
         self.said = self.run_ok(
-            *("wikidata.py", "write", facts, "--relations", relations, "--tokenizer", support.small_vocabulary()),
+            *("facts", "write", facts, "--relations", relations, "--tokenizer", support.small_vocabulary()),
             *("--out", prefix, "--workers", 1, *arguments),
         )
         return World(prefix)
@@ -154,7 +153,7 @@ class WriteTest(support.FolderTest):
         self.check_questions(world, 5)
         for flag in ("--exposures wd=", "--exposures wd_once=1", "--window wd_early=0:0.3", "wd_control_questions"):
             self.assertIn(flag, self.said)
-        said = self.run_ok("verify.py", *(world.prefix + e for e in ("", "_once", "_questions", "_control_questions")), "--samples", 1)
+        said = self.run_ok("verify", *(world.prefix + e for e in ("", "_once", "_questions", "_control_questions")), "--samples", 1)
         self.assertEqual(said.count(": ok ("), 4)
 
     def test_groups_share_no_fact_and_have_their_share_of_every_relation(self) -> None:
@@ -214,7 +213,7 @@ class WriteTest(support.FolderTest):
     def test_counterfactual_with_nothing_to_change_is_refused(self) -> None:
         facts, relations = self.write("facts.tsv", HEADER + "P36:a\tP36\ta\tb\t\t\t\t\n"), self.write("relations.tsv", relations_text())
         self.run_bad(
-            *(3, "no fact is left", "wikidata.py", "write", facts, "--relations", relations, "--out", self.path("x")),
+            *(3, "no fact is left", "facts", "write", facts, "--relations", relations, "--out", self.path("x")),
             *("--tokenizer", support.small_vocabulary(), "--counterfactual", "--control", 0),
         )
 
@@ -240,7 +239,7 @@ class WriteTest(support.FolderTest):
 
     def test_text_for_a_tokenizer_has_every_fact_of_every_group(self) -> None:
         facts, relations = self.write("facts.tsv", table_text()), self.write("relations.tsv", relations_text())
-        self.run_ok("wikidata.py", "write", facts, "--relations", relations, "--text-only", "--out", self.path("all"))
+        self.run_ok("facts", "write", facts, "--relations", relations, "--text-only", "--out", self.path("all"))
         with open(self.path("all.txt"), encoding="utf-8") as file:
             texts = file.read().split("\n<|endoftext|>\n")[:-1]
         self.assertEqual(len(texts), 500)
@@ -260,24 +259,24 @@ class WriteTest(support.FolderTest):
         for code, pattern, *arguments in bad:
             with self.subTest(arguments):
                 self.run_bad(
-                    *(code, pattern, "wikidata.py", "write", facts, "--relations", relations, "--out", self.path("x")),
+                    *(code, pattern, "facts", "write", facts, "--relations", relations, "--out", self.path("x")),
                     *("--tokenizer", support.small_vocabulary(), *arguments),
                 )
-        self.run_bad(2, "--tokenizer is needed", "wikidata.py", "write", facts, "--out", self.path("x"))
+        self.run_bad(2, "--tokenizer is needed", "facts", "write", facts, "--out", self.path("x"))
         unscanned = self.write("unscanned.tsv", HEADER + "P36:a\tP36\ta\tb\t\t\t\t\n")
         self.run_bad(
-            *(2, "P36:a .* was not counted", "wikidata.py", "write", unscanned, "--text-only", "--out", self.path("x")),
+            *(2, "P36:a .* was not counted", "facts", "write", unscanned, "--text-only", "--out", self.path("x")),
             *("--max-web-documents", 0),
         )
         unknown = self.write("unknown.tsv", HEADER + "P99999:a\tP99999\ta\tb\t\t\t\t\n")
-        self.run_bad(3, "no fact is left", "wikidata.py", "write", unknown, "--text-only", "--out", self.path("x"))
+        self.run_bad(3, "no fact is left", "facts", "write", unknown, "--text-only", "--out", self.path("x"))
         self.assertEqual([name for name in self.contents() if name.startswith("x")], [])
 
     def test_files_of_an_earlier_run_are_not_left_among_new_ones(self) -> None:
         self.make("--once", 5)
         facts, relations = self.path("facts.tsv"), self.path("relations.tsv")
         self.run_bad(
-            *(2, "wd_once.json of an earlier run", "wikidata.py", "write", facts, "--relations", relations),
+            *(2, "wd_once.json of an earlier run", "facts", "write", facts, "--relations", relations),
             *("--tokenizer", support.small_vocabulary(), "--out", self.path("wd", "wd")),
         )
 
@@ -291,7 +290,7 @@ class WriteTest(support.FolderTest):
         tokenizer.save(self.path("merging", "tokenizer.json"))
         facts, relations = self.write("facts.tsv", table_text()), self.write("relations.tsv", relations_text())
         self.run_bad(
-            *(3, "other tokens here than elsewhere", "wikidata.py", "write", facts, "--relations", relations),
+            *(3, "other tokens here than elsewhere", "facts", "write", facts, "--relations", relations),
             *("--tokenizer", self.path("merging"), "--out", self.path("m", "wd"), "--relation", "P36", "--workers", 1),
         )
         self.assertEqual([name for name in self.contents(".bin", ".tmp") if name.startswith("m/")], [])

@@ -9,7 +9,6 @@ import sys
 import unittest
 
 import numpy as np
-
 import support
 
 SCRIPTS = os.path.join(support.REPOSITORY, "scripts")

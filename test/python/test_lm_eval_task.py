@@ -1,15 +1,22 @@
-"""lm_eval_task.py: the harness reads the ids of the question set; what it would read otherwise is counted."""
+"""knapsack lm-eval: the harness reads the ids of the question set; what it would read otherwise is counted."""
 
 import json
 import os
-import sys
 import unittest
 
 import numpy as np
-
 import support
 
-sys.path.insert(0, support.SCRIPTS)
+from knapsack.common.files import dump_json
+from knapsack.common.tokenizer import load_tokenizer
+from knapsack.shards.format import token_dtype
+from knapsack.shards.write import Bundle, ShardWriter
+
+try:
+    import yaml
+except ImportError:
+    yaml = None
+
 QUESTIONS = [  # prompt, answer, candidates, aliases, kind
     ("Ann was born on", " August 09, 1992", [], [], 0),
     ("Ann was born in", " Paris", [" Oslo", " Bergen"], [], 0),
@@ -28,24 +35,23 @@ def harness_ids(tokenizer, context: str, continuation: str) -> tuple[list[int], 
     return before, tokenizer.encode(context + continuation, add_special_tokens=False).ids[len(before) :]
 
 
-def read_yaml(text: str) -> dict[str, str]:
-    """The top-level scalars, which are JSON strings or plain words."""
-    pairs = (line.split(": ", 1) for line in text.splitlines() if ": " in line and not line.startswith((" ", "-")))
-    return {key: json.loads(value) if value.startswith('"') else value for key, value in pairs}
+def read_yaml(text: str) -> dict:
+    """A line a key, each value JSON; as a YAML parser reads it where there is one."""
+    fields = {key: json.loads(value) for key, value in (line.split(": ", 1) for line in text.splitlines())}
+    if yaml is not None:
+        assert yaml.safe_load(text) == fields, text
+    return fields
 
 
 @support.needs_tokenizers
 class LmEvalTaskTest(support.FolderTest):
     def build(self, questions: list = QUESTIONS, prefix: str = "qs", ids: dict[str, list[int]] | None = None) -> str:
         """A question set; `ids` replaces the tokens of an answer."""
-        import shards
-        import tokenization
-
-        encoder = tokenization.load(support.small_vocabulary())
+        encoder = load_tokenizer(support.small_vocabulary())
         encoder.install(self.path(prefix))
         q = np.zeros((len(questions), 8), np.uint32)
-        with shards.Bundle(self.path(prefix)) as bundle:
-            writer = shards.ShardWriter(bundle, shards.token_dtype(encoder.info.vocab_size), 1)
+        with Bundle(self.path(prefix)) as bundle:
+            writer = ShardWriter(bundle, token_dtype(encoder.info.vocab_size), 1)
             ends, per_document = [0], []
             for number, (prompt, answer, candidates, aliases, kind) in enumerate(questions):
                 sequences = encoder.encode_batch([prompt, answer, *candidates, *aliases])
@@ -83,7 +89,7 @@ class LmEvalTaskTest(support.FolderTest):
                 "kinds": ["seen", "heldout"],
                 "groups": ["all"],
             }
-            bundle.open(".questions.json").write(shards.dump_json(about))
+            bundle.open(".questions.json").write(dump_json(about))
             bundle.commit("questions", encoder.info, writer)
         with open(self.path(prefix + ".idx"), "rb") as file:  # the writer's documents have one length; these differ
             data = file.read()
@@ -102,7 +108,7 @@ class LmEvalTaskTest(support.FolderTest):
             return file.read()
 
     def convert(self, prefix: str, *flags: object) -> str:
-        return self.run_ok("lm_eval_task.py", prefix, "--out", self.path("tasks"), *flags)
+        return self.run_ok("lm-eval", prefix, "--out", self.path("tasks"), *flags)
 
     def tokenizer(self):
         return support.tokenizers.Tokenizer.from_file(self.path("tokenizer.json"))
@@ -132,21 +138,26 @@ class LmEvalTaskTest(support.FolderTest):
 
     def test_yaml_keys(self) -> None:
         self.convert(self.build())
-        plain, choice, group = self.yaml("facts"), self.yaml("facts_choice"), self.yaml("facts_all_group")
-        keys = read_yaml(plain)
+        plain, choice, group = (read_yaml(self.yaml(name)) for name in ("facts", "facts_choice", "facts_all_group"))
         self.assertEqual(
-            (keys["task"], keys["dataset_path"], keys["output_type"], keys["target_delimiter"], keys["doc_to_target"]),
-            ("facts", "json", "loglikelihood", "", "answer"),
+            (plain["task"], plain["dataset_path"], plain["output_type"], plain["target_delimiter"]),
+            ("facts", "json", "loglikelihood", ""),
         )
-        self.assertIn(f'    test: "{self.path("tasks", "facts.jsonl")}"\n', plain)
-        self.assertRegex(
-            plain, r"metric: acc\n.*mean\n.*true\n  - metric: perplexity\n    aggregation: perplexity\n.*false"
+        self.assertEqual(plain["dataset_kwargs"], {"data_files": {"test": self.path("tasks", "facts.jsonl")}})
+        self.assertEqual((plain["doc_to_target"], choice["doc_to_target"]), ("answer", "gold"))
+        metrics = [tuple(metric.values()) for task in (plain, choice) for metric in task["metric_list"]]
+        expected = (
+            ("acc", "mean", True),
+            ("perplexity", "perplexity", False),
+            ("acc", "mean", True),
+            ("acc_norm", "mean", True),
         )
-        self.assertRegex(
-            choice,
-            r"output_type: multiple_choice\n(.*\n)*doc_to_target: gold\ndoc_to_choice: choices\n(.*\n)*  - metric: acc_norm",
-        )
-        self.assertRegex(group, r'group: "facts_all"\ntask:\n  - "facts"\n  - "facts_choice"\nmetadata')
+        self.assertEqual(metrics, list(expected))
+        self.assertEqual(list(plain["metric_list"][0]), ["metric", "aggregation", "higher_is_better"])
+        self.assertEqual((choice["output_type"], choice["doc_to_choice"]), ("multiple_choice", "choices"))
+        self.assertNotIn("doc_to_choice", plain)
+        self.assertEqual((group["group"], group["task"]), ("facts_all", ["facts", "facts_choice"]))
+        self.assertNotIn("aggregate_metric_list", group)
 
     def test_by_kind_name_folder_and_no_eot(self) -> None:
         self.convert(
@@ -163,11 +174,11 @@ class LmEvalTaskTest(support.FolderTest):
             sorted(os.listdir(self.path("tasks"))),
             ["mine_group.yaml", "mine_heldout.jsonl", "mine_heldout.yaml", "mine_seen.jsonl", "mine_seen.yaml"],
         )
-        self.assertIn('test: "here/mine_seen.jsonl"', self.yaml("mine_seen"))
-        self.assertEqual(read_yaml(self.yaml("mine_seen"))["doc_to_text"], "{{prompt}}")
-        self.assertRegex(
-            self.yaml("mine_group"), r'group: "mine"\n(.*\n)*  - metric: acc\n.*mean\n    weight_by_size: true'
-        )
+        seen, group = read_yaml(self.yaml("mine_seen")), read_yaml(self.yaml("mine_group"))
+        self.assertEqual(seen["dataset_kwargs"]["data_files"]["test"], "here/mine_seen.jsonl")
+        self.assertEqual(seen["doc_to_text"], "{{prompt}}")
+        weighted = {"metric": "acc", "aggregation": "mean", "weight_by_size": True}
+        self.assertEqual((group["group"], group["aggregate_metric_list"]), ("mine", [weighted]))
 
     def test_other_tokenization_is_counted_and_refused(self) -> None:
         tokenizer = support.tokenizers.Tokenizer.from_file(os.path.join(support.small_vocabulary(), "tokenizer.json"))
@@ -178,7 +189,7 @@ class LmEvalTaskTest(support.FolderTest):
         self.run_bad(
             3,
             "1 of 2 questions are tokenized otherwise.*without --strict",
-            "lm_eval_task.py",
+            "lm-eval",
             prefix,
             "--out",
             self.path("strict"),
@@ -208,21 +219,21 @@ class LmEvalTaskTest(support.FolderTest):
         for about, said in cases:
             with self.subTest(said=said):
                 self.write("qs.questions.json", json.dumps(about))
-                pattern = rf"^lm_eval_task.py: .*qs.questions.json: {said}.*\n$"
-                self.run_bad(3, pattern, "lm_eval_task.py", prefix, "--out", self.path("tasks"))
+                pattern = rf"^knapsack lm-eval: .*qs.questions.json: {said}.*\n$"
+                self.run_bad(3, pattern, "lm-eval", prefix, "--out", self.path("tasks"))
         self.write("qs.questions.json", "{")
-        self.run_bad(3, "qs.questions.json: not JSON", "lm_eval_task.py", prefix, "--out", self.path("tasks"))
+        self.run_bad(3, "qs.questions.json: not JSON", "lm-eval", prefix, "--out", self.path("tasks"))
         self.assertFalse(os.path.exists(self.path("tasks")))
 
     def test_refusals(self) -> None:
         prefix = self.build()
-        self.run_bad(2, "one word", "lm_eval_task.py", prefix, "--out", self.path("tasks"), "--name", "a b")
-        self.run_bad(3, "No such file", "lm_eval_task.py", self.path("none"), "--out", self.path("tasks"))
+        self.run_bad(2, "one word", "lm-eval", prefix, "--out", self.path("tasks"), "--name", "a b")
+        self.run_bad(3, "No such file", "lm-eval", self.path("none"), "--out", self.path("tasks"))
         other = self.write("other.json", b"{}")
         self.run_bad(
             3,
-            "other.json: not the tokenizer",
-            "lm_eval_task.py",
+            "other.json: expected the tokenizer .*, found another one .*--tokenizer",
+            "lm-eval",
             prefix,
             "--out",
             self.path("tasks"),
@@ -234,7 +245,7 @@ class LmEvalTaskTest(support.FolderTest):
         self.run_bad(
             3,
             "expected the kind 'questions', found 'text'; the set of a source",
-            "lm_eval_task.py",
+            "lm-eval",
             prefix,
             "--out",
             self.path("tasks"),

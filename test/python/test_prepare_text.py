@@ -1,4 +1,4 @@
-"""prepare_text.py and train_tokenizer.py, through their command lines."""
+"""knapsack text and train_tokenizer.py, through their command lines."""
 
 import gzip
 import json
@@ -7,8 +7,9 @@ import resource
 import unittest
 
 import support
-import tokenization
-from readers import Inputs
+
+from knapsack.common.tokenizer import load_tokenizer
+from knapsack.text.documents import Inputs
 
 SEPARATOR = "\n<|endoftext|>\n"
 
@@ -19,16 +20,16 @@ class PrepareTextTest(support.FolderTest):
         super().setUp()
         self.documents = support.documents(300)
         self.text = self.write("in.txt", SEPARATOR.join(self.documents) + SEPARATOR)
-        self.encoder = tokenization.load(support.small_vocabulary())
+        self.encoder = load_tokenizer(support.small_vocabulary())
 
     def prepare(self, *arguments: object) -> str:
-        return self.run_ok("prepare_text.py", "--tokenizer", support.small_vocabulary(), *arguments)
+        return self.run_ok("text", "--tokenizer", support.small_vocabulary(), *arguments)
 
     def refuse(self, code: int, pattern: str, *arguments: object, **options: object) -> None:
         self.run_bad(
             code,
             pattern,
-            "prepare_text.py",
+            "text",
             "--tokenizer",
             support.small_vocabulary(),
             "--out",
@@ -50,7 +51,7 @@ class PrepareTextTest(support.FolderTest):
         self.assertEqual(self.texts(self.path("out")), self.documents)
         with open(self.path("out.json"), encoding="utf-8") as file:
             self.assertEqual(json.load(file)["bytes"], sum(len(text.encode()) for text in self.documents))
-        self.run_ok("verify.py", self.path("out"), "--samples", 2)
+        self.run_ok("verify", self.path("out"), "--samples", 2)
 
     def test_all_packings_hold_the_same_documents(self) -> None:
         lines = "".join(json.dumps({"content": text}) + "\n" for text in self.documents).encode()
@@ -145,7 +146,7 @@ class PrepareTextTest(support.FolderTest):
         self.run_bad(
             2,
             "is another tokenizer",
-            "prepare_text.py",
+            "text",
             self.text,
             "--tokenizer",
             support.small_vocabulary(),
@@ -153,7 +154,7 @@ class PrepareTextTest(support.FolderTest):
             self.path("out", "x"),
         )
         self.run_bad(
-            3, "not a tokenizer.json", "prepare_text.py", self.text, "--tokenizer", self.path("out"), "--out", "x"
+            3, "not a tokenizer.json", "text", self.text, "--tokenizer", self.path("out"), "--out", "x"
         )
 
     def test_full_disk_leaves_nothing_behind(self) -> None:
@@ -180,7 +181,7 @@ class PrepareTextTest(support.FolderTest):
 @support.needs_tokenizers
 class TrainTokenizerTest(support.FolderTest):
     def test_small_vocabulary(self) -> None:
-        encoder = tokenization.load(support.small_vocabulary())
+        encoder = load_tokenizer(support.small_vocabulary())
         self.assertEqual((encoder.eot_id, encoder.info.vocab_size), (0, 1024))
         for text in [*support.PARAGRAPHS, " leading", "tabs\tand\n\nlines  ", "日本語 🙂", "<|endoftext|>"]:
             ids = encoder.encode_batch([text])[0]
@@ -190,17 +191,17 @@ class TrainTokenizerTest(support.FolderTest):
     def test_training_is_reproducible(self) -> None:
         text = self.write("in.txt", SEPARATOR.join(support.documents(300)))
         for out in ("a", "b"):
-            self.run_ok("train_tokenizer.py", text + "@0.5", "--vocab-size", 400, "--out", self.path(out))
+            self.run_ok("tokenizer", text + "@0.5", "--vocab-size", 400, "--out", self.path(out))
         files = self.contents("tokenizer.json")
         self.assertEqual(files["a/tokenizer.json"], files["b/tokenizer.json"])
 
     def test_errors(self) -> None:
         text = self.write("in.txt", "some words")
-        self.run_bad(2, "at least 257", "train_tokenizer.py", text, "--vocab-size", 100, "--out", self.path("out"))
+        self.run_bad(2, "at least 257", "tokenizer", text, "--vocab-size", 100, "--out", self.path("out"))
         self.run_bad(
-            2, "after '@'", "train_tokenizer.py", text + "@lots", "--vocab-size", 300, "--out", self.path("out")
+            2, "after '@'", "tokenizer", text + "@lots", "--vocab-size", 300, "--out", self.path("out")
         )
-        self.run_bad(3, "no such file", "train_tokenizer.py", "no.txt", "--vocab-size", 300, "--out", self.path("out"))
+        self.run_bad(3, "no such file", "tokenizer", "no.txt", "--vocab-size", 300, "--out", self.path("out"))
 
 
 if __name__ == "__main__":

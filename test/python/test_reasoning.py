@@ -1,18 +1,14 @@
-"""reasoning.py: right arithmetic in every document, held-out problems outside of the text, answers judged rightly."""
+"""knapsack reasoning: right arithmetic in every document, held-out problems outside of the text, answers judged rightly."""
 
 import json
 import math
 import os
 import re
-import sys
 import unittest
 from fractions import Fraction
 
 import numpy as np
-
 import support
-
-sys.path.insert(0, support.SCRIPTS)
 
 
 @support.needs_tokenizers
@@ -20,7 +16,7 @@ class ReasoningTest(support.FolderTest):
     def make(self, task: str, *flags: object, out: str = "r", documents: int = 2500) -> str:
         flags = flags if "--heldout" in flags else ("--heldout", 200, *flags)
         self.said = self.run_ok(
-            "reasoning.py",
+            "reasoning",
             task,
             "--documents",
             documents,
@@ -114,7 +110,7 @@ class ReasoningTest(support.FolderTest):
         self.run_bad(
             2,
             "too few different problems",
-            "reasoning.py",
+            "reasoning",
             "max",
             "--numbers",
             1,
@@ -130,7 +126,7 @@ class ReasoningTest(support.FolderTest):
         self.run_bad(
             2,
             "nearly every problem is held out",
-            "reasoning.py",
+            "reasoning",
             "max",
             "--numbers",
             1,
@@ -167,7 +163,7 @@ class ReasoningTest(support.FolderTest):
             tokenizer = support.tokenizers.Tokenizer.from_file(self.path("tokenizer.json"))
             for (prompt, answer), ids in zip(questions, support.read_shard(prefix + "_questions")):
                 self.assertEqual(tokenizer.encode(prompt + answer, add_special_tokens=False).ids, ids[0] + ids[1])
-            self.run_ok("verify.py", prefix, prefix + "_questions")
+            self.run_ok("verify", prefix, prefix + "_questions")
             with open(prefix + "_questions.questions.json", encoding="utf-8") as file:
                 about = json.load(file)
             self.assertEqual(
@@ -179,7 +175,7 @@ class ReasoningTest(support.FolderTest):
         path = self.write(
             "answers.jsonl", "".join(json.dumps({key: problem, "text": text}) + "\n" for problem, text in texts)
         )
-        return self.run_ok("reasoning.py", "check", path, "--task", task)
+        return self.run_ok("reasoning", "check", path, "--task", task)
 
     def test_planted_answers_are_judged(self) -> None:
         half = [2, 1, 4, 2]  # slope 1/2
@@ -220,7 +216,7 @@ class ReasoningTest(support.FolderTest):
                 for record in records
             )
             self.assertRegex(
-                self.run_ok("reasoning.py", "check", self.write("own.jsonl", lines)),
+                self.run_ok("reasoning", "check", self.write("own.jsonl", lines)),
                 "^200 of 200 right: accuracy 1.0000, 95 % interval 0.9812 to 1.0000",
             )
 
@@ -234,8 +230,8 @@ class ReasoningTest(support.FolderTest):
             ('{"task": "max", "question": "none", "text": ""}\n', 3, ":1: expected at least one"),
         ):
             with self.subTest(pattern=pattern):
-                self.run_bad(code, pattern, "reasoning.py", "check", self.write("bad.jsonl", lines))
-        self.run_bad(3, "No such file", "reasoning.py", "check", self.path("nothing"))
+                self.run_bad(code, pattern, "reasoning", "check", self.write("bad.jsonl", lines))
+        self.run_bad(3, "No such file", "reasoning", "check", self.path("nothing"))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""synbio.py: sources and question sets, read back without the code that made them."""
+"""knapsack synbio: sources and question sets, read back without the code that made them."""
 
 import collections
 import json
@@ -9,10 +9,12 @@ import re
 import unittest
 
 import numpy as np
-
 import support
-import tokenization
-from population import ATTRIBUTES, KINDS, read_pool
+
+from knapsack.common.tokenizer import Encoder, hugging_face, load_tokenizer
+from knapsack.shards.knowledge import KINDS
+from knapsack.synbio import make_pools
+from knapsack.synbio.world import ATTRIBUTES, read_pool
 
 
 class Source:
@@ -46,7 +48,7 @@ class SynbioTest(support.FolderTest):
     def make(self, *arguments: object, tokenizer: str = "", people: int = 60) -> str:
         prefix = self.path("world", "bio")
         self.said = self.run_ok(
-            "synbio.py",
+            "synbio",
             "--people",
             people,
             "--tokenizer",
@@ -57,7 +59,7 @@ class SynbioTest(support.FolderTest):
         )
         return prefix
 
-    def check_documents(self, prefix: str, encoder: tokenization.Encoder) -> None:
+    def check_documents(self, prefix: str, encoder: Encoder) -> None:
         """Composed documents and questions are tokenized as their joined texts; spans hold the value's tokens."""
         source, rng = Source(prefix), random.Random(0)
         slots, templates = len(source.slots), source.facts["templates"]
@@ -79,7 +81,7 @@ class SynbioTest(support.FolderTest):
             )
         self.check_questions(prefix, source, encoder)
 
-    def check_questions(self, prefix: str, source: Source, encoder: tokenization.Encoder) -> None:
+    def check_questions(self, prefix: str, source: Source, encoder: Encoder) -> None:
         with open(prefix + "_questions.questions.json", encoding="utf-8") as file:
             about = json.load(file)
         q, documents = np.load(prefix + "_questions.q.npy"), support.read_shard(prefix + "_questions")
@@ -97,8 +99,8 @@ class SynbioTest(support.FolderTest):
 
     def test_small_vocabulary(self) -> None:
         prefix = self.make()
-        self.check_documents(prefix, tokenization.load(support.small_vocabulary()))
-        self.run_ok("verify.py", prefix, prefix + "_questions", "--samples", 3)
+        self.check_documents(prefix, load_tokenizer(support.small_vocabulary()))
+        self.run_ok("verify", prefix, prefix + "_questions", "--samples", 3)
 
     def test_published_tokenizers(self) -> None:
         for name in ("gpt2", "neox"):
@@ -108,7 +110,7 @@ class SynbioTest(support.FolderTest):
                     self.skipTest(f"tokenizer {name} is not on this machine")
                 prefix = self.path(name, "bio")
                 self.run_ok(
-                    "synbio.py",
+                    "synbio",
                     "--people",
                     30,
                     "--tokenizer",
@@ -120,12 +122,12 @@ class SynbioTest(support.FolderTest):
                     "--kind",
                     "fictional" if name == "gpt2" else "plausible",
                 )
-                self.check_documents(prefix, tokenization.load(folder))
-                self.assertEqual(tokenization.load(folder).info.eot_id, {"gpt2": 50256, "neox": 0}[name])
+                self.check_documents(prefix, load_tokenizer(folder))
+                self.assertEqual(load_tokenizer(folder).info.eot_id, {"gpt2": 50256, "neox": 0}[name])
 
     def other_tokenizer(self, pre_tokenizer: object) -> str:
         """A BPE vocabulary that does not cut text as GPT-2 does."""
-        hf = tokenization.hugging_face()
+        hf = hugging_face()
         tokenizer = hf.Tokenizer(hf.models.BPE())
         tokenizer.pre_tokenizer = pre_tokenizer
         tokenizer.decoder = hf.decoders.ByteLevel()
@@ -135,24 +137,24 @@ class SynbioTest(support.FolderTest):
             initial_alphabet=sorted(hf.pre_tokenizers.ByteLevel.alphabet()),
             show_progress=False,
         )
-        self.run_ok("synbio.py", "--people", 60, "--text-only", 1, "--out", self.path("bios"))
+        self.run_ok("synbio", "--people", 60, "--text-only", 1, "--out", self.path("bios"))
         with open(self.path("bios.txt"), encoding="utf-8") as file:
             tokenizer.train_from_iterator(file.read().split("\n<|endoftext|>\n"), trainer)
         tokenizer.save(self.path("tokenizer.json"))
         return self.path("tokenizer.json")
 
     def test_tokenizer_that_cannot_be_composed_from_pieces(self) -> None:
-        pre = tokenization.hugging_face().pre_tokenizers
+        pre = hugging_face().pre_tokenizers
         path = self.other_tokenizer(pre.ByteLevel(add_prefix_space=True))
         prefix = self.make(tokenizer=path)
         self.assertIn("does not cut at words", self.said)
-        self.check_documents(prefix, tokenization.load(path))
+        self.check_documents(prefix, load_tokenizer(path))
 
     def test_tokenizer_that_merges_over_sentences_is_refused(self) -> None:
-        pre = tokenization.hugging_face().pre_tokenizers
+        pre = hugging_face().pre_tokenizers
         path = self.other_tokenizer(pre.ByteLevel(add_prefix_space=False, use_regex=False))
         self.run_bad(
-            3, "this tokenizer", "synbio.py", "--people", 60, "--tokenizer", path, "--out", self.path("x", "bio")
+            3, "this tokenizer", "synbio", "--people", 60, "--tokenizer", path, "--out", self.path("x", "bio")
         )
 
     def test_facts(self) -> None:
@@ -169,7 +171,7 @@ class SynbioTest(support.FolderTest):
     def test_any_number_of_workers_writes_the_same_bytes(self) -> None:
         for workers in (1, 2):
             self.run_ok(
-                "synbio.py",
+                "synbio",
                 "--people",
                 1100,
                 "--tokenizer",
@@ -190,7 +192,7 @@ class SynbioTest(support.FolderTest):
     def test_seeds_differ(self) -> None:
         names = []
         for seed in (1, 2):
-            self.run_ok("synbio.py", "--people", 50, "--seed", seed, "--text-only", 1, "--out", self.path(str(seed)))
+            self.run_ok("synbio", "--people", 50, "--seed", seed, "--text-only", 1, "--out", self.path(str(seed)))
             names.append(self.contents(f"{seed}.txt")[f"{seed}.txt"])
         self.assertNotEqual(*names)
 
@@ -213,14 +215,14 @@ class SynbioTest(support.FolderTest):
         self.assertEqual(source.slots, ["birth_city", "major"])
         self.assertLess(source.values[:, 0].max(), 16)
         self.assertLessEqual(len({name.split()[-1] for name in source.names}), 5)
-        self.check_documents(prefix, tokenization.load(support.small_vocabulary()))
+        self.check_documents(prefix, load_tokenizer(support.small_vocabulary()))
         q = np.load(prefix + "_questions.q.npy")
         asked = {int(person): int(group) for person, group in q[:, 4:6]}
         self.assertEqual(sorted(asked.values()), [0, 0, 1, 1, 2, 2])
 
     def test_shuffled_control_has_no_consistent_fact(self) -> None:
         prefix = self.make("--shuffled", "--pool-size", "birth_date=3360", people=300)
-        source, encoder = Source(prefix), tokenization.load(support.small_vocabulary())
+        source, encoder = Source(prefix), load_tokenizer(support.small_vocabulary())
         self.assertTrue(source.facts["shuffled"])
         per_person, templates = len(source.documents[0]), source.facts["templates"]
         for slot in range(len(source.slots)):
@@ -250,14 +252,14 @@ class SynbioTest(support.FolderTest):
         ):
             with self.subTest(flags=flags):
                 self.run_bad(
-                    2, pattern, "synbio.py", "--people", 1001, "--text-only", 1, "--out", self.path("x"), *flags
+                    2, pattern, "synbio", "--people", 1001, "--text-only", 1, "--out", self.path("x"), *flags
                 )
-        self.run_bad(2, "--tokenizer is needed", "synbio.py", "--people", 5, "--out", self.path("x"))
+        self.run_bad(2, "--tokenizer is needed", "synbio", "--people", 5, "--out", self.path("x"))
 
 
 class PoolsTest(support.FolderTest):
     def test_committed_pools_are_what_the_parts_make(self) -> None:
-        self.run_ok("make_pools.py", "--check")
+        self.assertEqual(make_pools.differing(), {})
 
     def test_sizes(self) -> None:
         sizes = {
@@ -284,7 +286,7 @@ class PoolsTest(support.FolderTest):
         texts += [outside] if os.path.exists(outside) else []
         for kind in ("fictional", "plausible"):
             self.run_ok(
-                "synbio.py",
+                "synbio",
                 "--people",
                 50,
                 "--kind",
@@ -305,7 +307,7 @@ class PoolsTest(support.FolderTest):
         self.assertEqual(set(real), {*ATTRIBUTES, "first_name", "middle_name", "last_name", "full_name"})
 
     def test_text_has_every_attribute_once(self) -> None:
-        self.run_ok("synbio.py", "--people", 30, "--text-only", 2, "--out", self.path("t"))
+        self.run_ok("synbio", "--people", 30, "--text-only", 2, "--out", self.path("t"))
         with open(self.path("t.txt"), encoding="utf-8") as file:
             biographies = [text for text in file.read().split("\n<|endoftext|>\n") if text]
         self.assertEqual(len(biographies), 60)

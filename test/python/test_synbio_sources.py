@@ -1,11 +1,10 @@
-"""synbio.py: renderings, companions, tag, names and candidates, checked against whole texts."""
+"""knapsack synbio: renderings, companions, tag, names and candidates, checked against whole texts."""
 
 import math
 import os
 import unittest
 
 import numpy as np
-
 import support
 from synbio_reader import World, load_json, tokenizer_of
 
@@ -16,21 +15,21 @@ class SourcesTest(support.FolderTest):
         prefix = self.path(name, "bio")
         tokenizer = tokenizer or support.small_vocabulary()
         self.said = self.run_ok(
-            "synbio.py", "--people", people, "--tokenizer", tokenizer, "--out", prefix, "--workers", 1, *arguments
+            "synbio", "--people", people, "--tokenizer", tokenizer, "--out", prefix, "--workers", 1, *arguments
         )
         return prefix
 
     def verify(self, prefix: str) -> None:
         folder = os.path.dirname(prefix)
         made = sorted({name.split(".")[0] for name in os.listdir(folder) if name.endswith(".idx")})
-        said = self.run_ok("verify.py", *(os.path.join(folder, name) for name in made), "--samples", 2)
+        said = self.run_ok("verify", *(os.path.join(folder, name) for name in made), "--samples", 2)
         self.assertEqual(said.count(": ok ("), len(made))
 
     def tagged_vocabulary(self) -> str:
         """Like support.small_vocabulary, with <|bio|> as a token of its own."""
-        self.run_ok("synbio.py", "--people", 100, "--text-only", 1, "--out", self.path("text"))
+        self.run_ok("synbio", "--people", 100, "--text-only", 1, "--out", self.path("text"))
         arguments = ("--vocab-size", 700, "--special", "<|bio|>", "--special", "<|web|>", "--out", self.path("bpe"))
-        self.run_ok("train_tokenizer.py", self.path("text.txt"), *arguments)
+        self.run_ok("tokenizer", self.path("text.txt"), *arguments)
         return self.path("bpe")
 
     def direct_vocabulary(self) -> str:
@@ -219,7 +218,7 @@ class SourcesTest(support.FolderTest):
         self.assertEqual(len([name for name in one if name.endswith(".idx")]), 5)
 
     def test_text_has_the_pronouns(self) -> None:
-        self.run_ok("synbio.py", "--people", 20, "--variant", "single", "--text-only", 1, "--out", self.path("t"))
+        self.run_ok("synbio", "--people", 20, "--variant", "single", "--text-only", 1, "--out", self.path("t"))
         with open(self.path("t.txt"), encoding="utf-8") as file:
             biographies = [text for text in file.read().split("\n<|endoftext|>\n") if text]
         self.assertEqual(len(biographies), 20)
