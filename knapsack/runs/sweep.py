@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Runs a grid of trainings, one after the other, and questions each; stops and goes on where it was.
 
   sweep.py --out runs/mix --vary ratio=synbio=0.05,synbio=0.4 --vary seed=1,2 -- --model pythia:L2:C64:H2 --tokens 4M \\
@@ -30,9 +29,9 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, TextIO
 
-import runs
+from knapsack.runs import table as runs
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 EVAL_FLAGS = ("questions", "val", "val-tokens", "tokenizer", "eot-id", "precision")
 Flags = dict[str, list[str]]  # flag -> its values, [] for a switch
 
@@ -72,7 +71,7 @@ def flag_words(flags: Flags) -> list[str]:
 
 
 def refuse(message: str) -> NoReturn:
-    print(f"sweep.py: {message}", file=sys.stderr)
+    print(f"knapsack sweep: {message}", file=sys.stderr)
     sys.exit(2)
 
 
@@ -254,7 +253,7 @@ def program(name: str) -> Path:
     return ROOT / f"{name}_cpu"
 
 
-def main() -> int:
+def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the runs' folder")
     parser.add_argument("--grid", type=Path, metavar="FILE", help="grid file (JSON); --vary and flags add to it")
@@ -264,7 +263,7 @@ def main() -> int:
     parser.add_argument("--train-program", type=Path, default=program("train_gpt"), metavar="FILE")
     parser.add_argument("--eval-program", type=Path, default=program("eval_knowledge"), metavar="FILE")
     parser.add_argument("flags", nargs="*", metavar="-- FLAGS", help="of train_gpt, the same for every run")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     args.train_program, args.eval_program = args.train_program.absolute(), args.eval_program.absolute()  # not sought in PATH
     all_runs = make_runs(read_grid(args), args.out)
     if args.dry_run:
@@ -287,7 +286,3 @@ def main() -> int:
         columns = args.columns.split(",") if args.columns else runs.default_columns(rows)
         print("\n" + runs.format_table(rows, columns), end="")
     return code
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """The figure of a sweep over mixing ratios: exact match and learned bits against the ratio, with exposures above and web epochs below.
 
   plot_mixing.py runs/quickstart --out mixing.png
@@ -18,7 +17,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
-import runs  # noqa: E402
+from knapsack.runs import table as runs
 
 KINDS = {"seen": ("training templates", "#0b6e99", "o"), "heldout": ("held-out wordings", "#d9730d", "s"),
          "question": ("asked as a question", "#6940a5", "^")}
@@ -46,7 +45,7 @@ def the_source(rows: list[runs.Row], knowledge: str | None) -> str | None:
         return asked[0]
     several = f"question sets of {len(asked)} sources: {', '.join(asked)}; choose one with --source"
     none = "no source of these runs has a question set of its name; name both with --source and --set"
-    print(f"plot_mixing.py: {several if asked else none}", file=sys.stderr)
+    print(f"knapsack plot: {several if asked else none}", file=sys.stderr)
     return None
 
 
@@ -113,17 +112,17 @@ def write_csv(rows: list[runs.Row], source: str, web: str, knowledge: str, out: 
     out.write_text(runs.format_csv(rows, columns))
 
 
-def main() -> int:
+def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="runs, or folders of runs")
     parser.add_argument("--source", help="whose ratio is varied (default: the only one with a question set)")
     parser.add_argument("--web", default="web", help="the other source")
     parser.add_argument("--set", dest="knowledge", help="question set (default: the source's name)")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.png")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     found = runs.read_runs(args.folders)
     if not found:
-        print(f"plot_mixing.py: no run (config.json) below {', '.join(map(str, args.folders))}", file=sys.stderr)
+        print(f"knapsack plot: no run (config.json) below {', '.join(map(str, args.folders))}", file=sys.stderr)
         return 3
     source = args.source or the_source(found, args.knowledge)
     if source is None:
@@ -131,14 +130,10 @@ def main() -> int:
     knowledge = args.knowledge or source
     rows = load(found, source, knowledge)
     if not rows:
-        print(f"plot_mixing.py: no run below {', '.join(map(str, args.folders))} with source {source} and question set "
+        print(f"knapsack plot: no run below {', '.join(map(str, args.folders))} with source {source} and question set "
               f"{knowledge}", file=sys.stderr)
         return 3
     draw(rows, source, args.web, knowledge, args.out)
     write_csv(rows, source, args.web, knowledge, args.out.with_suffix(".csv"))
     print(f"{args.out} and {args.out.with_suffix('.csv')}: {len(rows)} runs")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

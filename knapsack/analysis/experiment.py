@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Any column of runs.py against any other: one figure, and its numbers as .csv beside it.
 
   plot_experiment.py share/bio know/bio/accuracy_seen know/bio/accuracy_heldout --runs runs/mix --lines model --out mix.png
@@ -21,7 +20,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
-import runs  # noqa: E402
+from knapsack.runs import table as runs
 
 COLORS = ("#0b6e99", "#d9730d", "#6940a5", "#0f7b6c", "#ad1a72", "#dfab01", "#64473a", "#e03e3e")
 Points = dict[tuple[str, Any], dict[Any, list[runs.Row]]]  # (y, value of the lines column) -> x -> rows
@@ -78,7 +77,7 @@ def draw(points: Points, table: list[runs.Row], args: argparse.Namespace) -> Non
     figure.savefig(args.out)
 
 
-def main() -> int:
+def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("x", metavar="X")
     parser.add_argument("y", nargs="+", metavar="Y")
@@ -88,7 +87,7 @@ def main() -> int:
     parser.add_argument("--xlabel")
     parser.add_argument("--ylabel")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.png")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     rows = runs.read_runs(args.runs)
     wrong = runs.unknown_columns([args.x, *args.y, *([args.lines] if args.lines else [])], rows) if rows else []
     wrong += [f"run {row['run']}: {y} is '{row[y]}', not a number" for row in rows for y in args.y
@@ -96,7 +95,7 @@ def main() -> int:
     usable = [row for row in rows if row.get(args.x) is not None and any(row.get(y) is not None for y in args.y)]
     if wrong or not usable:
         what = wrong or [f"no run (config.json) below {', '.join(map(str, args.runs))} has both X and Y"]
-        print("\n".join(f"plot_experiment.py: {text}" for text in what), file=sys.stderr)
+        print("\n".join(f"knapsack plot: {text}" for text in what), file=sys.stderr)
         return 2 if wrong else 3
     for row in rows:
         if not any(row is other for other in usable):
@@ -110,7 +109,3 @@ def main() -> int:
     args.out.with_suffix(".csv").write_text(runs.format_csv(table, list(table[0])))
     print(f"{args.out} and {args.out.with_suffix('.csv')}: {len(usable)} runs, {len(table)} points")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

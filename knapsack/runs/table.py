@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Runs as a table: one row a run, out of config.json, metrics.jsonl, eval.jsonl and results.json.
 
   runs.py runs/quickstart                                    (every run below the folder, the columns that differ)
@@ -168,7 +167,7 @@ def read_runs(folders: Iterable[Path], left_out: list[Path] | None = None) -> li
         try:
             rows.append(read_run(run))
         except BadRun as error:
-            print(f"{Path(sys.argv[0]).name}: {error}; run {run.name} is left out", file=sys.stderr)
+            print(f"warning: {error}; run {run.name} is left out", file=sys.stderr)
             if left_out is not None:
                 left_out.append(run)
     return rows
@@ -227,23 +226,23 @@ def unknown_columns(names: Iterable[str], rows: list[Row]) -> list[str]:
     return said
 
 
-def main() -> int:
+def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+", type=Path, metavar="DIR")
     parser.add_argument("--columns", metavar="A,B,...", help="'all', or names as above")
     parser.add_argument("--sort", metavar="COLUMN", help="ascending")
     parser.add_argument("--format", choices=["table", "csv", "json"], default="table")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     left_out: list[Path] = []
     rows = read_runs(args.folders, left_out)
     if not rows:
         if not left_out:
-            print(f"runs.py: no run (config.json) below {', '.join(map(str, args.folders))}", file=sys.stderr)
+            print(f"knapsack runs: no run (config.json) below {', '.join(map(str, args.folders))}", file=sys.stderr)
         return 3
     wanted = args.columns.split(",") if args.columns not in (None, "all") else []
     unknown = unknown_columns([*wanted, *([args.sort] if args.sort else [])], rows)
     if unknown:
-        print("\n".join(f"runs.py: {text}" for text in unknown), file=sys.stderr)
+        print("\n".join(f"knapsack runs: {text}" for text in unknown), file=sys.stderr)
         return 2
     if args.sort:
         rows.sort(key=lambda row: (row.get(args.sort) is None, row.get(args.sort)))
@@ -254,7 +253,3 @@ def main() -> int:
     else:
         sys.stdout.write(format_table(rows, columns) if args.format == "table" else format_csv(rows, columns))
     return 3 if left_out else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
