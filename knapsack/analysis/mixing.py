@@ -1,139 +1,142 @@
-"""The figure of a sweep over mixing ratios: exact match and learned bits against the ratio, with exposures above and web epochs below.
+"""The figure of a sweep over mixing ratios: exact match and learned bits against the ratio, with exposures above and
+web epochs below.
 
-  plot_mixing.py runs/quickstart --out mixing.png
+  knapsack plot mixing runs/quickstart --out mixing.png
 
-A line a model; several runs at one ratio (seeds) are points around their mean, a single run shows its 95 % interval. The
-numbers drawn are written beside the figure as .csv.
+A line a model; several runs at one ratio (seeds) are points around their mean, a single run shows its 95 % interval.
+The numbers drawn are written next to the figure as .csv.
 """
+
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from statistics import mean
+from typing import Any, NamedTuple
 
-import matplotlib
+import pandas as pd
 
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402
+from knapsack.analysis.outputs import figure_file, write_text
+from knapsack.analysis.points import points_of
+from knapsack.analysis.style import GREEN, GREY, KINDS, draw_points, legend, plt, save
+from knapsack.common.errors import DataError, UsageError
+from knapsack.runs.table import format_csv, numbers, read_runs
 
-from knapsack.runs import table as runs
-
-KINDS = {"seen": ("training templates", "#0b6e99", "o"), "heldout": ("held-out wordings", "#d9730d", "s"),
-         "question": ("asked as a question", "#6940a5", "^")}
-
-
-def load(rows: list[runs.Row], source: str, knowledge: str) -> list[runs.Row]:
-    rows = [row for row in rows if f"share/{source}" in row and f"know/{knowledge}/accuracy" in row]
-    return sorted(rows, key=lambda row: row[f"share/{source}"])
+MEASURES = ("accuracy", "accuracy_seen", "accuracy_heldout", "accuracy_question", "chance", "bits", "most_bits")
 
 
-def sources_asked(rows: list[runs.Row]) -> list[str]:
-    """Sources of the runs that have a question set of their name."""
-    names = dict.fromkeys(name[len("share/"):] for row in rows for name in row if name.startswith("share/"))
-    return [name for name in names if any(f"know/{name}/accuracy" in row for row in rows)]
+class Names(NamedTuple):
+    source: str  # whose ratio is varied
+    web: str
+    knowledge: str  # question set
+
+    @property
+    def ratio(self) -> str:
+        return f"share/{self.source}"
+
+    def know(self, measure: str) -> str:
+        return f"know/{self.knowledge}/{measure}"
 
 
-def the_source(rows: list[runs.Row], knowledge: str | None) -> str | None:
-    """The one source with a question set; None, with a message, where there is none or a choice. Where --set has another
-    name than its source, the only knowledge source (one with exposures) is taken."""
-    asked = sources_asked(rows)
+def the_source(runs: pd.DataFrame, knowledge: str | None) -> str:
+    """The one source with a question set of its name. Where --set has another name than its source, the only knowledge
+    source (one with exposures) is taken."""
+    sources = [name.removeprefix("share/") for name in runs if name.startswith("share/")]
+    asked = [name for name in sources if f"know/{name}/accuracy" in runs]
     if not asked and knowledge:
-        ledgers = (name for row in rows for name in row if name.startswith("exposures/"))
-        asked = list(dict.fromkeys(name[len("exposures/"):] for name in ledgers))
-    if len(asked) == 1:
-        return asked[0]
-    several = f"question sets of {len(asked)} sources: {', '.join(asked)}; choose one with --source"
-    none = "no source of these runs has a question set of its name; name both with --source and --set"
-    print(f"knapsack plot: {several if asked else none}", file=sys.stderr)
-    return None
+        asked = [name.removeprefix("exposures/") for name in runs if name.startswith("exposures/")]
+    if len(asked) > 1:
+        raise UsageError(f"question sets of {len(asked)} sources: {', '.join(asked)}; choose one with --source")
+    if not asked:
+        raise UsageError("no source of these runs has a question set of its name; name both with --source and --set")
+    return asked[0]
 
 
-def draw_line(axes, rows: list[runs.Row], x: str, y: str, scale: float, **style) -> None:
-    """Mean of y over runs of equal x; whiskers where there is one run with an interval, points where there are several."""
-    groups: dict[float, list[runs.Row]] = {}
-    for row in rows:
-        if row.get(y) is not None:
-            groups.setdefault(round(row[x], 4), []).append(row)
-    means = [scale * mean(row[y] for row in group) for group in groups.values()]
-    axes.plot(list(groups), means, markersize=5, linewidth=1.8, **style)
-    for position, group in groups.items():
-        if len(group) > 1:
-            axes.plot([position] * len(group), [scale * row[y] for row in group], "_", color=style["color"], alpha=0.6)
-        elif group[0].get(f"{y}_low") is not None:
-            ends = [scale * group[0][f"{y}_{end}"] for end in ("low", "high")]
-            axes.plot([position] * 2, ends, color=style["color"], linewidth=1, alpha=0.6)
+def draw_line(axes: Any, runs: pd.DataFrame, names: Names, column: str, scale: float, **look: Any) -> None:
+    """Mean over runs of equal ratio (to four digits); whiskers where there is one run with an interval."""
+    if column not in runs:
+        return
+    points = points_of(runs.dropna(subset=[column]), names.ratio, lambda ratio: round(ratio, 4))
+    intervals = [point.interval(column) if len(point.runs) == 1 else None for point in points]
+    draw_points(
+        axes,
+        [point.at for point in points],
+        [scale * point.mean(column) for point in points],
+        runs=[[scale * value for value in point.values(column)] for point in points],
+        intervals=[interval and (scale * interval[0], scale * interval[1]) for interval in intervals],
+        **look,
+    )
 
 
-def label_ratios(axes, rows: list[runs.Row], source: str, web: str) -> None:
+def label_ratios(axes: Any, runs: pd.DataFrame, names: Names) -> None:
     """Ratio and web epochs at the bottom, exposures at the top."""
-    by_ratio = {round(row[f"share/{source}"], 4): row for row in rows}
-    ratios = list(by_ratio)
-    axes.set_xticks(ratios, [f"{ratio:.3g}\n{by_ratio[ratio].get(f'epochs/{web}', 0):.2g}" for ratio in ratios])
-    axes.set_xlabel(f"mixing ratio of {source}, and epochs of {web} below")
+    wanted = [f"epochs/{names.web}", f"exposures/{names.source}"]
+    points = points_of(runs.reindex(columns=[names.ratio, *wanted]), names.ratio, lambda ratio: round(ratio, 4))
+    ratios = [point.at for point in points]
+    epochs, exposures = ([(point.values(column) or [0])[-1] for point in points] for column in wanted)
+    axes.set_xticks(ratios, [f"{ratio:.3g}\n{epoch:.2g}" for ratio, epoch in zip(ratios, epochs)])
+    axes.set_xlabel(f"mixing ratio of {names.source}, and epochs of {names.web} below")
     above = axes.secondary_xaxis("top")
-    above.set_xticks(ratios, [f"{by_ratio[ratio].get(f'exposures/{source}', 0):.0f}" for ratio in ratios])
+    above.set_xticks(ratios, [f"{count:.0f}" for count in exposures])
     above.set_xlabel("exposures per fact")
-    axes.grid(alpha=0.25)
-    axes.spines[["right"]].set_visible(False)
 
 
-def draw(rows: list[runs.Row], source: str, web: str, knowledge: str, out: Path) -> None:
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2), dpi=160)
-    x, prefix = f"share/{source}", f"know/{knowledge}"
-    models = list(dict.fromkeys(row.get("model", "") for row in rows))
-    for number, model in enumerate(models):
-        chosen = [row for row in rows if row.get("model", "") == model]
+def draw_baseline(axes: Any, value: float, label: str) -> None:
+    axes.axhline(value, color=GREY, linewidth=1, linestyle=":", label=label)
+
+
+def draw_figure(runs: pd.DataFrame, names: Names, out: Path) -> None:
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2))
+    models = runs["model"].fillna("") if "model" in runs else pd.Series("", runs.index)
+    for number, model in enumerate(models.unique()):
+        chosen = runs[(models == model).values]
         line = ["-", "--", ":", "-."][number % 4]
-        suffix = f", {model}" if len(models) > 1 else ""
+        suffix = f", {model}" if models.nunique() > 1 else ""
         for kind, (label, color, marker) in KINDS.items():
-            draw_line(left, chosen, x, f"{prefix}/accuracy_{kind}", 100, label=label + suffix, color=color, marker=marker, linestyle=line)
-        draw_line(right, chosen, x, f"{prefix}/bits", 1e-3, label="learned bits" + suffix, color="#0f7b6c", marker="o", linestyle=line)
-    chance = [row[f"{prefix}/chance"] for row in rows if row.get(f"{prefix}/chance") is not None]
-    if chance:
-        left.axhline(100 * mean(chance), color="#787774", linewidth=1, linestyle=":", label=f"chance ({100 * mean(chance):.2g} %)")
-    most = [row[f"{prefix}/most_bits"] for row in rows if row.get(f"{prefix}/most_bits")]
+            look = {"label": label + suffix, "color": color, "marker": marker, "linestyle": line}
+            draw_line(left, chosen, names, names.know(f"accuracy_{kind}"), 100, **look)
+        look = {"label": "learned bits" + suffix, "color": GREEN, "marker": "o", "linestyle": line}
+        draw_line(right, chosen, names, names.know("bits"), 1e-3, **look)
+    if chance := numbers(runs, names.know("chance")):
+        draw_baseline(left, 100 * mean(chance), f"chance ({100 * mean(chance):.2g} %)")
+    most = max(numbers(runs, names.know("most_bits")), default=0) / 1e3
     if most:
-        right.axhline(max(most) / 1e3, color="#787774", linewidth=1, linestyle=":", label=f"all there is ({max(most) / 1e3:.3g} kbit)")
+        draw_baseline(right, most, f"all there is ({most:.3g} kbit)")
     left.set(ylabel="exact match (%)", ylim=(-3, 103))
-    right.set(ylabel="learned bits (kbit)", ylim=(-0.03 * max(most, default=1) / 1e3, None))
+    right.set(ylabel="learned bits (kbit)", ylim=(-0.03 * (most or 1e-3), None))
     for axes in (left, right):
-        label_ratios(axes, rows, source, web)
-        axes.legend(frameon=False, fontsize=8, loc="best")
-    figure.tight_layout()
-    figure.savefig(out)
+        label_ratios(axes, runs, names)
+        legend(axes)
+    save(figure, out)
 
 
-def write_csv(rows: list[runs.Row], source: str, web: str, knowledge: str, out: Path) -> None:
-    numbers = ("accuracy", "accuracy_seen", "accuracy_heldout", "accuracy_question", "chance", "bits", "most_bits")
-    columns = ["run", "model", "seed", f"share/{source}", f"exposures/{source}", f"epochs/{web}", f"val/{web}/loss",
-               *(f"know/{knowledge}/{name}" for name in numbers)]
-    columns += [column + end for column in columns if f"know/{knowledge}/accuracy" in column for end in ("_low", "_high")]
-    out.write_text(runs.format_csv(rows, columns))
+def csv_columns(names: Names) -> list[str]:
+    columns = [*("run", "model", "seed", names.ratio, f"exposures/{names.source}"), f"epochs/{names.web}"]
+    columns += [f"val/{names.web}/loss", *(names.know(measure) for measure in MEASURES)]
+    return columns + [c + end for c in columns if c.startswith(names.know("accuracy")) for end in ("_low", "_high")]
 
 
-def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="runs, or folders of runs")
     parser.add_argument("--source", help="whose ratio is varied (default: the only one with a question set)")
     parser.add_argument("--web", default="web", help="the other source")
     parser.add_argument("--set", dest="knowledge", help="question set (default: the source's name)")
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE.png")
-    args = parser.parse_args(argv)
-    found = runs.read_runs(args.folders)
-    if not found:
-        print(f"knapsack plot: no run (config.json) below {', '.join(map(str, args.folders))}", file=sys.stderr)
-        return 3
-    source = args.source or the_source(found, args.knowledge)
-    if source is None:
-        return 2
-    knowledge = args.knowledge or source
-    rows = load(found, source, knowledge)
-    if not rows:
-        print(f"knapsack plot: no run below {', '.join(map(str, args.folders))} with source {source} and question set "
-              f"{knowledge}", file=sys.stderr)
-        return 3
-    draw(rows, source, args.web, knowledge, args.out)
-    write_csv(rows, source, args.web, knowledge, args.out.with_suffix(".csv"))
-    print(f"{args.out} and {args.out.with_suffix('.csv')}: {len(rows)} runs")
-    return 0
+    parser.add_argument("--out", type=figure_file, required=True, metavar="FILE.png")
+
+
+def draw(args: argparse.Namespace) -> None:
+    below = f"below {', '.join(map(str, args.folders))}"
+    runs = read_runs(args.folders)
+    if runs.empty:
+        raise DataError(f"no run (config.json) {below}")
+    source = args.source or the_source(runs, args.knowledge)
+    names = Names(source, args.web, args.knowledge or source)
+    needed = [names.ratio, names.know("accuracy")]
+    if set(needed) <= set(runs):
+        runs = runs.dropna(subset=needed).sort_values(names.ratio, kind="stable")
+    if not set(needed) <= set(runs) or runs.empty:
+        raise DataError(f"no run {below} with source {source} and question set {names.knowledge}")
+    draw_figure(runs, names, args.out)
+    table = args.out.with_suffix(".csv")
+    write_text(table, format_csv(runs, csv_columns(names)))
+    print(f"{args.out} and {table}: {len(runs)} runs")
