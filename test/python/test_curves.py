@@ -11,15 +11,13 @@ from typing import Callable
 import numpy as np
 import support
 
-SCRIPTS = os.path.join(support.REPOSITORY, "scripts")
-sys.path.insert(0, SCRIPTS)
 HAVE_SCIPY = importlib.util.find_spec("scipy") and importlib.util.find_spec("matplotlib")
 if HAVE_SCIPY:
-    import answers
-    import laws
-    import retention
+    from knapsack.runs import answers
+    from knapsack.analysis.forgetting import laws
+    from knapsack.analysis.forgetting import retention
 
-CURVES = os.path.join(SCRIPTS, "curves.py")
+CURVES = "curves"
 
 
 def line(

@@ -11,12 +11,10 @@ import unittest
 import numpy as np
 import support
 
-SCRIPTS = os.path.join(support.REPOSITORY, "scripts")
-INFUSION = os.path.join(SCRIPTS, "infusion.py")
+INFUSION = "infusion"
 HAVE_SCIPY = importlib.util.find_spec("scipy") and importlib.util.find_spec("matplotlib")
-sys.path.insert(0, SCRIPTS)
 if HAVE_SCIPY:
-    import laws
+    from knapsack.analysis.forgetting import laws
 
 FACTS, TOKENS_A_FACT, BATCH = 50, 20, 1000
 GRID = (8, 16, 32, 64, 128, 256, 512)
@@ -442,7 +440,7 @@ class InfusionTest(support.FolderTest):
                 self.make_run("runs/bad", 96, 0.1)
                 self.write(f"runs/bad/{file}", text)
                 rows, sidecar, said = self.analyse(code=3)
-                self.assertRegex(said, rf"infusion.py: .*bad/{what}.*; run .*bad is left out")
+                self.assertRegex(said, rf"warning: .*bad/{what}.*; run .*bad is left out")
                 self.assertEqual((len(rows), sidecar["left_out"]), (7, [self.path("runs", "bad")]))
                 self.assert_bracket(sidecar["curves"][0]["collapse"], 64, 128)
 

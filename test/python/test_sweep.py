@@ -7,7 +7,7 @@ import unittest
 
 import support
 
-SWEEP = os.path.join(support.REPOSITORY, "scripts", "sweep.py")
+SWEEP = "sweep"
 
 
 class SweepTest(support.FolderTest):

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """When facts are learned and forgotten: joins the per-question answers (dev/formats.md, 8) of several checkpoints.
 
   curves.py runs/a --out out/a                                          (a run trained with --per-question on)
@@ -31,9 +30,9 @@ from typing import Any
 
 import numpy as np
 
-import retention
-from answers import Answers, Refusal, read_answers, warn
-from histories import EMPTY, histories, kaplan_meier, known_matrix, summary
+from knapsack.analysis.forgetting import retention
+from knapsack.runs.answers import Answers, Refusal, read_answers, warn
+from knapsack.analysis.forgetting.histories import EMPTY, histories, kaplan_meier, known_matrix, summary
 
 COLUMNS = (
     "source",
@@ -173,7 +172,7 @@ def window_of(args: argparse.Namespace) -> retention.Window | None:
     return retention.Window(closed, opened, args.lam_horizon, args.lam)
 
 
-def parse_arguments() -> argparse.Namespace:
+def parse_arguments(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("paths", nargs="+", type=Path, metavar="FILE|RUN")
     parser.add_argument("--out", type=Path, required=True, metavar="PREFIX")
@@ -204,7 +203,7 @@ def parse_arguments() -> argparse.Namespace:
         default="mean",
         help="t_LAM of the mean over facts (default) or each fact's own",
     )
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if not 0 < args.share <= 1 or args.lam_horizon < 0:
         parser.error("--share must be in (0, 1], --lam-horizon not negative")
     return args
@@ -222,8 +221,8 @@ def retained(answers: Answers, known: np.ndarray, logp: np.ndarray, window: rete
         return {"refused": str(error)}
 
 
-def main() -> int:
-    args = parse_arguments()
+def main(argv: list[str]) -> int:
+    args = parse_arguments(argv)
     try:
         window = window_of(args)
         answers = read_answers(args.paths, args.kind, args.source, args.set_name, args.common)
@@ -233,7 +232,7 @@ def main() -> int:
         facts = histories(answers, known)
         out = summary(answers, known, facts, args.share, args.kind)
     except Refusal as error:
-        print(f"curves.py: {error}", file=sys.stderr)
+        print(f"knapsack curves: {error}", file=sys.stderr)
         return error.code
     if window:
         logp = -np.stack([answers.by_fact(row.astype(float)) for row in answers.nll])
@@ -252,7 +251,3 @@ def main() -> int:
         + (f"; median exposures needed {needed['all']['q50']}" if needed else "")
     )
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

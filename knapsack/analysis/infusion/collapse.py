@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from scipy.special import stdtrit
 
-from infusion_rows import in_family
+from knapsack.analysis.infusion.rows import in_family
 
 Row = dict[str, Any]
 SLACK = 1e-9  # a fall of exactly the margin is not more than it, whatever its last bits

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """How much of what is infused is retained, and where more exposures make it less (after Lv et al., arXiv 2509.19371).
 
   infusion.py runs/append runs/replace --infused wd --out out/infusion.csv --figure out/infusion.png
@@ -21,10 +20,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import collapse
-import runs
-from infusion_report import columns_of, report, unit_of
-from infusion_rows import GROUPS, MEASURES, Row, read_rows
+from knapsack.analysis.infusion import collapse
+from knapsack.runs import table as runs
+from knapsack.analysis.infusion.report import columns_of, report, unit_of
+from knapsack.analysis.infusion.rows import GROUPS, MEASURES, Row, read_rows
 
 
 def print_table(rows: list[Row], columns: list[str], rule: collapse.Rule) -> None:
@@ -60,7 +59,7 @@ def check_names(rows: list[Row], args: argparse.Namespace) -> str | None:
     return None
 
 
-def parse_arguments() -> argparse.Namespace:
+def parse_arguments(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="runs, or folders of runs")
     parser.add_argument("--infused", required=True, metavar="NAME", help="the infused source, and its question set")
@@ -81,7 +80,7 @@ def parse_arguments() -> argparse.Namespace:
         metavar="NATS",
         help="least rise of the base's loss that counts (default: 0.05)",
     )
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
 def positive(text: str) -> float:
@@ -106,20 +105,20 @@ def wrong_outputs(args: argparse.Namespace) -> str | None:
     return None
 
 
-def main() -> int:
-    args = parse_arguments()
+def main(argv: list[str]) -> int:
+    args = parse_arguments(argv)
     if wrong := wrong_outputs(args):
-        print(f"infusion.py: {wrong}", file=sys.stderr)
+        print(f"knapsack infusion: {wrong}", file=sys.stderr)
         return 2
     left_out: list[Path] = []
     rows = read_rows(args.folders, args.infused, args.base, left_out)
     if not rows:
         if not left_out:
-            print(f"infusion.py: no run (config.json) below {', '.join(map(str, args.folders))}", file=sys.stderr)
+            print(f"knapsack infusion: no run (config.json) below {', '.join(map(str, args.folders))}", file=sys.stderr)
         return 3
     wrong = check_names(rows, args)
     if wrong:
-        print(f"infusion.py: {wrong}", file=sys.stderr)
+        print(f"knapsack infusion: {wrong}", file=sys.stderr)
         return 2
     rows.sort(
         key=lambda row: (
@@ -151,20 +150,12 @@ def main() -> int:
     args.out.write_text(runs.format_csv(rows, columns))
     args.out.with_suffix(".json").write_text(json.dumps(out, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
     if args.figure:
-        import infusion_figure  # matplotlib is slow to load, and not everywhere
+        from knapsack.analysis.infusion import figure  # matplotlib is slow to load
 
-        infusion_figure.draw(found, curves, rule, args.figure)
+        figure.draw(found, curves, rule, args.figure)
     print_table(rows, columns, rule)
     for curve in curves:
         print(curve["sentence"])
         for run in curve["not_counted"]:
             print(f"warning: run {run['run']} is no point of this curve: {run['why']}", file=sys.stderr)
     return 3 if left_out else 0
-
-
-if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except OSError as error:
-        print(f"infusion.py: {error.filename or 'output'}: {error.strerror}", file=sys.stderr)
-        sys.exit(1)

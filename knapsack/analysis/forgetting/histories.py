@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from answers import Answers, warn
+from knapsack.runs.answers import Answers, warn
 
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 EMPTY = -1  # in columns of counts and steps

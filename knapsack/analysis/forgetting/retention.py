@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from answers import Answers, Refusal, warn
-from laws import evaluate, fit_laws
+from knapsack.runs.answers import Answers, Refusal, warn
+from knapsack.analysis.forgetting.laws import evaluate, fit_laws
 
 
 def inliers(values: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
-from collapse import Curve, Rule  # noqa: E402
+from knapsack.analysis.infusion.collapse import Curve, Rule  # noqa: E402
 
 KINDS = {
     "_seen": ("training statements", "#0b6e99", "o"),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import collapse
-from infusion_rows import GROUPS, MEASURES, Row
+from knapsack.analysis.infusion import collapse
+from knapsack.analysis.infusion.rows import GROUPS, MEASURES, Row
 
 UNITS = {
     "run": ("", "directory"),

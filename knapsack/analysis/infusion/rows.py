@@ -13,7 +13,7 @@ from typing import Any, Iterable, NamedTuple
 
 import numpy as np
 
-import runs
+from knapsack.runs import table as runs
 
 Row = dict[str, Any]
 GROUPS = ("once", "early", "control")
@@ -205,6 +205,6 @@ def read_rows(folders: Iterable[Path], name: str, base: str, left_out: list[Path
         try:
             rows.append(read_row(run, name, base))
         except runs.BadRun as error:
-            print(f"{Path(sys.argv[0]).name}: {error}; run {run} is left out", file=sys.stderr)
+            print(f"warning: {error}; run {run} is left out", file=sys.stderr)
             left_out.append(run)
     return rows
