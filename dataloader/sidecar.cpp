@@ -1,7 +1,7 @@
-// The sidecar that the data scripts write beside every shard (dev/formats.md, 1.4).
+#include "dataloader/sidecar.h"
+
 #include <nlohmann/json.hpp>
 
-#include "dataloader/token_file.h"
 #include "util/check.h"
 #include "util/files.h"
 #include "util/json.h"

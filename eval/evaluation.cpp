@@ -128,7 +128,7 @@ EvaluationPlan plan_evaluation(const EvaluationOptions& options, int vocab, int 
         for (const std::string& path : glob_files(glob))
             if (is_shard(path)) check_tokenizer(shard_prefix(path), read_sidecar(shard_prefix(path)), options);
         plan.validation.push_back(
-            read_validation(name, glob, options.val_tokens, options.T, options.document_mask, options.eot_id, vocab));
+            read_validation({name, glob, options.val_tokens, options.T, options.document_mask, options.eot_id, vocab}));
     }
 
     for (const std::string& path : options.questions) {
