@@ -28,28 +28,29 @@
 #include <string>
 #include <vector>
 
-#include "dataloader/account.h"    // defines: RunAccount, print_account, account_json
-#include "dataloader/loader.h"     // defines: MixtureOptions, Plan, Loader, Batch, read_validation
-#include "dataloader/placement.h"  // defines: place_windows
-#include "eval/evaluator.cuh"      // defines: Evaluator (the same code as eval_knowledge's)
-#include "eval/results.h"          // defines: write_question_lines
-#include "eval/stop_rule.h"        // defines: StopRule, parse_stop_rules, check_stop_rules, rule_that_holds
-#include "model/checkpoint.h"      // defines: read_model_config, checkpoint_begin/finish/latest/prune
-#include "model/gpt.cuh"           // defines: Gpt, Optimizer, gpt_forward, gpt_losses, gpt_backward, gpt_update
-#include "model/init.h"            // defines: initialise_parameters
-#include "model/state.cuh"         // defines: load_weights, load_training_state, save_training_state
-#include "train/device_batch.cuh"  // defines: DeviceBatch
-#include "train/metrics_log.h"     // defines: MetricsLine, MetricsFile
-#include "train/run_directory.h"   // defines: RunDirectory
-#include "train/schedule.h"        // defines: Schedule, learning_rate
-#include "train/tensorboard.h"     // defines: TensorBoard
-#include "train/when.h"            // defines: When
-#include "util/build_info.h"       // defines: build_commit, build_compiler, build_flags
-#include "util/check.h"            // defines: die, Exit
-#include "util/files.h"            // defines: path_join, make_directories
-#include "util/options.h"          // defines: OptionTable and the kinds of option
-#include "util/progress.h"         // defines: Progress
-#include "util/system.h"           // defines: wait_politely, num_threads
+#include "dataloader/account.h"     // defines: RunAccount, print_account, account_json
+#include "dataloader/loader.h"      // defines: MixtureOptions, Plan, Loader, Batch
+#include "dataloader/placement.h"   // defines: place_windows
+#include "dataloader/validation.h"  // defines: overlap_warnings
+#include "eval/evaluator.cuh"       // defines: Evaluator (the same code as eval_knowledge's)
+#include "eval/results.h"           // defines: write_question_lines
+#include "eval/stop_rule.h"         // defines: StopRule, parse_stop_rules, check_stop_rules, rule_that_holds
+#include "model/checkpoint.h"       // defines: read_model_config, checkpoint_begin/finish/latest/prune
+#include "model/gpt.cuh"            // defines: Gpt, Optimizer, gpt_forward, gpt_losses, gpt_backward, gpt_update
+#include "model/init.h"             // defines: initialise_parameters
+#include "model/state.cuh"          // defines: load_weights, load_training_state, save_training_state
+#include "train/device_batch.cuh"   // defines: DeviceBatch
+#include "train/run_directory.h"    // defines: RunDirectory
+#include "train/schedule.h"         // defines: Schedule, learning_rate
+#include "train/tensorboard.h"      // defines: TensorBoard
+#include "train/when.h"             // defines: When
+#include "util/build_info.h"        // defines: build_commit, build_compiler, build_flags
+#include "util/check.h"             // defines: die, Exit
+#include "util/files.h"             // defines: AppendFile, path_join, make_directories
+#include "util/json_text.h"         // defines: JsonLine, json_quote, integer_member, text_member
+#include "util/options.h"           // defines: OptionTable and the kinds of option
+#include "util/progress.h"          // defines: Progress
+#include "util/system.h"            // defines: wait_politely, num_threads
 
 using backend::Machine;
 
@@ -294,10 +295,7 @@ RunMemory memory_of(const GptConfig& c, int micro_batch, const TrainOptions& o) 
             evaluates ? ActivationMemory<Real>::bytes(c, std::max(1, EVAL_POSITIONS / T), T, Keep::Nothing) : 0};
 }
 RunMemory memory_of(const GptConfig& c, int micro_batch, const TrainOptions& o) {
-#ifndef KNAPSACK_CPU
-    if (o.precision == "bf16") return memory_of<bf16>(c, micro_batch, o);
-#endif
-    return memory_of<float>(c, micro_batch, o);
+    return with_precision(o.precision, [&](auto real) { return memory_of<decltype(real)>(c, micro_batch, o); });
 }
 
 // The largest divisor of the step's rows whose activations fit into what the parameters leave free: half of it on a
@@ -331,19 +329,6 @@ void check_start_tokenizer(const std::string& directory, const Plan& plan) {
             file.c_str(), plan.tokenizer_file.c_str());
 }
 
-// Validation text that is also trained on measures memory: allowed, and said.
-void warn_of_overlap(const TrainOptions& o) {
-    for (const auto& [val, val_glob] : o.val)
-        for (const auto& [source, source_glob] : o.source)
-            for (const std::string& path : glob_files(val_glob)) {
-                const std::vector<std::string> trained = glob_files(source_glob);
-                if (std::find(trained.begin(), trained.end(), path) != trained.end())
-                    fprintf(stderr,
-                            "warning: --val %s and --source %s share %s: that loss is not one of held-out text\n",
-                            val.c_str(), source.c_str(), path.c_str());
-            }
-}
-
 Schedule setup_schedule(TrainOptions& o, int64_t steps) {
     if (o.warmup.n < 0) o.warmup.n = std::min<int64_t>(160, steps / 10);
     if (std::isnan(o.final_lr)) o.final_lr = o.schedule == "cosine" ? 0.1 : 0.0;
@@ -353,22 +338,6 @@ Schedule setup_schedule(TrainOptions& o, int64_t steps) {
 // ---------------------------------------------------------------------------------------------------------------------------------
 // --plan
 
-// The plan as a JSON object, for config.json.
-std::string plan_json(const Plan& plan) {
-    std::string text;
-    for (const SourcePlan& s : plan.sources) {
-        MetricsLine line;
-        line.add("documents", s.knowledge ? s.entities : s.documents);
-        line.add("source_tokens", s.source_tokens);
-        line.add("tokens", s.tokens);
-        line.add("share", s.share);
-        line.add("epochs", s.epochs);
-        if (s.knowledge) line.add("exposures", s.exposures);
-        text += (text.empty() ? "" : ", ") + json_quote(s.name) + ": " + line.json();
-    }
-    return "{" + text + "}";
-}
-
 void print_plan(const TrainOptions& o, const GptConfig& c, const Plan& plan, double rate) {
     printf("model: %s, %.2fM parameters (%.2fM without embeddings), L=%d C=%d NH=%d V=%d T=%lld\n",
            o.model.empty() ? "from a directory" : o.model.c_str(), static_cast<double>(num_parameters(c)) / 1e6,
@@ -376,19 +345,7 @@ void print_plan(const TrainOptions& o, const GptConfig& c, const Plan& plan, dou
            static_cast<long long>(o.seq_len.n));
     printf("run: %lld steps of %lld tokens = %lld tokens\n\n", static_cast<long long>(plan.steps),
            static_cast<long long>(o.batch_tokens.n), static_cast<long long>(plan.tokens));
-    printf("%-14s %10s %14s %9s %12s %9s %10s\n", "source", "documents", "tokens", "share", "pieces", "epochs",
-           "exposures");
-    for (const SourcePlan& s : plan.sources) {
-        printf("%-14s %10lld %14.0f %8.4f%% %12.0f %9.3f ", s.name.c_str(),
-               static_cast<long long>(s.knowledge ? s.entities : s.documents), s.tokens, 100 * s.share, s.pieces,
-               s.epochs);
-        if (s.knowledge && s.min_exposures < s.max_exposures)
-            printf("%10.2f (%.2f to %.2f by group)\n", s.exposures, s.min_exposures, s.max_exposures);
-        else if (s.knowledge)
-            printf("%10.2f\n", s.exposures);
-        else
-            printf("%10s\n", "-");
-    }
+    print_plan(stdout, plan);
     const double flops = flops_per_token(c, static_cast<int>(o.seq_len.n)) * static_cast<double>(plan.tokens);
     printf("\ncompute: %.3g FLOPs; at this machine's matmul rate of %.0f GFLOP/s no less than %.0f s\n", flops,
            rate / 1e9, flops / rate);
@@ -453,7 +410,7 @@ struct StepReport {
 // The log files of a run; without --out nothing but the screen.
 struct Log {
     bool on = false;
-    MetricsFile metrics, eval;
+    AppendFile metrics, eval;
     TensorBoard board;
     std::chrono::steady_clock::time_point start = std::chrono::steady_clock::now();
     double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); }
@@ -490,7 +447,7 @@ void save_checkpoint(const Trainer<Real>& t, const Machine& machine, const RunDi
     state.step = t.step;
     state.tokens = t.step * o.batch_tokens.n;
     state.options_json = table.json();
-    MetricsLine facts;
+    JsonLine facts;
     facts.add("metrics_bytes", log.metrics.size());
     facts.add("eval_bytes", log.eval.size());
     facts.add("stopped", stopped);
@@ -514,7 +471,7 @@ void load_checkpoint(Trainer<Real>& t, const std::string& directory, const Plan&
         if (!ledger.empty()) ledger.read(path_join(directory, "exposures"));
     for (size_t i = 0; i < t.source_tokens.size(); ++i)
         t.source_tokens[i] =
-            integer_fact(directory + "/trainer_state.json", state.metrics_json, "tokens/" + plan.sources[i].name);
+            integer_member(directory + "/trainer_state.json", state.metrics_json, "tokens/" + plan.sources[i].name);
 }
 
 // ---------------------------------------------------------------------------------------------------------------------------------
@@ -583,7 +540,7 @@ void log_step(Log& log, const QueuedStep& queued, const StepReport& r, const Gpt
     if (!log.on) return;
     const int64_t tokens = (queued.step + 1) * o.batch_tokens.n;
     const double tokens_per_s = static_cast<double>(o.batch_tokens.n) / step_seconds;
-    MetricsLine line;
+    JsonLine line;
     line.add("step", queued.step);
     line.add("tokens", tokens);
     line.add("time", log.seconds());
@@ -602,7 +559,7 @@ void log_step(Log& log, const QueuedStep& queued, const StepReport& r, const Gpt
     line.add("perf/tokens_per_s", tokens_per_s);
     line.add("perf/mfu", tokens_per_s * flops_per_token(c, static_cast<int>(o.seq_len.n)) / flops_rate);
     line.add("perf/step_ms", 1e3 * step_seconds);
-    log.metrics.write(line);
+    log.metrics.write(line.json() + "\n");
     log.board.write(queued.step, line);
 }
 
@@ -642,7 +599,7 @@ std::string evaluate_and_log(const Trainer<Real>& t, const Evaluator<Real>& eval
         const std::string name = format_text("answers/step_%08lld.jsonl", static_cast<long long>(t.step));
         write_question_lines(run.file(name), plan, evaluation, t.step);
     }
-    MetricsLine line;
+    JsonLine line;
     line.add("step", t.step);
     line.add("tokens", t.step * o.batch_tokens.n);
     line.add("time", log.seconds());
@@ -653,7 +610,7 @@ std::string evaluate_and_log(const Trainer<Real>& t, const Evaluator<Real>& eval
     }
     printf("%s\n", screen.c_str());
     if (log.on) {
-        log.eval.write(line);
+        log.eval.write(line.json() + "\n");
         log.board.write(t.step, line);
     }
     return rule_that_holds(rules, metrics);
@@ -709,10 +666,10 @@ std::string open_logs(const Run& r, const Trainer<Real>& t, Log& log) {
                                       {"threads", std::to_string(num_threads())},
                                       {"matmul_gflops", std::to_string(r.flops_rate / 1e9)}});
     log.on = true;
-    run.truncate_log("metrics.jsonl", integer_fact(state, facts, "metrics_bytes"));
-    run.truncate_log("eval.jsonl", integer_fact(state, facts, "eval_bytes"));
-    log.metrics = MetricsFile(run.file("metrics.jsonl"), true);
-    log.eval = MetricsFile(run.file("eval.jsonl"), true);
+    run.truncate_log("metrics.jsonl", integer_member(state, facts, "metrics_bytes"));
+    run.truncate_log("eval.jsonl", integer_member(state, facts, "eval_bytes"));
+    log.metrics = AppendFile(run.file("metrics.jsonl"));
+    log.eval = AppendFile(run.file("eval.jsonl"));
     log.board = TensorBoard(run.path());
     remove_tree(run.file("FAILED"));
     remove_tree(run.file("exposures"));
@@ -722,7 +679,7 @@ std::string open_logs(const Run& r, const Trainer<Real>& t, Log& log) {
         if (r.resumed.empty() || name > format_text("step_%08lld.jsonl", static_cast<long long>(t.step)))
             remove_tree(run.file("answers/" + name));
     if (!r.resumed.empty()) save_ledgers(t.ledgers, run.path());
-    return text_fact(state, facts, "stopped");
+    return text_member(state, facts, "stopped");
 }
 
 template <class Real>
@@ -866,7 +823,8 @@ int main(int argc, char** argv) {
                            stdout);
         return 0;
     }
-    warn_of_overlap(o);
+    for (const std::string& warning : overlap_warnings(o.val, o.source))
+        fprintf(stderr, "warning: %s\n", warning.c_str());
     for (const std::string& warning : plan.warnings) fprintf(stderr, "warning: %s\n", warning.c_str());
     if (!o.manifest.empty()) {
         print_account(stdout, loader.write_manifest(o.manifest));
@@ -881,7 +839,7 @@ int main(int argc, char** argv) {
                (resumed.empty() ? o.out : resumed).c_str());
     if (o.micro_batch.n < 0 && !resumed.empty())  // the micro-batch chosen for that run's memory, not for this moment's
         o.micro_batch.n =
-            integer_fact(resumed + "/trainer_state.json", read_trainer_state(resumed).options_json, "micro-batch");
+            integer_member(resumed + "/trainer_state.json", read_trainer_state(resumed).options_json, "micro-batch");
     if (o.micro_batch.n < 0) o.micro_batch.n = largest_micro_batch(config, o, machine.available_memory());
     const double flops_rate = machine.flops_rate(o.precision == "bf16");
     if (o.plan) {
@@ -902,8 +860,5 @@ int main(int argc, char** argv) {
     }
     const Run r{o,          table,     config,          machine, loader,     run,       schedule,
                 stop_rules, eval_when, checkpoint_when, resumed, start_from, flops_rate};
-#ifndef KNAPSACK_CPU
-    if (o.precision == "bf16") return train<bf16>(r);
-#endif
-    return train<float>(r);
+    return with_precision(o.precision, [&](auto real) { return train<decltype(real)>(r); });
 }

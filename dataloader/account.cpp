@@ -1,9 +1,63 @@
 #include "dataloader/account.h"
 
+#include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
+
+#include "dataloader/data_set.h"
+#include "dataloader/ledger.h"
 
 using ll = long long;
 using nlohmann::ordered_json;
+
+namespace {
+
+// Exposures of the facts of the entities that are drawn.
+void count_exposures(const Source& source, const Ledger& ledger, SourceAccount* row) {
+    uint64_t sum = 0, facts = 0;
+    uint32_t least = UINT32_MAX, most = 0, first = UINT32_MAX, last = 0;
+    for (uint64_t i = 0; i < source.draws(); ++i)
+        for (uint32_t slot = 0; slot < ledger.slots(); ++slot, ++facts) {
+            const Ledger::Entry& entry = ledger.at(source.entity(i), slot);
+            sum += entry.count;
+            row->cut += entry.cut;
+            least = std::min(least, entry.count);
+            most = std::max(most, entry.count);
+            if (entry.count == 0) continue;
+            first = std::min(first, entry.first_step);
+            last = std::max(last, entry.last_step);
+        }
+    row->exposures = static_cast<double>(sum) / static_cast<double>(facts);
+    row->least = least;
+    row->most = most;
+    if (most == 0) return;
+    row->first_step = first;
+    row->last_step = last;
+}
+
+}  // namespace
+
+RunAccount take_account(const DataSet& data, const std::vector<Ledger>& ledgers,
+                        const std::vector<int64_t>& source_tokens, int64_t steps) {
+    const Plan& plan = data.plan;
+    RunAccount account{plan.steps, steps, plan.tokens, steps * plan.batch_tokens, {}};
+    for (size_t s = 0; s < plan.sources.size(); ++s) {
+        const SourcePlan& planned = plan.sources[s];
+        SourceAccount row;
+        row.name = planned.name;
+        row.knowledge = planned.knowledge;
+        row.planned_tokens = std::llround(planned.tokens);
+        row.planned_share = planned.share;
+        row.tokens = source_tokens[s];
+        if (account.tokens > 0) row.share = static_cast<double>(row.tokens) / static_cast<double>(account.tokens);
+        row.planned_exposures = planned.exposures;
+        row.planned_least = planned.min_exposures;
+        row.planned_most = planned.max_exposures;
+        if (row.knowledge) count_exposures(data.sources[s], ledgers[s], &row);
+        account.sources.push_back(row);
+    }
+    return account;
+}
 
 void print_account(FILE* out, const RunAccount& account) {
     fprintf(out, "%-14s %16s %16s %9s %9s %12s %22s\n", "source", "tokens planned", "realised", "share", "realised",

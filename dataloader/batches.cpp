@@ -14,8 +14,8 @@ namespace {
 
 constexpr const char* state_file = "loader_state.json";
 
-// Names what differs between the manifest of a state and ours.
-void compare_manifests(const json& theirs, const json& ours, bool new_horizon) {
+// Names what differs between the fingerprint of a state's data set and ours.
+void compare_fingerprints(const json& theirs, const json& ours, bool new_horizon) {
     const auto show = [](const json& object, const char* key) {
         return object.contains(key) ? object[key].dump() : std::string("nothing");
     };
@@ -62,10 +62,9 @@ void place_segments(const std::vector<int>& inputs, int T, bool document_mask, i
     }
 }
 
-Batches::Batches(const DataSet& data, int64_t batch_tokens, bool document_mask, const std::string& state,
-                 bool new_horizon)
+Batches::Batches(const DataSet& data, bool document_mask, const std::string& state, bool new_horizon)
     : data_(data),
-      batch_tokens_(batch_tokens),
+      batch_tokens_(data.plan.batch_tokens),
       T_(data.mixture.T),
       document_mask_(document_mask),
       stream_(data.sources, data.mixture) {
@@ -149,7 +148,7 @@ std::string Batches::state() const {
                         {"stream", stream_.state()}};
     std::string text = state.dump();
     text.back() = ',';
-    return text + "\"manifest\":" + data_.manifest + "}";
+    return text + "\"manifest\":" + data_.fingerprint + "}";
 }
 
 void Batches::restore(const std::string& text, bool new_horizon) {
@@ -157,7 +156,7 @@ void Batches::restore(const std::string& text, bool new_horizon) {
     check_format_version(state_file, state);
     if (!state.contains("manifest") || !state["manifest"].is_object())
         die(Exit::Data, "%s: key 'manifest' is missing", state_file);
-    compare_manifests(state["manifest"], json::parse(data_.manifest), new_horizon);
+    compare_fingerprints(state["manifest"], json::parse(data_.fingerprint), new_horizon);
     const bool longer = state["manifest"].value("tokens", json()) != json(data_.plan.tokens);
     for (const Source& source : data_.sources)
         if (longer && (source.options().exposures >= 0 || !source.options().windows.empty()))

@@ -98,7 +98,7 @@ DataSet open_data_set(const MixtureOptions& options) {
         sources.push_back({{"name", source.name()},
                            {"options", describe(source.options())},
                            {"data", format_text("%016llx", static_cast<unsigned long long>(source.hash()))}});
-    data.manifest = json{
+    data.fingerprint = json{
         {"data_seed", options.data_seed},
         {"T", options.T},
         {"tokens", data.plan.tokens},

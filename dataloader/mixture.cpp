@@ -102,7 +102,8 @@ void Planner::measure() {
     if (plan.steps < 1)
         die(Exit::Usage, "--tokens %lld is less than one step of --batch-tokens %lld", static_cast<ll>(options.tokens),
             static_cast<ll>(options.batch_tokens));
-    plan.tokens = plan.steps * options.batch_tokens;
+    plan.batch_tokens = options.batch_tokens;
+    plan.tokens = plan.steps * plan.batch_tokens;
 }
 
 void Planner::cut() {

@@ -12,7 +12,7 @@
 #include <utility>
 #include <vector>
 
-#include "dataloader/loader.h"
+#include "dataloader/plan.h"
 #include "dataloader/source.h"
 #include "dataloader/turns.h"
 

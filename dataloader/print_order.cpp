@@ -39,14 +39,14 @@ std::string one_line(const std::string& text) {
 
 }  // namespace
 
-void print_order_of_step(const DataSet& data, int64_t batch_tokens, int64_t step, const std::string& state, FILE* out) {
+void print_order_of_step(const DataSet& data, int64_t step, const std::string& state, FILE* out) {
     if (step < 0 || step >= data.plan.steps)
         die(Exit::Usage, "--print-order %lld: the run has steps 0 to %lld", static_cast<ll>(step),
             static_cast<ll>(data.plan.steps - 1));
-    Batches batches(data, batch_tokens, false, state, false);
+    Batches batches(data, false, state, false);
     Tokenizer tokenizer;
     if (!data.plan.tokenizer_file.empty()) tokenizer = Tokenizer(data.plan.tokenizer_file);
-    const int64_t base = step * batch_tokens, T = data.mixture.T;
+    const int64_t batch_tokens = data.plan.batch_tokens, base = step * batch_tokens, T = data.mixture.T;
     fprintf(out, "step %lld: tokens %lld to %lld of the stream, %lld rows of %lld\n", static_cast<ll>(step),
             static_cast<ll>(base), static_cast<ll>(base + batch_tokens), static_cast<ll>(batch_tokens / T),
             static_cast<ll>(T));

@@ -14,7 +14,7 @@
 
 #include "dataloader/knowledge.h"
 #include "dataloader/ledger.h"  // defines: LedgerShard
-#include "dataloader/loader.h"
+#include "dataloader/plan.h"    // defines: SourceOptions
 #include "dataloader/token_file.h"
 #include "dataloader/turns.h"
 #include "util/rng.h"

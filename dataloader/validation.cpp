@@ -1,19 +1,20 @@
-// Validation rows: a source from its first token on, in file order, in rows as in training.
+#include "dataloader/validation.h"
+
 #include <algorithm>
 
-#include "dataloader/batches.h"
-#include "dataloader/loader.h"
+#include "dataloader/batches.h"  // defines: place_segments
 #include "dataloader/source.h"
 #include "util/check.h"
+#include "util/files.h"
 
-ValidationRows read_validation(const std::string& name, const std::string& glob, int64_t tokens, int T,
-                               bool document_mask, int64_t eot_id, int64_t vocab) {
+ValidationRows read_validation(const ValidationOptions& options) {
+    const auto& [name, glob, tokens, T, document_mask, eot_id, vocab] = options;
     ENSURE(vocab > 0 && tokens > 0 && T >= 2, "validation %s: %lld tokens in rows of %d, vocabulary %lld", name.c_str(),
            static_cast<long long>(tokens), T, static_cast<long long>(vocab));
-    SourceOptions options;
-    options.name = name;
-    options.glob = glob;
-    Source source(options, 0, T, eot_id);
+    SourceOptions shards;
+    shards.name = name;
+    shards.glob = glob;
+    Source source(shards, 0, T, eot_id);
     source.set_vocab(vocab);
     for (const Sidecar* sidecar : source.sidecars())
         if (sidecar->present && sidecar->vocab_size > vocab)
@@ -52,4 +53,20 @@ ValidationRows read_validation(const std::string& name, const std::string& glob,
     }
     if (known && !source.knowledge()) rows.bytes_per_token = static_cast<double>(bytes) / static_cast<double>(counted);
     return rows;
+}
+
+std::vector<std::string> overlap_warnings(const std::vector<std::pair<std::string, std::string>>& validation,
+                                          const std::vector<std::pair<std::string, std::string>>& sources) {
+    std::vector<std::string> warnings;
+    for (const auto& [val, val_glob] : validation)
+        for (const auto& [source, source_glob] : sources) {
+            const std::vector<std::string> trained = glob_files(source_glob);
+            for (const std::string& path : glob_files(val_glob))
+                if (std::binary_search(trained.begin(), trained.end(), path))
+                    warnings.push_back(
+                        format_text("--val %s and --source %s share %s: that loss is not one of "
+                                    "held-out text",
+                                    val.c_str(), source.c_str(), path.c_str()));
+        }
+    return warnings;
 }

@@ -22,12 +22,6 @@ void check_tokenizer(const std::string& path, const Sidecar& sidecar, const Eval
         options.tokenizer_file.empty() ? "another" : options.tokenizer_file.c_str(), options.tokenizer_sha256.c_str());
 }
 
-bool ends_with(const std::string& text, const std::string& ending) {
-    return text.size() > ending.size() && text.compare(text.size() - ending.size(), ending.size(), ending) == 0;
-}
-
-bool is_shard(const std::string& path) { return ends_with(path, ".bin") || ends_with(path, ".ds"); }
-
 // The trainer's NAME=VALUE options of one flag.
 NamedList named_list(const std::string& path, const nlohmann::json& options, const char* flag) {
     NamedList list;
@@ -134,7 +128,7 @@ EvaluationPlan plan_evaluation(const EvaluationOptions& options, int vocab, int 
         for (const std::string& path : glob_files(glob))
             if (is_shard(path)) check_tokenizer(shard_prefix(path), read_sidecar(shard_prefix(path)), options);
         plan.validation.push_back(
-            read_validation(name, glob, options.val_tokens, options.T, options.document_mask, options.eot_id, vocab));
+            read_validation({name, glob, options.val_tokens, options.T, options.document_mask, options.eot_id, vocab}));
     }
 
     for (const std::string& path : options.questions) {

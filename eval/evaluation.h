@@ -7,10 +7,10 @@
 #include <utility>
 #include <vector>
 
-#include "dataloader/loader.h"  // defines: ValidationRows
-#include "eval/questions.h"     // defines: QuestionSet
-#include "eval/report.h"        // defines: KnowledgeReport, QuestionResult, PopularityRule
-#include "util/tokenizer.h"     // defines: Tokenizer
+#include "dataloader/validation.h"  // defines: ValidationRows
+#include "eval/questions.h"         // defines: QuestionSet
+#include "eval/report.h"            // defines: KnowledgeReport, QuestionResult, PopularityRule
+#include "util/tokenizer.h"         // defines: Tokenizer
 
 // A knowledge source that was trained with --subsample, as the trainer was told.
 struct SubsampledSource {

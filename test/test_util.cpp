@@ -7,11 +7,11 @@
 
 #include "test/catch.h"
 #include "test/support.h"
-#include "train/metrics_log.h"
 #include "train/schedule.h"
 #include "util/crc32c.h"
 #include "util/files.h"
 #include "util/json.h"
+#include "util/json_text.h"
 #include "util/progress.h"
 #include "util/sha256.h"
 
@@ -158,8 +158,8 @@ TEST_CASE("The learning rate follows its formula", "[util]") {
     REQUIRE_DIES(Exit::Usage, "--cooldown", make_schedule("wsd", 1, 10, 0, NAN, 0));
 }
 
-TEST_CASE("A metrics line is valid JSON and loses no bit", "[util]") {
-    MetricsLine line;
+TEST_CASE("A JSON line is valid and loses no bit", "[util]") {
+    JsonLine line;
     const double third = 1.0 / 3, tiny = 4.9e-324;
     line.add("step", 7);
     line.add("train/loss", third);
@@ -175,26 +175,35 @@ TEST_CASE("A metrics line is valid JSON and loses no bit", "[util]") {
     CHECK(read["nan"] == "NaN");
     CHECK(read["inf"] == "-Infinity");
     CHECK(read["text \"q\"\n"] == "a\\b\t\xC3\xA9");
+    CHECK(nlohmann::json::parse(json_quote("\xC3")) == "\xEF\xBF\xBD");  // cut off in the middle of a character
 }
 
-TEST_CASE("A metrics file is whole after every line", "[util]") {
+TEST_CASE("Members of a JSON object are read as what they should be", "[util]") {
+    const std::string object = R"({"n": 7, "negative": -1, "text": "x"})";
+    CHECK(integer_member("state", object, "n") == 7);
+    CHECK(text_member("state", object, "text") == "x");
+    CHECK(text_member("state", object, "n").empty());
+    CHECK(text_member("state", object, "none").empty());
+    REQUIRE_DIES(Exit::Data, "state: 'none' is missing", integer_member("state", object, "none"));
+    REQUIRE_DIES(Exit::Data, "state", integer_member("state", object, "negative"));
+    REQUIRE_DIES(Exit::Data, "state", integer_member("state", "{", "n"));
+}
+
+TEST_CASE("A file that is appended to is whole after every line", "[util]") {
     const TemporaryFolder folder;
-    const std::string path = folder / "metrics.jsonl";
-    MetricsLine line;
-    line.add("step", 1);
-    MetricsFile file(path, true);
+    const std::string path = folder / "metrics.jsonl", line = "{\"step\": 1}\n";
+    AppendFile file(path);
     file.write(line);
     const int64_t one = file.size();
     file.write(line);
-    CHECK(read_file(path) == "{\"step\": 1}\n{\"step\": 1}\n");
+    CHECK(read_file(path) == line + line);
     CHECK(file.size() == 2 * one);
     truncate_file(path, static_cast<uint64_t>(one));
-    MetricsFile resumed(path, true);
+    AppendFile resumed(path);
     CHECK(resumed.size() == one);
     resumed.write(line);
-    CHECK(read_file(path) == "{\"step\": 1}\n{\"step\": 1}\n");
-    CHECK(MetricsFile(path, false).size() == 0);
-    MetricsFile full("/dev/full", true);
+    CHECK(read_file(path) == line + line);
+    AppendFile full("/dev/full");
     REQUIRE_DIES(Exit::Runtime, "No space left", full.write(line));
 }
 

@@ -11,7 +11,6 @@
 
 #include "util/check.h"
 #include "util/files.h"
-#include "util/json.h"
 
 using ordered_json = nlohmann::ordered_json;
 
@@ -73,20 +72,4 @@ void RunDirectory::truncate_log(const std::string& name, int64_t bytes) const {
             "from the checkpoint",
             path.c_str(), static_cast<long long>(size), static_cast<long long>(bytes));
     if (size > bytes) truncate_file(path, static_cast<uint64_t>(bytes));
-}
-
-int64_t integer_fact(const std::string& where, const std::string& json, const std::string& key) {
-    const nlohmann::json object = parse_json(where, json);
-    if (!object.is_object() || !object.contains(key))
-        die(Exit::Data, "%s: '%s' is missing", where.c_str(), key.c_str());
-    return json_integer(where, object, key.c_str(), 0, INT64_MAX);
-}
-
-std::string text_fact(const std::string& where, const std::string& json, const std::string& key) {
-    const nlohmann::json object = parse_json(where, json);
-    return object.is_object() && object.contains(key) && object[key].is_string() ? object[key].get<std::string>() : "";
-}
-
-std::string json_quote(const std::string& text) {
-    return ordered_json(text).dump(-1, ' ', false, ordered_json::error_handler_t::replace);
 }

@@ -30,10 +30,3 @@ class RunDirectory {
   private:
     std::string path_;
 };
-
-// A member of a JSON object (trainer_state's options and small facts) as a whole number. Dies with Exit::Data when it
-// is not there.
-int64_t integer_fact(const std::string& where, const std::string& json, const std::string& key);
-// ... as text; "" when it is not there.
-std::string text_fact(const std::string& where, const std::string& json, const std::string& key);
-std::string json_quote(const std::string& text);  // a string as a JSON string
