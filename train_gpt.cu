@@ -36,7 +36,7 @@
 #include "eval/results.h"           // defines: write_question_lines
 #include "eval/stop_rule.h"         // defines: StopRule, parse_stop_rules, check_stop_rules, rule_that_holds
 #include "model/checkpoint.h"       // defines: read_model_config, checkpoint_begin/finish/latest/prune
-#include "model/gpt.cuh"            // defines: Gpt, Optimizer, gpt_forward, gpt_losses, gpt_backward, gpt_update
+#include "model/gpt.cuh"            // defines: Gpt, Gradients, AdamState, gpt_forward, ..., gpt_update
 #include "model/init.h"             // defines: initialise_parameters
 #include "model/state.cuh"          // defines: load_weights, load_training_state, save_training_state
 #include "train/device_batch.cuh"   // defines: DeviceBatch
@@ -184,7 +184,7 @@ GptConfig setup_config(TrainOptions& o, const std::string& resumed) {
     if (o.seq_len.n < 2) die(Exit::Usage, "--seq-len %lld: expected at least 2", static_cast<long long>(o.seq_len.n));
     const bool own_size = from.empty() && o.model.find(':') != std::string::npos;
     if (own_size && o.seq_len.n <= 1 << 20)  // a size of one's own takes the context that it is trained with
-        c.max_T = static_cast<int>(c.learned_positions ? o.seq_len.n : std::max<int64_t>(c.max_T, o.seq_len.n));
+        c.max_T = static_cast<int>(c.positions == Positions::Learned ? o.seq_len.n : std::max<int64_t>(c.max_T, o.seq_len.n));
     if (o.seq_len.n > c.max_T)
         die(Exit::Usage, "--seq-len %lld: this model takes rows of at most %d tokens",
             static_cast<long long>(o.seq_len.n), c.max_T);
@@ -288,8 +288,8 @@ RunMemory memory_of(const GptConfig& c, int micro_batch, const TrainOptions& o) 
     const Keep keep = o.recompute.on ? Keep::Inputs : Keep::All;
     const bool evaluates = !o.val.empty() || !o.questions.empty();
     // on a GPU also the gradient of the largest matrix once more, while its product's algorithms are measured
-    const size_t C = static_cast<size_t>(c.C), largest = std::max(static_cast<size_t>(c.Vp()), 4 * C) * C;
-    return {parameter_elements(c) * sizeof(Real) + Optimizer<Real>::bytes(c) +
+    const size_t largest = static_cast<size_t>(std::max({c.Vp(), c.qkv_width(), c.F})) * static_cast<size_t>(c.C);
+    return {parameter_elements(c) * sizeof(Real) + Gradients<Real>::bytes(c) + AdamState<Real>::bytes(c) +
                 (Machine::IS_GPU ? largest * sizeof(float) : 0),
             ActivationMemory<Real>::bytes(c, micro_batch, T, keep),
             evaluates ? ActivationMemory<Real>::bytes(c, std::max(1, EVAL_POSITIONS / T), T, Keep::Nothing) : 0};
@@ -366,7 +366,8 @@ struct Trainer {
     Trainer(const GptConfig& c, const TrainOptions& o, const Plan& plan, backend::stream_t stream)
         : stream(stream),
           gpt(c),
-          optimizer(c, static_cast<float>(o.weight_decay)),
+          gradients(c),
+          adam(c, static_cast<float>(o.weight_decay)),
           activations(c, static_cast<int>(o.micro_batch.n), static_cast<int>(o.seq_len.n),
                       o.recompute.on ? Keep::Inputs : Keep::All, stream),
           batch(static_cast<size_t>(o.batch_tokens.n), o.doc_mask.on),
@@ -376,7 +377,8 @@ struct Trainer {
     }
     backend::stream_t stream;
     Gpt<Real> gpt;
-    Optimizer<Real> optimizer;
+    Gradients<Real> gradients;
+    AdamState<Real> adam;
     ActivationMemory<Real> activations;
     DeviceBatch batch;
     DeviceArray<double> loss_sums;  // of the step, per source
@@ -440,7 +442,7 @@ void save_checkpoint(const Trainer<Real>& t, const Machine& machine, const RunDi
     log.metrics.sync();
     log.eval.sync();
     const std::string directory = checkpoint_begin(run.path(), t.step);
-    save_training_state(directory, t.gpt, t.optimizer, plan.tokenizer_file);
+    save_training_state(directory, t.gpt, t.adam, plan.tokenizer_file);
     write_file(path_join(directory, "loader_state.json"), t.loader_state);
     save_ledgers(t.ledgers, directory);
     TrainerState state;
@@ -464,7 +466,7 @@ void save_checkpoint(const Trainer<Real>& t, const Machine& machine, const RunDi
 template <class Real>
 void load_checkpoint(Trainer<Real>& t, const std::string& directory, const Plan& plan) {
     checkpoint_verify(directory);
-    load_training_state(directory, t.gpt, t.optimizer);
+    load_training_state(directory, t.gpt, t.adam);
     const TrainerState state = read_trainer_state(directory);
     t.step = state.step;
     for (Ledger& ledger : t.ledgers)
@@ -488,21 +490,21 @@ QueuedStep queue_step(Trainer<Real>& t, const Batch& batch, const TrainOptions& 
     for (size_t at = 0; at < targets; at += N) {
         const GptInput in = t.batch.input(at);
         gpt_forward(t.gpt, t.activations, in, t.stream);
-        gpt_losses(t.gpt, t.activations, &t.optimizer, t.batch.targets(at),
+        gpt_losses(t.gpt, t.activations, &t.gradients, t.batch.targets(at),
                    static_cast<Stat<Real>>(1.0 / static_cast<double>(targets)), t.stream);
-        gpt_backward(t.gpt, t.activations, t.optimizer, in, t.stream);
+        gpt_backward(t.gpt, t.activations, t.gradients, in, t.stream);
         backend::loss_sums(t.loss_sums.get(), t.activations.a.losses, t.batch.source(at), static_cast<int>(N),
                            static_cast<int>(sources), t.stream);
     }
-    gpt_gradient_norm(t.optimizer, t.stream);
+    gpt_gradient_norm(t.gradients, t.stream);
     gpt_update(
-        t.gpt, t.optimizer,
+        t.gpt, t.adam, t.gradients,
         {static_cast<float>(lr), static_cast<float>(o.beta1), static_cast<float>(o.beta2), static_cast<float>(o.eps),
          static_cast<float>(o.grad_clip), static_cast<int>(t.step + 1), static_cast<uint64_t>(o.seed)},
         t.stream);
     auto& arrival = t.arrivals[static_cast<size_t>(t.step % 2)];
     download(arrival.numbers.get(), t.loss_sums.get(), sources, t.stream);
-    download(arrival.numbers.get() + sources, t.optimizer.norm_squared.get(), 1, t.stream);
+    download(arrival.numbers.get() + sources, t.gradients.norm_squared.get(), 1, t.stream);
     arrival.mark.set(t.stream);
 
     QueuedStep queued{t.step, lr, std::vector<int64_t>(sources), {}};
@@ -700,9 +702,9 @@ int train(const Run& r) {
         load_checkpoint(t, r.start_from, plan);
         r.machine.load_matmul_choices(read_trainer_state(r.start_from).matmul_json);
     } else if (!o.init.empty()) {
-        load_weights(o.init, t.gpt, &t.optimizer);
+        load_weights(o.init, t.gpt, &t.adam);
     } else {
-        fill_weights(t.gpt, &t.optimizer,
+        fill_weights(t.gpt, &t.adam,
                      [&](float* weights) { initialise_parameters(r.config, static_cast<uint64_t>(o.seed), weights); });
     }
     const int64_t first_step = t.step;
@@ -833,7 +835,7 @@ int main(int argc, char** argv) {
 
     // the machine, and where to go on from
     Machine machine;
-    machine.check_model(config.C, config.HS());
+    machine.check_model(config.C, config.F, config.HS);
     if (o.resume)
         printf(resumed.empty() ? "%s: no complete checkpoint; starting anew\n" : "resuming from %s\n",
                (resumed.empty() ? o.out : resumed).c_str());

@@ -160,7 +160,7 @@ Evaluation evaluate(const EvalOptions& o, const GptConfig& config, const Evaluat
                     backend::stream_t stream) {
     const Evaluator<Real> evaluator(config, plan);
     Gpt<Real> gpt(config);
-    load_weights(o.checkpoint, gpt, static_cast<Optimizer<Real>*>(nullptr));
+    load_weights(o.checkpoint, gpt, static_cast<AdamState<Real>*>(nullptr));
     const std::vector<Ledger> ledgers = Ledger::read_all(path_join(o.checkpoint, "exposures"));
     for (const QuestionTask& task : plan.questions) warn_of_other_entities(*task.set, ledgers);
     PercentLine line;
@@ -223,7 +223,7 @@ int main(int argc, char** argv) {
 
     // evaluation -> screen, files
     Machine machine;
-    machine.check_model(config.C, config.HS());
+    machine.check_model(config.C, config.F, config.HS);
     int64_t step = -1;  // not known of weights from elsewhere
     if (file_exists(path_join(o.checkpoint, "trainer_state.json"))) {
         const TrainerState state = read_trainer_state(o.checkpoint);

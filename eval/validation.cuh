@@ -33,7 +33,7 @@ ValidationResult validation_loss(const Gpt<Real>& gpt, const ValidationRows& row
         copy_to_device(positions.get(), rows.positions.data() + at, n);
         if (mask) copy_to_device(segment_start.get(), rows.segment_start.data() + at, n);
         gpt_forward(gpt, memory, {inputs.get(), positions.get(), mask ? segment_start.get() : nullptr}, stream);
-        gpt_losses(gpt, memory, static_cast<Optimizer<Real>*>(nullptr), targets.get(), Stat<Real>(0), stream);
+        gpt_losses(gpt, memory, static_cast<Gradients<Real>*>(nullptr), targets.get(), Stat<Real>(0), stream);
         copy_to_host(losses.data(), memory.a.losses, n);
         for (size_t i = 0; i < n; ++i) sum += static_cast<double>(losses[i]);
     }

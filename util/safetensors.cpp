@@ -144,7 +144,8 @@ void write_safetensors(const std::string& path, const std::vector<SafeTensorSpec
     std::vector<unsigned char> buffer(largest);
     for (const SafeTensorSpec& t : tensors) {
         if (!t.data) t.fill(buffer.data());
-        writer.write(t.data ? t.data : buffer.data(), t.bytes);
+        const unsigned char* from = t.data ? static_cast<const unsigned char*>(t.data) : buffer.data();
+        for (size_t part = 0; part < t.parts; ++part) writer.write(from + part * t.part_stride, t.bytes / t.parts);
     }
     writer.commit();
 }

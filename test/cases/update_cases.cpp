@@ -110,7 +110,7 @@ struct Weights {
     }
     void update(const double* norm_squared, const std::vector<AdamwGroup>& groups, const AdamwSettings& settings,
                 gpu::stream_t stream) {
-        gpu::adamw_update<T>(params.get(), master.get(), m.get(), v.get(), grads.get(), norm_squared, groups.data(),
+        gpu::adamw_update<T>(params.get(), master.get(), m.get(), v.get(), grads.get(), norm_squared, 0, groups.data(),
                              static_cast<int>(groups.size()), settings, stream);
     }
     size_t size;

@@ -66,7 +66,7 @@ template <class Real>
 double golden_error(const std::string& name) {
     const std::string directory = "test/golden/" + name;
     Gpt<Real> gpt(read_model_config(directory));
-    load_weights(directory, gpt, static_cast<Optimizer<Real>*>(nullptr));
+    load_weights(directory, gpt, static_cast<AdamState<Real>*>(nullptr));
     const NpyArray golden(directory + "/logits.npy", "<f4", 4, static_cast<uint64_t>(gpt.config.V));
     REQUIRE(golden.rows() == static_cast<uint64_t>(B * T));
     return relative_l2(logits_of(gpt, golden_ids(directory)), static_cast<const float*>(golden.data()));
