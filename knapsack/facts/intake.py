@@ -285,8 +285,7 @@ def main(options: argparse.Namespace) -> None:
     check(options)
     stem = options.out.removesuffix(".tsv")
     os.makedirs(os.path.dirname(options.out) or ".", exist_ok=True)
-    dropped = AtomicFile(stem + ".dropped.tsv")
-    try:
+    with AtomicFile(stem + ".dropped.tsv") as dropped:
         account = Account(dropped)
         intake = Intake(account, options.relations)
         for row in rows_of(options):
@@ -296,12 +295,9 @@ def main(options: argparse.Namespace) -> None:
         print(account.examples(), flush=True)
         if not facts:
             raise DataError(f"{', '.join(options.inputs)}: expected at least one fact, found none that could be kept")
-        dropped.sync()
-        dropped.rename()
+        dropped.commit()
         seconds = time.monotonic() - start
         write_file(stem + ".account.json", account.as_json(seconds))
         write_table(options.out, facts)
-    finally:
-        dropped.discard()
     relations = len({fact.relation for fact in facts})
     print(f"{options.out}: {len(facts):,} facts of {relations} relations, {seconds:.1f} s")

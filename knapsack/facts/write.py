@@ -132,17 +132,14 @@ def choose_facts(options: argparse.Namespace, relations: dict[str, Relation]) ->
 def write_text(path: str, world: World) -> None:
     relations = {relation.id: relation for relation in world.relations}
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    file, documents = AtomicFile(path), 0
-    try:
+    documents = 0
+    with AtomicFile(path) as file:
         for stated in (stated for group in world.groups.values() for stated in group):
             for number in stated.templates:
                 text = statement(relations[stated.fact.relation].seen[number], stated.fact.subject, stated.object)
                 file.write(f"{text}\n{END_OF_TEXT}\n".encode())
                 documents += 1
-        file.sync()
-        file.rename()
-    finally:
-        file.discard()
+        file.commit()
     print(f"{path}: {documents:,} statements")
 
 

@@ -18,9 +18,12 @@ sentence by heart gets that share right in training wordings, and chance elsewhe
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 import time
+
+import numpy as np
 
 from knapsack.common.errors import UsageError
 from knapsack.common.files import AtomicFile, dump_json, write_file
@@ -38,29 +41,35 @@ from knapsack.synbio.flags import (
     parse_pool_sizes,
     parse_question_people,
 )
-from knapsack.synbio.population import TEXT_STREAM, Population, make_population, question_people, random_stream
+from knapsack.synbio.population import (
+    TEXT_STREAM,
+    Population,
+    WorldChoice,
+    make_population,
+    question_people,
+    random_stream,
+)
 from knapsack.synbio.variants import Variant, choose
-from knapsack.synbio.wording import Tag, Wording, biographies, compact, parse_tag, question_answers
+from knapsack.synbio.wording import Tag, biographies, compact, parse_tag, question_answers
 from knapsack.synbio.world import check_world
 from knapsack.synbio.write import Groups, WorldWriter
 from knapsack.text.documents import Inputs
 
 
-def write_text(path: str, population: Population, wording: Wording, renderings: int) -> None:
+def write_text(path: str, population: Population, variant: Variant, renderings: int) -> None:
     """Biographies as text, without the tag: every rendering of everybody in turn, each closed by <|endoftext|>."""
-    rng = random_stream(population.seed, TEXT_STREAM)
+    wording, rng = (
+        biographies(population, Tag(), variant.names, variant.rendering),
+        random_stream(population.seed, TEXT_STREAM),
+    )
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    file = AtomicFile(path)
-    try:
+    with AtomicFile(path) as file:
         for _ in range(renderings):
             for person in range(len(population)):
                 chosen = random_rendering(wording, rng)
                 text = document_text(population, wording, person, population.stated[person], chosen)
                 file.write(f"{text}\n{END_OF_TEXT}\n".encode())
-        file.sync()
-        file.rename()
-    finally:
-        file.discard()
+        file.commit()
     print(f"{path}: {renderings * len(population):,} biographies")
 
 
@@ -112,37 +121,10 @@ def print_summary(prefix: str, population: Population, variant: Variant, written
     print(f"{prefix}_names: to measure names, asked behind {'the tag' if tag else 'an empty prompt'}")
 
 
-def main(argv: list[str]) -> None:
-    options = parse_arguments(argv, __doc__)
-    attributes = parse_attributes(options.attributes)
-    wanted = parse_question_people(options.question_people)
-    variant = choose(options.variant, options.wordings, options.orders, options.names)
-    check_control(options, variant)
-    if options.world:
-        check_world(options.world)
-    population = make_population(
-        options.people,
-        options.kind,
-        options.seed,
-        attributes,
-        {SEEN: options.templates, HELDOUT: options.heldout_templates, QUESTION: options.question_templates},
-        options.groups,
-        parse_pool_sizes(options.pool_size, attributes),
-        options.shuffled,
-        options.world,
-    )
-    check_candidates(population, options.candidates)
-    trained = trained_on_questions(population, options.qa)
-    endings = {"_qa": trained is not None, "_compact": options.compact}
-    check_output(options.out, {ending for ending, wanted in endings.items() if wanted})
-    as_text = biographies(population, Tag(), variant.names, variant.rendering)
-    os.makedirs(os.path.dirname(options.out) or ".", exist_ok=True)
-    if options.report_against:
-        report(population, options.out, options.report_against)
-    if options.text_only:
-        write_text(options.out + ".txt", population, as_text, options.text_only)
-        return
-    start = time.monotonic()
+def write_shards(
+    options: argparse.Namespace, population: Population, variant: Variant, trained: np.ndarray | None
+) -> None:
+    """`trained`: whose questions are trained on."""
     encoder = load_tokenizer(options.tokenizer, options.eot)
     tag = parse_tag(options.tag, special_tokens(encoder), encoder.tokenizer.id_to_token(encoder.eot_id))
     encoder = tagged(encoder, tag)
@@ -161,12 +143,46 @@ def main(argv: list[str]) -> None:
     writer = WorldWriter(options.out, composer, encoder, options.workers)
     written = {wording.ending: writer.source(wording) for wording in wordings}
     groups = Groups(*question_groups(population, trained))
+    wanted = parse_question_people(options.question_people)
     people = question_people(population, wanted, groups.of_person, len(groups.names))
     written["_questions"] = writer.questions(people, groups)
     written["_names"] = writer.names()
     if options.text:
-        write_text(options.text, population, as_text, 1)
+        write_text(options.text, population, variant, 1)
     ids = len(encoder.encode_batch([tag.text])[0]) if tag.text else 0
     said = f", tag '{tag.text}' ({ids} token{'s' * (ids != 1)}{', special' * tag.special})" if tag.text else ""
     print_summary(options.out, population, variant, written, said)
+
+
+def main(argv: list[str]) -> None:
+    start, options = time.monotonic(), parse_arguments(argv, __doc__)
+    attributes = parse_attributes(options.attributes)
+    parse_question_people(options.question_people)
+    variant = choose(options.variant, options.wordings, options.orders, options.names)
+    check_control(options, variant)
+    if options.world:
+        check_world(options.world)
+    templates = {SEEN: options.templates, HELDOUT: options.heldout_templates, QUESTION: options.question_templates}
+    choice = WorldChoice(
+        people=options.people,
+        kind=options.kind,
+        seed=options.seed,
+        attributes=attributes,
+        templates=templates,
+        groups=options.groups,
+        pool_sizes=parse_pool_sizes(options.pool_size, attributes),
+        shuffled=options.shuffled,
+        folder=options.world,
+    )
+    population = make_population(choice)
+    check_candidates(population, options.candidates)
+    trained = trained_on_questions(population, options.qa)
+    endings = {"_qa": trained is not None, "_compact": options.compact}
+    check_output(options.out, {ending for ending, wanted in endings.items() if wanted})
+    if options.report_against:
+        report(population, options.out, options.report_against)
+    if options.text_only:
+        write_text(options.out + ".txt", population, variant, options.text_only)
+        return
+    write_shards(options, population, variant, trained)
     print(f"{time.monotonic() - start:.1f} s in all")
