@@ -22,8 +22,8 @@ def problem_of(record: dict[str, Any], task: str, place: str) -> Problem:
     if not valid or (task == "slope" and (len(numbers) != 4 or numbers[0] == numbers[2])):
         expected = "four numbers x1, y1, x2, y2 with x1 != x2" if task == "slope" else "at least one number"
         raise DataError(
-            f"{place}: expected {expected} in 'problem' (a list), 'question' or 'prompt' (text), found {numbers!r}; the lines of "
-            "PREFIX_heldout.jsonl have them"
+            f"{place}: expected {expected} in 'problem' (a list), 'question' or 'prompt' (text), found {numbers!r}; "
+            "the lines of PREFIX_heldout.jsonl have them"
         )
     return tuple(numbers)
 

@@ -8,8 +8,8 @@ Writes PREFIX.{bin,idx,json}, a text shard with a worked problem a document; PRE
 occur in it (in any order of their points or numbers); PREFIX_questions, a question set of these: the prompt is the
 question, the answer the whole worked solution. Its exact match asks for every token of that solution (teacher-forced),
 so it is a lower bound of solving: a model may reach the right number by other words. For the final answer alone, let
-the model go on by itself, `eval_knowledge --questions PREFIX_questions --generate generated.jsonl --generate-tokens 320`,
-and `check` the texts: lines with "text" and with "prompt", "question" (text) or "problem" (the numbers).
+the model go on by itself, `eval_knowledge --questions PREFIX_questions --generate generated.jsonl --generate-tokens
+320`, and `check` the texts: lines with "text" and with "prompt", "question" (text) or "problem" (the numbers).
 """
 
 from __future__ import annotations

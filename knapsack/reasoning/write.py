@@ -63,8 +63,8 @@ class Training:
     held: set[tuple]  # identities
 
     def chunk(self, number: int) -> Chunk:
-        """A chunk has its own random numbers, so the text does not depend on the number of processes, and more documents
-        begin with the same ones."""
+        """A chunk has its own random numbers, so the text does not depend on the number of processes, and more
+        documents begin with the same ones."""
         rng, texts, identities, refused = stream(self.seed, TRAIN_STREAM, number), [], [], 0
         while len(texts) < min(CHUNK, self.documents - number * CHUNK):
             problem, template = self.task.draw(rng), int(rng.integers(len(self.task.questions)))

@@ -12,7 +12,7 @@ from knapsack.shards.write import Bundle, ShardWriter
 
 
 class TextShards:
-    """The shards of one split. Opens the next one when the current is full; an unfinished one leaves nothing behind."""
+    """The shards of one split. Opens the next one when the current is full; an unfinished one leaves no file."""
 
     def __init__(self, prefix: str, encoder: Encoder, shard_tokens: int | None = None) -> None:
         self.prefix, self.encoder, self.limit = prefix, encoder, shard_tokens

@@ -1,19 +1,19 @@
 """Makes synthetic biographies (SynBio-N): a knowledge source PREFIX.* and its question sets PREFIX_questions.* and
-PREFIX_names.*; on demand companions that tell the same facts otherwise (PREFIX_qa.*, PREFIX_compact.*).
+PREFIX_names.*; on demand companions that state the same facts otherwise (PREFIX_qa.*, PREFIX_compact.*).
 
-  knapsack synbio --people 1000 --tokenizer data/bpe2048 --out data/synbio
+  knapsack synbio --people 1000 --text-only 20 --out data/bio            PREFIX.txt, to train a tokenizer on
+  knapsack synbio --people 1000 --tokenizer data/tok --out data/bio
   knapsack synbio --people 10k --groups powerlaw:1.5:100 --tokenizer neox/ --out data/powerlaw
-  knapsack synbio --people 1000 --text-only 20 --out data/synbio      (PREFIX.txt, for training a tokenizer on the mixture)
   knapsack synbio --people 10k --variant multi5+permute --templates 50 --qa 0.5 --tokenizer neox/ --out data/bios
-  knapsack synbio --people 10k --compact --tokenizer neox/ --out data/ckm     (prints the --ratio flags to give)
+  knapsack synbio --people 10k --compact --tokenizer neox/ --out data/ckm         prints the --ratio flags to give
 
 A person has a name and one value for each of five attributes. Each attribute has training templates ('seen'), held-out
 statements and question forms. Two kinds of world: plausible, and fictional, whose names and values are invented.
 
 --shuffled makes the control: for each attribute and template apart, the values are permuted between people, so that the
 sentences about one name contradict each other and carry no fact, while values keep their frequencies; the questions
-still ask for the nominal values. A few sentences state them by chance (the summary says how many): a model that knows every
-sentence by heart gets that share right in training wordings, and chance elsewhere.
+still ask for the nominal values. A few sentences state them by chance (the summary says how many): a model that knows
+every sentence by heart gets that share right in training wordings, and chance elsewhere.
 """
 
 from __future__ import annotations
@@ -62,7 +62,6 @@ def write_text(path: str, population: Population, variant: Variant, renderings: 
         biographies(population, Tag(), variant.names, variant.rendering),
         random_stream(population.seed, TEXT_STREAM),
     )
-    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     with AtomicFile(path) as file:
         for _ in range(renderings):
             for person in range(len(population)):
@@ -88,7 +87,7 @@ def check_output(prefix: str, endings: set[str]) -> None:
     for ending in sorted({"_qa", "_compact"} - endings):
         if os.path.exists(f"{prefix}{ending}.json"):
             raise UsageError(
-                f"--out {prefix}: {prefix}{ending}.* of an earlier run tell of other people perhaps; remove them, or make "
+                f"--out {prefix}: {prefix}{ending}.* of an earlier run may be about other people; remove them, or make "
                 f"them again with --{ending[1:]}"
             )
 
@@ -106,19 +105,17 @@ def print_summary(prefix: str, population: Population, variant: Variant, written
         own = float((population.stated == population.values[:, :, None]).mean())
         print(f"  the control: {100 * own:.2f} % of its sentences state the nominal value by chance")
     if variant.wordings != "redrawn" or variant.names != "full":
-        print(
-            "  the questions ask in every training template, behind the full name; not every person is told so: accuracy"
-        )
-        print("  and learned bits on training templates are lower bounds for this source")
+        print("  the questions ask in every training template, after the full name; not every person is shown so:")
+        print("  accuracy and learned bits on training templates are lower bounds for this source")
     if "_qa" in written:
         qa = written["_qa"]
         print(f"{prefix}_qa: to train on: questions and answers about {qa.documents:,} people, {qa.tokens:,} tokens")
     if "_compact" in written:
         short = written["_compact"]
-        print(f"{prefix}_compact: to train on beside {base}: the same facts in {short.tokens:,} tokens")
+        print(f"{prefix}_compact: to train on together with {base}: the same facts in {short.tokens:,} tokens")
         print("\n".join(mixing_advice(base, written[""].document_tokens + 1, short.document_tokens + 1)))
     print(f"{prefix}_questions: to measure values: {written['_questions'].documents:,} questions")
-    print(f"{prefix}_names: to measure names, asked behind {'the tag' if tag else 'an empty prompt'}")
+    print(f"{prefix}_names: to measure names, asked after {'the tag' if tag else 'an empty prompt'}")
 
 
 def write_shards(

@@ -1,4 +1,4 @@
-"""Turns text into token shards: PREFIX.bin, PREFIX.idx, PREFIX.json and the tokenizer beside them.
+"""Turns text into token shards: PREFIX.bin, PREFIX.idx, PREFIX.json and the tokenizer next to them.
 
 knapsack text web.txt.zst more.jsonl.gz --tokenizer neox/ --out data/web --val-documents 500
 knapsack text HuggingFaceFW/fineweb-edu:sample-10BT --tokenizer neox/ --out data/edu --max-tokens 5B

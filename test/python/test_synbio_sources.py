@@ -204,7 +204,7 @@ class SourcesTest(support.FolderTest):
         documents = support.read_shard(many + "_questions")[::9]
         answers = [tuple(c) for document in documents for c in document[2:]]
         used = {tuple(document[1]) for document in documents}
-        self.assertEqual(set(answers), used)  # what nobody has would be told apart without knowing a fact
+        self.assertEqual(set(answers), used)  # what nobody has would be given away without knowing a fact
         self.assertLess(len(used), 263)
         self.assertLess(max(answers.count(run) for run in used), 50)  # 4,000 draws of about 200 values: 20 each
 

@@ -1,5 +1,5 @@
-"""The truthy dump of Wikidata: N-triples, read twice. The first pass keeps the ids of the facts, the second the names of
-these ids and how many wikis know the subjects, so that memory grows with the facts, not with the dump."""
+"""The truthy dump of Wikidata: N-triples, read twice. The first pass keeps the ids of the facts, the second the names
+of these ids and how many wikis know the subjects, so that memory grows with the facts, not with the dump."""
 
 from __future__ import annotations
 
