@@ -1,4 +1,4 @@
-"""knapsack text and train_tokenizer.py, through their command lines."""
+"""knapsack text and tokenizer, through their command lines."""
 
 import gzip
 import json
