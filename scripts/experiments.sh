@@ -48,5 +48,5 @@ build all
 prepare
 for name in "$@"; do
     say "$name: $("$PYTHON" -c 'import json, sys; print(json.load(open(sys.argv[1]))["about"])' "dev/experiments/$name.json")"
-    "$PYTHON" scripts/sweep.py --grid "dev/experiments/$name.json" --out "runs/experiments/$name"
+    knapsack sweep --grid "dev/experiments/$name.json" --out "runs/experiments/$name"
 done

@@ -55,16 +55,16 @@ prepare() {
 setup_build
 setup_python
 say "building"
-build all  # with a GPU the CUDA programs too; sweep.py takes them where they are
+build all  # with a GPU the CUDA programs too; `knapsack sweep` takes them where they are
 prepare
 
 say "training $model on $tokens tokens at ${#ratios[@]} mixing ratios, results in $out"
 ratio_list=$(printf ',synbio=%s' "${ratios[@]}")
 columns=run,share/synbio,exposures/synbio,epochs/web,val/web/loss
 for number in accuracy_seen accuracy_heldout accuracy_question chance bits most_bits; do columns+=,know/synbio/$number; done
-"$PYTHON" scripts/sweep.py --out "$out" --vary "ratio=${ratio_list:1}" --columns "$columns" -- \
+knapsack sweep --out "$out" --vary "ratio=${ratio_list:1}" --columns "$columns" -- \
     --model "$model" --tokens "$tokens" --seq-len 128 --micro-batch 16 --batch-tokens 2048 --lr 3e-3 \
     --source "web=$data/web.bin" --source "synbio=$data/synbio.bin" \
     --val "web=$data/web_val.bin" --val-tokens 50k --questions "$data/synbio_questions" --questions-per-set 1000
-"$PYTHON" scripts/plot_mixing.py "$out" --source synbio --out "$out/mixing.png"
+knapsack plot mixing "$out" --source synbio --out "$out/mixing.png"
 say "$out/mixing.png shows it; $out/*/ are the runs (README.md says how to read them)"

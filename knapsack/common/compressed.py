@@ -56,8 +56,9 @@ def zstandard_module(name: str) -> Any:
 
 
 class Frames:
-    """read() over one or more frames, each with a decompressor of its own. The libraries' readers take a file that is cut
-    off for a shorter one (zstandard), or end without a word at a damaged frame (bz2.BZ2File); here both are errors."""
+    """read() over one or more frames, each with a decompressor of its own. The libraries' readers take a file that is
+    cut off for a shorter one (zstandard), or end without a word at a damaged frame (bz2.BZ2File); here both are
+    errors."""
 
     def __init__(self, make: Callable[[], Any], raw: BinaryIO) -> None:
         self.make, self.raw = make, raw

@@ -39,7 +39,7 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("prefix", metavar="PREFIX", help="the question set")
     parser.add_argument("--out", required=True, metavar="DIR")
     parser.add_argument("--name", help="of the task (default: the set's)")
-    parser.add_argument("--tokenizer", metavar="FILE", help="tokenizer.json (default: the one beside the set)")
+    parser.add_argument("--tokenizer", metavar="FILE", help="tokenizer.json (default: the one next to the set)")
     parser.add_argument("--by", choices=["kind", "attribute"], help="a task each, and the group NAME of them")
     parser.add_argument("--strict", action="store_true", help="refuse a set of which some text is tokenized otherwise")
     parser.add_argument("--no-eot", action="store_true", help="prompts without the end-of-text token in front")
@@ -149,8 +149,8 @@ class Asked:
         return {"question": stored.number, "entity": stored.entity, **names, "prompt": self.prompt}
 
     def finished(self, same_tokens: bool) -> dict[str, Any]:
-        """A line of NAME.jsonl. The right choice's place turns with the number of the question: harness and numpy take the
-        first of equals, so a fixed place would favour it."""
+        """A line of NAME.jsonl. The right choice's place turns with the number of the question: harness and numpy take
+        the first of equals, so a fixed place would favour it."""
         right, *wrong = self.answers
         record = self.record | {"same_tokens": same_tokens}
         if not wrong:
@@ -241,8 +241,8 @@ class Tasks:
         print(f"{len(self.differing)} of {questions:,} questions are tokenized otherwise as text{first}")
         if self.aliases:
             print(
-                f"note: {self.aliases:,} questions have aliases, which the harness does not take; only the first answer "
-                "counts there"
+                f"note: {self.aliases:,} questions have aliases, which the harness does not take; only the first "
+                "answer counts there"
             )
 
 

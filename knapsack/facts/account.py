@@ -87,9 +87,8 @@ class Account:
         lines = [f"{'':{width}}  {'rows read':>10} = {'kept':>10} + {'dropped':>10}"]
         for group, read, kept, dropped in rows:
             reasons = ", ".join(f"{count:,} {reason}" for reason, count in dropped.most_common())
-            lines.append(
-                f"{visible(group):{width}}  {read:>10,} = {kept:>10,} + {sum(dropped.values()):>10,}  {reasons}".rstrip()
-            )
+            counts = f"{read:>10,} = {kept:>10,} + {sum(dropped.values()):>10,}"
+            lines.append(f"{visible(group):{width}}  {counts}  {reasons}".rstrip())
         return "\n".join(lines)
 
     def examples(self) -> str:

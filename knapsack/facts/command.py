@@ -1,12 +1,13 @@
-"""Real facts from Wikidata, as knowledge to infuse and as questions about it: the data of an infusion study (Lv et al.
-2025, arXiv 2509.19371). Every fact is (subject, relation, object).
+"""Real facts as knowledge to infuse and as questions about it: the data of an infusion study (Lv et al. 2025, arXiv
+2509.19371). Every fact is (subject, relation, object).
 
-  knapsack facts table dataset.tar.zst --out data/facts.tsv           EntityQuestions, BEAR, ParaRel, PopQA, query results, a dump
-  knapsack facts scan data/facts.tsv --text data/web --out data/scanned.tsv        which facts does the web text tell already?
-  knapsack facts write data/scanned.tsv --tokenizer data/tok --out data/wd         sources to train on, questions to ask
-  knapsack facts relations                                             the relations that have templates
+  knapsack facts table dataset.tar.zst --out data/facts.tsv                    a table, out of data sets in many formats
+  knapsack facts scan data/facts.tsv --text data/web --out data/scanned.tsv    which facts does the web text state?
+  knapsack facts write data/scanned.tsv --tokenizer data/tok --out data/wd     sources to train on, questions to ask
+  knapsack facts relations                                                     the relations that have templates
 
-dev/data/facts/sample.tsv is a table of our own, so that everything runs without any of these files. SUBCOMMAND --help says more.
+knapsack/facts/sample.tsv is a table of our own, so that everything runs without any download. SUBCOMMAND --help says
+more.
 """
 
 from __future__ import annotations

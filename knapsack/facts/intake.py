@@ -1,19 +1,19 @@
 """Makes a table of facts out of data sets in many formats, and accounts for every row.
 
-Formats, told by name and content, or by --format:
-  entityquestions  a folder, an archive (.tar, .tar.gz, .tar.zst) or files P36.dev.json: lists of {"question", "answers"};
-                   the question templates are looked for beside the input and in the folders above
-  bear             a folder or files P36.jsonl with sub_label, obj_label, answer_idx; the file's name tells the relation
+Formats, recognised by name and content, or named by --format:
+  entityquestions  a folder, an archive (.tar, .tar.gz, .tar.zst) or files P36.dev.json of {"question", "answers"};
+                   the question templates are looked for next to the input and in the folders above
+  bear             a folder or files P36.jsonl with sub_label, obj_label, answer_idx; the file's name is the relation
   pararel          a TSV with the columns prop, subj, obj; or P36.jsonl as LAMA has them (sub_label, obj_label)
   popqa            a TSV with the columns subj, prop, obj, s_pop, possible_answers and more
-  query            what the Wikidata query service answers (JSON with head.vars, results.bindings): variables subjectLabel,
+  query            what the Wikidata query service answers (JSON with head.vars, results.bindings): subjectLabel,
                    objectLabel, and where there are any subject, object, relation, objectAltLabel, sitelinks
   dump             a truthy dump: .nt, .nt.gz, .nt.bz2, .nt.zst, read twice
   table            a table of this program; columns other than relation, subject, object may be missing
 
-Of several objects of a subject the first is the fact's object, the others are further right answers. A row is dropped as
-`duplicate` (the same relation, subject, object), `second object` (its object becomes a right answer of the first row's
-fact), `namesake` (another subject with the name of one before), and for defects. OUT.account.json has the counts,
+Of several objects of a subject the first is the fact's object, the others are further right answers. A row is dropped
+as `duplicate` (the same relation, subject, object), `second object` (its object becomes a right answer of the first
+row's fact), `namesake` (another subject with the name of one before), and for defects. OUT.account.json has the counts,
 OUT.dropped.tsv every row dropped or mended.
 """
 
@@ -55,7 +55,7 @@ ROLES = ("subject", "object", "relation", "subjectLabel", "objectLabel", "object
 
 
 def defect(name: str) -> str | None:
-    """Why a name without space at its ends cannot stand in a table."""
+    """Why a name without space at its ends does not fit a table."""
     if BREAKS.search(name) or SURROGATES.search(name):
         return UNFIT_TEXT
     return TOO_LONG if len(name) > LONGEST_NAME else None
@@ -86,7 +86,7 @@ class Kept:
             self.mended += ((what, row),)
 
     def take(self, row: Row, as_also: bool) -> None:
-        """Add what a row of this relation and subject tells."""
+        """Add what a row of this relation and subject says."""
         self.add(row, (row.object, *row.aliases), as_also)
         self.add(row, row.also, True)
         if self.popularity is None and row.popularity is not None:
@@ -230,21 +230,22 @@ def parse_language(text: str) -> str:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help="files or folders, read in order")
     parser.add_argument("--out", required=True, metavar="FACTS.tsv", help="the table")
-    parser.add_argument("--format", choices=list(READERS), help="of all inputs (default: told by name and content)")
-    parser.add_argument("--relations", metavar="FILE", help="own relations, in the place of the built-in ones")
-    parser.add_argument(
-        "--relation", type=parse_relation, metavar="P36", help="query: what it asked; dump: only these (P36,P19)"
-    )
-    parser.add_argument(
-        "--columns", type=parse_columns, default={}, metavar="subject=item,...", help="query: its variables' names"
-    )
-    parser.add_argument("--question-templates", metavar="FILE", help="entityquestions: relation_query_templates.json")
-    parser.add_argument(
-        "--split", choices=["train", "dev", "test", "all"], default="all", help="entityquestions: which files (all)"
-    )
-    parser.add_argument("--language", type=parse_language, default="en", help="dump: of the names (en)")
+    parser.add_argument("--format", choices=list(READERS), help="of all inputs (default: by name and content)")
+    parser.add_argument("--relations", metavar="FILE", help="your relations, instead of the built-in ones")
     parser.add_argument("--limit-per-relation", type=parse_count, metavar="N", help="at most N facts of a relation")
     parser.add_argument("--seed", type=int, default=1, help="which facts a limit leaves (1)")
+    of_formats = parser.add_argument_group("of single formats")
+    of_formats.add_argument(
+        "--relation", type=parse_relation, metavar="P36", help="query: what it asked; dump: only these (P36,P19)"
+    )
+    of_formats.add_argument(
+        "--columns", type=parse_columns, default={}, metavar="subject=item,...", help="query: its variables' names"
+    )
+    of_formats.add_argument("--question-templates", metavar="FILE", help="entityquestions: its templates")
+    of_formats.add_argument(
+        "--split", choices=["train", "dev", "test", "all"], default="all", help="entityquestions: which files (all)"
+    )
+    of_formats.add_argument("--language", type=parse_language, default="en", help="dump: of the names (en)")
 
 
 def check(options: argparse.Namespace) -> None:
@@ -256,7 +257,7 @@ def check(options: argparse.Namespace) -> None:
         if not os.path.exists(path):
             raise DataError(f"{path}: no such file or folder")
     if len(set(map(os.path.realpath, options.inputs))) != len(options.inputs):
-        raise UsageError("an input stands twice")
+        raise UsageError("an input is given twice")
     options.formats = {path: options.format or recognise(path) for path in options.inputs}
     formats = set(options.formats.values())
     if options.relation and not formats & {"query", "dump"}:
@@ -284,9 +285,7 @@ def main(options: argparse.Namespace) -> None:
         stream.reconfigure(errors="backslashreplace")  # names of the world on a terminal of fewer letters
     check(options)
     stem = options.out.removesuffix(".tsv")
-    os.makedirs(os.path.dirname(options.out) or ".", exist_ok=True)
-    dropped = AtomicFile(stem + ".dropped.tsv")
-    try:
+    with AtomicFile(stem + ".dropped.tsv") as dropped:
         account = Account(dropped)
         intake = Intake(account, options.relations)
         for row in rows_of(options):
@@ -296,12 +295,9 @@ def main(options: argparse.Namespace) -> None:
         print(account.examples(), flush=True)
         if not facts:
             raise DataError(f"{', '.join(options.inputs)}: expected at least one fact, found none that could be kept")
-        dropped.sync()
-        dropped.rename()
+        dropped.commit()
         seconds = time.monotonic() - start
         write_file(stem + ".account.json", account.as_json(seconds))
         write_table(options.out, facts)
-    finally:
-        dropped.discard()
     relations = len({fact.relation for fact in facts})
     print(f"{options.out}: {len(facts):,} facts of {relations} relations, {seconds:.1f} s")

@@ -2,7 +2,7 @@
 question templates.
 
 A file of relations has statements to train on (seen), statements that are only asked (heldout) and question forms
-(question). The built-in one is our own writing; one of your own (--relations) replaces it relation by relation:
+(question). The built-in one is our own writing; a user-supplied one (--relations) replaces it relation by relation:
 
   # relations, format_version 1
   relation   kind       text                                         (tabs between the columns)
@@ -11,7 +11,7 @@ A file of relations has statements to train on (seen), statements that are only 
   P36        heldout    The government of [X] has its seat in [Y].
   P36        question   What is the capital of [X]?
 
-[X] is the subject, [Y] the object. It stands last in a statement, so that everything can be asked as a prompt.
+[X] is the subject, [Y] the object. It comes last in a statement, so that everything can be asked as a prompt.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def normalized(text: str) -> str:
 
 
 def asked(kind: str, text: str) -> str:
-    """What stands before the object, to compare templates by."""
+    """What comes before the object, to compare templates by."""
     return normalized(text if kind == QUESTION else text.partition("[Y]")[0])
 
 
@@ -77,7 +77,7 @@ def form_defect(kind: str, text: str) -> str | None:
             return f"expected a question without [Y], found '{text}'"
         return None if text.endswith("?") else f"expected a question that ends in '?', found '{text}'"
     if text.count("[Y]") != 1 or text.index("[Y]") < text.index("[X]") or not text.endswith(" [Y]."):
-        return f"expected a statement with one [Y], behind [X], that ends in ' [Y].', found '{text}'"
+        return f"expected a statement with one [Y], after [X], that ends in ' [Y].', found '{text}'"
     return None
 
 
@@ -141,7 +141,7 @@ def read_file(path: str) -> dict[str, Relation]:
 
 
 def read_relations(path: str | None = None) -> dict[str, Relation]:
-    """The built-in relations; those of a file of one's own take their places."""
+    """The built-in relations; those of a user-supplied file replace them."""
     relations = read_file(BUILT_IN)
     return relations | read_file(path) if path else relations
 
@@ -152,13 +152,12 @@ def write_relations(path: str, relations: Iterable[Relation]) -> None:
         lines.append(f"{relation.id}\t{LABEL}\t{relation.label}")
         for kind in KINDS:
             lines += [f"{relation.id}\t{kind}\t{text}" for text in getattr(relation, kind)]
-    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     write_file(path, ("\n".join(lines) + "\n").encode())
 
 
 def read_patterns(path: str) -> tuple[dict[str, list[str]], Counter[str], int]:
-    """Of ParaRel (columns prop, pattern, tense): the statements of each relation, in the file's order; what is left out,
-    by reason; the number of patterns."""
+    """Of ParaRel (columns prop, pattern, tense): the statements of each relation, in the file's order; what is left
+    out, by reason; the number of patterns."""
     header, *lines = read_lines(path)
     columns = header.split("\t")
     if "prop" not in columns or "pattern" not in columns:
@@ -179,7 +178,7 @@ def read_patterns(path: str) -> tuple[dict[str, list[str]], Counter[str], int]:
         elif text.count("[X]") != 1 or text.count("[Y]") != 1:
             left_out["does not have [X] and [Y] once each"] += 1
         elif text.index("[Y]") < text.index("[X]"):
-            left_out["[Y] stands before [X]"] += 1
+            left_out["[Y] comes before [X]"] += 1
         elif form_defect(SEEN, text):
             left_out["[Y] is not the last word"] += 1
         elif asked(SEEN, text) in (asked(SEEN, other) for other in found):
@@ -240,7 +239,7 @@ def from_pararel(options: argparse.Namespace, own: dict[str, Relation]) -> None:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--relations", metavar="FILE", help="own relations, in the place of the built-in ones")
+    parser.add_argument("--relations", metavar="FILE", help="your relations, instead of the built-in ones")
     parser.add_argument("--patterns", metavar="TSV", help="ParaRel's patterns: columns prop, pattern, tense")
     parser.add_argument("--question-templates", metavar="JSON", help="EntityQuestions' relation_query_templates.json")
     parser.add_argument("--out", metavar="FILE", help="where the relations made of these two go")

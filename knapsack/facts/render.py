@@ -1,5 +1,5 @@
-"""Token ids of statements and questions. What of a text is the object is found from its end, and must be the very tokens
-that the object has everywhere."""
+"""Token ids of statements and questions. What of a text is the object is found from its end, and must be the very
+tokens that the object has everywhere."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from knapsack.shards.format import HELDOUT, KINDS, QUESTION, SEEN, UNKNOWN_POPUL
 from knapsack.shards.knowledge import Batch, Questions
 from knapsack.text.word_encoder import WordEncoder
 
-FORMS = ["initial", "continuing"]  # a document begins with the first; the other stands behind another sentence
+FORMS = ["initial", "continuing"]  # a document begins with the first; the other continues one
 
 
 def prompt(template: str, subject: str) -> str:
-    """What stands before the object, without the space."""
+    """What comes before the object, without the space."""
     return template.removesuffix("[Y].").rstrip(" ").replace("[X]", subject)
 
 
 def full_stop(object: str) -> str:
-    """None where the object brings a mark of its own ('Washington, D.C.'): its last token would merge with it."""
+    """None where the object ends in a mark itself ('Washington, D.C.'): its last token would merge with it."""
     return "." if object[-1].isalnum() else ""
 
 
@@ -72,12 +72,13 @@ class Renderer:
 
     def begin_of(self, object: str, stop: str, text: str, ids: list[int]) -> int:
         """Where the object's tokens begin in those of `text`, which ends with object and stop."""
-        answer, behind = self.ids[object], self.stop if stop else []
-        begin = len(ids) - len(behind) - len(answer)
-        if begin < 1 or ids[begin:] != answer + behind:
+        answer, after = self.ids[object], self.stop if stop else []
+        begin = len(ids) - len(after) - len(answer)
+        if begin < 1 or ids[begin:] != answer + after:
             raise DataError(
-                f"'{text}': with this tokenizer '{object}' has other tokens here than elsewhere, so that the answer cannot "
-                "be told apart from the text before it; leave the fact out, or take a tokenizer that cuts text at words"
+                f"'{text}': with this tokenizer '{object}' has other tokens here than elsewhere, so that the answer "
+                "cannot be separated from the text before it; leave the fact out, or take a tokenizer that cuts text "
+                "at words"
             )
         return begin
 

@@ -35,7 +35,7 @@ class Row:
     group: str  # by which rows are counted: a file, a folder, a split
     file: str
     line: int
-    text: str  # as it stands there
+    text: str  # as it is there
     relation: str = ""
     subject: str = ""
     object: str = ""

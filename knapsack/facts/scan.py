@@ -1,10 +1,10 @@
 """Counts for every fact the documents of a text that have its subject, its object, and both.
 
 An object counts under each of its names, and so do the fact's other right answers. Names count as whole words, with the
-case they have, anywhere in a document and in any order. That is no proof that a document tells the fact, but a fact without
-such a document can hardly have been learned from the text. TEXT is a token shard (PREFIX or PREFIX.bin) or text, JSONL or
-parquet, as knapsack text reads them. Writes the table again as OUT.tsv with the column web_documents filled in, and
-OUT.scan.json with the three counts of every fact.
+case they have, anywhere in a document and in any order. That is no proof that a document states the fact, but a fact
+without such a document can hardly have been learned from the text. TEXT is a token shard (PREFIX or PREFIX.bin) or
+text, JSONL or parquet, as knapsack text reads them. Writes the table again as OUT.tsv with the column web_documents
+filled in, and OUT.scan.json with the three counts of every fact.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ SHOWN = 10
 
 
 def all_answers(facts: list[Fact]) -> list[tuple[str, ...]]:
-    """Of each fact: its object under all names that any fact of the relation gives it, which `write` accepts, too, and its
-    other right answers."""
+    """Of each fact: its object under all names that any fact of the relation gives it, which `write` accepts, too, and
+    its other right answers."""
     names = {relation: objects_of(of_relation) for relation, of_relation in by_relation(facts).items()}
     return [tuple(dict.fromkeys((fact.object, *names[fact.relation][fact.object], *fact.also))) for fact in facts]
 
@@ -110,7 +110,7 @@ def print_summary(options: argparse.Namespace, facts: list[Fact], found: Found, 
 
 def main(options: argparse.Namespace) -> None:
     if len({os.path.realpath(name.removesuffix(".bin")) for name in options.text}) != len(options.text):
-        raise UsageError("--text: an input stands twice")
+        raise UsageError("--text: an input is given twice")
     if os.path.isdir(options.out):
         raise UsageError(f"--out {options.out}: a folder; expected a file such as {options.out.rstrip('/')}/facts.tsv")
     start, facts, corpus = time.monotonic(), read_table(options.facts), Corpus(options.text, options.key)

@@ -1,7 +1,7 @@
 """Which facts are shown, how often, in which wordings, and against which wrong answers they are asked.
 
-Nothing here depends on a fact's place in the table. Group and wordings follow from (seed, fact id), so that a fact that is
-added moves few others; wrong answers and counterfactual objects are drawn from the whole relation.
+Nothing here depends on a fact's place in the table. Group and wordings follow from (seed, fact id), so that a fact that
+is added moves few others; wrong answers and counterfactual objects are drawn from the whole relation.
 """
 
 from __future__ import annotations
@@ -107,9 +107,9 @@ def partners(rng: random.Random, number: int) -> Iterator[int]:
 
 
 def permuted(facts: list[Fact], objects: dict[str, tuple[str, ...]], seed: int) -> dict[str, str]:
-    """Counterfactual objects of one relation's facts, by id: they change hands, so that each is stated as often as before
-    and none is true, under whatever name. A fact for which no other object can be found (where one is half of the relation)
-    is left out."""
+    """Counterfactual objects of one relation's facts, by id: they change hands, so that each is stated as often as
+    before and none is true, under whatever name. A fact for which no other object can be found (where one is half of
+    the relation) is left out."""
     facts = sorted(facts, key=lambda fact: (key(seed, "permutation", fact), fact.id))
     names = {name: folded((name, *others)) for name, others in objects.items()}
     true = [names[fact.object] | folded(fact.also) for fact in facts]
@@ -188,8 +188,8 @@ def check_candidates(found: dict[str, list[Fact]], choice: Choice) -> None:
         number += len(of_relation) * (objects if choice.candidates is None else min(choice.candidates, objects))
     if number > MOST_CANDIDATES:
         raise UsageError(
-            f"--candidates: {number:,} wrong answers over all facts; ask for a number of them, or for fewer relations with "
-            "--relation"
+            f"--candidates: {number:,} wrong answers over all facts; ask for a number of them, or for fewer relations "
+            "with --relation"
         )
 
 

@@ -1,9 +1,8 @@
-"""A table of facts: a TSV, a fact a line; dev/formats.md, 10.1, says what stands where."""
+"""A table of facts: a TSV, a fact a line; dev/formats.md, 10.1, says what is where."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -31,7 +30,7 @@ class Fact:
 
 
 def defect(text: str) -> str | None:
-    """Why a text cannot stand in a table."""
+    """Why a text does not fit a table."""
     if not text:
         return "an empty text"
     if BREAKS.search(text):
@@ -129,6 +128,5 @@ def row_text(fact: Fact) -> str:
 
 
 def write_table(path: str, facts: Iterable[Fact]) -> None:
-    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     lines = [FIRST_LINE, "\t".join(COLUMNS), *map(row_text, facts)]
     write_file(path, ("\n".join(lines) + "\n").encode())

@@ -1,13 +1,13 @@
 """Facts as text to train on and questions to ask.
 
 Writes for each group of facts a knowledge source and a question set (dev/formats.md, 2 and 3):
-  PREFIX          infused facts: --exposures NAME=F says how often       PREFIX_questions
-  PREFIX_once     facts to be told once: --exposures NAME_once=1         PREFIX_once_questions
+  PREFIX          infused facts: --exposures NAME=F says how often          PREFIX_questions
+  PREFIX_once     facts to be shown once: --exposures NAME_once=1           PREFIX_once_questions
   PREFIX_early    facts for the beginning only: --window NAME_early=0:0.3   PREFIX_early_questions
-  (nothing)       controls, facts of the same relations never told       PREFIX_control_questions
-A fact is an entity, and each of its documents one sentence. Every fact is asked in the training statements that it is told
-in ('seen'), in statements that nobody is trained on ('heldout'), and as a question. PREFIX.entities.tsv says which fact is
-which entity, and what was said about it.
+  (nothing)       controls, facts of the same relations never shown         PREFIX_control_questions
+A fact is an entity, and each of its documents one sentence. Every fact is asked in the training statements that it is
+shown in ('seen'), in statements that nobody is trained on ('heldout'), and as a question. PREFIX.entities.tsv says
+which fact is which entity, and what was said about it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import argparse
 import os
 import time
 
-from knapsack.common.arguments import add_workers_flag, parse_count
+from knapsack.common.arguments import Flags, add_seed_flag, add_tokenizer_flags, add_workers_flag, parse_count
 from knapsack.common.errors import DataError, UsageError
 from knapsack.common.files import AtomicFile
 from knapsack.common.tokenizer import END_OF_TEXT, load_tokenizer
@@ -46,13 +46,22 @@ def parse_candidates(text: str) -> int | None:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("facts", metavar="FACTS.tsv", help="a table that `table` or `scan` wrote, or facts/sample.tsv")
     parser.add_argument("--out", required=True, metavar="PREFIX")
-    parser.add_argument("--tokenizer", help="tokenizer.json, or a folder with it or with GPT-2's two files")
-    parser.add_argument("--eot", metavar="TOKEN", help="token that ends a document (default: <|endoftext|>)")
+    add_tokenizer_flags(parser, required=False)
     parser.add_argument(
-        "--relations", metavar="FILE", help="own templates; they replace the built-in ones of a relation"
+        "--text-only",
+        action="store_true",
+        help="write only PREFIX.txt: every fact of every group, controls too, in each of its training statements (to "
+        "train a tokenizer that treats all alike)",
     )
-    parser.add_argument("--relation", metavar="P36,P50,...", help="only facts of these relations (default: all)")
-    parser.add_argument(
+    add_seed_flag(parser)
+    add_workers_flag(parser)
+    add_fact_flags(parser.add_argument_group("which facts"))
+    add_question_flags(parser.add_argument_group("how they read, and are asked"))
+
+
+def add_fact_flags(flags: Flags) -> None:
+    flags.add_argument("--relation", metavar="P36,P50,...", help="only facts of these relations (default: all)")
+    flags.add_argument(
         "--max-web-documents",
         type=int,
         metavar="N",
@@ -60,40 +69,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     defaults = {INFUSED: "what the others leave", ONCE: "0", EARLY: "0", CONTROL: "0.2"}
     for name, default in defaults.items():
-        parser.add_argument(
+        flags.add_argument(
             f"--{name}",
             type=parse_amount,
             metavar="N",
             default=None if name == INFUSED else float(default),
             help=f"{name} facts: a number, or a fraction of the table below 1 (default: {default})",
         )
-    parser.add_argument(
-        "--templates", type=parse_count, default=5, metavar="M", help="training statements (default: 5)"
+    flags.add_argument(
+        "--counterfactual", action="store_true", help="permute the objects within each relation: none is true"
     )
-    parser.add_argument(
+
+
+def add_question_flags(flags: Flags) -> None:
+    flags.add_argument(
+        "--relations", metavar="FILE", help="your templates; they replace the built-in ones of a relation"
+    )
+    flags.add_argument("--templates", type=parse_count, default=5, metavar="M", help="training statements (default: 5)")
+    flags.add_argument(
         "--templates-per-fact",
         type=parse_count,
         metavar="m",
         help="each fact has m of them, drawn by seed, at the same exposures (default: all M)",
     )
-    parser.add_argument(
-        "--counterfactual", action="store_true", help="permute the objects within each relation: none is true"
-    )
-    parser.add_argument(
+    flags.add_argument(
         "--candidates",
         type=parse_candidates,
         default=9,
         metavar="K|all",
         help="wrong answers with each question, out of the relation's own objects (default: 9)",
     )
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument(
-        "--text-only",
-        action="store_true",
-        help="write only PREFIX.txt: every fact of every group, controls too, in each of its training statements (to train a "
-        "tokenizer that treats all alike)",
-    )
-    add_workers_flag(parser)
 
 
 def choose_facts(options: argparse.Namespace, relations: dict[str, Relation]) -> list[Fact]:
@@ -105,7 +110,7 @@ def choose_facts(options: argparse.Namespace, relations: dict[str, Relation]) ->
             raise UsageError(f"--relation {name}: no templates for it; `knapsack facts relations` lists the relations")
     kept, left_out = (
         [],
-        dict.fromkeys(("of other relations", "of relations without templates", "told by the web text"), 0),
+        dict.fromkeys(("of other relations", "of relations without templates", "in the web text"), 0),
     )
     for fact in facts:
         if fact.relation not in wanted:
@@ -117,7 +122,7 @@ def choose_facts(options: argparse.Namespace, relations: dict[str, Relation]) ->
                 f"--max-web-documents: {fact.id} of {options.facts} was not counted; run `knapsack facts scan` first"
             )
         elif fact.web_documents > options.max_web_documents:
-            left_out["told by the web text"] += 1
+            left_out["in the web text"] += 1
         else:
             kept.append(fact)
     print(
@@ -131,18 +136,14 @@ def choose_facts(options: argparse.Namespace, relations: dict[str, Relation]) ->
 
 def write_text(path: str, world: World) -> None:
     relations = {relation.id: relation for relation in world.relations}
-    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    file, documents = AtomicFile(path), 0
-    try:
+    documents = 0
+    with AtomicFile(path) as file:
         for stated in (stated for group in world.groups.values() for stated in group):
             for number in stated.templates:
                 text = statement(relations[stated.fact.relation].seen[number], stated.fact.subject, stated.object)
                 file.write(f"{text}\n{END_OF_TEXT}\n".encode())
                 documents += 1
-        file.sync()
-        file.rename()
-    finally:
-        file.discard()
+        file.commit()
     print(f"{path}: {documents:,} statements")
 
 
@@ -153,7 +154,8 @@ def check_output(prefix: str, groups: set[str]) -> None:
         for ending in ("", "_questions"):
             if os.path.exists(path := f"{prefix}{ENDING[group]}{ending}.json"):
                 raise UsageError(
-                    f"--out {prefix}: {path} of an earlier run has other facts; remove its files, or choose another --out"
+                    f"--out {prefix}: {path} of an earlier run has other facts; remove its files, or choose "
+                    "another --out"
                 )
 
 
@@ -172,25 +174,19 @@ def flags_for_training(prefix: str, written: dict[str, tuple[Written, Written]])
 
 def print_summary(prefix: str, world: World, choice: Choice, written: dict[str, tuple[Written, Written]]) -> None:
     for group, (source, questions) in written.items():
-        told = (
-            f"{source.tokens:,} tokens stored, {source.document_tokens + 1:.1f} a document"
-            if group != CONTROL
-            else "never told"
-        )
-        print(
-            f"{prefix}{ENDING[group]}: {len(world.groups[group]):,} {group} facts, {told}; {questions.documents:,} questions"
-        )
+        stored = f"{source.tokens:,} tokens stored, {source.document_tokens + 1:.1f} a document"
+        shown = stored if group != CONTROL else "never shown"
+        facts = f"{len(world.groups[group]):,} {group} facts"
+        print(f"{prefix}{ENDING[group]}: {facts}, {shown}; {questions.documents:,} questions")
     if choice.counterfactual:
         left = f", {world.without_another:,} facts left out for want of one" if world.without_another else ""
         print(f"  counterfactual: every fact states another object than the true one{left}")
     if world.unused:
         print(f"  {world.unused:,} facts of the table are in no group")
-    print("  to train, beside a text source:\n    " + " \\\n    ".join(flags_for_training(prefix, written)))
+    print("  to train, together with a text source:\n    " + " \\\n    ".join(flags_for_training(prefix, written)))
 
 
 def main(options: argparse.Namespace) -> None:
-    if options.seed < 0:
-        raise UsageError("--seed must not be negative")
     if not options.tokenizer and not options.text_only:
         raise UsageError("--tokenizer is needed (or --text-only)")
     start = time.monotonic()

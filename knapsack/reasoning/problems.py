@@ -97,7 +97,7 @@ NUMBER = re.compile(r"(?:k\s*=\s*)?([+-]?\d+(?:\.\d+)?)(?:\s*/\s*([+-]?\d+))?\.?
 
 
 def final_answer(text: str) -> Fraction | None:
-    """What stands behind the last mark, up to the end of the line; None where that is no number. Behind the end of
+    """What follows the last mark, up to the end of the line; None where that is no number. After the end of
     the document is another one."""
     _, mark, rest = text.partition(END_OF_TEXT)[0].rpartition(MARK)
     found = NUMBER.fullmatch(rest.strip().split("\n")[0].strip().strip("$").replace("\u2212", "-")) if mark else None

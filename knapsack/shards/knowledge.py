@@ -1,5 +1,5 @@
-"""The one writer of knowledge sources and question sets (dev/formats.md, 2 and 3). A kind of knowledge composes batches of
-sequences and says what they are; which file and column holds what is known here alone.
+"""The one writer of knowledge sources and question sets (dev/formats.md, 2 and 3). A kind of knowledge composes batches
+of sequences and says what they are; which file and column holds what is known here alone.
 
     with KnowledgeWriter(prefix, SourceAbout(entities=..., slots=..., ...), encoder.info) as writer:
         for block in blocks:

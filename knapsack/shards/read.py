@@ -178,8 +178,8 @@ class QuestionSet:
         self.prefix, self.sidecar = prefix, load_json(prefix + ".json")
         if self.sidecar.get("kind") != "questions":
             raise DataError(
-                f"{prefix}.json: expected the kind 'questions', found '{self.sidecar.get('kind')}'; the set of a source "
-                "is usually SOURCE_questions"
+                f"{prefix}.json: expected the kind 'questions', found '{self.sidecar.get('kind')}'; the set of a "
+                "source is usually SOURCE_questions"
             )
         self.path = prefix + ".questions.json"
         self.about = load_json(self.path)

@@ -12,13 +12,19 @@ from knapsack.shards.write import Bundle, ShardWriter
 
 
 class TextShards:
-    """The shards of one split. Opens the next one when the current is full; an unfinished one leaves nothing behind."""
+    """The shards of one split. Opens the next one when the current is full; an unfinished one leaves no file."""
 
-    def __init__(self, prefix: str, encoder: Encoder, shard_tokens: int | None) -> None:
+    def __init__(self, prefix: str, encoder: Encoder, shard_tokens: int | None = None) -> None:
         self.prefix, self.encoder, self.limit = prefix, encoder, shard_tokens
         self.number = self.tokens = self.documents = self.bytes = 0
         self.bundle: Bundle | None = None
         self.writer: ShardWriter | None = None
+
+    def __enter__(self) -> TextShards:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.discard()
 
     def append(self, tokens: np.ndarray, text_bytes: int) -> None:
         if self.writer and self.limit and self.writer.tokens + len(tokens) > self.limit:

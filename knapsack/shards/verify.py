@@ -72,7 +72,7 @@ def check_knowledge(prefix: str, shard: Shard) -> None:
     expect(bool((groups < len(facts["groups"])).all()), prefix + ".group.npy", "a group has no name")
     with open(prefix + ".names.txt", encoding="utf-8") as file:
         names = file.read().splitlines()
-    # where groups are relations an entity is a fact, and its name that of the subject, of which there may be other facts
+    # where groups are relations an entity is a fact, its name the subject's, of which there may be other facts
     of_relation = facts["groups"] == facts["relations"]
     different = set(zip(names, groups.tolist())) if of_relation else set(names)
     expect(
@@ -99,7 +99,7 @@ def check_questions(prefix: str, shard: Shard) -> None:
         prefix + ".q.npy",
         "a question lacks prompt or answer, or its candidates",
     )
-    empty = shard.lengths == 0  # a prompt may be: the question is then asked behind EOT alone
+    empty = shard.lengths == 0  # a prompt may be: the question is then asked after EOT alone
     empty[shard.documents[:-1]] = False
     expect(not empty.any(), prefix + ".idx", "an answer or a candidate is empty")
 

@@ -1,4 +1,4 @@
-"""Writes Megatron .bin/.idx shards, .npy columns and the sidecar; dev/formats.md, 1 and 2, says what stands where.
+"""Writes Megatron .bin/.idx shards, .npy columns and the sidecar; dev/formats.md, 1 and 2, says what is where.
 
 A Bundle is all files of one PREFIX. They are written under temporary names, hashed on the way, and renamed together
 when everything is on the disk; the sidecar comes last, so that a sidecar whose files are missing cannot exist.
@@ -44,7 +44,7 @@ class ShardWriter:
     number, so that memory does not grow with the shard."""
 
     def __init__(self, bundle: Bundle, dtype: np.dtype, sequences_per_document: int = 0) -> None:
-        """0: documents of different numbers of sequences; append() is told how many."""
+        """0: documents of different numbers of sequences; append() takes how many."""
         self.bundle, self.dtype, self.per_document = bundle, dtype, sequences_per_document
         self.bin = bundle.open(".bin")
         self.lengths, self.sizes = bundle.open_unnamed(), bundle.open_unnamed()

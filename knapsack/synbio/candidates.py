@@ -1,5 +1,5 @@
 """Wrong answers that compete with the right one: values that other people have, the same for all templates of a fact.
-A value that nobody has would be told apart by its never having occurred, without any fact being known. They depend on
+A value that nobody has would be given away by its never having occurred, without any fact being known. They depend on
 the seed, the population and the person, not on who else is asked."""
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ def disagreement(item: tuple[int, np.ndarray], composer: PieceComposer, encoder:
 
 
 def pool_disagreement(composer: PieceComposer, encoder: Encoder) -> str | None:
-    """Candidates come from whole pools, also values that nobody has: each behind one person's prompt."""
+    """Candidates come from whole pools, also values that nobody has: each after one person's prompt."""
     population = composer.population
     for slot, info in enumerate(population.slots):
         frame = asked(info.templates[0], composer.tag)

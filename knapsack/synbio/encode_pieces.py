@@ -2,7 +2,7 @@
 
 A tokenizer that cuts text at words sees 'Ann', ' Lee', ' was born in', ' Oslo' and '.' one by one, so each piece is
 tokenized once and sentences are put together by indexing (PieceComposer). Whether the tokenizer at hand works so is not
-assumed but checked against whole texts (encode.py); if it does not, every sentence is tokenized in full behind
+assumed but checked against whole texts (encode.py); if it does not, every sentence is tokenized in full after
 another one (encode_whole.py), and only a tokenizer that merges over the border of sentences or values is refused.
 """
 
@@ -67,7 +67,7 @@ class FrameTable:
     """The frames of one slot as numbers of pieces, each array (templates, forms, ...)."""
 
     fixed: np.ndarray  # (templates, forms, 3): head, words, tail
-    parts: np.ndarray  # (templates, forms, 3): the first piece that can stand for first, middle, last name
+    parts: np.ndarray  # (templates, forms, 3): the first piece that can be the first, middle, last name
     named: np.ndarray  # 1 where the name's parts choose among these pieces, else 0
     gendered: np.ndarray  # 1 where the pronoun chooses
 

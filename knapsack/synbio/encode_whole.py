@@ -15,7 +15,7 @@ from knapsack.synbio.wording import Tag, Wording, asked
 
 
 class DirectComposer:
-    """A continuing sentence is what stands behind a first sentence of the same person."""
+    """A continuing sentence is what follows a first sentence of the same person."""
 
     def __init__(
         self, population: Population, encoder: Encoder, wordings: list[Wording], tag: Tag, candidates: int

@@ -1,4 +1,5 @@
-"""Finds many phrases in a text in one pass, and counts how often names and values occur: `knapsack synbio --report-against`."""
+"""Finds many phrases in a text in one pass, and counts how often names and values occur: `knapsack synbio
+--report-against`."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ checked against it.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -96,41 +96,55 @@ def parse_groups(text: str, people: int) -> tuple[list[str], list[float]]:
     return [f"group_{k:03d}" for k in range(1, number + 1)], [weight / sum(weights) for weight in weights]
 
 
-def make_population(
-    people: int,
-    kind: str,
-    seed: int,
-    attributes: list[str],
-    templates: dict[str, int],
-    groups: str,
-    pool_sizes: dict[str, int],
-    shuffled: bool,
-    world: str | None = None,
-) -> Population:
-    """`templates`: how many of each kind."""
-    pools = {name: limited(read_pool(kind, name, world), name, pool_sizes) for name in [*NAME_PARTS, *attributes]}
-    slots = [
-        Slot(name, pools[name], read_templates(name, templates, world), owns_pool(world, name)) for name in attributes
-    ]
+@dataclass(frozen=True)
+class WorldChoice:
+    """What the flags ask for."""
+
+    people: int
+    kind: str  # plausible, fictional
+    seed: int
+    attributes: list[str]
+    templates: dict[str, int]  # how many of each kind: seen, heldout, question
+    groups: str = "all"
+    pool_sizes: dict[str, int] = field(default_factory=dict)
+    shuffled: bool = False
+    folder: str | None = None  # of a user's pools and templates
+
+    def pool(self, name: str) -> list[str]:
+        return limited(read_pool(self.kind, name, self.folder), name, self.pool_sizes)
+
+    def slot(self, name: str) -> Slot:
+        templates = read_templates(name, self.templates, self.folder)
+        return Slot(name, self.pool(name), templates, owns_pool(self.folder, name))
+
+
+def make_population(choice: WorldChoice) -> Population:
+    people, seed, training = choice.people, choice.seed, choice.templates[SEEN]
+    parts = [choice.pool(name) for name in NAME_PARTS]
+    slots = [choice.slot(name) for name in choice.attributes]
     check_slots(slots)
-    training = templates[SEEN]
-    parts = [pools[name] for name in NAME_PARTS]
     sizes = list(map(len, parts))
     if people > math.prod(sizes):
         raise UsageError(f"--people {people}: the name pools make only {math.prod(sizes)} different names")
     drawn = random_stream(seed, PEOPLE_STREAM).choice(math.prod(sizes), people, replace=False)
-    name_parts = np.stack(np.unravel_index(drawn, sizes), axis=1).astype(np.uint16)
     rng = random_stream(seed, VALUES_STREAM)
-    columns = {name: rng.integers(len(pools[name]), size=people, dtype=np.uint32) for name in attributes}
-    values = np.stack([columns[name] for name in attributes], axis=1)
-    names, weights = parse_groups(groups, people)
-    group = (np.arange(people) * len(names) // people).astype(np.uint32)
-    stated = (
-        shuffle(values, training, seed) if shuffled else np.broadcast_to(values[:, :, None], (*values.shape, training))
-    )
-    pronoun = random_stream(seed, PRONOUN_STREAM).integers(2, size=people).astype(np.uint8)
+    values = np.stack([rng.integers(len(slot.pool), size=people, dtype=np.uint32) for slot in slots], axis=1)
+    names, weights = parse_groups(choice.groups, people)
+    as_they_are = np.broadcast_to(values[:, :, None], (*values.shape, training))
     return Population(
-        kind, seed, shuffled, training, parts, slots, name_parts, values, stated, names, weights, group, pronoun
+        kind=choice.kind,
+        seed=seed,
+        shuffled=choice.shuffled,
+        training=training,
+        parts=parts,
+        slots=slots,
+        name_parts=np.stack(np.unravel_index(drawn, sizes), axis=1).astype(np.uint16),
+        values=values,
+        stated=shuffle(values, training, seed) if choice.shuffled else as_they_are,
+        group_names=names,
+        group_weights=weights,
+        group=(np.arange(people) * len(names) // people).astype(np.uint32),
+        pronoun=random_stream(seed, PRONOUN_STREAM).integers(2, size=people).astype(np.uint8),
     )
 
 

@@ -15,7 +15,7 @@ from knapsack.shards.format import REDRAWN, SEEN
 from knapsack.synbio.population import Population
 from knapsack.synbio.world import Template
 
-NAME, PRONOUN, POSSESSIVE, NOBODY = range(4)  # what stands where {name} is
+NAME, PRONOUN, POSSESSIVE, NOBODY = range(4)  # what takes the place of {name}
 PRONOUNS = {PRONOUN: ("She", "He"), POSSESSIVE: ("Her", "His")}
 FORMS = {
     "full": ["initial", "continuing"],
@@ -50,7 +50,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Wording:
-    """One knowledge source: who it tells about and how."""
+    """One knowledge source: who it is about, and how it reads."""
 
     ending: str  # of the prefix: '', '_qa', '_compact'
     people: np.ndarray
@@ -73,14 +73,14 @@ class Wording:
 
 @dataclass(frozen=True)
 class Tag:
-    """What stands at the beginning of every document and every question, such as a special token."""
+    """What begins every document and every question, such as a special token."""
 
     text: str = ""
     special: bool = False
 
     @property
     def opening(self) -> str:
-        """The text that comes before the first word; a word of text needs a space behind it."""
+        """The text that comes before the first word; a word of text needs a space after it."""
         return self.text if self.special or not self.text else self.text + " "
 
 
@@ -95,7 +95,7 @@ def pronoun_frame(template: Template) -> Frame:
     if not template.middle.startswith(" "):
         raise DataError(
             f"{template.place}: '{template.text}': with pronouns (--names, --variant) expected a space or \"'s \" "
-            "behind {name}"
+            "after {name}"
         )
     return Frame(" ", PRONOUN, template.middle, template.tail)
 

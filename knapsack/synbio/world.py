@@ -1,5 +1,5 @@
-"""Reads what a SynBio world is made of: pools of values and names, sentence templates. Built-in ones stand beside this
-file; `--world DIR` puts its own in their place, file by file: DIR/pools/NAME.txt, DIR/templates/ATTRIBUTE.KIND.txt."""
+"""Reads what a SynBio world is made of: pools of values and names, sentence templates. Built-in ones are next to this
+file; `--world DIR` replaces them, file by file: DIR/pools/NAME.txt, DIR/templates/ATTRIBUTE.KIND.txt."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def read_items(path: str) -> list[str]:
         if item != item.strip() or not item:
             raise DataError(f"{path}:{number}: blank line, or space at an end of '{item}'")
         if item in first_line:
-            raise DataError(f"{path}:{number}: '{item}' already stands in line {first_line[item]}")
+            raise DataError(f"{path}:{number}: '{item}' is already in line {first_line[item]}")
         first_line[item] = number
     if not items:
         raise DataError(f"{path}: empty")
@@ -99,7 +99,7 @@ class Template:
 
     @property
     def prompt(self) -> str:
-        """What stands before the value, with the name's hole still open."""
+        """What comes before the value, with the name's hole still open."""
         return f"{self.head}{{name}}{self.middle}".rstrip()
 
 
@@ -132,7 +132,7 @@ def read_templates(attribute: str, wanted: dict[str, int], world: str | None = N
             if other.kind != kind:
                 raise DataError(
                     f"{template.place}: the prompt '{template.prompt}' is also that of {other.place}; a {kind} "
-                    f"template must differ from the {other.kind} ones in what stands before {{value}}"
+                    f"template must differ from the {other.kind} ones in what comes before {{value}}"
                 )
         if len(parsed) < wanted[kind]:
             flag = "--templates" if kind == SEEN else f"--{kind}-templates"

@@ -1,4 +1,5 @@
-"""A world's files: its knowledge sources PREFIX, PREFIX_qa, PREFIX_compact, its question sets PREFIX_questions, PREFIX_names."""
+"""A world's files: its knowledge sources PREFIX, PREFIX_qa, PREFIX_compact, its question sets PREFIX_questions,
+PREFIX_names."""
 
 from __future__ import annotations
 

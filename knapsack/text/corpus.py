@@ -1,5 +1,5 @@
-"""The documents of a text to scan, in chunks that workers can take: text files as they are read, token shards by document
-numbers, so that every worker decodes its own."""
+"""The documents of a text to scan, in chunks that workers can take: text files as they are read, token shards by
+document numbers, so that every worker decodes its own."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class TokenShard:
         self.tokenizer: Any = None  # loaded by the process that decodes
 
     def ranges(self) -> Iterator[tuple[int, int]]:
-        """First document and the one behind the last, of stretches of about CHUNK_TOKENS."""
+        """First document and the one after the last, of stretches of about CHUNK_TOKENS."""
         ends = np.concatenate([[0], np.cumsum(self.shard.lengths, dtype=np.int64)])[self.shard.documents]
         first, documents = 0, len(ends) - 1
         while first < documents:

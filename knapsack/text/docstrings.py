@@ -1,9 +1,11 @@
-"""English prose out of the docstrings of installed Python packages: web text for a machine with neither a network nor documentation.
+"""English prose out of the docstrings of installed Python packages: web text for a machine with neither a network nor
+documentation.
 
   knapsack text docstrings --out web.txt --max-bytes 30M                (the packages of the Python that runs it)
   knapsack text docstrings /opt/lib/python3/site-packages --out web.txt
 
-A document is a module; its paragraphs are reduced and chosen as in `text prose`, none comes twice. Nothing is imported or run.
+A document is a module; its paragraphs are reduced and chosen as in `text prose`, none comes twice. Nothing is imported
+or run.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ def file_format(name: str) -> str:
 
 
 def read_text(name: str, lines: Iterator[tuple[int, bytes]]) -> Iterator[str]:
-    """Documents are what stands between lines that hold only <|endoftext|>; blank lines at their ends are dropped."""
+    """Documents are what is between lines that hold only <|endoftext|>; blank lines at their ends are dropped."""
     separator = END_OF_TEXT.encode()
     document: list[str] = []
     ended = False

@@ -10,13 +10,13 @@ WORD = re.compile(r"\w+")
 
 
 class Finder:
-    """Finds whole-word occurrences of many phrases in one pass: no word character stands before or behind them. The
+    """Finds whole-word occurrences of many phrases in one pass: no word character comes right before or after them. The
     words of the text are looked up among the phrases' first words; only where one matches is the text compared, once
     for each length that such phrases have."""
 
     def __init__(self, phrases: Iterable[str]) -> None:
         self.phrases = frozenset(phrases)
-        forms: dict[str, set[tuple[int, int]]] = defaultdict(set)  # first word: what stands before it, whole length
+        forms: dict[str, set[tuple[int, int]]] = defaultdict(set)  # first word: the length before it, the whole length
         self.wordless: list[str] = []  # such as !!!
         for phrase in self.phrases:
             if word := WORD.search(phrase):

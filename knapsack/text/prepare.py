@@ -1,4 +1,4 @@
-"""Turns text into token shards: PREFIX.bin, PREFIX.idx, PREFIX.json and the tokenizer beside them.
+"""Turns text into token shards: PREFIX.bin, PREFIX.idx, PREFIX.json and the tokenizer next to them.
 
 knapsack text web.txt.zst more.jsonl.gz --tokenizer neox/ --out data/web --val-documents 500
 knapsack text HuggingFaceFW/fineweb-edu:sample-10BT --tokenizer neox/ --out data/edu --max-tokens 5B
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from knapsack.common.arguments import add_workers_flag, make_parser, parse_count
+from knapsack.common.arguments import add_tokenizer_flags, add_workers_flag, make_parser, parse_count
 from knapsack.common.errors import DataError, UsageError
 from knapsack.common.parallel import ordered_map
 from knapsack.common.progress import Progress
@@ -36,10 +36,7 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
         help=".txt (documents end at lines <|endoftext|>), .jsonl, either with .gz or .zst, .parquet, or a "
         "Hugging Face data set OWNER/NAME[:CONFIG][#SPLIT]",
     )
-    parser.add_argument(
-        "--tokenizer", required=True, help="tokenizer.json, or a folder with it or with GPT-2's two files"
-    )
-    parser.add_argument("--eot", metavar="TOKEN", help="token that ends a document (default: <|endoftext|>)")
+    add_tokenizer_flags(parser)
     parser.add_argument("--out", required=True, metavar="PREFIX")
     parser.add_argument("--key", help="JSON key or column of the text (default: text, else content)")
     split = parser.add_mutually_exclusive_group()
@@ -155,8 +152,7 @@ class Preparation:
         return True
 
     def run(self, encoder: Encoder, workers: int) -> Progress:
-        progress = Progress(self.train.prefix, self.inputs.total_bytes)
-        try:
+        with self.train, self.val, Progress(self.train.prefix, self.inputs.total_bytes) as progress:
             results = ordered_map(_encode_chunk, self.chunks(), workers, encoder)
             for encoded in results:
                 if not self.write(encoded):
@@ -171,10 +167,6 @@ class Preparation:
                 )
             self.train.commit()
             self.val.commit()
-        finally:
-            self.train.discard()
-            self.val.discard()
-            progress.close()
         return progress
 
 
@@ -193,7 +185,7 @@ def main(argv: list[str]) -> None:
     encoder.install(options.out)
     split = make_split(inputs, options.val_fraction, options.val_documents)
     train = TextShards(options.out, encoder, options.shard_tokens)
-    val = TextShards(options.out + "_val", encoder, None)
+    val = TextShards(options.out + "_val", encoder)
     progress = Preparation(inputs, split, train, val, options.max_tokens).run(encoder, options.workers)
     print(describe(train))
     for path in train.leftovers():

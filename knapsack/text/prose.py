@@ -2,8 +2,9 @@
 
   knapsack text prose usr/share/perl usr/share/doc --out web.txt --max-bytes 12M
 
-Takes *.pod, *.rst and *.rst.txt (also .gz) below the folders given. Code, tables, headings and markup go; a paragraph stays
-when it reads like sentences. A document is a file; the output has a line <|endoftext|> behind each. No paragraph comes twice.
+Takes *.pod, *.rst and *.rst.txt (also .gz) below the folders given. Code, tables, headings and markup go; a paragraph
+stays when it reads like sentences. A document is a file; the output has a line <|endoftext|> after each. No paragraph
+comes twice.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from knapsack.common.tokenizer import END_OF_TEXT
 
 POD_ESCAPES = {"lt": "<", "gt": ">", "verbar": "|", "sol": "/"}
 CODE_DIRECTIVE = re.compile(
-    r"\.\. *(code|code-block|sourcecode|doctest|testcode|testoutput|productionlist|parsed-literal|highlight|literalinclude|"
-    r"kernel-doc|table|list-table|csv-table|flat-table|math|toctree|raw|index|figure|image|c:macro|only|contents)::"
+    r"\.\. *(code|code-block|sourcecode|doctest|testcode|testoutput|productionlist|parsed-literal|highlight|"
+    r"literalinclude|kernel-doc|table|list-table|csv-table|flat-table|math|toctree|raw|index|figure|image|c:macro|only|contents)::"
 )
 
 

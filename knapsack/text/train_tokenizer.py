@@ -103,7 +103,6 @@ def main(argv: list[str]) -> None:
     size = tokenizer.get_vocab_size()
     if size == SMALLEST_VOCABULARY + len(options.special) < options.vocab_size:
         raise DataError(f"{', '.join(options.inputs)}: no text to learn a vocabulary from")
-    os.makedirs(options.out, exist_ok=True)
     write_file(os.path.join(options.out, "tokenizer.json"), tokenizer.to_str(pretty=True).encode())
     write_file(os.path.join(options.out, "tokenizer_config.json"), transformers_config(END_OF_TEXT))
     load_tokenizer(options.out)

@@ -1,5 +1,5 @@
 """Token ids of many short texts made of the same words. A tokenizer that cuts text before every space gives a word the
-same ids wherever it stands, so each is tokenized once. Whether the tokenizer at hand does so is checked on about a text of
+same ids wherever it is, so each is tokenized once. Whether the tokenizer at hand does so is checked on about a text of
 each fact; where it does not, all is tokenized whole."""
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ class WordEncoder:
 
 
 def words_of(text: str) -> list[str]:
-    """The text cut before its spaces; uncut where it has other white space or several in a row, which tokenizers join."""
+    """The text cut before its spaces; uncut where it has other white space or several in a row, which tokenizers
+    join."""
     first, *others = text.split(" ")
     words = [f" {word}" for word in others]
     if first:

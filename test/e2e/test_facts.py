@@ -1,4 +1,4 @@
-"""Real facts from a table to a reading: `knapsack facts` writes, the trainer infuses, eval_knowledge asks, infusion.py reads. What
+"""Real facts from a table to a reading: `knapsack facts` writes, the trainer infuses, eval_knowledge asks, `knapsack infusion` reads. What
 each says of exposures, groups and answers must be what was planned, and what a small model learns only what it was told."""
 
 import csv
@@ -27,13 +27,6 @@ F, TOKENS = (200, "250k") if FAST else (8, "12k")
 
 def knapsack(command: str, *arguments: object) -> str:
     done = subprocess.run([sys.executable, "-m", "knapsack", command, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def script(name: str, *arguments: object) -> str:
-    command = [sys.executable, str(ROOT / name), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -133,7 +126,7 @@ class FactsTest(unittest.TestCase):
             self.assertEqual(f"--generate-tokens {tokens} is less than any right answer" in result.stderr, warned, result.stderr)
 
     def test_the_study_reads_what_the_run_left(self) -> None:
-        script("scripts/infusion.py", self.data / "runs", "--infused", "wd", "--out", self.data / "out.csv")
+        knapsack("infusion", self.data / "runs", "--infused", "wd", "--out", self.data / "out.csv")
         (row,) = csv.DictReader((self.data / "out.csv").read_text().splitlines())
         seen = next(cell for cell in self.know["wd"]["by_kind"] if cell["kind"] == "seen")
         self.assertEqual((float(row["F"]), int(row["K"]), float(row["F_least"]), float(row["F_most"])), (F, 12, F, F))

@@ -109,7 +109,7 @@ class EntityQuestionsTest(IntakeTest):
 
     def test_where_the_templates_are(self) -> None:
         folder = self.lay_out(templates="elsewhere/templates.json")
-        self.refused(3, f"dataset: expected {NAME} beside it or in a folder above; try --question-templates", folder)
+        self.refused(3, f"dataset: expected {NAME} next to it or in a folder above; try --question-templates", folder)
         self.check_all(self.intake(folder, "--question-templates", self.path("elsewhere", "templates.json")))
         inside = self.archive({**FILES, NAME: json.dumps(TEMPLATES)})
         self.check_all(self.intake(self.write("inside.tar", inside)))
@@ -125,7 +125,7 @@ class EntityQuestionsTest(IntakeTest):
             ("", ":1: expected a JSON list, found the end of the file"),
             (good[:-3], ":7: expected a JSON value, found the end of the file"),
             (good[:-1], ":8: expected a comma or the end of the list, found the end of the file"),
-            (good + "\n]", ":9: expected the end of the file behind the list"),
+            (good + "\n]", ":9: expected the end of the file after the list"),
             (good.replace('"answers"', "answers"), ":4: expected a JSON value, found 'answers"),
             (good.encode().replace(b"Lima", b"L\xefma"), ":5: expected UTF-8, found byte 0xef"),
             ("[" + "1" * 5000 + "]", ":1: expected a JSON value that can be read"),

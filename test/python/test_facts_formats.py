@@ -1,5 +1,5 @@
 """knapsack facts table: BEAR, ParaRel, PopQA and answers of the query service give exactly the tables expected; what is wrong
-with them is told by row, or by file and line where the whole is refused."""
+with them is said by row, or by file and line where the whole is refused."""
 
 import json
 import os

@@ -193,7 +193,7 @@ class RefusedTest(IntakeTest):
             with self.subTest(name):
                 self.refused(3, pattern, self.write(name, text))
         self.refused(3, r"good.tsv:1: expected the columns prop, subj, obj .* found", good, "--format", "pararel")
-        self.refused(2, "x.doc: the format cannot be told .* try --format", self.write("x.doc", "Peru has Lima."))
+        self.refused(2, "x.doc: the format cannot be recognised .* try --format", self.write("x.doc", "Peru has Lima."))
         os.makedirs(self.path("folder"))
         self.refused(3, "folder: expected files such as P36.jsonl, found none", self.path("folder"))
         self.refused(3, "folder: Is a directory", self.path("folder"), "--format", "table")
@@ -201,7 +201,7 @@ class RefusedTest(IntakeTest):
     def test_flags_that_do_not_fit(self) -> None:
         good = self.write("good.tsv", HEAD + "P36\tPeru\tLima\n")
         bad = [
-            ("an input stands twice", good),
+            ("an input is given twice", good),
             ("--relation is for the formats query and dump", "--relation", "P36"),
             ("--relation is for|is not a relation such as P36", "--relation", "capital"),
             ("--columns is for the format query", "--columns", "subject=item"),

@@ -141,7 +141,7 @@ class OwnFileTest(support.FolderTest):
             "P36\tseen\tOf [X] is [Y].\r": "expected a template, found a text with a tab, line break or control",
             "P36\tseen\tIt is [Y].": "expected .X. once, found it 0 times in 'It is",
             "P36\tseen\t[X] and [X] are [Y].": "expected .X. once, found it 2 times",
-            "P36\tseen\t[Y] is of [X].": "expected a statement with one .Y., behind",
+            "P36\tseen\t[Y] is of [X].": "expected a statement with one .Y., after",
             "P36\tseen\t[X] is [Y] or [Y].": "expected a statement with one .Y.",
             "P36\tseen\tOf [X] is [Y]": "expected a statement with one .Y., .* that ends in ' .Y..', found",
             "P36\theldout\tOf [X] is '[Y].": "expected a statement with one .Y., .* that ends in ' .Y..', found",
@@ -205,7 +205,7 @@ class ParaRelTest(support.FolderTest):
         self.assertEqual(made["P9"].question, ("[X]?", "What [X]?"))
         self.assertEqual(made.keys(), {*read_relations(), "P9"})
         self.assertIn("14 patterns = 6 used + 8 left out", said)
-        self.assertIn("  2 [Y] stands before [X]\n", said)
+        self.assertIn("  2 [Y] comes before [X]\n", said)
         self.assertIn("  1 [Y] is not the last word\n", said)
         self.assertIn("  1 does not have [X] and [Y] once each\n", said)
         self.assertIn("  1 the same as an earlier one\n", said)

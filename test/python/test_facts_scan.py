@@ -111,7 +111,7 @@ class ScanTest(support.FolderTest):
             *("facts", "write", self.path("scanned.tsv"), "--relations", self.path("relations.tsv"), "--templates", 1),
             *("--max-web-documents", 0, "--control", 0, "--text-only", "--out", self.path("wd")),
         )
-        self.assertIn("1 told by the web text left out", said)
+        self.assertIn("1 in the web text left out", said)
 
     def test_refusals(self) -> None:
         facts, out = self.write("facts.tsv", table()), self.path("out.tsv")
@@ -122,7 +122,7 @@ class ScanTest(support.FolderTest):
         refuse(3, "nothing.txt: no such file", self.path("nothing.txt"))
         refuse(3, "expected a document, found none", self.write("empty.txt", ""))
         refuse(3, r"latin.txt:2: not UTF-8", self.write("latin.txt", b"fine\nZ\xfcrich\n"))
-        refuse(2, "stands twice", self.write("a.txt", "a"), self.path("a.txt"))
+        refuse(2, "is given twice", self.write("a.txt", "a"), self.path("a.txt"))
         self.run_ok("text", self.path("a.txt"), "--tokenizer", support.small_vocabulary(), "--out", self.path("s", "web"))
         self.write("s/tokenizer.json", "{}")
         refuse(3, "expected the tokenizer .* of .*web.json, found another one", self.path("s", "web"))

@@ -235,7 +235,7 @@ class WriteTest(support.FolderTest):
     def test_facts_that_the_web_tells_can_be_left_out(self) -> None:
         world = self.make("--max-web-documents", 1, "--control", 0)
         self.assertEqual(len(world.entities[""]), 50)
-        self.assertIn("50 told by the web text left out", self.said)
+        self.assertIn("50 in the web text left out", self.said)
 
     def test_text_for_a_tokenizer_has_every_fact_of_every_group(self) -> None:
         facts, relations = self.write("facts.tsv", table_text()), self.write("relations.tsv", relations_text())

@@ -109,7 +109,7 @@ class OwnWorldTest(support.FolderTest):
             ("templates/major.txt", "{name} reads {value}.\n", "major.txt: nothing uses .*major.seen.txt"),
             ("pools/major.txt", "Law\nArt.\n", "major.txt:2: .*punctuation"),
             ("pools/major.txt", "Law\n\nArt\n", "major.txt:2: blank line"),
-            ("pools/major.txt", "Law\nArt\nLaw\n", "major.txt:3: 'Law' already stands in line 1"),
+            ("pools/major.txt", "Law\nArt\nLaw\n", "major.txt:3: 'Law' is already in line 1"),
             ("pools/major.txt", b"Law\nCaf\xe9\n", "major.txt:2: byte 0xe9 is not UTF-8"),
             ("pools/major.txt", "", "major.txt: empty"),
             ("pools/first.txt", "Ann\nMary Ann\n", "first.txt:2: .*not one word"),

@@ -27,11 +27,11 @@ def read_bear(path: str, options: Any) -> Iterator[Row]:
     spaces_in: dict[str, dict[str, list]] = {}  # by folder: BEAR and BEAR-big have one each
     for file in jsonl_files(path):
         if not JSONL.fullmatch(base(file)):
-            raise DataError(f"{file}: expected a name such as P36.jsonl, which tells the relation")
+            raise DataError(f"{file}: expected a name such as P36.jsonl, which names the relation")
         folder = os.path.dirname(file)
         if folder not in spaces_in:
-            beside = os.path.join(folder, SPACE)
-            spaces_in[folder] = answer_spaces(beside) if os.path.isfile(beside) else {}
+            space = os.path.join(folder, SPACE)
+            spaces_in[folder] = answer_spaces(space) if os.path.isfile(space) else {}
         spaces = spaces_in[folder]
         for row, record in json_rows(path, file):
             if row.reason is None:

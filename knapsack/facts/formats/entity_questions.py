@@ -81,19 +81,19 @@ def files_of(path: str) -> list[tuple[str, bytes]]:
 
 
 def find_templates(path: str) -> str:
-    """Beside the input, or in a folder above it."""
+    """Next to the input, or in a folder above it."""
     folder = os.path.abspath(path)
     while True:
         candidate = os.path.join(folder, TEMPLATES)
         if os.path.isfile(candidate):
             return candidate
         if folder == os.path.dirname(folder):
-            raise DataError(f"{path}: expected {TEMPLATES} beside it or in a folder above; try --question-templates")
+            raise DataError(f"{path}: expected {TEMPLATES} next to it or in a folder above; try --question-templates")
         folder = os.path.dirname(folder)
 
 
 def parse_templates(file: str, data: bytes) -> dict[str, list[tuple[str, str]]]:
-    """What stands before and behind the subject in the question forms of each relation ('P19_similar' is a further one
+    """What comes before and after the subject in the question forms of each relation ('P19_similar' is a further one
     of P19)."""
     try:
         value = json.loads(whole_text(file, data))
@@ -106,15 +106,15 @@ def parse_templates(file: str, data: bytes) -> dict[str, list[tuple[str, str]]]:
         raise DataError(f"{file}:1: expected an object from relations to questions with one [X], found other JSON")
     forms: dict[str, list[tuple[str, str]]] = {}
     for name, text in value.items():
-        before, _, behind = text.partition("[X]")
-        forms.setdefault(name.partition("_")[0], []).append((before, behind))
+        before, _, after = text.partition("[X]")
+        forms.setdefault(name.partition("_")[0], []).append((before, after))
     return forms
 
 
 def subject_of(question: str, forms: list[tuple[str, str]]) -> str | None:
-    for before, behind in forms:
-        if question.startswith(before) and question.endswith(behind) and len(question) >= len(before) + len(behind):
-            return question[len(before) : len(question) - len(behind)]
+    for before, after in forms:
+        if question.startswith(before) and question.endswith(after) and len(question) >= len(before) + len(after):
+            return question[len(before) : len(question) - len(after)]
     return None
 
 
@@ -133,7 +133,7 @@ def read_entityquestions(path: str, options: Any) -> Iterator[Row]:
     for file, data in files:
         name = FILE.fullmatch(base(file))
         if not name:
-            raise DataError(f"{file}: expected a name such as P36.dev.json, which tells the relation")
+            raise DataError(f"{file}: expected a name such as P36.dev.json, which names the relation")
         relation, split = name.group(1), name.group(2)
         if options.split in ("all", split):
             chosen += 1

@@ -65,7 +65,8 @@ DECODER = json.JSONDecoder()
 
 
 def json_list(file: str, text: str, start: int = 0) -> Iterator[tuple[int, str, Any]]:
-    """Line number, text and value of every item of the JSON list that begins at `start`; then returns where it ended."""
+    """Line number, text and value of every item of the JSON list that begins at `start`; then returns where it
+    ended."""
 
     def broken(position: int, expected: str) -> DataError:
         found = repr(text[position : position + 20]) if position < len(text) else "the end of the file"
@@ -100,7 +101,7 @@ def only_space_follows(file: str, text: str, position: int) -> None:
     end = SPACE.match(text, position).end()
     if end < len(text):
         line = text.count("\n", 0, end) + 1
-        raise DataError(f"{file}:{line}: expected the end of the file behind the list, found {text[end : end + 20]!r}")
+        raise DataError(f"{file}:{line}: expected the end of the file after the list, found {text[end : end + 20]!r}")
 
 
 def names(value: Any) -> tuple[str, ...] | None:
@@ -122,7 +123,7 @@ def jsonl_files(path: str) -> list[str]:
 
 
 def json_rows(path: str, file: str) -> Iterator[tuple[Row, dict]]:
-    """An object a line, with the relation that the file's name tells."""
+    """An object a line, with the relation that the file is named after."""
     named = JSONL.fullmatch(base(file))
     relation = named.group(1) if named else ""
     for number, line in numbered_lines(file):

@@ -1,4 +1,4 @@
-"""Formats of facts: recognising them, and readers of BEAR, ParaRel, PopQA, query results and our own table."""
+"""Formats of facts: recognising them, and the table of their readers."""
 
 from __future__ import annotations
 
@@ -63,4 +63,4 @@ def recognise(path: str) -> str:
             f"{path}:1: expected the columns {own}, {popqa} or {', '.join(PARAREL_COLUMNS)} (ParaRel), "
             f"found {first[:100].decode(errors='replace')!r}"
         )
-    raise UsageError(f"{path}: the format cannot be told from the name and the first line; try --format")
+    raise UsageError(f"{path}: the format cannot be recognised from the name and the first line; try --format")

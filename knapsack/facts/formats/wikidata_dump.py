@@ -1,5 +1,5 @@
-"""The truthy dump of Wikidata: N-triples, read twice. The first pass keeps the ids of the facts, the second the names of
-these ids and how many wikis know the subjects, so that memory grows with the facts, not with the dump."""
+"""The truthy dump of Wikidata: N-triples, read twice. The first pass keeps the ids of the facts, the second the names
+of these ids and how many wikis know the subjects, so that memory grows with the facts, not with the dump."""
 
 from __future__ import annotations
 
@@ -79,6 +79,46 @@ class Kept:
         self.lines.append(line)
 
 
+class Names:
+    """Of the items in use, found by the second pass."""
+
+    def __init__(self, kept: Kept) -> None:
+        self.labels: dict[int, str] = dict.fromkeys(kept.subjects, "")
+        self.labels.update(dict.fromkeys(kept.objects, ""))
+        self.objects = set(kept.objects)
+        self.aliases: dict[int, list[str]] = {}  # of objects
+        self.sitelinks: dict[int, int] = {}
+
+    def read(self, path: str, group: str, language: str) -> Iterator[Row]:
+        """Yields the lines about items in use that cannot be read."""
+        ending = b"@" + language.encode()
+        for number, line, parts in triples(path):
+            if not parts or parts[1] not in (LABEL, ALIAS, SITELINKS):
+                continue
+            found = ITEM.fullmatch(parts[0])
+            item = int(found.group(1)) if found else -1
+            named = parts[1] in (LABEL, ALIAS)
+            if item not in self.labels or (named and parts[2].startswith(b'"') and not parts[2].endswith(ending)):
+                continue
+            value = literal(parts[2])
+            if value is None or (not named and not re.fullmatch("[0-9]{1,9}", value[0])):
+                reason = MALFORMED if decode(line, number) is not None else NOT_UTF8
+                yield Row(group, path, number, line.decode(errors="backslashreplace"), reason=reason)
+            elif parts[1] == LABEL:
+                self.labels[item] = self.labels[item] or value[0]
+            elif parts[1] == SITELINKS:
+                self.sitelinks[item] = int(value[0])
+            elif item in self.objects:
+                self.aliases.setdefault(item, []).append(value[0])
+
+    def name(self, row: Row, subject: int, object_: int) -> None:
+        row.subject, row.object = self.labels[subject], self.labels[object_]
+        row.subject_id, row.object_id = f"Q{subject}", f"Q{object_}"
+        row.aliases = tuple(self.aliases.get(object_, ()))
+        row.popularity = self.sitelinks.get(subject)
+        row.reason = None if row.subject.strip() and row.object.strip() else NO_LABEL
+
+
 def read_dump(path: str, options: Any) -> Iterator[Row]:
     """A row is a triple of a chosen relation, or a line that is no triple."""
     if not os.path.isfile(path):
@@ -98,48 +138,9 @@ def read_dump(path: str, options: Any) -> Iterator[Row]:
                 reason = NOT_AN_ITEM if parts[2][:1] in (b"<", b'"', b"_") else MALFORMED
                 text = line.decode(errors="backslashreplace")
                 yield Row(group, path, number, text, relations[relation], reason=reason)
-    labels: dict[int, str] = dict.fromkeys(kept.subjects, "")
-    labels.update(dict.fromkeys(kept.objects, ""))
-    asked = set(kept.objects)
-    aliases: dict[int, list[str]] = {}
-    sitelinks: dict[int, int] = {}
-    yield from name_items(path, group, options.language, labels, asked, aliases, sitelinks)
+    names = Names(kept)
+    yield from names.read(path, group, options.language)
     for relation, subject, object_, number in zip(kept.relations, kept.subjects, kept.objects, kept.lines):
         row = Row(group, path, number, f"Q{subject} {relations[relation]} Q{object_}", relations[relation])
-        row.subject, row.object = labels[subject], labels[object_]
-        row.subject_id, row.object_id = f"Q{subject}", f"Q{object_}"
-        row.aliases = tuple(aliases.get(object_, ()))
-        row.popularity = sitelinks.get(subject)
-        row.reason = None if row.subject.strip() and row.object.strip() else NO_LABEL
+        names.name(row, subject, object_)
         yield row
-
-
-def name_items(
-    path: str,
-    group: str,
-    language: str,
-    labels: dict[int, str],
-    asked: set[int],
-    aliases: dict[int, list[str]],
-    sitelinks: dict[int, int],
-) -> Iterator[Row]:
-    """The second pass fills in names; yields the lines about items in use that cannot be read."""
-    ending = b"@" + language.encode()
-    for number, line, parts in triples(path):
-        if not parts or parts[1] not in (LABEL, ALIAS, SITELINKS):
-            continue
-        found = ITEM.fullmatch(parts[0])
-        item = int(found.group(1)) if found else -1
-        named = parts[1] in (LABEL, ALIAS)
-        if item not in labels or (named and parts[2].startswith(b'"') and not parts[2].endswith(ending)):
-            continue
-        value = literal(parts[2])
-        if value is None or (not named and not re.fullmatch("[0-9]{1,9}", value[0])):
-            reason = MALFORMED if decode(line, number) is not None else NOT_UTF8
-            yield Row(group, path, number, line.decode(errors="backslashreplace"), reason=reason)
-        elif parts[1] == LABEL:
-            labels[item] = labels[item] or value[0]
-        elif parts[1] == SITELINKS:
-            sitelinks[item] = int(value[0])
-        elif item in asked:
-            aliases.setdefault(item, []).append(value[0])

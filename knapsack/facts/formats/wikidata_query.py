@@ -50,7 +50,7 @@ def read_query(path: str, options: Any) -> Iterator[Row]:
         if name not in variables:
             raise DataError(
                 f"{path}:1: expected the variable {name}, found {', '.join(map(str, variables))}; "
-                "try --columns, and --relation where no variable tells it"
+                "try --columns, and --relation where no variable has it"
             )
     for line, raw, binding in json_list(path, text, start):
         row = Row(base(path), path, line, raw)

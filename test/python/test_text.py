@@ -1,4 +1,4 @@
-"""knapsack text and train_tokenizer.py, through their command lines."""
+"""knapsack text and tokenizer, through their command lines."""
 
 import gzip
 import json
@@ -157,7 +157,7 @@ class PrepareTextTest(support.FolderTest):
             3, "not a tokenizer.json", "text", self.text, "--tokenizer", self.path("out"), "--out", "x"
         )
 
-    def test_full_disk_leaves_nothing_behind(self) -> None:
+    def test_full_disk_leaves_no_file(self) -> None:
         big = self.write("big.txt", SEPARATOR.join(support.documents(5000)))
         self.refuse(
             1,
