@@ -84,6 +84,8 @@ MODELS = {
     "neox": (neox, save_plain),
     "neox_sequential": (lambda: neox(use_parallel_residual=False, rotary_pct=1.0, rotary_emb_base=500), save_plain),
     "neox_f16": (neox, save_half),
+    "gpt2_inner": (lambda: gpt2(n_embd=24, n_head=3, n_inner=40), save_plain),
+    "neox_inner": (lambda: neox(intermediate_size=72), save_plain),
 }
 
 
