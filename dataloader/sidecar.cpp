@@ -20,14 +20,6 @@ std::string text_of(const std::string& path, const json& object, const char* key
 
 }  // namespace
 
-std::string shard_prefix(const std::string& path) {
-    for (const char* ending : {".bin", ".ds"}) {
-        const size_t n = strlen(ending);
-        if (path.size() > n && path.compare(path.size() - n, n, ending) == 0) return path.substr(0, path.size() - n);
-    }
-    die(Exit::Data, "%s: not a token shard, expected a name that ends in .bin or .ds", path.c_str());
-}
-
 Sidecar read_sidecar(const std::string& prefix) {
     const std::string path = prefix + ".json";
     Sidecar sidecar;

@@ -17,11 +17,6 @@ constexpr uint64_t looked_at = 1 << 16;  // documents whose ends are read at sta
 
 std::string base_name(const std::string& path) { return path.substr(path.rfind('/') + 1); }
 
-bool is_shard(const std::string& path) {
-    const size_t dot = path.rfind('.');
-    return dot != std::string::npos && (path.substr(dot) == ".bin" || path.substr(dot) == ".ds");
-}
-
 // Whether the weights of these files' groups, which are the same, come to the same for every entity.
 bool is_even(const KnowledgeFile* begin, const KnowledgeFile* end) {
     const std::vector<double>& weights = begin->group_weights();

@@ -45,7 +45,23 @@ bool widen(const unsigned char* src, uint64_t n, uint32_t vocab, int32_t* dst) {
     return wild == 0;
 }
 
+// The length of the ending that makes a path a shard's: ".bin" or ".ds" after a name; 0: it is none.
+size_t shard_ending(const std::string& path) {
+    for (const std::string ending : {".bin", ".ds"})
+        if (path.size() > ending.size() && path.compare(path.size() - ending.size(), ending.size(), ending) == 0)
+            return ending.size();
+    return 0;
+}
+
 }  // namespace
+
+bool is_shard(const std::string& path) { return shard_ending(path) > 0; }
+
+std::string shard_prefix(const std::string& path) {
+    if (!is_shard(path))
+        die(Exit::Data, "%s: not a token shard, expected a name that ends in .bin or .ds", path.c_str());
+    return path.substr(0, path.size() - shard_ending(path));
+}
 
 TokenFile::TokenFile(const std::string& path, int64_t eot_id) : path_(path), eot_id_(eot_id) {
     const std::string prefix = shard_prefix(path);

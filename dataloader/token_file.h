@@ -19,6 +19,8 @@ struct Sidecar {
     uint64_t hash = 0;  // of the file's text, so of every checksum in it
 };
 
+// Whether a path names a shard: it ends in .bin or .ds. What a --source or --val matches besides is left out.
+bool is_shard(const std::string& path);
 // "DIR/NAME.bin" or "DIR/NAME.ds" -> "DIR/NAME". Dies with Exit::Data on another ending.
 std::string shard_prefix(const std::string& path);
 // The sidecar of a shard; not present where there is no such file. Dies with Exit::Data on a malformed one.

@@ -22,12 +22,6 @@ void check_tokenizer(const std::string& path, const Sidecar& sidecar, const Eval
         options.tokenizer_file.empty() ? "another" : options.tokenizer_file.c_str(), options.tokenizer_sha256.c_str());
 }
 
-bool ends_with(const std::string& text, const std::string& ending) {
-    return text.size() > ending.size() && text.compare(text.size() - ending.size(), ending.size(), ending) == 0;
-}
-
-bool is_shard(const std::string& path) { return ends_with(path, ".bin") || ends_with(path, ".ds"); }
-
 // The trainer's NAME=VALUE options of one flag.
 NamedList named_list(const std::string& path, const nlohmann::json& options, const char* flag) {
     NamedList list;
