@@ -294,10 +294,7 @@ RunMemory memory_of(const GptConfig& c, int micro_batch, const TrainOptions& o) 
             evaluates ? ActivationMemory<Real>::bytes(c, std::max(1, EVAL_POSITIONS / T), T, Keep::Nothing) : 0};
 }
 RunMemory memory_of(const GptConfig& c, int micro_batch, const TrainOptions& o) {
-#ifndef KNAPSACK_CPU
-    if (o.precision == "bf16") return memory_of<bf16>(c, micro_batch, o);
-#endif
-    return memory_of<float>(c, micro_batch, o);
+    return with_precision(o.precision, [&](auto real) { return memory_of<decltype(real)>(c, micro_batch, o); });
 }
 
 // The largest divisor of the step's rows whose activations fit into what the parameters leave free: half of it on a
@@ -902,8 +899,5 @@ int main(int argc, char** argv) {
     }
     const Run r{o,          table,     config,          machine, loader,     run,       schedule,
                 stop_rules, eval_when, checkpoint_when, resumed, start_from, flops_rate};
-#ifndef KNAPSACK_CPU
-    if (o.precision == "bf16") return train<bf16>(r);
-#endif
-    return train<float>(r);
+    return with_precision(o.precision, [&](auto real) { return train<decltype(real)>(r); });
 }
