@@ -18,10 +18,10 @@ std::string percent(const Cell* cell, const char* name) {
     return given ? percent((*cell)[name]) : "-";
 }
 
-int width(Column column) { return column == Column::Nats ? 8 : column == Column::Rank ? 9 : 10; }
+int width(Column column) { return column == Column::Decimal ? 8 : column == Column::Rank ? 9 : 10; }
 
 std::string figure_text(Column column, double value) {
-    if (column == Column::Nats) return format_text("%.4f", value);
+    if (column == Column::Decimal) return format_text("%.4f", value);
     if (column == Column::Rank) return format_text("%.1f", value);
     return std::isnan(value) ? "-" : format_text(column == Column::Percent ? "%.1f %%" : "%.3f %%", 100 * value);
 }
@@ -30,7 +30,7 @@ std::string figure_text(Column column, double value) {
 template <class Visit>
 void visit_columns(const std::vector<Over>& groups, Visit visit) {
     for (const Over over : groups)
-        for (const Column column : {Column::Nats, Column::Percent, Column::Rank, Column::Baseline})
+        for (const Column column : {Column::Decimal, Column::Percent, Column::Rank, Column::Baseline})
             for (size_t s = 0; s < statistics().size(); ++s)
                 if (statistics()[s].over == over && statistics()[s].column == column) visit(s);
 }

@@ -41,7 +41,7 @@ const std::vector<Statistic>& statistics() {
         {"bits_per_param", Over::Report, nullptr, nullptr,
          METRIC, nullptr, Column::None, "", &KnowledgeReport::bits_per_param},
         {"loss", Over::All, [](Q q) { return q.result.nll; }, [](Q q) -> double { return q.result.tokens; },
-         OVERALL_INTERVAL | METRIC | HEADLINE | LOWER, "loss", Column::Nats, "loss"},
+         OVERALL_INTERVAL | METRIC | HEADLINE | LOWER, "loss", Column::Decimal, "loss"},
         {"rank", Over::All, [](Q q) -> double { return q.result.rank; }, one,
          METRIC | LOWER, "rank", Column::Rank, "rank"},
         {"reciprocal_rank", Over::All, [](Q q) { return 1.0 / q.result.rank; }, one,

@@ -44,7 +44,7 @@ enum StatisticFlags : unsigned {
 };
 
 // How the printed table shows it, if at all. Columns of one form lie together, in this order.
-enum class Column { None, Nats, Percent, Rank, Baseline };
+enum class Column { None, Decimal, Percent, Rank, Baseline };
 
 struct Statistic {
     const char* name;  // key of a cell in results.json
