@@ -571,13 +571,13 @@ void log_step(Log& log, const QueuedStep& queued, const StepReport& r, const Gpt
 EvaluationOptions setup_evaluation(const TrainOptions& o, const Plan& plan) {
     EvaluationOptions e;
     e.questions = o.questions;
-    e.questions_per_set = o.questions_per_set.n;
+    e.questions_per_set = o.questions_per_set;
     e.validation = o.val;
-    e.val_tokens = o.val_tokens.n;
-    e.T = static_cast<int>(o.seq_len.n);
-    e.document_mask = o.doc_mask.on;
+    e.val_tokens = o.val_tokens;
+    e.seq_len = o.seq_len;
+    e.doc_mask = o.doc_mask;
     e.eot_id = plan.eot_id;
-    e.seed = static_cast<uint64_t>(o.data_seed);
+    e.seed = o.data_seed;
     e.tokenizer_sha256 = plan.tokenizer_sha256;
     e.tokenizer_file = plan.tokenizer_file;
     e.data_seed = static_cast<uint64_t>(o.data_seed);

@@ -14,7 +14,7 @@ TEST_CASE("a report's intervals cover the truth as often as they say", "[eval]")
     QuestionBuilder built = synthetic_questions(150, 3);
     std::vector<BuiltQuestion> seen;
     for (BuiltQuestion& q : built.questions)
-        if (q.columns.wording % 6 == 0) {
+        if (q.columns.template_index % 6 == 0) {
             q.prompt.resize(2);
             q.answer.resize(1);
             seen.push_back(q);
@@ -22,8 +22,9 @@ TEST_CASE("a report's intervals cover the truth as often as they say", "[eval]")
     built.questions = seen;
     built.names.pools = {200, 300, 400};
     built.write(folder / "set");
-    const QuestionSet set(folder / "set", 64, 45);
-    const std::vector<uint32_t> all = set.choose(0, 1);
+    const QuestionTask task(folder / "set", 64, 45);
+    const QuestionSet& set = *task.set;
+    const std::vector<uint32_t>& all = task.chosen;
     REQUIRE(all.size() == 450);
 
     const double loss = 0.5 * (0.2 + 2.6);
@@ -38,15 +39,15 @@ TEST_CASE("a report's intervals cover the truth as often as they say", "[eval]")
             const double shift = static_cast<double>(random_below(1001, world, 3, entity)) / 5000.0 - 0.1;
             results.push_back({(knows ? 0.2 : 2.6) + shift, knows ? 1 : 9, 1, knows});
         }
-        const KnowledgeReport report = summarize(set, all, results, {1, 1, 300, world});
+        const KnowledgeReport report = summarize(task, results, {1, 1, 300, world});
         const auto covers = [](const Interval& interval, double truth) {
             return interval.low <= truth && truth <= interval.high;
         };
-        accuracy_covered += covers(report.all.interval, 0.5);
-        loss_covered += covers(report.loss_interval, loss);
+        accuracy_covered += covers(report.all["accuracy"].interval, 0.5);
+        loss_covered += covers(report.all["loss"].interval, loss);
         bits_covered += covers(report.bits_interval, bits);
-        const double naive = 1.96 * std::sqrt(report.all.accuracy * (1 - report.all.accuracy) / 450);
-        without_correlation += std::abs(report.all.accuracy - 0.5) <= naive;
+        const double naive = 1.96 * std::sqrt(report.all["accuracy"].value * (1 - report.all["accuracy"].value) / 450);
+        without_correlation += std::abs(report.all["accuracy"].value - 0.5) <= naive;
     }
     for (const int covered : {accuracy_covered, loss_covered, bits_covered}) {
         CHECK(covered >= 0.92 * WORLDS);  // 0.95 expected, standard deviation 0.0126

@@ -2,7 +2,6 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "eval/continuations.h"
 #include "eval/evaluator.cuh"
 #include "eval/normalize.h"
 #include "eval/results.h"
@@ -198,8 +197,9 @@ TEST_CASE("a lookup table's own words are right exactly where that was written i
     EvaluationOptions options;
     options.questions = {folder / "set"};
     options.tokenizer_file = folder / "tokenizer.json";
-    options.generate_tokens = 4;
-    options.resamples = 200;
+    options.generate = true;
+    options.generate_tokens.n = 4;
+    options.report.resamples.n = 200;
     const EvaluationPlan plan = plan_evaluation(options, config.V, config.max_T);
     const Evaluation evaluation = Evaluator<float>(config, plan).run(gpt, {});
     const KnowledgeResult& knowledge = evaluation.knowledge[0];
@@ -211,12 +211,16 @@ TEST_CASE("a lookup table's own words are right exactly where that was written i
     CHECK(knowledge.continuations[0] == std::vector<int>{paris, dot, rome});
     CHECK(knowledge.continuations[2] == std::vector<int>{the, hague, dot, rome});
     const KnowledgeReport& report = knowledge.report;
-    CHECK((report.all.judged == 8 && report.all.normalized.value == 6.0 / 8 && report.all.accuracy == 2.0 / 8));
-    CHECK((report.kinds[0].normalized.value == 3.0 / 4 && report.kinds[1].normalized.value == 3.0 / 4));
-    CHECK((report.attributes[0].normalized.value == 1 && report.attributes[1].normalized.value == 4.0 / 6));
-    const Interval interval = report.all.normalized.interval;
+    CHECK((report.all.questions(Over::Judged) == 8 && report.all["accuracy_normalized"].value == 6.0 / 8 &&
+           report.all["accuracy"].value == 2.0 / 8));
+    CHECK((report.kinds[0]["accuracy_normalized"].value == 3.0 / 4 &&
+           report.kinds[1]["accuracy_normalized"].value == 3.0 / 4));
+    CHECK((report.attributes[0]["accuracy_normalized"].value == 1 &&
+           report.attributes[1]["accuracy_normalized"].value == 4.0 / 6));
+    const Interval interval = report.all["accuracy_normalized"].interval;
     CHECK((interval.low > 0 && interval.low < 0.75 && interval.high > 0.75));
-    CHECK(report.attributes[0].normalized.interval.low == Approx(std::sqrt(0.025)));  // both of two entities
+    CHECK(report.attributes[0]["accuracy_normalized"].interval.low ==
+          Approx(std::sqrt(0.025)));  // both of two entities
 
     const nlohmann::json root =
         nlohmann::json::parse(results_json(plan, evaluation, {"dir", "fp32", "", "{}", 10, 5, 1.5, 2.5}));
@@ -238,11 +242,11 @@ TEST_CASE("a lookup table's own words are right exactly where that was written i
           std::string::npos);
 
     // without continuations nothing is said of them, and nothing else moves
-    options.generate_tokens = 0;
+    options.generate = false;
     const EvaluationPlan without = plan_evaluation(options, config.V, config.max_T);
     const Evaluation other = Evaluator<float>(config, without).run(gpt, {});
-    CHECK(other.knowledge[0].report.all.judged == 0);
-    CHECK(other.knowledge[0].report.all.interval.low == report.all.interval.low);
+    CHECK(other.knowledge[0].report.all.questions(Over::Judged) == 0);
+    CHECK(other.knowledge[0].report.all["accuracy"].interval.low == report.all["accuracy"].interval.low);
     CHECK(other.metrics.size() + 1 == evaluation.metrics.size());
     const std::string json = results_json(without, other, {"dir", "fp32", "", "{}", 10, 5, 1.5, 2.5});
     CHECK(json.find("normalized") == std::string::npos);
@@ -251,17 +255,20 @@ TEST_CASE("a lookup table's own words are right exactly where that was written i
 TEST_CASE("where some continuations were judged, figures are over those", "[eval]") {
     const TemporaryFolder folder;
     synthetic_questions(20, 2).write(folder / "set");
-    const QuestionSet set(folder / "set", 64, MAX_T);
-    const std::vector<uint32_t> all = set.choose(0, 1);
+    const QuestionTask task(folder / "set", 64, MAX_T);
+    const QuestionSet& set = *task.set;
+    const std::vector<uint32_t>& all = task.chosen;
     std::vector<QuestionResult> results;
     for (const uint32_t i : all) {  // of attribute 1, people 0 to 9: right of the first 3
         const Question q = set.question(i);
         results.push_back({1.0, 5, 1, false});
         if (q.attribute == 1 && q.entity < 10) results.back().normalized = q.entity < 3;
     }
-    const KnowledgeReport report = summarize(set, all, results, {1, 1, 300, 1});
-    CHECK((report.all.questions == 240 && report.all.judged == 60 && report.all.normalized.value == 0.3));
-    CHECK((report.attributes[0].judged == 0 && report.attributes[1].judged == 60));
-    CHECK(report.attributes[1].normalized.standard_error == Approx(std::sqrt(0.3 * 0.7 / 10)).epsilon(0.25));
-    CHECK((report.all.interval.low == 0 && report.all.interval.high < 0.2));
+    const KnowledgeReport report = summarize(task, results, {1, 1, 300, 1});
+    CHECK((report.all.questions() == 240 && report.all.questions(Over::Judged) == 60 &&
+           report.all["accuracy_normalized"].value == 0.3));
+    CHECK((report.attributes[0].questions(Over::Judged) == 0 && report.attributes[1].questions(Over::Judged) == 60));
+    CHECK(report.attributes[1]["accuracy_normalized"].standard_error ==
+          Approx(std::sqrt(0.3 * 0.7 / 10)).epsilon(0.25));
+    CHECK((report.all["accuracy"].interval.low == 0 && report.all["accuracy"].interval.high < 0.2));
 }

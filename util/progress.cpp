@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <utility>
 
 #include "util/check.h"
 
@@ -102,4 +103,23 @@ void Progress::finish() {
     if (on_screen_) fputc('\n', out_);
     fflush(out_);
     on_screen_ = false;
+}
+
+PercentLine::PercentLine(std::string name, FILE* out)
+    : name_(std::move(name)),
+      out_(out),
+      terminal_(is_terminal(out)),
+      begin_(std::chrono::steady_clock::now()),
+      drawn_(begin_) {}
+
+void PercentLine::update(size_t done, size_t all) {
+    const auto now = std::chrono::steady_clock::now();
+    if (!terminal_ || now - begin_ < std::chrono::seconds(2) || now - drawn_ < std::chrono::milliseconds(200)) return;
+    drawn_ = now;
+    fprintf(out_, "\r%s: %3.0f %%\033[K", name_.c_str(), 100 * static_cast<double>(done) / static_cast<double>(all));
+    fflush(out_);
+}
+
+void PercentLine::clear() {
+    if (drawn_ > begin_) fputs("\r\033[K", out_);
 }

@@ -1,4 +1,4 @@
-#include "eval/threshold.h"
+#include "eval/thresholds.h"
 
 #include <algorithm>
 #include <numeric>
@@ -45,7 +45,7 @@ std::vector<Group> merge_equal(std::vector<Group> groups) {
 
 bool has_seen(const QuestionSet& set) {
     for (uint32_t a = 0; a < set.names().attributes.size(); ++a)
-        if (set.people(a) > 0) return true;
+        if (set.seen_entities(a) > 0) return true;
     return false;
 }
 
@@ -58,19 +58,43 @@ double mean_exposures(std::vector<std::pair<uint64_t, uint32_t>> facts) {
     return facts.empty() ? std::numeric_limits<double>::quiet_NaN() : sum / static_cast<double>(facts.size());
 }
 
+struct Item {
+    uint32_t popularity;
+    bool correct;
+};
+
+// Of at least one item.
+PopularityThreshold threshold_of(std::vector<Item> items, const PopularityRule& rule) {
+    std::sort(items.begin(), items.end(), [](const Item& a, const Item& b) { return a.popularity > b.popularity; });
+    PopularityThreshold threshold;
+    threshold.items = static_cast<int64_t>(items.size());
+    int64_t failures = 0, correct = 0;
+    for (size_t i = 0; i < items.size() && !threshold.reached; ++i) {
+        correct += items[i].correct;
+        const bool group_ends = i + 1 == items.size() || items[i + 1].popularity < items[i].popularity;
+        if (!group_ends) continue;
+        threshold.popularity = items[i].popularity;
+        threshold.items_at_least = static_cast<int64_t>(i + 1);
+        threshold.accuracy = static_cast<double>(correct) / static_cast<double>(i + 1);
+        failures += threshold.accuracy < rule.target;
+        threshold.reached = failures >= rule.failures.n;
+    }
+    return threshold;
+}
+
 }  // namespace
 
-FrequencyThreshold frequency_threshold(const QuestionSet& set, const std::vector<uint32_t>& chosen,
-                                       const std::vector<QuestionResult>& results,
+FrequencyThreshold frequency_threshold(const QuestionTask& task, const std::vector<QuestionResult>& results,
                                        const std::vector<uint32_t>& exposures, double target) {
+    const QuestionSet& set = *task.set;
     const QuestionNames& names = set.names();
     FrequencyThreshold threshold;
     if (names.group_weights.empty() || names.groups.size() < 2) return threshold;
     threshold.target = target;
     std::vector<Group> groups = groups_of(set);
     const bool seen_only = has_seen(set);
-    for (size_t i = 0; i < chosen.size(); ++i) {
-        const Question q = set.question(chosen[i]);
+    for (size_t i = 0; i < task.chosen.size(); ++i) {
+        const Question q = set.question(task.chosen[i]);
         if (seen_only && names.kinds[q.kind] != "seen") continue;
         Group& group = groups[q.group];
         ++group.questions;
@@ -96,4 +120,30 @@ FrequencyThreshold frequency_threshold(const QuestionSet& set, const std::vector
         ++threshold.groups_above;
     }
     return threshold;
+}
+
+std::vector<PopularityThreshold> popularity_thresholds(const QuestionTask& task,
+                                                       const std::vector<QuestionResult>& results,
+                                                       const PopularityRule& rule) {
+    const QuestionSet& set = *task.set;
+    std::vector<PopularityThreshold> thresholds;
+    if (!set.has_popularity()) return thresholds;
+    const std::vector<std::string>& kinds = set.names().kinds;
+    for (const bool normalized : {false, true}) {
+        std::vector<std::vector<Item>> items(kinds.size());
+        for (size_t i = 0; i < task.chosen.size(); ++i) {
+            const uint32_t popularity = set.popularity(task.chosen[i]);
+            const bool judged = !normalized || results[i].normalized >= 0;
+            if (popularity == UNKNOWN_POPULARITY || !judged) continue;
+            const bool correct = normalized ? results[i].normalized > 0 : results[i].correct;
+            items[set.question(task.chosen[i]).kind].push_back({popularity, correct});
+        }
+        for (size_t kind = 0; kind < kinds.size(); ++kind) {
+            if (items[kind].empty()) continue;
+            thresholds.push_back(threshold_of(std::move(items[kind]), rule));
+            thresholds.back().kind = kinds[kind];
+            thresholds.back().normalized = normalized;
+        }
+    }
+    return thresholds;
 }
