@@ -1,0 +1,60 @@
+"""The examples of knapsack/README.md, one after another, from text to the figures of two runs that are really trained."""
+
+import os
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+import unittest
+
+from common import EVAL, ROOT, TRAIN
+
+try:
+    import matplotlib  # noqa: F401
+    import pandas  # noqa: F401
+    import scipy  # noqa: F401
+    import tokenizers  # noqa: F401
+except ImportError as error:
+    raise unittest.SkipTest(f"the Python package '{error.name}' is not installed") from None
+
+NEEDED = {"synbio", "tokenizer", "text", "facts write"}  # of the data commands, which test/python/test_package.py tries all
+PROGRAMS = ["--train-program", str(TRAIN), "--eval-program", str(EVAL)]
+WORDS = "harbour town hill ship sea land road wind stone river bridge market".split()
+
+
+def examples() -> list[list[str]]:
+    text = (ROOT / "knapsack" / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    blocks = re.findall(r"^```bash\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines() if line.startswith("knapsack ")]
+    return [shlex.split(line, comments=True)[1:] for line in lines]
+
+
+class ReadmeTest(unittest.TestCase):
+    def test_examples_of_runs_and_analysis(self) -> None:
+        with tempfile.TemporaryDirectory() as name:
+            folder = pathlib.Path(name)
+            texts = (" ".join(WORDS[(i * j + j * j) % len(WORDS)] for j in range(40 + i % 9)) for i in range(300))
+            (folder / "web.txt").write_text("\n<|endoftext|>\n".join(texts))
+            (folder / "knapsack").symlink_to(ROOT / "knapsack")
+            commands = set()
+            reached = False
+            for command in examples():
+                reached = reached or command[0] == "sweep"
+                if not reached and not NEEDED & {command[0], " ".join(command[:2])}:
+                    continue
+                commands.add(command[0])
+                self.call(folder, command[:1] + PROGRAMS + command[1:] if command[0] == "sweep" else command)
+            self.assertLessEqual({"sweep", "runs", "plot", "curves", "infusion"}, commands)
+            for made in ("mixing.png", "mixing.csv", "exposures.png", "facts.csv", "facts.png", "infusion.csv", "infusion.png"):
+                self.assertGreater((folder / "runs" / made).stat().st_size, 100, made)
+
+    def call(self, folder: pathlib.Path, command: list[str]) -> None:
+        environment = dict(os.environ, PYTHONPATH=str(ROOT))
+        done = subprocess.run([sys.executable, "-m", "knapsack", *command], cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+        self.assertEqual(done.returncode, 0, f"{shlex.join(command)}\n{done.stdout}{done.stderr}")
+
+
+if __name__ == "__main__":
+    unittest.main()
