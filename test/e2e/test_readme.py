@@ -4,12 +4,14 @@ import os
 import pathlib
 import re
 import shlex
-import subprocess
 import sys
 import tempfile
 import unittest
 
 from common import EVAL, ROOT, TRAIN
+
+sys.path.append(str(ROOT / "test" / "python"))
+from support import run_command  # noqa: E402
 
 try:
     import matplotlib  # noqa: F401
@@ -39,16 +41,14 @@ class ReadmeTest(unittest.TestCase):
             texts = (" ".join(WORDS[(i * j + j * j) % len(WORDS)] for j in range(40 + i % 9)) for i in range(300))
             (folder / "web.txt").write_text("\n<|endoftext|>\n".join(texts))
             (folder / "knapsack").symlink_to(ROOT / "knapsack")
-            for command in examples():
-                self.call(folder, command[:1] + PROGRAMS + command[1:] if command[0] == "sweep" else command)
+            self.addCleanup(os.chdir, os.getcwd())
+            os.chdir(folder)
+            for name, *arguments in examples():
+                done = run_command(name, *(PROGRAMS if name == "sweep" else ()), *arguments)
+                self.assertEqual(done.returncode, 0, f"{name} {shlex.join(arguments)}\n{done.stdout}{done.stderr}")
             self.assertLessEqual({"sweep", "runs", "plot", "curves", "infusion"}, {command[0] for command in examples()})
             for made in ("mixing.png", "mixing.csv", "exposures.png", "facts.csv", "facts.png", "infusion.csv", "infusion.png"):
                 self.assertGreater((folder / "runs" / made).stat().st_size, 100, made)
-
-    def call(self, folder: pathlib.Path, command: list[str]) -> None:
-        environment = dict(os.environ, PYTHONPATH=str(ROOT))
-        done = subprocess.run([sys.executable, "-m", "knapsack", *command], cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
-        self.assertEqual(done.returncode, 0, f"{shlex.join(command)}\n{done.stdout}{done.stderr}")
 
 
 if __name__ == "__main__":
