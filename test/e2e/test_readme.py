@@ -21,7 +21,12 @@ try:
 except ImportError as error:
     raise unittest.SkipTest(f"the Python package '{error.name}' is not installed") from None
 
-NEEDED = {"synbio", "tokenizer", "text", "facts"}  # of the first block; test/python/test_package.py tries all data commands
+NEEDED = {
+    "synbio",
+    "tokenizer",
+    "text",
+    "facts",
+}  # of the first block; test/python/test_package.py tries all data commands
 PROGRAMS = ["--train-program", str(TRAIN), "--eval-program", str(EVAL)]
 WORDS = "harbour town hill ship sea land road wind stone river bridge market".split()
 
@@ -30,7 +35,9 @@ def examples() -> list[list[str]]:
     """What makes data in the first block, then the block of runs."""
     text = (ROOT / "knapsack" / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")
     blocks = re.findall(r"^```bash\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    data, runs = ([shlex.split(line, comments=True)[1:] for line in block.splitlines()] for block in (blocks[0], blocks[-1]))
+    data, runs = (
+        [shlex.split(line, comments=True)[1:] for line in block.splitlines()] for block in (blocks[0], blocks[-1])
+    )
     return [command for command in data if command[0] in NEEDED] + runs
 
 
@@ -46,8 +53,18 @@ class ReadmeTest(unittest.TestCase):
             for name, *arguments in examples():
                 done = run_command(name, *(PROGRAMS if name == "sweep" else ()), *arguments)
                 self.assertEqual(done.returncode, 0, f"{name} {shlex.join(arguments)}\n{done.stdout}{done.stderr}")
-            self.assertLessEqual({"sweep", "runs", "plot", "curves", "infusion"}, {command[0] for command in examples()})
-            for made in ("mixing.png", "mixing.csv", "exposures.png", "facts.csv", "facts.png", "infusion.csv", "infusion.png"):
+            self.assertLessEqual(
+                {"sweep", "runs", "plot", "curves", "infusion"}, {command[0] for command in examples()}
+            )
+            for made in (
+                "mixing.png",
+                "mixing.csv",
+                "exposures.png",
+                "facts.csv",
+                "facts.png",
+                "infusion.csv",
+                "infusion.png",
+            ):
                 self.assertGreater((folder / "runs" / made).stat().st_size, 100, made)
 
 

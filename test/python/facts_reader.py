@@ -24,7 +24,9 @@ class Taken:
 
     def __init__(self, out: str, said: str) -> None:
         self.said, stem = said, out.removesuffix(".tsv")
-        self.rows = [row[:4] + [json.loads(field or "[]") for field in row[4:6]] + row[6:] for row in lines_of(out, TABLE)]
+        self.rows = [
+            row[:4] + [json.loads(field or "[]") for field in row[4:6]] + row[6:] for row in lines_of(out, TABLE)
+        ]
         self.dropped = [Dropped(*row) for row in lines_of(stem + ".dropped.tsv", DROPPED)]
         with open(stem + ".account.json", encoding="utf-8") as file:
             self.account = json.load(file)

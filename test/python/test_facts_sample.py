@@ -155,7 +155,9 @@ class SampleTest(unittest.TestCase):
             self.assertEqual(table[int(numbers[name]) - 1], symbol, name)
             first, *second = symbol.casefold()
             long = LATIN.get(name, name)
-            self.assertTrue(long.startswith(first) and all(letter in long[1:] for letter in second), f"{name}: {symbol}")
+            self.assertTrue(
+                long.startswith(first) and all(letter in long[1:] for letter in second), f"{name}: {symbol}"
+            )
 
     def test_relations_agree(self) -> None:
         """The euro is of Europe, moons circle no moon, no city of P17 is a capital, no river runs in a ring."""
