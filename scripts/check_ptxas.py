@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""What ptxas said of every kernel: registers, spills, warnings. Fails on a warning, and on a spill but in head size 256.
+"""What ptxas said of every kernel: registers, spills, warnings. Fails on a warning, and on a spill but in head size
+256.
 
 scripts/check_ptxas.py build/cuda-sm_90a [...]     (folders that the Makefile's nvcc rules wrote *.ptxas into)
 """
@@ -68,7 +69,8 @@ def main() -> int:
             kernels += more
             warnings += said
         print(
-            f"{folder}: {sum(k.registers > 0 for k in kernels)} kernels, most registers {max((k.registers for k in kernels), default=0)}"
+            f"{folder}: {sum(k.registers > 0 for k in kernels)} kernels, most registers "
+            f"{max((k.registers for k in kernels), default=0)}"
         )
         for k in sorted(kernels, key=lambda k: -k.registers):
             if k.spill_bytes:

@@ -3,10 +3,10 @@
 
   scripts/profile_table.py runs/profile/kernels.csv [--bandwidth 4.8e12] [--tensor 989e12] [--fp32 67e12]
 
-The CSV is `ncu --import REPORT --csv --page raw` with the metrics that scripts/profile.sh asks for. Bytes are those that
-crossed the memory bus, flops those that the tensor cores and the FMA pipes did. The roof of a kernel is the larger of bytes
-/ bandwidth and flops / peak (defaults: H200); its share is the roof over the time measured. What a kernel should have moved
-at least is `make bench`'s business.
+The CSV is `ncu --import REPORT --csv --page raw` with the metrics that scripts/profile.sh asks for. Bytes are those
+that crossed the memory bus, flops those that the tensor cores and the FMA pipes did. The roof of a kernel is the larger
+of bytes / bandwidth and flops / peak (defaults: H200); its share is the roof over the time measured. What a kernel
+should have moved at least is `make bench`'s business.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def read_kernels(path: Path) -> dict[str, Kernel]:
     kernels: dict[str, Kernel] = {}
     for row in rows[2:]:
 
-        def number(metric: str) -> float:
+        def number(metric: str, row: list[str] = row) -> float:
             if metric not in names:
                 return 0.0
             at = names.index(metric)
@@ -95,13 +95,15 @@ def main() -> int:
         return 3
     total = sum(k.seconds for k in kernels.values())
     print(
-        f"{'kernel':44} {'calls':>6} {'ms':>9} {'time':>6} {'GB':>9} {'TB/s':>6} {'TFLOP':>8} {'TFLOP/s':>8} {'of roof':>8} {'regs':>5}"
+        f"{'kernel':44} {'calls':>6} {'ms':>9} {'time':>6} {'GB':>9} {'TB/s':>6} {'TFLOP':>8} {'TFLOP/s':>8} "
+        f"{'of roof':>8} {'regs':>5}"
     )
     for name, k in sorted(kernels.items(), key=lambda item: -item[1].seconds):
         flops = k.tensor_flops + k.fp32_flops
         roof = max(k.bytes / o.bandwidth, k.tensor_flops / o.tensor, k.fp32_flops / o.fp32)
         print(
-            f"{name[:44]:44} {k.calls:6} {k.seconds * 1e3:9.3f} {k.seconds / total:6.1%} {k.bytes / 1e9:9.3f} {k.bytes / k.seconds / 1e12:6.2f} "
+            f"{name[:44]:44} {k.calls:6} {k.seconds * 1e3:9.3f} {k.seconds / total:6.1%} {k.bytes / 1e9:9.3f} "
+            f"{k.bytes / k.seconds / 1e12:6.2f} "
             f"{flops / 1e12:8.3f} {flops / k.seconds / 1e12:8.1f} {roof / k.seconds:8.0%} {k.registers:5}"
         )
     print(f"{'sum':44} {sum(k.calls for k in kernels.values()):6} {total * 1e3:9.3f}")

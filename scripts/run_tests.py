@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Runs every test suite of a build and adds them up; the last line is `N passed, M failed, K skipped`.
 
-Suites: the Catch2 binary (BUILD/run_tests); the kernel tests, the CUDA kernels on the CPU (build/simt for build/release,
-build/simt-asan for build/asan) and, where there is a GPU, natively; the unittests of test/python and those of test/e2e, which
-find the programs under test through the environment variables KNAPSACK_BUILD and KNAPSACK_SIMT. Parts of suites run side by
-side, --jobs of them; what a part says is shown when it is over, without the lines of tests that pass.
+Suites: the Catch2 binary (BUILD/run_tests); the kernel tests, the CUDA kernels on the CPU (build/simt for
+build/release, build/simt-asan for build/asan) and, where there is a GPU, natively; the unittests of test/python and
+those of test/e2e, which find the programs under test through the environment variables KNAPSACK_BUILD and
+KNAPSACK_SIMT. Parts of suites run side by side, --jobs of them; what a part says is shown when it is over, without the
+lines of tests that pass.
 """
 
 from __future__ import annotations

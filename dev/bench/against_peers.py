@@ -3,13 +3,14 @@
 
   dev/bench/against_peers.py --json peers.json             (PyTorch of the Python that runs it)
   dev/bench/against_peers.py --torch other/bin/python --shapes pythia-70m --rounds 5
-  dev/bench/against_peers.py --device cpu                   tiny shapes and the CPU programs: tests this program, measures nothing
+  dev/bench/against_peers.py --device cpu           tiny shapes, the CPU programs: tests this program, no measurement
 
-The peer (torch_step.py): torch.compile, bf16, fused AdamW, the fastest of PyTorch's fused attentions at that shape. It compiles
-once and stays; our program starts anew each time, so its first steps are left out. Both take the same tokens a step in the same
-micro-batches. A round is one measurement of each, in alternating order, after one of each that does not count, in which memory is
-read: the most that the GPU had in use, less what it had before. A rate is the median step of a round, a result the median of the
-rounds. MFU is (6 N + 6 L C T) x tokens/s over 989 TFLOP/s, the dense bf16 peak of H100 and H200, with N = 12 L C^2 + V C.
+The peer (torch_step.py): torch.compile, bf16, fused AdamW, the fastest of PyTorch's fused attentions at that shape. It
+compiles once and stays; our program starts anew each time, so its first steps are left out. Both take the same tokens a
+step in the same micro-batches. A round is one measurement of each, in alternating order, after one of each that does
+not count, in which memory is read: the most that the GPU had in use, less what it had before. A rate is the median step
+of a round, a result the median of the rounds. MFU is (6 N + 6 L C T) x tokens/s over 989 TFLOP/s, the dense bf16 peak
+of H100 and H200, with N = 12 L C^2 + V C.
 
 Exit codes: 0; 1 where a shape failed; 4 no GPU; 77 no PyTorch.
 """
@@ -52,7 +53,7 @@ class Task(NamedTuple):
         return 6.0 * (12 * s.L * s.C * s.C + s.V * s.C) + 6.0 * s.L * s.C * s.T
 
 
-# 65,536 tokens a step. At most 32,768 rows of logits at a time: more of them than 2^31 would cost PyTorch 64-bit indices.
+# 65,536 tokens a step. At most 32,768 rows of logits at a time: over 2^31 of them cost PyTorch 64-bit indices.
 TASKS = {
     "pythia-14m": Task(Shape(True, 6, 128, 4, 50304, 2048, 16), 2),
     "pythia-70m": Task(Shape(True, 6, 512, 8, 50304, 2048, 16), 2),
@@ -306,7 +307,8 @@ def main() -> int:
         + ("" if args.device == "cuda" else "; not a measurement")
     )
     print(
-        f"{'shape':12} {'ours t/s':>12} {'torch t/s':>12} {'ratio':>6} {'ours MFU':>9} {'torch MFU':>9} {'ours MiB':>10} {'torch MiB':>10}  attention"
+        f"{'shape':12} {'ours t/s':>12} {'torch t/s':>12} {'ratio':>6} {'ours MFU':>9} {'torch MFU':>9} "
+        f"{'ours MiB':>10} {'torch MiB':>10}  attention"
     )
     rows: dict[str, dict] = {}
     for name in args.shapes or tasks:

@@ -4,9 +4,9 @@
   dev/bench/cpu_vs_torch.py                          (PyTorch of the Python that runs it, where there is one)
   dev/bench/cpu_vs_torch.py --torch other/bin/python --rounds 5 --shapes gpt2-124m
 
-For every shape it prints tokens/s of both (median step after warm-up, best of the rounds, which alternate), their ratio, the
-tokens/s that the linear layers' matrix products alone would allow at OpenBLAS's speed ('GEMM bound', measured in the same
-rounds), and the peak memory of both processes.
+For every shape it prints tokens/s of both (median step after warm-up, best of the rounds, which alternate), their
+ratio, the tokens/s that the linear layers' matrix products alone would allow at OpenBLAS's speed ('GEMM bound',
+measured in the same rounds), and the peak memory of both processes.
 """
 
 from __future__ import annotations
@@ -239,7 +239,8 @@ def print_row(row: dict) -> None:
         return format(row[key], form) if key in row else "-"
 
     print(
-        f"{row['shape']:24} {cell('ours', ',.0f'):>9} {cell('torch', ',.0f'):>9} {cell('speedup', '.2f'):>8} {cell('gemm_bound', ',.0f'):>10} "
+        f"{row['shape']:24} {cell('ours', ',.0f'):>9} {cell('torch', ',.0f'):>9} {cell('speedup', '.2f'):>8} "
+        f"{cell('gemm_bound', ',.0f'):>10} "
         f"{cell('share_of_bound', '.0%'):>9} {cell('ours_peak_mib', ',.0f'):>9} {cell('torch_peak_mib', ',.0f'):>10}",
         flush=True,
     )
@@ -267,7 +268,8 @@ def main() -> int:
         print("libopenblas.so.0 not found: no GEMM bound", file=sys.stderr)
     print(f"{args.threads} threads, {args.rounds} alternating rounds; {blas.name if blas else 'no OpenBLAS'}")
     print(
-        f"{'shape':24} {'ours t/s':>9} {'torch t/s':>9} {'ratio':>8} {'GEMM bound':>10} {'of bound':>9} {'ours MiB':>9} {'torch MiB':>10}"
+        f"{'shape':24} {'ours t/s':>9} {'torch t/s':>9} {'ratio':>8} {'GEMM bound':>10} {'of bound':>9} "
+        f"{'ours MiB':>9} {'torch MiB':>10}"
     )
     rows = []
     for name in args.shapes:

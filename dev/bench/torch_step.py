@@ -1,11 +1,12 @@
 """A plain PyTorch training step of the same shapes: forward, backward, clipped AdamW. The peer that cpu_vs_torch.py and
 against_peers.py measure.
 
-Run as a program, in a process of its own, under any Python that has torch, with its options as one JSON argument: {"shape": {...},
-"threads": N, "steps": N} trains that many steps and prints {"torch": version, "step_seconds": [...], ...}. With "serve": true in
-place of the steps it says so once it is ready and then trains as many steps as each line of its input asks for, a JSON line each:
-what was compiled stays compiled. "device": "cuda" trains on the GPU in bf16 (float weights and moments, autocast, the residual
-stream in bf16 too), by torch.compile and the fastest of the fused attentions. Works with PyTorch 1.13 and newer.
+Run as a program, in a process of its own, under any Python that has torch, with its options as one JSON argument:
+{"shape": {...}, "threads": N, "steps": N} trains that many steps and prints {"torch": version, "step_seconds": [...],
+...}. With "serve": true in place of the steps it says so once it is ready and then trains as many steps as each line of
+its input asks for, a JSON line each: what was compiled stays compiled. "device": "cuda" trains on the GPU in bf16
+(float weights and moments, autocast, the residual stream in bf16 too), by torch.compile and the fastest of the fused
+attentions. Works with PyTorch 1.13 and newer.
 """
 
 from __future__ import annotations
@@ -106,7 +107,8 @@ def make_adamw(model: nn.Module) -> torch.optim.Optimizer:
 
 
 def fastest_attention(shape: dict) -> str:
-    """Times the fused attentions alone, forward and backward, at the step's shape; leaves the fastest as the only one allowed."""
+    """Times the fused attentions alone, forward and backward, at the step's shape; leaves the fastest as the only one
+    allowed."""
     switches = {
         "flash": torch.backends.cuda.enable_flash_sdp,
         "cudnn": getattr(torch.backends.cuda, "enable_cudnn_sdp", None),

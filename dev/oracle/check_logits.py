@@ -3,8 +3,8 @@
 
     python3 dev/oracle/check_logits.py DIR ids.npy logits.npy [--tolerance 1e-4] [--device cuda]
 
-ids (rows, T), logits (rows T, V). `transformers` computes in float. Exit code 0: within the tolerance; 1: not; 77: torch or
-transformers not importable, or no GPU where one is asked for.
+ids (rows, T), logits (rows T, V). `transformers` computes in float. Exit code 0: within the tolerance; 1: not; 77:
+torch or transformers not importable, or no GPU where one is asked for.
 """
 
 import argparse

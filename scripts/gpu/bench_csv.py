@@ -16,7 +16,8 @@ from pathlib import Path
 
 COLUMNS = ["case", "us", "reached", "unit", "percent_of_floor", "verdict"]
 LINE = re.compile(
-    r"(?P<case>\S.*?)\s+(?P<us>[\d.]+)\s+(?P<reached>[\d.]+) (?P<unit>GB/s|TFLOP/s)\s+(?:(?P<percent_of_floor>\d+) %|-)(?:\s+(?P<verdict>ok|WRONG))?\s*"
+    r"(?P<case>\S.*?)\s+(?P<us>[\d.]+)\s+(?P<reached>[\d.]+) "
+    r"(?P<unit>GB/s|TFLOP/s)\s+(?:(?P<percent_of_floor>\d+) %|-)(?:\s+(?P<verdict>ok|WRONG))?\s*"
 )
 
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""What a run of on_gpu.sh ran on: date, commit, GPU, driver, CUDA, compilers, libraries; one JSON object, null for what is not there.
+"""What a run of on_gpu.sh ran on: date, commit, GPU, driver, CUDA, compilers, libraries; one JSON object, null for what
+is not there.
 
 environment.py --commit 0123abc --torch python3 --out environment.json [--dry-run]
 """

@@ -123,13 +123,20 @@ def write_losses(path: Path, columns: dict[str, list[dict]]) -> None:
 def sentence(row: Row) -> str:
     verdict = "skipped: logits: " + row["skipped"] if "skipped" in row else "ok" if row["passed"] else "FAILED"
     if row["what"] == "loss":
-        return f"loss {row['precision']}: mean relative difference {row['mean']:.2e} (worst {row['worst']:.2e} at step {row['worst_step']}), allowed {row['tolerance']:.0e}: {verdict}"
+        return (
+            f"loss {row['precision']}: mean relative difference {row['mean']:.2e} (worst {row['worst']:.2e} "
+            f"at step {row['worst_step']}), allowed {row['tolerance']:.0e}: {verdict}"
+        )
     if row["what"] == "bits":
-        return f"two runs in {row['precision']}: {'the same bits' if row['passed'] else 'other ' + ', '.join(row['differing'])}: {verdict}"
+        return (
+            f"two runs in {row['precision']}: "
+            f"{'the same bits' if row['passed'] else 'other ' + ', '.join(row['differing'])}: {verdict}"
+        )
     if "skipped" in row:
         return verdict
     return (
-        f"logits {row['precision']}: relative L2 norm of the difference {row['relative']:.2e}, allowed {row['tolerance']:.0e}: {verdict}"
+        f"logits {row['precision']}: relative L2 norm of the difference {row['relative']:.2e}, allowed "
+        f"{row['tolerance']:.0e}: {verdict}"
         if "relative" in row
         else f"logits {row['precision']}: {row['error']}: {verdict}"
     )

@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""One Markdown page out of what on_gpu.sh left in a folder: what it ran on, what passed, the tables, what was skipped and why.
+"""One Markdown page out of what on_gpu.sh left in a folder: what it ran on, what passed, the tables, what was skipped
+and why.
 
   report.py runs/on_gpu --out runs/on_gpu/report.md
 
-Reads environment.json, status.tsv (the last row of a part counts), PART.log for the lines 'skipped: WHAT: WHY', and the parts' tables;
-what is not there is left out, a table that cannot be read is named. Exit code 3 then, or where there is no status.tsv.
+Reads environment.json, status.tsv (the last row of a part counts), PART.log for the lines 'skipped: WHAT: WHY', and the
+parts' tables; what is not there is left out, a table that cannot be read is named. Exit code 3 then, or where there is
+no status.tsv.
 """
 
 from __future__ import annotations
@@ -56,14 +58,18 @@ def mebibytes(count: float) -> str:
 def parity(path: Path) -> list[str]:
     data = json.loads(path.read_text())
     lines = [
-        f"{data['model']}, {data['tokens_a_step']:,} tokens a step, the same shards and order for both; a loss is compared step by step with that of the CPU backend in fp32.",
+        f"{data['model']}, {data['tokens_a_step']:,} tokens a step, the same shards and order for both; a loss "
+        "is compared step by step with that of the CPU backend in fp32.",
         "",
     ]
     rows = []
     for row in data["rows"]:
         verdict = "skipped" if "skipped" in row else "passed" if row["passed"] else "**FAILED**"
         if row["what"] == "loss":
-            found = f"mean relative difference {row['mean']:.1e} over {row['steps']} steps, worst {row['worst']:.1e}; last loss {row['last']:.5f}, CPU {row['last_cpu']:.5f}"
+            found = (
+                f"mean relative difference {row['mean']:.1e} over {row['steps']} steps, worst "
+                f"{row['worst']:.1e}; last loss {row['last']:.5f}, CPU {row['last_cpu']:.5f}"
+            )
             rows.append(["loss against the CPU", row["precision"], found, f"mean {row['tolerance']:.0e}", verdict])
         elif row["what"] == "bits":
             found = (
@@ -77,7 +83,8 @@ def parity(path: Path) -> list[str]:
                 row.get("skipped")
                 or row.get("error")
                 or (
-                    f"relative L2 {row['relative']:.1e}, largest difference {row['largest_difference']:.1e} (transformers {row['transformers']}, {row['device']})"
+                    f"relative L2 {row['relative']:.1e}, largest difference {row['largest_difference']:.1e} "
+                    f"(transformers {row['transformers']}, {row['device']})"
                 )
             )
             rows.append(["logits against transformers", row["precision"], found, f"L2 {row['tolerance']:.0e}", verdict])
@@ -103,7 +110,8 @@ def bench(path: Path) -> list[str]:
         return ["No kernel was timed.", ""]
     wrong = [row["case"] for row in rows if row["verdict"] == "WRONG"]
     lines = [
-        "Median time with a cold second-level cache; the floor is the larger of bytes over the data sheet's bandwidth and flops over its peak.",
+        "Median time with a cold second-level cache; the floor is the larger of bytes over the data sheet's "
+        "bandwidth and flops over its peak.",
         "",
     ]
     if wrong:
@@ -129,7 +137,8 @@ def peers(path: Path) -> list[str]:
         else "no MFU: the peak is unknown"
     )
     lines = [
-        f"{data['device']}, PyTorch {data['torch']}; medians of alternating rounds; {peak}. Memory is what the process took of the device's.",
+        f"{data['device']}, PyTorch {data['torch']}; medians of alternating rounds; {peak}. Memory is what the "
+        "process took of the device's.",
         "",
     ]
     if not data["measurement"]:
@@ -179,7 +188,8 @@ def text_block(path: Path) -> list[str]:
 def floors(path: Path) -> list[str]:
     lines = path.read_text().splitlines()
     return [
-        f"The least times of {sum(1 for line in lines[3:] if line.strip())} timed cases are in floors.txt; no time was measured.",
+        f"The least times of {sum(1 for line in lines[3:] if line.strip())} timed cases are in floors.txt; no "
+        "time was measured.",
         "",
     ]
 
@@ -273,7 +283,8 @@ def head(folder: Path, statuses: dict[str, Status], dry: bool) -> list[str]:
     ]
     if dry:
         lines += [
-            f"**{DRY.capitalize()}**: toy sizes on the CPU, through the same programs and scripts. No number here says anything about a GPU.",
+            f"**{DRY.capitalize()}**: toy sizes on the CPU, through the same programs and scripts. No number "
+            "here says anything about a GPU.",
             "",
         ]
     elif len(gpus) > 1:

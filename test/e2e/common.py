@@ -1,4 +1,5 @@
-"""Shards written by hand from dev/formats.md (not by knapsack/, so that the two check each other), and the programs under test."""
+"""Shards written by hand from dev/formats.md (not by knapsack/, so that the two check each other), and the programs
+under test."""
 
 import json
 import os

@@ -1,7 +1,8 @@
-"""The CUDA programs as g++ builds them (build/simt): every kernel runs on the CPU, through test/simt, in whole training runs.
+"""The CUDA programs as g++ builds them (build/simt): every kernel runs on the CPU, through test/simt, in whole training
+runs.
 
-Their loss follows the CPU backend's, which shares no kernel with them; and they are as exact about themselves as the CPU programs
-are: same bits again, after a resume, with --recompute, in the evaluation binary.
+Their loss follows the CPU backend's, which shares no kernel with them; and they are as exact about themselves as the
+CPU programs are: same bits again, after a resume, with --recompute, in the evaluation binary.
 """
 
 import json
@@ -60,7 +61,8 @@ class CudaOnCpuTest(unittest.TestCase):
                         sum(abs(a["train/loss"] - b["train/loss"]) / b["train/loss"] for a, b in zip(cuda, cpu)) / STEPS
                     )
                     print(
-                        f"{model} mask {mask} {precision}: mean difference of the loss {mean:.1e}, last loss {cuda[-1]['train/loss']:.4f}"
+                        f"{model} mask {mask} {precision}: mean difference of the loss {mean:.1e}, last loss "
+                        f"{cuda[-1]['train/loss']:.4f}"
                     )
                     self.assertLess(mean, allowed)
                     self.assertLess(cuda[-1]["train/loss"], cuda[0]["train/loss"] - 0.2)

@@ -1,5 +1,6 @@
-"""Real facts from a table to a reading: `knapsack facts` writes, the trainer infuses, eval_knowledge asks, `knapsack infusion` reads. What
-each says of exposures, groups and answers must be what was planned, and what a small model learns only what it was told."""
+"""Real facts from a table to a reading: `knapsack facts` writes, the trainer infuses, eval_knowledge asks, `knapsack
+infusion` reads. What each says of exposures, groups and answers must be what was planned, and what a small model learns
+only what it was told."""
 
 import csv
 import json

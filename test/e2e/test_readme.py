@@ -1,4 +1,5 @@
-"""The examples of knapsack/README.md, one after another, from text to the figures of two runs that are really trained."""
+"""The examples of knapsack/README.md, one after another, from text to the figures of two runs that are really
+trained."""
 
 import os
 import pathlib

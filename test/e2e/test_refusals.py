@@ -1,4 +1,5 @@
-"""Every wrong input gets its exit code (README, exit codes), one message that names it, and leaves nothing half-written."""
+"""Every wrong input gets its exit code (README, exit codes), one message that names it, and leaves nothing
+half-written."""
 
 import fcntl
 import os

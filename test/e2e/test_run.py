@@ -1,4 +1,5 @@
-"""Whole runs of the trainer and the eval binary: resume after kills and signals, bit equality, exposures, branching, markers."""
+"""Whole runs of the trainer and the eval binary: resume after kills and signals, bit equality, exposures, branching,
+markers."""
 
 import json
 import pathlib

@@ -1,5 +1,6 @@
-"""Runs `knapsack facts table` and reads what it wrote as dev/formats.md describes it, with no code of the scripts. What must
-hold of every intake is checked at each of them: rows read = kept + dropped, and every dropped row stands in OUT.dropped.tsv."""
+"""Runs `knapsack facts table` and reads what it wrote as dev/formats.md describes it, with no code of the scripts. What
+must hold of every intake is checked at each of them: rows read = kept + dropped, and every dropped row stands in
+OUT.dropped.tsv."""
 
 import collections
 import json

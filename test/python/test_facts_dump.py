@@ -1,4 +1,5 @@
-"""knapsack facts table: a truthy dump, plain or packed, read as a stream; its table, its account, and the memory it takes."""
+"""knapsack facts table: a truthy dump, plain or packed, read as a stream; its table, its account, and the memory it
+takes."""
 
 from __future__ import annotations
 
@@ -157,7 +158,8 @@ class DumpTest(IntakeTest):
         self.assertEqual(self.contents(), {})
 
     def test_memory_does_not_grow_with_the_dump(self) -> None:
-        """Five times the lines about other things, the same facts: the same peak, a small part of what the lines take."""
+        """Five times the lines about other things, the same facts: the same peak, a small part of what the lines
+        take."""
         facts = [
             line for i in range(200) for line in (fact(i + 1, "P50", 1000), name(i + 1, f"Book {i}"), wikis(i + 1, i))
         ]

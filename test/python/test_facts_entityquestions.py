@@ -1,5 +1,5 @@
-"""knapsack facts table: EntityQuestions as a folder, an archive or single files, made up and real. The subjects come back from
-the questions, the counts are those of an independent count."""
+"""knapsack facts table: EntityQuestions as a folder, an archive or single files, made up and real. The subjects come
+back from the questions, the counts are those of an independent count."""
 
 import collections
 import gzip

@@ -1,5 +1,5 @@
-"""knapsack facts table: BEAR, ParaRel, PopQA and answers of the query service give exactly the tables expected; what is wrong
-with them is said by row, or by file and line where the whole is refused."""
+"""knapsack facts table: BEAR, ParaRel, PopQA and answers of the query service give exactly the tables expected; what is
+wrong with them is said by row, or by file and line where the whole is refused."""
 
 import json
 import os
@@ -52,7 +52,7 @@ class BearTest(FormatsTest):
             self.row(3, "Chad", "Lima", 0),  # the space says Paris
             self.row(4, "Mali", "Bamako", 7),  # no such place in it
             self.row(5, "Cuba", "Havana", True),
-            b'{"sub_id": "Q6", "sub_label": "Fiji", "obj_id": "Q96", "obj_label": "Suva"}',  # no index: nothing to compare
+            b'{"sub_id": "Q6", "sub_label": "Fiji", "obj_id": "Q96", "obj_label": "Suva"}',  # nothing to compare
             b"",
             self.row(8, "", "Lima", 1),
             self.row(9, "Oman", None, 1),
@@ -164,7 +164,10 @@ class PararelTest(FormatsTest):
 
 
 class PopqaTest(FormatsTest):
-    COLUMNS = "id subj prop obj subj_id prop_id obj_id s_aliases o_aliases s_uri o_uri s_wiki_title o_wiki_title s_pop o_pop question"
+    COLUMNS = (
+        "id subj prop obj subj_id prop_id obj_id s_aliases o_aliases s_uri o_uri s_wiki_title "
+        "o_wiki_title s_pop o_pop question"
+    )
     HEAD = COLUMNS.replace(" ", "\t") + "\tpossible_answers\n"
 
     def line(

@@ -1,4 +1,5 @@
-"""knapsack facts table: which rows become facts, whatever their format; the account of the others; what is refused as a whole."""
+"""knapsack facts table: which rows become facts, whatever their format; the account of the others; what is refused as a
+whole."""
 
 from __future__ import annotations
 
@@ -69,7 +70,8 @@ class RowsTest(IntakeTest):
         self.assertEqual(taken.counts("a.tsv"), (len(BAD_ROWS) + 2, 2, expected))
 
     def test_counts_of_many_rows_in_two_files_equal_those_of_a_simple_model(self) -> None:
-        """The model: the first good row of a subject is kept, a further object is a second object, the rest duplicates."""
+        """The model: the first good row of a subject is kept, a further object is a second object, the rest
+        duplicates."""
         draw, objects = random.Random(1), {}
         counts = {name: collections.Counter() for name in ("a.tsv", "b.tsv")}
         for name, count in counts.items():
@@ -189,7 +191,8 @@ class RowsTest(IntakeTest):
     def test_relations_of_ones_own_count_as_known(self) -> None:
         relations = self.write(
             "relations.tsv",
-            "# relations, format_version 1\nrelation\tkind\ttext\nmoon\tlabel\tmoon\nmoon\tseen\t[X] has the moon [Y].\n"
+            "# relations, format_version 1\nrelation\tkind\ttext\nmoon\tlabel\tmoon\nmoon\tseen\t[X] has the "
+            "moon [Y].\n"
             "moon\theldout\tAround [X] flies [Y].\nmoon\tquestion\tWhich moon has [X]?\n",
         )
         taken = self.table(HEAD + "moon\tEarth\tthe Moon\nP36\tPeru\tLima\n", "--relations", relations)

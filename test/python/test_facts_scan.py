@@ -1,5 +1,5 @@
-"""knapsack facts scan: documents that have subject and object, counted again by plain search with no code of the scripts; text,
-JSONL and token shards give the same counts."""
+"""knapsack facts scan: documents that have subject and object, counted again by plain search with no code of the
+scripts; text, JSONL and token shards give the same counts."""
 
 import json
 import random

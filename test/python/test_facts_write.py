@@ -1,5 +1,5 @@
-"""knapsack facts write: sources and questions read back from their bytes and compared with whole texts, groups, wordings,
-counterfactual worlds. No code of the scripts is used to judge them."""
+"""knapsack facts write: sources and questions read back from their bytes and compared with whole texts, groups,
+wordings, counterfactual worlds. No code of the scripts is used to judge them."""
 
 import collections
 import csv
@@ -51,7 +51,8 @@ def relations_text() -> str:
 
 
 def table_text(capitals: int = 40, books: int = 60) -> str:
-    """Twenty different objects a relation, some that end in a mark, some with other names; every third has a popularity."""
+    """Twenty different objects a relation, some that end in a mark, some with other names; every third has a
+    popularity."""
     rows = []
     for relation, number in (("P36", capitals), ("P50", books)):
         for i in range(number):
@@ -132,8 +133,8 @@ class WriteTest(support.FolderTest):
             self.assertEqual(ids, ids_of(world.tokenizer, texts))
 
     def check_questions(self, world: World, candidates: int) -> None:
-        """Every fact in its own training statements and in all held-out ones and questions; candidates are objects of the
-        relation and wrong, aliases are the table's."""
+        """Every fact in its own training statements and in all held-out ones and questions; candidates are objects of
+        the relation and wrong, aliases are the table's."""
         truths = {row.split("\t")[0]: row.split("\t") for row in table_text().splitlines()[2:]}
         pools = collections.defaultdict(set)
         for rows in world.entities.values():

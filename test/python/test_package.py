@@ -1,4 +1,5 @@
-"""The package as a whole: no import against the order of rooms and no circle, help that fits a screen, examples that run."""
+"""The package as a whole: no import against the order of rooms and no circle, help that fits a screen, examples that
+run."""
 
 import ast
 import importlib
