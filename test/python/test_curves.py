@@ -9,6 +9,7 @@ import unittest
 from typing import Callable
 
 import numpy as np
+
 import support
 
 SCRIPTS = os.path.join(support.REPOSITORY, "scripts")
