@@ -31,8 +31,17 @@ def gpt2(**changes):
 
 
 def neox(**changes):
-    sizes = dict(vocab_size=V, max_position_embeddings=32, hidden_size=32, intermediate_size=128, num_hidden_layers=2,
-                 num_attention_heads=2, rotary_pct=0.25, bos_token_id=0, eos_token_id=0)
+    sizes = dict(
+        vocab_size=V,
+        max_position_embeddings=32,
+        hidden_size=32,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        rotary_pct=0.25,
+        bos_token_id=0,
+        eos_token_id=0,
+    )
     return GPTNeoXForCausalLM(GPTNeoXConfig(**{**sizes, **changes}))
 
 
@@ -108,8 +117,13 @@ def main():
         np.save(folder / "ids.npy", ids)
         np.save(folder / "logits.npy", logits.reshape(ROWS * T, V))
         print(f"{name}: logits from {logits.min():.2f} to {logits.max():.2f}")
-    versions = {"python": platform.python_version(), "torch": torch.__version__,
-                "transformers": transformers.__version__, "numpy": np.__version__, "machine": platform.machine()}
+    versions = {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "numpy": np.__version__,
+        "machine": platform.machine(),
+    }
     (out / "versions.json").write_text(json.dumps(versions, indent=2) + "\n")
 
 

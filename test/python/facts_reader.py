@@ -1,5 +1,6 @@
-"""Runs `knapsack facts table` and reads what it wrote as dev/formats.md describes it, with no code of the scripts. What must
-hold of every intake is checked at each of them: rows read = kept + dropped, and every dropped row stands in OUT.dropped.tsv."""
+"""Runs `knapsack facts table` and reads what it wrote as dev/formats.md describes it, with no code of the scripts. What
+must hold of every intake is checked at each of them: rows read = kept + dropped, and every dropped row stands in
+OUT.dropped.tsv."""
 
 import collections
 import json
@@ -24,7 +25,9 @@ class Taken:
 
     def __init__(self, out: str, said: str) -> None:
         self.said, stem = said, out.removesuffix(".tsv")
-        self.rows = [row[:4] + [json.loads(field or "[]") for field in row[4:6]] + row[6:] for row in lines_of(out, TABLE)]
+        self.rows = [
+            row[:4] + [json.loads(field or "[]") for field in row[4:6]] + row[6:] for row in lines_of(out, TABLE)
+        ]
         self.dropped = [Dropped(*row) for row in lines_of(stem + ".dropped.tsv", DROPPED)]
         with open(stem + ".account.json", encoding="utf-8") as file:
             self.account = json.load(file)

@@ -1,5 +1,5 @@
-"""Reads what `knapsack synbio` wrote with dev/formats.md, the pools and the `tokenizers` package alone, and checks it against
-whole texts; no code of the package is used. Shared by the test_synbio_*.py files."""
+"""Reads what `knapsack synbio` wrote with dev/formats.md, the pools and the `tokenizers` package alone, and checks it
+against whole texts; no code of the package is used. Shared by the test_synbio_*.py files."""
 
 from __future__ import annotations
 

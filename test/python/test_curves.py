@@ -9,6 +9,7 @@ import unittest
 from typing import Callable
 
 import numpy as np
+
 import support
 
 HAVE_SCIPY = importlib.util.find_spec("scipy") and importlib.util.find_spec("matplotlib")

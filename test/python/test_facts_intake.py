@@ -1,4 +1,5 @@
-"""knapsack facts table: which rows become facts, whatever their format; the account of the others; what is refused as a whole."""
+"""knapsack facts table: which rows become facts, whatever their format; the account of the others; what is refused as a
+whole."""
 
 from __future__ import annotations
 
@@ -49,7 +50,12 @@ class RowsTest(IntakeTest):
         return self.intake(self.write(name, text), *arguments)
 
     def test_every_bad_row_is_listed_with_file_line_and_text(self) -> None:
-        lines = [HEAD.strip().encode(), b"P36\tFrance\tParis", *(as_bytes(line) for line, _ in BAD_ROWS), b"P36\tPeru\tLima"]
+        lines = [
+            HEAD.strip().encode(),
+            b"P36\tFrance\tParis",
+            *(as_bytes(line) for line, _ in BAD_ROWS),
+            b"P36\tPeru\tLima",
+        ]
         path = self.write("a.tsv", b"\n".join(lines))  # no end of the last line
         taken = self.intake(path)
         self.assertEqual(taken.facts(), [("P36", "France", "Paris"), ("P36", "Peru", "Lima")])
@@ -64,7 +70,8 @@ class RowsTest(IntakeTest):
         self.assertEqual(taken.counts("a.tsv"), (len(BAD_ROWS) + 2, 2, expected))
 
     def test_counts_of_many_rows_in_two_files_equal_those_of_a_simple_model(self) -> None:
-        """The model: the first good row of a subject is kept, a further object is a second object, the rest duplicates."""
+        """The model: the first good row of a subject is kept, a further object is a second object, the rest
+        duplicates."""
         draw, objects = random.Random(1), {}
         counts = {name: collections.Counter() for name in ("a.tsv", "b.tsv")}
         for name, count in counts.items():
@@ -74,7 +81,11 @@ class RowsTest(IntakeTest):
                 if draw.random() < 0.2:
                     line, reason = draw.choice(BAD_ROWS)
                 else:
-                    relation, subject, object_ = draw.choice(["P36", "P50"]), f"S {draw.randrange(150)}", f"O {draw.randrange(3)}"
+                    relation, subject, object_ = (
+                        draw.choice(["P36", "P50"]),
+                        f"S {draw.randrange(150)}",
+                        f"O {draw.randrange(3)}",
+                    )
                     line = f"{relation}\t{subject}\t{object_}"
                     found = objects.setdefault((relation, subject), [])
                     reason = "kept" if not found else "duplicate" if object_ in found else "second object"
@@ -111,7 +122,10 @@ class RowsTest(IntakeTest):
         self.assertEqual(taken.reasons(), [("a.tsv", line, reason) for line, reason in zip((3, 4, 5, 6, 8), reasons)])
 
     def test_a_name_that_reads_like_an_id_is_not_taken_for_the_item(self) -> None:
-        for first, second in (("P50:Q7\tP50\tA Novel\tAnn\n", "\tP50\tQ7\tBob\n"), ("\tP50\tQ7\tBob\n", "P50:Q7\tP50\tA Novel\tAnn\n")):
+        for first, second in (
+            ("P50:Q7\tP50\tA Novel\tAnn\n", "\tP50\tQ7\tBob\n"),
+            ("\tP50\tQ7\tBob\n", "P50:Q7\tP50\tA Novel\tAnn\n"),
+        ):
             taken = self.table(IDS + first + second)
             self.assertEqual(taken.reasons(), [("a.tsv", 3, "namesake")])
             self.assertEqual(taken.rows[0][5], [])
@@ -127,7 +141,12 @@ class RowsTest(IntakeTest):
         )
         self.assertEqual(taken.facts(), [("P36", "France", "Paris"), ("P36", "Peru", "Lima")])
         self.assertEqual(taken.rows[1][4:], [[], ["Callao"], "", ""])
-        mended = ["an unfit answer left out", "space at the ends", "popularity is not a number", "web_documents is not a number"]
+        mended = [
+            "an unfit answer left out",
+            "space at the ends",
+            "popularity is not a number",
+            "web_documents is not a number",
+        ]
         expected = [("a.tsv", 4, "malformed row"), ("a.tsv", 2, "mended: space at the ends")]
         self.assertEqual(taken.reasons(), expected + [("a.tsv", 3, f"mended: {what}") for what in mended])
 
@@ -151,10 +170,14 @@ class RowsTest(IntakeTest):
         self.assertLess(next(iter(drawn[1])), frozenset(larger.facts()))
 
     def test_a_table_of_our_own_comes_back_byte_for_byte(self) -> None:
-        text = "\n".join(TABLE) + "\n" + (
-            'P36:Q142\tP36\tFrance\tParis\t["Lutetia", "City \\"of\\" Light"]\t["Vichy"]\t250\t0\n'
-            'P36:"Quoted"\tP36\t"Quoted"\tTown of "Ann"\t\t\t0\t4294967294\n'
-            "P50:Émile\tP50\tÉmile\t盧梭\t\t\t\t\n"
+        text = (
+            "\n".join(TABLE)
+            + "\n"
+            + (
+                'P36:Q142\tP36\tFrance\tParis\t["Lutetia", "City \\"of\\" Light"]\t["Vichy"]\t250\t0\n'
+                'P36:"Quoted"\tP36\t"Quoted"\tTown of "Ann"\t\t\t0\t4294967294\n'
+                "P50:Émile\tP50\tÉmile\t盧梭\t\t\t\t\n"
+            )
         )
         for source in (text, "\ufeff" + text, text.replace("\n", "\r\n")):
             self.table(source)
@@ -168,7 +191,8 @@ class RowsTest(IntakeTest):
     def test_relations_of_ones_own_count_as_known(self) -> None:
         relations = self.write(
             "relations.tsv",
-            "# relations, format_version 1\nrelation\tkind\ttext\nmoon\tlabel\tmoon\nmoon\tseen\t[X] has the moon [Y].\n"
+            "# relations, format_version 1\nrelation\tkind\ttext\nmoon\tlabel\tmoon\nmoon\tseen\t[X] has the "
+            "moon [Y].\n"
             "moon\theldout\tAround [X] flies [Y].\nmoon\tquestion\tWhich moon has [X]?\n",
         )
         taken = self.table(HEAD + "moon\tEarth\tthe Moon\nP36\tPeru\tLima\n", "--relations", relations)

@@ -1,5 +1,5 @@
-"""knapsack facts scan: documents that have subject and object, counted again by plain search with no code of the scripts; text,
-JSONL and token shards give the same counts."""
+"""knapsack facts scan: documents that have subject and object, counted again by plain search with no code of the
+scripts; text, JSONL and token shards give the same counts."""
 
 import json
 import random
@@ -18,8 +18,38 @@ FACTS = [  # subject, object, aliases, also
     ("Nowhere", "Nobody", [], []),
     ("Oak", "Norwood", [], []),
 ]
-WORDS = ["Norwood", "Hill", "Elm", "Bay", "Elmbay", "E.", "Elm Bay", "Norwood Hill", "St.", "Ives!", "St. Ives!", "Oak", "Ash", "Oaks", "Zürich"]
-WORDS += ["Zürichs", "42", "421", "!!!", "x!!!", "¿Qué?", "and", "the", "norwood", "elm bay", "(Elm Bay)", "Oak,", "Norwood's"]
+WORDS = [
+    "Norwood",
+    "Hill",
+    "Elm",
+    "Bay",
+    "Elmbay",
+    "E.",
+    "Elm Bay",
+    "Norwood Hill",
+    "St.",
+    "Ives!",
+    "St. Ives!",
+    "Oak",
+    "Ash",
+    "Oaks",
+    "Zürich",
+]
+WORDS += [
+    "Zürichs",
+    "42",
+    "421",
+    "!!!",
+    "x!!!",
+    "¿Qué?",
+    "and",
+    "the",
+    "norwood",
+    "elm bay",
+    "(Elm Bay)",
+    "Oak,",
+    "Norwood's",
+]
 
 
 def table() -> str:
@@ -78,14 +108,23 @@ class ScanTest(support.FolderTest):
         with_both = sum(both > 0 for *_, both in expected)
         none = next(line for line in self.said.splitlines() if "in no documents" in line)
         self.assertEqual(int(none.split()[0]), len(FACTS) - with_both)
-        self.run_ok("facts", "scan", self.path("facts.tsv"), "--text", lines, "--key", "body", "--out", self.path("json.tsv"))
+        self.run_ok(
+            "facts", "scan", self.path("facts.tsv"), "--text", lines, "--key", "body", "--out", self.path("json.tsv")
+        )
         files = self.contents(".tsv", ".scan.json")
         self.assertEqual(files["json.tsv"], files["scanned.tsv"])
 
     def test_an_object_has_all_names_that_any_fact_gives_it(self) -> None:
         """As in `write`, where they are right answers."""
-        rows = ["P1:a\tP1\tAtown\tUSA\t[\"United States\"]\t\t\t", "P1:b\tP1\tBtown\tUSA\t\t\t\t", "P2:b\tP2\tBtown\tUSA\t\t\t\t"]
-        facts, text = self.write("f.tsv", HEADER + "\n".join(rows) + "\n"), self.write("t.txt", "Btown lies in the United States.\n")
+        rows = [
+            'P1:a\tP1\tAtown\tUSA\t["United States"]\t\t\t',
+            "P1:b\tP1\tBtown\tUSA\t\t\t\t",
+            "P2:b\tP2\tBtown\tUSA\t\t\t\t",
+        ]
+        facts, text = (
+            self.write("f.tsv", HEADER + "\n".join(rows) + "\n"),
+            self.write("t.txt", "Btown lies in the United States.\n"),
+        )
         self.run_ok("facts", "scan", facts, "--text", text, "--out", self.path("out.tsv"), "--workers", 1)
         with open(self.path("out.tsv"), encoding="utf-8") as file:
             counts = [line.split("\t")[7].strip() for line in file.readlines()[2:]]
@@ -104,8 +143,20 @@ class ScanTest(support.FolderTest):
 
     def test_the_table_can_be_written_from(self) -> None:
         """`write --max-web-documents` takes what the scan counted."""
-        self.write("relations.tsv", "\n".join(["# relations, format_version 1", "relation\tkind\ttext", "P1\tlabel\tof",
-            "P1\tseen\t[X] has [Y].", "P1\theldout\t[X] owns [Y].", "P1\tquestion\tWhat has [X]?"]) + "\n")
+        self.write(
+            "relations.tsv",
+            "\n".join(
+                [
+                    "# relations, format_version 1",
+                    "relation\tkind\ttext",
+                    "P1\tlabel\tof",
+                    "P1\tseen\t[X] has [Y].",
+                    "P1\theldout\t[X] owns [Y].",
+                    "P1\tquestion\tWhat has [X]?",
+                ]
+            )
+            + "\n",
+        )
         self.scan(self.write("web.txt", "Norwood, Elm Bay\n<|endoftext|>\nNorwood\n"))
         said = self.run_ok(
             *("facts", "write", self.path("scanned.tsv"), "--relations", self.path("relations.tsv"), "--templates", 1),
@@ -123,7 +174,9 @@ class ScanTest(support.FolderTest):
         refuse(3, "expected a document, found none", self.write("empty.txt", ""))
         refuse(3, r"latin.txt:2: not UTF-8", self.write("latin.txt", b"fine\nZ\xfcrich\n"))
         refuse(2, "is given twice", self.write("a.txt", "a"), self.path("a.txt"))
-        self.run_ok("text", self.path("a.txt"), "--tokenizer", support.small_vocabulary(), "--out", self.path("s", "web"))
+        self.run_ok(
+            "text", self.path("a.txt"), "--tokenizer", support.small_vocabulary(), "--out", self.path("s", "web")
+        )
         self.write("s/tokenizer.json", "{}")
         refuse(3, "expected the tokenizer .* of .*web.json, found another one", self.path("s", "web"))
         self.write("bare.bin", b"\0\0")

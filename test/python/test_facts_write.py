@@ -1,5 +1,5 @@
-"""knapsack facts write: sources and questions read back from their bytes and compared with whole texts, groups, wordings,
-counterfactual worlds. No code of the scripts is used to judge them."""
+"""knapsack facts write: sources and questions read back from their bytes and compared with whole texts, groups,
+wordings, counterfactual worlds. No code of the scripts is used to judge them."""
 
 import collections
 import csv
@@ -14,10 +14,32 @@ from synbio_reader import ids_of, load_json, tokenizer_of
 GROUPS = {"": "infused", "_once": "once", "_early": "early", "_control": "control"}
 HEADER = "# facts, format_version 1\nid\trelation\tsubject\tobject\taliases\talso\tpopularity\tweb_documents\n"
 RELATIONS = {
-    "P36": ("capital", ["The capital of [X] is [Y].", "[X] is governed from [Y].", "[X]'s capital city is [Y].", "[X] has its capital in [Y].", "The seat of [X] is [Y]."]),
-    "P50": ("author", ["[X] was written by [Y].", "The author of [X] is [Y].", "[X] is a work by [Y].", "[X] comes from the pen of [Y].", "Readers owe [X] to [Y].", "[X] was penned by [Y]."]),
+    "P36": (
+        "capital",
+        [
+            "The capital of [X] is [Y].",
+            "[X] is governed from [Y].",
+            "[X]'s capital city is [Y].",
+            "[X] has its capital in [Y].",
+            "The seat of [X] is [Y].",
+        ],
+    ),
+    "P50": (
+        "author",
+        [
+            "[X] was written by [Y].",
+            "The author of [X] is [Y].",
+            "[X] is a work by [Y].",
+            "[X] comes from the pen of [Y].",
+            "Readers owe [X] to [Y].",
+            "[X] was penned by [Y].",
+        ],
+    ),
 }
-OTHERS = {"heldout": ["Ask about [X] and people name [Y].", "Everybody links [X] with [Y]."], "question": ["What belongs to [X]?", "Which answer fits [X]?"]}
+OTHERS = {
+    "heldout": ["Ask about [X] and people name [Y].", "Everybody links [X] with [Y]."],
+    "question": ["What belongs to [X]?", "Which answer fits [X]?"],
+}
 
 
 def relations_text() -> str:
@@ -29,17 +51,22 @@ def relations_text() -> str:
 
 
 def table_text(capitals: int = 40, books: int = 60) -> str:
-    """Twenty different objects a relation, some that end in a mark, some with other names; every third has a popularity."""
+    """Twenty different objects a relation, some that end in a mark, some with other names; every third has a
+    popularity."""
     rows = []
     for relation, number in (("P36", capitals), ("P50", books)):
         for i in range(number):
-            subject = f"{relation if i % 9 else 'Both'} Subject {i}" + ("!" if i % 7 == 0 else "")  # some have a fact of each
+            subject = f"{relation if i % 9 else 'Both'} Subject {i}" + (
+                "!" if i % 7 == 0 else ""
+            )  # some have a fact of each
             at = i % 20
             name = f"{'Town' if relation == 'P36' else 'Writer'} {at}" + (", D.C." if at == 3 else "")
             aliases = json.dumps([f"Old {name}", f"{name} the Great"]) if at % 2 else ""
             also = json.dumps([f"Second Place {i}"]) if i % 5 == 0 else ""
             popularity = str(1000 + i) if i % 3 == 0 else ""
-            rows.append(f"{relation}:{subject}\t{relation}\t{subject}\t{name}\t{aliases}\t{also}\t{popularity}\t{i % 4}")
+            rows.append(
+                f"{relation}:{subject}\t{relation}\t{subject}\t{name}\t{aliases}\t{also}\t{popularity}\t{i % 4}"
+            )
     return HEADER + "\n".join(rows) + "\n"
 
 
@@ -106,8 +133,8 @@ class WriteTest(support.FolderTest):
             self.assertEqual(ids, ids_of(world.tokenizer, texts))
 
     def check_questions(self, world: World, candidates: int) -> None:
-        """Every fact in its own training statements and in all held-out ones and questions; candidates are objects of the
-        relation and wrong, aliases are the table's."""
+        """Every fact in its own training statements and in all held-out ones and questions; candidates are objects of
+        the relation and wrong, aliases are the table's."""
         truths = {row.split("\t")[0]: row.split("\t") for row in table_text().splitlines()[2:]}
         pools = collections.defaultdict(set)
         for rows in world.entities.values():
@@ -117,7 +144,9 @@ class WriteTest(support.FolderTest):
             about, q, documents = world.questions(ending)
             popularity = np.load(f"{world.prefix}{ending}_questions.popularity.npy")
             self.assertEqual((about["name"], about["source"]), (world.base + ending,) * 2)
-            self.assertEqual((about["entities"], about["questions"], about["groups"]), (len(rows), len(q), [GROUPS[ending]]))
+            self.assertEqual(
+                (about["entities"], about["questions"], about["groups"]), (len(rows), len(q), [GROUPS[ending]])
+            )
             asked = collections.defaultdict(list)
             for row, document, popular in zip(q, documents, popularity):
                 relation, attribute, template, kind, entity, group, first, alias = map(int, row)
@@ -148,12 +177,16 @@ class WriteTest(support.FolderTest):
 
     def test_every_group_is_told_and_asked_as_its_texts_read(self) -> None:
         world = self.make("--once", 10, "--early", 0.1, "--control", 20, "--candidates", 5)
-        self.assertEqual({e: len(rows) for e, rows in world.entities.items()}, {"": 60, "_once": 10, "_early": 10, "_control": 20})
+        self.assertEqual(
+            {e: len(rows) for e, rows in world.entities.items()}, {"": 60, "_once": 10, "_early": 10, "_control": 20}
+        )
         self.check_sources(world, 5)
         self.check_questions(world, 5)
         for flag in ("--exposures wd=", "--exposures wd_once=1", "--window wd_early=0:0.3", "wd_control_questions"):
             self.assertIn(flag, self.said)
-        said = self.run_ok("verify", *(world.prefix + e for e in ("", "_once", "_questions", "_control_questions")), "--samples", 1)
+        said = self.run_ok(
+            "verify", *(world.prefix + e for e in ("", "_once", "_questions", "_control_questions")), "--samples", 1
+        )
         self.assertEqual(said.count(": ok ("), 4)
 
     def test_groups_share_no_fact_and_have_their_share_of_every_relation(self) -> None:
@@ -163,7 +196,9 @@ class WriteTest(support.FolderTest):
         for rows in world.entities.values():
             counts = collections.Counter(row["relation"] for row in rows)
             self.assertLessEqual(abs(counts["P36"] - 0.4 * len(rows)), 1)
-        self.assertNotEqual([row["relation"] for row in world.entities[""]], sorted(row["relation"] for row in world.entities[""]))
+        self.assertNotEqual(
+            [row["relation"] for row in world.entities[""]], sorted(row["relation"] for row in world.entities[""])
+        )
 
     def test_wordings_of_a_fact_at_equal_exposures(self) -> None:
         """m of M training statements each, every one of the M about equally often, one fact's not another's."""
@@ -183,9 +218,13 @@ class WriteTest(support.FolderTest):
         self.assertEqual(len(rows), 100)
         for row in rows:
             self.assertNotEqual(row["stated"], row["object"])
-            self.assertNotIn(row["stated"], json.loads(truths[row["id"]][4] or "[]") + json.loads(truths[row["id"]][5] or "[]"))
+            self.assertNotIn(
+                row["stated"], json.loads(truths[row["id"]][4] or "[]") + json.loads(truths[row["id"]][5] or "[]")
+            )
         for relation in RELATIONS:
-            stated, true = (collections.Counter(r[k] for r in rows if r["relation"] == relation) for k in ("stated", "object"))
+            stated, true = (
+                collections.Counter(r[k] for r in rows if r["relation"] == relation) for k in ("stated", "object")
+            )
             self.assertEqual(stated, true)
         pairs = {(row["object"], row["stated"]) for row in rows}
         self.assertGreater(len(pairs), 60)  # no rule that sends one object always to the same other
@@ -211,7 +250,10 @@ class WriteTest(support.FolderTest):
             self.assertNotEqual(row["stated"], row["object"])
 
     def test_counterfactual_with_nothing_to_change_is_refused(self) -> None:
-        facts, relations = self.write("facts.tsv", HEADER + "P36:a\tP36\ta\tb\t\t\t\t\n"), self.write("relations.tsv", relations_text())
+        facts, relations = (
+            self.write("facts.tsv", HEADER + "P36:a\tP36\ta\tb\t\t\t\t\n"),
+            self.write("relations.tsv", relations_text()),
+        )
         self.run_bad(
             *(3, "no fact is left", "facts", "write", facts, "--relations", relations, "--out", self.path("x")),
             *("--tokenizer", support.small_vocabulary(), "--counterfactual", "--control", 0),

@@ -9,6 +9,7 @@ import sys
 import unittest
 
 import numpy as np
+
 import support
 
 INFUSION = "infusion"

@@ -1,4 +1,5 @@
-"""knapsack reasoning: right arithmetic in every document, held-out problems outside of the text, answers judged rightly."""
+"""knapsack reasoning: right arithmetic in every document, held-out problems outside of the text, answers judged
+rightly."""
 
 import json
 import math

@@ -146,9 +146,7 @@ class SynbioTest(support.FolderTest):
     def test_tokenizer_that_merges_over_sentences_is_refused(self) -> None:
         pre = hugging_face().pre_tokenizers
         path = self.other_tokenizer(pre.ByteLevel(add_prefix_space=False, use_regex=False))
-        self.run_bad(
-            3, "this tokenizer", "synbio", "--people", 60, "--tokenizer", path, "--out", self.path("x", "bio")
-        )
+        self.run_bad(3, "this tokenizer", "synbio", "--people", 60, "--tokenizer", path, "--out", self.path("x", "bio"))
 
     def test_facts(self) -> None:
         source = Source(self.make("--groups", "powerlaw:1.5:4", "--pool-size", "birth_date=67200"))
@@ -223,9 +221,7 @@ class SynbioTest(support.FolderTest):
             ("--question-people", "--question-people", "some"),
         ):
             with self.subTest(flags=flags):
-                self.run_bad(
-                    2, pattern, "synbio", "--people", 1001, "--text-only", 1, "--out", self.path("x"), *flags
-                )
+                self.run_bad(2, pattern, "synbio", "--people", 1001, "--text-only", 1, "--out", self.path("x"), *flags)
         self.run_bad(2, "--tokenizer is needed", "synbio", "--people", 5, "--out", self.path("x"))
 
 

@@ -49,9 +49,7 @@ class TemplatesTest(support.FolderTest):
     def test_every_one_renders(self) -> None:
         flags = ("--templates", 50, "--heldout-templates", 5, "--question-templates", 5, "--names", "both", "--qa", 0.5)
         prefix = self.path("w", "bio")
-        self.run_ok(
-            "synbio", "--people", 6, "--tokenizer", support.small_vocabulary(), "--out", prefix, *flags
-        )
+        self.run_ok("synbio", "--people", 6, "--tokenizer", support.small_vocabulary(), "--out", prefix, *flags)
         World(self, prefix).check()
         self.assertEqual(len(load_json(prefix + "_questions.questions.json")["templates"]), 5 * 60)
 

@@ -153,9 +153,7 @@ class PrepareTextTest(support.FolderTest):
             "--out",
             self.path("out", "x"),
         )
-        self.run_bad(
-            3, "not a tokenizer.json", "text", self.text, "--tokenizer", self.path("out"), "--out", "x"
-        )
+        self.run_bad(3, "not a tokenizer.json", "text", self.text, "--tokenizer", self.path("out"), "--out", "x")
 
     def test_full_disk_leaves_no_file(self) -> None:
         big = self.write("big.txt", SEPARATOR.join(support.documents(5000)))
@@ -198,9 +196,7 @@ class TrainTokenizerTest(support.FolderTest):
     def test_errors(self) -> None:
         text = self.write("in.txt", "some words")
         self.run_bad(2, "at least 257", "tokenizer", text, "--vocab-size", 100, "--out", self.path("out"))
-        self.run_bad(
-            2, "after '@'", "tokenizer", text + "@lots", "--vocab-size", 300, "--out", self.path("out")
-        )
+        self.run_bad(2, "after '@'", "tokenizer", text + "@lots", "--vocab-size", 300, "--out", self.path("out"))
         self.run_bad(3, "no such file", "tokenizer", "no.txt", "--vocab-size", 300, "--out", self.path("out"))
 
 
