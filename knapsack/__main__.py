@@ -55,11 +55,11 @@ def call(argv: list[str]) -> int | None:
     return importlib.import_module(COMMANDS[name][0]).main(rest)
 
 
-def main() -> int:
-    argv = sys.argv[1:]
-    return run(
-        lambda: call(argv), " ".join(["knapsack", *argv[:1]]) if argv[:1] and argv[0] in COMMANDS else "knapsack"
-    )
+def main(argv: list[str] | None = None) -> int:
+    """`argv`: without the program; by default this process's."""
+    argv = sys.argv[1:] if argv is None else argv
+    program = " ".join(["knapsack", *(name for name in argv[:1] if name in COMMANDS)])
+    return run(lambda: call(argv), program)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,26 @@ def parse_count(text: str) -> int:
     return int(value)
 
 
-def add_workers_flag(parser: argparse._ActionsContainer) -> None:
+def parse_seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 0 on")
+    return int(text)
+
+
+Flags = argparse._ActionsContainer  # a parser, or a group of one's flags
+
+
+def add_workers_flag(parser: Flags) -> None:
     cores = len(os.sched_getaffinity(0))
     parser.add_argument("--workers", type=parse_count, default=cores, help=f"processes (default: all cores, {cores})")
+
+
+def add_seed_flag(parser: Flags) -> None:
+    parser.add_argument("--seed", type=parse_seed, default=1, help="of all that is drawn (default: 1)")
+
+
+def add_tokenizer_flags(parser: Flags, required: bool = True) -> None:
+    parser.add_argument(
+        "--tokenizer", required=required, help="tokenizer.json, or a folder with it or with GPT-2's two files"
+    )
+    parser.add_argument("--eot", metavar="TOKEN", help="token that ends a document (default: <|endoftext|>)")

@@ -23,12 +23,13 @@ def sync_folder(folder: str) -> None:
 
 
 class AtomicFile:
-    """Written as PATH.tmp, appears as PATH at commit(). Hashes what passes through. `with AtomicFile(path) as file:`
-    removes what was not committed."""
+    """Written as PATH.tmp (its folder is made), appears as PATH at commit(). Hashes what passes through. `with
+    AtomicFile(path) as file:` removes what was not committed."""
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.hash = hashlib.sha256()
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         self.file: BinaryIO = open(path + ".tmp", "wb", buffering=CHUNK)
 
     def __enter__(self) -> AtomicFile:
@@ -63,8 +64,7 @@ class AtomicFile:
 
 
 def write_file(path: str, data: bytes) -> None:
-    """A whole file at once, atomically; its folder is made."""
-    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    """A whole file at once."""
     with AtomicFile(path) as file:
         file.write(data)
         file.commit()

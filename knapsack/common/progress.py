@@ -11,7 +11,7 @@ EVERY_SECONDS = 60.0  # in a log
 
 
 class Progress:
-    """`update(done, note)` as often as one likes, `close()` at the end; the bar goes away then."""
+    """`update(done, note)` as often as wanted; the bar goes away at close(), or with the `with` block."""
 
     def __init__(self, label: str, total: float | None = None) -> None:
         self.label, self.start = label, time.monotonic()
@@ -20,6 +20,12 @@ class Progress:
         self.bar = tqdm(
             desc=label, total=total, bar_format=form, leave=False, disable=not self.terminal, dynamic_ncols=True
         )
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     @property
     def seconds(self) -> float:
