@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-
 import support
 
 sys.path.insert(0, os.path.join(support.REPOSITORY, "test", "e2e"))
@@ -75,7 +74,7 @@ def choices(value: float, half: float) -> dict:
 
 
 def knowledge(value: Value, **more: object) -> dict:
-    """A set's part of results.json: seen as told, held-out statements half, questions a quarter of it."""
+    """A set's part of results.json: seen as given, held-out statements half, questions a quarter of it."""
     bare = value[0] if isinstance(value, tuple) else value
     kinds = (("seen", value), ("heldout", bare / 2), ("question", bare / 4))
     parts = [{"kind": kind} | cell(of_kind, **more) for kind, of_kind in kinds]

@@ -32,7 +32,7 @@ def line(
     exposures: int | None = None,
     **more: object,
 ) -> dict:
-    told = {} if exposures is None else {"exposures": exposures}
+    given = {} if exposures is None else {"exposures": exposures}
     return (
         {
             "step": step,
@@ -50,7 +50,7 @@ def line(
             "rank": 1,
             "tokens": 2,
         }
-        | told
+        | given
         | more
     )
 
@@ -81,7 +81,10 @@ class CurvesTest(support.FolderTest):
         """PREFIX.json and .csv; figures are made, but only written where `drawn`, since that takes most of the time."""
         with contextlib.nullcontext() if drawn else mock.patch.object(figure, "save", close):
             self.said = self.run_ok("curves", *arguments, "--out", self.path("out"))
-        with open(self.path("out.json"), encoding="utf-8") as file, open(self.path("out.csv"), encoding="utf-8") as table:
+        with (
+            open(self.path("out.json"), encoding="utf-8") as file,
+            open(self.path("out.csv"), encoding="utf-8") as table,
+        ):
             return json.load(file), list(csv.DictReader(table))
 
     def test_planted_histories(self) -> None:
@@ -136,7 +139,7 @@ class CurvesTest(support.FolderTest):
         lines = [line(1, q, 0, q < 2, 2.0 * q) for q in range(4)] + [line(1, 9, 0, True, 0.0, kind="heldout")]
         path = self.write_lines("a.jsonl", lines)
         self.assertEqual(self.curves(path)[1][0]["known_at_end"], "1")
-        self.assertIn("do not tell the exposures", self.said)
+        self.assertIn("the answers lack the exposures", self.said)
         self.assertEqual(self.curves(path, "--share", 0.6)[1][0]["known_at_end"], "0")
         out, _ = self.curves(path, "--share", 0.6, "--kind", "all")
         self.assertEqual((out["all"]["questions"], out["all"]["mean_nll"], out["exposures_needed"]), (5, [2.4], None))
@@ -188,7 +191,7 @@ class CurvesTest(support.FolderTest):
         self.assertEqual((len(rows), out["all"]["mean_nll"], out["nll_not_finite"]), (2, [None, 1.0], 2))
 
     def test_sources_and_sets(self) -> None:
-        """A set without a source stands for one; a window is one source's."""
+        """A set without a source is one of its own; a window is one source's."""
         lines = [
             line(s, f, f, True, 1.0, source=name, set=name or "own")
             for s in (1, 2, 3)
@@ -234,7 +237,9 @@ class CurvesTest(support.FolderTest):
             list(range(0, 100, 10)),
             lambda f, s: 1,
         )
-        self.run_bad(2, "--window needs one run directory", "curves", run, "--window", "0:0.3", "--out", self.path("out"))
+        self.run_bad(
+            2, "--window needs one run directory", "curves", run, "--window", "0:0.3", "--out", self.path("out")
+        )
         self.write("run/config.json", json.dumps({"steps": 100}))
         out, _ = self.curves(run, "--window", "0:0.2", drawn=True)
         self.assertEqual((out["retention"]["closed"], out["retention"]["facts"]), (20, 10))
@@ -243,7 +248,9 @@ class CurvesTest(support.FolderTest):
         for bad in ("0.2", "0.5:0.2", "a:b"):
             self.run_bad(2, "expected fractions a:b", "curves", run, "--window", bad, "--out", self.path("out"))
         self.write("run/config.json", "[]")
-        self.run_bad(2, "--window needs one run directory", "curves", run, "--window", "0:0.3", "--out", self.path("out"))
+        self.run_bad(
+            2, "--window needs one run directory", "curves", run, "--window", "0:0.3", "--out", self.path("out")
+        )
         self.assertRegex(self.refused(run, "--closed", 90), "no evaluation after step 90")
         self.assertRegex(self.refused(run, "--closed", 20, "--opened", 20), "not before it closes")
 
@@ -270,7 +277,9 @@ class CurvesTest(support.FolderTest):
         out, rows = self.curves(self.write_lines("a.jsonl", lines))
         self.assertRegex(self.said, r"exposures .*of 2 of 4 facts at every step, they are of bio_names; those needed")
         needed = out["exposures_needed"]
-        self.assertEqual([needed["all"][key] for key in ("facts", "censored", "without_exposures", "q50")], [2, 0, 2, 10])
+        self.assertEqual(
+            [needed["all"][key] for key in ("facts", "censored", "without_exposures", "q50")], [2, 0, 2, 10]
+        )
         self.assertEqual(needed["by_attribute"], {"city": needed["all"] | {"without_exposures": 0}, "name": None})
         self.assertEqual(out["all"]["mean_exposures"], [5, 10, 15])
         self.assertIsNone(out["by_attribute"]["name"]["mean_exposures"])

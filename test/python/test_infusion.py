@@ -421,7 +421,7 @@ class InfusionTest(support.FolderTest):
             # each middle is within half of ln 2 of ln F_c; through the least-squares weights of the slope
             centred = np.log(sizes) - np.log(sizes).mean()
             resolution = 0.5 * math.log(2) * np.abs(centred).sum() / (centred**2).sum()
-            self.assertLess(resolution, abs(a))  # the sign is told
+            self.assertLess(resolution, abs(a))  # the sign is sure
             self.assertLess(abs(-fit["parameters"]["a"] - a), resolution)
 
 

@@ -42,7 +42,13 @@ class SweepTest(support.FolderTest):
         lines = self.commands("--grid", self.write("grid.json", json.dumps(grid)))
         self.assertEqual(len(lines), 4)
         for line, (exposures, tokens, seed) in zip(lines, [(1, "1M", 1), (1, "1M", 2), (9, "2M", 1), (9, "2M", 2)]):
-            for flag in (f"--tokens {tokens}", f"--exposures a=3 --exposures b={exposures}", f"--seed {seed}", "--source a=x.bin --source b=y.bin", "--doc-mask on"):
+            for flag in (
+                f"--tokens {tokens}",
+                f"--exposures a=3 --exposures b={exposures}",
+                f"--seed {seed}",
+                "--source a=x.bin --source b=y.bin",
+                "--doc-mask on",
+            ):
                 self.assertIn(flag, line)
 
     def test_the_experiments_are_grids(self) -> None:
@@ -67,8 +73,12 @@ class SweepTest(support.FolderTest):
         }
         for text, said in cases.items():
             with self.subTest(text):
-                self.run_bad(2, said, "sweep", "--grid", self.write("grid.json", text), "--out", self.path("out"), "--dry-run")
-        self.run_bad(2, "--vary seed: expected FLAG=VALUE", "sweep", "--vary", "seed", "--out", self.path("out"), "--dry-run")
+                self.run_bad(
+                    2, said, "sweep", "--grid", self.write("grid.json", text), "--out", self.path("out"), "--dry-run"
+                )
+        self.run_bad(
+            2, "--vary seed: expected FLAG=VALUE", "sweep", "--vary", "seed", "--out", self.path("out"), "--dry-run"
+        )
         self.assertFalse(os.path.exists(self.path("out")))
 
     def sweep(self, *arguments: object) -> support.Done:
@@ -93,7 +103,9 @@ class SweepTest(support.FolderTest):
     def test_a_run_that_fails_is_said_and_the_sweep_goes_on(self) -> None:
         done = self.sweep("--vary", "seed=5,1")
         self.assertEqual((done.returncode, done.stderr), (1, "1 of 2 runs failed\n"))
-        self.assertRegex(done.stdout, r"(?s)\[1/2\] seed-5: FAILED, train ended with code 5; .*log ends\n.*    seed 5\n")
+        self.assertRegex(
+            done.stdout, r"(?s)\[1/2\] seed-5: FAILED, train ended with code 5; .*log ends\n.*    seed 5\n"
+        )
         self.assertRegex(done.stdout, r"\[2/2\] seed-1: done in")
 
     def test_a_run_that_was_stopped_stops_the_sweep(self) -> None:

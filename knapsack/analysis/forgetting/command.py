@@ -15,7 +15,7 @@ exposures at the end; quantiles are Kaplan-Meier's. Facts whose lines carry no e
 
 --window with --placement: give the part that the placement names, since --eval-at windows evaluates there. Of a source
 shown in the whole run, front:0.3 is --window 0:0.3, burst:0.5:0.2 is 0.4:0.6.
-What of retention cannot be told is said as a warning and under "refused" in PREFIX.json; the rest is written.
+What cannot be said of retention is a warning and "refused" in PREFIX.json; the rest is written.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def steps_of(paths: list[Path]) -> int:
         steps = None
     if not isinstance(steps, int):
         raise UsageError(
-            "--window needs one run directory whose config.json tells the steps; give --opened and --closed as steps"
+            "--window needs one run directory whose config.json has the steps; give --opened and --closed as steps"
         )
     return steps
 
@@ -97,7 +97,7 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
 
 
 def retained(answers: Answers, known: np.ndarray, logp: np.ndarray, window: retention.Window) -> dict[str, Any]:
-    """What cannot be told is said; the curves do not depend on it."""
+    """What cannot be said is a warning; the curves do not depend on it."""
     try:
         return retention.analyse(answers, known, logp, window)
     except ScriptError as error:

@@ -125,7 +125,7 @@ def warn_of_missing_exposures(answers: Answers, given: np.ndarray) -> None:
     lacking = {answers.set_of[question] for question in np.flatnonzero(~given[answers.fact_of])}
     used = "those needed are reported for the other facts" if given.any() else "none needed are reported"
     warn(
-        f"the answers do not tell the exposures (key 'exposures') of {int((~given).sum())} of {len(given)} facts at "
+        f"the answers lack the exposures (key 'exposures') of {int((~given).sum())} of {len(given)} facts at "
         f"every step, they are of {', '.join(sorted(lacking))}; {used}. Were the ledgers at hand?"
     )
 

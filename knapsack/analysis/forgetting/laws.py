@@ -49,6 +49,7 @@ NONLINEAR = {
     "power": Nonlinear(power, "t0", 0, "b", (0.05, 0.5, 2.0)),
 }
 NAMES = (*NONLINEAR, "log_linear")
+TIMES = (*(law.constant for law in NONLINEAR.values()), "threshold")  # parameters
 
 
 def parameters(law: Nonlinear, log_constant: float, other: float) -> np.ndarray:
@@ -97,7 +98,7 @@ def fit_nonlinear(law: Nonlinear, t: np.ndarray, y: np.ndarray) -> dict[str, Any
     report, log_constant = score(-residual(best.x), y), best.x[law.place]
     variances = covariance(best.jac, report["rss"])
     if min(log_constant - low[law.place], high[law.place] - log_constant) < 1e-6:
-        report["note"] = "the time constant stands at the bound of the search: the points do not determine it"
+        report["note"] = "the time constant is at the bound of the search: the points do not determine it"
         variances = None
     errors, value = standard_errors(variances), float(np.exp(log_constant))
     error = errors[law.place]
@@ -129,8 +130,8 @@ def fit_law(name: str, t: np.ndarray, y: np.ndarray) -> dict[str, Any]:
     errors = fit["standard_errors"]
     if all(error is None for error in errors.values()):
         fit.setdefault("note", "the points do not determine the parameters (no standard errors)")
-    elif any(errors.get(time) and errors[time] > fit["parameters"][time] for time in ("tau", "t0", "threshold")):
-        fit["note"] = "the points hardly determine the parameters (an error as great as the value)"
+    elif any(errors.get(time) and errors[time] > fit["parameters"][time] for time in TIMES):
+        fit["note"] = "the points hardly determine the parameters (an error as large as the value)"
     return fit
 
 

@@ -42,7 +42,7 @@ def known_retention(answers: Answers, known: np.ndarray, logp: np.ndarray, windo
     if base is None:
         raise DataError(
             f"no evaluation at or before step {window.closed}, when the window closed (the first is at {steps[0]}); "
-            "what was known then cannot be told"
+            "what was known then is not known"
         )
     if steps[base] != window.closed:
         warn(
@@ -93,7 +93,7 @@ def rows_of(steps: np.ndarray, window: Window) -> tuple[int, np.ndarray]:
     if not len(inside):
         raise DataError(
             f"no evaluation from step {window.closed} on, when the window closed, up to {window.lam_horizon} steps "
-            "later; try a greater --lam-horizon, or --eval-at windows"
+            "later; try a larger --lam-horizon, or --eval-at windows"
         )
     return before, inside
 

@@ -103,7 +103,8 @@ def read_collapse(curve: Curve, rule: Rule) -> Row:
     floor, of = floor_of(points[top], measure)
     out |= {"peak": {"F": points[top].at, "value": means[top]}, "floor": {"value": floor, "of": of}}
     if means[top] - floor <= fall_needed + SLACK:
-        notes.append(f"the peak is not above {of} ({floor:.3g}) by more than {fall_needed:.3g}: there is nothing to lose")
+        above = f"the peak is not above {of} ({floor:.3g}) by more than {fall_needed:.3g}"
+        notes.append(f"{above}: there is nothing to lose")
         return out | {"status": "nothing_retained"}
     onset = onset_of(points, top, measure, fall_needed, notes)
     if onset < len(points):

@@ -52,9 +52,7 @@ def check_names(study: pd.DataFrame, args: argparse.Namespace) -> None:
     if not numbers(study, f"val/{args.base}/loss") and args.base not in sources:
         raise UsageError(f"no run has a source '{args.base}'; name the base with --base ({among})")
     if args.measure == "bits":
-        raise UsageError(
-            "--measure bits: --margin is a share; read bits_share, the bits as a share of all there are"
-        )
+        raise UsageError("--measure bits: --margin is a share; read bits_share, the bits as a share of all there are")
     have = [measure for measure in MEASURES if measure != "bits" and numbers(study, measure)]
     if args.measure not in have:
         said = f"no run has a measure '{args.measure}' of the set '{args.infused}'"

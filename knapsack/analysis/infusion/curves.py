@@ -1,4 +1,4 @@
-"""Curves out of a study's table: runs of equal N, K, budget policy and token budget, all other options held constant."""
+"""Curves of a study: runs of equal N, K, budget policy and token budget, all other options held constant."""
 
 from __future__ import annotations
 

@@ -155,9 +155,9 @@ def study_row(run: Path, row: Row, name: str, base: str) -> Row:
 
 
 def read_study(folders: Iterable[Path], name: str, base: str, left_out: list[Path]) -> pd.DataFrame:
-    """A row a run. Four columns are for curves only: `held` (options by name), `warmup` and `steps` as resolved, `whole`
-    (not stopped before its plan's end). A run with a malformed file is named on stderr and left out, as read_runs
-    does."""
+    """A row a run. Four columns are for curves only: `held` (options by name), `warmup` and `steps` as resolved, and
+    `whole` (not stopped before its plan's end). A run with a malformed file is named on stderr and left out, as
+    read_runs does."""
     rows, runs = [], read_runs(folders, left_out)
     for run, row in zip(runs.index, runs.to_dict("records")):
         try:
