@@ -70,10 +70,10 @@ def draw_line(axes: Any, runs: pd.DataFrame, names: Names, column: str, scale: f
 
 def label_ratios(axes: Any, runs: pd.DataFrame, names: Names) -> None:
     """Ratio and web epochs at the bottom, exposures at the top."""
-    wanted = [f"epochs/{names.web}", f"exposures/{names.source}"]
-    points = points_of(runs.reindex(columns=[names.ratio, *wanted]), names.ratio, lambda ratio: round(ratio, 4))
+    points = points_of(runs, names.ratio, lambda ratio: round(ratio, 4))
+    columns = (f"epochs/{names.web}", f"exposures/{names.source}")
+    epochs, exposures = ([(point.values(column) or [0])[-1] for point in points] for column in columns)
     ratios = [point.at for point in points]
-    epochs, exposures = ([(point.values(column) or [0])[-1] for point in points] for column in wanted)
     axes.set_xticks(ratios, [f"{ratio:.3g}\n{epoch:.2g}" for ratio, epoch in zip(ratios, epochs)])
     axes.set_xlabel(f"mixing ratio of {names.source}, and epochs of {names.web} below")
     above = axes.secondary_xaxis("top")

@@ -16,7 +16,7 @@ def figure_file(text: str) -> Path:
     """For argparse's type=."""
     path = Path(text)
     if path.suffix not in FIGURES or path.is_dir():
-        raise argparse.ArgumentTypeError(f"{text}: expected a name that ends in {', '.join(FIGURES)}")
+        raise argparse.ArgumentTypeError(f"{text}: expected a name that ends in {' or '.join(FIGURES)}")
     return path
 
 

@@ -2,6 +2,8 @@
 
   knapsack plot mixing runs/quickstart --out mixing.png
   knapsack plot experiment share/bio know/bio/accuracy --runs runs/mix --lines model --out mix.png
+
+`knapsack plot FIGURE --help` says more.
 """
 
 from __future__ import annotations

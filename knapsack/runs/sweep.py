@@ -26,7 +26,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
@@ -125,14 +124,12 @@ def sweep(runs: list[Run], args: argparse.Namespace) -> int:
         if run.has("DONE") and run.has("results.json"):
             print(f"{label}: done before", flush=True)
             continue
-        progress = Progress(label, 1.0)
-        try:
-            failure = do_run(run, progress, args)
-        except KeyboardInterrupt:
-            progress.say(f"{label}: stopped; the same command goes on")
-            return STOPPED
-        finally:
-            progress.close()
+        with Progress(label, 1.0) as progress:
+            try:
+                failure = do_run(run, progress, args)
+            except KeyboardInterrupt:
+                progress.say(f"{label}: stopped; the same command goes on")
+                return STOPPED
         failures += bool(failure)
         said = f"FAILED, {failure}; {run.file('log')} ends\n{last_words(run)}" if failure else ""
         print(f"{label}: {said or f'done in {progress.seconds:.0f} s'}", flush=True)
@@ -142,7 +139,7 @@ def sweep(runs: list[Run], args: argparse.Namespace) -> int:
 
 
 def find_program(name: str) -> Path:
-    """The CUDA program where it is built and there is a GPU to run it, else the CPU's; of the checkout, else on PATH."""
+    """The CUDA program where it is built and there is a GPU, else the CPU's: of the checkout, else on PATH."""
     cuda = ROOT / name
     nvidia = shutil.which("nvidia-smi")
     if cuda.exists() and nvidia and subprocess.run([nvidia, "-L"], capture_output=True).returncode == 0:

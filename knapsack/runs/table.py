@@ -93,9 +93,8 @@ def read_run(run: Path) -> Row:
 def to_frame(rows: list[Row], index: list[Any] | None = None) -> pd.DataFrame:
     """Cells are what the files have: columns are of objects, None is what a row lacks; `.infer_objects()` makes columns
     of numbers."""
-    names = dict.fromkeys(name for row in rows for name in row)
-    columns = {name: pd.Series([row.get(name) for row in rows], index, object) for name in names}
-    return pd.DataFrame(columns, index)
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    return pd.DataFrame([[row.get(name) for name in names] for row in rows], index, names, object)
 
 
 def read_runs(folders: Iterable[Path | str], left_out: list[Path] | None = None) -> pd.DataFrame:
@@ -115,7 +114,7 @@ def read_runs(folders: Iterable[Path | str], left_out: list[Path] | None = None)
 
 def numbers(runs: pd.DataFrame, column: str) -> list[Any]:
     """A column of the runs that have it."""
-    return runs[column].dropna().tolist() if column in runs else []
+    return [value for value in runs[column] if value is not None] if column in runs else []
 
 
 def default_columns(runs: pd.DataFrame) -> list[str]:

@@ -1,17 +1,14 @@
-"""runs.py names unknown columns; plot_mixing.py finds the source; plot_experiment.py draws any two columns."""
+"""knapsack runs names unknown columns; plot mixing finds the source; plot experiment draws any two columns."""
 
 import csv
 import importlib.util
 import json
-import os
 import unittest
 
-import support
+if not all(importlib.util.find_spec(name) for name in ("pandas", "scipy", "matplotlib")):
+    raise unittest.SkipTest("the Python packages pandas, scipy and matplotlib are needed")
 
-needs_matplotlib = unittest.skipUnless(
-    importlib.util.find_spec("matplotlib"), "the Python package 'matplotlib' is not installed"
-)
-
+import support  # noqa: E402
 
 
 class RunsTest(support.FolderTest):
@@ -85,7 +82,6 @@ class RunsTest(support.FolderTest):
         self.write("runs/bad/config.json", "{")
         self.run_bad(3, "^warning: .*bad is left out\n$", "runs", self.path("runs", "bad"))
 
-    @needs_matplotlib
     def test_the_only_source_with_questions_is_drawn(self) -> None:
         for ratio in (0.1, 0.4):
             self.make_run(f"r{ratio}", ratio, ratio)
@@ -96,7 +92,6 @@ class RunsTest(support.FolderTest):
             [(float(row["share/bio"]), float(row["know/bio/accuracy"])) for row in rows], [(0.1, 0.1), (0.4, 0.4)]
         )
 
-    @needs_matplotlib
     def test_two_sources_or_none_are_asked_about(self) -> None:
         self.make_run("a", 0.2, 0.5, ("bio", "real"))
         self.run_bad(
@@ -118,7 +113,6 @@ class RunsTest(support.FolderTest):
             self.path("m.png"),
         )
 
-    @needs_matplotlib
     def test_experiment_figure_and_numbers(self) -> None:
         for seed, accuracy in ((1, 0.2), (2, 0.4)):
             self.make_run(f"s{seed}", 0.1 + 1e-6 * seed, accuracy, seed=seed)
@@ -154,7 +148,16 @@ class RunsTest(support.FolderTest):
             self.path("w.png"),
         )
 
-    @needs_matplotlib
+    def test_the_same_figure_is_the_same_bytes(self) -> None:
+        self.make_run("a", 0.2, 0.5)
+        for ending in ("png", "svg", "pdf"):
+            for number in (1, 2):
+                out = self.path(f"{number}.{ending}")
+                self.run_ok("plot experiment", "run", "know/bio/accuracy", "--runs", self.path("runs"), "--out", out)
+            first, second = (self.contents(f"{number}.{ending}").popitem()[1] for number in (1, 2))
+            self.assertEqual(first, second)
+        self.run_bad(2, "ends in .png or .pdf or .svg", "plot mixing", self.path("runs"), "--out", self.path("x.csv"))
+
     def test_experiment_refusals(self) -> None:
         self.make_run("a", 0.2, 0.5)
         draw = "plot experiment"

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from knapsack.runs.answers import Answers, Refusal, warn
-from knapsack.analysis.forgetting.laws import evaluate, fit_laws
+from knapsack.analysis.forgetting.laws import fit_laws
+from knapsack.common.errors import DataError, UsageError
+from knapsack.runs.answers import Answers
+from knapsack.runs.files import warn
 
 
 def inliers(values: np.ndarray) -> np.ndarray:
@@ -38,9 +40,9 @@ def known_retention(answers: Answers, known: np.ndarray, logp: np.ndarray, windo
     steps = answers.steps
     base = last_at_or_before(steps, window.closed)
     if base is None:
-        raise Refusal(
+        raise DataError(
             f"no evaluation at or before step {window.closed}, when the window closed (the first is at {steps[0]}); "
-            "what was known then cannot be told"
+            "what was known then is not known"
         )
     if steps[base] != window.closed:
         warn(
@@ -49,9 +51,9 @@ def known_retention(answers: Answers, known: np.ndarray, logp: np.ndarray, windo
         )
     after, had = np.flatnonzero(steps > window.closed), known[base]
     if not len(after):
-        raise Refusal(f"no evaluation after step {window.closed}, when the window closed; the last is at {steps[-1]}")
+        raise DataError(f"no evaluation after step {window.closed}, when the window closed; the last is at {steps[-1]}")
     if not had.any():
-        raise Refusal(
+        raise DataError(
             f"no fact was known at step {steps[base]}, when the window closed; nothing can be kept. Try a lower "
             "--share or another --kind"
         )
@@ -77,42 +79,53 @@ def known_retention(answers: Answers, known: np.ndarray, logp: np.ndarray, windo
     }
 
 
-def retainability(answers: Answers, logp: np.ndarray, window: Window) -> dict[str, Any]:
-    """E = l(t_LAM) - l(t_pre), the gain of the whole window (not of one encounter as in Chang et al.), R(t) = [l(t_LAM + t) - l(t_pre)] / E, per fact; means without outliers."""
-    steps = answers.steps
+def rows_of(steps: np.ndarray, window: Window) -> tuple[int, np.ndarray]:
+    """The row of t_pre, and those among which t_LAM is sought: the maximum after the last encounter, since nothing is
+    forgetting while facts are still shown."""
     if window.opened is None:
-        return {"refused": "--opened STEP is needed for l(t_pre), the log-probability before the window"}
+        raise DataError("--opened STEP is needed for l(t_pre), the log-probability before the window")
     before = last_at_or_before(steps, window.opened)
     if before is None:
-        return {
-            "refused": f"no evaluation at or before step {window.opened}, when the window opened "
-            f"(the first is at {steps[0]})"
-        }
-    # the maximum after the last encounter: while facts are still shown, nothing is forgetting
+        raise DataError(
+            f"no evaluation at or before step {window.opened}, when the window opened (the first is at {steps[0]})"
+        )
     inside = np.flatnonzero((steps >= window.closed) & (steps <= window.closed + window.lam_horizon))
     if not len(inside):
-        return {
-            "refused": f"no evaluation from step {window.closed} on, when the window closed, up to {window.lam_horizon} steps "
-            "later; try a greater --lam-horizon, or --eval-at windows"
-        }
-    finite = np.isfinite(logp[[before, *inside]]).all(axis=0)
-    logp = logp[:, finite]
-    if not finite.any():
-        return {"refused": "no fact has a finite log-probability at every evaluation of the window"}
-    common = inside[int(np.argmax(logp[inside].mean(axis=1)))]
-    peak = np.full(logp.shape[1], common) if window.lam == "mean" else inside[np.argmax(logp[inside], axis=0)]
-    facts = np.arange(logp.shape[1])
-    effect = logp[peak, facts] - logp[before]
-    gained = effect > 0
+        raise DataError(
+            f"no evaluation from step {window.closed} on, when the window closed, up to {window.lam_horizon} steps "
+            "later; try a larger --lam-horizon, or --eval-at windows"
+        )
+    return before, inside
+
+
+def ratios_by_time(
+    steps: np.ndarray, logp: np.ndarray, before: int, peak: np.ndarray, effect: np.ndarray
+) -> dict[int, np.ndarray]:
+    """R(t) of every fact that gained, by t since its own peak; logp is (S, F), peak and effect (F)."""
     curve: dict[int, list[np.ndarray]] = {}
+    gained = effect > 0
     for start in np.unique(peak[gained]):
         of = np.flatnonzero(gained & (peak == start))
         for row in range(start, len(steps)):
             ratio = (logp[row, of] - logp[before, of]) / effect[of]
             curve.setdefault(int(steps[row] - steps[start]), []).append(ratio)
-    t = sorted(curve)
-    kept = [inliers(np.concatenate(curve[time])) for time in t]
-    means = np.array([values.mean() if len(values) else np.nan for values in kept])
+    return {time: np.concatenate(curve[time]) for time in sorted(curve)}
+
+
+def retainability(answers: Answers, logp: np.ndarray, window: Window) -> dict[str, Any]:
+    """E = l(t_LAM) - l(t_pre), the gain of the whole window (not of one encounter as in Chang et al.), and
+    R(t) = [l(t_LAM + t) - l(t_pre)] / E, per fact; means without outliers."""
+    steps = answers.steps
+    before, inside = rows_of(steps, window)
+    finite = np.isfinite(logp[[before, *inside]]).all(axis=0)
+    logp = logp[:, finite]
+    if not finite.any():
+        raise DataError("no fact has a finite log-probability at every evaluation of the window")
+    common = inside[int(np.argmax(logp[inside].mean(axis=1)))]
+    peak = np.full(logp.shape[1], common) if window.lam == "mean" else inside[np.argmax(logp[inside], axis=0)]
+    effect = logp[peak, np.arange(logp.shape[1])] - logp[before]
+    kept = {time: inliers(values) for time, values in ratios_by_time(steps, logp, before, peak, effect).items()}
+    means = np.array([values.mean() if len(values) else np.nan for values in kept.values()])
     effects = inliers(effect)
     return {
         "t_pre": int(steps[before]),
@@ -120,84 +133,25 @@ def retainability(answers: Answers, logp: np.ndarray, window: Window) -> dict[st
         "lam": window.lam,
         "facts": int(len(effect)),
         "left_out": int((~finite).sum()),
-        "facts_without_gain": int((~gained).sum()),
+        "facts_without_gain": int((effect <= 0).sum()),
         "effectivity": float(effects.mean()),
         "effectivity_outliers": int(len(effect) - len(effects)),
-        "t": t,
+        "t": list(kept),
         "retainability": means.tolist(),
-        "facts_used": [len(values) for values in kept],
-        "fits": fit_laws(np.array(t, float), means),
+        "facts_used": [len(values) for values in kept.values()],
+        "fits": fit_laws(np.array(list(kept), float), means),
     }
 
 
 def analyse(answers: Answers, known: np.ndarray, logp: np.ndarray, window: Window) -> dict[str, Any]:
+    """`retention` of PREFIX.json; raises what cannot be said of the facts known, not of their log-probability."""
+    sources = sorted({source for source, _, _ in answers.facts})
+    if len(sources) > 1:
+        raise UsageError(f"a window is one source's, the answers are of {', '.join(sources)}; choose with --source")
     if window.opened is not None and window.opened >= window.closed:
-        raise Refusal(f"the window opens at step {window.opened}, not before it closes at {window.closed}", 2)
-    return {**known_retention(answers, known, logp, window), "log_probability": retainability(answers, logp, window)}
-
-
-def draw(result: dict[str, Any], answers: Answers, logp: np.ndarray, window: Window, path: str) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    chang = result["log_probability"]
-    figure, axes = plt.subplots(1, 3, figsize=(14, 4.2), dpi=140)
-    curves = [
-        (
-            result["t"],
-            result["share_known"],
-            result["fits"],
-            "share of the facts known at closing",
-            "steps since the window closed",
-        )
-    ]
-    if "refused" not in chang:
-        curves.append(
-            (
-                chang["t"],
-                chang["retainability"],
-                chang["fits"],
-                "retainability R(t)",
-                f"steps since t_LAM ({chang['t_lam']})",
-            )
-        )
-    for ax, (t, values, fits, label, below) in zip(axes, curves):
-        t, values = np.array(t, float), np.array(values, float)
-        ax.plot(t[t > 0], values[t > 0], "ko", markersize=4, label="measured")
-        for (name, fit), color in zip(fits.items(), ("#0b6e99", "#d9730d", "#6940a5")):
-            if "refused" not in fit:
-                fine = np.geomspace(t[t > 0].min(), t.max(), 200)
-                quality = "" if fit["r2"] is None else f", R² {fit['r2']:.3f}"
-                ax.plot(
-                    fine, evaluate(name, fit, fine), color=color, linewidth=1.4, label=name.replace("_", "-") + quality
-                )
-        ax.set(xscale="log", xlabel=below, ylabel=label)
-        ax.legend(frameon=False, fontsize=8)
-    if "refused" in chang:
-        axes[1].text(
-            0.5,
-            0.5,
-            "no retainability:\n" + chang["refused"],
-            ha="center",
-            va="center",
-            fontsize=8,
-            wrap=True,
-            transform=axes[1].transAxes,
-        )
-    axes[2].plot(answers.steps, np.nanmean(logp, axis=1), "o-", color="#0f7b6c", markersize=3)
-    axes[2].axvspan(
-        answers.steps[0] if window.opened is None else window.opened,
-        window.closed,
-        color="#e9e5e3",
-        zorder=0,
-        label="window",
-    )
-    axes[2].set(xlabel="step", ylabel="mean log-probability (nats an answer)")
-    axes[2].legend(frameon=False, fontsize=8)
-    for ax in axes:
-        ax.grid(alpha=0.25)
-    figure.tight_layout()
-    figure.savefig(path)
-    plt.close(figure)
+        raise UsageError(f"the window opens at step {window.opened}, not before it closes at {window.closed}")
+    out = known_retention(answers, known, logp, window)
+    try:
+        return {**out, "log_probability": retainability(answers, logp, window)}
+    except DataError as error:
+        return {**out, "log_probability": {"refused": str(error)}}

@@ -10,19 +10,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import matplotlib
+from knapsack.analysis.infusion.collapse import Rule
+from knapsack.analysis.infusion.curves import Curve
+from knapsack.analysis.points import Point
+from knapsack.analysis.style import GREEN, GREY, INK, KINDS, SMALL, color_of, draw_points, legend, marker_of, plt, save
+from knapsack.runs.table import Row
 
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402
-
-from knapsack.analysis.infusion.collapse import Curve, Rule  # noqa: E402
-
-KINDS = {
-    "_seen": ("training statements", "#0b6e99", "o"),
-    "_heldout": ("held-out statements", "#d9730d", "s"),
-    "_question": ("asked as a question", "#6940a5", "^"),
-}
-COLORS = ("#0b6e99", "#d9730d", "#6940a5", "#0f7b6c", "#ad1a72", "#dfab01", "#64473a", "#e03e3e")
 NAMES = {
     "accuracy": "exact match",
     "accuracy_normalized": "exact match, normalised",
@@ -32,12 +25,14 @@ NAMES = {
 }
 
 
-def split_kind(measure: str) -> tuple[str, str]:
-    return next(((measure[: -len(kind)], kind) for kind in KINDS if measure.endswith(kind)), (measure, ""))
+def split_kind(measure: str) -> tuple[str, str | None]:
+    """accuracy_seen is accuracy of the kind seen."""
+    stem, _, kind = measure.rpartition("_")
+    return (stem, kind) if kind in KINDS else (measure, None)
 
 
 def tick_labels(grid: list[float]) -> list[str]:
-    """Of points that stand close only the first is named."""
+    """Of points that are close only the first is named."""
     labels, last = [], 0.0
     apart = (grid[-1] / grid[0]) ** 0.06 if grid else 1.0
     for F in grid:
@@ -46,80 +41,85 @@ def tick_labels(grid: list[float]) -> list[str]:
     return labels
 
 
-def draw_line(axes: Any, curve: Curve, column: str, **style: Any) -> None:
+def draw_line(axes: Any, points: list[Point], column: str, **look: Any) -> None:
     """Means over seeds, with the interval over facts as whiskers and the seeds as short strokes."""
-    points = [point for point in curve.points if point.mean(column) is not None]
-    if not points:
-        return
-    places, color = [point.F for point in points], style["color"]
-    axes.plot(places, [point.mean(column) for point in points], markersize=4.5, linewidth=1.6, **style)
-    for point in points:
-        interval, values = point.interval(column), point.values(column)
-        if interval:
-            axes.plot([point.F] * 2, interval, color=color, linewidth=1, alpha=0.6)
-        if len(values) > 1:
-            axes.plot([point.F] * len(values), values, "_", color=color, alpha=0.6)
+    points = [point for point in points if point.values(column)]
+    draw_points(
+        axes,
+        [point.at for point in points],
+        [point.mean(column) for point in points],
+        runs=[point.values(column) for point in points],
+        intervals=[point.interval(column) for point in points],
+        **look,
+    )
 
 
-def draw_policy(upper: Any, lower: Any, pairs: list[tuple[Curve, dict]], rule: Rule) -> None:
-    stem, kind = split_kind(rule.measure)
-    for number, (curve, told) in enumerate(pairs):
-        color, label = COLORS[number % len(COLORS)], curve.label
+def draw_measure(axes: Any, curve: Curve, measure: str, color: str, marker: str, label: str) -> None:
+    draw_line(axes, curve.points, measure, color=color, marker=marker, label=label)
+    draw_line(axes, curve.points, f"control/{measure}", color=color, linestyle=":")
+
+
+def draw_kinds(axes: Any, curve: Curve, measure: str) -> None:
+    """Of the one curve of a policy; all questions together where that was asked for, or nothing else is there."""
+    stem, kind = split_kind(measure)
+    for name, (label, color, marker) in KINDS.items():
+        draw_measure(axes, curve, f"{stem}_{name}", color, marker, label)
+    if not kind or not any(point.values(measure) for point in curve.points):
+        draw_measure(axes, curve, measure, GREEN, "D", "all questions")
+    axes.set_title(curve.label)
+
+
+def draw_base(axes: Any, curve: Curve, said: Row, base_loss: str, color: str) -> None:
+    draw_line(axes, curve.points, base_loss, color=color, marker="o")
+    without = said["without_infusion"]["base_loss"]
+    if without is not None:
+        axes.axhline(without, color=color, linewidth=1, linestyle="--", label="without")
+
+
+def draw_policy(upper: Any, lower: Any, pairs: list[tuple[Curve, Row]], rule: Rule) -> None:
+    """Curves with what the report says of them; `upper` for what is retained, `lower` for the base's loss."""
+    for number, (curve, said) in enumerate(pairs):
+        color = INK if len(pairs) == 1 else color_of(number)
         if len(pairs) == 1:
-            kinds = {stem + ending: style for ending, style in KINDS.items()}
-            if not kind or not any(point.mean(rule.measure) is not None for point in curve.points):
-                kinds[rule.measure] = ("all questions", COLORS[3], "D")
-            for column, (name, of_kind, marker) in kinds.items():
-                draw_line(upper, curve, column, color=of_kind, marker=marker, label=name)
-                draw_line(upper, curve, f"control/{column}", color=of_kind, linestyle=":", label=None)
-            upper.set_title(label, fontsize=9)
-            color = "#37352f"
+            draw_kinds(upper, curve, rule.measure)
         else:
-            draw_line(upper, curve, rule.measure, color=color, marker="os^Dv<>p"[number % 8], label=label)
-            draw_line(upper, curve, f"control/{rule.measure}", color=color, linestyle=":", label=None)
-        draw_line(lower, curve, rule.base_loss, color=color, marker="o", label=None)
-        if told["without_infusion"]["base_loss"] is not None:
-            lower.axhline(told["without_infusion"]["base_loss"], color=color, linewidth=1, linestyle="--", label="without")
-            lower.legend(frameon=False, fontsize=8)
-        if told["collapse"]["status"] == "bracket":
+            draw_measure(upper, curve, rule.measure, color, marker_of(number), curve.label)
+            upper.set_title(curve.policy)
+        draw_base(lower, curve, said, rule.base_loss, color)
+        if said["collapse"]["status"] == "bracket":
             for axes in (upper, lower):
-                axes.axvspan(told["collapse"]["F_lo"], told["collapse"]["F_hi"], color=color, alpha=0.12, linewidth=0)
+                axes.axvspan(said["collapse"]["F_lo"], said["collapse"]["F_hi"], color=color, alpha=0.12, linewidth=0)
     if any(point.values(f"control/{rule.measure}") for curve, _ in pairs for point in curve.points):
-        upper.plot([], [], color="#787774", linestyle=":", label="controls, never told")
-    upper.legend(frameon=False, fontsize=8)
+        upper.plot([], [], color=GREY, linestyle=":", label="controls, never shown")
+    for axes in (upper, lower):
+        legend(axes)
 
 
-def draw(curves: list[Curve], told: list[dict], rule: Rule, out: Path) -> None:
-    policies = list(dict.fromkeys(curve.key[2] for curve in curves))
+def label_exposures(axes: Any, curves: list[Curve]) -> None:
+    grid = sorted({point.at for curve in curves for point in curve.points})
+    axes.set_xscale("log")
+    axes.set_xticks(grid, tick_labels(grid), fontsize=SMALL)
+    axes.minorticks_off()
+    axes.set_xlabel("exposures per fact")
+
+
+def draw(curves: list[Curve], reports: list[Row], rule: Rule, out: Path) -> None:
+    policies = list(dict.fromkeys(curve.policy for curve in curves))
     figure, axes = plt.subplots(
         2,
         len(policies),
         figsize=(max(6.5, 5.2 * len(policies)), 6.2),
-        dpi=160,
         sharex="col",
         sharey="row",
         squeeze=False,
         gridspec_kw={"height_ratios": (5, 3)},
     )
     for column, policy in enumerate(policies):
-        upper, lower = axes[:, column]
-        draw_policy(upper, lower, [pair for pair in zip(curves, told) if pair[0].key[2] == policy], rule)
-        if not upper.get_title():
-            upper.set_title(policy, fontsize=9)
-        grid = sorted({point.F for curve in curves if curve.key[2] == policy for point in curve.points})
-        lower.set_xscale("log")
-        lower.set_xticks(grid, tick_labels(grid), fontsize=8)
-        lower.minorticks_off()
-        lower.set_xlabel("exposures per fact")
-        for one in (upper, lower):
-            one.grid(alpha=0.25)
-            one.spines[["top", "right"]].set_visible(False)
+        pairs = [(curve, said) for curve, said in zip(curves, reports) if curve.policy == policy]
+        draw_policy(*axes[:, column], pairs, rule)
+        label_exposures(axes[1, column], [curve for curve, _ in pairs])
     stem, kind = split_kind(rule.measure)
-    axes[0][0].set_ylabel(
-        NAMES.get(stem, stem) + (f", {KINDS[kind][0]}" if kind and len(curves) > len(policies) else "")
-    )
+    of_kind = f", {KINDS[kind][0]}" if kind and len(curves) > len(policies) else ""
+    axes[0][0].set_ylabel(NAMES.get(stem, stem) + of_kind)
     axes[1][0].set_ylabel(f"{rule.base_loss}, nats")
-    figure.tight_layout()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out)
-    plt.close(figure)
+    save(figure, out)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from knapsack.analysis.infusion import collapse
-from knapsack.analysis.infusion.rows import GROUPS, MEASURES, Row
+import pandas as pd
+
+from knapsack.analysis.infusion.collapse import Rule, read_collapse, spread, trend
+from knapsack.analysis.infusion.curves import Curve
+from knapsack.analysis.infusion.rows import GROUPS, MEASURES
+from knapsack.analysis.points import Point
+from knapsack.runs.table import Row
 
 UNITS = {
     "run": ("", "directory"),
@@ -56,62 +61,62 @@ def unit_of(column: str) -> tuple[str, str]:
     return "bits" if bits else "1", "; ".join(about)
 
 
-def columns_of(rows: list[Row]) -> list[str]:
+def columns_of(study: pd.DataFrame) -> list[str]:
     """Those that some run has a value for; what identifies a run is always there."""
-    names = dict.fromkeys(name for row in rows for name in row if not name.startswith("_"))
-    plain = [name for name in names if name in UNITS and name != "train/loss"]
+    plain = [name for name in study if name in UNITS and name != "train/loss"]
     prefixes = ["", *(f"{group}/" for group in GROUPS)]
     wanted = [f"{prefix}{measure}{end}" for prefix in prefixes for measure in MEASURES for end in ENDINGS]
-    some = {name for row in rows for name, value in row.items() if value is not None}
-    losses = [name for name in names if name.startswith("val/")] + ["train/loss"]
+    some = {name for name in study if study[name].notna().any()}
+    losses = [name for name in study if name.startswith("val/")] + ["train/loss"]
     return plain + [name for name in wanted if name in some] + losses
 
 
-def report(curve: collapse.Curve, rule: collapse.Rule) -> Row:
-    """The curve and its reading, as they stand in the JSON file."""
-    N, K, policy, budget, _ = curve.key
-    points = []
-    for point in curve.points:
-        sd, _ = collapse.pooled_sd([point], rule.measure)
-        points.append(
-            {
-                "F": point.F,
-                "runs": len(point.rows),
-                "mean": point.mean(rule.measure),
-                "sd": sd,
-                "interval": point.interval(rule.measure),
-                "minus_control": point.mean(f"{rule.measure}_minus_control"),
-                "minus_control_interval": point.interval(f"{rule.measure}_minus_control"),
-                "control": point.mean(f"control/{rule.measure}"),
-                "base_loss": point.mean(rule.base_loss),
-                **{name: point.mean(name) for name in ("F_mean", "share", "D", "D_base")},
-            }
-        )
-    without = collapse.Point(0.0, curve.without)
-    first = curve.points[0].rows[0] if curve.points else {}
+def describe(columns: list[str]) -> list[Row]:
+    return [dict(zip(("name", "unit", "about"), (name, *unit_of(name)))) for name in columns]
+
+
+def report_point(point: Point, rule: Rule) -> Row:
+    measure = rule.measure
+    return {
+        "F": point.at,
+        "runs": len(point.runs),
+        "mean": point.mean(measure),
+        "sd": spread([point], measure)[0],
+        "interval": point.interval(measure),
+        "minus_control": point.mean(f"{measure}_minus_control"),
+        "minus_control_interval": point.interval(f"{measure}_minus_control"),
+        "control": point.mean(f"control/{measure}"),
+        "base_loss": point.mean(rule.base_loss),
+        **{name: point.mean(name) for name in ("F_mean", "share", "D", "D_base")},
+    }
+
+
+def report(curve: Curve, rule: Rule) -> Row:
+    """The curve and its reading, as they are in the JSON file."""
+    first = curve.points[0].runs.iloc[0] if curve.points else {}
     out = {
         "label": curve.label,
-        "N": N,
+        "N": curve.N,
         "N_nonembedding": first.get("N_nonembedding"),
-        "K": K,
-        "policy": policy,
-        "budget_tokens": budget,
+        "K": curve.K,
+        "policy": curve.policy,
+        "budget_tokens": curve.budget,
         "held": curve.held,
-        "points": points,
-        "collapse": collapse.read_collapse(curve, rule),
-        "controls": collapse.trend(curve.points, f"control/{rule.measure}"),
+        "points": [report_point(point, rule) for point in curve.points],
+        "collapse": read_collapse(curve, rule),
+        "controls": trend(curve.points, f"control/{rule.measure}"),
         "baselines": {what: first.get(f"{rule.measure}_{what}") for what in ("chance", "majority")},
         "without_infusion": {
-            "runs": len(curve.without),
-            "mean": without.mean(rule.measure),
-            "base_loss": without.mean(rule.base_loss),
+            "runs": len(curve.without.runs),
+            "mean": curve.without.mean(rule.measure),
+            "base_loss": curve.without.mean(rule.base_loss),
         },
         "not_counted": [{"run": run, "why": why} for run, why in curve.not_counted],
     }
     return out | {"sentence": sentence(out, rule)}
 
 
-def sentence(curve: Row, rule: collapse.Rule) -> str:
+def sentence(curve: Row, rule: Rule) -> str:
     reading = curve["collapse"]
     head, status = f"{curve['label']}: {rule.measure}", reading["status"]
     if status == "too_few_points":
@@ -134,7 +139,7 @@ def sentence(curve: Row, rule: collapse.Rule) -> str:
     return f"{head} {said}." + "".join(f" Note: {note}." for note in reading["notes"])
 
 
-def base_words(loss: Row, rule: collapse.Rule) -> str:
+def base_words(loss: Row, rule: Rule) -> str:
     if loss["rise"] is None:
         return f"whether {rule.base_loss} rose there is not known"
     before = f", {loss['rise_before']:+.3g} over the step before" if loss["rise_before"] is not None else ""
