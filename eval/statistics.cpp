@@ -45,7 +45,7 @@ const std::vector<Statistic>& statistics() {
         {"rank", Over::All, [](Q q) -> double { return q.result.rank; }, one,
          METRIC | LOWER, "rank", Column::Rank, "rank"},
         {"reciprocal_rank", Over::All, [](Q q) { return 1.0 / q.result.rank; }, one,
-         0},
+         INTERVAL | SHARE | METRIC | HIGHER, nullptr, Column::Decimal, "1/rank"},
         {"chance", Over::All, [](Q q) { return q.chance; }, one,
          0, nullptr, Column::Baseline, "chance"},
         {"majority", Over::All, [](Q q) { return q.majority; }, one,

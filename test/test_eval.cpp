@@ -184,7 +184,8 @@ TEST_CASE("the Evaluator names its metrics, and gives the same ones every time",
                                                "know/people/bits",
                                                "know/people/bits_per_param",
                                                "know/people/loss",
-                                               "know/people/rank"};
+                                               "know/people/rank",
+                                               "know/people/reciprocal_rank"};
     CHECK(names == expected);
 
     const std::vector<Metric> again = Evaluator<float>(gpt.config, plan).run(gpt, {}).metrics;

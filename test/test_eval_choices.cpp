@@ -265,9 +265,10 @@ TEST_CASE("planted choices give exactly their figures, cell by cell", "[eval]") 
     Evaluation evaluation;
     evaluation.knowledge.push_back({results, {}, summarize(task, results, {1, 1, 200, 1}), {}});
     const KnowledgeReport& report = evaluation.knowledge[0].report;
-    REQUIRE(report.metrics.size() == 10);
-    CHECK((report.metrics[8].name == "choice" && report.metrics[8].value == 0.25));
-    CHECK((report.metrics[9].name == "choice_norm" && report.metrics[9].value == 0.25));
+    REQUIRE(report.metrics.size() > 2);
+    const Metric &by_sum = *(report.metrics.end() - 2), &by_token = report.metrics.back();
+    CHECK((by_sum.name == "choice" && by_sum.value == 0.25));
+    CHECK((by_token.name == "choice_norm" && by_token.value == 0.25));
     CHECK((report.all.questions() == 480 && report.all.questions(Over::Choices) == 240));
     CHECK((report.all["choice_chance"].value == 0.25 && report.all["choice_rank"].value == 2.5));
     const Estimate& choice = report.all["choice"];
@@ -285,11 +286,37 @@ TEST_CASE("planted choices give exactly their figures, cell by cell", "[eval]") 
     CHECK(root["know"]["people"]["all"]["choice_interval"][0] == choice.interval.low);
     CHECK(root["know"]["people"]["all"]["choice_chance"] == 0.25);
     CHECK(!root["know"]["people"]["by_attribute"][1].contains("choice"));
+}
 
-    // a stop rule may name what this set gives, and only that
-    CHECK_NOTHROW(check_stop_rules(parse_stop_rules({"know/people/choice>=0.5"}), plan));
-    synthetic_questions(3, 1).write(folder / "set");
-    const EvaluationPlan without = plan_evaluation(options, 64, MAX_T);
-    REQUIRE_DIES(Exit::Usage, "no such metric",
-                 check_stop_rules(parse_stop_rules({"know/people/choice>=0.5"}), without));
+TEST_CASE("a stop rule may name what a set can give, and is told all of it", "[eval]") {
+    const TemporaryFolder folder;
+    QuestionBuilder built = synthetic_questions(3, 1);
+    built.names.name = "plain";
+    built.write(folder / "plain");
+    add_others(&built, 0, 3, 0);
+    built.names.name = "choices";
+    built.write(folder / "choices");
+    EvaluationOptions options;
+    options.questions = {folder / "plain", folder / "choices"};
+    const EvaluationPlan plan = plan_evaluation(options, 64, MAX_T);
+    const auto check = [&](const std::string& rule) { check_stop_rules(parse_stop_rules({rule}), plan); };
+    std::string list = "this run can give";
+    for (const char* set : {"plain", "choices"})
+        for (const MetricName& metric : metric_names()) {
+            const std::string name = std::string("know/") + set + "/" + metric.name;
+            const bool of_choices = metric.name.rfind("choice", 0) == 0;
+            if (metric.name == "accuracy_normalized" || (of_choices && set == std::string("plain"))) {
+                REQUIRE_DIES(Exit::Usage, "no such metric", check(name + ">=0.5"));
+                continue;
+            }
+            CHECK_NOTHROW(check(name + ">=0.5"));
+            list += " " + name;
+        }
+    REQUIRE_DIES(Exit::Usage, list.c_str(), check("know/plain/nothing<=1"));
+    // spelled out once: what users' scripts and CONTRACTS.md name
+    for (const char* name : {"accuracy", "accuracy_seen", "accuracy_heldout", "accuracy_question", "accuracy_kept",
+                             "accuracy_seen_kept", "bits", "bits_per_param", "loss", "rank", "reciprocal_rank"})
+        CHECK_NOTHROW(check(std::string("know/plain/") + name + "<=1"));
+    REQUIRE_DIES(Exit::Usage, "no such metric", check("know/other/accuracy>=0.5"));
+    REQUIRE_DIES(Exit::Usage, "no such metric", check("know/plain/chance>=0.5"));  // not of the model
 }

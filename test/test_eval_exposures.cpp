@@ -128,7 +128,8 @@ TEST_CASE("questions find how often their facts were seen, and cells by it", "[e
     CHECK(unknown.exposure_kinds.empty());
     REQUIRE(unknown.metrics.size() == report.metrics.size());
     for (size_t i = 0; i < report.metrics.size(); ++i)
-        CHECK((unknown.metrics[i].name == report.metrics[i].name && unknown.metrics[i].value == report.metrics[i].value));
+        CHECK(
+            (unknown.metrics[i].name == report.metrics[i].name && unknown.metrics[i].value == report.metrics[i].value));
     CHECK(!know_json(plan, evaluation_of(results, {}, unknown)).contains("by_exposures_and_kind"));
 }
 
