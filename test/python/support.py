@@ -1,4 +1,4 @@
-"""What the tests of the Python package share: running a command, an independent reader of shards, a small vocabulary."""
+"""What the tests of the package share: running a command, an independent reader of shards, a small vocabulary."""
 
 from __future__ import annotations
 
