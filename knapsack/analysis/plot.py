@@ -18,7 +18,7 @@ FIGURES = {"mixing": mixing, "experiment": experiment}  # modules with add_argum
 
 def main(argv: list[str]) -> None:
     parser = make_parser("plot", __doc__)
-    figures = parser.add_subparsers(dest="figure", required=True, metavar="FIGURE")
+    figures = parser.add_subparsers(dest="figure", required=True)
     for name, module in FIGURES.items():
         about = module.__doc__ or ""
         figure = figures.add_parser(

@@ -42,7 +42,7 @@ def known_retention(answers: Answers, known: np.ndarray, logp: np.ndarray, windo
     if base is None:
         raise DataError(
             f"no evaluation at or before step {window.closed}, when the window closed (the first is at {steps[0]}); "
-            "what was known then is not known"
+            "what was known then cannot be said"
         )
     if steps[base] != window.closed:
         warn(

@@ -66,7 +66,7 @@ def hold_warmup(rows: list[Row], name: str) -> None:
         held = tuple(sorted(held_without(row["held"], name).items()))
         alike[row["N"], row["budget_tokens"], held].append(row)
     for group in alike.values():
-        given = {row["warmup"] for row in group if row["warmup"] != default_warmup(row["steps"])}
+        given = {row["warmup"] for row in group if row["warmup"] != default_warmup(row["steps"])} - {None}
         for row in group:
             if row["warmup"] in given:
                 row["held"]["warmup"] = cell(row["warmup"])
