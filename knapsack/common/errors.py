@@ -42,6 +42,11 @@ def run(main: Callable[[], int | None], program: str) -> int:
         return code
     except ScriptError as error:
         return say(str(error), error.code)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").split(".")[0]
+        if package == "knapsack":
+            raise
+        return say(f"the Python package '{package}' is missing; install it with: pip install {package}", 1)
     except BrokenProcessPool:
         return say("a worker process died, perhaps for want of memory; try fewer --workers", 1)
     except BrokenPipeError:  # such as `| head`: nobody reads any more

@@ -16,7 +16,7 @@ class Progress:
     def __init__(self, label: str, total: float | None = None) -> None:
         self.label, self.start = label, time.monotonic()
         self.terminal, self.next_line = sys.stderr.isatty(), self.start + EVERY_SECONDS
-        form = "{desc} |{bar:20}| {percentage:3.0f} % {postfix}" if total else "{desc} {postfix}"
+        form = "{desc} |{bar:20}| {percentage:3.0f} %{postfix}" if total else "{desc}{postfix}"
         self.bar = tqdm(
             desc=label, total=total, bar_format=form, leave=False, disable=not self.terminal, dynamic_ncols=True
         )
