@@ -49,8 +49,8 @@ def write(options: argparse.Namespace) -> None:
 def parse_arguments(argv: list[str]) -> argparse.Namespace:
     parser = make_parser("reasoning", __doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("slope", "max"):
-        command = commands.add_parser(name)
+    for name, about in (("slope", "the slope through two points"), ("max", "the maximum of N numbers")):
+        command = commands.add_parser(name, help=f"write problems: {about}", description=about)
         command.add_argument(
             "--documents", type=parse_count, required=True, metavar="N", help="worked problems in the training text"
         )
@@ -71,7 +71,7 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
                 default="steps",
                 help="running maximum (default), or the answer at once",
             )
-    command = commands.add_parser("check")
+    command = commands.add_parser("check", help="judge generated texts by their final answer")
     command.add_argument("answers", metavar="ANSWERS.jsonl")
     command.add_argument("--task", choices=["slope", "max"], help="where the lines have no 'task'")
     return parser.parse_args(argv)

@@ -1,7 +1,9 @@
 """Turns text into token shards: PREFIX.bin, PREFIX.idx, PREFIX.json and the tokenizer next to them.
 
-knapsack text web.txt.zst more.jsonl.gz --tokenizer neox/ --out data/web --val-documents 500
-knapsack text HuggingFaceFW/fineweb-edu:sample-10BT --tokenizer neox/ --out data/edu --max-tokens 5B
+  knapsack text web.txt.zst more.jsonl.gz --tokenizer neox/ --out data/web --val-documents 500
+  knapsack text HuggingFaceFW/fineweb-edu:sample-10BT --tokenizer neox/ --out data/edu --max-tokens 5B
+
+Where there is no corpus, `knapsack text prose` and `knapsack text docstrings` make one out of documentation.
 """
 
 from __future__ import annotations

@@ -171,6 +171,14 @@ class ProcessTest(support.FolderTest):
             )
             self.assertEqual(self.contents(), {})
 
+    def test_a_missing_package_is_named(self) -> None:
+        self.write("numpy.py", "raise ModuleNotFoundError(\"No module named 'numpy'\", name='numpy')\n")
+        environment = dict(os.environ, PYTHONPATH=os.pathsep.join([self.folder, support.REPOSITORY]))
+        command = [sys.executable, "-m", "knapsack", "synbio", "--help"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+        said = "knapsack synbio: the Python package 'numpy' is missing; install it with: pip install numpy\n"
+        self.assertEqual((done.returncode, done.stderr), (1, said))
+
     def test_a_closed_pipe_is_no_error(self) -> None:
         command = f"{shlex.quote(sys.executable)} -m knapsack facts relations | true"
         environment = dict(os.environ, PYTHONPATH=support.REPOSITORY)

@@ -101,20 +101,9 @@ class SynbioTest(support.FolderTest):
             with self.subTest(tokenizer=name):
                 if not os.path.isdir(folder):
                     self.skipTest(f"tokenizer {name} is not on this machine")
-                prefix = self.path(name, "bio")
-                self.run_ok(
-                    "synbio",
-                    "--people",
-                    30,
-                    "--tokenizer",
-                    folder,
-                    "--out",
-                    prefix,
-                    "--templates",
-                    8,
-                    "--kind",
-                    "fictional" if name == "gpt2" else "plausible",
-                )
+                prefix, kind = self.path(name, "bio"), "fictional" if name == "gpt2" else "plausible"
+                flags = "--templates", 8, "--kind", kind, "--pool-size", "birth_date=6720"
+                self.run_ok("synbio", "--people", 30, "--tokenizer", folder, "--out", prefix, *flags)
                 self.check_documents(prefix, load_tokenizer(folder))
                 self.assertEqual(load_tokenizer(folder).info.eot_id, {"gpt2": 50256, "neox": 0}[name])
 

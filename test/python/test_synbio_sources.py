@@ -53,7 +53,7 @@ class SourcesTest(support.FolderTest):
     def test_every_feature_together(self) -> None:
         prefix = self.make(
             *("--names", "both", "--qa", 0.5, "--compact", "--candidates", 3, "--templates", 20),
-            *("--heldout-templates", 5, "--question-templates", 4, "--pool-size", "birth_date=67200"),
+            *("--heldout-templates", 5, "--question-templates", 4, "--pool-size", "birth_date=6720"),
         )
         World(self, prefix).check(candidates=3)
         self.verify(prefix)
