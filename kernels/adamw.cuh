@@ -1,6 +1,6 @@
-// adamw.cuh - the update (Loshchilov & Hutter 2019): many tensors in one launch, every array streamed once. The gradient
-// is scaled to the clip from the norm in device memory, so the host does not wait for it, and zeroed for the next step
-// in the same pass.
+// adamw.cuh - the update (Loshchilov & Hutter 2019): many tensors in one launch, every array streamed once. The
+// gradient is scaled to the clip from the norm in device memory, so the host does not wait for it, and zeroed for the
+// next step in the same pass.
 //
 // bf16 weights are a rounded copy of float ones (`master`). Rounded stochastically, a weight is right on average: steps
 // far below one unit of its last place are not lost to the forward pass.
@@ -60,9 +60,9 @@ __device__ inline void store_eight(float* to, const Eight& x) {
 
 // g = grads * min(1, grad_clip / sqrt(*norm_squared));  m += (1 - beta1) (g - m);  v += (1 - beta2) (g^2 - v)
 // w -= lr * (m correction1 / (sqrt(v correction2) + eps) + weight_decay w);  grads = 0        begin <= i < end
-// bf16: w is `master`, params = stochastic_round(w). float: w is params. Element i of the parameters is at i - first in
-// params, master, m, v and grads; noise goes by i. A thread has 8 elements. Bytes an element: bf16 34 (params 2 written; master, m, v 8 each, read and written; grads 8,
-// read and zeroed), float 32. 70.4M parameters in bf16: 0.56 ms.
+// bf16: w is `master`, params = stochastic_round(w). float: w is params. Element i is at i - first in all arrays; noise
+// goes by i. A thread has 8 elements. Bytes an element: bf16 34 (params 2 written; master, m, v 8 each, read and
+// written; grads 8, read and zeroed), float 32. 70.4M parameters in bf16: 0.56 ms.
 template <class T>
 __global__ void __launch_bounds__(ADAMW_THREADS)
     adamw_update_kernel(T* params, float* master, float* m, float* v, float* grads, const double* norm_squared,

@@ -38,8 +38,9 @@ void read_model_weights(const std::string& directory, const GptConfig& config, c
 void write_model_weights(const std::string& directory, const GptConfig& config, const TensorTable& table,
                          HostWeights weights);
 
-// The optimizer's moments and, where the weights are bf16, their float masters (null: none), each for all parameters; the
-// file has them by our names, layers in one tensor, without the padding rows. read: true when the file has masters, which go into `master` (null: they are not wanted).
+// The optimizer's moments and, where the weights are bf16, their float masters (null: none), each for all parameters.
+// The file has them by our names, the layers of a tensor together, without the padding rows. read: true when the file
+// has masters, which go into `master` (null: they are not wanted).
 void write_optimizer(const std::string& directory, const GptConfig& config, const float* m, const float* v,
                      const float* master);
 bool read_optimizer(const std::string& directory, const GptConfig& config, float* m, float* v, float* master);
@@ -59,7 +60,7 @@ TrainerState read_trainer_state(const std::string& directory);
 // begin makes checkpoints/step_XXXXXXXX.tmp and returns it; finish writes the marker, syncs and renames, and returns
 // the final path (where there is a complete one already, that one is kept: a run is deterministic, it is the same).
 // latest: the complete directory with the highest step (not above `at_most`), "" if none. prune removes all but the
-// newest `keep` (0: keeps all) and what an interrupted save or prune left behind.
+// newest `keep` (0: keeps all) and what an interrupted save or prune has left.
 std::string checkpoint_begin(const std::string& run_directory, int64_t step);
 std::string checkpoint_finish(const std::string& temporary_directory);
 std::string checkpoint_latest(const std::string& run_directory, int64_t at_most = INT64_MAX);

@@ -3,8 +3,8 @@
 //
 // Read it top to bottom: gpt_forward runs the layers up to the last layer norm; gpt_losses adds the head and gives the
 // loss of every target; gpt_backward (training) goes back through the same list; gpt_update is AdamW over everything.
-// What the names of kernels mean is chosen by kernels/backend.h; pointers and sizes come from the lists of tensors.h and
-// activations.h. Nothing here waits for the device.
+// What the names of kernels mean is chosen by kernels/backend.h; pointers and sizes come from the lists of tensors.h
+// and activations.h. Nothing here waits for the device.
 #pragma once
 #include <algorithm>
 #include <type_traits>
@@ -95,7 +95,7 @@ struct GptInput {
 
 inline Gelu gelu_form(const GptConfig& c) { return c.activation == Activation::GeluTanh ? Gelu::Tanh : Gelu::Exact; }
 
-// ---------------------------------------------------------------------------------------------------------------------------------
+// ---------------------------------------------------------------------------------------------------------------------
 // forward: tokens -> lnf (B*T, C)
 
 // The layer norms of layer l's input: two where the residual is parallel, one where it is sequential; l = L: the last.
@@ -169,11 +169,11 @@ void gpt_forward(const Gpt<Real>& gpt, ActivationMemory<Real>& memory, const Gpt
     }
 }
 
-// ---------------------------------------------------------------------------------------------------------------------------------
+// ---------------------------------------------------------------------------------------------------------------------
 // head: lnf -> the loss of every target, a slice of rows at a time so that the logits stay small
 
-// losses[n] for n < B*T into memory.a.losses. With gradients (training): the head's weight gradient += and d loss / d lnf
-// in a.dnormed, for a total loss of dloss * sum of losses.
+// losses[n] for n < B*T into memory.a.losses. With gradients (training): the head's weight gradient += and d loss /
+// d lnf in a.dnormed, for a total loss of dloss * sum of losses.
 template <class Real>
 void gpt_losses(const Gpt<Real>& gpt, ActivationMemory<Real>& memory, Gradients<Real>* gradients, const int* targets,
                 Stat<Real> dloss, backend::stream_t stream) {
@@ -218,7 +218,7 @@ void gpt_score(const Gpt<Real>& gpt, ActivationMemory<Real>& memory, Stat<Real>*
     }
 }
 
-// ---------------------------------------------------------------------------------------------------------------------------------
+// ---------------------------------------------------------------------------------------------------------------------
 // backward: d loss / d lnf -> all gradients (+=). Follows gpt_forward from its end.
 
 struct NoBlockCall {
@@ -281,11 +281,11 @@ void gpt_backward(const Gpt<Real>& gpt, ActivationMemory<Real>& memory, Gradient
     finished(0);
 }
 
-// ---------------------------------------------------------------------------------------------------------------------------------
+// ---------------------------------------------------------------------------------------------------------------------
 // update
 
-// The squared L2 norm of all gradients, into gradients.norm_squared on the device: each block's, then the blocks' in
-// order, so that who adds up a block does not show in the bits.
+// The squared L2 norm of all gradients, into gradients.norm_squared on the device: each block's, then the sum over the
+// blocks in order. Neither goes by more than the block, so that a block's may come from elsewhere.
 template <class Real>
 void gpt_gradient_norm(Gradients<Real>& gradients, backend::stream_t stream) {
     const std::vector<ElementRange>& blocks = gradients.blocks;

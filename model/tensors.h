@@ -2,8 +2,8 @@
 // checkpoint names and optimizer groups of every parameter follow from its row; adding a tensor is adding a field and a
 // row.
 //
-// Memory is a row of blocks: the embeddings, layer 0, ..., layer L-1, the head. A block holds its tensors in the table's
-// order. So a layer's gradients are one piece, which is final as soon as the backward pass has left the layer.
+// Memory is a row of blocks: the embeddings, layer 0, ..., layer L-1, the head. A block holds its tensors in the
+// table's order. So a layer's gradients are one piece, which is final as soon as the backward pass has left the layer.
 #pragma once
 #include <array>
 #include <cstddef>

@@ -170,13 +170,14 @@ bool is_buffer(const std::string& name) {
     return false;
 }
 
-// The tensor under its full name or, as in the published gpt2 files, without the model's name before it.
-std::map<std::string, SafeTensor>::const_iterator find_tensor(const ModelFiles& model, const std::string& name) {
+// The tensor under its full name or, as in the published gpt2 files, without the family's prefix: what all names but
+// the head's begin with, the embedding's among them.
+std::map<std::string, SafeTensor>::const_iterator find_tensor(const ModelFiles& model, const std::string& name,
+                                                              const std::string& embedding) {
     const auto found = model.tensors.find(name);
-    if (found != model.tensors.end()) return found;
-    for (const std::string prefix : {"transformer.", "gpt_neox."})
-        if (name.compare(0, prefix.size(), prefix) == 0) return model.tensors.find(name.substr(prefix.size()));
-    return found;
+    const size_t prefix = embedding.find('.') + 1;
+    if (found != model.tensors.end() || name.compare(0, prefix, embedding, 0, prefix) != 0) return found;
+    return model.tensors.find(name.substr(prefix));
 }
 
 // A tied model's file may hold the head a second time; it must be the embedding then.
@@ -221,10 +222,12 @@ void copy_tokenizer(const std::string& directory, const GptConfig& c, const std:
 void read_model_weights(const std::string& directory, const GptConfig& c, const TensorTable& table, float* params) {
     const ModelFiles model = open_model_files(directory);
     std::fill_n(params, parameter_elements(c), 0.0f);
+    const HfTensors names = hf_tensors(c);
+    const std::string embedding = names.at("wte")[0].name, head = names.at("lmheadw")[0].name;
     std::set<std::string> used;
     std::vector<float> buffer;
     for (const StoredTensor& t : stored_tensors(c, table)) {
-        const auto found = find_tensor(model, t.name);
+        const auto found = find_tensor(model, t.name, embedding);
         if (found == model.tensors.end())
             die(Exit::Data, "%s: tensor '%s' of shape %s is missing", model.name.c_str(), t.name.c_str(),
                 shape_text(t.shape()).c_str());
@@ -245,11 +248,10 @@ void read_model_weights(const std::string& directory, const GptConfig& c, const 
         to_float(buffer.data(), tensor.data, tensor.dtype, t.elements());
         for_each_run(t, c, [&](size_t to, size_t from, size_t n) { std::copy_n(buffer.data() + from, n, ours + to); });
     }
-    const HfTensors names = hf_tensors(c);
     for (const auto& [name, tensor] : model.tensors) {
         if (used.count(name) || is_buffer(name)) continue;
-        if (c.tied && name == names.at("lmheadw")[0].name)
-            check_tied_copy(model, name, tensor, find_tensor(model, names.at("wte")[0].name)->second);
+        if (c.tied && name == head)
+            check_tied_copy(model, name, tensor, find_tensor(model, embedding, embedding)->second);
         else
             die(Exit::Data, "%s: tensor '%s' does not belong to this model", model.name.c_str(), name.c_str());
     }

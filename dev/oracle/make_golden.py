@@ -4,7 +4,7 @@
     python3 dev/oracle/make_golden.py [--out test/golden]
 
 Needs torch, transformers, safetensors and numpy; the tests need none of them. Each folder is a Hugging Face directory
-with ids.npy (u4, rows x T) and logits.npy (f4, (rows T) x V) beside the model; versions.json says what made them. The
+with ids.npy (u4, rows x T) and logits.npy (f4, (rows T) x V) next to the model; versions.json says what made them. The
 weights are much larger than a real initialisation, so that a wrong layout, activation or rotary table moves the logits
 by whole units.
 """
