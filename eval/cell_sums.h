@@ -1,5 +1,5 @@
-// cell_sums.h - the cells that a set's questions fall into, the sums behind them, and each entity's part of the sums for
-// the bootstrap.
+// cell_sums.h - the cells that a set's questions fall into, their sums, and each entity's part of the sums for the
+// bootstrap.
 #pragma once
 #include <array>
 #include <cstddef>

@@ -40,8 +40,9 @@ struct EvalOptions {
 
 OptionTable option_table(EvalOptions& o) {
     EvaluationOptions& e = o.evaluation;
-    // clang-format off
-    return OptionTable(std::string("eval_knowledge") + Machine::SUFFIX, std::string("Asks a checkpoint what it knows. ") + Machine::BUILD + ".", {
+    const std::string program = std::string("eval_knowledge") + Machine::SUFFIX,
+                      what = std::string("Asks a checkpoint what it knows. ") + Machine::BUILD + ".";
+    const std::vector<Option> rows = {
         {"model", "checkpoint", &o.checkpoint, "DIR", "a checkpoint of train_gpt, or any Hugging Face directory"},
         {"model", "tokenizer", &o.tokenizer, "DIR|FILE", "the model's tokenizer.json, in place of the directory's"},
         {"model", "precision", &o.precision, "bf16|fp32", "bf16 needs a GPU"},
@@ -49,20 +50,24 @@ OptionTable option_table(EvalOptions& o) {
         {"questions", "questions-per-set", &e.questions_per_set, "N|all", "a seeded choice, stratified"},
         {"questions", "seed", &e.seed, "S", "of choice and bootstrap; default the trainer's --data-seed"},
         {"questions", "bootstrap", &e.report.resamples, "N", "resamples for the 95 % intervals; 0: none"},
-        {"questions", "target-accuracy", &e.report.target_accuracy, "A", "of the frequency threshold, where groups are weighted"},
-        {"questions", "popularity-target", &e.report.popularity.target, "A", "accuracy of the popularity threshold, where popularities are known"},
-        {"questions", "popularity-failures", &e.report.popularity.failures, "N", "times that accuracy is missed, from popular facts to unpopular ones"},
+        {"questions", "target-accuracy", &e.report.target_accuracy, "A",
+         "of the frequency threshold, where groups are weighted"},
+        {"questions", "popularity-target", &e.report.popularity.target, "A",
+         "accuracy of the popularity threshold, where popularities are known"},
+        {"questions", "popularity-failures", &e.report.popularity.failures, "N",
+         "times that accuracy is missed, from popular facts to unpopular ones"},
         {"validation", "val", &e.validation, "NAME=GLOB", "validation shards; repeat for more"},
         {"validation", "val-tokens", &e.val_tokens, "N", "the first N tokens of each"},
         {"validation", "seq-len", &e.seq_len, "T", "tokens a row; default the trainer's, else at most 2048"},
         {"validation", "doc-mask", &e.doc_mask, "on|off", "default the trainer's"},
         {"validation", "eot-id", &e.eot_id, "N", "end-of-text id, for shards without a sidecar"},
         {"results", "out", &o.out, "FILE", "results.json, shaped as lm-evaluation-harness writes it"},
-        {"results", "generate", &o.generate, "FILE", "greedy continuations of the prompts, judged; one JSON object a question asked"},
+        {"results", "generate", &o.generate, "FILE",
+         "greedy continuations of the prompts, judged; one JSON object a question asked"},
         {"results", "generate-tokens", &e.generate_tokens, "N", "at most so many tokens of each"},
         {"results", "per-question", &o.per_question, "FILE", "one JSON object a question asked"},
-    });
-    // clang-format on
+    };
+    return OptionTable(program, what, rows);
 }
 
 // What the evaluation itself checks (plan_evaluation) is left to it.
@@ -86,8 +91,8 @@ void check_options(const EvalOptions& o) {
 std::string find_tokenizer(const EvalOptions& o) {
     const std::string named = directory_exists(o.tokenizer) ? path_join(o.tokenizer, "tokenizer.json") : o.tokenizer;
     if (!named.empty()) return named;
-    const std::string beside = path_join(o.checkpoint, "tokenizer.json");
-    return file_exists(beside) ? beside : "";
+    const std::string own = path_join(o.checkpoint, "tokenizer.json");
+    return file_exists(own) ? own : "";
 }
 
 // Dies where a prompt leaves no room for --generate-tokens.

@@ -9,9 +9,9 @@ struct MajorityBaselines {
     // (attributes, kinds): accuracy of always giving the most frequent answer of attribute and kind.
     std::vector<double> answer;
     // By question of `chosen`: accuracy of choosing, among its answer and candidates, the text that is the answer of
-    // most entities, asked for the same attribute; 1/n where n are that often. The question's own entity does not count:
-    // in a small set most wrong answers are nobody's, and having one's own would tell the right one. 0 without
-    // candidates; empty where no question of the set has any.
+    // most entities, asked for the same attribute; 1/n where n are that often. The question's own entity does not
+    // count: in a small set most wrong answers are nobody's, and having one's own would give the right one away. 0
+    // without candidates; empty where no question of the set has any.
     std::vector<double> choice;
 };
 

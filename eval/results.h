@@ -1,5 +1,5 @@
-// results.h - an evaluation to read: a table for people, results.json and lines a question for programs; and the model's
-// own continuations as text (continuations.cpp).
+// results.h - an evaluation to read: a table for people, results.json and a line a question for programs; and the
+// model's own continuations as text (continuations.cpp).
 #pragma once
 #include <cstdint>
 #include <cstdio>

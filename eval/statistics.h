@@ -64,7 +64,7 @@ struct Statistic {
 const std::vector<Statistic>& statistics();
 size_t statistic_number(const std::string& name);
 
-// A name behind know/<set>/: a statistic over all questions, or over those of a kind, of kept entities, of both.
+// What comes after know/<set>/: a statistic over all questions, or over those of a kind, of kept entities, of both.
 struct MetricName {
     std::string name;
     size_t statistic;  // number

@@ -26,7 +26,7 @@ ValidationResult validation_loss(const Gpt<Real>& gpt, const ValidationRows& row
 
     double sum = 0;
     for (int row = 0; row < rows.rows; row += B) {
-        // a last pass that is not full keeps older rows behind its own; they are computed and not counted
+        // a last pass that is not full keeps older rows after its own; they are computed and not counted
         const size_t at = static_cast<size_t>(row) * T, n = static_cast<size_t>(std::min(B, rows.rows - row)) * T;
         copy_to_device(inputs.get(), rows.inputs.data() + at, n);
         copy_to_device(targets.get(), rows.targets.data() + at, n);

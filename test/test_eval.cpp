@@ -12,6 +12,7 @@
 #include "test/question_builder.h"
 #include "test/support.h"
 #include "test/test_eval_models.h"
+#include "util/progress.h"
 
 namespace {
 
@@ -82,10 +83,10 @@ TEST_CASE("scores are the same bits in any order, batch and packing, for any num
                 const Permutation order(all.size(), n, static_cast<uint64_t>(shape.T));
                 std::vector<uint32_t> asked;
                 for (uint64_t i = 0; i < n; ++i) asked.push_back(all[order(i)]);
-                size_t passes = 0, told = 0;
-                const ScoreProgress count = [&](size_t done, size_t) { ++passes, told = done; };
+                size_t passes = 0, texts = 0;
+                const ScoreProgress count = [&](size_t done, size_t) { ++passes, texts = done; };
                 const std::vector<QuestionResult> results = score_questions(gpt, set, asked, shape, {}, count, 40 * n);
-                CHECK((passes > 0 && told >= n));
+                CHECK((passes > 0 && texts >= n));
                 bool same = true;
                 for (size_t i = 0; i < asked.size(); ++i) same = same && same_bits(results[i], expected[asked[i]]);
                 INFO(name << " B=" << shape.B << " T=" << shape.T << " n=" << n);
@@ -220,6 +221,18 @@ TEST_CASE("the Evaluator names its metrics, and gives the same ones every time",
     CHECK(std::string(text_out, size).find("people: 60 of 108 questions about") != std::string::npos);
     CHECK(std::string(text_out, size).find("val web: loss") != std::string::npos);
     free(text_out);
+}
+
+TEST_CASE("a file gets no percentages", "[eval]") {
+    char* text = nullptr;
+    size_t size = 0;
+    FILE* out = open_memstream(&text, &size);
+    PercentLine line("questions", out);
+    line.update(1, 2);
+    line.clear();
+    fclose(out);
+    CHECK(size == 0);
+    free(text);
 }
 
 TEST_CASE("impossible evaluations are refused", "[eval]") {

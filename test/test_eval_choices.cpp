@@ -288,7 +288,7 @@ TEST_CASE("planted choices give exactly their figures, cell by cell", "[eval]") 
     CHECK(!root["know"]["people"]["by_attribute"][1].contains("choice"));
 }
 
-TEST_CASE("a stop rule may name what a set can give, and is told all of it", "[eval]") {
+TEST_CASE("a stop rule may name what a set can give, and a wrong one lists all of it", "[eval]") {
     const TemporaryFolder folder;
     QuestionBuilder built = synthetic_questions(3, 1);
     built.names.name = "plain";

@@ -253,7 +253,7 @@ TEST_CASE("the threshold frequency is that of the first group under the target",
     REQUIRE_DIES(Exit::Usage, "--target-accuracy 1.5", plan_evaluation(options, 64, MAX_T));
 }
 
-TEST_CASE("names: bits of telling N of them apart in a pool, behind empty prompts", "[eval]") {
+TEST_CASE("names: bits of telling N of them apart in a pool, after empty prompts", "[eval]") {
     constexpr int N = 60;
     const TemporaryFolder folder;
     QuestionBuilder built;

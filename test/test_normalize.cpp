@@ -1,4 +1,4 @@
-// Answers in the model's own words: normalised as SQuAD's evaluation does it, compared, and judged behind real passes.
+// Answers in the model's own words: normalised as SQuAD's evaluation does it, compared, and judged after real passes.
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -106,12 +106,12 @@ TEST_CASE("normalised answers are those of SQuAD's evaluation", "[normalize]") {
 }
 
 TEST_CASE("bytes that are no UTF-8 are kept as they are", "[normalize]") {
-    // a byte alone, a cut character, one written longer than it needs, a surrogate, one behind the last code point
+    // a byte alone, a cut character, one written longer than it needs, a surrogate, one after the last code point
     for (const std::string bytes : {"\xff", "\xc3", "\xe6\x9d", "\xc1\x81", "\xed\xa0\x80", "\xf4\x90\x80\x80"}) {
         CHECK(normalize_answer("The " + bytes + " B.") == bytes + " b");
         CHECK(normalize_answer("a" + bytes) == "a" + bytes);  // they count as letters: "a" is no word here
     }
-    CHECK(normalize_answer("\xc3\xc3\xa9X") == "\xc3\xc3\xa9x");  // é behind a byte that begins nothing
+    CHECK(normalize_answer("\xc3\xc3\xa9X") == "\xc3\xc3\xa9x");  // é after a byte that begins nothing
 }
 
 TEST_CASE("a continuation is right when its words begin with the answer's", "[normalize]") {
@@ -130,7 +130,7 @@ TEST_CASE("a continuation is right when its words begin with the answer's", "[no
         {" Washington, D.C. is", "Washington DC", true},
         {" Washington D. C.", "Washington DC", false},  // "d c"
         {"", " Paris", false},
-        {" The Who", " The The", false},  // "The The" is nothing once normalised: looked for as it stands
+        {" The Who", " The The", false},  // "The The" is nothing once normalised: looked for as it is
         {" The The  are", " The\tThe ", true},
         {" the the", " The The", false},
         {" ? it said", "?", true},
@@ -158,7 +158,7 @@ TEST_CASE("a lookup table's own words are right exactly where that was written i
     follows(dot, rome), follows(rome, 0), follows(paris, dot), follows(the, hague), follows(hague, dot);
     follows(PARIS, 0), follows(york, er), follows(er, 0), follows(new_, york);
     struct Planted {
-        int said;  // behind the prompt
+        int said;  // after the prompt
         std::vector<int> answer;
         std::vector<std::vector<int>> others;
         uint32_t candidates;

@@ -96,7 +96,7 @@ TEST_CASE("items of one popularity are one group, those of none are left out", "
     CHECK((three.reached && three.popularity == 10 && three.accuracy == 0.5));
     CHECK(!threshold(items, 0.6, 5).reached);  // four groups cannot fail five times
     CHECK(threshold({{7, 0}, {7, 0}, {7, 0}, {7, 0}, {7, 0}}, 0.6, 2).reached == false);
-    // popularities of 0 and the greatest there is
+    // popularities of 0 and the largest there is
     CHECK(threshold({{0, 0}, {UNKNOWN - 1, 1}}, 0.6, 1).popularity == 0);
     CHECK(thresholds({{UNKNOWN, 0}, {UNKNOWN, 1}}, 0.6, 1).empty());
 }
@@ -118,7 +118,8 @@ TEST_CASE("the threshold popularity by kind and match, printed and written", "[e
     CHECK(
         (set.has_popularity() && set.popularity(0) == 100 && set.popularity(3) == UNKNOWN && set.popularity(59) == 10));
     std::vector<QuestionResult> results;
-    for (const uint32_t i : task.chosen) {  // exact match: seen of people 0 to 2, questions of all; words: questions of nobody
+    // exact match: seen of people 0 to 2, questions of all; words: questions of nobody
+    for (const uint32_t i : task.chosen) {
         const Question q = set.question(i);
         results.push_back({1.0, 1, 1, q.kind == 2 || q.entity < 3});
         if (q.kind == 2) results.back().normalized = 0;
