@@ -53,11 +53,12 @@ struct ValidationResult {
 // The metrics val/<source>/NAME.
 struct ValidationMetric {
     const char* name;
-    double ValidationResult::*value;
+    double (*value)(const ValidationResult&);
     bool needs_bytes, headline;
 };
-constexpr ValidationMetric VALIDATION_METRICS[] = {{"loss", &ValidationResult::loss, false, true},
-                                                   {"bpb", &ValidationResult::bits_per_byte, true, false}};
+inline const ValidationMetric VALIDATION_METRICS[] = {
+    {"loss", [](const ValidationResult& v) { return v.loss; }, false, true},
+    {"bpb", [](const ValidationResult& v) { return v.bits_per_byte; }, true, false}};
 
 struct KnowledgeResult {
     std::vector<QuestionResult> results;  // of the task's `chosen`, in that order

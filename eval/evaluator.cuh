@@ -30,7 +30,7 @@ class Evaluator {
             for (const ValidationMetric& metric : VALIDATION_METRICS)
                 if (!metric.needs_bytes || rows.bytes_per_token > 0)
                     evaluation.metrics.push_back(
-                        {"val/" + result.name + "/" + metric.name, result.*metric.value, metric.headline});
+                        {"val/" + result.name + "/" + metric.name, metric.value(result), metric.headline});
             evaluation.validation.push_back(result);
         }
         ReportOptions options = plan_.options.report;

@@ -112,7 +112,7 @@ void add_metrics(KnowledgeReport* report) {
         const Statistic& statistic = statistics()[metric.statistic];
         const bool headline = statistic.has(HEADLINE) && metric.name == statistic.name;
         if (statistic.over == Over::Report) {
-            if (report->has_bits) report->metrics.push_back({metric.name, report->*statistic.figure, headline});
+            if (report->has_bits) report->metrics.push_back({metric.name, statistic.figure(*report), headline});
             continue;
         }
         const Cell* cell = find_cell(*report, metric.kind, metric.kept);

@@ -56,7 +56,7 @@ struct Statistic {
     const char* task_key = nullptr;  // "acc": the key "acc,none" of lm-evaluation-harness's tasks, and of our subtasks
     Column column = Column::None;
     const char* heading = "";
-    double KnowledgeReport::*figure = nullptr;  // Over::Report: in place of the sums
+    double (*figure)(const KnowledgeReport&) = nullptr;  // Over::Report: in place of the sums
 
     bool has(unsigned flag) const { return (flags & flag) != 0; }
 };
