@@ -6,8 +6,8 @@
 
 #include "dataloader/data_set.h"
 #include "dataloader/ledger.h"
+#include "util/check.h"
 
-using ll = long long;
 using nlohmann::ordered_json;
 
 namespace {
@@ -60,19 +60,15 @@ RunAccount take_account(const DataSet& data, const std::vector<Ledger>& ledgers,
 }
 
 void print_account(FILE* out, const RunAccount& account) {
-    fprintf(out, "%-14s %16s %16s %9s %9s %12s %22s\n", "source", "tokens planned", "realised", "share", "realised",
-            "exposures", "realised (least, most)");
+    print(out, "%-14s %16s %16s %9s %9s %12s %22s\n", "source", "tokens planned", "realised", "share", "realised",
+          "exposures", "realised (least, most)");
     for (const SourceAccount& s : account.sources) {
-        fprintf(out, "%-14.14s %16lld %16lld %9.6f %9.6f", s.name.c_str(), static_cast<ll>(s.planned_tokens),
-                static_cast<ll>(s.tokens), s.planned_share, s.share);
-        if (s.knowledge)
-            fprintf(out, " %12.2f %10.2f (%lld, %lld)", s.planned_exposures, s.exposures, static_cast<ll>(s.least),
-                    static_cast<ll>(s.most));
-        fprintf(out, "\n");
+        print(out, "%-14.14s %16d %16d %9.6f %9.6f", s.name, s.planned_tokens, s.tokens, s.planned_share, s.share);
+        if (s.knowledge) print(out, " %12.2f %10.2f (%d, %d)", s.planned_exposures, s.exposures, s.least, s.most);
+        print(out, "\n");
     }
     if (account.steps < account.planned_steps)
-        fprintf(out, "stopped after %lld of %lld steps: planned is for all of them\n", static_cast<ll>(account.steps),
-                static_cast<ll>(account.planned_steps));
+        print(out, "stopped after %d of %d steps: planned is for all of them\n", account.steps, account.planned_steps);
 }
 
 std::string account_json(const RunAccount& account) {

@@ -1,5 +1,5 @@
-// account.h - what a run was to take of each source, and what it took: the mixture's proof, counted from the targets and
-// the ledgers, never from the plan.
+// account.h - what a run was to take of each source, and what it took: the mixture's proof, counted from the targets
+// and the ledgers, never from the plan.
 #pragma once
 #include <cstdint>
 #include <cstdio>

@@ -22,8 +22,8 @@ class Batches {
     int64_t step() const { return step_; }  // of the next batch
     void make(Batch* batch);
 
-    // The pieces that have a target in `step`, lengths only. Starts from where this object stands, which must not be
-    // past the step.
+    // The pieces that have a target in `step`, lengths only. Starts from where this object is, which must not be past
+    // the step.
     std::vector<Piece> pieces_of(int64_t step);
 
   private:

@@ -99,6 +99,7 @@ Loader::Loader(const MixtureOptions& mixture, const LoaderOptions& options)
     : impl_(new Impl{options, open_data_set(mixture), std::nullopt, nullptr, {}, 0}) {}
 
 Loader::~Loader() = default;
+Loader::Loader(Loader&&) noexcept = default;
 
 const Plan& Loader::plan() const { return impl_->data.plan; }
 
@@ -122,7 +123,7 @@ void Loader::start(const std::string& state, bool new_horizon) {
 const Batch& Loader::next() {
     Impl& m = *impl_;
     ENSURE(m.batches, "Loader::next before start");
-    ENSURE(m.next_step < m.data.plan.steps, "the run's %lld steps are over", static_cast<long long>(m.data.plan.steps));
+    ENSURE(m.next_step < m.data.plan.steps, "the run's %d steps are over", m.data.plan.steps);
     if (m.prefetcher)
         m.prefetcher->next(&m.current);
     else

@@ -27,6 +27,7 @@ class Loader {
     // Exit::Data for bad files.
     Loader(const MixtureOptions& mixture, const LoaderOptions& options);
     ~Loader();
+    Loader(Loader&&) noexcept;
 
     const Plan& plan() const;
     // The ledgers' shapes, one per knowledge source, in the order of `plan().sources` (text sources: empty).

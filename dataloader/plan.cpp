@@ -1,21 +1,20 @@
 #include "dataloader/plan.h"
 
+#include "util/check.h"
 #include "util/json_text.h"
 
-using ll = long long;
-
 void print_plan(FILE* out, const Plan& plan) {
-    fprintf(out, "%-14s %10s %14s %9s %12s %9s %10s\n", "source", "documents", "tokens", "share", "pieces", "epochs",
-            "exposures");
+    print(out, "%-14s %10s %14s %9s %12s %9s %10s\n", "source", "documents", "tokens", "share", "pieces", "epochs",
+          "exposures");
     for (const SourcePlan& s : plan.sources) {
-        fprintf(out, "%-14s %10lld %14.0f %8.4f%% %12.0f %9.3f ", s.name.c_str(),
-                static_cast<ll>(s.knowledge ? s.entities : s.documents), s.tokens, 100 * s.share, s.pieces, s.epochs);
+        print(out, "%-14s %10d %14.0f %8.4f%% %12.0f %9.3f ", s.name, s.knowledge ? s.entities : s.documents, s.tokens,
+              100 * s.share, s.pieces, s.epochs);
         if (s.knowledge && s.min_exposures < s.max_exposures)
-            fprintf(out, "%10.2f (%.2f to %.2f by group)\n", s.exposures, s.min_exposures, s.max_exposures);
+            print(out, "%10.2f (%.2f to %.2f by group)\n", s.exposures, s.min_exposures, s.max_exposures);
         else if (s.knowledge)
-            fprintf(out, "%10.2f\n", s.exposures);
+            print(out, "%10.2f\n", s.exposures);
         else
-            fprintf(out, "%10s\n", "-");
+            print(out, "%10s\n", "-");
     }
 }
 

@@ -9,8 +9,8 @@
 
 ValidationRows read_validation(const ValidationOptions& options) {
     const auto& [name, glob, tokens, T, document_mask, eot_id, vocab] = options;
-    ENSURE(vocab > 0 && tokens > 0 && T >= 2, "validation %s: %lld tokens in rows of %d, vocabulary %lld", name.c_str(),
-           static_cast<long long>(tokens), T, static_cast<long long>(vocab));
+    ENSURE(vocab > 0 && tokens > 0 && T >= 2, "validation %s: %d tokens in rows of %d, vocabulary %d", name, tokens, T,
+           vocab);
     SourceOptions shards;
     shards.name = name;
     shards.glob = glob;
@@ -18,8 +18,7 @@ ValidationRows read_validation(const ValidationOptions& options) {
     source.set_vocab(vocab);
     for (const Sidecar* sidecar : source.sidecars())
         if (sidecar->present && sidecar->vocab_size > vocab)
-            die(Exit::Data, "--val %s: its tokenizer has %lld ids, the model %lld", name.c_str(),
-                static_cast<long long>(sidecar->vocab_size), static_cast<long long>(vocab));
+            die(Exit::Data, "--val %s: its tokenizer has %d ids, the model %d", name, sidecar->vocab_size, vocab);
 
     // one token more than the rows: the last target
     const size_t wanted = static_cast<size_t>(tokens) + 1;
@@ -32,8 +31,8 @@ ValidationRows read_validation(const ValidationOptions& options) {
     const size_t row = static_cast<size_t>(T);
     const size_t n = (std::min(stream.size(), wanted) - 1) / row * row;
     if (n == 0)
-        die(Exit::Usage, "--val %s: %zu tokens (--val-tokens %lld), less than one row of %d", name.c_str(),
-            stream.size(), static_cast<long long>(tokens), T);
+        die(Exit::Usage, "--val %s: %d tokens (--val-tokens %d), less than one row of %d", name, stream.size(), tokens,
+            T);
 
     ValidationRows rows;
     rows.name = name;
@@ -66,7 +65,7 @@ std::vector<std::string> overlap_warnings(const std::vector<std::pair<std::strin
                     warnings.push_back(
                         format_text("--val %s and --source %s share %s: that loss is not one of "
                                     "held-out text",
-                                    val.c_str(), source.c_str(), path.c_str()));
+                                    val, source, path));
         }
     return warnings;
 }

@@ -7,9 +7,9 @@
 #include <set>
 
 #include "dataloader/data_set.h"
+#include "dataloader/fair_order.h"
 #include "dataloader/loader.h"
 #include "dataloader/stream.h"
-#include "dataloader/turns.h"
 #include "test/catch.h"
 #include "test/shard_builder.h"
 #include "test/support.h"
@@ -66,7 +66,8 @@ bool warns(const DataSet& data, const std::string& part) {
 
 }  // namespace
 
-TEST_CASE("turns: every group has its share of every prefix to less than one, and goes on from anywhere", "[groups]") {
+TEST_CASE("fair order: every group has its share of every prefix to less than one, and goes on from anywhere",
+          "[groups]") {
     constexpr int64_t one = int64_t{1} << share_bits;
     const size_t n = GENERATE(1, 2, 3, 17, 400);
     const int kind = GENERATE(0, 1, 2);
@@ -80,12 +81,12 @@ TEST_CASE("turns: every group has its share of every prefix to less than one, an
     }
     shares[n / 2] += left;
 
-    Turns turns(shares);
+    FairOrder order(shares);
     std::vector<int64_t> counts(n, 0);
     bool exact = true, resumed = true;
     for (int64_t turn = 1; turn <= 5000; ++turn) {
-        Turns continued = turns;
-        const size_t group = turns.next();
+        FairOrder continued = order;
+        const size_t group = order.next();
         resumed &= continued.restore(counts) && continued.next() == group;
         ++counts[group];
         for (size_t g = 0; g < n; ++g) {
@@ -95,16 +96,16 @@ TEST_CASE("turns: every group has its share of every prefix to less than one, an
     }
     CHECK(exact);
     CHECK(resumed);
-    CHECK(turns.taken() == counts);
+    CHECK(order.taken() == counts);
     if (n > 1) {
         counts[0] += 5000;
-        CHECK(!turns.restore(counts));
+        CHECK(!order.restore(counts));
         counts[0] = -1;
-        CHECK(!turns.restore(counts));
+        CHECK(!order.restore(counts));
         counts[0] = INT64_MAX;
-        CHECK(!turns.restore(counts));
+        CHECK(!order.restore(counts));
         counts.pop_back();
-        CHECK(!turns.restore(counts));
+        CHECK(!order.restore(counts));
     }
 }
 

@@ -71,8 +71,8 @@ TEST_CASE("when something is due", "[placement]") {
     CHECK(steps("windows", {{0.3, 0.5}}, 20) == std::set<int64_t>{6, 10, 11, 12, 14, 18, 20});
     CHECK(steps("windows", {{0.31, 0.501}}, 20) == std::set<int64_t>{6, 11, 12, 13, 15, 19, 20});
     CHECK(steps("every:9", {{0.3, 0.5}}, 20) == std::set<int64_t>{9, 18, 20});
-    When("--eval-at", "at:10,log").check("--eval-at", 10);
-    REQUIRE_DIES(Exit::Usage, "the run has 10 steps", When("--eval-at", "at:3,at:11").check("--eval-at", 10));
+    When("--eval-at", "at:10,log").check(10);
+    REQUIRE_DIES(Exit::Usage, "the run has 10 steps", When("--eval-at", "at:3,at:11").check(10));
     for (const char* wrong : {"", "log,", "every:0", "every:", "at:-1", "sometimes", "at:1.5"}) {
         INFO(wrong);
         REQUIRE_DIES(Exit::Usage, "--eval-at", When("--eval-at", wrong));

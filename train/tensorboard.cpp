@@ -48,9 +48,8 @@ TensorBoard::TensorBoard(const std::string& directory) {
     gethostname(host, sizeof host - 1);
     std::string path;
     for (int n = 0; n == 0 || file_exists(path); ++n)
-        path =
-            path_join(directory, format_text("events.out.tfevents.%lld.%s.%d.%d", static_cast<long long>(time(nullptr)),
-                                             host, static_cast<int>(getpid()), n));
+        path = path_join(directory, format_text("events.out.tfevents.%d.%s.%d.%d", time(nullptr), host,
+                                                static_cast<int>(getpid()), n));
     file_ = AppendFile(path);
     std::string event = event_at_now();
     put_bytes(&event, FILE_VERSION, "brain.Event:2");

@@ -22,7 +22,7 @@ namespace {
 [[noreturn]] void die_error(Exit code, const std::string& path, const char* what, int error) {
     const char* hint =
         error == ENOSPC || error == EDQUOT ? "; free some space, what was there before is untouched" : "";
-    die(code, "%s: cannot be %s (%s)%s", path.c_str(), what, strerror(error), hint);
+    die(code, "%s: cannot be %s (%s)%s", path, what, strerror(error), hint);
 }
 [[noreturn]] void die_errno(Exit code, const std::string& path, const char* what) {
     die_error(code, path, what, errno);
@@ -83,12 +83,12 @@ FileWriter::~FileWriter() {
 }
 
 void FileWriter::write(const void* data, size_t bytes) {
-    ENSURE(fd_ >= 0, "%s: written to after commit()", path_.c_str());
+    ENSURE(fd_ >= 0, "%s: written to after commit()", path_);
     write_all(fd_, data, bytes, temporary_);
 }
 
 void FileWriter::commit() {
-    ENSURE(fd_ >= 0, "%s: commit() called twice", path_.c_str());
+    ENSURE(fd_ >= 0, "%s: commit() called twice", path_);
     if (fsync(fd_) != 0) die_errno(Exit::Runtime, temporary_, "synced");
     const int fd = fd_;
     fd_ = -1;
@@ -203,7 +203,7 @@ std::vector<std::string> glob_files(const std::string& pattern) {
     std::vector<std::string> paths;
     for (size_t i = 0; i < found.gl_pathc; ++i) paths.push_back(found.gl_pathv[i]);
     globfree(&found);
-    if (result == GLOB_NOSPACE) die(Exit::Runtime, "%s: out of memory while looking for files", pattern.c_str());
+    if (result == GLOB_NOSPACE) die(Exit::Runtime, "%s: out of memory while looking for files", pattern);
     // glob's own order follows the locale; data order must not
     std::sort(paths.begin(), paths.end());
     paths.erase(std::unique(paths.begin(), paths.end()), paths.end());

@@ -1,5 +1,5 @@
 // files.h - writing that never leaves half a file: temporary name, fsync, rename. Every failure (a full disk too) dies
-// with Exit::Runtime and the path; what stood there before stays.
+// with Exit::Runtime and the path; what was there before stays.
 #pragma once
 #include <cstddef>
 #include <cstdint>

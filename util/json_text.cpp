@@ -39,8 +39,7 @@ void JsonLine::add(const std::string& name, const std::string& text) { member(na
 
 int64_t integer_member(const std::string& where, const std::string& text, const std::string& name) {
     const json object = parse_json(where, text);
-    if (!object.is_object() || !object.contains(name))
-        die(Exit::Data, "%s: '%s' is missing", where.c_str(), name.c_str());
+    if (!object.is_object() || !object.contains(name)) die(Exit::Data, "%s: '%s' is missing", where, name);
     return json_integer(where, object, name.c_str(), 0, INT64_MAX);
 }
 

@@ -30,7 +30,7 @@ class SafeTensorsFile {
     std::map<std::string, SafeTensor> tensors_;
 };
 
-// The header's parser alone, on any bytes (the fuzz target's door). Dies as above; `name` is for messages.
+// The header's parser alone, on any bytes (the fuzz target's entry point). Dies as above; `name` is for messages.
 std::map<std::string, SafeTensor> parse_safetensors(const std::string& name, const unsigned char* data, size_t size);
 
 // Writes tensors in the order given. `data` is the tensor as it is in memory: in one piece, or in `parts` of equal size
