@@ -60,17 +60,21 @@ struct TrainOptions {
     std::string model, init, branch, tokenizer, out, manifest;
     int64_t eot_id = -1, seed = 1, data_seed = 1;
     Switch resume = false, plan = false;
-    NamedList source, ratio, exposures, window, placement, subsample, max_epochs, val;
+    NamedList source, ratio, exposures, window, placement, subsample, max_epochs;
     std::string budget = "replace", eval_at = "log", checkpoint_at = "end", schedule = "wsd",
                 precision = Machine::HAS_BF16 ? "bf16" : "fp32";
-    Count val_tokens{Machine::IS_GPU ? 1000000 : 100000}, tokens, steps, seq_len, micro_batch, batch_tokens, warmup,
-        keep{2}, print_order;
-    TextList questions, stop_at;
-    CountOrAll questions_per_set{10000};
+    Count tokens, steps, seq_len, micro_batch, batch_tokens, warmup, keep{2}, print_order;
+    TextList stop_at;
+    EvaluationOptions evaluation;
     OnOff doc_mask, recompute, per_question;
     double lr = 1e-3, cooldown = 0.1, final_lr = NAN, weight_decay = 0.1, beta1 = 0.9, beta2 = 0.95, eps = 1e-8,
            grad_clip = 1.0;
     int64_t zero = 0;
+
+    TrainOptions() {
+        evaluation.questions_per_set.n = 10000;
+        evaluation.val_tokens.n = Machine::IS_GPU ? 1000000 : 100000;
+    }
 };
 
 OptionTable option_table(TrainOptions& o) {
@@ -93,10 +97,10 @@ OptionTable option_table(TrainOptions& o) {
         {"data", "subsample", &o.subsample, "NAME=rho", "keep a seeded fraction of the entities or documents"},
         {"data", "max-epochs", &o.max_epochs, "NAME=E", "refuse a plan that repeats a source more often"},
         {"data", "data-seed", &o.data_seed, "S", "order and renderings"},
-        {"evaluation", "val", &o.val, "NAME=GLOB", "validation shards; repeat for more"},
-        {"evaluation", "val-tokens", &o.val_tokens, "N", "the first N tokens of each"},
-        {"evaluation", "questions", &o.questions, "PATH", "question set (PREFIX.questions.json); repeat for more"},
-        {"evaluation", "questions-per-set", &o.questions_per_set, "N|all", "seeded, stratified choice"},
+        {"evaluation", "val", &o.evaluation.validation, "NAME=GLOB", "validation shards; repeat for more"},
+        {"evaluation", "val-tokens", &o.evaluation.val_tokens, "N", "the first N tokens of each"},
+        {"evaluation", "questions", &o.evaluation.questions, "PATH", "question set (PREFIX.questions.json); repeat for more"},
+        {"evaluation", "questions-per-set", &o.evaluation.questions_per_set, "N|all", "seeded, stratified choice"},
         {"evaluation", "eval-at", &o.eval_at, "WHEN,...", "log (steps 0, 1, 2, 4, ... and the end), windows (where one opens, closes, and 1, 2, 4, ... steps after it closed), every:N, at:N, end"},
         {"evaluation", "per-question", &o.per_question, "on|off", "a line a question at every evaluation, in answers/"},
         {"evaluation", "stop-at", &o.stop_at, "'METRIC>=X'", "stop with a checkpoint at the first evaluation where it holds (also <=)"},
@@ -164,9 +168,9 @@ void check_options(const TrainOptions& o) {
     for (const std::string& when : {o.eval_at, o.checkpoint_at})
         if (("," + when + ",").find(",windows,") != std::string::npos && o.window.empty() && o.placement.empty())
             die(Exit::Usage, "--eval-at and --checkpoint-at %s: no source has a --window or --placement", when.c_str());
-    if (o.per_question.on && (o.questions.empty() || (o.out.empty() && !only_looks(o))))
+    if (o.per_question.on && (o.evaluation.questions.empty() || (o.out.empty() && !only_looks(o))))
         die(Exit::Usage, "--per-question on needs --questions and --out");
-    if (!o.stop_at.empty() && o.val.empty() && o.questions.empty())
+    if (!o.stop_at.empty() && !o.evaluation.active())
         die(Exit::Usage, "--stop-at needs an evaluation: give --val or --questions");
 }
 
@@ -285,7 +289,7 @@ template <class Real>
 RunMemory memory_of(const GptConfig& c, int micro_batch, const TrainOptions& o) {
     const int T = static_cast<int>(o.seq_len.n);
     const Keep keep = o.recompute.on ? Keep::Inputs : Keep::All;
-    const bool evaluates = !o.val.empty() || !o.questions.empty();
+    const bool evaluates = o.evaluation.active();
     // on a GPU also the gradient of the largest matrix once more, while its product's algorithms are measured
     const size_t C = static_cast<size_t>(c.C), largest = std::max(static_cast<size_t>(c.Vp()), 4 * C) * C;
     return {parameter_elements(c) * sizeof(Real) + Optimizer<Real>::bytes(c) +
@@ -330,7 +334,7 @@ void check_start_tokenizer(const std::string& directory, const Plan& plan) {
 
 // Validation text that is also trained on measures memory: allowed, and said.
 void warn_of_overlap(const TrainOptions& o) {
-    for (const auto& [val, val_glob] : o.val)
+    for (const auto& [val, val_glob] : o.evaluation.validation)
         for (const auto& [source, source_glob] : o.source)
             for (const std::string& path : glob_files(val_glob)) {
                 const std::vector<std::string> trained = glob_files(source_glob);
@@ -607,11 +611,7 @@ void log_step(Log& log, const QueuedStep& queued, const StepReport& r, const Gpt
 // evaluation: the same code as eval_knowledge, equal numbers
 
 EvaluationOptions setup_evaluation(const TrainOptions& o, const Plan& plan) {
-    EvaluationOptions e;
-    e.questions = o.questions;
-    e.questions_per_set = o.questions_per_set;
-    e.validation = o.val;
-    e.val_tokens = o.val_tokens;
+    EvaluationOptions e = o.evaluation;
     e.seq_len = o.seq_len;
     e.doc_mask = o.doc_mask;
     e.eot_id = plan.eot_id;
