@@ -57,8 +57,9 @@ EvaluationPlan plan_evaluation(const EvaluationOptions& options, int vocab, int 
             if (options.validation[j].first == name) die(Exit::Usage, "--val: %s is given twice", name.c_str());
         for (const std::string& path : glob_files(glob))
             if (is_shard(path)) check_tokenizer(shard_prefix(path), read_sidecar(shard_prefix(path)), options);
-        plan.validation.push_back(read_validation(name, glob, options.val_tokens.n, static_cast<int>(options.seq_len.n),
-                                                  options.doc_mask.on, options.eot_id, vocab));
+        plan.validation.push_back(
+            read_validation({name, glob, options.val_tokens.n, static_cast<int>(options.seq_len.n), options.doc_mask.on,
+                             options.eot_id, vocab}));
     }
 
     for (const std::string& path : options.questions) {

@@ -5,12 +5,12 @@
 #include <string>
 #include <vector>
 
-#include "dataloader/loader.h"     // defines: ValidationRows
-#include "eval/question_task.h"    // defines: QuestionTask
-#include "eval/report.h"           // defines: KnowledgeReport, ReportOptions, Metric
-#include "eval/trainer_choices.h"  // defines: SubsampledSource
-#include "util/options.h"          // defines: TextList, NamedList, Count, CountOrAll
-#include "util/tokenizer.h"        // defines: Tokenizer
+#include "dataloader/validation.h"  // defines: ValidationRows
+#include "eval/question_task.h"     // defines: QuestionTask
+#include "eval/report.h"            // defines: KnowledgeReport, ReportOptions, Metric
+#include "eval/trainer_choices.h"   // defines: SubsampledSource
+#include "util/options.h"           // defines: TextList, NamedList, Count, CountOrAll
+#include "util/tokenizer.h"         // defines: Tokenizer
 
 // Those with a flag are fields in the option table of eval_knowledge, the first four in the trainer's. The defaults are
 // the trainer's: no intervals, no thresholds, no continuations.

@@ -93,7 +93,7 @@ TEST_CASE("Megatron bytes by hand", "[token_file]") {
     CHECK(builder.index() == read_file(folder / "a.idx"));
 }
 
-TEST_CASE("llm.c shards: documents stand between EOT ids", "[token_file]") {
+TEST_CASE("llm.c shards: documents are between EOT ids", "[token_file]") {
     TemporaryFolder folder;
     const int width = GENERATE(2, 4);
     const int magic = width == 2 ? 20240520 : 20240801, version = width == 2 ? 1 : 7;

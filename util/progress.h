@@ -37,7 +37,7 @@ class Progress {
     FILE* out_;
     bool redraw_ = false, color_ = false;
     double seconds_between_lines_ = 10;
-    bool on_screen_ = false;  // the live line stands there
+    bool on_screen_ = false;  // the live line is there
     bool pending_ = false;    // there is news that was not printed
     double loss_ = 0, grad_norm_ = 0, lr_ = 0, step_seconds_ = 0;
     std::chrono::steady_clock::time_point drawn_{};

@@ -1,8 +1,7 @@
-// turns.h - which group of a source comes next, document by document. After every document each group has had its share
-// of them, to less than one:
-// a group may come as soon as its next document would not put it a whole one ahead, and must come before it falls a
-// whole one behind; of those that may, the one that must come first is taken. Such an order exists for all shares
-// (Tijdeman 1980, "The chairman assignment problem"), and the earliest deadline finds it.
+// fair_order.h - which group of a source comes next, document by document. After every document each group has had its
+// share of them, to less than one: a group may come as soon as its next document would not put it a whole one ahead,
+// and must come before it lacks a whole one; of those that may, the one that must come first is taken. Such an order
+// exists for all shares (Tijdeman 1980, "The chairman assignment problem"), and the earliest deadline finds it.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -13,13 +12,13 @@
 
 constexpr int share_bits = 40;  // shares are whole multiples of 2^-share_bits: an order knows no rounding
 
-class Turns {
+class FairOrder {
   public:
     // Shares of the groups, each positive; they sum to 1, in units of 2^-share_bits.
-    explicit Turns(std::vector<int64_t> shares);
+    explicit FairOrder(std::vector<int64_t> shares);
     size_t next();
     const std::vector<int64_t>& taken() const { return taken_; }  // documents of each group so far
-    // Goes on behind these. False, and nothing is done, where next() would never have come there.
+    // Goes on after these. False, and nothing is done, where next() would never have come there.
     bool restore(const std::vector<int64_t>& taken);
 
   private:

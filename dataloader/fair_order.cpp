@@ -1,4 +1,4 @@
-#include "dataloader/turns.h"
+#include "dataloader/fair_order.h"
 
 #include "util/check.h"
 
@@ -7,22 +7,22 @@ using wide = __int128;
 constexpr int64_t most = int64_t{1} << 60;  // documents: so many that no run has them
 }  // namespace
 
-bool Turns::Due::operator>(const Due& other) const {
+bool FairOrder::Due::operator>(const Due& other) const {
     const wide a = static_cast<wide>(number) * other.share, b = static_cast<wide>(other.number) * share;
     return a != b ? a > b : group > other.group;
 }
 
-Turns::Turns(std::vector<int64_t> shares) : shares_(std::move(shares)), taken_(shares_.size(), 0) {
+FairOrder::FairOrder(std::vector<int64_t> shares) : shares_(std::move(shares)), taken_(shares_.size(), 0) {
     for (size_t g = 0; g < shares_.size(); ++g) wait(g);
 }
 
 // Turn t hands out document t + 1: a group may come when its share of t + 1 documents is more than it has.
-void Turns::wait(size_t group) {
+void FairOrder::wait(size_t group) {
     const wide turn = (static_cast<wide>(taken_[group]) << share_bits) / shares_[group];
     waiting_.emplace(static_cast<int64_t>(turn), group);
 }
 
-size_t Turns::next() {
+size_t FairOrder::next() {
     for (; !waiting_.empty() && waiting_.top().first <= turn_; waiting_.pop()) {
         const size_t g = waiting_.top().second;
         due_.push({taken_[g] + 1, shares_[g], g});
@@ -36,7 +36,7 @@ size_t Turns::next() {
     return group;
 }
 
-bool Turns::restore(const std::vector<int64_t>& taken) {
+bool FairOrder::restore(const std::vector<int64_t>& taken) {
     if (taken.size() != shares_.size()) return false;
     wide sum = 0;
     for (const int64_t n : taken) {
@@ -45,8 +45,8 @@ bool Turns::restore(const std::vector<int64_t>& taken) {
     }
     if (sum > most) return false;
     for (size_t g = 0; g < taken.size(); ++g) {
-        const wide behind = sum * shares_[g] - (static_cast<wide>(taken[g]) << share_bits);
-        if (behind >= wide{1} << share_bits || -behind >= wide{1} << share_bits) return false;
+        const wide lag = sum * shares_[g] - (static_cast<wide>(taken[g]) << share_bits);
+        if (lag >= wide{1} << share_bits || -lag >= wide{1} << share_bits) return false;
     }
     taken_ = taken;
     turn_ = static_cast<int64_t>(sum);
