@@ -60,17 +60,21 @@ struct TrainOptions {
     std::string model, init, branch, tokenizer, out, manifest;
     int64_t eot_id = -1, seed = 1, data_seed = 1;
     Switch resume = false, plan = false;
-    NamedList source, ratio, exposures, window, placement, subsample, max_epochs, val;
+    NamedList source, ratio, exposures, window, placement, subsample, max_epochs;
     std::string budget = "replace", eval_at = "log", checkpoint_at = "end", schedule = "wsd",
                 precision = Machine::HAS_BF16 ? "bf16" : "fp32";
-    Count val_tokens{Machine::IS_GPU ? 1000000 : 100000}, tokens, steps, seq_len, micro_batch, batch_tokens, warmup,
-        keep{2}, print_order;
-    TextList questions, stop_at;
-    CountOrAll questions_per_set{10000};
+    Count tokens, steps, seq_len, micro_batch, batch_tokens, warmup, keep{2}, print_order;
+    TextList stop_at;
+    EvaluationOptions evaluation;
     OnOff doc_mask, recompute, per_question;
     double lr = 1e-3, cooldown = 0.1, final_lr = NAN, weight_decay = 0.1, beta1 = 0.9, beta2 = 0.95, eps = 1e-8,
            grad_clip = 1.0;
     int64_t zero = 0;
+
+    TrainOptions() {
+        evaluation.questions_per_set.n = 10000;
+        evaluation.val_tokens.n = Machine::IS_GPU ? 1000000 : 100000;
+    }
 };
 
 OptionTable option_table(TrainOptions& o) {
@@ -100,10 +104,11 @@ OptionTable option_table(TrainOptions& o) {
         {"data", "subsample", &o.subsample, "NAME=rho", "keep a seeded fraction of the entities or documents"},
         {"data", "max-epochs", &o.max_epochs, "NAME=E", "refuse a plan that repeats a source more often"},
         {"data", "data-seed", &o.data_seed, "S", "order and renderings"},
-        {"evaluation", "val", &o.val, "NAME=GLOB", "validation shards; repeat for more"},
-        {"evaluation", "val-tokens", &o.val_tokens, "N", "the first N tokens of each"},
-        {"evaluation", "questions", &o.questions, "PATH", "question set (PREFIX.questions.json); repeat for more"},
-        {"evaluation", "questions-per-set", &o.questions_per_set, "N|all", "seeded, stratified choice"},
+        {"evaluation", "val", &o.evaluation.validation, "NAME=GLOB", "validation shards; repeat for more"},
+        {"evaluation", "val-tokens", &o.evaluation.val_tokens, "N", "the first N tokens of each"},
+        {"evaluation", "questions", &o.evaluation.questions, "PATH",
+         "question set (PREFIX.questions.json); repeat for more"},
+        {"evaluation", "questions-per-set", &o.evaluation.questions_per_set, "N|all", "seeded, stratified choice"},
         {"evaluation", "eval-at", &o.eval_at, "WHEN,...",
          "log (steps 0, 1, 2, 4, ... and the end), windows (where one opens, closes, and 1, 2, 4, ... steps after it "
          "closed), every:N, at:N, end"},
@@ -170,9 +175,9 @@ void check_options(const TrainOptions& o) {
     for (const std::string& when : {o.eval_at, o.checkpoint_at})
         if (("," + when + ",").find(",windows,") != std::string::npos && o.window.empty() && o.placement.empty())
             die(Exit::Usage, "--eval-at and --checkpoint-at %s: no source has a --window or --placement", when);
-    if (o.per_question.on && (o.questions.empty() || (o.out.empty() && !only_looks(o))))
+    if (o.per_question.on && (o.evaluation.questions.empty() || (o.out.empty() && !only_looks(o))))
         die(Exit::Usage, "--per-question on needs --questions and --out");
-    if (!o.stop_at.empty() && o.val.empty() && o.questions.empty())
+    if (!o.stop_at.empty() && !o.evaluation.active())
         die(Exit::Usage, "--stop-at needs an evaluation: give --val or --questions");
 }
 
@@ -190,8 +195,7 @@ RunShape setup_shape(const TrainOptions& o, const std::string& resumed) {
     if (is_size && T <= 1 << 20)  // FAMILY:Lx:Cy:Hz takes the context that it is trained with
         c.max_T = static_cast<int>(c.positions == Positions::Learned ? T : std::max<int64_t>(c.max_T, T));
     if (T > c.max_T) die(Exit::Usage, "--seq-len %d: this model takes rows of at most %d tokens", T, c.max_T);
-    return {o.precision, c, static_cast<int>(T), o.recompute.on ? Keep::Inputs : Keep::All,
-            !o.val.empty() || !o.questions.empty()};
+    return {o.precision, c, static_cast<int>(T), o.recompute.on ? Keep::Inputs : Keep::All, o.evaluation.active()};
 }
 
 // Tokens of a step: a whole number of rows; with --micro-batch, of micro-batches.
@@ -282,11 +286,7 @@ Schedule setup_schedule(const TrainOptions& o, int64_t steps) {
 
 // The same code as eval_knowledge, equal numbers.
 EvaluationOptions setup_evaluation(const TrainOptions& o, const RunShape& shape, const Plan& plan) {
-    EvaluationOptions e;
-    e.questions = o.questions;
-    e.questions_per_set = o.questions_per_set;
-    e.validation = o.val;
-    e.val_tokens = o.val_tokens;
+    EvaluationOptions e = o.evaluation;
     e.seq_len.n = shape.T;
     e.doc_mask = o.doc_mask;
     e.eot_id = plan.eot_id;
@@ -715,7 +715,7 @@ int main(int argc, char** argv) {
                            nearest.empty() ? "" : read_file(path_join(nearest, "loader_state.json")), log.screen());
         return 0;
     }
-    for (const std::string& warning : overlap_warnings(given.val, given.source)) log.warn(warning);
+    for (const std::string& warning : overlap_warnings(given.evaluation.validation, given.source)) log.warn(warning);
     for (const std::string& warning : plan.warnings) log.warn(warning);
     if (!given.manifest.empty()) {
         print_account(log.screen(), loader.write_manifest(given.manifest));

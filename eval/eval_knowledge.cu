@@ -73,8 +73,7 @@ OptionTable option_table(EvalOptions& o) {
 // What the evaluation itself checks (plan_evaluation) is left to it.
 void check_options(const EvalOptions& o) {
     if (o.checkpoint.empty()) die(Exit::Usage, "which model? give --checkpoint DIR");
-    if (o.evaluation.questions.empty() && o.evaluation.validation.empty())
-        die(Exit::Usage, "nothing to evaluate: give --questions PATH or --val NAME=GLOB");
+    if (!o.evaluation.active()) die(Exit::Usage, "nothing to evaluate: give --questions PATH or --val NAME=GLOB");
     if (o.precision == "bf16" && !Machine::HAS_BF16)
         die(Exit::Usage, "--precision bf16: not in this build (CPU); give --precision fp32");
     for (const auto& [flag, file] : {std::pair("--per-question", o.per_question), std::pair("--generate", o.generate)})

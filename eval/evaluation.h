@@ -30,6 +30,8 @@ struct EvaluationOptions {
     std::string tokenizer_file;    // also for messages
     std::vector<SubsampledSource> subsampled;
     uint64_t data_seed = 1;  // the trainer's: which entities were kept
+
+    bool active() const { return !questions.empty() || !validation.empty(); }
 };
 
 struct EvaluationPlan {

@@ -18,7 +18,7 @@ class Evaluator {
     // For models of this shape; the plan (plan_evaluation) outlives the evaluator.
     Evaluator(const GptConfig& config, const EvaluationPlan& plan) : config_(config), plan_(plan) {}
 
-    bool active() const { return !plan_.questions.empty() || !plan_.validation.empty(); }
+    bool active() const { return plan_.options.active(); }
 
     // With the ledgers of the model's training, also how often each question's fact was seen. `progress` hears of each
     // question set's texts.
