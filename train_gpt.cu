@@ -24,7 +24,6 @@
 #include <csignal>
 #include <cstdlib>
 #include <new>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -618,15 +617,16 @@ int train(Run& r) {
     r.log.print("\n");
     r.log.begin(plan, first_step, r.flops_a_token(), r.flops_rate);
 
-    std::optional<StepReport> queued;  // not waited for yet
+    StepReport queued;     // the newest step, while
+    bool waiting = false;  // it was not waited for yet
     auto clock = std::chrono::steady_clock::now();
     const auto settle = [&] {
-        if (!queued) return;
-        finish_step(t, *queued);
+        if (!waiting) return;
+        finish_step(t, queued);
         const auto now = std::chrono::steady_clock::now();
-        r.log.step(*queued, std::chrono::duration<double>(now - clock).count());
+        r.log.step(queued, std::chrono::duration<double>(now - clock).count());
         clock = now;
-        queued.reset();
+        waiting = false;
     };
     for (;;) {
         const bool fresh = r.resumed.empty() || t.step > first_step;  // not what the checkpoint's own run did already
@@ -654,7 +654,7 @@ int train(Run& r) {
 
         StepReport next = queue_step(r, t, r.loader.next());
         settle();  // the step before, while the device is at this one
-        queued = std::move(next);
+        queued = std::move(next), waiting = true;
         if (!Machine::IS_GPU) settle();  // it is over: the time until now is its own
     }
     r.log.end();
