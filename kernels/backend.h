@@ -1,8 +1,12 @@
 // backend.h - which kernels the names of model/gpt.cuh mean. The CPU build sees namespace `cpu` and no CUDA header at
 // all; every other build sees the launchers of namespace `gpu`.
 //
-// Machine is what a program runs on: its stream, its name, its memory, how fast it multiplies matrices.
+// Machine is what a program runs on: its stream, its name, its memory, how fast it multiplies matrices. with_precision
+// turns the word of --precision into a type.
 #pragma once
+#include <string>
+
+#include "util/check.h"  // defines: ENSURE
 #ifdef KNAPSACK_CPU
 #include "kernels/cpu/adamw.h"
 #include "kernels/cpu/attention.h"
@@ -22,6 +26,17 @@ namespace backend = cpu;
 
 namespace backend = gpu;
 #endif
+
+// use(real) with a value whose type is that of --precision, bf16 or fp32; returns what it returns. A build without bf16
+// (Machine::HAS_BF16) has refused that word before.
+template <class Use>
+auto with_precision(const std::string& precision, Use use) {
+#ifndef KNAPSACK_CPU
+    if (precision == "bf16") return use(bf16{});
+#endif
+    ENSURE(precision == "fp32", "precision %s: not in this build", precision.c_str());
+    return use(float{});
+}
 
 #if defined(KNAPSACK_CPU) || defined(KNAPSACK_SIMT)
 // Rows of the head computed at a time: bounds the logits in memory (the whole N x Vp would dwarf everything else), large

@@ -134,13 +134,16 @@ void matmul_backward(T* dinp, float* dweight, float* dbias, const T* dout, const
 // *sum = sum_i x[i]^2 in double; NaN and inf come through.     scratch: global_norm_scratch(n) bytes
 void global_norm_squared(double* sum, void* scratch, const float* x, size_t n, stream_t);
 size_t global_norm_scratch(size_t n);
+// *sum = ((terms[0] + terms[1]) + terms[2]) + ...        n terms
+void add_in_order(double* sum, const double* terms, int n, stream_t);
 // g = grad * min(1, grad_clip / sqrt(*norm_squared));  m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2
 // w -= lr * ( m/(1 - beta1^step) / (sqrt(v/(1 - beta2^step)) + eps) + weight_decay * w );  grad = 0
 // w is `master` where T is bf16, and params = w rounded stochastically by noise that is a function of (seed, step,
-// index); for float, w is params and master null. All arrays share their index. Groups are contiguous, ascending, at
-// most MAX_ADAMW_GROUPS, their bounds multiples of 8.
+// element); for float, w is params and master null. All arrays share their index, which is 0 for element `first` of the
+// parameters, in which groups and noise count. Groups are contiguous, ascending, at most MAX_ADAMW_GROUPS; their bounds
+// and `first` are multiples of 8.
 template <class T>
-void adamw_update(T* params, float* master, float* m, float* v, float* grads, const double* norm_squared,
+void adamw_update(T* params, float* master, float* m, float* v, float* grads, const double* norm_squared, size_t first,
                   const AdamwGroup* groups, int num_groups, const AdamwSettings& settings, stream_t);
 
 }  // namespace gpu

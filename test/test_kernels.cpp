@@ -363,7 +363,7 @@ Case adamw_case(size_t n, int steps) {
         std::vector<Real> p = params, m(n), v(n), g(n);
         for (int step = 1; step <= steps; ++step) {
             std::copy_n(grads.begin() + (step - 1) * n, n, g.begin());
-            cpu::adamw_update<Real>(p.data(), nullptr, m.data(), v.data(), g.data(), &norm_squared, groups.data(), 2,
+            cpu::adamw_update<Real>(p.data(), nullptr, m.data(), v.data(), g.data(), &norm_squared, 0, groups.data(), 2,
                                     {lr, beta1, beta2, eps, grad_clip, step, 0}, STREAM);
         }
         return Outputs{{"params", wide(p), 16}, {"m", wide(m), 16}, {"v", wide(v), 16}, {"grads", wide(g), 16}};

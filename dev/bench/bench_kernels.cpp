@@ -200,7 +200,7 @@ int main(int argc, char** argv) {
     lines.push_back({"global_norm_squared", 1, 0, 4.0 * params,
                      [&] { cpu::global_norm_squared(&norm, nullptr, g.get(), params, {}); }});
     lines.push_back({"adamw_update", 1, 0, 32.0 * params, [&] {
-                         cpu::adamw_update<float>(p.get(), nullptr, m.get(), v.get(), g.get(), nullptr, &all, 1,
+                         cpu::adamw_update<float>(p.get(), nullptr, m.get(), v.get(), g.get(), nullptr, 0, &all, 1,
                                                   {1e-3f, 0.9f, 0.95f, 1e-8f, 1.0f, 10, 0}, {});
                      }});
 

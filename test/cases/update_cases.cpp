@@ -76,6 +76,25 @@ Case special_norm_case() {
     return result;
 }
 
+// Terms of which each order of adding has another sum: exactly the one from the first to the last.
+Case in_order_case(int n) {
+    Case result;
+    result.name = "add_in_order n=" + std::to_string(n);
+    result.make = [=]() -> Instance {
+        Doubles terms(static_cast<size_t>(n));
+        double want = 0;
+        for (size_t i = 0; i < terms.size(); ++i)
+            want += terms[i] = std::ldexp(1.0 / static_cast<double>(i + 3), static_cast<int>(i * 7 % 60));
+        const auto d_terms = device_copy(terms);
+        const auto d_sum = std::make_shared<DeviceArray<double>>(1);
+        Instance instance;
+        instance.run = [=](gpu::stream_t stream, bool) { gpu::add_in_order(d_sum->get(), d_terms->get(), n, stream); };
+        instance.check = [=] { return std::vector<Output>{{"sum", 1, 0, host_doubles(*d_sum), {want}}}; };
+        return instance;
+    };
+    return result;
+}
+
 // ---- AdamW ----------------------------------------------------------------------------------------------------------
 
 constexpr float GRAD_CLIP = 0.7f;
@@ -110,7 +129,7 @@ struct Weights {
     }
     void update(const double* norm_squared, const std::vector<AdamwGroup>& groups, const AdamwSettings& settings,
                 gpu::stream_t stream) {
-        gpu::adamw_update<T>(params.get(), master.get(), m.get(), v.get(), grads.get(), norm_squared, groups.data(),
+        gpu::adamw_update<T>(params.get(), master.get(), m.get(), v.get(), grads.get(), norm_squared, 0, groups.data(),
                              static_cast<int>(groups.size()), settings, stream);
     }
     size_t size;
@@ -318,6 +337,7 @@ std::vector<Case> update_cases() {
     for (const size_t n : {1, 3, 4, 1023, 1026, 16384, 16387, 100003}) cases.push_back(norm_case(n));
     cases.push_back(norm_case(4300013));  // more chunks than the last block has threads
     cases.push_back(special_norm_case());
+    for (const int n : {1, 3, 50}) cases.push_back(in_order_case(n));
     cases.push_back(norm_case(PYTHIA_70M, true));
 
     const std::vector<AdamwGroup> three = {{16, 24, 0.1f}, {24, 2072, 0.0f}, {2072, 5000, 0.3f}};
