@@ -35,9 +35,9 @@
 #include "eval/results.h"          // defines: write_question_lines
 #include "eval/stop_rule.h"        // defines: StopRule, parse_stop_rules, check_stop_rules, rule_that_holds
 #include "model/checkpoint.h"      // defines: read_model_config, checkpoint_begin/finish/latest/prune
-#include "model/gpt.cuh"           // defines: Gpt, Gradients, AdamState, gpt_forward, gpt_losses, gpt_backward, gpt_update
-#include "model/init.h"            // defines: initialise_parameters
-#include "model/state.cuh"         // defines: load_weights, load_training_state, save_training_state
+#include "model/gpt.cuh"    // defines: Gpt, Gradients, AdamState, gpt_forward/losses/backward/update
+#include "model/init.h"     // defines: initialise_parameters
+#include "model/state.cuh"  // defines: load_weights, load_training_state, save_training_state
 #include "train/device_batch.cuh"  // defines: DeviceBatch
 #include "train/metrics_log.h"     // defines: MetricsLine, MetricsFile
 #include "train/run_directory.h"   // defines: RunDirectory
@@ -183,7 +183,8 @@ GptConfig setup_config(TrainOptions& o, const std::string& resumed) {
     if (o.seq_len.n < 2) die(Exit::Usage, "--seq-len %lld: expected at least 2", static_cast<long long>(o.seq_len.n));
     const bool own_size = from.empty() && o.model.find(':') != std::string::npos;
     if (own_size && o.seq_len.n <= 1 << 20)  // a size of one's own takes the context that it is trained with
-        c.max_T = static_cast<int>(c.positions == Positions::Learned ? o.seq_len.n : std::max<int64_t>(c.max_T, o.seq_len.n));
+        c.max_T =
+            static_cast<int>(c.positions == Positions::Learned ? o.seq_len.n : std::max<int64_t>(c.max_T, o.seq_len.n));
     if (o.seq_len.n > c.max_T)
         die(Exit::Usage, "--seq-len %lld: this model takes rows of at most %d tokens",
             static_cast<long long>(o.seq_len.n), c.max_T);
