@@ -41,7 +41,7 @@ ENDINGS = {  # of the files of a prefix
 }
 SIDECAR = ("kind", "vocab_size", "eot_id", "documents", "tokens")
 Identity = dict[str, Any]
-Content = dict[str, str]  # of a shard, a question set, a tokenizer: "path", and digests by ending
+Content = dict[str, str]  # of a shard, a question set, a tokenizer: "path", and digests by what is added to it
 
 
 def digest(data: bytes) -> str:
@@ -80,17 +80,17 @@ def digest_of_tokenizer(path: Path) -> str:
 
 def content_of(prefix: Path, kind: str) -> Content:
     """`kind`: a key of ENDINGS."""
-    found = {"path": f"{prefix}{kind}"}
+    found = {"path": str(prefix)}
     for ending in ENDINGS[kind]:
         path = Path(f"{prefix}.{ending}")
         if is_there(path):
-            found[ending] = digest_of(path)
+            found[f".{ending}"] = digest_of(path)
     sidecar = read_json(Path(f"{prefix}.json"))
     if sidecar:
         sums = sidecar.get("checksums")
         named = {str(name).removeprefix(prefix.name): value for name, value in sums.items()} if sums else {}
         said = {name: sidecar.get(name) for name in SIDECAR} | {"checksums": named}
-        found["json"] = digest(json.dumps(said, sort_keys=True).encode())
+        found[".json"] = digest(json.dumps(said, sort_keys=True).encode())
     return found
 
 
@@ -106,10 +106,10 @@ def contents_of(flag: str, value: str) -> list[Content] | None:
         return [content_of(prefix, "")] if is_there(Path(f"{prefix}.questions.json")) else []
     path = Path(value)
     if flag == "tokenizer":
-        return [{"path": value, "tokenizer": digest_of_tokenizer(path)}] if is_there(path) else []
+        return [{"path": value, "": digest_of_tokenizer(path)}] if is_there(path) else []
     if flag in FOLDERS:
         files = sorted(file for file in path.glob("*") if file.is_file())
-        return [{"path": value} | {file.name: digest_of(file) for file in files}] if files else []
+        return [{"path": value} | {f"/{file.name}": digest_of(file) for file in files}] if files else []
     return None
 
 
@@ -117,7 +117,7 @@ def number_or_text(value: str) -> str:
     """Numbers that are written in two ways are one: 4M and 4000000."""
     name, equals, text = value.rpartition("=")
     with contextlib.suppress(ValueError, argparse.ArgumentTypeError):
-        return f"{name}{equals}{float(text) if text[-1:].isdigit() else float(parse_count(text)):.17g}"
+        return f"{name}{equals}{float(text) if text[-1:].isdigit() else float(parse_count(text))!r}"
     return value
 
 
@@ -185,14 +185,12 @@ def difference(before: Identity, now: Identity) -> ScriptError | None:
 
 
 def changed(old: Content, new: Content) -> str | None:
-    """Which file differs, and how it was named."""
+    """Which file differs, and from which."""
     for ending in sorted({*old, *new} - {"path"}):
         pair = old.get(ending), new.get(ending)
-        if pair[0] != pair[1] and not (ending == "json" and None in pair):
-            before = "" if old["path"] == new["path"] else f" from {old['path']}"
-            return (
-                f"{new['path']} differs{before} (in .{ending})" if before else f"{new['path']} has changed (.{ending})"
-            )
+        if pair[0] != pair[1] and not (ending == ".json" and None in pair):
+            file, before = f"{new['path']}{ending}", f"{old['path']}{ending}"
+            return f"{file} has changed since" if file == before else f"{file} is not what {before} was"
     return None
 
 
@@ -214,12 +212,27 @@ def differs_from_config(flags: Flags, options: dict[str, Any]) -> str | None:
     return None
 
 
+def hash_of(identity: Identity) -> str:
+    """Equal where options and content of data are."""
+    files = [[{**content, "path": None} for content in of["files"]] for of in identity["data"].values()]
+    given = [of["given"] for of in identity["data"].values() if not of["files"]]
+    return digest(json.dumps([identity["options"], [*identity["data"]], files, given], sort_keys=True).encode())
+
+
+def check_distinct(runs: list[Run]) -> None:
+    """A grid has each run once, whatever the words: 0.2 and 0.20, or two paths to one file."""
+    names: dict[str, str] = {}
+    for run in runs:
+        other = names.setdefault(hash_of(identity_of(run.flags)), run.name)
+        if other != run.name:
+            raise UsageError(f"{other} and {run.name} are one run: the same options and data")
+
+
 def note_of(run: Run) -> dict[str, Any]:
     """OUT/RUN.flags.json: what the run is, as it begins."""
     contents_of.cache_clear()
     identity = identity_of(run.flags)
-    name = digest(json.dumps(identity, sort_keys=True).encode())
-    return {"format_version": VERSION, "run": name, "flags": run.flags, **identity}
+    return {"format_version": VERSION, "run": hash_of(identity), "flags": run.flags, **identity}
 
 
 def check_same(run: Run) -> bool:

@@ -50,7 +50,7 @@ from knapsack.runs.files import (
     write_bytes,
 )
 from knapsack.runs.grid import Run, flag_words, make_runs, read_grid
-from knapsack.runs.identity import check_same, earlier_name, note_of
+from knapsack.runs.identity import check_distinct, check_same, earlier_name, note_of
 from knapsack.runs.table import default_columns, format_table, read_runs
 
 ROOT = Path(__file__).resolve().parents[2]  # of a checkout
@@ -117,11 +117,10 @@ def check_runs(runs: list[Run], out: Path) -> None:
                 raise UsageError(f"{path} is not a file, but the run's is written there; choose another --out")
         if is_there(run.directory) and not run.directory.is_dir():
             raise UsageError(f"{run.directory} is not a folder; choose another --out or remove it")
+    check_distinct(runs)
     if unknown := [run.name for run in runs if not check_same(run)]:
         named = ", ".join(unknown[:3]) + (", ..." if len(unknown) > 3 else "")
-        warn(
-            f"runs of an earlier version have no checksums of their data, whether these are the same is not known: {named}"
-        )
+        warn(f"whether the data of runs that have no checksums of them are still the same is not known: {named}")
 
 
 def is_trained(run: Run) -> bool:
