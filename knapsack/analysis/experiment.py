@@ -22,7 +22,7 @@ from knapsack.analysis.outputs import check_outputs, figure_file, write_text
 from knapsack.analysis.points import Point, place, points_of
 from knapsack.analysis.style import color_of, draw_points, legend, marker_of, plt, save
 from knapsack.common.errors import DataError, UsageError
-from knapsack.runs.files import files_of, warn
+from knapsack.runs.files import files_of, find_runs, warn
 from knapsack.runs.table import (
     Row,
     cell,
@@ -124,11 +124,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def draw(args: argparse.Namespace) -> None:
     table = args.out.with_suffix(".csv")
-    check_outputs([args.out, table])
+    check_outputs([args.out, table], files_of(find_runs(args.runs)))
     runs = read_runs(args.runs)
     if runs.empty:
         raise DataError(f"no run (config.json) below {', '.join(map(str, args.runs))}")
-    check_outputs([args.out, table], files_of(runs.index))
     wrong = check_columns([args.x, *args.y, *([args.lines] if args.lines else [])], runs)
     wrong += [
         f"run {run['run']}: {y} is '{run[y]}', not a number"

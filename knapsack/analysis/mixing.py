@@ -21,7 +21,7 @@ from knapsack.analysis.outputs import check_outputs, figure_file, write_text
 from knapsack.analysis.points import place, points_of
 from knapsack.analysis.style import GREEN, GREY, KINDS, draw_points, legend, plt, save
 from knapsack.common.errors import DataError, UsageError
-from knapsack.runs.files import files_of, warn
+from knapsack.runs.files import files_of, find_runs, warn
 from knapsack.runs.table import finished_runs, finite_runs, format_csv, numbers, read_runs
 
 MEASURES = ("accuracy", "accuracy_seen", "accuracy_heldout", "accuracy_question", "chance", "bits", "most_bits")
@@ -133,12 +133,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def draw(args: argparse.Namespace) -> None:
     table = args.out.with_suffix(".csv")
-    check_outputs([args.out, table])
+    check_outputs([args.out, table], files_of(find_runs(args.folders)))
     below = f"below {', '.join(map(str, args.folders))}"
     runs = read_runs(args.folders)
     if runs.empty:
         raise DataError(f"no run (config.json) {below}")
-    check_outputs([args.out, table], files_of(runs.index))
     source = args.source or the_source(runs, args.knowledge)
     names = Names(source, args.web, args.knowledge or source)
     needed = [names.ratio, names.know("accuracy")]

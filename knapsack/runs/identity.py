@@ -22,7 +22,7 @@ from typing import Any
 from knapsack.common.arguments import parse_count
 from knapsack.common.errors import DataError, ScriptError, UsageError
 from knapsack.runs.files import blame, is_there, open_regular, parse_object, read_bytes, read_json
-from knapsack.runs.grid import Flags, Run, flag_text
+from knapsack.runs.grid import LONGEST, Flags, Run, flag_text
 
 try:
     import tomllib
@@ -221,6 +221,7 @@ def hash_of(identity: Identity) -> str:
 
 def check_distinct(runs: list[Run]) -> None:
     """A grid has each run once, whatever the words: 0.2 and 0.20, or two paths to one file."""
+    contents_of.cache_clear()
     names: dict[str, str] = {}
     for run in runs:
         other = names.setdefault(hash_of(identity_of(run.flags)), run.name)
@@ -260,7 +261,7 @@ def check_same(run: Run) -> bool:
 def earlier_name(run: Run) -> Run:
     """Versions before names had hashes called it by the plain name: that run, where it is this one."""
     plain = Run(run.plain, run.directory.parent / run.plain, run.flags, run.plain)
-    if run.plain == run.name or run.directory.is_dir() or not plain.has("config.json"):
+    if len(run.plain) > LONGEST or run.directory.is_dir() or not plain.has("config.json"):
         return run
     options = read_json(plain.directory / "config.json").get("options") or {}
     return run if differs_from_config(run.flags, options) else plain

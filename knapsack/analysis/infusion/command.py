@@ -27,7 +27,7 @@ from knapsack.analysis.infusion.rows import GROUPS, MEASURES, read_study
 from knapsack.analysis.outputs import check_outputs, figure_file, write_json, write_text
 from knapsack.common.arguments import make_parser
 from knapsack.common.errors import DataError, UsageError
-from knapsack.runs.files import files_of, warn
+from knapsack.runs.files import files_of, find_runs, warn
 from knapsack.runs.table import format_csv, format_table, numbers
 
 VARYING = ("state", "N", "K", "policy", "budget_tokens", "seed")  # printed where infused runs differ in them
@@ -95,14 +95,13 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
 def main(argv: list[str]) -> int:
     args = parse_arguments(argv)
     outputs = [args.out, args.out.with_suffix(".json"), *([args.figure] if args.figure else [])]
-    check_outputs(outputs)
+    check_outputs(outputs, files_of(find_runs(args.folders)))
     left_out: list[Path] = []
     study = read_study(args.folders, args.infused, args.base, left_out)
     if study.empty:
         if left_out:
             return 3
         raise DataError(f"no run (config.json) below {', '.join(map(str, args.folders))}")
-    check_outputs(outputs, files_of([*map(Path, study["run"]), *left_out]))
     check_names(study, args)
     study = study.sort_values(ORDER, key=lambda column: column.map(str) if column.name == "seed" else column.fillna(0))
     rule = Rule(args.measure, f"val/{args.base}/loss", args.margin, args.k, args.loss_margin)
