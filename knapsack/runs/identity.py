@@ -33,7 +33,7 @@ VERSION = 1
 NO_DIFFERENCE = ("micro-batch", "recompute", "zero", "keep")
 SHARDS = ("source", "val")  # flags NAME=GLOB
 FOLDERS = ("init", "branch")
-WHOLE, END, BLOCK, BLOCKS = 1 << 20, 1 << 16, 1 << 12, 64  # bytes, bytes, bytes, number
+WHOLE, END, BLOCK, BLOCKS = 1 << 17, 1 << 14, 1 << 12, 16  # bytes, bytes, bytes, number
 ENDINGS = {  # of the files of a prefix
     ".bin": ("bin", "idx", "facts.json", "spans.npy", "values.npy", "group.npy", "names.txt"),
     ".ds": ("ds", "ds.index", "ds.metadata"),

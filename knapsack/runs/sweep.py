@@ -24,6 +24,7 @@ was stopped by Ctrl-C or a signal (the same command goes on). What a program pri
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shlex
 import shutil
@@ -76,15 +77,16 @@ def eval_command(run: Run, program: Path) -> list[str]:
 
 
 def show(run: Run, progress: Progress) -> None:
-    """How far the training is, by its log."""
-    line = last_line(run.directory / "metrics.jsonl")
-    steps = read_json(run.directory / "config.json").get("steps", 0)
-    if line and steps:
-        done = line["step"] + 1
-        rest = (steps - done) * line["perf/step_ms"] / 1e3
-        speed = f"{line['perf/tokens_per_s']:,.0f} tokens/s"
-        loss = float(line["train/loss"])
-        progress.update(done / steps, f"step {done:,} of {steps:,}, loss {loss:.3f}, {speed}, {rest:.0f} s to go")
+    """How far the training is, by its log; a log that does not say it is no reason to end the training."""
+    with contextlib.suppress(DataError, KeyError, TypeError, ValueError):
+        line = last_line(run.directory / "metrics.jsonl")
+        steps = read_json(run.directory / "config.json").get("steps", 0)
+        if line and steps:
+            done = line["step"] + 1
+            rest = (steps - done) * line["perf/step_ms"] / 1e3
+            speed = f"{line['perf/tokens_per_s']:,.0f} tokens/s"
+            loss = float(line["train/loss"])
+            progress.update(done / steps, f"step {done:,} of {steps:,}, loss {loss:.3f}, {speed}, {rest:.0f} s to go")
 
 
 def run_program(command: list[str], log: TextIO, tick: Callable[[], None] = lambda: None) -> int:

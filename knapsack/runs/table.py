@@ -3,11 +3,12 @@
   knapsack runs runs/quickstart                              (every run below the folder, the columns that differ)
   knapsack runs runs/a runs/b --columns run,share/synbio,know/synbio/accuracy --format csv
 
-Columns: run, state (done, failed, stopped), the options by their names (model, seed, lr, ...), what the run has seen of
-each source (share/SOURCE, epochs/SOURCE, exposures/SOURCE: the mean over the ledger's facts), the last values of
-metrics.jsonl and eval.jsonl by theirs (train/loss, val/web/loss, ...), and those of results.json, which win, with
-know/SET/accuracy_low and _high (95 %), chance and most_bits. results.json of an earlier step than the run's last is
-named and not used. Runs of one name in several folders have as much of their path as tells them apart.
+Columns: run, state (done, failed, stopped), step (updates done; steps and tokens are the plan's), the options by their
+names (model, seed, lr, ...), what the run has seen of each source (share/SOURCE, epochs/SOURCE, exposures/SOURCE: the
+mean over the ledger's facts), the last values of metrics.jsonl and eval.jsonl by theirs (train/loss, val/web/loss,
+...), and those of results.json, which win, with know/SET/accuracy_low and _high (95 %), chance and most_bits.
+results.json of an earlier step than the run's last is named and not used. Runs of one name in several folders have as
+much of their path as tells them apart.
 
 --sort puts numbers first, then words, then what lacks the column, and last what is not a finite number (NaN); such a
 cell is warned of. A run with a malformed file is left out and named on stderr; the exit code is then 3.
@@ -47,7 +48,7 @@ ACCOUNTS = ("parameters", "parameters_non_embedding", "tokens", "steps")  # of c
 DEFAULT_COLUMNS = ("share/", "exposures/", "epochs/", "val/", "know/")
 UNINTERESTING = ("_low", "_high", "/chance", "/most_bits", "/rank", "/bits_per_param")
 NOT_FINITE = ("NaN", "Infinity", "-Infinity")  # as the programs write them, since JSON has none
-ASIDE = ("out", "time", "ratio", "resume")  # differ between runs and say nothing that other columns do not
+ASIDE = ("step", "out", "time", "ratio", "resume")  # differ between runs and say nothing that other columns do not
 
 
 def add_results(row: Row, results: Row) -> None:
@@ -99,6 +100,7 @@ def read_run(run: Path) -> Row:
         with blame(run / "metrics.jsonl", len(metrics)):
             row["time"] = metrics[-1]["time"]
             last_step = metrics[-1]["step"] + 1 if "step" in metrics[-1] else None
+        row["step"] = last_step
     evaluations = read_lines(run / "eval.jsonl")
     row.update({name: value for name, value in (evaluations[-1] if evaluations else {}).items() if "/" in name})
     with blame(run / "results.json"):
@@ -171,13 +173,14 @@ def numbers(runs: pd.DataFrame, column: str) -> list[Any]:
 
 
 def default_columns(runs: pd.DataFrame) -> list[str]:
-    """Run, state, the scalar options that differ between rows, and the numbers people look for."""
+    """Run, state, how far where not all are done, the scalar options that differ between rows, and the numbers people
+    look for."""
 
     def shown(name: str) -> bool:
         interesting = name.startswith(DEFAULT_COLUMNS) and not name.endswith(UNINTERESTING)
         return interesting or ("/" not in name and runs[name].map(json.dumps).nunique() > 1)
 
-    first = ["run", "state"]
+    first = ["run", "state", *(["step"] if "step" in runs and (runs["state"] != "done").any() else [])]
     return first + [name for name in runs if name not in (*first, *ASIDE) and shown(name)]
 
 

@@ -41,6 +41,7 @@ def table_columns(study: pd.DataFrame, columns: list[str], rule: Rule) -> list[s
     wanted += [measure, f"{measure}_low", f"{measure}_high", "accuracy_heldout", "accuracy_question"]
     wanted += [f"{group}/{measure}" for group in GROUPS] + [f"{measure}_minus_control", rule.base_loss]
     same = {name for name in VARYING if infused[name].nunique(dropna=False) == 1}
+    same -= {"state"} if (infused["state"] != "done").any() else set()
     return [name for name in dict.fromkeys(wanted) if name in columns and name not in same]
 
 

@@ -17,7 +17,7 @@ from knapsack.analysis.infusion.held import held_constant, hold_warmup, in_famil
 from knapsack.analysis.intervals import Estimate
 from knapsack.common.errors import DataError
 from knapsack.runs.files import blame, read_json, read_ledger, read_lines, read_results, warn
-from knapsack.runs.table import Row, read_runs, to_frame
+from knapsack.runs.table import Row, read_runs, to_frame, warn_of_not_finite
 
 GROUPS = ("once", "early", "control")
 KINDS = ("", "_seen", "_heldout", "_question")
@@ -162,6 +162,7 @@ def read_study(folders: Iterable[Path], name: str, base: str, left_out: list[Pat
     `whole` (not stopped before its plan's end). A run with a malformed file is named on stderr and left out, as
     read_runs does."""
     rows, runs = [], read_runs(folders, left_out)
+    warn_of_not_finite(runs, (column for column in runs if column.startswith((f"val/{base}/loss", f"know/{name}"))))
     for run, row in zip(runs.index, runs.to_dict("records")):
         try:
             rows.append(study_row(run, row, name, base))
