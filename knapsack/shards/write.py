@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from knapsack.common.files import CHUNK, AtomicFile, dump_json, write_file
+from knapsack.common.files import CHUNK, AtomicFile, dump_json, installed_is_used, naming, write_file
 from knapsack.common.tokenizer import TokenizerInfo
 from knapsack.shards.format import DTYPE_CODES, FORMAT_VERSION, IDX_HEADER, IDX_MAGIC
 
@@ -58,8 +58,9 @@ class ShardWriter:
         if sizes.sum() != len(lengths):
             raise ValueError(f"{self.bundle.prefix}: {len(lengths)} sequences are not whole documents")
         self.bin.write(tokens.astype(self.dtype, copy=False))
-        for spool, numbers in ((self.lengths, lengths), (self.sizes, sizes)):
-            spool.write(memoryview(np.ascontiguousarray(numbers, dtype="<i4")).cast("B"))
+        with naming(self.bundle.prefix):
+            for spool, numbers in ((self.lengths, lengths), (self.sizes, sizes)):
+                spool.write(memoryview(np.ascontiguousarray(numbers, dtype="<i4")).cast("B"))
         self.documents += len(sizes)
         self.sequences += len(lengths)
         self.tokens += len(tokens)
@@ -85,7 +86,8 @@ class ShardWriter:
             first = int(ends[-1])
 
     def _spooled(self, spool: BinaryIO) -> Any:
-        spool.seek(0)
+        with naming(self.bundle.prefix):
+            spool.seek(0)
         while data := spool.read(4 * CHUNK):
             yield np.frombuffer(data, dtype="<i4")
 
@@ -149,5 +151,6 @@ class Bundle:
         for file in self.files:
             file.rename()
         write_file(self.prefix + ".json", dump_json(sidecar))
+        installed_is_used()
         self.files = []
         self.discard()
