@@ -58,8 +58,7 @@ class TokenShard:
 class Corpus:
     """Names are prefixes of token shards (PREFIX or PREFIX.bin) or files that knapsack text reads."""
 
-    def __init__(self, names: list[str], key: str | None) -> None:
-        self.key = key
+    def __init__(self, names: list[str], key: str | None, skip_bad: bool = False) -> None:
         self.shards: list[TokenShard] = []
         self.parts: list[int | Inputs] = []  # a shard's number, or files of text
         for name in names:
@@ -68,7 +67,7 @@ class Corpus:
                 self.parts.append(len(self.shards))
                 self.shards.append(TokenShard(prefix))
             else:
-                self.parts.append(Inputs([name], key))
+                self.parts.append(Inputs([name], key, skip_bad))
 
     def chunks(self) -> Iterator[Chunk]:
         for part in self.parts:
@@ -84,6 +83,9 @@ class Corpus:
                     texts, size = [], 0
             if texts:
                 yield Chunk(texts)
+
+    def warnings(self) -> list[str]:
+        return [said for part in self.parts if isinstance(part, Inputs) for said in part.warnings()]
 
     def texts(self, chunk: Chunk) -> list[str]:
         return chunk.texts if chunk.shard < 0 else self.shards[chunk.shard].texts(chunk.first, chunk.last)

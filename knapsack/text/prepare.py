@@ -22,7 +22,7 @@ import numpy as np
 
 from knapsack.common.arguments import add_tokenizer_flags, add_workers_flag, make_parser, parse_count
 from knapsack.common.errors import DataError, UsageError
-from knapsack.common.files import naming
+from knapsack.common.files import CHUNK, naming
 from knapsack.common.parallel import ordered_map
 from knapsack.common.progress import Progress
 from knapsack.common.survival import Survival, warn
@@ -172,9 +172,10 @@ class LongDocument:
         self.length += len(tokens)
         self.text_bytes += text_bytes
 
-    def tokens(self) -> np.ndarray:
-        self.file.flush()
-        return np.memmap(self.file, self.dtype, "r")
+    def blocks(self) -> Iterator[np.ndarray]:
+        self.file.seek(0)
+        while data := self.file.read(CHUNK):
+            yield np.frombuffer(data, self.dtype)
 
 
 @dataclass
@@ -227,27 +228,30 @@ class Preparation:
         self.survival.add(encoded.survival)
         for length, val, text_bytes in zip(encoded.lengths, encoded.val, encoded.text_bytes):
             begin, end = end, end + length
-            tokens = encoded.tokens[begin:end]
             if val is None or self.long:
-                self.long = self.long or LongDocument(os.path.dirname(self.train.prefix) or ".", tokens.dtype)
+                folder = os.path.dirname(self.train.prefix) or "."
+                self.long = self.long or LongDocument(folder, encoded.tokens.dtype)
                 with naming(self.train.prefix):
-                    self.long.add(tokens, text_bytes)
+                    self.long.add(encoded.tokens[begin:end], text_bytes)
                 if val is None:
                     continue
-                tokens, text_bytes, self.long = self.long.tokens(), self.long.text_bytes, None
+                blocks, length, text_bytes = self.long.blocks(), self.long.length, self.long.text_bytes
+                self.long = None
+            else:
+                blocks = iter([encoded.tokens[begin:end]])
             if val:
-                self.val.append(tokens, text_bytes)
+                self.val.append(blocks, length, text_bytes)
             elif not self.train_full:
-                self.take(tokens, text_bytes)
+                self.take(blocks, length, text_bytes)
             if self.train_full and self.val.documents >= self.split.wanted:
                 return False
         return True
 
-    def take(self, tokens: np.ndarray, text_bytes: int) -> None:
+    def take(self, blocks: Iterator[np.ndarray], length: int, text_bytes: int) -> None:
         """A document for training, unless it does not fit. One long document must not end it all: full is what has
         99 % of --max-tokens when a document does not fit, or sees so many in a row that do not."""
-        if self.max_tokens is None or self.train.tokens + len(tokens) <= self.max_tokens:
-            self.train.append(tokens, text_bytes)
+        if self.max_tokens is None or self.train.tokens + length <= self.max_tokens:
+            self.train.append(blocks, length, text_bytes)
             self.in_a_row = 0
             return
         self.left_out += 1
