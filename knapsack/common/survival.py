@@ -19,8 +19,8 @@ SHOWN = 3
 def fate(text: str, back: str) -> int:
     """What came `back` of a text: all (perhaps composed otherwise, and without white space at its ends); all but case,
     accents and inner white space; less."""
-    composed = unicodedata.normalize("NFC", text).strip()
-    if back.strip() in (text.strip(), composed):
+    text, back = text.strip(), back.strip()
+    if back == text or back == unicodedata.normalize("NFC", text):
         return SAME
     return CHANGED if skeleton(back) == skeleton(text) else LOST
 
@@ -81,8 +81,7 @@ def check_answers(encoder: Encoder, answers: Iterable[str], what: str = "answers
     names = sorted(set(answers))
     runs = encoder.encode_batch([" " + name for name in names])
     bad, changed, same_tokens, taken = [], Survival(), 0, set()
-    for name, ids in zip(names, runs):
-        back = encoder.decode(ids)
+    for name, ids, back in zip(names, runs, encoder.decode_batch(runs)):
         if not ids or encoder.unknown_id in ids or changed.check(name, back) == LOST:
             bad.append(quoted(name, back))
         same_tokens += tuple(ids) in taken
@@ -100,9 +99,10 @@ def check_answers(encoder: Encoder, answers: Iterable[str], what: str = "answers
 def check_texts(encoder: Encoder, texts: Iterable[str], what: str) -> None:
     """Names and templates that are no answers: what they lose is counted and said."""
     found, several = Survival(), sorted(set(texts))
-    for text, ids in zip(several, encoder.encode_batch(several)):
+    runs = encoder.encode_batch(several)
+    for text, ids, back in zip(several, runs, encoder.decode_batch(runs)):
         found.unknown += encoder.unknown_in(ids)
-        found.check(text, encoder.decode(ids))
+        found.check(text, back)
     warn(found.warnings(what))
 
 

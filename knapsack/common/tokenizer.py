@@ -85,12 +85,17 @@ class Encoder:
         """Ids of a text that follows a word at once, such as a full stop. Alone, some tokenizers give it a space."""
         return self.encode_after("a", text)[0]
 
+    def decode_batch(self, runs: list[list[int]]) -> list[str]:
+        """For comparison with the texts; as the file's decoder has it, or as its vocabulary is written."""
+        tokenizer = self.tokenizer
+        if tokenizer.decoder is None and any(mark in tokenizer.get_vocab() for mark in ("\u0120", "\u2581")):
+            decode = hugging_face().decoders.ByteLevel().decode
+            texts = ("".join(tokenizer.id_to_token(id) or "" for id in ids) for ids in runs)
+            return [decode([text.replace("\u2581", "\u0120")]) for text in texts]
+        return tokenizer.decode_batch(runs, skip_special_tokens=False)
+
     def decode(self, ids: list[int]) -> str:
-        """For comparison with the text; as the file's decoder has it, or as its vocabulary is written."""
-        if self.tokenizer.decoder is None:
-            text = "".join(self.tokenizer.id_to_token(id) or "" for id in ids)
-            return hugging_face().decoders.ByteLevel().decode([text.replace("\u2581", "\u0120")])
-        return self.tokenizer.decode(ids, skip_special_tokens=False)
+        return self.decode_batch([ids])[0]
 
     @functools.cached_property
     def unknown_id(self) -> int | None:

@@ -114,8 +114,8 @@ def write_questions(prefix: str, task: Task, encoder: Encoder, heldout: list[tup
     wholes = encoder.encode_batch([record["prompt"] + record["solution"] for record in records])
     lossy = [
         record["solution"]
-        for record, ids in zip(records, wholes)
-        if fate(record["prompt"] + record["solution"], encoder.decode(ids)) == LOST
+        for record, back in zip(records, encoder.decode_batch(wholes))
+        if fate(record["prompt"] + record["solution"], back) == LOST
     ]
     if lossy or any(map(encoder.unknown_in, wholes)):
         shown = f", such as '{lossy[0][:60]}'" if lossy else ""

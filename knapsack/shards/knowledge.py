@@ -177,7 +177,7 @@ class KnowledgeWriter(_Writer):
     def add(self, batch: Batch, values: np.ndarray, groups: np.ndarray, names: Iterable[str]) -> None:
         """Whole entities: their sequences by slot, template, form; (entities, slots) numbers of values in their pools;
         (entities) numbers of groups; a name each."""
-        self.shard.append([batch.tokens], batch.lengths, batch.text_bytes)
+        self.shard.append(batch.tokens, batch.lengths, batch.text_bytes)
         self.spans.append(batch.spans)
         self.values.append(values)
         self.groups.append(groups)
@@ -208,7 +208,7 @@ class QuestionWriter(_Writer):
 
     def add(self, questions: Questions) -> None:
         batch = questions.batch
-        self.shard.append([batch.tokens], batch.lengths, batch.text_bytes, questions.sizes)
+        self.shard.append(batch.tokens, batch.lengths, batch.text_bytes, questions.sizes)
         self.columns.append(questions.rows())
         if self.popularity is not None:
             self.popularity.append(questions.popularity)

@@ -52,26 +52,26 @@ class ShardWriter:
         self.documents = self.sequences = self.tokens = self.bytes = 0
 
     def append(
-        self, blocks: Iterable[np.ndarray], lengths: np.ndarray, text_bytes: int, sizes: np.ndarray | None = None
+        self,
+        tokens: np.ndarray | Iterable[np.ndarray],
+        lengths: np.ndarray,
+        text_bytes: int,
+        sizes: np.ndarray | None = None,
     ) -> None:
-        """Whole documents: their tokens one after another, in blocks, a length per sequence, the bytes of the text, and
-        the sequences of each document where they differ."""
+        """Whole documents: their tokens one after another, perhaps in blocks, a length per sequence, the bytes of the
+        text, and the sequences of each document where they differ."""
         if sizes is None:
             sizes = np.full(len(lengths) // self.per_document, self.per_document)
         if sizes.sum() != len(lengths):
             raise ValueError(f"{self.bundle.prefix}: {len(lengths)} sequences are not whole documents")
-        tokens = 0
-        for block in blocks:
+        for block in [tokens] if isinstance(tokens, np.ndarray) else tokens:
             self.bin.write(block.astype(self.dtype, copy=False))
-            tokens += len(block)
-        if tokens != sum(lengths.tolist()):
-            raise ValueError(f"{self.bundle.prefix}: {tokens} tokens, but sequences of {lengths.sum()}")
+            self.tokens += len(block)
         with naming(self.bundle.prefix):
             for spool, numbers in ((self.lengths, lengths), (self.sizes, sizes)):
                 spool.write(memoryview(np.ascontiguousarray(numbers, dtype="<i4")).cast("B"))
         self.documents += len(sizes)
         self.sequences += len(lengths)
-        self.tokens += tokens
         self.bytes += text_bytes
 
     def close(self) -> None:
