@@ -61,7 +61,7 @@ def call(argv: list[str]) -> int | None:
         failed = False
         return code
     finally:
-        files.end_command(failed)
+        files.end_command(undo=failed and name in GROUPS["make data"])
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -28,7 +28,7 @@ class _Command:
         self.running = running
         self.inputs: dict[tuple[int, int], str] = {}
         self.outputs: dict[str, str] = {}  # by real path: the name given
-        self.installed: list[str] = []  # whole files that are of no use without what the command is to write
+        self.made: list[str] = []  # folders and whole files, in order
 
 
 _command = _Command()
@@ -39,22 +39,27 @@ def begin_command() -> None:
     _command = _Command(running=True)
 
 
-def end_command(failed: bool) -> None:
-    """A failed command takes away what it installed for files that never came."""
+def end_command(undo: bool) -> None:
+    """`undo`: what the command has made is half of something; it takes it away, the latest first."""
     global _command
-    for path in _command.installed if failed else ():
+    for path in reversed(_command.made) if undo else ():
         with contextlib.suppress(OSError):
-            os.unlink(path)
+            os.rmdir(path) if os.path.isdir(path) else os.unlink(path)
     _command = _Command()
 
 
-def installed(path: str) -> None:
-    _command.installed.append(path)
-
-
-def installed_is_used() -> None:
-    """A file that needs what was installed is there."""
-    _command.installed.clear()
+def make_folder(path: str) -> None:
+    path = os.path.realpath(path or ".")
+    missing = []
+    while not os.path.exists(path):
+        missing.append(path)
+        path = os.path.dirname(path)
+    for folder in reversed(missing):
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(folder)
+            _command.made.append(folder)
+    if not os.path.isdir(path):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
 
 
 def irregular(path: str) -> str | None:
@@ -129,7 +134,7 @@ class AtomicFile:
         refuse_input(self.temporary)
         if (other := _command.outputs.get(self.real)) is not None:
             raise UsageError(f"{path}: another output of this command ({other}) is the same file; choose another name")
-        os.makedirs(os.path.dirname(self.real), exist_ok=True)
+        make_folder(os.path.dirname(self.real))
         self.file: BinaryIO = open(self.temporary, "wb", buffering=CHUNK)
         self.renamed = False
         if _command.running:
@@ -161,6 +166,7 @@ class AtomicFile:
         refuse_input(self.path)  # inputs that were opened since
         os.replace(self.temporary, self.real)
         self.renamed = True
+        _command.made.append(self.real)
 
     def commit(self) -> None:
         self.sync()

@@ -14,6 +14,7 @@ from knapsack.common.tokenizer import Encoder
 
 SAME, CHANGED, LOST = range(3)
 SHOWN = 3
+MANY = 20_000  # answers, such as all dates of two centuries: those are checked that have every word among them
 
 
 def fate(text: str, back: str) -> int:
@@ -79,6 +80,8 @@ def check_answers(encoder: Encoder, answers: Iterable[str], what: str = "answers
     """Each as it follows a space. An answer with an unknown token, or without a letter, would be asked for as something
     else, and several would become one."""
     names = sorted(set(answers))
+    if len(names) > MANY:
+        names = covering(names)
     runs = encoder.encode_batch([" " + name for name in names])
     bad, changed, same_tokens, taken = [], Survival(), 0, set()
     for name, ids, back in zip(names, runs, encoder.decode_batch(runs)):
@@ -94,6 +97,18 @@ def check_answers(encoder: Encoder, answers: Iterable[str], what: str = "answers
     warn(changed.warnings(what))
     if same_tokens:
         warn([f"{same_tokens:,} {what} have the tokens of another one"])
+
+
+def covering(names: list[str]) -> list[str]:
+    """Some of them in which every word of all occurs."""
+    seen: set[str] = set()
+    kept = []
+    for name in names:
+        words = name.split(" ")
+        if not seen.issuperset(words):
+            seen.update(words)
+            kept.append(name)
+    return kept
 
 
 def check_texts(encoder: Encoder, texts: Iterable[str], what: str) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from knapsack.common.errors import DataError, ScriptError, UsageError
-from knapsack.common.files import dump_json, installed, know_input, open_input, parse_json, write_file
+from knapsack.common.files import dump_json, know_input, make_folder, open_input, parse_json, write_file
 
 # Work is spread over processes; threads of the library inside each of them would only compete, and hang after a fork.
 THREADS = "TOKENIZERS_PARALLELISM"
@@ -110,7 +110,7 @@ class Encoder:
     def install(self, prefix: str) -> None:
         """Copy the tokenizer into PREFIX's folder. A folder holds one tokenizer."""
         folder = os.path.dirname(prefix) or "."
-        os.makedirs(folder, exist_ok=True)
+        make_folder(folder)
         path = os.path.join(folder, self.info.file)
         if os.path.exists(path):
             with open_input(path) as file:
@@ -122,11 +122,9 @@ class Encoder:
                 self.info = replace(self.info, sha256=hashlib.sha256(found).hexdigest())  # the file that is there
         else:
             write_file(path, self.file_bytes)
-            installed(path)
         config = os.path.join(folder, "tokenizer_config.json")
         if not os.path.exists(config):
             write_file(config, self.config_bytes)
-            installed(config)
 
 
 def same_tokenizer(one: bytes, other: bytes) -> bool:

@@ -26,7 +26,7 @@ import numpy as np
 
 from knapsack.common.arguments import make_parser
 from knapsack.common.errors import DataError, UsageError
-from knapsack.common.files import AtomicFile, FileGroup
+from knapsack.common.files import AtomicFile, FileGroup, make_folder
 from knapsack.common.tokenizer import hugging_face
 from knapsack.shards.read import QuestionSet, StoredQuestion, tokenizer_file
 
@@ -275,7 +275,7 @@ def main(argv: list[str]) -> None:
     texts = load_texts(questions.prefix, questions.sidecar, options.tokenizer, options.no_eot)
     first_asked = [as_text(questions[number], texts) for number in range(min(CHUNK, len(questions)))]
     texts = with_space(texts, [asked for asked in first_asked if asked.prompt])
-    os.makedirs(options.out, exist_ok=True)
+    make_folder(options.out)
     with Tasks(name, options.out, options.by, bool((questions.column("candidates") == 0).any())) as tasks:
         for first in range(0, len(questions), CHUNK):
             numbers = range(first, min(first + CHUNK, len(questions)))

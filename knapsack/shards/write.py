@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from knapsack.common.files import CHUNK, AtomicFile, dump_json, installed_is_used, naming, write_file
+from knapsack.common.files import CHUNK, AtomicFile, dump_json, make_folder, naming, write_file
 from knapsack.common.tokenizer import TokenizerInfo
 from knapsack.shards.format import DTYPE_CODES, FORMAT_VERSION, IDX_HEADER, IDX_MAGIC
 
@@ -109,7 +109,7 @@ class Bundle:
         self.files: list[AtomicFile] = []
         self.columns: list[NpyWriter] = []
         self.unnamed: list[BinaryIO] = []
-        os.makedirs(os.path.dirname(prefix) or ".", exist_ok=True)
+        make_folder(os.path.dirname(prefix))
 
     def __enter__(self) -> Bundle:
         return self
@@ -159,6 +159,5 @@ class Bundle:
         for file in self.files:
             file.rename()
         write_file(self.prefix + ".json", dump_json(sidecar))
-        installed_is_used()
         self.files = []
         self.discard()
