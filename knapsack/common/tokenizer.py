@@ -86,13 +86,7 @@ class Encoder:
         return self.encode_after("a", text)[0]
 
     def decode_batch(self, runs: list[list[int]]) -> list[str]:
-        """For comparison with the texts; as the file's decoder has it, or as its vocabulary is written."""
-        tokenizer = self.tokenizer
-        if tokenizer.decoder is None and any(mark in tokenizer.get_vocab() for mark in ("\u0120", "\u2581")):
-            decode = hugging_face().decoders.ByteLevel().decode
-            texts = ("".join(tokenizer.id_to_token(id) or "" for id in ids) for ids in runs)
-            return [decode([text.replace("\u2581", "\u0120")]) for text in texts]
-        return tokenizer.decode_batch(runs, skip_special_tokens=False)
+        return decode_batch(self.tokenizer, runs)
 
     def decode(self, ids: list[int]) -> str:
         return self.decode_batch([ids])[0]
@@ -125,6 +119,15 @@ class Encoder:
         config = os.path.join(folder, "tokenizer_config.json")
         if not os.path.exists(config):
             write_file(config, self.config_bytes)
+
+
+def decode_batch(tokenizer: Any, runs: list[list[int]]) -> list[str]:
+    """As the file's decoder has it; where it has none, as its vocabulary is written."""
+    if tokenizer.decoder is None and any(tokenizer.token_to_id(mark) is not None for mark in ("\u0120", "\u2581")):
+        decode = hugging_face().decoders.ByteLevel().decode
+        texts = ("".join(tokenizer.id_to_token(id) or "" for id in ids) for ids in runs)
+        return [decode([text.replace("\u2581", "\u0120")]) for text in texts]
+    return tokenizer.decode_batch(runs, skip_special_tokens=False)
 
 
 def same_tokenizer(one: bytes, other: bytes) -> bool:

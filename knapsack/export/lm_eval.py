@@ -27,7 +27,7 @@ import numpy as np
 from knapsack.common.arguments import make_parser
 from knapsack.common.errors import DataError, UsageError
 from knapsack.common.files import AtomicFile, FileGroup, make_folder
-from knapsack.common.tokenizer import hugging_face
+from knapsack.common.tokenizer import decode_batch, hugging_face
 from knapsack.shards.read import QuestionSet, StoredQuestion, tokenizer_file
 
 CHUNK = 1000
@@ -60,7 +60,7 @@ class Texts:
     eot_id: int
 
     def decode(self, ids: np.ndarray) -> str:
-        return self.tokenizer.decode(ids.tolist(), skip_special_tokens=False)
+        return decode_batch(self.tokenizer, [ids.tolist()])[0]
 
     def parts(self, prompt: np.ndarray, answers: list[np.ndarray]) -> tuple[str, list[str]]:
         """The prompt and what follows it; cut out of the joined text, since some decoders drop a leading space."""

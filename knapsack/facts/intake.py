@@ -11,7 +11,9 @@ Formats, recognised by name and content, or named by --format:
   dump             a truthy dump: .nt, .nt.gz, .nt.bz2, .nt.zst, read twice
   table            a table of this program; columns other than relation, subject, object may be missing
 
-Of several objects of a subject the first is the fact's object, the others are further right answers. A row is dropped
+Names are kept with composed letters and plain spaces, without invisible characters, and compared whatever their marks
+and spaces. Of several objects of a subject the first is the fact's object, the others are further right answers; two
+objects of one name and different Wikidata ids are told apart in a column object_id. A row is dropped
 as `duplicate` (the same relation, subject, object), `second object` (its object becomes a right answer of the first
 row's fact), `namesake` (another subject with the name of one before), and for defects. OUT.account.json has the counts,
 OUT.dropped.tsv every row dropped or mended.
@@ -255,9 +257,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help="files or folders, read in order")
     parser.add_argument("--out", required=True, metavar="FACTS.tsv", help="the table")
     parser.add_argument("--format", choices=list(READERS), help="of all inputs (default: by name and content)")
-    parser.add_argument("--relations", metavar="FILE", help="your relations, instead of the built-in ones")
-    parser.add_argument("--limit-per-relation", type=parse_count, metavar="N", help="at most N facts of a relation")
-    parser.add_argument("--seed", type=int, default=1, help="which facts a limit leaves (1)")
+    which = parser.add_argument_group("which facts")
+    which.add_argument("--relations", metavar="FILE", help="your relations, instead of the built-in ones")
+    which.add_argument("--limit-per-relation", type=parse_count, metavar="N", help="at most N facts of a relation")
+    which.add_argument("--seed", type=int, default=1, help="which facts a limit leaves (1)")
     of_formats = parser.add_argument_group("of single formats")
     of_formats.add_argument(
         "--relation", type=parse_relation, metavar="P36", help="query: what it asked; dump: only these (P36,P19)"

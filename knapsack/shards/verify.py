@@ -16,7 +16,7 @@ import numpy as np
 from knapsack.common.arguments import make_parser, parse_count
 from knapsack.common.errors import DataError
 from knapsack.common.files import CHUNK, open_input
-from knapsack.common.tokenizer import hugging_face
+from knapsack.common.tokenizer import decode_batch, hugging_face
 from knapsack.shards.read import Shard, expect, file_sha256, load_column, load_json, load_question_rows, open_shard
 
 
@@ -114,7 +114,7 @@ def show_samples(prefix: str, sidecar: dict[str, Any], shard: Shard, samples: in
     for document in np.linspace(0, documents - 1, min(samples, documents)).astype(int):
         first, last = shard.documents[document], shard.documents[document + 1]
         shown = [shard.sequence(number)[:200].tolist() for number in range(first, min(last, first + 4))]
-        texts = [tokenizer.decode(ids, skip_special_tokens=False) for ids in shown]
+        texts = decode_batch(tokenizer, shown)
         print(f"  document {document}: {' | '.join(texts)}{' ...' if last - first > 4 else ''}")
 
 

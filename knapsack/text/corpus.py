@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from knapsack.common.tokenizer import hugging_face
+from knapsack.common.tokenizer import decode_batch, hugging_face
 from knapsack.shards.read import Shard, load_json, open_shard, tokenizer_file
 from knapsack.text.documents import Inputs
 
@@ -52,7 +52,7 @@ class TokenShard:
             parts = [self.shard.sequence(number) for number in range(begin, end)]
             ids = np.concatenate(parts) if parts else np.zeros(0, np.int64)
             documents.append(ids[ids != self.eot_id].tolist())
-        return self.tokenizer.decode_batch(documents, skip_special_tokens=False)
+        return decode_batch(self.tokenizer, documents)
 
 
 class Corpus:
