@@ -47,6 +47,8 @@ class Found:
     subjects: Counter[str] = field(default_factory=Counter)
     answers: Counter[tuple[str, ...]] = field(default_factory=Counter)
     both: Counter[int] = field(default_factory=Counter)  # by the fact's place in the table
+    names: set[str] | None = None  # of a piece of a long document
+    ends: bool = True  # the document ends with it
 
     def add(self, other: Found) -> None:
         self.documents += other.documents
@@ -68,14 +70,34 @@ class Scanner:
 
     def scan(self, chunk: Chunk) -> Found:
         found = Found()
-        for text in self.corpus.texts(chunk):
-            found.documents += 1
-            names = set(self.finder.find(text))
-            subjects = names & self.of_subject.keys()
-            found.subjects.update(subjects)
-            found.answers.update({one for name in names for one in self.sets_with.get(name, ())})
-            for subject in subjects:
-                found.both.update(n for n in self.of_subject[subject] if not names.isdisjoint(self.answers[n]))
+        texts = self.corpus.texts(chunk)
+        if chunk.is_piece:
+            return Found(names=set(self.finder.find(texts[0])), ends=chunk.ends)
+        for text in texts:
+            self.count(found, set(self.finder.find(text)))
+        return found
+
+    def count(self, found: Found, names: set[str]) -> None:
+        """A document that has these names."""
+        found.documents += 1
+        subjects = names & self.of_subject.keys()
+        found.subjects.update(subjects)
+        found.answers.update({one for name in names for one in self.sets_with.get(name, ())})
+        for subject in subjects:
+            found.both.update(n for n in self.of_subject[subject] if not names.isdisjoint(self.answers[n]))
+
+    def scan_all(self, workers: int) -> Found:
+        found, names, progress = Found(), set(), Progress("scan")
+        for one in ordered_map(Scanner.scan, self.corpus.chunks(), workers, self):
+            if one.names is None:
+                found.add(one)
+            else:
+                names |= one.names
+                if one.ends:
+                    self.count(found, names)
+                    names = set()
+            progress.update(0, f"{found.documents:,} documents")
+        progress.close()
         return found
 
 
@@ -124,11 +146,8 @@ def main(options: argparse.Namespace) -> None:
         read_table(options.facts),
         Corpus(options.text, options.key, options.skip_bad),
     )
-    scanner, found, progress = Scanner(facts, corpus), Found(), Progress("scan")
-    for one in ordered_map(Scanner.scan, corpus.chunks(), options.workers, scanner):
-        found.add(one)
-        progress.update(0, f"{found.documents:,} documents")
-    progress.close()
+    scanner = Scanner(facts, corpus)
+    found = scanner.scan_all(options.workers)
     if not found.documents:
         raise DataError(f"{', '.join(options.text)}: expected a document, found none")
     counted = [replace(fact, web_documents=found.both[number]) for number, fact in enumerate(facts)]

@@ -18,12 +18,15 @@ CHUNK_TOKENS = 1 << 17
 
 
 class Chunk(NamedTuple):
-    """Documents as text, or those numbered first .. last - 1 of a shard."""
+    """Documents as text, or those numbered first .. last - 1 of a shard; or a piece of a long document, after the end
+    of the piece before, so that no name is cut."""
 
     texts: list[str]
     shard: int = -1
     first: int = 0
     last: int = 0
+    is_piece: bool = False
+    ends: bool = True
 
 
 class TokenShard:
@@ -75,9 +78,12 @@ class Corpus:
                 yield from (Chunk([], part, *stretch) for stretch in self.shards[part].ranges())
                 continue
             texts, size = [], 0
-            for text in part.documents():
-                texts.append(text)
-                size += len(text)
+            for piece in part.pieces():
+                if not piece.is_whole:
+                    yield Chunk([piece.before + piece.text], is_piece=True, ends=piece.ends)
+                    continue
+                texts.append(piece.text)
+                size += len(piece.text)
                 if size >= CHUNK_CHARACTERS:
                     yield Chunk(texts)
                     texts, size = [], 0

@@ -420,6 +420,38 @@ class LongTextTest(support.FolderTest):
             self.prepare(text, "--skip-bad", "--out", self.path("p")), r"1 bad lines .*in\.txt:2: not UTF-8"
         )
 
+    def test_a_long_document_is_scanned_as_one(self) -> None:
+        words = self.words(2 * PIECE + 1000)
+        facts = self.write("f.tsv", HEADER + "P36:a\tP36\tNova Land\tPort Grey\t\t\t\t\n")
+        text = self.write("t.txt", f"a{SEPARATOR}Port Grey {words} Nova\nLand{SEPARATOR}Nova Land")
+        self.run_ok("facts", "scan", facts, "--text", text, "--out", self.path("s.tsv"), "--workers", 1)
+        with open(self.path("s.scan.json"), encoding="utf-8") as file:
+            counted = json.load(file)
+        self.assertEqual(counted["documents"], 3)
+        self.assertEqual(counted["facts"]["P36:a"], {"subject": 2, "object": 1, "both": 1})
+
+    def test_a_name_over_a_cut_is_found(self) -> None:
+        name = "Upper Freedonia " * 8
+        text = self.write("t.txt", ("x" + name) * (2 * PIECE // len(name) + 99))
+        pieces = list(Inputs([text]).pieces())
+        self.assertGreater(len(pieces), 1)
+        self.assertEqual("".join(piece.text for piece in pieces), ("x" + name) * (2 * PIECE // len(name) + 99))
+        for before, after in zip(pieces, pieces[1:]):
+            self.assertTrue(before.text.endswith(after.before))
+            self.assertGreaterEqual(len(after.before), 200)  # no name is longer
+
+    def test_a_tokenizer_without_a_decoder_is_read_all_the_same(self) -> None:
+        with open(os.path.join(support.small_vocabulary(), "tokenizer.json"), encoding="utf-8") as file:
+            value = json.load(file) | {"decoder": None}
+        self.write("tok/tokenizer.json", json.dumps(value))
+        text = self.write("t.txt", "The capital of Nova Land is Port Grey.\n")
+        said = self.run_ok("text", text, "--tokenizer", self.path("tok"), "--out", self.path("d", "t"))
+        self.assertNotIn("warning", said)
+        facts = self.write("f.tsv", HEADER + "P36:a\tP36\tNova Land\tPort Grey\t\t\t\t\n")
+        scanned = "facts", "scan", facts, "--text", self.path("d", "t"), "--out", self.path("s.tsv"), "--workers", 1
+        self.assertIn("1 facts with subject and object in 1 to 9 documents", self.run_ok(*scanned))
+        self.assertIn("Nova Land is Port Grey", self.run_ok("verify", self.path("d", "t"), "--samples", 1))
+
     def test_a_separator_inside_of_a_line_is_text_and_said(self) -> None:
         text = self.write("in.txt", "one<|endoftext|>two\n<|endoftext|>\nthree\n")
         said = self.prepare(text, "--out", self.path("o"))
