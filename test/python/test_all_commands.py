@@ -84,7 +84,8 @@ class AllCommandsTest(support.FolderTest):
     def test_screens_without_the_letters_and_full_ones(self) -> None:
         self.write("runs/\u00e9\u4e2d/config.json", "{}")
         for encoding in ("ascii", "latin-1"):
-            done = support.run_process("runs", self.path("runs"), env=dict(os.environ, PYTHONIOENCODING=encoding))
+            environment = dict(os.environ, PYTHONIOENCODING=encoding)
+            done = support.run_process("runs", self.path("runs"), env=environment, encoding=encoding)
             self.assertEqual((done.returncode, done.stderr), (0, ""))
             self.assertIn("\\u4e2d", done.stdout)
         if os.path.exists("/dev/full"):
