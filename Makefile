@@ -17,7 +17,7 @@ FLAGS_release := -O3
 FLAGS_asan := $(SANITIZE) -fsanitize=address,undefined -fno-sanitize=null,object-size,vptr
 FLAGS_tsan := $(SANITIZE) -fsanitize=thread
 FLAGS_fuzz := $(SANITIZE) -fsanitize=fuzzer-no-link,address,undefined
-ROOMS_tsan := kernels/cpu dataloader util
+ROOMS_tsan := kernels kernels/cpu dataloader util
 ROOMS_fuzz := dataloader model util eval
 CXXFLAGS := -std=c++17 -march=native -fno-strict-aliasing -fno-math-errno -fno-trapping-math -Wall -Wextra -pthread \
             $(or $(FLAGS_$(VARIANT)),$(error VARIANT=$(VARIANT): expected release, asan, tsan or fuzz)) $(CXXFLAGS)
@@ -33,7 +33,7 @@ BLAS_LIBS = $(or $(shell pkg-config --libs openblas 2>/dev/null),$(shell echo 'i
 $(BUILD)/dev/bench/bench_kernels.o: HOST_CPPFLAGS += $(if $(BLAS_LIBS),-DKNAPSACK_CBLAS $(shell pkg-config --cflags openblas 2>/dev/null))
 $(BUILD)/bench/bench_kernels: LDLIBS += $(BLAS_LIBS)
 
-# CUDA: the programs by nvcc for one architecture, and the same kernels by g++ on the CPU (test/simt), which needs CUDA's headers only.
+# CUDA: the programs by nvcc for one architecture, and the same kernels by g++ on the CPU (kernels/simt), which needs CUDA's headers only.
 NVCC ?= $(firstword $(shell command -v nvcc 2>/dev/null) $(wildcard /usr/local/cuda/bin/nvcc))
 CUDA := $(if $(NVCC),$(abspath $(dir $(NVCC))/..))
 GPU_ARCH := $(shell nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | sed -nE '1s/^([0-9]+)\.([0-9]+)$$/\1\2/p' | sed 's/^90$$/90a/')
@@ -49,7 +49,7 @@ CASES := $(wildcard test/cases/*.cpp)
 KERNELS := $(basename $(wildcard kernels/*.cu))
 
 # what TSan's tests and the fuzz targets need is built there, no more
-ROOMS := $(or $(ROOMS_$(VARIANT)),kernels/cpu dataloader model util eval train)
+ROOMS := $(or $(ROOMS_$(VARIANT)),kernels kernels/cpu dataloader model util eval train)
 LIB_SRC := $(foreach room,$(ROOMS),$(wildcard $(room)/*.cpp))
 TEST_SRC := $(wildcard $(if $(filter tsan,$(VARIANT)),test/main.cpp test/test_loader*.cpp,test/*.cpp))
 LIB := $(BUILD)/libknapsack.a
@@ -159,9 +159,9 @@ $(SIMT)/%.o: %.cpp $(SIMT)/flags.txt
 	@mkdir -p $(@D)
 	$(CXX) $(SIMT_FLAGS) $(OPENMP) -MMD -MP -c -o $@ $<
 # the fibers' runtime is never instrumented: it announces to TSan what CUDA promises, and nothing else
-$(SIMT)/test/simt/runtime.o: SIMT_FLAGS := $(filter-out -fsanitize=% -fno-sanitize-recover=%,$(SIMT_FLAGS))
+$(SIMT)/kernels/simt/runtime.o: SIMT_FLAGS := $(filter-out -fsanitize=% -fno-sanitize-recover=%,$(SIMT_FLAGS))
 KERNEL_TESTS := $(if $(filter tsan,$(VARIANT)),$(filter-out %/test_model.cpp %/test_matmul_context.cpp,$(wildcard test/simt/test_*.cpp)),$(wildcard test/simt/test_*.cpp))
-SIMT_RUNTIME := $(patsubst %.cpp,$(SIMT)/%.o,test/simt/runtime.cpp test/simt/cuda_runtime.cpp)
+SIMT_RUNTIME := $(patsubst %.cpp,$(SIMT)/%.o,kernels/simt/runtime.cpp kernels/simt/cuda_runtime.cpp)
 $(SIMT)/train_gpt: $(SIMT)/train_gpt.o
 $(SIMT)/eval_knowledge: $(SIMT)/eval/eval_knowledge.o
 $(SIMT)/run_kernel_tests: $(patsubst %.cpp,$(SIMT)/%.o,test/main.cpp $(KERNEL_TESTS) $(CASES))

@@ -12,7 +12,7 @@
 #include "test/catch.h"
 #include "test/support.h"
 #ifdef KNAPSACK_SIMT
-#include "test/simt/runtime.h"
+#include "kernels/simt/runtime.h"
 #endif
 
 namespace {

@@ -5,7 +5,7 @@
 // ThreadSanitizer takes each fiber for a thread, and is told of exactly the orders that CUDA promises, no others: from a
 // launch to its threads, from the arrival at a barrier or collective to the departure of everyone in it, from the last
 // thread to the end of the launch. So it also reports the races that did no harm in the order that was run.
-#include "test/simt/runtime.h"
+#include "kernels/simt/runtime.h"
 
 #include <sys/mman.h>
 

@@ -8,7 +8,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "test/simt/runtime.h"
+#include "kernels/simt/runtime.h"
 
 // CUDA's headers make attributes of these, which g++ does not know.
 #undef __global__

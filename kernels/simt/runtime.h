@@ -4,7 +4,7 @@
 // Then the next one runs. Who comes next is a matter of `order`, and a kernel that keeps CUDA's rules gives the same bits
 // whatever it is. The lane that arrives last at a collective does the work of all, as a function over their operands.
 //
-// What CUDA leaves undefined ends the launch with an Error that says where; README.md has the list.
+// What CUDA leaves undefined ends the launch with an Error that says where; test/simt/README.md has the list.
 #pragma once
 #include <cuda_runtime.h>
 
