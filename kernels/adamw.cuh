@@ -9,7 +9,7 @@
 #include <cstring>
 #include <type_traits>
 
-#include "kernels/gpu.h"
+#include "kernels/operations.h"
 #include "kernels/pack.cuh"
 #include "kernels/simt.h"
 #include "util/check.h"
@@ -107,7 +107,7 @@ __global__ void __launch_bounds__(ADAMW_THREADS)
 }
 
 template <class T>
-void adamw_update(T* params, float* master, float* m, float* v, float* grads, const double* norm_squared,
+void adamw_update(T* params, Stat<T>* master, Stat<T>* m, Stat<T>* v, Stat<T>* grads, const double* norm_squared,
                   const AdamwGroup* groups, int num_groups, const AdamwSettings& settings, stream_t stream) {
     ENSURE(num_groups > 0 && num_groups <= MAX_ADAMW_GROUPS, "adamw: %d groups: 1 to %d", num_groups, MAX_ADAMW_GROUPS);
     ENSURE((master == nullptr) == (std::is_same_v<T, float>),

@@ -41,10 +41,6 @@ __device__ inline T warp_sum(T x) {
     return warp_reduce(x, Sum());
 }
 template <class T>
-__device__ inline T warp_max(T x) {
-    return warp_reduce(x, Max());
-}
-template <class T>
 __device__ inline T block_sum(T x, T* scratch) {
     return block_reduce(x, scratch, Sum());
 }

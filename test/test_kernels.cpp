@@ -15,17 +15,8 @@ static int omp_get_max_threads() { return 1; }
 #include <string>
 #include <type_traits>
 
-#include "kernels/cpu/adamw.h"
-#include "kernels/cpu/attention.h"
-#include "kernels/cpu/classifier.h"
-#include "kernels/cpu/embedding.h"
-#include "kernels/cpu/gelu.h"
-#include "kernels/cpu/gemm.h"
-#include "kernels/cpu/global_norm.h"
-#include "kernels/cpu/layernorm.h"
-#include "kernels/cpu/matmul.h"
-#include "kernels/cpu/rotary.h"
 #include "kernels/cpu/vmath.h"
+#include "kernels/operations.h"
 #include "test/catch.h"
 #include "test/kernel_reference.h"
 #include "util/rng.h"

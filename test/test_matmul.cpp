@@ -5,7 +5,7 @@
 #include <type_traits>
 
 #include "kernels/cpu/gemm.h"
-#include "kernels/cpu/matmul.h"
+#include "kernels/operations.h"
 #include "test/catch.h"
 #include "test/kernel_reference.h"
 #include "util/rng.h"
@@ -49,7 +49,7 @@ TEMPLATE_TEST_CASE("gemm agrees with the formula", "[matmul]", float, double) {
                 for (int m = 0; m < M; ++m) std::fill_n(C.begin() + m * ldc, N, std::numeric_limits<Real>::quiet_NaN());
             reference::gemm(ta, tb, M, N, K, alpha, Doubles(A.begin(), A.end()), lda, Doubles(B.begin(), B.end()), ldb,
                             beta, want, ldc);
-            cpu::gemm<Real>(ta, tb, M, N, K, alpha, A.data(), lda, B.data(), ldb, beta, C.data(), ldc);
+            cpu::gemm<Real>({C.data(), ldc}, {A.data(), lda, ta}, {B.data(), ldb, tb}, M, N, K, alpha, beta);
             double worst = 0;
             bool outside = true;
             for (int m = 0; m < M; ++m) {
@@ -81,11 +81,11 @@ TEMPLATE_TEST_CASE("a row of a product does not depend on its company", "[matmul
                    bias = random_values<Real>(N, "b");
         for (const bool tb : {false, true}) {
             std::vector<Real> all(size_t(M) * N), some(all.size());
-            cpu::gemm<Real>(false, tb, M, N, K, 1, A.data(), K, B.data(), tb ? K : N, 0, all.data(), N);
+            const cpu::Matrix<const Real> b{B.data(), tb ? K : N, tb};
+            cpu::gemm<Real>({all.data(), N}, {A.data(), K}, b, M, N, K, 1, 0);
             for (const auto& [first, count] :
                  {std::pair{0, 1}, {0, 2}, {1, 13}, {5, 14}, {7, 15}, {100, 64}, {3, 200}, {299, 1}}) {
-                cpu::gemm<Real>(false, tb, count, N, K, 1, &A[size_t(first) * K], K, B.data(), tb ? K : N, 0,
-                                some.data(), N);
+                cpu::gemm<Real>({some.data(), N}, {&A[size_t(first) * K], K}, b, count, N, K, 1, 0);
                 INFO("N=" << N << " K=" << K << " transpose_b=" << tb << " rows " << first << " +" << count);
                 CHECK(!std::memcmp(some.data(), &all[size_t(first) * N], size_t(count) * N * sizeof(Real)));
             }

@@ -1,5 +1,5 @@
-// adamw.cpp - bound by memory: one pass, every array streamed once.
-#include "kernels/cpu/adamw.h"
+// adamw.cpp - bound by memory: one pass, every array streamed once, 32 bytes an element in fp32.
+#include "kernels/operations.h"
 
 #include <algorithm>
 #include <cmath>
@@ -11,8 +11,9 @@
 namespace cpu {
 
 template <class Real>
-void adamw_update(Real* params, Real* master, Real* m, Real* v, Real* grads, const double* norm_squared,
-                  const AdamwGroup* groups, int num_groups, const AdamwSettings& settings, stream_t) {
+void adamw_update(Real* params, Stat<Real>* master, Stat<Real>* m, Stat<Real>* v, Stat<Real>* grads,
+                  const double* norm_squared, const AdamwGroup* groups, int num_groups, const AdamwSettings& settings,
+                  stream_t) {
     ENSURE(!master, "adamw: the CPU's weights are their own masters");
     constexpr size_t CHUNK = 1 << 14;
     const Real lr = settings.lr, beta1 = settings.beta1, beta2 = settings.beta2, eps = settings.eps;

@@ -1,5 +1,5 @@
 // gelu.cpp - element by element.
-#include "kernels/cpu/gelu.h"
+#include "kernels/operations.h"
 
 #include <algorithm>
 

@@ -1,6 +1,6 @@
 // case.h - one kernel at one shape, used three ways: correctness on the CPU through test/simt, correctness on a GPU, and
 // as a micro-benchmark with its bytes, flops and share of floor. A case file (test/cases/*.cpp) is plain C++: it calls
-// the launchers of kernels/gpu.h and compares with the double-precision formulas of test/kernel_reference.h.
+// the launchers of kernels/operations.h and compares with the double-precision formulas of test/kernel_reference.h.
 #pragma once
 #include <functional>
 #include <memory>
@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "kernels/device.h"
-#include "kernels/gpu.h"
+#include "kernels/operations.h"
 
 // A tensor that a case made, beside what it should be. The error is the relative L2 norm of the difference, row by row
 // (a maximum over the tensor hides a wrong tail); NaN fails.
