@@ -124,7 +124,8 @@ help:  ## this list
 
 $(BUILD)/train_gpt_cpu: $(BUILD)/train_gpt.o $(LIB)
 $(BUILD)/eval_knowledge_cpu: $(BUILD)/eval/eval_knowledge.o $(LIB)
-$(BUILD)/run_tests: $(TEST_SRC:%.cpp=$(BUILD)/%.o) $(LIB)
+$(BUILD)/run_tests: $(TEST_SRC:%.cpp=$(BUILD)/%.o) $(if $(filter tsan,$(VARIANT)),,$(CASES:%.cpp=$(BUILD)/%.o)) $(LIB)
+$(BUILD)/bench/bench_kernels: $(CASES:%.cpp=$(BUILD)/%.o)
 $(BENCHES): $(BUILD)/bench/%: $(BUILD)/dev/bench/%.o $(LIB)
 $(FUZZERS): $(BUILD)/fuzz/%: $(BUILD)/test/fuzz/%.o $(LIB)
 $(FUZZERS): LINK += -fsanitize=fuzzer
@@ -144,7 +145,7 @@ $(CUDA_BUILD)/%.o: %.cpp $(CUDA_BUILD)/flags.txt
 	$(CXX) $(CUDA_CXXFLAGS) -MMD -MP -c -o $@ $<
 $(CUDA_BUILD)/train_gpt: $(CUDA_BUILD)/train_gpt.o
 $(CUDA_BUILD)/eval_knowledge: $(CUDA_BUILD)/eval/eval_knowledge.o
-$(CUDA_BUILD)/run_kernel_tests: $(patsubst %.cpp,$(CUDA_BUILD)/%.o,test/main.cpp test/simt/test_kernels.cpp $(CASES))
+$(CUDA_BUILD)/run_kernel_tests: $(patsubst %.cpp,$(CUDA_BUILD)/%.o,test/main.cpp test/test_kernels.cpp $(CASES))
 $(CUDA_BUILD)/run_kernel_tests: LDLIBS += $(shell pkg-config --libs catch2 2>/dev/null)
 $(CUDA_BUILD)/bench_gpu: $(patsubst %.cpp,$(CUDA_BUILD)/%.o,dev/bench/bench_gpu.cpp $(CASES))
 $(CUDA_BUILD)/write_logits: $(CUDA_BUILD)/dev/oracle/write_logits.o
@@ -164,7 +165,7 @@ KERNEL_TESTS := $(if $(filter tsan,$(VARIANT)),$(filter-out %/test_model.cpp %/t
 SIMT_RUNTIME := $(patsubst %.cpp,$(SIMT)/%.o,kernels/simt/runtime.cpp kernels/simt/cuda_runtime.cpp)
 $(SIMT)/train_gpt: $(SIMT)/train_gpt.o
 $(SIMT)/eval_knowledge: $(SIMT)/eval/eval_knowledge.o
-$(SIMT)/run_kernel_tests: $(patsubst %.cpp,$(SIMT)/%.o,test/main.cpp $(KERNEL_TESTS) $(CASES))
+$(SIMT)/run_kernel_tests: $(patsubst %.cpp,$(SIMT)/%.o,test/main.cpp test/test_kernels.cpp $(KERNEL_TESTS) $(CASES))
 $(SIMT)/bench_gpu: $(patsubst %.cpp,$(SIMT)/%.o,dev/bench/bench_gpu.cpp $(CASES))
 $(SIMT)/run_kernel_tests: LDLIBS += $(shell pkg-config --libs catch2 2>/dev/null)
 $(SIMT)/write_logits: $(SIMT)/dev/oracle/write_logits.o

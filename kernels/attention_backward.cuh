@@ -1,10 +1,9 @@
 // attention_backward.cuh - the gradient of causal attention. Probabilities are recomputed from lse, tile by tile.
 //
-// With P = softmax(S), dP = dO V^T, D_i = dO_i . O_i:  dS = P (dP - D),  dV = P^T dO,  dK = dS^T Q / sqrt(HS),
-// dQ = dS K / sqrt(HS). Two kernels, one that owns keys (dK, dV) and one that owns queries (dQ), each sums in registers
-// and writes once. S and dP are computed in both: 7 products where one kernel would need 5. In return there are no
-// atomics, no second pass over a float dQ in memory and no order between blocks: deterministic, and parallel over tiles
-// at any batch size.
+// Two kernels, one that owns keys (dK, dV) and one that owns queries (dQ), each sums in registers and writes once. S
+// and dP (operations.h) are computed in both: 7 products where one kernel would need 5. In return there are no atomics,
+// no second pass over a float dQ in memory and no order between blocks: deterministic, and parallel over tiles at any
+// batch size.
 #pragma once
 #include <cmath>
 
@@ -34,7 +33,8 @@ __host__ __device__ constexpr int statistics_lanes() {
 
 // statistics[b,h,t] = (lse[b,h,t] log2(e), sum_d dout[b,t,h,d] out[b,t,h,d])
 // dout, out (B, T, NH, HS); lse, statistics (B, NH, T). HS / 8 lanes to a row, 8 elements at a time.
-// Moves N NH (2 HS sizeof(Real) + 12) bytes. A lane sums its elements in ascending order, then the row's lanes in a tree.
+// Moves N NH (2 HS sizeof(Real) + 12) bytes. A lane sums its elements in ascending order, then the row's lanes in a
+// tree.
 template <class Real, int HS>
 __global__ void __launch_bounds__(STATISTICS_THREADS)
     attention_statistics_kernel(QueryStatistic* statistics, const Real* dout, const Real* out, const float* lse, int B,
@@ -79,13 +79,12 @@ struct AttentionBackward {
 // dV and dK of HS = 256 are 256 registers a thread. There the kernel runs twice, once for each.
 enum class KeyGradients { Both, Key, Value };
 
-// dv[j,:] = sum_i p_ij dout_i,  dk[j,:] = sum_i ds_ij q_i / sqrt(HS),  ds_ij = p_ij (dout_i . v_j - D_i),  i >= j
-// for the tokens i, j of one segment and one head.     dqkv, qkv (B, T, 3, NH, HS); dout (B, T, NH, HS);
-// statistics (B, NH, T). blockIdx = (work item, head, part of the item). A block owns ROWS keys, a warp 16 of them, and
-// walks over tiles of queries from the diagonal to the segment's end. Scores are computed transposed, keys as rows:
-// then P^T and dS^T, rounded to Real, are left operands as they come out of the registers. 4 B NH T^2 HS flops (the causal
-// half of four products), 6 N NH HS sizeof(Real) bytes: bound by flops from T = 550 on. Sums over queries in the product's
-// order, tile by tile in ascending order.
+// dV and dK of one segment and one head.     statistics (B, NH, T)
+// blockIdx = (work item, head, part of the item). A block owns ROWS keys, a warp 16 of them, and walks over tiles of
+// queries from the diagonal to the segment's end. Scores are computed transposed, keys as rows:
+// then P^T and dS^T, rounded to Real, are left operands as they come out of the registers. 4 B NH T^2 HS flops (the
+// causal half of four products), 6 N NH HS sizeof(Real) bytes: bound by flops from T = 550 on. Sums over queries in the
+// product's order, tile by tile in ascending order.
 template <class Real, int HS, KeyGradients GRADIENTS>
 __global__ void __launch_bounds__(AttentionBackward<Real, HS>::THREADS, AttentionBackward<Real, HS>::BLOCKS)
     attention_backward_keys_kernel(Real* dqkv, const Real* dout, const Real* qkv, const QueryStatistic* statistics,
@@ -174,10 +173,9 @@ __global__ void __launch_bounds__(AttentionBackward<Real, HS>::THREADS, Attentio
     }
 }
 
-// dq[i,:] = sum_j ds_ij k_j / sqrt(HS),  ds_ij = p_ij (dout_i . v_j - D_i),  j <= i
-// for the tokens i, j of one segment and one head.     dqkv, qkv (B, T, 3, NH, HS); dout (B, T, NH, HS);
-// statistics (B, NH, T). blockIdx = (work item, head, part of the item). A block owns ROWS queries, a warp 16 of them,
-// and walks over tiles of keys up to the diagonal. 3 B NH T^2 HS flops (the causal half of three products), 5 N NH HS
+// dQ of one segment and one head.     statistics (B, NH, T)
+// blockIdx = (work item, head, part of the item). A block owns ROWS queries, a warp 16 of them, and walks over tiles of
+// keys up to the diagonal. 3 B NH T^2 HS flops (the causal half of three products), 5 N NH HS
 // sizeof(Real) bytes: bound by flops from T = 610 on. Sums over keys in the product's order, tile by tile in ascending
 // order.
 template <class Real, int HS>

@@ -28,10 +28,10 @@ struct AttentionForward {
     static_assert(sizeof(Shared) <= SHARED_MEMORY_LIMIT);
 };
 
-// out[i,:] = sum_j p_ij v_j,  p_ij = exp(q_i . k_j / sqrt(HS) - lse[i]),  lse[i] = log sum_j exp(q_i . k_j / sqrt(HS)),
-// j <= i for the tokens i, j of one segment and one head.     out (B, T, NH, HS); lse (B, NH, T); qkv (B, T, 3, NH, HS)
+// attention_forward, for the tokens of one segment and one head.
 // blockIdx = (work item, head, part of the item); a block owns ROWS queries, a warp 16 of them, and walks over tiles of
-// keys up to the diagonal while the next tile is on its way. Scores live in registers, rounded to Real as operand of p v.
+// keys up to the diagonal while the next tile is on its way. Scores live in registers, rounded to Real as operand of
+// p v.
 // 2 B NH T^2 HS flops (the causal half; without a mask), 4 N NH HS sizeof(Real) bytes: at 790 TFLOP/s and 4.3 TB/s the
 // flops are the floor from T = 735 on.
 // A row's maximum and sum run over a lane's keys in ascending order, then over the row's four lanes; outputs over keys

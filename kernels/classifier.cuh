@@ -77,11 +77,9 @@ __device__ __attribute__((noinline)) RowSum row_sum(const Real* row, int V, floa
     return {largest, sum, logf(sum) + (largest - target_logit)};
 }
 
-// losses[n] = log sum_v exp(logits[n,v]) - logits[n,targets[n]]        n < N, v < V
-// logits[n,v] <- (exp(logits[n,v]) / sum - [v = targets[n]]) * dloss, 0 for V <= v < Vp        (with `write_gradient`)
-// losses, targets (N); logits (N, Vp). A block has row n, a thread every CLASSIFIER_THREADS-th pack of 16 bytes.
-// With the gradient 2 N Vp sizeof(Real) bytes: in bf16 N=8192, Vp=50304 0.38 ms; without it half as much. The second pass
-// runs from the row's end to its begin, so that it meets first what the first pass left in the SM's own cache.
+// classifier_forward. A block has row n, a thread every CLASSIFIER_THREADS-th pack of 16 bytes.
+// With the gradient 2 N Vp sizeof(Real) bytes: in bf16 N=8192, Vp=50304 0.38 ms; without it half as much. The second
+// pass runs from the row's end to its begin, so that it meets first what the first pass left in the SM's own cache.
 template <class Real>
 __global__ void __launch_bounds__(CLASSIFIER_THREADS, CLASSIFIER_BLOCKS)
     classifier_forward_kernel(float* losses, Real* logits, const int* targets, float dloss, bool write_gradient, int V,
@@ -110,9 +108,8 @@ __global__ void __launch_bounds__(CLASSIFIER_THREADS, CLASSIFIER_BLOCKS)
     }
 }
 
-// losses as above, the same bits; argmax[n] = first v with the largest logit, 0 where all are NaN;
-// rank[n] = 1 + #{v: logits[n,v] > logits[n,target]} + #{v < target: equal}        target = targets[n]
-// A block has row n. N V sizeof(Real) bytes: in bf16 N=1024, V=50304 24 us. Minimum and count are of integers.
+// classifier_score. A block has row n. N V sizeof(Real) bytes: in bf16 N=1024, V=50304 24 us. Minimum and count are of
+// integers.
 template <class Real>
 __global__ void __launch_bounds__(CLASSIFIER_THREADS, CLASSIFIER_BLOCKS)
     classifier_score_kernel(float* losses, int* argmax, int* rank, const Real* logits, const int* targets, int V,
@@ -147,9 +144,8 @@ __global__ void __launch_bounds__(CLASSIFIER_THREADS, CLASSIFIER_BLOCKS)
     rank[n] = 1 + shared.ahead;
 }
 
-// sums[s] += sum of losses[n] over n with source[n] = s, in double        n < N
-// A block has source s and reads all of `source`: 2 N bytes from the second-level cache; S is a handful. A thread adds
-// up every LOSS_SUMS_THREADS-th row in ascending order, then the block in the order of block_sum.
+// loss_sums. A block has source s and reads all of `source`: 2 N bytes from the second-level cache; S is a handful. A
+// thread adds up every LOSS_SUMS_THREADS-th row in ascending order, then the block in the order of block_sum.
 __global__ void __launch_bounds__(LOSS_SUMS_THREADS)
     loss_sums_kernel(double* sums, const float* losses, const uint16_t* source, int N) {
     double* reduction = &shared_memory<double>();

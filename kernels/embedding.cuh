@@ -20,9 +20,8 @@ using CarryTile = ColumnTile<32>;
 
 inline int run_chunks(int N) { return (N - 1) / RUN_CHUNK + 1; }
 
-// out[n,c] = wte[tokens[n],c] + wpe[positions[n],c]        n < N, c < C; wpe null: the first term alone
-// out (N, C); wte (Vp, C); wpe (max_T, C). A thread has 16 bytes of out. 2 N C sizeof(Real) bytes where a token is rarely
-// met twice, half of it where the table stays in the caches: bf16 N=65536, C=512 31 us.
+// embedding_forward. A thread has 16 bytes of out. 2 N C sizeof(Real) bytes where a token is rarely met twice, half of
+// it where the table stays in the caches: bf16 N=65536, C=512 31 us.
 template <class Real>
 __global__ void __launch_bounds__(EMBEDDING_THREADS)
     embedding_forward_kernel(Real* out, const int* tokens, const int* positions, const Real* wte, const Real* wpe,

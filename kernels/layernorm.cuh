@@ -55,12 +55,9 @@ __device__ inline float team_sum(float x, float* reduction) {
     }
 }
 
-// x = a (+ b (+ c)) rounded to Real, residual = x (null: not written)        n < N, c < C
-// mean[n] = mean_c x,  rstd[n] = 1 / sqrt(mean_c (x - mean)^2 + eps)
-// y.out[n,c] = (x[n,c] - mean[n]) * rstd[n] * y.weight[c] + y.bias[c]      for y in {first, second} with y.out
-// All (N, C) but mean, rstd (N) and weight, bias (C). A team has a row; a thread adds its packs in ascending order,
-// then the team by halving distances (and a block's warps as block_sum does). Bytes: N C sizeof(Real) for each of a, b, c,
-// residual and the outputs: bf16 N=65536, C=512, of a alone 31 us, of three inputs to residual and two outputs 94 us.
+// layernorm_forward. A team has a row; a thread adds its packs in ascending order, then the team by halving distances
+// (and a block's warps as block_sum does). Bytes: N C sizeof(Real) for each of a, b, c, residual and the outputs: bf16
+// N=65536, C=512, of a alone 31 us, of three inputs to residual and two outputs 94 us.
 template <class Real, class Row>
 __global__ void __launch_bounds__(Row::BLOCK)
     layernorm_forward_kernel(Real* residual, Affine<Real> first, Affine<Real> second, float* mean, float* rstd,
@@ -122,11 +119,11 @@ __global__ void __launch_bounds__(Row::BLOCK)
     }
 }
 
-// dinp[n,c] += rstd[n] * (g - mean_c(g) - x * mean_c(g x)),  g = dout * weight,  x = (inp - mean) * rstd
+// layernorm_backward, but for the sums over all rows:
 // partial[p,0,c] = sum of dout * x, partial[p,1,c] = sum of dout, over the rows n of chunk p        p < P, c < C
-// dinp, dout, inp (N, C); weight (C); mean, rstd (N); partial (P, 2, C). A block has a chunk, a team every ROWS-th row
-// of it in ascending order; sums over a row as in the forward pass; those over rows by team, then over the teams in
-// order. 4 N C sizeof(Real) bytes: bf16 N=65536, C=512 62 us.
+// partial (P, 2, C). A block has a chunk, a team every ROWS-th row of it in ascending order; sums over a row as in the
+// forward pass; those over rows by team, then over the teams in order. 4 N C sizeof(Real) bytes: bf16 N=65536, C=512
+// 62 us.
 template <class Real, class Row>
 __global__ void __launch_bounds__(Row::BLOCK, Row::RESIDENT)
     layernorm_backward_kernel(Real* dinp, float* partial, const Real* dout, const Real* inp, const Real* weight,

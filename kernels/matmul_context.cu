@@ -1,5 +1,5 @@
-// matmul_context.cu - host code. Two parts: the library, once over cuBLASLt and once over the CPU's product; the context
-// on top of either.
+// matmul_context.cu - host code. Two parts: the library, once over cuBLASLt and once over the CPU's product; the
+// context on top of either.
 #include "kernels/matmul_context.h"
 
 #include <unistd.h>

@@ -88,8 +88,10 @@ size_t attention_schedule_size(int B, int T);
 template <class Real>
 void attention_forward(Real* out, Stat<Real>* lse, const Real* qkv, const int* schedule, int B, int T, int NH, int HS,
                        stream_t stream);
-// dqkv = the gradient of the above; all of q, k, v is written. Probabilities are recomputed from lse, tile by tile.
-// scratch: attention_backward_scratch(B, T, NH, HS) bytes.
+// dqkv = the gradient of the above; all of it is written. With S the scores of a head, P = exp(S - lse), dP = dO V^T
+// and
+// D_i = dO_i . O_i:  dS = P (dP - D),  dV = P^T dO,  dQ = dS K / sqrt(HS),  dK = dS^T Q / sqrt(HS)
+// P is recomputed tile by tile. scratch: attention_backward_scratch(B, T, NH, HS) bytes.
 template <class Real>
 void attention_backward(Real* dqkv, void* scratch, const Real* dout, const Real* out, const Stat<Real>* lse,
                         const Real* qkv, const int* schedule, int B, int T, int NH, int HS, stream_t stream);

@@ -2,8 +2,8 @@
 //
 // Every wrapper has two element types. For bf16 it is the instruction; for float it does the same on the CUDA cores, in
 // the same layout over the lanes, so that one tile code serves both: exact float products (no tf32), summed in
-// ascending k. Every wrapper also has a branch for the CPU (kernels/simt), where the last lane to arrive does the warp's
-// work.
+// ascending k. Every wrapper also has a branch for the CPU (kernels/simt), where the last lane to arrive does the
+// warp's work.
 //
 // Layout (PTX ISA, mma.m16n8k16): of an 8 x 8 matrix, lane l holds elements 2t and 2t+1 of row g, g = l / 4, t = l % 4.
 #pragma once

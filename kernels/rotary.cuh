@@ -1,5 +1,5 @@
-// rotary.cuh - rotary position embedding (Su et al. 2021) on the first R dimensions of q and k, in NeoX's half-split
-// form. The angles, in double, are in a table made once; a rotation is in place, each thread turning a few pairs.
+// rotary.cuh - rotary position embedding: the table of angles is made once; a rotation is in place, each thread turning
+// a few pairs.
 #pragma once
 #include "kernels/operations.h"
 #include "kernels/pack.cuh"
@@ -10,8 +10,7 @@ namespace gpu {
 
 constexpr int ROTARY_THREADS = 256;
 
-// table[p, i] = cos(p f_i), table[p, R/2 + i] = sin(p f_i),  f_i = base^(-2i/R)        p < P, i < R/2
-// table (P, R). A thread has a pair (p, i). 4 P R bytes, once for a model.
+// rotary_table. A thread has a pair (p, i). 4 P R bytes, once for a model.
 __global__ void __launch_bounds__(ROTARY_THREADS) rotary_table_kernel(float* table, int P, int R, double base) {
     const unsigned half = static_cast<unsigned>(R / 2), thread = blockIdx.x * ROTARY_THREADS + threadIdx.x;
     const unsigned p = thread / half, i = thread % half;
@@ -36,10 +35,9 @@ __device__ inline void store_span(Real* to, const Span<Real, W>& x) {
     *reinterpret_cast<Span<Real, W>*>(to) = x;
 }
 
-// (x_i, x_{i+R/2}) <- (x_i cos - x_{i+R/2} sin, x_{i+R/2} cos + x_i sin)        i < R/2; `sign` is that of sin
-// qkv (N, 3, NH, HS): q and k of every head, in place; table (P, R), positions (N) < P. A thread has W neighbouring
-// pairs. Each pair is read and written once: 4 N NH R sizeof(Real) bytes, where a head's part is not below the 32 bytes
-// that memory moves: bf16 N=65536, NH=8, R=16 16 us.
+// The rotation of rotary_forward, `sign` times as far. A thread has W neighbouring pairs. Each pair is read and written
+// once: 4 N NH R sizeof(Real) bytes, where a head's part is not below the 32 bytes that memory moves: bf16 N=65536,
+// NH=8, R=16 16 us.
 template <class Real, int W>
 __global__ void __launch_bounds__(ROTARY_THREADS)
     rotary_kernel(Real* qkv, const float* table, const int* positions, float sign, int N, int NH, int HS, int R) {
@@ -49,7 +47,7 @@ __global__ void __launch_bounds__(ROTARY_THREADS)
     if (n >= static_cast<unsigned>(N)) return;
     const float* cosine = table + static_cast<size_t>(positions[n]) * static_cast<size_t>(R) + i;
     const float* sine = cosine + half;
-    // q's heads are followed by k's
+    // (N, 3, NH, HS): q's heads are followed by k's, and they by v's
     Real* at = qkv + (static_cast<size_t>(n) * 3 * static_cast<size_t>(NH) + head) * static_cast<size_t>(HS) + i;
     Span<Real, W> x = load_span<Real, W>(at), y = load_span<Real, W>(at + half);
     for (int k = 0; k < W; ++k) {

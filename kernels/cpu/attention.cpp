@@ -145,8 +145,6 @@ void attention_forward(Real* out, Stat<Real>* lse, const Real* qkv, const int* s
     }
 }
 
-// With P = softmax(S), dP = dO V^T, D_i = dO_i . O_i:
-// dS = P (dP - D),  dV = P^T dO,  dQ = dS K / sqrt(HS),  dK = dS^T Q / sqrt(HS)
 // One thread walks all tiles of its (row, head, segment) in order.
 template <class Real>
 void attention_backward(Real* dqkv, void* scratch, const Real* dout, const Real* out, const Stat<Real>* lse,
