@@ -1,24 +1,74 @@
 #include "dataloader/account.h"
 
+#include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
-using ll = long long;
+#include "dataloader/data_set.h"
+#include "dataloader/ledger.h"
+#include "util/check.h"
+
 using nlohmann::ordered_json;
 
+namespace {
+
+// Exposures of the facts of the entities that are drawn.
+void count_exposures(const Source& source, const Ledger& ledger, SourceAccount* row) {
+    uint64_t sum = 0, facts = 0;
+    uint32_t least = UINT32_MAX, most = 0, first = UINT32_MAX, last = 0;
+    for (uint64_t i = 0; i < source.draws(); ++i)
+        for (uint32_t slot = 0; slot < ledger.slots(); ++slot, ++facts) {
+            const Ledger::Entry& entry = ledger.at(source.entity(i), slot);
+            sum += entry.count;
+            row->cut += entry.cut;
+            least = std::min(least, entry.count);
+            most = std::max(most, entry.count);
+            if (entry.count == 0) continue;
+            first = std::min(first, entry.first_step);
+            last = std::max(last, entry.last_step);
+        }
+    row->exposures = static_cast<double>(sum) / static_cast<double>(facts);
+    row->least = least;
+    row->most = most;
+    if (most == 0) return;
+    row->first_step = first;
+    row->last_step = last;
+}
+
+}  // namespace
+
+RunAccount take_account(const DataSet& data, const std::vector<Ledger>& ledgers,
+                        const std::vector<int64_t>& source_tokens, int64_t steps) {
+    const Plan& plan = data.plan;
+    RunAccount account{plan.steps, steps, plan.tokens, steps * plan.batch_tokens, {}};
+    for (size_t s = 0; s < plan.sources.size(); ++s) {
+        const SourcePlan& planned = plan.sources[s];
+        SourceAccount row;
+        row.name = planned.name;
+        row.knowledge = planned.knowledge;
+        row.planned_tokens = std::llround(planned.tokens);
+        row.planned_share = planned.share;
+        row.tokens = source_tokens[s];
+        if (account.tokens > 0) row.share = static_cast<double>(row.tokens) / static_cast<double>(account.tokens);
+        row.planned_exposures = planned.exposures;
+        row.planned_least = planned.min_exposures;
+        row.planned_most = planned.max_exposures;
+        if (row.knowledge) count_exposures(data.sources[s], ledgers[s], &row);
+        account.sources.push_back(row);
+    }
+    return account;
+}
+
 void print_account(FILE* out, const RunAccount& account) {
-    fprintf(out, "%-14s %16s %16s %9s %9s %12s %22s\n", "source", "tokens planned", "realised", "share", "realised",
-            "exposures", "realised (least, most)");
+    print(out, "%-14s %16s %16s %9s %9s %12s %22s\n", "source", "tokens planned", "realised", "share", "realised",
+          "exposures", "realised (least, most)");
     for (const SourceAccount& s : account.sources) {
-        fprintf(out, "%-14.14s %16lld %16lld %9.6f %9.6f", s.name.c_str(), static_cast<ll>(s.planned_tokens),
-                static_cast<ll>(s.tokens), s.planned_share, s.share);
-        if (s.knowledge)
-            fprintf(out, " %12.2f %10.2f (%lld, %lld)", s.planned_exposures, s.exposures, static_cast<ll>(s.least),
-                    static_cast<ll>(s.most));
-        fprintf(out, "\n");
+        print(out, "%-14.14s %16d %16d %9.6f %9.6f", s.name, s.planned_tokens, s.tokens, s.planned_share, s.share);
+        if (s.knowledge) print(out, " %12.2f %10.2f (%d, %d)", s.planned_exposures, s.exposures, s.least, s.most);
+        print(out, "\n");
     }
     if (account.steps < account.planned_steps)
-        fprintf(out, "stopped after %lld of %lld steps: planned is for all of them\n", static_cast<ll>(account.steps),
-                static_cast<ll>(account.planned_steps));
+        print(out, "stopped after %d of %d steps: planned is for all of them\n", account.steps, account.planned_steps);
 }
 
 std::string account_json(const RunAccount& account) {

@@ -1,4 +1,4 @@
-// account.h - what a run was to take of each source beside what it took: the mixture's proof, counted from the targets
+// account.h - what a run was to take of each source, and what it took: the mixture's proof, counted from the targets
 // and the ledgers, never from the plan.
 #pragma once
 #include <cstdint>
@@ -6,7 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "dataloader/loader.h"
+class Ledger;
+struct DataSet;
 
 struct SourceAccount {
     std::string name;
@@ -24,6 +25,10 @@ struct RunAccount {
     int64_t planned_steps = 0, steps = 0, planned_tokens = 0, tokens = 0;
     std::vector<SourceAccount> sources;
 };
+
+// After `steps` steps; ledgers and source_tokens (targets so far): by source.
+RunAccount take_account(const DataSet& data, const std::vector<Ledger>& ledgers,
+                        const std::vector<int64_t>& source_tokens, int64_t steps);
 
 void print_account(FILE* out, const RunAccount& account);
 std::string account_json(const RunAccount& account);  // mixture.json

@@ -8,14 +8,13 @@
 #include "util/json.h"
 
 using nlohmann::json;
-using ll = long long;
 
 namespace {
 
 constexpr const char* state_file = "loader_state.json";
 
-// Names what differs between the manifest of a state and ours.
-void compare_manifests(const json& theirs, const json& ours, bool new_horizon) {
+// Names what differs between the fingerprint of a state's data set and ours.
+void compare_fingerprints(const json& theirs, const json& ours, bool new_horizon) {
     const auto show = [](const json& object, const char* key) {
         return object.contains(key) ? object[key].dump() : std::string("nothing");
     };
@@ -23,18 +22,17 @@ void compare_manifests(const json& theirs, const json& ours, bool new_horizon) {
         {"data_seed", "--data-seed"}, {"T", "--seq-len"}, {"eot_id", "the EOT id"}, {"tokens", "the run's tokens"}};
     for (const auto& [key, flag] : flags)
         if (show(theirs, key) != show(ours, key) && !(new_horizon && std::string(key) == "tokens"))
-            die(Exit::Usage, "the data stream was saved with another %s: %s there, %s here", flag,
-                show(theirs, key).c_str(), show(ours, key).c_str());
+            die(Exit::Usage, "the data stream was saved with another %s: %s there, %s here", flag, show(theirs, key),
+                show(ours, key));
     const json& here = ours["sources"];
     const json there = theirs.contains("sources") && theirs["sources"].is_array() ? theirs["sources"] : json::array();
     if (there.size() != here.size())
-        die(Exit::Usage, "the data stream was saved with %zu sources, there are %zu", there.size(), here.size());
+        die(Exit::Usage, "the data stream was saved with %d sources, there are %d", there.size(), here.size());
     for (size_t s = 0; s < here.size(); ++s)
         for (const char* key : {"name", "options", "data"})
             if (show(there[s], key) != show(here[s], key))
                 die(Exit::Usage, "the data stream was saved with another %s of source %s: %s there, %s here", key,
-                    here[s]["name"].get<std::string>().c_str(), show(there[s], key).c_str(),
-                    show(here[s], key).c_str());
+                    here[s]["name"].get<std::string>(), show(there[s], key), show(here[s], key));
 }
 
 }  // namespace
@@ -62,10 +60,9 @@ void place_segments(const std::vector<int>& inputs, int T, bool document_mask, i
     }
 }
 
-Batches::Batches(const DataSet& data, int64_t batch_tokens, bool document_mask, const std::string& state,
-                 bool new_horizon)
+Batches::Batches(const DataSet& data, bool document_mask, const std::string& state, bool new_horizon)
     : data_(data),
-      batch_tokens_(batch_tokens),
+      batch_tokens_(data.plan.batch_tokens),
       T_(data.mixture.T),
       document_mask_(document_mask),
       stream_(data.sources, data.mixture) {
@@ -91,8 +88,7 @@ void Batches::open_piece(const Piece& piece) {
 }
 
 void Batches::make(Batch* batch) {
-    ENSURE(step_ < data_.plan.steps, "step %lld of a run of %lld", static_cast<ll>(step_),
-           static_cast<ll>(data_.plan.steps));
+    ENSURE(step_ < data_.plan.steps, "step %d of a run of %d", step_, data_.plan.steps);
     const size_t n = static_cast<size_t>(batch_tokens_);
     batch->step = step_;
     batch->inputs.resize(n);
@@ -126,8 +122,7 @@ void Batches::make(Batch* batch) {
 }
 
 std::vector<Piece> Batches::pieces_of(int64_t step) {
-    ENSURE(step >= step_ && step < data_.plan.steps, "step %lld is not between %lld and %lld", static_cast<ll>(step),
-           static_cast<ll>(step_), static_cast<ll>(data_.plan.steps));
+    ENSURE(step >= step_ && step < data_.plan.steps, "step %d is not between %d and %d", step, step_, data_.plan.steps);
     const int64_t base = step * batch_tokens_, last = base + batch_tokens_;
     std::vector<Piece> pieces;
     for (Piece piece = piece_;; piece = stream_.next()) {
@@ -149,7 +144,7 @@ std::string Batches::state() const {
                         {"stream", stream_.state()}};
     std::string text = state.dump();
     text.back() = ',';
-    return text + "\"manifest\":" + data_.manifest + "}";
+    return text + "\"manifest\":" + data_.fingerprint + "}";
 }
 
 void Batches::restore(const std::string& text, bool new_horizon) {
@@ -157,23 +152,23 @@ void Batches::restore(const std::string& text, bool new_horizon) {
     check_format_version(state_file, state);
     if (!state.contains("manifest") || !state["manifest"].is_object())
         die(Exit::Data, "%s: key 'manifest' is missing", state_file);
-    compare_manifests(state["manifest"], json::parse(data_.manifest), new_horizon);
+    compare_fingerprints(state["manifest"], json::parse(data_.fingerprint), new_horizon);
     const bool longer = state["manifest"].value("tokens", json()) != json(data_.plan.tokens);
     for (const Source& source : data_.sources)
         if (longer && (source.options().exposures >= 0 || !source.options().windows.empty()))
             die(Exit::Usage,
                 "a branch with another length: --exposures and --window of source %s are places in a run of one "
                 "length; start anew, or branch with the same --tokens",
-                source.name().c_str());
+                source.name());
     const int64_t tokens = json_integer(state_file, state, "batch_tokens", 1, INT64_MAX);
     step_ = json_integer(state_file, state, "step", 0, INT64_MAX / tokens);
     if (step_ * tokens % batch_tokens_ != 0)
-        die(Exit::Usage, "the data stream was saved after %lld tokens, no whole number of steps of --batch-tokens %lld",
-            static_cast<ll>(step_ * tokens), static_cast<ll>(batch_tokens_));
+        die(Exit::Usage, "the data stream was saved after %d tokens, no whole number of steps of --batch-tokens %d",
+            step_ * tokens, batch_tokens_);
     step_ = step_ * tokens / batch_tokens_;
     if (step_ > data_.plan.steps)
-        die(Exit::Usage, "the data stream was saved after step %lld, this run has %lld; give more --tokens",
-            static_cast<ll>(step_), static_cast<ll>(data_.plan.steps));
+        die(Exit::Usage, "the data stream was saved after step %d, this run has %d; give more --tokens", step_,
+            data_.plan.steps);
     if (!state.contains("piece") || !state["piece"].is_object() || !state.contains("stream"))
         die(Exit::Data, "%s: key 'piece' or 'stream' is missing", state_file);
     stream_.restore(state["stream"]);

@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "dataloader/batch.h"
 #include "dataloader/data_set.h"
-#include "dataloader/loader.h"
 #include "dataloader/stream.h"
 
 // Positions and segment starts of the (rows, T) inputs: with the mask on, a segment begins at its EOT and at the row's
@@ -16,15 +16,14 @@ void place_segments(const std::vector<int>& inputs, int T, bool document_mask, i
 class Batches {
   public:
     // `data` must outlive it. `state`: of the batch before the first one wanted, "" for the beginning. A state that was
-    // made with another data set,
-    // other options or another batch size dies with Exit::Usage, naming what differs; with `new_horizon` only the run's
-    // length may differ.
-    Batches(const DataSet& data, int64_t batch_tokens, bool document_mask, const std::string& state, bool new_horizon);
+    // made with another data set or other options dies with Exit::Usage, naming what differs; with `new_horizon` the
+    // run's length may differ.
+    Batches(const DataSet& data, bool document_mask, const std::string& state, bool new_horizon);
     int64_t step() const { return step_; }  // of the next batch
     void make(Batch* batch);
 
-    // The pieces that have a target in `step`, lengths only. Starts from where this object stands, which must not be
-    // past the step.
+    // The pieces that have a target in `step`, lengths only. Starts from where this object is, which must not be past
+    // the step.
     std::vector<Piece> pieces_of(int64_t step);
 
   private:

@@ -20,9 +20,8 @@ void agree_on_tokenizer(const MixtureOptions& options, const Tokenizer& tokenize
     plan->vocab = tokenizer.vocab_size();
     for (const Source& source : sources) {
         if (source.eot_id() != plan->eot_id)
-            die(Exit::Data, "tokenizers differ: EOT is %lld in source %s, %lld in source %s",
-                static_cast<long long>(plan->eot_id), sources[0].name().c_str(),
-                static_cast<long long>(source.eot_id()), source.name().c_str());
+            die(Exit::Data, "tokenizers differ: EOT is %d in source %s, %d in source %s", plan->eot_id,
+                sources[0].name(), source.eot_id(), source.name());
         const std::vector<const Sidecar*> sidecars = source.sidecars();
         size_t without = 0;
         for (size_t file = 0; file < sidecars.size(); ++file) {
@@ -39,42 +38,39 @@ void agree_on_tokenizer(const MixtureOptions& options, const Tokenizer& tokenize
             if (sidecar.tokenizer_sha256 != plan->tokenizer_sha256)
                 die(Exit::Data,
                     "tokenizers differ: sha256 %.12s for %s, %.12s (%s) for %s; prepare both with the same tokenizer",
-                    plan->tokenizer_sha256.c_str(), first_path.c_str(), sidecar.tokenizer_sha256.c_str(),
-                    sidecar.tokenizer_name.c_str(), path.c_str());
+                    plan->tokenizer_sha256, first_path, sidecar.tokenizer_sha256, sidecar.tokenizer_name, path);
             if (options.vocab > 0 && options.vocab < sidecar.vocab_size)
-                die(Exit::Data,
-                    "%s: its tokenizer has %lld ids, the model %lld; choose a model with a larger vocabulary",
-                    path.c_str(), static_cast<long long>(sidecar.vocab_size), static_cast<long long>(options.vocab));
+                die(Exit::Data, "%s: its tokenizer has %d ids, the model %d; choose a model with a larger vocabulary",
+                    path, sidecar.vocab_size, options.vocab);
             plan->vocab = std::max(plan->vocab, sidecar.vocab_size);
             if (plan->tokenizer_file.empty() && !sidecar.tokenizer_file.empty() && file_exists(sidecar.tokenizer_file))
                 plan->tokenizer_file = sidecar.tokenizer_file;
         }
         if (without > 0)
             plan->warnings.push_back(
-                format_text("source %s: %zu of %zu shards have no sidecar: EOT is taken as %lld, nothing checks the "
+                format_text("source %s: %d of %d shards have no sidecar: EOT is taken as %d, nothing checks the "
                             "tokenizer, and there "
                             "are no bits per byte",
-                            source.name().c_str(), without, sidecars.size(), static_cast<long long>(plan->eot_id)));
+                            source.name(), without, sidecars.size(), plan->eot_id));
     }
     if (tokenizer.known()) {
         const std::string sha256 = sha256_file(tokenizer.file());
         if (!plan->tokenizer_sha256.empty() && sha256 != plan->tokenizer_sha256)
             die(Exit::Data,
                 "tokenizers differ: --tokenizer %s is not the one of %s; leave the flag away, or tokenize again",
-                tokenizer.file().c_str(), first_path.c_str());
+                tokenizer.file(), first_path);
         plan->tokenizer_file = tokenizer.file();
         if (plan->tokenizer_sha256.empty()) plan->tokenizer_sha256 = sha256;
     }
     if (options.vocab > 0) plan->vocab = options.vocab;
     if (plan->vocab == 0) die(Exit::Usage, "the vocabulary is not known: no shard has a sidecar; give --tokenizer");
     if (plan->eot_id >= plan->vocab)
-        die(Exit::Data, "EOT is %lld, outside of the vocabulary of %lld", static_cast<long long>(plan->eot_id),
-            static_cast<long long>(plan->vocab));
+        die(Exit::Data, "EOT is %d, outside of the vocabulary of %d", plan->eot_id, plan->vocab);
 }
 
 std::string describe(const SourceOptions& o) {
-    std::string text = format_text("ratio %.17g exposures %lld subsample %.17g windows", o.ratio,
-                                   static_cast<long long>(o.exposures), o.subsample);
+    std::string text =
+        format_text("ratio %.17g exposures %d subsample %.17g windows", o.ratio, o.exposures, o.subsample);
     for (const auto& [a, b] : o.windows) text += format_text(" %.17g:%.17g", a, b);
     return text;
 }
@@ -97,8 +93,8 @@ DataSet open_data_set(const MixtureOptions& options) {
     for (const Source& source : data.sources)
         sources.push_back({{"name", source.name()},
                            {"options", describe(source.options())},
-                           {"data", format_text("%016llx", static_cast<unsigned long long>(source.hash()))}});
-    data.manifest = json{
+                           {"data", format_text("%016x", source.hash())}});
+    data.fingerprint = json{
         {"data_seed", options.data_seed},
         {"T", options.T},
         {"tokens", data.plan.tokens},

@@ -3,15 +3,15 @@
 #include <string>
 #include <vector>
 
-#include "dataloader/loader.h"
 #include "dataloader/mixture.h"
+#include "dataloader/plan.h"
 #include "dataloader/source.h"
 
 struct DataSet {
     Plan plan;
     std::vector<Source> sources;
     Mixture mixture;
-    std::string manifest;  // JSON object: what the stream depends on, for the state to be compared with
+    std::string fingerprint;  // JSON object: what the stream depends on; a saved state has it too (its key "manifest")
 };
 
 // Dies with Exit::Usage for an impossible mixture, with Exit::Data for bad files, tokenizers that differ or a

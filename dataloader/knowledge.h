@@ -27,20 +27,20 @@ struct Rendering {
     uint64_t order_of(uint64_t epoch) const { return orders ? epoch % orders : epoch; }
 };
 
-// Two words of a counter-based generator, and the numbers they stand for (splitmix64).
-struct Draw {
+// Two words of a counter-based generator, and the numbers they give (splitmix64).
+struct RandomWords {
     uint64_t a, b;
     uint32_t below(uint32_t n, uint64_t k) const;  // number k, in [0, n)
 };
 
-// Where the value of a slot stands in a composed document: tokens [begin, end).
+// Where the value of a slot is in a composed document: tokens [begin, end).
 struct ValueSpan {
     uint32_t slot, begin, end;
 };
 
 class KnowledgeFile {
   public:
-    // Whether PREFIX.facts.json stands beside a shard.
+    // Whether a shard has a PREFIX.facts.json.
     static bool is_one(const std::string& prefix);
     // Opens the columns and checks them against the index. Dies with Exit::Data.
     explicit KnowledgeFile(TokenFile file);
@@ -58,16 +58,16 @@ class KnowledgeFile {
     const std::vector<double>& group_weights() const { return group_weights_; }  // of the groups; empty: none are given
     uint32_t group(uint64_t entity) const { return static_cast<const uint32_t*>(groups_.data())[entity]; }
 
-    // Sums over the sentences of an entity: expected and greatest length of its composed document, without EOT.
+    // Sums over the sentences of an entity: expected and largest length of its composed document, without EOT.
     struct Lengths {
         double expected;
-        uint64_t greatest;
+        uint64_t longest;
     };
     Lengths lengths(uint64_t entity) const;
 
     const Rendering& rendering() const { return rendering_; }
-    // The rendering that two draws stand for, one for the order, one for templates and forms. sentences (slots).
-    void arrange(const Draw& order, const Draw& wording, Sentence* sentences) const;
+    // The rendering that two draws give, one for the order, one for templates and forms. sentences (slots).
+    void arrange(const RandomWords& order, const RandomWords& wording, Sentence* sentences) const;
     uint64_t length(uint64_t entity, const Sentence* sentences) const;
     // Writes the document's tokens to dst and the values' places to `values` (slots), where not null. Returns the
     // length.

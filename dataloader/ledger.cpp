@@ -28,11 +28,11 @@ Ledger axes_of(const std::string& name, const std::string& path) {
     const json slots = axes.value("slots", json()), shards = axes.value("shards", json());
     const auto is_name = [](const json& slot) { return slot.is_string(); };
     if (!slots.is_array() || slots.empty() || !std::all_of(slots.begin(), slots.end(), is_name) || !shards.is_array())
-        die(Exit::Data, "%s: expected \"slots\", a list of names, and \"shards\", a list of objects", path.c_str());
+        die(Exit::Data, "%s: expected \"slots\", a list of names, and \"shards\", a list of objects", path);
     std::vector<LedgerShard> list;
     for (const json& shard : shards) {
         if (!shard.is_object() || !is_name(shard.value("name", json())))
-            die(Exit::Data, "%s: every shard needs \"name\" and \"entities\"", path.c_str());
+            die(Exit::Data, "%s: every shard needs \"name\" and \"entities\"", path);
         list.push_back({shard["name"].get<std::string>(),
                         static_cast<uint64_t>(json_integer(path, shard, "entities", 0, UINT32_MAX))});
     }
@@ -48,8 +48,8 @@ Ledger::Ledger(std::string name, std::vector<LedgerShard> shards, std::vector<st
 }
 
 void Ledger::book(const Exposure& exposure, int64_t step) {
-    ENSURE(exposure.entity < entities_ && exposure.slot < slots(), "ledger %s: entity %u slot %u of %llu x %u",
-           name_.c_str(), exposure.entity, exposure.slot, static_cast<unsigned long long>(entities_), slots());
+    ENSURE(exposure.entity < entities_ && exposure.slot < slots(), "ledger %s: entity %d slot %d of %d x %d", name_,
+           exposure.entity, exposure.slot, entities_, slots());
     Entry& entry = entries_[static_cast<size_t>(exposure.entity) * slots() + exposure.slot];
     entry.count += 1;
     entry.cut += exposure.cut;
@@ -69,8 +69,7 @@ void Ledger::read(const std::string& folder) {
     const std::string path = file_of(folder, name_, ".npy");
     const NpyArray array(path, dtype, sizeof(Entry), slots());
     if (array.rows() != entities_)
-        die(Exit::Data, "%s: %llu entities, source %s has %llu", path.c_str(),
-            static_cast<unsigned long long>(array.rows()), name_.c_str(), static_cast<unsigned long long>(entities_));
+        die(Exit::Data, "%s: %d entities, source %s has %d", path, array.rows(), name_, entities_);
     if (!entries_.empty()) std::memcpy(entries_.data(), array.data(), entries_.size() * sizeof(Entry));
 }
 

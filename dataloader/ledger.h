@@ -1,7 +1,6 @@
 // ledger.h - the account of what was seen: for every fact (entity, slot) how often, how often cut by a row border,
-// first and last step.
-// One composed document is one exposure of each of its facts, booked at the step whose row holds the last target token
-// of the value.
+// first and last step. One composed document is one exposure of each of its facts, booked at the step whose row holds
+// the last target token of the value.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -42,8 +41,8 @@ class Ledger {
     // Exit::Data when dtype or shape differ from this ledger's.
     void write(const std::string& folder) const;
     void read(const std::string& folder);
-    // All ledgers of a folder, in name order; none where there is no such folder. A .npy without its .json (runs of older
-    // versions) is left out. Dies with Exit::Data on broken ones.
+    // All ledgers of a folder, in name order; none where there is no such folder. A .npy without its .json (runs of
+    // older versions) is left out. Dies with Exit::Data on broken ones.
     static std::vector<Ledger> read_all(const std::string& folder);
 
   private:

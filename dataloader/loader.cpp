@@ -1,14 +1,12 @@
 #include "dataloader/loader.h"
 
 #include <algorithm>
-#include <cmath>
 #include <condition_variable>
 #include <deque>
 #include <mutex>
 #include <optional>
 #include <thread>
 
-#include "dataloader/account.h"
 #include "dataloader/batches.h"
 #include "dataloader/data_set.h"
 #include "dataloader/manifest.h"
@@ -86,33 +84,9 @@ class Prefetcher {
     std::thread thread_;
 };
 
-// Exposures of the facts of the entities that are drawn.
-void count_exposures(const Source& source, const Ledger& ledger, SourceAccount* row) {
-    uint64_t sum = 0, facts = 0;
-    uint32_t least = UINT32_MAX, most = 0, first = UINT32_MAX, last = 0;
-    for (uint64_t i = 0; i < source.draws(); ++i)
-        for (uint32_t slot = 0; slot < ledger.slots(); ++slot, ++facts) {
-            const Ledger::Entry& entry = ledger.at(source.entity(i), slot);
-            sum += entry.count;
-            row->cut += entry.cut;
-            least = std::min(least, entry.count);
-            most = std::max(most, entry.count);
-            if (entry.count == 0) continue;
-            first = std::min(first, entry.first_step);
-            last = std::max(last, entry.last_step);
-        }
-    row->exposures = static_cast<double>(sum) / static_cast<double>(facts);
-    row->least = least;
-    row->most = most;
-    if (most == 0) return;
-    row->first_step = first;
-    row->last_step = last;
-}
-
 }  // namespace
 
 struct Loader::Impl {
-    MixtureOptions mixture;
     LoaderOptions options;
     DataSet data;
     std::optional<Batches> batches;
@@ -122,9 +96,10 @@ struct Loader::Impl {
 };
 
 Loader::Loader(const MixtureOptions& mixture, const LoaderOptions& options)
-    : impl_(new Impl{mixture, options, open_data_set(mixture), std::nullopt, nullptr, {}, 0}) {}
+    : impl_(new Impl{options, open_data_set(mixture), std::nullopt, nullptr, {}, 0}) {}
 
 Loader::~Loader() = default;
+Loader::Loader(Loader&&) noexcept = default;
 
 const Plan& Loader::plan() const { return impl_->data.plan; }
 
@@ -138,7 +113,7 @@ std::vector<Ledger> Loader::make_ledgers() const {
 void Loader::start(const std::string& state, bool new_horizon) {
     Impl& m = *impl_;
     m.prefetcher.reset();
-    m.batches.emplace(m.data, m.mixture.batch_tokens, m.options.document_mask, state, new_horizon);
+    m.batches.emplace(m.data, m.options.document_mask, state, new_horizon);
     m.next_step = m.batches->step();
     const int64_t count = m.data.plan.steps - m.next_step;
     if (m.options.prefetch > 0 && count > 0)
@@ -148,7 +123,7 @@ void Loader::start(const std::string& state, bool new_horizon) {
 const Batch& Loader::next() {
     Impl& m = *impl_;
     ENSURE(m.batches, "Loader::next before start");
-    ENSURE(m.next_step < m.data.plan.steps, "the run's %lld steps are over", static_cast<long long>(m.data.plan.steps));
+    ENSURE(m.next_step < m.data.plan.steps, "the run's %d steps are over", m.data.plan.steps);
     if (m.prefetcher)
         m.prefetcher->next(&m.current);
     else
@@ -158,35 +133,18 @@ const Batch& Loader::next() {
 }
 
 void Loader::print_order(int64_t step, const std::string& state, FILE* out) {
-    print_order_of_step(impl_->data, impl_->mixture.batch_tokens, step, state, out);
+    print_order_of_step(impl_->data, step, state, out);
 }
 
 RunAccount Loader::account(const std::vector<Ledger>& ledgers, const std::vector<int64_t>& source_tokens,
                            int64_t steps) const {
-    const Plan& plan = impl_->data.plan;
-    RunAccount account{plan.steps, steps, plan.tokens, steps * impl_->mixture.batch_tokens, {}};
-    for (size_t s = 0; s < plan.sources.size(); ++s) {
-        const SourcePlan& planned = plan.sources[s];
-        SourceAccount row;
-        row.name = planned.name;
-        row.knowledge = planned.knowledge;
-        row.planned_tokens = std::llround(planned.tokens);
-        row.planned_share = planned.share;
-        row.tokens = source_tokens[s];
-        if (account.tokens > 0) row.share = static_cast<double>(row.tokens) / static_cast<double>(account.tokens);
-        row.planned_exposures = planned.exposures;
-        row.planned_least = planned.min_exposures;
-        row.planned_most = planned.max_exposures;
-        if (row.knowledge) count_exposures(impl_->data.sources[s], ledgers[s], &row);
-        account.sources.push_back(row);
-    }
-    return account;
+    return take_account(impl_->data, ledgers, source_tokens, steps);
 }
 
 RunAccount Loader::write_manifest(const std::string& folder) {
     const DataSet& data = impl_->data;
     make_directories(folder);
-    write_placements(data, impl_->mixture.batch_tokens, folder);
+    write_placements(data, folder);
     std::vector<Ledger> ledgers = make_ledgers();
     std::vector<int64_t> source_tokens(data.sources.size());
     start();

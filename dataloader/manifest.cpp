@@ -19,7 +19,7 @@ constexpr const char* dtype =
 
 }  // namespace
 
-void write_placements(const DataSet& data, int64_t batch_tokens, const std::string& folder) {
+void write_placements(const DataSet& data, const std::string& folder) {
     std::vector<std::vector<Row>> rows(data.sources.size());
     Stream stream(data.sources, data.mixture);
     while (stream.position() < data.mixture.length) {
@@ -27,7 +27,7 @@ void write_placements(const DataSet& data, int64_t batch_tokens, const std::stri
         const Source& source = data.sources[piece.source];
         if (!source.knowledge()) continue;
         // token p of the stream is target p - 1 of the run
-        const int64_t step = std::max<int64_t>(piece.begin - 1, 0) / batch_tokens;
+        const int64_t step = std::max<int64_t>(piece.begin - 1, 0) / data.plan.batch_tokens;
         rows[piece.source].push_back({static_cast<uint64_t>(piece.begin), narrow<uint32_t>(step),
                                       static_cast<uint32_t>(source.entity(piece.index)), narrow<uint32_t>(piece.epoch),
                                       static_cast<uint32_t>(piece.length)});

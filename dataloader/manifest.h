@@ -6,4 +6,4 @@
 #include "dataloader/data_set.h"
 
 // FOLDER/NAME.npy for every knowledge source. Dies with Exit::Runtime where it cannot be written.
-void write_placements(const DataSet& data, int64_t batch_tokens, const std::string& folder);
+void write_placements(const DataSet& data, const std::string& folder);

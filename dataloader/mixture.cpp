@@ -9,8 +9,6 @@
 
 namespace {
 
-using ll = long long;
-
 constexpr double tiny = 1e-9;  // shares closer than this are equal: 0.1 + 0.2 + 0.7 is 1
 constexpr double one = static_cast<double>(1ll << share_bits);
 
@@ -66,7 +64,7 @@ struct Planner {
                         left = {};  // (segments) share of --exposures sources; what ratios and windows leave to others
 
     const SourceOptions& of(size_t s) const { return options.sources[s]; }
-    const char* name(size_t s) const { return of(s).name.c_str(); }
+    const std::string& name(size_t s) const { return of(s).name; }
     bool is_exposed(size_t s) const { return of(s).exposures >= 0; }
     bool is_ratio(size_t s) const { return of(s).ratio >= 0; }
     bool is_free(size_t s) const { return !is_exposed(s) && !is_ratio(s); }
@@ -100,9 +98,10 @@ void Planner::measure() {
     else
         plan.steps = options.tokens / options.batch_tokens;
     if (plan.steps < 1)
-        die(Exit::Usage, "--tokens %lld is less than one step of --batch-tokens %lld", static_cast<ll>(options.tokens),
-            static_cast<ll>(options.batch_tokens));
-    plan.tokens = plan.steps * options.batch_tokens;
+        die(Exit::Usage, "--tokens %d is less than one step of --batch-tokens %d", options.tokens,
+            options.batch_tokens);
+    plan.batch_tokens = options.batch_tokens;
+    plan.tokens = plan.steps * plan.batch_tokens;
 }
 
 void Planner::cut() {
@@ -143,9 +142,9 @@ void Planner::share_out() {
             const double local = share[g][s] = tokens / static_cast<double>(total(windows[s]));
             if (local > 1 + tiny)
                 die(Exit::Usage,
-                    "--source %s needs %.0f tokens in windows of %lld: a share of %g there; give wider windows, more "
+                    "--source %s needs %.0f tokens in windows of %d: a share of %g there; give wider windows, more "
                     "--tokens or less of it",
-                    name(s), tokens, static_cast<ll>(total(windows[s])), local);
+                    name(s), tokens, total(windows[s]), local);
             fixed += local;
             if (is_exposed(s)) exposed[g] += local;
         }
@@ -163,7 +162,7 @@ void Planner::share_out() {
     // ratios without a window, then the sources without ratio
     if (!any_free && any_exposed && ratios > 0 && std::abs(ratios / left_of_run - 1) > tiny)
         plan.warnings.push_back(
-            format_text("every source beside the --exposures ones has a --ratio: they are scaled by %.6g to the %.6g "
+            format_text("every source but the --exposures ones has a --ratio: they are scaled by %.6g to the %.6g "
                         "of the run that is left",
                         left_of_run / ratios, left_of_run));
     for (size_t g = 0; g < num_segments(); ++g) {
@@ -202,8 +201,8 @@ void Planner::check_exposures() const {
                 tokens += static_cast<int64_t>(sources[s].length(i, static_cast<uint64_t>(epoch)));
         if (tokens > room)
             die(Exit::Usage,
-                "--exposures %s=%lld needs %lld tokens, its windows hold %lld; give more --tokens, or --budget append",
-                name(s), static_cast<ll>(F), static_cast<ll>(tokens), static_cast<ll>(room));
+                "--exposures %s=%d needs %d tokens, its windows hold %d; give more --tokens, or --budget append",
+                name(s), F, tokens, room);
     }
 }
 
@@ -238,10 +237,9 @@ void Planner::report() const {
             plan.warnings.push_back(format_text("source %s is seen %.4g times", name(s), row.epochs));
         if (row.knowledge && source.longest() > static_cast<uint64_t>(options.T))
             plan.warnings.push_back(
-                format_text("source %s: composed documents have up to %llu tokens with EOT, rows have %d; the longer "
-                            "ones are cut into slices, each behind an EOT: --seq-len %llu would keep them whole",
-                            name(s), static_cast<unsigned long long>(source.longest()), options.T,
-                            static_cast<unsigned long long>((source.longest() + 63) / 64 * 64)));
+                format_text("source %s: composed documents have up to %d tokens with EOT, rows have %d; the longer "
+                            "ones are cut into slices, each after an EOT: --seq-len %d would keep them whole",
+                            name(s), source.longest(), options.T, (source.longest() + 63) / 64 * 64));
     }
 }
 
@@ -256,44 +254,44 @@ Mixture Planner::mixture() const {
             if (is_ratio(s)) ratios += share[g][s];
             if (is_free(s)) free += share[g][s];
         }
-        int64_t sum = 0, sum_beside = 0;
-        size_t greatest = n;
+        int64_t sum = 0, exposure_sum = 0;
+        size_t largest = n;
         for (size_t s = 0; s < n; ++s) {
             if (is_exposed(s) || share[g][s] <= 0) continue;
-            double own = share[g][s], beside = 0;
+            double own = share[g][s], exposure = 0;
             if (free > 0 && is_ratio(s)) {
-                beside = own;
+                exposure = own;
             } else if (free > 0) {
                 const double part = own / free;
                 own = part * (1 - ratios);
-                beside = -part * ratios;
+                exposure = -part * ratios;
             } else {
                 own /= ratios;
             }
             sum += segment.share[s] = std::llround(own * one);
-            sum_beside += segment.beside[s] = std::llround(beside * one);
-            const bool better = greatest == n || is_free(s) > is_free(greatest) ||
-                                (is_free(s) == is_free(greatest) && segment.share[s] > segment.share[greatest]);
-            if (better) greatest = s;
+            exposure_sum += segment.exposure_share[s] = std::llround(exposure * one);
+            const bool better = largest == n || is_free(s) > is_free(largest) ||
+                                (is_free(s) == is_free(largest) && segment.share[s] > segment.share[largest]);
+            if (better) largest = s;
         }
-        // rounding goes to one source: the greatest, of those without ratio if there are such
-        segment.share[greatest] += (1ll << share_bits) - sum;
-        segment.beside[greatest] -= sum_beside;
+        // rounding goes to one source: the largest, of those without ratio if there are such
+        segment.share[largest] += (1ll << share_bits) - sum;
+        segment.exposure_share[largest] -= exposure_sum;
         result.segments.push_back(segment);
     }
     result.segments.back().end = result.length;
     for (size_t s = 0; s < n; ++s) {
-        Placement placement;
+        ExposurePlaces places;
         if (is_exposed(s))
-            placement = {of(s).exposures * static_cast<int64_t>(sources[s].draws()), windows[s], total(windows[s])};
-        result.placements.push_back(placement);
+            places = {of(s).exposures * static_cast<int64_t>(sources[s].draws()), windows[s], total(windows[s])};
+        result.places.push_back(places);
     }
     return result;
 }
 
 }  // namespace
 
-int64_t Placement::due(int64_t k) const {
+int64_t ExposurePlaces::due(int64_t k) const {
     int64_t x = static_cast<int64_t>((2 * static_cast<__int128>(k) + 1) * length / (2 * static_cast<__int128>(count)));
     for (const auto& [begin, end] : windows) {
         if (x < end - begin) return begin + x;
@@ -306,11 +304,10 @@ void check_mixture_options(const MixtureOptions& options) {
     if (options.sources.empty()) die(Exit::Usage, "no --source; give at least one NAME=GLOB");
     if (options.T < 2) die(Exit::Usage, "--seq-len %d, expected at least 2", options.T);
     if (options.batch_tokens < 1 || options.batch_tokens % options.T != 0)
-        die(Exit::Usage, "--batch-tokens %lld is not a multiple of --seq-len %d", static_cast<ll>(options.batch_tokens),
-            options.T);
+        die(Exit::Usage, "--batch-tokens %d is not a multiple of --seq-len %d", options.batch_tokens, options.T);
     for (size_t s = 0; s < options.sources.size(); ++s) {
         const SourceOptions& source = options.sources[s];
-        const char* name = source.name.c_str();
+        const std::string& name = source.name;
         const bool plain =
             !source.name.empty() && std::all_of(source.name.begin(), source.name.end(), [](unsigned char c) {
                 return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
@@ -327,7 +324,7 @@ void check_mixture_options(const MixtureOptions& options) {
                 "--ratio %s=%g, expected more than 0 and less than 1; a source that is everything needs no --ratio",
                 name, source.ratio);
         if (source.exposures != -1 && source.exposures < 1)
-            die(Exit::Usage, "--exposures %s=%lld, expected at least 1", name, static_cast<ll>(source.exposures));
+            die(Exit::Usage, "--exposures %s=%d, expected at least 1", name, source.exposures);
         if (!(source.subsample > 0 && source.subsample <= 1))
             die(Exit::Usage, "--subsample %s=%g, expected more than 0 and at most 1", name, source.subsample);
         if (!(source.max_epochs >= 0) || std::isinf(source.max_epochs))
@@ -340,7 +337,7 @@ Mixture plan_mixture(const MixtureOptions& options, const std::vector<Source>& s
     for (const Source& source : sources)
         if (source.options().exposures >= 0 && !source.knowledge())
             die(Exit::Usage, "--exposures %s: not a knowledge source, it has no entities; give it a --ratio",
-                source.name().c_str());
+                source.name());
     Planner planner{options, sources, *plan};
     planner.measure();
     planner.cut();

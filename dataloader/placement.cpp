@@ -36,7 +36,7 @@ void cut_out(const RunWindows& windows, double length, double from, double to, R
 
 }  // namespace
 
-void check_windows(const char* name, RunWindows windows) {
+void check_windows(const std::string& name, RunWindows windows) {
     std::sort(windows.begin(), windows.end());
     for (size_t i = 0; i < windows.size(); ++i) {
         const auto [a, b] = windows[i];
@@ -48,7 +48,7 @@ void check_windows(const char* name, RunWindows windows) {
 
 RunWindows place_windows(const std::string& name, const std::string& text, RunWindows windows) {
     const std::string what = "--placement " + name;
-    check_windows(name.c_str(), windows);
+    check_windows(name, windows);
     if (windows.empty()) windows = {{0, 1}};
     std::sort(windows.begin(), windows.end());
     double length = 0;
@@ -57,8 +57,7 @@ RunWindows place_windows(const std::string& name, const std::string& text, RunWi
     const std::vector<std::string> words = words_of(text);
     const std::string& form = words[0];
     const auto refuse = [&](const char* why) {
-        die(Exit::Usage, "%s=%s: expected uniform, front:F, back:F, burst:C:F or periodic:N:F%s", what.c_str(),
-            text.c_str(), why);
+        die(Exit::Usage, "%s=%s: expected uniform, front:F, back:F, burst:C:F or periodic:N:F%s", what, text, why);
     };
     const size_t numbers = form == "uniform"                       ? 0
                            : form == "front" || form == "back"     ? 1

@@ -1,4 +1,4 @@
-// placement.h - --placement: where inside its windows a source stands, as windows again. So every promise that holds
+// placement.h - --placement: where inside its windows a source comes, as windows again. So every promise that holds
 // for windows (exact shares, exact exposures, refusals) holds for placements.
 #pragma once
 #include <string>
@@ -8,7 +8,7 @@
 using RunWindows = std::vector<std::pair<double, double>>;  // fractions of the run [a, b), ascending
 
 // Dies with Exit::Usage unless 0 <= a < b <= 1 for each and none overlaps another; `name` is the source's.
-void check_windows(const char* name, RunWindows windows);
+void check_windows(const std::string& name, RunWindows windows);
 
 // The part of `windows` (empty: the whole run) that `text` names. Fractions F and C are of the windows' length put end
 // to end:

@@ -6,8 +6,6 @@
 #include "util/check.h"
 #include "util/tokenizer.h"
 
-using ll = long long;
-
 namespace {
 
 constexpr size_t shown_bytes = 160;
@@ -39,27 +37,24 @@ std::string one_line(const std::string& text) {
 
 }  // namespace
 
-void print_order_of_step(const DataSet& data, int64_t batch_tokens, int64_t step, const std::string& state, FILE* out) {
+void print_order_of_step(const DataSet& data, int64_t step, const std::string& state, FILE* out) {
     if (step < 0 || step >= data.plan.steps)
-        die(Exit::Usage, "--print-order %lld: the run has steps 0 to %lld", static_cast<ll>(step),
-            static_cast<ll>(data.plan.steps - 1));
-    Batches batches(data, batch_tokens, false, state, false);
+        die(Exit::Usage, "--print-order %d: the run has steps 0 to %d", step, data.plan.steps - 1);
+    Batches batches(data, false, state, false);
     Tokenizer tokenizer;
     if (!data.plan.tokenizer_file.empty()) tokenizer = Tokenizer(data.plan.tokenizer_file);
-    const int64_t base = step * batch_tokens, T = data.mixture.T;
-    fprintf(out, "step %lld: tokens %lld to %lld of the stream, %lld rows of %lld\n", static_cast<ll>(step),
-            static_cast<ll>(base), static_cast<ll>(base + batch_tokens), static_cast<ll>(batch_tokens / T),
-            static_cast<ll>(T));
+    const int64_t batch_tokens = data.plan.batch_tokens, base = step * batch_tokens, T = data.mixture.T;
+    print(out, "step %d: tokens %d to %d of the stream, %d rows of %d\n", step, base, base + batch_tokens,
+          batch_tokens / T, T);
     std::vector<int32_t> tokens;
     for (const Piece& piece : batches.pieces_of(step)) {
         const Source& source = data.sources[piece.source];
-        fprintf(out, "%lld..%lld  %lld tokens  row %lld  %s  epoch %llu  %s\n", static_cast<ll>(piece.begin),
-                static_cast<ll>(piece.end()), static_cast<ll>(piece.length),
-                static_cast<ll>(std::max<int64_t>(0, (piece.begin - base) / T)), source.name().c_str(),
-                static_cast<unsigned long long>(piece.epoch), source.describe(piece.index, piece.epoch).c_str());
+        print(out, "%d..%d  %d tokens  row %d  %s  epoch %d  %s\n", piece.begin, piece.end(), piece.length,
+              std::max<int64_t>(0, (piece.begin - base) / T), source.name(), piece.epoch,
+              source.describe(piece.index, piece.epoch));
         if (!tokenizer.known()) continue;
         tokens.resize(static_cast<size_t>(piece.length));
         source.read(piece.index, piece.epoch, tokens.data(), nullptr);
-        fprintf(out, "    %s\n", one_line(tokenizer.decode(tokens.data() + 1, tokens.size() - 1)).c_str());
+        print(out, "    %s\n", one_line(tokenizer.decode(tokens.data() + 1, tokens.size() - 1)));
     }
 }

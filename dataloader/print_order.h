@@ -5,4 +5,4 @@
 
 #include "dataloader/data_set.h"
 
-void print_order_of_step(const DataSet& data, int64_t batch_tokens, int64_t step, const std::string& state, FILE* out);
+void print_order_of_step(const DataSet& data, int64_t step, const std::string& state, FILE* out);

@@ -1,7 +1,7 @@
-// The sidecar that the data scripts write beside every shard (dev/formats.md, 1.4).
+#include "dataloader/sidecar.h"
+
 #include <nlohmann/json.hpp>
 
-#include "dataloader/token_file.h"
 #include "util/check.h"
 #include "util/files.h"
 #include "util/json.h"
@@ -13,20 +13,11 @@ namespace {
 
 std::string text_of(const std::string& path, const json& object, const char* key) {
     const auto found = object.find(key);
-    if (found == object.end() || !found->is_string())
-        die(Exit::Data, "%s: key '%s' is not a string", path.c_str(), key);
+    if (found == object.end() || !found->is_string()) die(Exit::Data, "%s: key '%s' is not a string", path, key);
     return found->get<std::string>();
 }
 
 }  // namespace
-
-std::string shard_prefix(const std::string& path) {
-    for (const char* ending : {".bin", ".ds"}) {
-        const size_t n = strlen(ending);
-        if (path.size() > n && path.compare(path.size() - n, n, ending) == 0) return path.substr(0, path.size() - n);
-    }
-    die(Exit::Data, "%s: not a token shard, expected a name that ends in .bin or .ds", path.c_str());
-}
 
 Sidecar read_sidecar(const std::string& prefix) {
     const std::string path = prefix + ".json";
@@ -40,10 +31,10 @@ Sidecar read_sidecar(const std::string& prefix) {
     sidecar.hash = hash_name(text);
     sidecar.kind = text_of(path, object, "kind");
     if (sidecar.kind != "text" && sidecar.kind != "knowledge" && sidecar.kind != "questions")
-        die(Exit::Data, "%s: kind is '%s', expected text, knowledge or questions", path.c_str(), sidecar.kind.c_str());
+        die(Exit::Data, "%s: kind is '%s', expected text, knowledge or questions", path, sidecar.kind);
     const auto tokenizer = object.find("tokenizer");
     if (tokenizer == object.end() || !tokenizer->is_object())
-        die(Exit::Data, "%s: key 'tokenizer' is not an object with name and sha256", path.c_str());
+        die(Exit::Data, "%s: key 'tokenizer' is not an object with name and sha256", path);
     sidecar.tokenizer_name = text_of(path, *tokenizer, "name");
     sidecar.tokenizer_sha256 = text_of(path, *tokenizer, "sha256");
     if (tokenizer->contains("file")) {

@@ -9,18 +9,11 @@
 
 namespace {
 
-using ull = unsigned long long;
-
 constexpr uint64_t block = 64;           // documents per entry of first_piece_
 constexpr double rounding = 1e-9;        // weights that are this close are equal
-constexpr uint64_t looked_at = 1 << 16;  // documents whose ends are read at start-up to learn where EOT stands
+constexpr uint64_t looked_at = 1 << 16;  // documents whose ends are read at start-up to learn where EOT is
 
 std::string base_name(const std::string& path) { return path.substr(path.rfind('/') + 1); }
-
-bool is_shard(const std::string& path) {
-    const size_t dot = path.rfind('.');
-    return dot != std::string::npos && (path.substr(dot) == ".bin" || path.substr(dot) == ".ds");
-}
 
 // Whether the weights of these files' groups, which are the same, come to the same for every entity.
 bool is_even(const KnowledgeFile* begin, const KnowledgeFile* end) {
@@ -47,34 +40,33 @@ Source::Source(const SourceOptions& options, uint64_t data_seed, int T, int64_t 
       compose_stream_(hash_name("compose/" + options.name)),
       slice_(static_cast<uint64_t>(T) - 1),
       first_document_{0} {
-    const char* name = options.name.c_str();
+    const std::string& name = options.name;
     std::vector<std::string> paths;
     for (const std::string& path : glob_files(options.glob))
         if (is_shard(path)) paths.push_back(path);
     if (paths.empty())
         die(Exit::Data,
-            "source %s=%s: matches no .bin or .ds file; expected PREFIX.bin as dev/data/prepare_text.py writes it "
+            "source %s=%s: matches no .bin or .ds file; expected PREFIX.bin as `knapsack text` writes it "
             "(quote a pattern)",
-            name, options.glob.c_str());
+            name, options.glob);
 
     const bool facts = KnowledgeFile::is_one(shard_prefix(paths[0]));
     for (const std::string& path : paths) {
         TokenFile file(path, eot_id);
         if (file.sidecar().kind == "questions")
-            die(Exit::Data, "--source %s: %s is a question set; give it to --questions", name, path.c_str());
+            die(Exit::Data, "--source %s: %s is a question set; give it to --questions", name, path);
         if (KnowledgeFile::is_one(shard_prefix(path)) != facts ||
             (file.sidecar().present && (file.sidecar().kind == "knowledge") != facts))
             die(Exit::Data,
-                "--source %s: %s: knowledge and text shards do not go together in one source, and facts.json stands "
-                "beside knowledge only",
-                name, path.c_str());
+                "--source %s: %s: knowledge and text shards do not go together in one source, and facts.json is "
+                "next to knowledge only",
+                name, path);
         if (file.eot_id() < 0)
             die(Exit::Usage,
                 "--source %s: %s has no sidecar (.json), so its EOT id is not known; give --tokenizer or --eot-id",
-                name, path.c_str());
+                name, path);
         if (eot_id_ >= 0 && file.eot_id() != eot_id_)
-            die(Exit::Data, "--source %s: EOT is %lld in %s, %lld in %s", name, static_cast<long long>(eot_id_),
-                paths[0].c_str(), static_cast<long long>(file.eot_id()), path.c_str());
+            die(Exit::Data, "--source %s: EOT is %d in %s, %d in %s", name, eot_id_, paths[0], file.eot_id(), path);
         eot_id_ = file.eot_id();
         first_document_.push_back(first_document_.back() + file.num_documents());
         if (facts)
@@ -86,8 +78,7 @@ Source::Source(const SourceOptions& options, uint64_t data_seed, int T, int64_t 
     const uint64_t all = first_document_.back();
     documents_ = subsample_size(all, options.subsample);
     if (documents_ == 0)
-        die(Exit::Usage, "--source %s: %llu documents, of which --subsample %g keeps none", name, static_cast<ull>(all),
-            options.subsample);
+        die(Exit::Usage, "--source %s: %d documents, of which --subsample %g keeps none", name, all, options.subsample);
     kept_all_ = documents_ == all;
     if (!kept_all_) keep_ = subsample_order(all, seed_, options.name);
     facts ? open_knowledge() : open_text();
@@ -98,8 +89,8 @@ Source::Source(const SourceOptions& options, uint64_t data_seed, int T, int64_t 
 void Source::open_knowledge() {
     for (const KnowledgeFile& file : knowledge_)
         if (file.slot_names() != knowledge_[0].slot_names())
-            die(Exit::Data, "--source %s: slots differ between %s and %s", name().c_str(),
-                knowledge_[0].tokens().path().c_str(), file.tokens().path().c_str());
+            die(Exit::Data, "--source %s: slots differ between %s and %s", name(), knowledge_[0].tokens().path(),
+                file.tokens().path());
     draws_ = documents_;
     const bool weighted = weights_count();
     std::vector<Group> groups(weighted ? knowledge_[0].group_names().size() : 0);
@@ -116,7 +107,7 @@ void Source::open_knowledge() {
             length = static_cast<double>(sum) / static_cast<double>(counted);
         }
         expected += length;
-        longest_ = std::max(longest_, with_ends(lengths.greatest));
+        longest_ = std::max(longest_, with_ends(lengths.longest));
         if (!weighted) continue;
         const uint32_t group = knowledge_[at.file].group(at.document);
         groups[group].members.push_back(i);
@@ -128,7 +119,7 @@ void Source::open_knowledge() {
 }
 
 // Files that name the same groups are one population. Where they do not, no weight says how often a file's groups come
-// beside another's.
+// next to another's.
 bool Source::weights_count() {
     const KnowledgeFile* const first = knowledge_.data();
     bool same = true, even = true;
@@ -140,14 +131,14 @@ bool Source::weights_count() {
     if (even) return false;
     if (options_.exposures >= 0) {
         warnings_.push_back(format_text(
-            "source %s: --exposures shows every entity equally often; its group weights are not used", name().c_str()));
+            "source %s: --exposures shows every entity equally often; its group weights are not used", name()));
         return false;
     }
     if (!same)
         die(Exit::Data,
             "--source %s: group_weights of %s do not fit its other files, whose groups or weights are different; "
             "prepare them together, or give each its own --source",
-            name().c_str(), first->tokens().path().c_str());
+            name(), first->tokens().path());
     return true;
 }
 
@@ -155,24 +146,24 @@ bool Source::weights_count() {
 void Source::open_groups(std::vector<Group> groups, const std::vector<double>& tokens) {
     const std::vector<double>& weights = knowledge_[0].group_weights();
     double sum = 0;
-    size_t greatest = 0, empty = 0, never = 0;
+    size_t largest = 0, empty = 0, never = 0;
     for (size_t g = 0; g < groups.size(); ++g) {
         if (!groups[g].members.empty()) sum += weights[g];
         if (weights[g] == 0) never += groups[g].members.size();
         if (weights[g] > 0 && groups[g].members.empty()) ++empty;
-        if (!groups[g].members.empty() && (groups[greatest].members.empty() || weights[g] > weights[greatest]))
-            greatest = g;
+        if (!groups[g].members.empty() && (groups[largest].members.empty() || weights[g] > weights[largest]))
+            largest = g;
     }
     if (!(sum > 0))
         die(kept_all_ ? Exit::Data : Exit::Usage, "--source %s: %s: no entity%s is of a group that has a weight",
-            name().c_str(), knowledge_[0].tokens().path().c_str(), kept_all_ ? "" : " that --subsample keeps");
+            name(), knowledge_[0].tokens().path(), kept_all_ ? "" : " that --subsample keeps");
     if (empty > 0)
         warnings_.push_back(
-            format_text("source %s: %zu of %zu groups have a weight but no entity%s; it goes to the others",
-                        name().c_str(), empty, groups.size(), kept_all_ ? "" : " that --subsample keeps"));
+            format_text("source %s: %d of %d groups have a weight but no entity%s; it goes to the others", name(),
+                        empty, groups.size(), kept_all_ ? "" : " that --subsample keeps"));
     if (never > 0)
         warnings_.push_back(
-            format_text("source %s: %zu entities never appear, their groups have weight 0", name().c_str(), never));
+            format_text("source %s: %d entities never appear, their groups have weight 0", name(), never));
 
     int64_t left = 1ll << share_bits;
     for (size_t g = 0; g < groups.size(); ++g) {
@@ -181,12 +172,12 @@ void Source::open_groups(std::vector<Group> groups, const std::vector<double>& t
         const double share = std::ldexp(weights[g] / sum, share_bits);
         left -= groups[g].share = std::max<int64_t>(1, std::llround(share));
     }
-    groups[greatest].share += left;  // rounding goes to one group
+    groups[largest].share += left;  // rounding goes to one group
     mean_length_ = 0;
     for (size_t g = 0; g < groups.size(); ++g) {
         Group& group = groups[g];
         if (group.share == 0) continue;
-        group.stream = hash_name(format_text("order/%s/%zu", name().c_str(), g));
+        group.stream = hash_name(format_text("order/%s/%d", name(), g));
         group.size = group.members.size();
         mean_length_ +=
             std::ldexp(static_cast<double>(group.share), -share_bits) * tokens[g] / static_cast<double>(group.size);
@@ -196,7 +187,7 @@ void Source::open_groups(std::vector<Group> groups, const std::vector<double>& t
 
 // Pieces are counted exactly, from the index; a document's ends are read only where a stripped EOT changes the number
 // of slices. Tokens are counted from the ends of up to `looked_at` documents: exact for smaller sources, and for
-// greater ones whose documents all end alike.
+// larger ones whose documents all end alike.
 void Source::open_text() {
     const uint64_t stride = (documents_ + looked_at - 1) / looked_at;
     uint64_t raw = 0, looked = 0, removed = 0;
@@ -262,10 +253,10 @@ void Source::arrange(uint64_t index, uint64_t epoch, Composition* composition) c
     composition->entity = at.document;
     const auto draw = [&](uint64_t number) {
         const Philox4 p = philox(seed_, compose_stream_, number * first_document_.back() + entity);
-        return Draw{static_cast<uint64_t>(p.x[1]) << 32 | p.x[0], static_cast<uint64_t>(p.x[3]) << 32 | p.x[2]};
+        return RandomWords{static_cast<uint64_t>(p.x[1]) << 32 | p.x[0], static_cast<uint64_t>(p.x[3]) << 32 | p.x[2]};
     };
     const Rendering& rendering = composition->file->rendering();
-    const Draw order = draw(rendering.order_of(epoch));
+    const RandomWords order = draw(rendering.order_of(epoch));
     const bool both = rendering.order_of(epoch) == rendering.wording_of(epoch);
     composition->file->arrange(order, both ? order : draw(rendering.wording_of(epoch)), composition->sentences);
 }
@@ -327,10 +318,10 @@ uint64_t Source::hash() const {
     std::string text;
     for (size_t i = 0; i < num_files(); ++i) {
         const TokenFile& file = file_of(i);
-        text += format_text("%s %llu %llu %llx\n", base_name(file.path()).c_str(), static_cast<ull>(file.num_tokens()),
-                            static_cast<ull>(file.num_documents()), static_cast<ull>(file.sidecar().hash));
-        if (knowledge()) text += format_text("%llx\n", static_cast<ull>(knowledge_[i].hash()));
-        if (weighted()) text += format_text("%llx\n", static_cast<ull>(knowledge_[i].hash_of_groups()));
+        text += format_text("%s %d %d %x\n", base_name(file.path()), file.num_tokens(), file.num_documents(),
+                            file.sidecar().hash);
+        if (knowledge()) text += format_text("%x\n", knowledge_[i].hash());
+        if (weighted()) text += format_text("%x\n", knowledge_[i].hash_of_groups());
     }
     return hash_name(text);
 }
@@ -338,16 +329,15 @@ uint64_t Source::hash() const {
 std::string Source::describe(uint64_t index, uint64_t epoch) const {
     if (!knowledge()) {
         const Slice slice = locate(index);
-        return format_text("%s document %llu slice %llu", base_name(file_of(slice.place.file).path()).c_str(),
-                           static_cast<ull>(slice.place.document), static_cast<ull>(slice.number));
+        return format_text("%s document %d slice %d", base_name(file_of(slice.place.file).path()), slice.place.document,
+                           slice.number);
     }
     Composition c;
     arrange(index, epoch, &c);
-    std::string text =
-        format_text("entity %llu '%s'", static_cast<ull>(kept(index)), c.file->entity_name(c.entity).c_str());
+    std::string text = format_text("entity %d '%s'", kept(index), c.file->entity_name(c.entity));
     for (uint32_t i = 0; i < slots(); ++i) {
         const Sentence& s = c.sentences[i];
-        text += format_text(" %s:t%u:f%u", c.file->slot_names()[s.slot].c_str(), s.template_index, s.form);
+        text += format_text(" %s:t%d:f%d", c.file->slot_names()[s.slot], s.template_index, s.form);
     }
     return text;
 }

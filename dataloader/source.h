@@ -4,19 +4,18 @@
 //
 // Group weights of facts.json decide how often entities are drawn, with two exceptions that are drawn from as a whole:
 // --exposures, which is a promise for every entity, and weights that are the same for every entity (proportional to the
-// groups' sizes before
-// --subsample).
+// groups' sizes before --subsample).
 #pragma once
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "dataloader/fair_order.h"
 #include "dataloader/knowledge.h"
 #include "dataloader/ledger.h"  // defines: LedgerShard
-#include "dataloader/loader.h"
+#include "dataloader/plan.h"    // defines: SourceOptions
 #include "dataloader/token_file.h"
-#include "dataloader/turns.h"
 #include "util/rng.h"
 
 class Source {
@@ -58,8 +57,7 @@ class Source {
     uint64_t member(size_t group, uint64_t i) const { return weighted() ? groups_[group].members[i] : i; }
     // Tokens of a draw, with EOT.
     uint64_t length(uint64_t index, uint64_t epoch) const;
-    // Writes the draw's length(...) tokens to dst. values: (slots) places in dst for a knowledge source, where not
-    // null.
+    // Writes the draw's length(...) tokens to dst. values: where not null, a knowledge source's (slots) places in dst.
     void read(uint64_t index, uint64_t epoch, int32_t* dst, std::vector<ValueSpan>* values) const;
 
     uint64_t entities() const;  // before --subsample; 0: text
@@ -68,9 +66,8 @@ class Source {
         return knowledge() ? knowledge_[0].slot_names() : std::vector<std::string>{};
     }
     std::vector<LedgerShard> shards() const;  // of a knowledge source
-    uint64_t entity(uint64_t index) const {
-        return kept(index);
-    }  // of a draw, counted over all files, before --subsample
+    // Of a draw, counted over all files, before --subsample.
+    uint64_t entity(uint64_t index) const { return kept(index); }
     // "web/a.bin document 12, slice 2" or "Ada Brown (entity 7), birth_date:3:0 ..." for --print-order.
     std::string describe(uint64_t index, uint64_t epoch) const;
 

@@ -15,13 +15,13 @@ using wide = __int128;
 
 Stream::Stream(const std::vector<Source>& sources, const Mixture& mixture) : sources_(sources), mixture_(mixture) {
     for (size_t s = 0; s < sources.size(); ++s) {
-        lanes_.push_back({Deck(sources[s], mixture.T)});
+        lanes_.push_back({EpochOrder(sources[s], mixture.T)});
         mean_.push_back(std::max<int64_t>(1, std::llround(sources[s].mean_length())));
-        const Placement& placement = mixture.placements[s];
-        if (placement.count > 0) {
-            const int64_t end = placement.windows.back().second;
+        const ExposurePlaces& places = mixture.places[s];
+        if (places.count > 0) {
+            const int64_t end = places.windows.back().second;
             lanes_[s].deadline = end == mixture.length - 1 ? mixture.length : end;
-            lanes_[s].due = placement.due(0);
+            lanes_[s].due = places.due(0);
             by_deadline_.push_back(s);
         } else {
             longest_other_ = std::max(longest_other_, static_cast<int64_t>(sources[s].longest()));
@@ -32,18 +32,18 @@ Stream::Stream(const std::vector<Source>& sources, const Mixture& mixture) : sou
 }
 
 Piece Stream::next() {
-    ENSURE(position_ < mixture_.length, "the stream of %lld tokens is over", static_cast<long long>(mixture_.length));
+    ENSURE(position_ < mixture_.length, "the stream of %d tokens is over", mixture_.length);
     while (position_ >= mixture_.segments[segment_].end) ++segment_;
     size_t s = due_source();
     if (s == none) s = pressing_source();
     if (s == none) s = owed_source();
     Lane& lane = lanes_[s];
-    const Deck::Card card = lane.deck.draw(position_);
+    const EpochOrder::Entry entry = lane.order.next(position_);
     const int64_t length =
-        lane.length >= 0 ? lane.length : static_cast<int64_t>(sources_[s].length(card.index, card.epoch));
+        lane.length >= 0 ? lane.length : static_cast<int64_t>(sources_[s].length(entry.index, entry.epoch));
     lane.length = -1;
-    const Piece piece{s, card.index, card.epoch, position_, length};
-    lane.deck.placed(card, piece.end());
+    const Piece piece{s, entry.index, entry.epoch, position_, length};
+    lane.order.placed(entry, piece.end());
     account(s, piece.length);
     return piece;
 }
@@ -59,7 +59,7 @@ size_t Stream::due_source() const {
 // The --exposures source that must go on now, or its last pieces would not fit before its last window ends.
 size_t Stream::pressing_source() {
     size_t first = none;
-    int64_t before = 0;  // tokens that must stand before the deadline looked at
+    int64_t before = 0;  // tokens that must come before the deadline looked at
     for (const size_t s : by_deadline_) {
         if (!pending(s)) continue;
         if (first == none) first = s;
@@ -75,18 +75,18 @@ size_t Stream::pressing_source() {
 int64_t Stream::remaining(size_t s, int64_t room) {
     Lane& lane = lanes_[s];
     if (lane.remaining >= 0) return lane.remaining;
-    const int64_t pieces = mixture_.placements[s].count - lane.placed,
+    const int64_t pieces = mixture_.places[s].count - lane.placed,
                   longest = static_cast<int64_t>(sources_[s].longest());
     if (room > 0 && pieces <= room / longest) return pieces * longest;
-    return lane.remaining = lane.deck.remaining_tokens(static_cast<uint64_t>(sources_[s].options().exposures));
+    return lane.remaining = lane.order.remaining_tokens(static_cast<uint64_t>(sources_[s].options().exposures));
 }
 
 int64_t Stream::next_length(size_t s) {
     if (sources_[s].knowledge()) return mean_[s];
     Lane& lane = lanes_[s];
     if (lane.length < 0) {
-        const Deck::Card card = lane.deck.peek();
-        lane.length = static_cast<int64_t>(sources_[s].length(card.index, card.epoch));
+        const EpochOrder::Entry entry = lane.order.peek();
+        lane.length = static_cast<int64_t>(sources_[s].length(entry.index, entry.epoch));
     }
     return lane.length;
 }
@@ -120,12 +120,12 @@ size_t Stream::owed_source() {
 
 void Stream::account(size_t source, int64_t length) {
     Lane& taken = lanes_[source];
-    const Placement& placement = mixture_.placements[source];
-    const bool exposure = placement.count > 0;
+    const ExposurePlaces& places = mixture_.places[source];
+    const bool exposure = places.count > 0;
     if (exposure) {
         ++taken.placed;
         if (taken.remaining >= 0) taken.remaining -= length;
-        if (pending(source)) taken.due = placement.due(taken.placed);
+        if (pending(source)) taken.due = places.due(taken.placed);
     } else {
         taken.owed -= length << share_bits;
     }
@@ -133,7 +133,7 @@ void Stream::account(size_t source, int64_t length) {
     for (size_t g = segment_; g < mixture_.segments.size() && mixture_.segments[g].begin < end; ++g) {
         const Segment& segment = mixture_.segments[g];
         const int64_t n = std::min(end, segment.end) - std::max(position_, segment.begin);
-        const std::vector<int64_t>& share = exposure ? segment.beside : segment.share;
+        const std::vector<int64_t>& share = exposure ? segment.exposure_share : segment.share;
         for (size_t s = 0; s < lanes_.size(); ++s) lanes_[s].owed += n * share[s];
     }
     position_ += length;
@@ -142,7 +142,7 @@ void Stream::account(size_t source, int64_t length) {
 json Stream::state() const {
     json sources = json::array();
     for (const Lane& lane : lanes_) {
-        json state = lane.deck.state();
+        json state = lane.order.state();
         state["owed"] = lane.owed;
         state["placed"] = lane.placed;
         sources.push_back(state);
@@ -164,11 +164,11 @@ void Stream::restore(const json& state) {
         for (size_t s = 0; s < lanes_.size(); ++s) {
             const json& source = state.at("sources").at(s);
             Lane& lane = lanes_[s];
-            lane.deck.restore(source);
+            lane.order.restore(source);
             lane.owed = source.at("owed").get<int64_t>();
             lane.placed = source.at("placed").get<int64_t>();
             lane.remaining = lane.length = -1;
-            if (pending(s)) lane.due = mixture_.placements[s].due(lane.placed);
+            if (pending(s)) lane.due = mixture_.places[s].due(lane.placed);
         }
     } catch (const json::exception& error) {
         die(Exit::Data, "loader_state.json is damaged (%s); resume from an older checkpoint", error.what());

@@ -3,16 +3,14 @@
 //
 // The rule: every token of the stream adds each source's share to what that source is owed. Of the sources that are
 // owed anything, the one whose next piece is due first is taken (a composed document counts with its mean length): the
-// largest deficit, counted in time.
-// In the last T tokens of a segment what counts is the need up to
-// its end. This is Stoica's and Abdel-Wahab's "earliest eligible virtual deadline first" (1995), whose lag is less than
-// one piece.
+// largest deficit, counted in time. In the last T tokens of a segment what counts is the need up to its end. This is
+// Stoica's and Abdel-Wahab's "earliest eligible virtual deadline first" (1995), whose lag is less than one piece.
 #pragma once
 #include <cstdint>
 #include <nlohmann/json_fwd.hpp>
 #include <vector>
 
-#include "dataloader/deck.h"
+#include "dataloader/epoch_order.h"
 #include "dataloader/mixture.h"
 #include "dataloader/source.h"
 
@@ -36,7 +34,7 @@ class Stream {
 
   private:
     struct Lane {
-        Deck deck;
+        EpochOrder order;
         int64_t owed = 0;        // in units of 2^-share_bits tokens, may be negative
         int64_t placed = 0;      // pieces of an --exposures source
         int64_t deadline = 0;    // of an --exposures source: the end of its last window
@@ -44,7 +42,7 @@ class Stream {
         int64_t remaining = -1;  // tokens of the pieces still to come, -1: not counted yet
         int64_t length = -1;     // of the next piece of a text source, -1: not looked up yet
     };
-    bool pending(size_t s) const { return lanes_[s].placed < mixture_.placements[s].count; }
+    bool pending(size_t s) const { return lanes_[s].placed < mixture_.places[s].count; }
     size_t due_source() const;
     size_t pressing_source();
     size_t owed_source();

@@ -8,8 +8,6 @@
 
 namespace {
 
-using ull = unsigned long long;
-
 constexpr size_t megatron_header = 9 + 8 + 1 + 8 + 8;
 constexpr size_t llmc_header = 256 * sizeof(int32_t);
 constexpr int32_t llmc_magic_u16 = 20240520, llmc_magic_u32 = 20240801;
@@ -45,7 +43,22 @@ bool widen(const unsigned char* src, uint64_t n, uint32_t vocab, int32_t* dst) {
     return wild == 0;
 }
 
+// The length of the ending that makes a path a shard's: ".bin" or ".ds" after a name; 0: it is none.
+size_t shard_ending(const std::string& path) {
+    for (const std::string ending : {".bin", ".ds"})
+        if (path.size() > ending.size() && path.compare(path.size() - ending.size(), ending.size(), ending) == 0)
+            return ending.size();
+    return 0;
+}
+
 }  // namespace
+
+bool is_shard(const std::string& path) { return shard_ending(path) > 0; }
+
+std::string shard_prefix(const std::string& path) {
+    if (!is_shard(path)) die(Exit::Data, "%s: not a token shard, expected a name that ends in .bin or .ds", path);
+    return path.substr(0, path.size() - shard_ending(path));
+}
 
 TokenFile::TokenFile(const std::string& path, int64_t eot_id) : path_(path), eot_id_(eot_id) {
     const std::string prefix = shard_prefix(path);
@@ -59,7 +72,7 @@ TokenFile::TokenFile(const std::string& path, int64_t eot_id) : path_(path), eot
         open_megatron(index_path);
     else
         open_llmc();
-    if (num_tokens_ == 0) die(Exit::Data, "%s: holds no tokens", path_.c_str());
+    if (num_tokens_ == 0) die(Exit::Data, "%s: holds no tokens", path_);
     if (sidecar_.present) check_sidecar();
 }
 
@@ -67,29 +80,27 @@ void TokenFile::check_sidecar() const {
     if (static_cast<uint64_t>(sidecar_.tokens) != num_tokens_ ||
         static_cast<uint64_t>(sidecar_.documents) != num_documents_)
         die(Exit::Data,
-            "%s: %llu tokens in %llu documents, its sidecar (.json) says %lld in %lld; one of them is old: prepare the "
+            "%s: %d tokens in %d documents, its sidecar (.json) says %d in %d; one of them is old: prepare the "
             "data again",
-            path_.c_str(), static_cast<ull>(num_tokens_), static_cast<ull>(num_documents_),
-            static_cast<long long>(sidecar_.tokens), static_cast<long long>(sidecar_.documents));
+            path_, num_tokens_, num_documents_, sidecar_.tokens, sidecar_.documents);
 }
 
 void TokenFile::open_megatron(const std::string& index_path) {
     format_ = TokenFormat::Megatron;
     index_ = MappedFile(index_path);
-    const char* name = index_path.c_str();
     const unsigned char* data = index_.data();
     const uint64_t size = index_.size();
     if (size < megatron_header || std::memcmp(data, "MMIDIDX\0\0", 9) != 0)
-        die(Exit::Data, "%s: not a Megatron index (no MMIDIDX magic in %llu bytes)", name, static_cast<ull>(size));
+        die(Exit::Data, "%s: not a Megatron index (no MMIDIDX magic in %d bytes)", index_path, size);
     const uint64_t version = load<uint64_t>(data + 9, 0);
-    if (version != 1) die(Exit::Data, "%s: version %llu, expected 1", name, static_cast<ull>(version));
+    if (version != 1) die(Exit::Data, "%s: version %d, expected 1", index_path, version);
     const int code = data[17];
-    if (code != 8 && code != 4) die(Exit::Data, "%s: dtype code %d, expected 8 (u16) or 4 (i32)", name, code);
+    if (code != 8 && code != 4) die(Exit::Data, "%s: dtype code %d, expected 8 (u16) or 4 (i32)", index_path, code);
     width_ = code == 8 ? 2 : 4;
     const uint64_t S = load<uint64_t>(data + 18, 0), E = load<uint64_t>(data + 26, 0);
     if (S > size / 12 || E > size / 8 || E == 0 || megatron_header + 12 * S + 8 * E != size)
-        die(Exit::Data, "%s: %llu bytes, but %llu sequences and %llu document ends ask for another size; truncated?",
-            name, static_cast<ull>(size), static_cast<ull>(S), static_cast<ull>(E));
+        die(Exit::Data, "%s: %d bytes, but %d sequences and %d document ends ask for another size; truncated?",
+            index_path, size, S, E);
     lengths_ = data + megatron_header;
     offsets_ = lengths_ + 4 * S;
     first_sequence_ = offsets_ + 8 * S;
@@ -103,52 +114,48 @@ void TokenFile::open_megatron(const std::string& index_path) {
         const int32_t length = load<int32_t>(lengths_, i);
         const int64_t offset = load<int64_t>(offsets_, i);
         if (length < 0 || offset != static_cast<int64_t>(expected))
-            die(Exit::Data, "%s: sequence %llu has length %d at byte %lld, expected it at byte %llu", name,
-                static_cast<ull>(i), length, static_cast<long long>(offset), static_cast<ull>(expected));
+            die(Exit::Data, "%s: sequence %d has length %d at byte %d, expected it at byte %d", index_path, i, length,
+                offset, expected);
         expected += static_cast<uint64_t>(length) * width;
     }
     if (expected != tokens_.size())
-        die(Exit::Data, "%s: %llu bytes, its index (.idx) asks for %llu; truncated?", path_.c_str(),
-            static_cast<ull>(tokens_.size()), static_cast<ull>(expected));
+        die(Exit::Data, "%s: %d bytes, its index (.idx) asks for %d; truncated?", path_, tokens_.size(), expected);
     num_tokens_ = expected / width;
     // documents: ascending from the first sequence to the last
     int64_t before = 0;
     for (uint64_t i = 0; i < E; ++i) {
         const int64_t first = load<int64_t>(first_sequence_, i);
         if (first < before || (i == 0 && first != 0) || first > static_cast<int64_t>(S))
-            die(Exit::Data, "%s: document %llu starts at sequence %lld of %llu, the one before at %lld", name,
-                static_cast<ull>(i), static_cast<long long>(first), static_cast<ull>(S),
-                static_cast<long long>(before));
+            die(Exit::Data, "%s: document %d starts at sequence %d of %d, the one before at %d", index_path, i, first,
+                S, before);
         before = first;
     }
     if (before != static_cast<int64_t>(S))
-        die(Exit::Data, "%s: documents end at sequence %lld of %llu", name, static_cast<long long>(before),
-            static_cast<ull>(S));
+        die(Exit::Data, "%s: documents end at sequence %d of %d", index_path, before, S);
     ids_ = tokens_.data();
 }
 
 void TokenFile::open_llmc() {
     format_ = TokenFormat::Llmc;
-    const char* name = path_.c_str();
     if (tokens_.size() < llmc_header)
         die(Exit::Data,
-            "%s: %zu bytes and no .idx beside it: neither a Megatron nor an llm.c file (%zu bytes of header)", name,
+            "%s: %d bytes and no .idx next to it: neither a Megatron nor an llm.c file (%d bytes of header)", path_,
             tokens_.size(), llmc_header);
     const int32_t magic = load<int32_t>(tokens_.data(), 0), version = load<int32_t>(tokens_.data(), 1);
     const int32_t count = load<int32_t>(tokens_.data(), 2);
     if (magic != llmc_magic_u16 && magic != llmc_magic_u32)
-        die(Exit::Data, "%s: no .idx beside it, and its magic %d is not llm.c's (%d or %d)", name, magic,
+        die(Exit::Data, "%s: no .idx next to it, and its magic %d is not llm.c's (%d or %d)", path_, magic,
             llmc_magic_u16, llmc_magic_u32);
     const int32_t expected_version = magic == llmc_magic_u16 ? 1 : 7;
-    if (version != expected_version) die(Exit::Data, "%s: version %d, expected %d", name, version, expected_version);
+    if (version != expected_version) die(Exit::Data, "%s: version %d, expected %d", path_, version, expected_version);
     width_ = magic == llmc_magic_u16 ? 2 : 4;
     const uint64_t bytes = static_cast<uint64_t>(std::max(count, 0)) * static_cast<uint64_t>(width_);
     if (count < 0 || bytes != tokens_.size() - llmc_header)
-        die(Exit::Data, "%s: %zu bytes after the header, which counts %d tokens of %d bytes; truncated?", name,
+        die(Exit::Data, "%s: %d bytes after the header, which counts %d tokens of %d bytes; truncated?", path_,
             tokens_.size() - llmc_header, count, width_);
     if (eot_id_ < 0)
         die(Exit::Usage,
-            "%s: an llm.c file's documents end at an EOT id, which is not known; give --eot-id or --tokenizer", name);
+            "%s: an llm.c file's documents end at an EOT id, which is not known; give --eot-id or --tokenizer", path_);
     num_tokens_ = static_cast<uint64_t>(count);
     ids_ = tokens_.data() + llmc_header;
 
@@ -170,16 +177,14 @@ void TokenFile::open_datatrove() {
     const std::string index_path = path_ + ".index", metadata_path = path_ + ".metadata";
     index_ = MappedFile(index_path);
     if (index_.size() == 0 || index_.size() % 8 != 0)
-        die(Exit::Data, "%s: %zu bytes, expected a multiple of 8 (u64 ends of documents)", index_path.c_str(),
-            index_.size());
+        die(Exit::Data, "%s: %d bytes, expected a multiple of 8 (u64 ends of documents)", index_path, index_.size());
     offsets_ = index_.data();
     num_documents_ = num_sequences_ = index_.size() / 8;
     uint64_t before = 0;
     for (uint64_t i = 0; i < num_documents_; ++i) {
         const uint64_t end = load<uint64_t>(offsets_, i);
         if (end < before || end > most_tokens)
-            die(Exit::Data, "%s: document %llu ends at token %llu, the one before at %llu", index_path.c_str(),
-                static_cast<ull>(i), static_cast<ull>(end), static_cast<ull>(before));
+            die(Exit::Data, "%s: document %d ends at token %d, the one before at %d", index_path, i, end, before);
         before = end;
     }
     num_tokens_ = before;
@@ -187,20 +192,19 @@ void TokenFile::open_datatrove() {
     if (file_exists(metadata_path)) {
         const std::string text = read_file(metadata_path);
         const size_t bar = text.find('|'), line = text.find('\n');
-        ull count = 0;
+        unsigned long long count = 0;
         int width = 0;
         if (bar == std::string::npos || line == std::string::npos || bar > line ||
             sscanf(text.c_str() + bar + 1, "%9d", &width) != 1 ||
             sscanf(text.c_str() + line + 1, "%19llu", &count) != 1 || (width != 2 && width != 4))
-            die(Exit::Data, "%s: expected 'tokenizer|2' or 'tokenizer|4', then the token count", metadata_path.c_str());
+            die(Exit::Data, "%s: expected 'tokenizer|2' or 'tokenizer|4', then the token count", metadata_path);
         if (count != num_tokens_)
-            die(Exit::Data, "%s: counts %llu tokens, the index ends at %llu", metadata_path.c_str(), count,
-                static_cast<ull>(num_tokens_));
+            die(Exit::Data, "%s: counts %d tokens, the index ends at %d", metadata_path, count, num_tokens_);
         width_ = width;
     }
     if (tokens_.size() != num_tokens_ * static_cast<uint64_t>(width_))
-        die(Exit::Data, "%s: %zu bytes, its index asks for %llu ids of 2 or 4 bytes; truncated?", path_.c_str(),
-            tokens_.size(), static_cast<ull>(num_tokens_));
+        die(Exit::Data, "%s: %d bytes, its index asks for %d ids of 2 or 4 bytes; truncated?", path_, tokens_.size(),
+            num_tokens_);
     ids_ = tokens_.data();
 }
 
@@ -252,7 +256,6 @@ void TokenFile::read(uint64_t position, uint64_t n, int32_t vocab, int32_t* dst)
 void TokenFile::die_wild_id(uint64_t position, int32_t vocab) const {
     uint64_t i = 0;
     while (i + 1 < num_documents_ && document(i).end <= position) ++i;
-    die(Exit::Data, "%s: id %u in document %llu at its token %llu is outside of the vocabulary of %d", path_.c_str(),
-        static_cast<unsigned>(token(position)), static_cast<ull>(i), static_cast<ull>(position - document(i).begin),
-        vocab);
+    die(Exit::Data, "%s: id %d in document %d at its token %d is outside of the vocabulary of %d", path_,
+        static_cast<unsigned>(token(position)), i, position - document(i).begin, vocab);
 }

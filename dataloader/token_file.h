@@ -5,28 +5,19 @@
 #include <string>
 #include <vector>
 
+#include "dataloader/sidecar.h"
 #include "util/mapped_file.h"
 
 enum class TokenFormat { Megatron, Llmc, Datatrove };
 
-// What the sidecar PREFIX.json says; absent for foreign files.
-struct Sidecar {
-    bool present = false;
-    std::string kind;  // text, knowledge, questions
-    std::string tokenizer_name, tokenizer_sha256,
-        tokenizer_file;  // the file's path, resolved against the sidecar's folder
-    int64_t vocab_size = 0, eot_id = -1, documents = 0, tokens = 0, bytes = 0;
-    uint64_t hash = 0;  // of the file's text, so of every checksum in it
-};
-
+// Whether a path names a shard: it ends in .bin or .ds. What else a --source or --val matches is left out.
+bool is_shard(const std::string& path);
 // "DIR/NAME.bin" or "DIR/NAME.ds" -> "DIR/NAME". Dies with Exit::Data on another ending.
 std::string shard_prefix(const std::string& path);
-// The sidecar of a shard; not present where there is no such file. Dies with Exit::Data on a malformed one.
-Sidecar read_sidecar(const std::string& prefix);
 
 class TokenFile {
   public:
-    // Opens PATH (.bin or .ds) with what lies beside it and checks magic, version, sizes and monotone indices.
+    // Opens PATH (.bin or .ds) with the files next to it and checks magic, version, sizes and monotone indices.
     // `eot_id` (--eot-id; a sidecar's wins) is where an llm.c file's documents end; -1: not known, which dies with
     // Exit::Usage for that format only. Dies with Exit::Data naming the file, what was expected and what was found.
     explicit TokenFile(const std::string& path, int64_t eot_id = -1);
@@ -60,7 +51,7 @@ class TokenFile {
     void check_sidecar() const;
     [[noreturn]] void die_wild_id(uint64_t position, int32_t vocab) const;
 
-    // Element i of an array that may stand at any byte.
+    // Element i of an array that may be at any byte.
     template <class X>
     static X load(const unsigned char* base, uint64_t i) {
         X x;

@@ -1,24 +1,24 @@
-// Validation rows: a source from its first token on, in file order, in rows as in training.
+#include "dataloader/validation.h"
+
 #include <algorithm>
 
-#include "dataloader/batches.h"
-#include "dataloader/loader.h"
+#include "dataloader/batches.h"  // defines: place_segments
 #include "dataloader/source.h"
 #include "util/check.h"
+#include "util/files.h"
 
-ValidationRows read_validation(const std::string& name, const std::string& glob, int64_t tokens, int T,
-                               bool document_mask, int64_t eot_id, int64_t vocab) {
-    ENSURE(vocab > 0 && tokens > 0 && T >= 2, "validation %s: %lld tokens in rows of %d, vocabulary %lld", name.c_str(),
-           static_cast<long long>(tokens), T, static_cast<long long>(vocab));
-    SourceOptions options;
-    options.name = name;
-    options.glob = glob;
-    Source source(options, 0, T, eot_id);
+ValidationRows read_validation(const ValidationOptions& options) {
+    const auto& [name, glob, tokens, T, document_mask, eot_id, vocab] = options;
+    ENSURE(vocab > 0 && tokens > 0 && T >= 2, "validation %s: %d tokens in rows of %d, vocabulary %d", name, tokens, T,
+           vocab);
+    SourceOptions shards;
+    shards.name = name;
+    shards.glob = glob;
+    Source source(shards, 0, T, eot_id);
     source.set_vocab(vocab);
     for (const Sidecar* sidecar : source.sidecars())
         if (sidecar->present && sidecar->vocab_size > vocab)
-            die(Exit::Data, "--val %s: its tokenizer has %lld ids, the model %lld", name.c_str(),
-                static_cast<long long>(sidecar->vocab_size), static_cast<long long>(vocab));
+            die(Exit::Data, "--val %s: its tokenizer has %d ids, the model %d", name, sidecar->vocab_size, vocab);
 
     // one token more than the rows: the last target
     const size_t wanted = static_cast<size_t>(tokens) + 1;
@@ -31,8 +31,8 @@ ValidationRows read_validation(const std::string& name, const std::string& glob,
     const size_t row = static_cast<size_t>(T);
     const size_t n = (std::min(stream.size(), wanted) - 1) / row * row;
     if (n == 0)
-        die(Exit::Usage, "--val %s: %zu tokens (--val-tokens %lld), less than one row of %d", name.c_str(),
-            stream.size(), static_cast<long long>(tokens), T);
+        die(Exit::Usage, "--val %s: %d tokens (--val-tokens %d), less than one row of %d", name, stream.size(), tokens,
+            T);
 
     ValidationRows rows;
     rows.name = name;
@@ -52,4 +52,20 @@ ValidationRows read_validation(const std::string& name, const std::string& glob,
     }
     if (known && !source.knowledge()) rows.bytes_per_token = static_cast<double>(bytes) / static_cast<double>(counted);
     return rows;
+}
+
+std::vector<std::string> overlap_warnings(const std::vector<std::pair<std::string, std::string>>& validation,
+                                          const std::vector<std::pair<std::string, std::string>>& sources) {
+    std::vector<std::string> warnings;
+    for (const auto& [val, val_glob] : validation)
+        for (const auto& [source, source_glob] : sources) {
+            const std::vector<std::string> trained = glob_files(source_glob);
+            for (const std::string& path : glob_files(val_glob))
+                if (std::binary_search(trained.begin(), trained.end(), path))
+                    warnings.push_back(
+                        format_text("--val %s and --source %s share %s: that loss is not one of "
+                                    "held-out text",
+                                    val, source, path));
+        }
+    return warnings;
 }

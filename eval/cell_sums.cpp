@@ -2,6 +2,9 @@
 
 #include <cmath>
 #include <limits>
+#include <utility>
+
+#include "eval/exposures.h"
 
 namespace {
 
@@ -10,103 +13,133 @@ constexpr double LN2 = 0.693147180559945309417;
 
 }  // namespace
 
-CellIndex::CellIndex(const QuestionNames& n, uint32_t exposure_bins, bool subsampled) : K(n.kinds.size()), size(0) {
-    auto next = [this](size_t cells) {
-        size += cells;
-        return size - cells;
+std::vector<Grouping> groupings_of(const QuestionNames& n, uint32_t exposure_bins, bool subsampled) {
+    using Asked = const AskedQuestion&;
+    using Report = KnowledgeReport*;
+    const size_t K = n.kinds.size(), A = n.attributes.size(), G = n.groups.size(), NOWHERE = SIZE_MAX;
+    const size_t R = n.relations == n.attributes ? 0 : n.relations.size();
+    return {
+        {1, [](Asked) { return 0; }, [](Report r, Cell c, size_t) { r->all = std::move(c); }},
+        {K, [](Asked q) { return q.columns.kind; },
+         [&n](Report r, Cell c, size_t i) { c.kind = n.kinds[i], r->kinds.push_back(std::move(c)); }},
+        {A, [](Asked q) { return q.columns.attribute; },
+         [&n](Report r, Cell c, size_t i) { c.attribute = n.attributes[i], r->attributes.push_back(std::move(c)); }},
+        {A * K, [K](Asked q) { return q.columns.attribute * K + q.columns.kind; },
+         [&n, K](Report r, Cell c, size_t i) {
+             c.attribute = n.attributes[i / K], c.kind = n.kinds[i % K];
+             r->attribute_kinds.push_back(std::move(c));
+         }},
+        {R * K, [K](Asked q) { return q.columns.relation * K + q.columns.kind; },
+         [&n, K](Report r, Cell c, size_t i) {
+             c.relation = n.relations[i / K], c.kind = n.kinds[i % K];
+             r->relation_kinds.push_back(std::move(c));
+         }},
+        {n.templates.size(), [](Asked q) { return q.columns.template_index; },
+         [&n](Report r, Cell c, size_t i) { c.template_text = n.templates[i], r->templates.push_back(std::move(c)); }},
+        {G > 1 ? G * K : 0, [K](Asked q) { return q.columns.group * K + q.columns.kind; },
+         [&n, K](Report r, Cell c, size_t i) {
+             c.group = n.groups[i / K], c.kind = n.kinds[i % K];
+             r->group_kinds.push_back(std::move(c));
+         }},
+        {exposure_bins * K, [K](Asked q) { return q.exposure_bin * K + q.columns.kind; },
+         [&n, K](Report r, Cell c, size_t i) {
+             const ExposureRange range = exposure_range(static_cast<uint32_t>(i / K));
+             c.exposures_low = range.low, c.exposures_high = range.high, c.kind = n.kinds[i % K];
+             r->exposure_kinds.push_back(std::move(c));
+         }},
+        {subsampled ? 1u : 0u, [NOWHERE](Asked q) { return q.kept ? 0 : NOWHERE; },
+         [](Report r, Cell c, size_t) { r->kept = std::move(c); }},
+        {subsampled ? K : 0, [NOWHERE](Asked q) { return q.kept ? q.columns.kind : NOWHERE; },
+         [&n](Report r, Cell c, size_t i) { c.kind = n.kinds[i], r->kept_kinds.push_back(std::move(c)); }},
     };
-    all = next(1);
-    kinds = next(K);
-    attributes = next(n.attributes.size());
-    attribute_kinds = next(n.attributes.size() * K);
-    relation_kinds = next(n.relations == n.attributes ? 0 : n.relations.size() * K);
-    templates = next(n.templates.size());
-    group_kinds = next(n.groups.size() > 1 ? n.groups.size() * K : 0);
-    exposure_kinds = next(exposure_bins * K);
-    kept = next(subsampled ? 1 : 0);
-    kept_kinds = next(subsampled ? K : 0);
 }
 
-CellSums::CellSums(const QuestionSet& set, const CellIndex& index, bool has_judged, bool keep_entities)
-    : set_(set),
-      index_(index),
+CellSums::CellSums(const QuestionTask& task, const std::vector<Grouping>& groupings, bool has_judged,
+                   bool keep_entities)
+    : task_(task),
+      groupings_(groupings),
       keep_entities_(keep_entities),
-      has_choices_(set.has_candidates()),
-      has_judged_(has_judged),
-      cells_(index.size),
-      bits_(set.names().attributes.size()) {}
+      bits_(task.set->names().attributes.size()),
+      question_(statistics().size()) {
+    CellSum empty;
+    empty.statistics = empty.statistics_in_entity = question_;
+    for (const Grouping& grouping : groupings) cells_.resize(cells_.size() + grouping.size, empty);
+    for (const Statistic& s : statistics()) {
+        const bool given = can_give(s.over, has_judged, task.set->has_candidates());
+        const size_t cells = !given ? 0 : s.has(INTERVAL) ? cells_.size() : s.has(OVERALL_INTERVAL) ? 1 : 0;
+        first_ratio_.push_back(cells > 0 ? bits_ratio_ : NOT_RESAMPLED);
+        bits_ratio_ += static_cast<uint32_t>(cells);
+    }
+}
 
-void CellSums::add(uint32_t number, const QuestionResult& result, uint32_t exposure_bin, bool is_kept) {
-    const Question q = set_.question(number);
-    const int64_t pool = set_.names().pools[q.attribute];
-    index_.visit(q, exposure_bin, is_kept, [&](size_t cell) {
-        Sums& s = cells_[cell];
-        ++s.questions;
-        s.correct += result.correct;
-        s.tokens += result.tokens;
-        s.nll += result.nll;
-        s.rank += result.rank;
-        s.reciprocal_rank += 1.0 / result.rank;
-        s.chance += pool > 0 ? 1.0 / static_cast<double>(pool) : NONE;
-        s.majority += set_.majority(q.attribute, q.kind);
-        if (s.in_entity++ == 0) touched_cells_.push_back(cell);
-        s.correct_in_entity += result.correct;
-        if (result.normalized >= 0) {
-            ++s.judged, ++s.judged_in_entity;
-            s.normalized += result.normalized, s.normalized_in_entity += result.normalized;
-        }
-        if (result.choices == 0) return;
-        ++s.choice_questions;
-        s.choice += result.choice;
-        s.choice_norm += result.choice_norm;
-        s.choice_chance += 1.0 / result.choices;
-        s.choice_majority += set_.choice_majority(number);
-        s.choice_rank += result.choice_rank;
-        ++s.choices_in_entity;
-        s.choice_in_entity += result.choice;
-        s.choice_norm_in_entity += result.choice_norm;
-    });
-    nll_in_entity_ += result.nll;
-    tokens_in_entity_ += result.tokens;
-    if (pool > 0 && set_.names().kinds[q.kind] == "seen") {
-        BitSums& b = bits_[q.attribute];
+uint32_t CellSums::ratio(size_t s, size_t cell) const {
+    if (first_ratio_[s] == NOT_RESAMPLED || (!statistics()[s].has(INTERVAL) && cell > 0)) return NOT_RESAMPLED;
+    return first_ratio_[s] + static_cast<uint32_t>(cell);
+}
+
+void CellSums::add(size_t i, const QuestionResult& result, uint32_t exposure_bin) {
+    const QuestionSet& set = *task_.set;
+    const Question q = set.question(task_.chosen[i]);
+    const int64_t pool = set.names().pools[q.attribute];
+    const Scored scored{result, pool > 0 ? 1.0 / static_cast<double>(pool) : NONE,
+                        task_.majority.answer[q.attribute * set.names().kinds.size() + q.kind],
+                        result.choices > 0 ? task_.majority.choice[i] : 0.0};
+    for (size_t s = 0; s < question_.size(); ++s) {
+        const Statistic& statistic = statistics()[s];
+        question_[s] = is_over(result, statistic.over)
+                           ? Ratio{statistic.numerator(scored), statistic.denominator(scored)}
+                           : Ratio{};
+    }
+    const AskedQuestion asked{q, exposure_bin, !task_.kept.empty() && task_.kept[q.entity]};
+    size_t first = 0;  // cell of the grouping
+    for (const Grouping& grouping : groupings_) {
+        if (const size_t cell = grouping.cell_of(asked); cell < grouping.size) add_question(first + cell, result);
+        first += grouping.size;
+    }
+    if (pool > 0 && set.names().kinds[q.kind] == "seen") {
+        BitSum& b = bits_[q.attribute];
         if (b.questions_in_entity++ == 0) touched_attributes_.push_back(q.attribute);
         b.nll_in_entity += result.nll;
     }
 }
 
-void CellSums::end_entity() {
-    for (const size_t cell : touched_cells_) {
-        Sums& s = cells_[cell];
-        keep(accuracy_statistic(cell), static_cast<double>(s.correct_in_entity), static_cast<double>(s.in_entity));
-        if (s.choices_in_entity > 0) {
-            const double choices = static_cast<double>(s.choices_in_entity);
-            keep(choice_statistic(cell), s.choice_in_entity, choices);
-            keep(choice_norm_statistic(cell), s.choice_norm_in_entity, choices);
+void CellSums::add_question(size_t cell, const QuestionResult& result) {
+    CellSum& sum = cells_[cell];
+    if (sum.in_entity++ == 0) touched_cells_.push_back(cell);
+    for (size_t over = 0; over < QUESTION_GROUPS; ++over)
+        sum.questions[over] += is_over(result, static_cast<Over>(over));
+    for (size_t s = 0; s < question_.size(); ++s)
+        for (Ratio* to : {&sum.statistics[s], &sum.statistics_in_entity[s]}) {
+            to->numerator += question_[s].numerator;
+            to->denominator += question_[s].denominator;
         }
-        if (s.judged_in_entity > 0)
-            keep(normalized_statistic(cell), static_cast<double>(s.normalized_in_entity),
-                 static_cast<double>(s.judged_in_entity));
-        ++s.entities;
-        s.in_entity = s.correct_in_entity = s.choices_in_entity = s.judged_in_entity = s.normalized_in_entity = 0;
-        s.choice_in_entity = s.choice_norm_in_entity = 0;
-    }
-    for (const size_t a : touched_attributes_) {
-        BitSums& b = bits_[a];
-        const double value = std::log2(static_cast<double>(set_.names().pools[a])) -
-                             b.nll_in_entity / static_cast<double>(b.questions_in_entity) / LN2;
-        keep(bits_statistic(a), value, 1.0);
-        b.bits += value;
-        ++b.people;
-        b.nll_in_entity = 0, b.questions_in_entity = 0;
-    }
-    keep(loss_statistic(), nll_in_entity_, tokens_in_entity_);
-    if (keep_entities_) table_.first.push_back(table_.entries.size());
-    touched_cells_.clear(), touched_attributes_.clear();
-    nll_in_entity_ = tokens_in_entity_ = 0;
 }
 
-void CellSums::keep(uint32_t statistic, double numerator, double denominator) {
-    if (keep_entities_)
-        table_.entries.push_back({statistic, static_cast<float>(numerator), static_cast<float>(denominator)});
+void CellSums::end_entity() {
+    for (const size_t cell : touched_cells_) {
+        CellSum& sum = cells_[cell];
+        for (size_t s = 0; s < question_.size(); ++s) {
+            Ratio& own = sum.statistics_in_entity[s];
+            if (own.denominator > 0) keep(ratio(s, cell), own.numerator, own.denominator);
+            own = {};
+        }
+        ++sum.entities;
+        sum.in_entity = 0;
+    }
+    for (const size_t a : touched_attributes_) {
+        BitSum& b = bits_[a];
+        const double value = std::log2(static_cast<double>(task_.set->names().pools[a])) -
+                             b.nll_in_entity / static_cast<double>(b.questions_in_entity) / LN2;
+        keep(bits_ratio(a), value, 1.0);
+        b.bits += value;
+        ++b.entities;
+        b.nll_in_entity = 0, b.questions_in_entity = 0;
+    }
+    if (keep_entities_) table_.first.push_back(table_.entries.size());
+    touched_cells_.clear(), touched_attributes_.clear();
+}
+
+void CellSums::keep(uint32_t ratio, double numerator, double denominator) {
+    if (keep_entities_ && ratio != NOT_RESAMPLED)
+        table_.entries.push_back({ratio, static_cast<float>(numerator), static_cast<float>(denominator)});
 }

@@ -1,92 +1,86 @@
-// cell_sums.h - the sums behind a report's cells, and each entity's part of them for the bootstrap.
+// cell_sums.h - the cells that a set's questions fall into, their sums, and each entity's part of the sums for the
+// bootstrap.
 #pragma once
+#include <array>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "eval/bootstrap.h"  // defines: RatioTable
-#include "eval/choices.h"    // defines: QuestionResult
-#include "eval/questions.h"  // defines: QuestionSet, Question
+#include "eval/report.h"     // defines: Cell, KnowledgeReport, QuestionTask, statistics, Over
 
-// Every table of cells lies in one array, one table behind the other; a question belongs to at most one cell of each.
-struct CellIndex {
-    // exposure_bins: 0 where exposures are not known.
-    CellIndex(const QuestionNames& names, uint32_t exposure_bins, bool subsampled);
-
-    // Numbers of the first cells. A table ends where the next begins; one that the set cannot fill has none.
-    size_t K;  // kinds
-    size_t all, kinds, attributes, attribute_kinds, relation_kinds, templates, group_kinds, exposure_kinds, kept,
-        kept_kinds, size;
-
-    template <class Visit>
-    void visit(const Question& q, uint32_t exposure_bin, bool is_kept, Visit visit) const {
-        visit(all), visit(kinds + q.kind), visit(attributes + q.attribute),
-            visit(attribute_kinds + q.attribute * K + q.kind);
-        if (relation_kinds < templates) visit(relation_kinds + q.relation * K + q.kind);
-        visit(templates + q.wording);
-        if (group_kinds < exposure_kinds) visit(group_kinds + q.group * K + q.kind);
-        const size_t at_exposures = exposure_kinds + exposure_bin * K + q.kind;
-        if (at_exposures < kept) visit(at_exposures);
-        if (is_kept) visit(kept), visit(kept_kinds + q.kind);
-    }
+struct AskedQuestion {
+    Question columns;
+    uint32_t exposure_bin;  // at least the number of bins where it is not known
+    bool kept;              // its entity, by --subsample
 };
 
-struct Sums {
-    int64_t questions = 0, entities = 0, correct = 0, tokens = 0;
-    double nll = 0, rank = 0, reciprocal_rank = 0, chance = 0, majority = 0;
-    // of the questions with candidates
-    int64_t choice_questions = 0;
-    double choice = 0, choice_norm = 0, choice_chance = 0, choice_majority = 0, choice_rank = 0;
-    // of the questions whose continuation was judged
-    int64_t judged = 0, normalized = 0;
+// One way to divide the questions into cells; a question belongs to at most one of them.
+struct Grouping {
+    size_t size;                                                // cells; 0: the set cannot fill them
+    std::function<size_t(const AskedQuestion&)> cell_of;        // `size` or more: none
+    std::function<void(KnowledgeReport*, Cell, size_t)> store;  // the cell with its names, where the report has it
+};
+
+// The first has one cell, of all questions. exposure_bins: 0 where exposures are not known. `names` outlives them.
+std::vector<Grouping> groupings_of(const QuestionNames& names, uint32_t exposure_bins, bool subsampled);
+
+struct Ratio {
+    double numerator = 0, denominator = 0;
+};
+
+struct CellSum {
+    int64_t entities = 0;
+    std::array<int64_t, QUESTION_GROUPS> questions{};  // by Over
+    std::vector<Ratio> statistics;
     // of the entity at hand
-    int64_t in_entity = 0, correct_in_entity = 0, choices_in_entity = 0, judged_in_entity = 0, normalized_in_entity = 0;
-    double choice_in_entity = 0, choice_norm_in_entity = 0;
+    int64_t in_entity = 0;  // questions
+    std::vector<Ratio> statistics_in_entity;
 };
 
-struct BitSums {
-    int64_t people = 0;
-    double bits = 0;  // over people
+struct BitSum {
+    int64_t entities = 0;
+    double bits = 0;  // over entities
     double nll_in_entity = 0;
     int64_t questions_in_entity = 0;
 };
 
-// Takes the questions entity by entity: add() for each question, end_entity() behind an entity's last.
+constexpr uint32_t NOT_RESAMPLED = UINT32_MAX;
+
+// Takes the questions entity by entity: add() for each question, end_entity() after an entity's last.
 class CellSums {
   public:
-    // has_judged: some continuations were judged. keep_entities: for the bootstrap. `set` outlives this.
-    CellSums(const QuestionSet& set, const CellIndex& index, bool has_judged, bool keep_entities);
+    // Cells are numbered grouping by grouping. has_judged: some continuations were judged. keep_entities: for the
+    // bootstrap. `task` and `groupings` outlive this.
+    CellSums(const QuestionTask& task, const std::vector<Grouping>& groupings, bool has_judged, bool keep_entities);
 
-    // exposure_bin: at least the index's number of bins where it is not known.
-    void add(uint32_t number, const QuestionResult& result, uint32_t exposure_bin, bool is_kept);
+    // The result of question `chosen[i]` of the task.
+    void add(size_t i, const QuestionResult& result, uint32_t exposure_bin);
     void end_entity();
 
-    const Sums& cell(size_t i) const { return cells_[i]; }
-    const BitSums& bits(size_t attribute) const { return bits_[attribute]; }
+    const CellSum& cell(size_t number) const { return cells_[number]; }
+    const BitSum& bits(size_t attribute) const { return bits_[attribute]; }
 
-    // Statistics of the bootstrap: accuracy of every cell; choice and choice_norm of every cell where the set has
-    // candidates; accuracy after normalisation of every cell where continuations were judged; the loss; bits per person
-    // of every attribute.
-    uint32_t accuracy_statistic(size_t cell) const { return static_cast<uint32_t>(cell); }
-    uint32_t choice_statistic(size_t cell) const { return static_cast<uint32_t>(cells_.size() + cell); }
-    uint32_t choice_norm_statistic(size_t cell) const { return static_cast<uint32_t>(2 * cells_.size() + cell); }
-    uint32_t normalized_statistic(size_t cell) const {
-        return static_cast<uint32_t>((has_choices_ ? 3 : 1) * cells_.size() + cell);
-    }
-    uint32_t loss_statistic() const { return normalized_statistic(has_judged_ ? cells_.size() : 0); }
-    uint32_t bits_statistic(size_t attribute) const { return loss_statistic() + 1 + static_cast<uint32_t>(attribute); }
-    uint32_t statistics() const { return bits_statistic(bits_.size()); }
+    // Ratios of the bootstrap: of the statistics with intervals, in every cell or over all; bits per entity of every
+    // attribute.
+    uint32_t ratio(size_t statistic, size_t cell) const;
+    uint32_t bits_ratio(size_t attribute) const { return bits_ratio_ + static_cast<uint32_t>(attribute); }
+    uint32_t ratios() const { return bits_ratio(bits_.size()); }
     const RatioTable& table() const { return table_; }
 
   private:
-    void keep(uint32_t statistic, double numerator, double denominator);
+    void add_question(size_t cell, const QuestionResult& result);
+    void keep(uint32_t ratio, double numerator, double denominator);
 
-    const QuestionSet& set_;
-    const CellIndex& index_;
-    bool keep_entities_, has_choices_, has_judged_;
-    std::vector<Sums> cells_;
-    std::vector<BitSums> bits_;
+    const QuestionTask& task_;
+    const std::vector<Grouping>& groupings_;
+    bool keep_entities_;
+    std::vector<CellSum> cells_;
+    std::vector<BitSum> bits_;
+    std::vector<uint32_t> first_ratio_;  // by statistic: of its first cell; NOT_RESAMPLED
+    uint32_t bits_ratio_ = 0;
     RatioTable table_;
+    std::vector<Ratio> question_;                             // what the question at hand adds, by statistic
     std::vector<size_t> touched_cells_, touched_attributes_;  // of the entity at hand
-    double nll_in_entity_ = 0, tokens_in_entity_ = 0;
 };

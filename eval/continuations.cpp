@@ -1,10 +1,9 @@
-#include "eval/continuations.h"
-
 #include "eval/normalize.h"
+#include "eval/results.h"
 
 namespace {
 
-// The text's ids behind those of the prompt.
+// The prompt's ids, then the text's.
 std::vector<int> read_both(const QuestionSet& set, uint32_t number, uint32_t text) {
     std::vector<int> tokens(static_cast<size_t>(set.length(number, text).both()));
     set.read(number, tokens.data(), text);

@@ -5,12 +5,12 @@
 #include <utility>
 #include <vector>
 
-#include "eval/continuations.h"  // defines: judge_continuations
-#include "eval/evaluation.h"     // defines: EvaluationOptions, EvaluationPlan, Evaluation, Metric
-#include "eval/exposures.h"      // defines: question_exposures, Ledger
-#include "eval/generate.cuh"     // defines: generate
-#include "eval/scorer.cuh"       // defines: score_questions, ScoreProgress
-#include "eval/validation.cuh"   // defines: validation_loss
+#include "eval/evaluation.h"    // defines: EvaluationOptions, EvaluationPlan, Evaluation, Metric
+#include "eval/exposures.h"     // defines: question_exposures, Ledger
+#include "eval/generate.cuh"    // defines: generate
+#include "eval/results.h"       // defines: judge_continuations
+#include "eval/scorer.cuh"      // defines: score_questions, ScoreProgress
+#include "eval/validation.cuh"  // defines: validation_loss
 
 template <class Real>
 class Evaluator {
@@ -18,45 +18,39 @@ class Evaluator {
     // For models of this shape; the plan (plan_evaluation) outlives the evaluator.
     Evaluator(const GptConfig& config, const EvaluationPlan& plan) : config_(config), plan_(plan) {}
 
-    bool active() const { return !plan_.questions.empty() || !plan_.validation.empty(); }
+    bool active() const { return plan_.options.active(); }
 
-    std::vector<Metric> evaluate(const Gpt<Real>& gpt, backend::stream_t stream,
-                                 const std::vector<Ledger>& ledgers = {}) const {
-        return run(gpt, stream, ledgers).metrics;
-    }
-
-    // The metrics with all that lies behind them. With the ledgers of the model's training, also how often each
-    // question's fact was seen. `progress` is told of each question set's texts.
+    // With the ledgers of the model's training, also how often each question's fact was seen. `progress` hears of each
+    // question set's texts.
     Evaluation run(const Gpt<Real>& gpt, backend::stream_t stream, const std::vector<Ledger>& ledgers = {},
                    const ScoreProgress& progress = nullptr) const {
         Evaluation evaluation;
         for (const ValidationRows& rows : plan_.validation) {
             const ValidationResult result = validation_loss(gpt, rows, stream);
-            evaluation.metrics.push_back({"val/" + result.name + "/loss", result.loss, true});
-            if (rows.bytes_per_token > 0)
-                evaluation.metrics.push_back({"val/" + result.name + "/bpb", result.bits_per_byte, false});
+            for (const ValidationMetric& metric : VALIDATION_METRICS)
+                if (!metric.needs_bytes || rows.bytes_per_token > 0)
+                    evaluation.metrics.push_back(
+                        {"val/" + result.name + "/" + metric.name, metric.value(result), metric.headline});
             evaluation.validation.push_back(result);
         }
-        ReportOptions options{static_cast<int64_t>(num_parameters(config_)),
-                              static_cast<int64_t>(num_parameters(config_, false)), plan_.resamples, plan_.seed};
-        options.target_accuracy = plan_.target_accuracy;
-        options.popularity = plan_.popularity;
+        ReportOptions options = plan_.options.report;
+        options.parameters = static_cast<int64_t>(num_parameters(config_));
+        options.nonembedding_parameters = static_cast<int64_t>(num_parameters(config_, false));
+        options.seed = static_cast<uint64_t>(plan_.options.seed);
         for (const QuestionTask& task : plan_.questions) {
             const PackShape shape = pack_shape(task.set->longest(), config_.max_T);
             KnowledgeResult result;
             result.results = score_questions(gpt, *task.set, task.chosen, shape, stream, progress);
-            if (plan_.generate_tokens > 0) {
-                const int most = narrow<int>(plan_.generate_tokens);
+            if (plan_.options.generate) {
+                const int most = narrow<int>(plan_.options.generate_tokens.n);
                 result.continuations = generate(gpt, *task.set, task.chosen, most, stream);
                 judge_continuations(*task.set, task.chosen, result.continuations, plan_.tokenizer, &result.results);
             }
             result.exposures = question_exposures(*task.set, task.chosen, ledgers);
-            options.kept = task.kept;
-            options.exposures = result.exposures;
-            result.report = summarize(*task.set, task.chosen, result.results, options);
-            for (const auto& [name, value] : result.report.metrics)
-                evaluation.metrics.push_back({"know/" + task.set->names().name + "/" + name, value,
-                                              name == "accuracy" || name == "bits" || name == "loss"});
+            result.report = summarize(task, result.results, options, result.exposures);
+            for (const Metric& metric : result.report.metrics)
+                evaluation.metrics.push_back(
+                    {"know/" + task.set->names().name + "/" + metric.name, metric.value, metric.headline});
             evaluation.knowledge.push_back(std::move(result));
         }
         return evaluation;

@@ -6,14 +6,14 @@
 #include "dataloader/ledger.h"  // defines: Ledger
 #include "eval/questions.h"     // defines: QuestionSet
 
-// Of a question whose fact stands in no slot of the source.
+// Of a question whose fact is in no slot of the source.
 constexpr uint32_t UNKNOWN_EXPOSURES = UINT32_MAX;
 
 // By question of `chosen`. A set belongs to the ledgers one of whose shards is named like the set's `source` and has as
 // many entities as the set, and their counts add up; a fact's slot is the one named like the question's attribute, else
-// like its relation. A source whose only slot has the name of neither an attribute nor a relation tells one fact of each
-// entity; where the set asks one attribute of each, that is the fact asked for. (Facts of Wikidata are entities with a
-// slot "object"; what their set calls attributes are the relations.)
+// like its relation. A source whose only slot has the name of neither an attribute nor a relation states one fact of
+// each entity; where the set asks one attribute of each, that is the fact asked for. (Facts of Wikidata are entities
+// with a slot "object"; what their set calls attributes are the relations.)
 // Empty: no ledger has the set's facts.
 std::vector<uint32_t> question_exposures(const QuestionSet& set, const std::vector<uint32_t>& chosen,
                                          const std::vector<Ledger>& ledgers);

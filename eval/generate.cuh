@@ -37,8 +37,8 @@ std::vector<int> next_tokens(PackedPass<Real>* pass, PackShape shape, const std:
 
 // The greedy continuation of EOT + prompt of each question in `chosen`: up to `most` tokens, fewer where EOT comes (it
 // is not among them). In their order. Every token of all texts that have not ended is one round of packed passes over
-// the texts as they are: no keys and values are kept, which costs a factor of the text's length and keeps one code path.
-// Prompt and continuation must fit into the model's rows.
+// the texts as they are: no keys and values are kept, which costs a factor of the text's length and keeps one code
+// path. Prompt and continuation must fit into the model's rows.
 template <class Real>
 std::vector<std::vector<int>> generate(const Gpt<Real>& gpt, const QuestionSet& set,
                                        const std::vector<uint32_t>& chosen, int most, backend::stream_t stream) {

@@ -4,12 +4,11 @@
 #include <tuple>
 #include <unordered_map>
 
-#include "eval/questions.h"
 #include "util/rng.h"
 
 namespace {
 
-// The texts of a set; the same where their token ids are, which is told from a hash of them.
+// The texts of a set; the same where their token ids are, which a hash of them says.
 class Texts {
   public:
     explicit Texts(const QuestionSet& set) : set_(set) {}
@@ -61,10 +60,10 @@ std::vector<Counts> entities_by_answer(const QuestionSet& set, Texts* texts) {
     return counts;
 }
 
-std::vector<double> choice_baseline(const QuestionSet& set, Texts* texts) {
+std::vector<double> choice_baseline(const QuestionSet& set, const std::vector<uint32_t>& chosen, Texts* texts) {
     const std::vector<Counts> counts = entities_by_answer(set, texts);
-    std::vector<double> baseline(set.size(), 0.0);
-    for (uint32_t i = 0; i < set.size(); ++i) {
+    std::vector<double> baseline;
+    for (const uint32_t i : chosen) {
         const uint32_t candidates = set.texts(i).candidates;
         const Counts& of_attribute = counts[set.question(i).attribute];
         const uint32_t own = of_attribute.at(texts->hash(i, 0)) - 1;  // of the other entities
@@ -75,14 +74,15 @@ std::vector<double> choice_baseline(const QuestionSet& set, Texts* texts) {
             if (other > own) equal = 0;
             if (equal > 0 && other == own) ++equal;
         }
-        if (candidates > 0 && equal > 0) baseline[i] = 1.0 / equal;
+        baseline.push_back(candidates > 0 && equal > 0 ? 1.0 / equal : 0.0);
     }
     return baseline;
 }
 
 }  // namespace
 
-MajorityBaselines majority_baselines(const QuestionSet& set) {
+MajorityBaselines majority_baselines(const QuestionSet& set, const std::vector<uint32_t>& chosen) {
     Texts texts(set);
-    return {answer_baseline(set, &texts), set.has_candidates() ? choice_baseline(set, &texts) : std::vector<double>()};
+    return {answer_baseline(set, &texts),
+            set.has_candidates() ? choice_baseline(set, chosen, &texts) : std::vector<double>()};
 }

@@ -1,8 +1,8 @@
-// packed_pass.cuh - one forward pass over many short texts, each as if it stood alone.
+// packed_pass.cuh - one forward pass over many short texts, each as if it were alone.
 //
-// What a text gives is the same bits whatever else is in the pass, in which order and row: it stands alone in its
-// segment (document mask, positions restart), attention counts its tiles from the segment's start, a row of a matrix
-// product does not know the other rows, and the head runs over tiles of a fixed number of rows.
+// What a text gives is the same bits whatever else is in the pass, in which order and row: it is alone in its segment
+// (document mask, positions restart), attention counts its tiles from the segment's start, a row of a matrix product
+// does not know the other rows, and the head runs over tiles of a fixed number of rows.
 #pragma once
 #include <algorithm>
 #include <vector>
@@ -56,11 +56,11 @@ class PackedPass {
         host_rows_.clear(), host_targets_.clear();
     }
 
-    // Puts a text behind those that row b has: a segment that stands alone. Where its first token is in (B*T).
+    // Puts a text after those that row b has: a segment of its own. Where its first token is in (B*T).
     int add(int b, const int* text, int length) {
         int& t = used_[static_cast<size_t>(b)];
         const int first = b * shape_.T + t;
-        ENSURE(t + length <= shape_.T, "pass: %d tokens do not fit behind %d of %d", length, t, shape_.T);
+        ENSURE(t + length <= shape_.T, "pass: %d tokens do not fit after %d of %d", length, t, shape_.T);
         for (int k = 0; k < length; ++k) {
             const size_t at = static_cast<size_t>(first + k);
             host_tokens_[at] = text[k];
@@ -71,7 +71,8 @@ class PackedPass {
         return first;
     }
 
-    // What follows the token at this index of (B*T) is asked for, and how likely `target` is. Results are in this order.
+    // What follows the token at this index of (B*T) is asked for, and how likely `target` is. Results come in this
+    // order.
     void predict(int row, int target) { host_rows_.push_back(row), host_targets_.push_back(target); }
 
     void run() {

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-// Segments row by row: those of row r are segments[first[r]] .. segments[first[r + 1] - 1], laid one behind the other
+// Segments row by row: those of row r are segments[first[r]] .. segments[first[r + 1] - 1], laid one after the other
 // from the row's position 0.
 struct Packing {
     std::vector<uint32_t> segments;

@@ -1,7 +1,6 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "eval/continuations.h"
 #include "eval/exposures.h"
 #include "eval/results.h"
 #include "util/check.h"
@@ -40,7 +39,7 @@ std::string question_text(const QuotedNames& names, uint32_t number, const Quest
         "\"set\":%s,\"source\":%s,\"question\":%u,\"entity\":%u,\"relation\":%s,\"attribute\":%s,\"template\":%s,"
         "\"kind\":%s,\"group\":%s",
         names.set.c_str(), names.source.c_str(), number, q.entity, names.relations[q.relation].c_str(),
-        names.attributes[q.attribute].c_str(), names.templates[q.wording].c_str(), names.kinds[q.kind].c_str(),
+        names.attributes[q.attribute].c_str(), names.templates[q.template_index].c_str(), names.kinds[q.kind].c_str(),
         names.groups[q.group].c_str());
 }
 
@@ -100,7 +99,7 @@ void write_continuations(const std::string& path, const EvaluationPlan& plan, co
         return ",\"prompt\":" + quote(prompt) +
                ",\"text\":" + quote(plan.tokenizer.decode(words.data(), words.size())) +
                format_text(",\"tokens\":%zu,\"ended\":%s,\"normalized\":%s", words.size(),
-                           words.size() < static_cast<size_t>(plan.generate_tokens) ? "true" : "false",
+                           words.size() < static_cast<size_t>(plan.options.generate_tokens.n) ? "true" : "false",
                            knowledge.results[k].normalized > 0 ? "true" : "false");
     });
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <unordered_map>
 
@@ -52,7 +53,7 @@ std::vector<std::string> names_of(const std::string& file, const json& object, c
 std::vector<std::string> kinds_of(const std::string& file, const json& object) {
     const std::vector<std::string> kinds = names_of(file, object, "kinds");
     for (const std::string& kind : kinds)
-        if (kind != "seen" && kind != "heldout" && kind != "question")
+        if (std::find(std::begin(KINDS), std::end(KINDS), kind) == std::end(KINDS))
             die(Exit::Data, "%s: \"kinds\" knows seen, heldout and question, found \"%s\"", file.c_str(), kind.c_str());
     return kinds;
 }

@@ -4,18 +4,19 @@
 #include <string>
 #include <vector>
 
+inline constexpr const char* KINDS[] = {"seen", "heldout", "question"};
+
 struct QuestionNames {
     std::string name, source;
     int64_t questions = 0, entities = 0;
     std::vector<std::string> relations, attributes, templates, groups;
-    std::vector<std::string> kinds;  // of "seen", "heldout", "question"
+    std::vector<std::string> kinds;  // some of KINDS
     std::vector<int64_t> pools;      // by attribute: how many values its answers are drawn from; 0: not known
-    std::vector<double>
-        bits;  // by attribute: the most that can be learned of it per entity; log2 of the pool unless the
-               // file says less
+    // by attribute: the most that can be learned of it per entity; log2 of the pool unless the file says less
+    std::vector<double> bits;
     std::vector<double> group_weights;  // by group: its share of the source's documents, any scale; empty: not known
 };
 
-// Dies with Exit::Data, naming `file` and the key, on anything else than what dev/formats.md says. (The fuzz target's
-// door.)
+// Dies with Exit::Data, naming `file` and the key, on anything else than what dev/formats.md says. The fuzz target's
+// entry point.
 QuestionNames parse_question_names(const std::string& file, const std::string& text);

@@ -63,7 +63,6 @@ QuestionSet::QuestionSet(const std::string& path, int vocab, int max_T)
     }
     open_popularity();
     count_entities();
-    majorities_ = majority_baselines(*this);
 }
 
 Question QuestionSet::question(uint32_t i) const {
@@ -99,7 +98,7 @@ void QuestionSet::check_columns(uint32_t i) const {
         uint64_t size;
     } columns[] = {
         {"relation", q.relation, names_.relations.size()},       {"attribute", q.attribute, names_.attributes.size()},
-        {"template", q.wording, names_.templates.size()},        {"kind", q.kind, names_.kinds.size()},
+        {"template", q.template_index, names_.templates.size()}, {"kind", q.kind, names_.kinds.size()},
         {"entity", q.entity, static_cast<ull>(names_.entities)}, {"group", q.group, names_.groups.size()}};
     for (const auto& c : columns)
         if (c.value >= c.size)
@@ -171,7 +170,7 @@ void QuestionSet::count_entities() {
         const uint64_t member = static_cast<uint64_t>(q.entity) << 32 | q.group;
         if (grouped.empty() || grouped.back() != member) grouped.push_back(member);
     }
-    people_ = count_distinct(&asked, names_.attributes.size());
+    seen_entities_ = count_distinct(&asked, names_.attributes.size());
     group_entities_ = count_distinct(&grouped, names_.groups.size());
 }
 

@@ -5,13 +5,12 @@
 #include <vector>
 
 #include "dataloader/token_file.h"  // defines: TokenFile, Sidecar
-#include "eval/majority.h"          // defines: MajorityBaselines
 #include "eval/question_names.h"    // defines: QuestionNames
 #include "util/npy.h"               // defines: NpyArray
 
 // One row of PREFIX.q.npy. The first six index the lists of QuestionNames (`entity`: of the source).
 struct Question {
-    uint32_t relation, attribute, wording, kind, entity, group, first_candidate, first_alias;
+    uint32_t relation, attribute, template_index, kind, entity, group, first_candidate, first_alias;
 };
 
 constexpr uint32_t UNKNOWN_POPULARITY = UINT32_MAX;
@@ -43,19 +42,13 @@ class QuestionSet {
         int both() const { return prompt + answer; }
     };
     Length length(uint32_t i, uint32_t text = 0) const;
-    // The length(i, text).both() ids of prompt and text, one behind the other.
+    // The length(i, text).both() ids: the prompt's, then the text's.
     void read(uint32_t i, int* tokens, uint32_t text = 0) const;
 
     // Entities that an attribute's questions of kind "seen" ask about: N of the learned bits.
-    int64_t people(uint32_t attribute) const { return people_[attribute]; }
-    // Entities of a group that are asked about.
+    int64_t seen_entities(uint32_t attribute) const { return seen_entities_[attribute]; }
+    // Entities of a group that questions ask about.
     int64_t group_entities(uint32_t group) const { return group_entities_[group]; }
-    // Accuracy of always giving the most frequent answer of this attribute and kind.
-    double majority(uint32_t attribute, uint32_t kind) const {
-        return majorities_.answer[attribute * names_.kinds.size() + kind];
-    }
-    // Accuracy of choosing the choice that is the answer of most other entities, of this question's attribute (majority.h).
-    double choice_majority(uint32_t i) const { return majorities_.choice[i]; }
     // Of the question's subject, where the set has the column.
     bool has_popularity() const { return popularity_.rows() > 0; }
     uint32_t popularity(uint32_t i) const { return static_cast<const uint32_t*>(popularity_.data())[i]; }
@@ -77,6 +70,5 @@ class QuestionSet {
     NpyArray columns_, popularity_;
     int vocab_ = 0, max_T_ = 0, longest_ = 0;
     bool has_candidates_ = false;
-    std::vector<int64_t> people_, group_entities_;
-    MajorityBaselines majorities_;
+    std::vector<int64_t> seen_entities_, group_entities_;
 };

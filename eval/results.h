@@ -1,10 +1,12 @@
-// results.h - an evaluation for people and for programs: a table, results.json, a line a question.
+// results.h - an evaluation to read: a table for people, results.json and a line a question for programs; and the
+// model's own continuations as text (continuations.cpp).
 #pragma once
 #include <cstdint>
 #include <cstdio>
 #include <string>
+#include <vector>
 
-#include "eval/evaluation.h"
+#include "eval/evaluation.h"  // defines: EvaluationPlan, Evaluation
 
 // What was evaluated with what, for results.json.
 struct ResultsHeader {
@@ -19,7 +21,7 @@ void print_results(FILE* out, const EvaluationPlan& plan, const Evaluation& eval
 
 // results.json (dev/formats.md, 8), shaped as lm-evaluation-harness writes it: `results` has a task for each question
 // set, with a subtask for each attribute, and "acc,none" (exact match), "acc_stderr,none", "choice,none" (what its
-// multiple-choice tasks call acc), "choice_norm,none", ... in it; beside it `metrics` (our slash names), `know` (every
+// multiple-choice tasks call acc), "choice_norm,none", ... in it; next to it `metrics` (our slash names), `know` (every
 // cell with its interval) and `val`.
 std::string results_json(const EvaluationPlan& plan, const Evaluation& evaluation, const ResultsHeader& header);
 
@@ -32,3 +34,11 @@ void write_question_lines(const std::string& path, const EvaluationPlan& plan, c
 // ended by itself before the plan's generate_tokens, and whether it is right.
 void write_continuations(const std::string& path, const EvaluationPlan& plan, const Evaluation& evaluation,
                          int64_t step = -1);
+
+// Sets `normalized` of each result: whether the continuation begins with the question's answer or one of its aliases
+// (normalize.h). All by question of `chosen`.
+void judge_continuations(const QuestionSet& set, const std::vector<uint32_t>& chosen,
+                         const std::vector<std::vector<int>>& continuations, const Tokenizer& tokenizer,
+                         std::vector<QuestionResult>* results);
+
+std::string prompt_text(const QuestionSet& set, uint32_t number, const Tokenizer& tokenizer);

@@ -19,38 +19,27 @@ ordered_json cell_json(const Cell& cell) {
     ordered_json object = ordered_json::object();
     const std::pair<const char*, const std::string&> names[] = {{"relation", cell.relation},
                                                                 {"attribute", cell.attribute},
-                                                                {"template", cell.wording},
+                                                                {"template", cell.template_text},
                                                                 {"kind", cell.kind},
                                                                 {"group", cell.group}};
     for (const auto& [key, name] : names)
         if (!name.empty()) object[key] = name;
     if (cell.exposures_low >= 0) object["exposures"] = {cell.exposures_low, cell.exposures_high};
-    object["questions"] = cell.questions;
-    object["entities"] = cell.entities;
-    object["accuracy"] = cell.accuracy;
-    object["accuracy_stderr"] = number_json(cell.standard_error);
-    object["accuracy_interval"] = interval_json(cell.interval);
-    object["loss"] = number_json(cell.loss);
-    object["rank"] = number_json(cell.rank);
-    object["reciprocal_rank"] = number_json(cell.reciprocal_rank);
-    object["chance"] = number_json(cell.chance);
-    object["majority"] = cell.majority;
-    auto add = [&](const std::string& name, const Estimate& estimate) {
-        object[name] = estimate.value;
-        object[name + "_stderr"] = number_json(estimate.standard_error);
-        object[name + "_interval"] = interval_json(estimate.interval);
-    };
-    if (cell.judged > 0) {
-        object["judged"] = cell.judged;
-        add("accuracy_normalized", cell.normalized);
+    for (const auto& [over, key] :
+         {std::pair(Over::All, "questions"), {Over::Judged, "judged"}, {Over::Choices, "choice_questions"}}) {
+        if (over != Over::All && cell.questions(over) == 0) continue;
+        object[key] = cell.questions(over);
+        if (over == Over::All) object["entities"] = cell.entities;
+        for (size_t s = 0; s < statistics().size(); ++s) {
+            const Statistic& statistic = statistics()[s];
+            if (statistic.over != over) continue;
+            const std::string name = statistic.name;
+            object[name] = number_json(cell.estimates[s].value);
+            if (!statistic.has(INTERVAL)) continue;
+            object[name + "_stderr"] = number_json(cell.estimates[s].standard_error);
+            object[name + "_interval"] = interval_json(cell.estimates[s].interval);
+        }
     }
-    if (cell.choice.questions == 0) return object;
-    object["choice_questions"] = cell.choice.questions;
-    add("choice", cell.choice.accuracy);
-    add("choice_norm", cell.choice.norm);
-    object["choice_chance"] = cell.choice.chance;
-    object["choice_majority"] = cell.choice.majority;
-    object["choice_rank"] = cell.choice.rank;
     return object;
 }
 
@@ -76,7 +65,7 @@ ordered_json popularity_json(const std::vector<PopularityThreshold>& thresholds,
         list.push_back({{"kind", t.kind},
                         {"match", t.normalized ? "normalized" : "exact"},
                         {"target", rule.target},
-                        {"failures", rule.failures},
+                        {"failures", rule.failures.n},
                         {"reached", t.reached},
                         {"popularity", t.popularity},
                         {"accuracy", t.accuracy},
@@ -85,30 +74,30 @@ ordered_json popularity_json(const std::vector<PopularityThreshold>& thresholds,
     return list;
 }
 
-ordered_json report_json(const KnowledgeReport& report, const EvaluationPlan& plan) {
-    ordered_json object = {{"questions", report.questions},
-                           {"all", cell_json(report.all)},
-                           {"loss_interval", interval_json(report.loss_interval)},
-                           {"by_kind", cells_json(report.kinds)},
-                           {"by_attribute", cells_json(report.attributes)},
-                           {"by_attribute_and_kind", cells_json(report.attribute_kinds)},
-                           {"by_template", cells_json(report.templates)}};
+ordered_json report_json(const KnowledgeReport& report, const PopularityRule& popularity) {
+    ordered_json object = {{"questions", report.questions}, {"all", cell_json(report.all)}};
+    for (size_t s = 0; s < statistics().size(); ++s)
+        if (statistics()[s].has(OVERALL_INTERVAL))
+            object[std::string(statistics()[s].name) + "_interval"] = interval_json(report.all.estimates[s].interval);
+    object["by_kind"] = cells_json(report.kinds);
+    object["by_attribute"] = cells_json(report.attributes);
+    object["by_attribute_and_kind"] = cells_json(report.attribute_kinds);
+    object["by_template"] = cells_json(report.templates);
     if (!report.relation_kinds.empty()) object["by_relation_and_kind"] = cells_json(report.relation_kinds);
     if (!report.group_kinds.empty()) object["by_group_and_kind"] = cells_json(report.group_kinds);
     if (!report.exposure_kinds.empty()) object["by_exposures_and_kind"] = cells_json(report.exposure_kinds);
     if (report.threshold.target > 0) object["frequency_threshold"] = threshold_json(report.threshold);
-    if (!report.popularity.empty())
-        object["popularity_threshold"] = popularity_json(report.popularity, plan.popularity);
+    if (!report.popularity.empty()) object["popularity_threshold"] = popularity_json(report.popularity, popularity);
     if (report.subsampled) {
         object["kept"] = {{"entities", report.entities_kept}, {"of", report.entities}};
-        if (report.kept.questions > 0) object["kept"]["all"] = cell_json(report.kept);
+        if (report.kept.questions() > 0) object["kept"]["all"] = cell_json(report.kept);
         object["kept"]["by_kind"] = cells_json(report.kept_kinds);
     }
     ordered_json attributes = ordered_json::array();
     for (const AttributeBits& b : report.attribute_bits)
         attributes.push_back({{"attribute", b.attribute},
-                              {"people", b.people},
-                              {"people_asked", b.people_asked},
+                              {"people", b.entities},
+                              {"people_asked", b.entities_asked},
                               {"bits", number_json(b.bits)},
                               {"most", b.most},
                               {"interval", interval_json(b.interval)}});
@@ -124,18 +113,37 @@ ordered_json report_json(const KnowledgeReport& report, const EvaluationPlan& pl
 
 // A task's entry in `results`, with lm-evaluation-harness's keys: "metric,filter".
 ordered_json task_json(const std::string& alias, const Cell& cell) {
-    auto error = [](double x) { return std::isnan(x) ? ordered_json("N/A") : ordered_json(x); };
-    ordered_json task = {{"alias", alias},
-                         {"acc,none", cell.accuracy},
-                         {"acc_stderr,none", error(cell.standard_error)},
-                         {"loss,none", number_json(cell.loss)},
-                         {"rank,none", number_json(cell.rank)}};
-    if (cell.choice.questions == 0) return task;
-    task["choice,none"] = cell.choice.accuracy.value;
-    task["choice_stderr,none"] = error(cell.choice.accuracy.standard_error);
-    task["choice_norm,none"] = cell.choice.norm.value;
-    task["choice_norm_stderr,none"] = error(cell.choice.norm.standard_error);
+    ordered_json task = {{"alias", alias}};
+    for (size_t s = 0; s < statistics().size(); ++s) {
+        const Statistic& statistic = statistics()[s];
+        if (!statistic.task_key || statistic.over == Over::Report || cell.questions(statistic.over) == 0) continue;
+        const std::string key = statistic.task_key;
+        const double error = cell.estimates[s].standard_error;
+        task[key + ",none"] = number_json(cell.estimates[s].value);
+        if (statistic.has(INTERVAL))
+            task[key + "_stderr,none"] = std::isnan(error) ? ordered_json("N/A") : ordered_json(error);
+    }
     return task;
+}
+
+// The task of a whole set: also what its report has by our names.
+ordered_json set_json(const std::string& alias, const KnowledgeReport& report) {
+    ordered_json task = task_json(alias, report.all);
+    for (const Metric& metric : report.metrics)
+        if (!task.contains(metric.name + ",none") && metric.name != "accuracy")  // which is acc
+            task[metric.name + ",none"] = number_json(metric.value);
+    return task;
+}
+
+ordered_json higher_is_better(const QuestionSet& set, const KnowledgeReport& report) {
+    ordered_json better = ordered_json::object();
+    for (const bool of_tasks : {true, false})
+        for (const Statistic& s : statistics()) {
+            const bool given = can_give(s.over, report.all.questions(Over::Judged) > 0, set.has_candidates());
+            if (!given || !s.has(METRIC) || !s.has(HIGHER | LOWER) || (s.task_key != nullptr) != of_tasks) continue;
+            better[of_tasks ? s.task_key : s.name] = s.has(HIGHER);
+        }
+    return better;
 }
 
 }  // namespace
@@ -149,10 +157,7 @@ std::string results_json(const EvaluationPlan& plan, const Evaluation& evaluatio
         const QuestionSet& set = *plan.questions[i].set;
         const QuestionNames& names = set.names();
         const KnowledgeReport& report = evaluation.knowledge[i].report;
-        ordered_json task = task_json(names.name, report.all);
-        for (const auto& [name, value] : report.metrics)
-            if (!task.contains(name + ",none") && name != "accuracy") task[name + ",none"] = number_json(value);
-        root["results"][names.name] = task;
+        root["results"][names.name] = set_json(names.name, report);
         ordered_json subtasks = ordered_json::array();
         for (const Cell& cell : report.attributes) {
             const std::string subtask = names.name + "_" + cell.attribute;
@@ -170,12 +175,9 @@ std::string results_json(const EvaluationPlan& plan, const Evaluation& evaluatio
                                        {"metadata", {{"version", 1}}}};
         root["versions"][names.name] = 1;
         root["n-shot"][names.name] = 0;
-        root["higher_is_better"][names.name] = {{"acc", true}, {"bits", true}, {"loss", false}, {"rank", false}};
-        if (set.has_candidates())
-            for (const char* name : {"choice", "choice_norm"}) root["higher_is_better"][names.name][name] = true;
-        if (report.all.judged > 0) root["higher_is_better"][names.name]["accuracy_normalized"] = true;
-        root["n-samples"][names.name] = {{"original", report.questions}, {"effective", report.all.questions}};
-        root["know"][names.name] = report_json(report, plan);
+        root["higher_is_better"][names.name] = higher_is_better(set, report);
+        root["n-samples"][names.name] = {{"original", report.questions}, {"effective", report.all.questions()}};
+        root["know"][names.name] = report_json(report, plan.options.report.popularity);
     }
     for (const ValidationResult& v : evaluation.validation)
         root["val"][v.name] = {
@@ -187,8 +189,8 @@ std::string results_json(const EvaluationPlan& plan, const Evaluation& evaluatio
                       {"model_num_nonembedding_parameters", header.nonembedding_parameters},
                       {"tokenizer", header.tokenizer_file},
                       {"dtype", header.precision},
-                      {"bootstrap_iters", plan.resamples},
-                      {"random_seed", plan.seed},
+                      {"bootstrap_iters", plan.options.report.resamples.n},
+                      {"random_seed", static_cast<uint64_t>(plan.options.seed)},
                       {"options", ordered_json::parse(header.options_json)}};
     root["git_hash"] = build_commit();
     root["date"] = header.unix_time;

@@ -6,16 +6,33 @@
 
 namespace {
 
-std::string percent(double value, const Interval& interval) {
-    std::string text = format_text("%.1f %%", 100 * value);
-    if (!std::isnan(interval.low)) text += format_text(" [%.1f, %.1f]", 100 * interval.low, 100 * interval.high);
+std::string percent(const Estimate& e) {
+    std::string text = format_text("%.1f %%", 100 * e.value);
+    if (!std::isnan(e.interval.low)) text += format_text(" [%.1f, %.1f]", 100 * e.interval.low, 100 * e.interval.high);
     return text;
 }
 
-std::string exact_match(const Cell& cell) { return percent(cell.accuracy, cell.interval); }
-std::string choice(const Cell& cell) {
-    const Estimate& e = cell.choice.accuracy;
-    return cell.choice.questions ? percent(e.value, e.interval) : "-";
+// A statistic of a cell with its interval, "-" where there is none.
+std::string percent(const Cell* cell, const char* name) {
+    const bool given = cell && cell->questions(statistics()[statistic_number(name)].over) > 0;
+    return given ? percent((*cell)[name]) : "-";
+}
+
+int width(Column column) { return column == Column::Decimal ? 8 : column == Column::Rank ? 9 : 10; }
+
+std::string figure_text(Column column, double value) {
+    if (column == Column::Decimal) return format_text("%.4f", value);
+    if (column == Column::Rank) return format_text("%.1f", value);
+    return std::isnan(value) ? "-" : format_text(column == Column::Percent ? "%.1f %%" : "%.3f %%", 100 * value);
+}
+
+// Calls visit(number of a statistic) for the columns from left to right: of each group of questions in turn.
+template <class Visit>
+void visit_columns(const std::vector<Over>& groups, Visit visit) {
+    for (const Over over : groups)
+        for (const Column column : {Column::Decimal, Column::Percent, Column::Rank, Column::Baseline})
+            for (size_t s = 0; s < statistics().size(); ++s)
+                if (statistics()[s].over == over && statistics()[s].column == column) visit(s);
 }
 
 // Of `cells`, by something and kind: what row `row` has of a kind.
@@ -27,60 +44,41 @@ const Cell* find_cell(const std::vector<Cell>& cells, const Cell& row, const std
     return nullptr;
 }
 
-void print_heading(FILE* out, const char* name, const KnowledgeReport& report) {
-    fprintf(out, "  %-22s", name);
-    for (const Cell& kind : report.kinds) fprintf(out, " %22s", kind.kind.c_str());
-}
-
-// A row's name and a figure for each kind, without the line's end.
+// A row's name and a statistic for each kind, without the line's end.
 void print_kinds(FILE* out, const std::string& name, const KnowledgeReport& report, const std::vector<Cell>& cells,
-                 const Cell& row, std::string (*figure)(const Cell&) = exact_match) {
+                 const Cell& row, const char* statistic = "accuracy") {
     fprintf(out, "  %-22.22s", name.c_str());
-    for (const Cell& kind : report.kinds) {
-        const Cell* cell = find_cell(cells, row, kind.kind);
-        fprintf(out, " %22s", cell ? figure(*cell).c_str() : "-");
-    }
+    for (const Cell& kind : report.kinds)
+        fprintf(out, " %22s", percent(find_cell(cells, row, kind.kind), statistic).c_str());
 }
 
-// What a row has over all kinds; the last figure only where continuations were judged.
-void print_whole(FILE* out, const Cell& whole) {
-    fprintf(out, " %8.4f %9.1f", whole.loss, whole.rank);
-    if (std::isnan(whole.chance))
-        fprintf(out, " %10s", "-");
-    else
-        fprintf(out, " %8.3f %%", 100 * whole.chance);
-    fprintf(out, " %8.3f %%", 100 * whole.majority);
-    if (whole.judged > 0) fprintf(out, " %8.1f %%", 100 * whole.normalized.value);
+// What a row has over all kinds, and the line's end.
+void print_figures(FILE* out, const Cell& row, const std::vector<Over>& groups) {
+    visit_columns(groups, [&](size_t s) {
+        const Column column = statistics()[s].column;
+        const bool given = row.questions(statistics()[s].over) > 0;
+        const std::string text = given ? figure_text(column, row.estimates[s].value) : "-";
+        fprintf(out, " %*s", width(column), text.c_str());
+    });
     fprintf(out, "\n");
 }
 
-void print_exact_match(FILE* out, const KnowledgeReport& report) {
-    print_heading(out, "exact match", report);
-    fprintf(out, " %8s %9s %10s %10s%s\n", "loss", "rank", "chance", "majority",
-            report.all.judged > 0 ? " normalized" : "");
-    for (const Cell& attribute : report.attributes) {
-        print_kinds(out, attribute.attribute, report, report.attribute_kinds, attribute);
-        print_whole(out, attribute);
-    }
-    print_kinds(out, "all", report, report.kinds, report.all);
-    print_whole(out, report.all);
-}
-
-void print_choices(FILE* out, const KnowledgeReport& report) {
-    if (report.all.choice.questions == 0) return;
+// A statistic by attribute and kind, and what the groups of questions have besides; rows without such questions left
+// out.
+void print_section(FILE* out, const char* title, const char* statistic, const std::vector<Over>& groups,
+                   const KnowledgeReport& report) {
+    fprintf(out, "  %-22s", title);
+    for (const Cell& kind : report.kinds) fprintf(out, " %22s", kind.kind.c_str());
+    visit_columns(groups,
+                  [&](size_t s) { fprintf(out, " %*s", width(statistics()[s].column), statistics()[s].heading); });
+    fprintf(out, "\n");
     auto print_row = [&](const std::string& name, const std::vector<Cell>& cells, const Cell& row) {
-        if (row.choice.questions == 0) return;
-        print_kinds(out, name, report, cells, row, choice);
-        fprintf(out, " %8.1f %% %9.1f %8.3f %% %8.3f %%\n", 100 * row.choice.norm.value, row.choice.rank,
-                100 * row.choice.chance, 100 * row.choice.majority);
+        if (row.questions(groups[0]) == 0) return;
+        print_kinds(out, name, report, cells, row, statistic);
+        print_figures(out, row, groups);
     };
-    print_heading(out, "choice", report);
-    fprintf(out, " %10s %9s %10s %10s\n", "per token", "rank", "chance", "majority");
     for (const Cell& attribute : report.attributes) print_row(attribute.attribute, report.attribute_kinds, attribute);
     print_row("all", report.kinds, report.all);
-    fprintf(out, "  over all questions: choice among the candidates %s, by log-probability per token %s\n",
-            percent(report.all.choice.accuracy.value, report.all.choice.accuracy.interval).c_str(),
-            percent(report.all.choice.norm.value, report.all.choice.norm.interval).c_str());
 }
 
 // Exact match in cells by something and kind, a row for each run of cells with one name.
@@ -123,51 +121,57 @@ void print_popularity(FILE* out, const KnowledgeReport& report, const Popularity
             fprintf(out, "none, down to %u", t.popularity);
         fprintf(out,
                 " (target %.3g %%, %lld failures; %.1f %% of the %lld items of at least this popularity, of %lld)\n",
-                100 * rule.target, static_cast<long long>(rule.failures), 100 * t.accuracy,
+                100 * rule.target, static_cast<long long>(rule.failures.n), 100 * t.accuracy,
                 static_cast<long long>(t.items_at_least), static_cast<long long>(t.items));
     }
 }
 
-void print_kept(FILE* out, const KnowledgeReport& report) {
+void print_kept(FILE* out, const KnowledgeReport& report, const std::vector<Over>& groups) {
     if (!report.subsampled) return;
     fprintf(out, "  kept entities: %lld of %lld\n", static_cast<long long>(report.entities_kept),
             static_cast<long long>(report.entities));
-    if (report.kept.questions == 0) return;
+    if (report.kept.questions() == 0) return;
     print_kinds(out, "kept", report, report.kept_kinds, report.kept);
-    print_whole(out, report.kept);
+    print_figures(out, report.kept, groups);
 }
 
 void print_bits(FILE* out, const KnowledgeReport& report) {
     if (!report.has_bits) return;
-    int64_t people = 0, asked = 0;
-    for (const AttributeBits& b : report.attribute_bits) people += b.people, asked += b.people_asked;
+    int64_t facts = 0, asked = 0;
+    for (const AttributeBits& b : report.attribute_bits) facts += b.entities, asked += b.entities_asked;
     fprintf(out, "  learned bits: %.0f", report.bits);
     if (!std::isnan(report.bits_interval.low))
         fprintf(out, " [%.0f, %.0f]", report.bits_interval.low, report.bits_interval.high);
     fprintf(out, " of %.0f; %.4g per parameter, %.4g per non-embedding parameter", report.most_bits,
             report.bits_per_param, report.bits_per_nonembedding_param);
-    if (asked < people)
+    if (asked < facts)
         fprintf(out, " (scaled from %lld of %lld facts asked)", static_cast<long long>(asked),
-                static_cast<long long>(people));
+                static_cast<long long>(facts));
     fprintf(out, "\n");
 }
 
 void print_set(FILE* out, const QuestionTask& task, const KnowledgeReport& report, const PopularityRule& popularity) {
+    const Cell& all = report.all;
+    const bool judged = all.questions(Over::Judged) > 0;
     fprintf(out, "\n%s: %lld of %lld questions about %lld entities\n", task.set->names().name.c_str(),
-            static_cast<long long>(report.all.questions), static_cast<long long>(report.questions),
-            static_cast<long long>(report.all.entities));
-    print_exact_match(out, report);
+            static_cast<long long>(all.questions()), static_cast<long long>(report.questions),
+            static_cast<long long>(all.entities));
+    const std::vector<Over> groups = judged ? std::vector{Over::All, Over::Judged} : std::vector{Over::All};
+    print_section(out, "exact match", "accuracy", groups, report);
     print_cells(out, "by group", report, report.group_kinds, [](const Cell& cell) { return cell.group; });
     print_cells(out, "by exposures", report, report.exposure_kinds, exposures_name);
-    print_kept(out, report);
+    print_kept(out, report, groups);
     fprintf(
         out,
         "  over all questions: exact match %s; loss in nats per answer token, mean rank of the answer's worst token\n",
-        percent(report.all.accuracy, report.all.interval).c_str());
-    if (report.all.judged > 0)
-        fprintf(out, "  the model's own words, normalised: right %s\n",
-                percent(report.all.normalized.value, report.all.normalized.interval).c_str());
-    print_choices(out, report);
+        percent(all["accuracy"]).c_str());
+    if (judged)
+        fprintf(out, "  the model's own words, normalised: right %s\n", percent(all["accuracy_normalized"]).c_str());
+    if (all.questions(Over::Choices) > 0) {
+        print_section(out, "choice", "choice", {Over::Choices}, report);
+        fprintf(out, "  over all questions: choice among the candidates %s, by log-probability per token %s\n",
+                percent(all["choice"]).c_str(), percent(all["choice_norm"]).c_str());
+    }
     print_threshold(out, report.threshold);
     print_popularity(out, report, popularity);
     print_bits(out, report);
@@ -182,5 +186,5 @@ void print_results(FILE* out, const EvaluationPlan& plan, const Evaluation& eval
         fprintf(out, " (%lld tokens)\n", static_cast<long long>(v.tokens));
     }
     for (size_t i = 0; i < plan.questions.size(); ++i)
-        print_set(out, plan.questions[i], evaluation.knowledge[i].report, plan.popularity);
+        print_set(out, plan.questions[i], evaluation.knowledge[i].report, plan.options.report.popularity);
 }

@@ -28,7 +28,7 @@ class TextScorer {
     TextScorer(const Gpt<Real>& gpt, const QuestionSet& set, PackShape shape, backend::stream_t stream)
         : set_(set), shape_(shape), pass_(gpt, shape, set.eot_id(), stream) {}
 
-    // In the order of `asked`. `scored` is told after each pass how many of them it was.
+    // In the order of `asked`. `scored` hears after each pass how many of them it was.
     template <class Scored>
     std::vector<TextScore> score(const std::vector<AskedText>& asked, Scored scored) {
         std::vector<int> lengths;
@@ -78,7 +78,7 @@ class TextScorer {
 // questions there are.
 constexpr size_t SCORED_AT_ONCE = 1 << 16;
 
-// Told after each pass: how many of the texts are done, of how many.
+// Called after each pass: how many of the texts are done, of how many.
 using ScoreProgress = std::function<void(size_t done, size_t all)>;
 
 // Scores questions `chosen` of the set with all their texts; results in their order. Shape and at_once change speed

@@ -22,15 +22,11 @@ std::vector<StopRule> parse_stop_rules(const std::vector<std::string>& texts) {
 void check_stop_rules(const std::vector<StopRule>& rules, const EvaluationPlan& plan) {
     std::vector<std::string> known;
     for (const ValidationRows& v : plan.validation)
-        for (const char* name : {"loss", "bpb"}) known.push_back("val/" + v.name + "/" + name);
-    for (const QuestionTask& task : plan.questions) {
-        const std::string prefix = "know/" + task.set->names().name + "/";
-        for (const char* name : {"accuracy", "accuracy_seen", "accuracy_heldout", "accuracy_question", "accuracy_kept",
-                                 "accuracy_seen_kept", "bits", "bits_per_param", "loss", "rank"})
-            known.push_back(prefix + name);
-        if (!task.set->has_candidates()) continue;
-        for (const char* name : {"choice", "choice_norm"}) known.push_back(prefix + name);
-    }
+        for (const ValidationMetric& metric : VALIDATION_METRICS) known.push_back("val/" + v.name + "/" + metric.name);
+    for (const QuestionTask& task : plan.questions)
+        for (const MetricName& metric : metric_names())
+            if (can_give(statistics()[metric.statistic].over, plan.options.generate, task.set->has_candidates()))
+                known.push_back("know/" + task.set->names().name + "/" + metric.name);
     for (const StopRule& rule : rules) {
         if (std::find(known.begin(), known.end(), rule.metric) != known.end()) continue;
         std::string names;

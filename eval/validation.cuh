@@ -26,14 +26,14 @@ ValidationResult validation_loss(const Gpt<Real>& gpt, const ValidationRows& row
 
     double sum = 0;
     for (int row = 0; row < rows.rows; row += B) {
-        // a last pass that is not full keeps older rows behind its own; they are computed and not counted
+        // a last pass that is not full keeps older rows after its own; they are computed and not counted
         const size_t at = static_cast<size_t>(row) * T, n = static_cast<size_t>(std::min(B, rows.rows - row)) * T;
         copy_to_device(inputs.get(), rows.inputs.data() + at, n);
         copy_to_device(targets.get(), rows.targets.data() + at, n);
         copy_to_device(positions.get(), rows.positions.data() + at, n);
         if (mask) copy_to_device(segment_start.get(), rows.segment_start.data() + at, n);
         gpt_forward(gpt, memory, {inputs.get(), positions.get(), mask ? segment_start.get() : nullptr}, stream);
-        gpt_losses(gpt, memory, static_cast<Optimizer<Real>*>(nullptr), targets.get(), Stat<Real>(0), stream);
+        gpt_losses(gpt, memory, static_cast<Gradients<Real>*>(nullptr), targets.get(), Stat<Real>(0), stream);
         copy_to_host(losses.data(), memory.a.losses, n);
         for (size_t i = 0; i < n; ++i) sum += static_cast<double>(losses[i]);
     }

@@ -1,6 +1,6 @@
-// adamw.cuh - the update (Loshchilov & Hutter 2019): all tensors in one launch, every array streamed once. The gradient
-// is scaled to the clip from the norm in device memory, so the host does not wait for it, and zeroed for the next step
-// in the same pass.
+// adamw.cuh - the update (Loshchilov & Hutter 2019): many tensors in one launch, every array streamed once. The
+// gradient is scaled to the clip from the norm in device memory, so the host does not wait for it, and zeroed for the
+// next step in the same pass.
 //
 // bf16 weights are a rounded copy of float ones (`master`). Rounded stochastically, a weight is right on average: steps
 // far below one unit of its last place are not lost to the forward pass.
@@ -22,7 +22,7 @@ constexpr int ADAMW_ELEMENTS = 8;  // of a thread: 16 bytes of bf16, and 8 x 16 
 
 // The groups and settings as the kernel takes them, by value.
 struct AdamwTable {
-    size_t begin, end[MAX_ADAMW_GROUPS];
+    size_t first, begin, end[MAX_ADAMW_GROUPS];
     float weight_decay[MAX_ADAMW_GROUPS];
     float lr, beta1, beta2, eps;
     float correction1, correction2;  // 1 / (1 - beta^step)
@@ -60,32 +60,33 @@ __device__ inline void store_eight(float* to, const Eight& x) {
 
 // g = grads * min(1, grad_clip / sqrt(*norm_squared));  m += (1 - beta1) (g - m);  v += (1 - beta2) (g^2 - v)
 // w -= lr * (m correction1 / (sqrt(v correction2) + eps) + weight_decay w);  grads = 0        begin <= i < end
-// bf16: w is `master`, params = stochastic_round(w). float: w is params. params, master, m, v, grads share their index.
-// A thread has 8 elements. Bytes an element: bf16 34 (params 2 written; master, m, v 8 each, read and written; grads 8,
-// read and zeroed), float 32. 70.4M parameters in bf16: 0.56 ms.
-template <class T>
+// bf16: w is `master`, params = stochastic_round(w). float: w is params. Element i is at i - first in all arrays; noise
+// goes by i. A thread has 8 elements. Bytes an element: bf16 34 (params 2 written; master, m, v 8 each, read and
+// written; grads 8, read and zeroed), float 32. 70.4M parameters in bf16: 0.56 ms.
+template <class Real>
 __global__ void __launch_bounds__(ADAMW_THREADS)
-    adamw_update_kernel(T* params, float* master, float* m, float* v, float* grads, const double* norm_squared,
+    adamw_update_kernel(Real* params, float* master, float* m, float* v, float* grads, const double* norm_squared,
                         const __grid_constant__ AdamwTable table, size_t end) {
-    constexpr bool ROUNDED = !std::is_same_v<T, float>;
+    constexpr bool ROUNDED = !std::is_same_v<Real, float>;
     float& grad_scale = shared_memory<float>();
     if (threadIdx.x == 0) {  // one thread, because some GPUs have few units for double
         const double ratio = norm_squared ? static_cast<double>(table.grad_clip) / sqrt(*norm_squared) : 1;
         grad_scale = ratio < 1 ? static_cast<float>(ratio) : 1;  // a norm of 0 or NaN: 1
     }
     __syncthreads();
-    const size_t first = table.begin + (static_cast<size_t>(blockIdx.x) * ADAMW_THREADS + threadIdx.x) * ADAMW_ELEMENTS;
-    if (first >= end) return;
+    const size_t element =
+        table.begin + (static_cast<size_t>(blockIdx.x) * ADAMW_THREADS + threadIdx.x) * ADAMW_ELEMENTS;
+    if (element >= end) return;
     int group = 0;
-    while (first >= table.end[group]) ++group;
+    while (element >= table.end[group]) ++group;
     const float decay = table.weight_decay[group];
+    const size_t at = element - table.first;
     float* weights = nullptr;
     if constexpr (ROUNDED)
         weights = master;
     else
         weights = params;
-    Eight w = load_eight(weights + first), m8 = load_eight(m + first), v8 = load_eight(v + first),
-          g8 = load_eight(grads + first);
+    Eight w = load_eight(weights + at), m8 = load_eight(m + at), v8 = load_eight(v + at), g8 = load_eight(grads + at);
     for (int i = 0; i < ADAMW_ELEMENTS; ++i) {
         const float g = g8[i] * grad_scale;
         m8[i] += (1 - table.beta1) * (g - m8[i]);
@@ -93,27 +94,32 @@ __global__ void __launch_bounds__(ADAMW_THREADS)
         w[i] -= table.lr * (m8[i] * table.correction1 / (sqrtf(v8[i] * table.correction2) + table.eps) + decay * w[i]);
         g8[i] = 0;
     }
-    store_eight(weights + first, w);
-    store_eight(m + first, m8);
-    store_eight(v + first, v8);
-    store_eight(grads + first, g8);
+    store_eight(weights + at, w);
+    store_eight(m + at, m8);
+    store_eight(v + at, v8);
+    store_eight(grads + at, g8);
     if constexpr (ROUNDED) {
-        const Philox4 noise = philox(table.seed, table.noise_stream, first / ADAMW_ELEMENTS);
-        Pack<T> rounded;
+        const Philox4 noise = philox(table.seed, table.noise_stream, element / ADAMW_ELEMENTS);
+        Pack<Real> rounded;
         for (int i = 0; i < ADAMW_ELEMENTS; ++i)
             rounded[i] = stochastic_round(w[i], noise.x[i / 2] >> (i % 2 * 16) & 0xFFFFu);
-        store_pack(params + first, rounded);
+        store_pack(params + at, rounded);
     }
 }
 
-template <class T>
-void adamw_update(T* params, Stat<T>* master, Stat<T>* m, Stat<T>* v, Stat<T>* grads, const double* norm_squared,
-                  const AdamwGroup* groups, int num_groups, const AdamwSettings& settings, stream_t stream) {
+template <class Real>
+void adamw_update(Real* params, Stat<Real>* master, Stat<Real>* m, Stat<Real>* v, Stat<Real>* grads,
+                  const double* norm_squared, size_t first, const AdamwGroup* groups, int num_groups,
+                  const AdamwSettings& settings, stream_t stream) {
     ENSURE(num_groups > 0 && num_groups <= MAX_ADAMW_GROUPS, "adamw: %d groups: 1 to %d", num_groups, MAX_ADAMW_GROUPS);
-    ENSURE((master == nullptr) == (std::is_same_v<T, float>),
+    ENSURE((master == nullptr) == (std::is_same_v<Real, float>),
            "adamw: bf16 weights have a master, float ones have none");
     ENSURE(settings.step > 0, "adamw: step %d: counted from 1", settings.step);
+    ENSURE(first % 8 == 0 && first <= groups[0].begin,
+           "adamw: the arrays begin at element %zu, the groups at %zu: a multiple of 8, not after the groups", first,
+           groups[0].begin);
     AdamwTable table{};
+    table.first = first;
     table.begin = groups[0].begin;
     size_t end = table.begin;
     for (int i = 0; i < num_groups; ++i) {
@@ -138,7 +144,7 @@ void adamw_update(T* params, Stat<T>* master, Stat<T>* m, Stat<T>* v, Stat<T>* g
     table.noise_stream = adamw_noise_stream(settings.step);
     constexpr size_t BLOCK = ADAMW_THREADS * ADAMW_ELEMENTS;
     const unsigned blocks = static_cast<unsigned>((end - table.begin + BLOCK - 1) / BLOCK);
-    LAUNCH(adamw_update_kernel<T>, blocks, ADAMW_THREADS, sizeof(float), stream.cuda, params, master, m, v, grads,
+    LAUNCH(adamw_update_kernel<Real>, blocks, ADAMW_THREADS, sizeof(float), stream.cuda, params, master, m, v, grads,
            norm_squared, table, end);
 }
 

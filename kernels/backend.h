@@ -1,8 +1,12 @@
 // backend.h - what model, trainer and evaluation see of the kernels: the operations (operations.h), device memory, and
 // the Machine that a program runs on (its stream, its name, its memory, how fast it multiplies matrices). `backend` is
-// namespace cpu in the CPU build, which knows no CUDA header at all, and namespace gpu in every other.
+// namespace cpu in the CPU build, which knows no CUDA header at all, and namespace gpu in every other. with_precision
+// turns the word of --precision into a type.
 #pragma once
+#include <string>
+
 #include "kernels/operations.h"
+#include "util/check.h"  // defines: ENSURE
 #ifdef KNAPSACK_CPU
 #include "kernels/cpu/machine.h"
 #else
@@ -10,6 +14,17 @@
 #endif
 
 namespace backend = BACKEND;
+
+// use(real) with a value whose type is that of --precision, bf16 or fp32; returns what it returns. A build without bf16
+// (Machine::HAS_BF16) has refused that word before.
+template <class Use>
+auto with_precision(const std::string& precision, Use use) {
+#ifndef KNAPSACK_CPU
+    if (precision == "bf16") return use(bf16{});
+#endif
+    ENSURE(precision == "fp32", "precision %s: not in this build", precision);
+    return use(float{});
+}
 
 #if defined(KNAPSACK_CPU) || defined(KNAPSACK_SIMT)
 // Rows of the head computed at a time: bounds the logits in memory (the whole N x Vp would dwarf everything else),

@@ -1,5 +1,5 @@
-// global_norm.cuh - the sum of squares of all gradients, in double: chunks of a fixed size, then the chunks' sums in
-// one block. The chunks depend on n alone, so the bits do not depend on the GPU.
+// global_norm.cuh - the sum of squares of a run of gradients, in double: chunks of a fixed size, then the chunks' sums
+// in one block. The chunks depend on n alone, so the bits do not depend on the GPU. Then the sum over the runs.
 #pragma once
 #include "kernels/operations.h"
 #include "kernels/pack.cuh"
@@ -41,6 +41,14 @@ __global__ void __launch_bounds__(NORM_THREADS) norm_total_kernel(double* sum, c
     if (threadIdx.x == 0) *sum = total;
 }
 
+// *sum = ((terms[0] + terms[1]) + terms[2]) + ...        n terms
+// One thread: the terms are the blocks of a model's parameters, two more than it has layers.
+__global__ void add_in_order_kernel(double* sum, const double* terms, int n) {
+    double total = 0;
+    for (int i = 0; i < n; ++i) total += terms[i];
+    *sum = total;
+}
+
 inline size_t norm_chunks(size_t n) { return (n + NORM_CHUNK - 1) / NORM_CHUNK; }
 
 size_t global_norm_scratch(size_t n) { return norm_chunks(n) * sizeof(double); }
@@ -52,6 +60,10 @@ void global_norm_squared(double* sum, void* scratch, const Real* x, size_t n, st
     double* partial = static_cast<double*>(scratch);
     LAUNCH(norm_partial_kernel, static_cast<unsigned>(chunks), NORM_THREADS, shared, stream.cuda, partial, x, n);
     LAUNCH(norm_total_kernel, 1, NORM_THREADS, shared, stream.cuda, sum, partial, chunks);
+}
+
+void add_in_order(double* sum, const double* terms, int n, stream_t stream) {
+    LAUNCH(add_in_order_kernel, 1, 1, 0, stream.cuda, sum, terms, n);
 }
 
 }  // namespace gpu

@@ -104,11 +104,13 @@ double Machine::flops_rate(bool use_bf16) const {
 std::string Machine::matmul_choices() const { return state_->matmul->json(); }
 void Machine::load_matmul_choices(const std::string& json) { state_->matmul->load(json); }
 
-void Machine::check_model(int C, int HS) const {
+void Machine::check_model(int C, int F, int HS) const {
     if (!attention_has_head_size(HS))
         die(Exit::Usage,
             "a head size of %d: the CUDA attention has 16, 32, 64, 80, 128 and 256; change the number of heads", HS);
     if (C % 8 != 0) die(Exit::Usage, "%d channels: the CUDA kernels want a multiple of 8", C);
+    if (F % 8 != 0)
+        die(Exit::Usage, "%d hidden channels of the feed-forward: the CUDA kernels want a multiple of 8", F);
 }
 
 }  // namespace gpu

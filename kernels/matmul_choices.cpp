@@ -56,7 +56,7 @@ std::string plain_name(const std::string& name, char other) {
 }
 
 // By hand, an entry a line: readable in a checkpoint, and the bytes do not depend on a library's taste.
-std::string print(const MatmulChoices& choices) {
+std::string to_json(const MatmulChoices& choices) {
     std::string json = "[\"gpu " + choices.device + "\",\n \"library " + choices.library + "\"";
     for (const auto& [shape, algorithm] : choices.algorithm)
         json += ",\n \"" + words_of(shape) + " " + algorithm + "\"";

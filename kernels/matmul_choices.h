@@ -32,8 +32,8 @@ struct MatmulChoices {
     std::map<ProductShape, std::string> algorithm;  // in words: hex digits, or "host"
 };
 
-std::string print(const MatmulChoices& choices);
-// "", or what is wrong with text that print did not write; it may be laid out as any JSON is.
+std::string to_json(const MatmulChoices& choices);
+// "", or what is wrong with text that to_json did not write; it may be laid out as any JSON is.
 std::string parse(const std::string& json, MatmulChoices* choices);
 
 // Letters, digits and a few signs, so that a name needs no escapes in JSON or, with '-' for every other character, in a

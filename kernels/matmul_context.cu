@@ -233,7 +233,7 @@ class MatmulContext::Library {
             best = median;
             choice = words_of(p.algorithm);
         }
-        if (choice.empty()) die(Exit::Device, "cuBLASLt has no algorithm for %s", words_of(shape).c_str());
+        if (choice.empty()) die(Exit::Device, "cuBLASLt has no algorithm for %s", words_of(shape));
         return choice;
     }
 
@@ -330,14 +330,14 @@ void MatmulContext::multiply(const ProductShape& shape, const ProductOperands& o
         if (loaded != loaded_.end()) {
             if (!library_->prepare(shape, loaded->second))
                 die(Exit::Data, "checkpoint: its algorithm for the product %s is not one of %s on this %s",
-                    words_of(shape).c_str(), library_name().c_str(), device_.c_str());
+                    words_of(shape), library_name(), device_);
             used_[shape] = loaded->second;
         } else if (cached != cached_.end() && library_->prepare(shape, cached->second)) {
             used_[shape] = cached->second;
         } else {
             const std::string choice = library_->fastest(shape, operands, workspace_.get(), stream);
             ENSURE(library_->prepare(shape, choice), "matmul: the library refuses what it proposed for %s",
-                   words_of(shape).c_str());
+                   words_of(shape));
             used_[shape] = cached_[shape] = choice;
             write_cache();
         }
@@ -353,7 +353,7 @@ void* MatmulContext::scratch(size_t bytes) {
 std::string MatmulContext::json() const {
     MatmulChoices choices{device_, library_name(), used_};
     choices.algorithm.insert(loaded_.begin(), loaded_.end());
-    return print(choices);
+    return to_json(choices);
 }
 
 void MatmulContext::load(const std::string& json) {
@@ -363,15 +363,15 @@ void MatmulContext::load(const std::string& json) {
     for (const auto& [shape, algorithm] : text.algorithm)
         if (wrong.empty() && own && !Library::well_formed(algorithm))
             wrong = "\"" + algorithm.substr(0, 100) + "\" is not an algorithm of " + library_name();
-    if (!wrong.empty()) die(Exit::Data, "algorithms of matrix products: damaged: %s", wrong.c_str());
+    if (!wrong.empty()) die(Exit::Data, "algorithms of matrix products: damaged: %s", wrong);
     if (text.device.empty()) return;
     if (!own) {
         if (!warned_)
-            fprintf(
+            print(
                 stderr,
                 "warning: the checkpoint's algorithms for matrix products are those of %s with %s, this is %s with %s; "
                 "the last bits of results may differ\n",
-                text.device.c_str(), text.library.c_str(), device_.c_str(), library_name().c_str());
+                text.device, text.library, device_, library_name());
         warned_ = true;
         return;
     }
@@ -403,7 +403,7 @@ void MatmulContext::write_cache() {
     const int descriptor = mkstemp(temporary.data());
     if (descriptor < 0) return;
     FILE* file = fdopen(descriptor, "w");
-    const std::string text = print({device_, library_name(), cached_});
+    const std::string text = to_json({device_, library_name(), cached_});
     bool written = file && fwrite(text.data(), 1, text.size(), file) == text.size();
     written = file && fclose(file) == 0 && written;
     if (!written || rename(temporary.c_str(), cache_path_.c_str()) != 0) unlink(temporary.c_str());

@@ -142,14 +142,17 @@ void matmul_backward(Real* dinp, Stat<Real>* dweight, Stat<Real>* dbias, const R
 template <class Real>
 void global_norm_squared(double* sum, void* scratch, const Real* x, size_t n, stream_t stream);
 size_t global_norm_scratch(size_t n);
+// *sum = ((terms[0] + terms[1]) + terms[2]) + ...        n terms
+void add_in_order(double* sum, const double* terms, int n, stream_t stream);
 // g = grad * min(1, grad_clip / sqrt(*norm_squared));  m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2
 // w -= lr * ( m/(1 - beta1^step) / (sqrt(v/(1 - beta2^step)) + eps) + weight_decay * w );  grad = 0
 // Where Real is bf16, w is `master`, and params = w rounded stochastically by noise that is a function of (seed, step,
-// index); else w is params and master null. All arrays share their index. norm_squared null: no clipping. Groups are
-// contiguous, ascending, at most MAX_ADAMW_GROUPS; CUDA: their bounds are multiples of 8.
+// element); else w is params and master null. norm_squared null: no clipping. All arrays share their index, which is 0
+// for element `first` of the parameters, in which groups and noise count. Groups are contiguous, ascending, at most
+// MAX_ADAMW_GROUPS; CUDA: their bounds and `first` are multiples of 8.
 template <class Real>
 void adamw_update(Real* params, Stat<Real>* master, Stat<Real>* m, Stat<Real>* v, Stat<Real>* grads,
-                  const double* norm_squared, const AdamwGroup* groups, int num_groups, const AdamwSettings& settings,
-                  stream_t stream);
+                  const double* norm_squared, size_t first, const AdamwGroup* groups, int num_groups,
+                  const AdamwSettings& settings, stream_t stream);
 
 }  // namespace BACKEND

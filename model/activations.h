@@ -14,15 +14,15 @@ struct LayerActivations {
     Real* ln1;             // (N, C)
     Stat<Real>* ln1_mean;  // (N)
     Stat<Real>* ln1_rstd;  // (N)
-    Real* qkv;             // (N, 3, NH, HS), rotated
-    Real* atty;            // (N, C)      attention's output, before its projection
+    Real* qkv;             // (N, NH+2KV, HS), q, k, v; rotated
+    Real* atty;            // (N, NH, HS) attention's output, before its projection
     Stat<Real>* lse;       // (B, NH, T)
     Real* residual2;       // (N, C)      after attention; sequential residual only
     Real* ln2;             // (N, C)
     Stat<Real>* ln2_mean;  // (N)         parallel residual: ln1's, both norms have the same input
     Stat<Real>* ln2_rstd;  // (N)
-    Real* fch;             // (N, 4C)     before GELU
-    Real* fch_gelu;        // (N, 4C)
+    Real* fch;             // (N, F)      before GELU
+    Real* fch_gelu;        // (N, F)
     Real* residual3;       // (N, C)      the layer's output
 };
 
@@ -43,9 +43,9 @@ struct Activations {
     // scratch of the backward pass
     Real* dresidual;  // (N, C)      the gradient that travels down the residual stream
     Real* dnormed;    // (N, C)
-    Real* datty;      // (N, C)
-    Real* dqkv;       // (N, 3C)
-    Real* dfch;       // (N, 4C)
+    Real* datty;      // (N, NH, HS)
+    Real* dqkv;       // (N, NH+2KV, HS)
+    Real* dfch;       // (N, F)
     char* scratch;    // of layernorm_backward, attention_backward and embedding_backward, one after the other
 };
 
@@ -82,6 +82,8 @@ class ActivationMemory {
     // Lays everything out from `memory` on and returns the bytes it takes; null: only that.
     size_t place(const GptConfig& c, char* memory) {
         const size_t N = static_cast<size_t>(B) * static_cast<size_t>(T), C = static_cast<size_t>(c.C);
+        const size_t QKV = static_cast<size_t>(c.qkv_width()), A = static_cast<size_t>(c.attention_width());
+        const size_t F = static_cast<size_t>(c.F);
         size_t at = 0;
         const auto put = [&](auto*& tensor, size_t elements) {
             tensor = memory ? reinterpret_cast<std::remove_reference_t<decltype(tensor)>>(memory + at) : nullptr;
@@ -107,11 +109,11 @@ class ActivationMemory {
             put(layer.ln1, N * C);
             put(layer.ln1_mean, N);
             put(layer.ln1_rstd, N);
-            put(layer.qkv, 3 * N * C);
-            put(layer.atty, N * C);
+            put(layer.qkv, N * QKV);
+            put(layer.atty, N * A);
             put(layer.lse, N * static_cast<size_t>(c.NH));
             put(layer.ln2, N * C);
-            if (c.parallel_residual) {
+            if (c.residual == Residual::Parallel) {
                 layer.residual2 = nullptr;
                 layer.ln2_mean = layer.ln1_mean;
                 layer.ln2_rstd = layer.ln1_rstd;
@@ -120,18 +122,18 @@ class ActivationMemory {
                 put(layer.ln2_mean, N);
                 put(layer.ln2_rstd, N);
             }
-            put(layer.fch, 4 * N * C);
-            put(layer.fch_gelu, 4 * N * C);
+            put(layer.fch, N * F);
+            put(layer.fch_gelu, N * F);
             put(layer.residual3, N * C);
         }
         if (keep == Keep::Nothing) return at;
         put(a.dresidual, N * C);
         put(a.dnormed, N * C);
-        put(a.datty, N * C);
-        put(a.dqkv, 3 * N * C);
-        put(a.dfch, 4 * N * C);
+        put(a.datty, N * A);
+        put(a.dqkv, N * QKV);
+        put(a.dfch, N * F);
         put(a.scratch, std::max({backend::layernorm_backward_scratch(B * T, c.C),
-                                 backend::attention_backward_scratch(B, T, c.NH, c.HS()),
+                                 backend::attention_backward_scratch(B, T, c.NH, c.HS),
                                  backend::embedding_backward_scratch(B * T, c.C)}));
         return at;
     }

@@ -81,7 +81,7 @@ struct StepDirectory {
     std::string path;
 };
 
-// step_XXXXXXXX with eight digits or more, nothing behind them; -1: another name.
+// step_XXXXXXXX with eight digits or more, nothing after them; -1: another name.
 int64_t step_of(const std::string& name) {
     if (name.rfind("step_", 0) != 0 || name.size() < 13 || name.size() > 23) return -1;
     int64_t step = 0;

@@ -5,20 +5,21 @@
 #include <string>
 
 #include "model/config.h"
+#include "model/tensors.h"
 
 // config.json of a directory as a configuration (GPT2LMHeadModel or GPTNeoXForCausalLM). Dies with Exit::Data on what
-// we cannot run, naming the key. parse: the same for a text (the fuzz target's door); `name` is for messages.
+// we cannot run, naming the key. parse: the same for a text (the fuzz target's entry point); `name` is for messages.
 GptConfig read_model_config(const std::string& directory);
 GptConfig parse_model_config(const std::string& name, const std::string& text);
 std::string model_config_json(const GptConfig& config, bool bf16 = false);
 
-// Weights into `params` (memory laid out by place_parameters; the rows from V to Vp become zero). F32, BF16 and F16
-// files, one or several shards (model.safetensors.index.json), with or without the "transformer." or "gpt_neox." in
-// front. Every tensor of the table must be there with its shape; unknown ones are refused but for the attention masks
-// and rotary tables that old files carry. Dies with Exit::Data.
+// Weights into `params` (the memory of all parameters, tensors.h; the rows from V to Vp become zero). F32, BF16 and F16
+// files, one or several shards (model.safetensors.index.json), with or without the "transformer." or "gpt_neox." before
+// the names. Every tensor of the table must be there with its shape; unknown ones are refused but for the attention
+// masks and rotary tables that old files carry. Dies with Exit::Data.
 void read_model_weights(const std::string& directory, const GptConfig& config, float* params);
 
-// Working weights in host memory, in place_parameters' layout: floats, or a 16-bit type that holds bf16.
+// Working weights in host memory, all parameters: floats, or a 16-bit type that holds bf16.
 struct HostWeights {
     template <class T>
     HostWeights(const T* weights) : data(weights), bf16(sizeof(T) == 2) {
@@ -32,8 +33,14 @@ struct HostWeights {
 void write_model(const std::string& directory, const GptConfig& config, HostWeights weights,
                  const std::string& tokenizer_file);
 
-// The optimizer's moments and, where the weights are bf16, their float masters (null: none), in our layout, without the
-// padding rows. read: true when the file has masters, which go into `master` (null: they are not wanted).
+// model.safetensors alone, by a table whose rows may have other Hugging Face tensors than the family's.
+void read_model_weights(const std::string& directory, const GptConfig& config, const TensorTable& table, float* params);
+void write_model_weights(const std::string& directory, const GptConfig& config, const TensorTable& table,
+                         HostWeights weights);
+
+// The optimizer's moments and, where the weights are bf16, their float masters (null: none), each for all parameters.
+// The file has them by our names, the layers of a tensor together, without the padding rows. read: true when the file
+// has masters, which go into `master` (null: they are not wanted).
 void write_optimizer(const std::string& directory, const GptConfig& config, const float* m, const float* v,
                      const float* master);
 bool read_optimizer(const std::string& directory, const GptConfig& config, float* m, float* v, float* master);
@@ -51,9 +58,9 @@ TrainerState read_trainer_state(const std::string& directory);
 
 // A checkpoint directory counts once its COMPLETE marker is there: the marker lists every file with its size and CRC.
 // begin makes checkpoints/step_XXXXXXXX.tmp and returns it; finish writes the marker, syncs and renames, and returns
-// the final path (where a complete one stands already, that one is kept: a run is deterministic, it is the same).
+// the final path (where there is a complete one already, that one is kept: a run is deterministic, it is the same).
 // latest: the complete directory with the highest step (not above `at_most`), "" if none. prune removes all but the
-// newest `keep` (0: keeps all) and what an interrupted save or prune left behind.
+// newest `keep` (0: keeps all) and what an interrupted save or prune has left.
 std::string checkpoint_begin(const std::string& run_directory, int64_t step);
 std::string checkpoint_finish(const std::string& temporary_directory);
 std::string checkpoint_latest(const std::string& run_directory, int64_t at_most = INT64_MAX);

@@ -1,5 +1,6 @@
 #include "model/config.h"
 
+#include <cstdint>
 #include <cstdio>
 
 #include "model/tensors.h"
@@ -24,20 +25,41 @@ constexpr Preset presets[] = {
     {"pythia-6.9b", Family::Neox, 32, 4096, 32, 50432},
 };
 
+// The first word of FAMILY:Lx:Cy:Hz.
+struct FamilyName {
+    const char* name;
+    Family family;
+};
+constexpr FamilyName family_names[] = {{"gpt2", Family::Gpt2}, {"pythia", Family::Neox}};
+
+constexpr int MAX_LAYERS = 1000, MAX_CHANNELS = 65536, MAX_HIDDEN = 1 << 20;
+
+}  // namespace
+
 GptConfig family_config(Family family) {
     GptConfig c;
     c.family = family;
-    if (family == Family::Neox) {
-        c.max_T = 2048;
-        c.tied = false;
-        c.parallel_residual = true;
-        c.gelu = Gelu::Exact;
-        c.learned_positions = false;
+    switch (family) {
+        case Family::Gpt2:
+            break;
+        case Family::Neox:
+            c.max_T = 2048;
+            c.activation = Activation::GeluExact;
+            c.positions = Positions::Rotary;
+            c.residual = Residual::Parallel;
+            c.deviations = Deviations::SmallWang;
+            c.tied = false;
+            break;
     }
     return c;
 }
 
-}  // namespace
+void set_sizes(GptConfig* c, int L, int C, int NH) {
+    c->L = L, c->C = C, c->NH = NH;
+    c->KV = NH;
+    c->HS = NH > 0 ? C / NH : 0;
+    c->F = static_cast<int>(FEED_FORWARD_RATIO * static_cast<int64_t>(C));
+}
 
 std::vector<std::string> preset_names() {
     std::vector<std::string> names;
@@ -49,15 +71,19 @@ GptConfig config_from_name(const std::string& name) {
     for (const Preset& p : presets) {
         if (name != p.name) continue;
         GptConfig c = family_config(p.family);
-        c.L = p.L, c.C = p.C, c.NH = p.NH, c.V = p.V;
+        set_sizes(&c, p.L, p.C, p.NH);
+        c.V = p.V;
         return c;
     }
-    const bool gpt2 = name.rfind("gpt2:", 0) == 0, neox = name.rfind("pythia:", 0) == 0;
-    GptConfig c = family_config(gpt2 ? Family::Gpt2 : Family::Neox);
-    int used = 0;
     const size_t colon = name.find(':');
-    if ((gpt2 || neox) && sscanf(name.c_str() + colon, ":L%d:C%d:H%d%n", &c.L, &c.C, &c.NH, &used) == 3 &&
-        colon + static_cast<size_t>(used) == name.size()) {
+    for (const FamilyName& f : family_names) {
+        if (colon == std::string::npos || name.substr(0, colon) != f.name) continue;
+        int L = 0, C = 0, NH = 0, used = 0;
+        if (sscanf(name.c_str() + colon, ":L%d:C%d:H%d%n", &L, &C, &NH, &used) != 3 ||
+            colon + static_cast<size_t>(used) != name.size())
+            break;
+        GptConfig c = family_config(f.family);
+        set_sizes(&c, L, C, NH);
         c.V = 0;
         validate_config(c);
         return c;
@@ -69,29 +95,35 @@ GptConfig config_from_name(const std::string& name) {
 }
 
 void validate_config(const GptConfig& c) {
-    if (c.L < 1 || c.C < 1 || c.NH < 1 || c.L > 1000 || c.C > 65536)
+    if (c.L < 1 || c.C < 1 || c.NH < 1 || c.L > MAX_LAYERS || c.C > MAX_CHANNELS)
         die(Exit::Usage,
-            "a model of L=%d layers, C=%d channels, NH=%d heads: each must be at least 1 (L up to 1000, C up to 65536)",
-            c.L, c.C, c.NH);
-    if (c.C % c.NH != 0 || c.HS() % 2 != 0)
+            "a model of L=%d layers, C=%d channels, NH=%d heads: each must be at least 1 (L up to %d, C up to %d)", c.L,
+            c.C, c.NH, MAX_LAYERS, MAX_CHANNELS);
+    if (c.HS < 1 || static_cast<int64_t>(c.NH) * c.HS != c.C || c.HS % 2 != 0)
         die(Exit::Usage,
             "C=%d channels over NH=%d heads: C must be a multiple of NH and the head size C/NH even; try NH=%d", c.C,
             c.NH, c.C >= 64 && c.C % 32 == 0 ? c.C / 32 : 1);
+    if (c.KV != c.NH)
+        die(Exit::Usage, "NH=%d heads over KV=%d heads of keys and values: the attention needs as many of both", c.NH,
+            c.KV);
+    if (c.F < 1 || c.F > MAX_HIDDEN)
+        die(Exit::Usage, "a feed-forward of F=%d hidden channels: expected 1 to %d", c.F, MAX_HIDDEN);
     if (c.V < 0 || c.V > 1 << 24 || c.max_T < 1)
         die(Exit::Usage, "a vocabulary of V=%d ids and rows of at most %d tokens cannot be", c.V, c.max_T);
 }
 
 size_t num_parameters(const GptConfig& config, bool embedding) {
     size_t n = 0;
-    for (const TensorSpec& t : tensor_table(config)) {
-        if (t.embedding && !embedding) continue;
-        const size_t rows = t.vocabulary_rows ? static_cast<size_t>(config.V) : static_cast<size_t>(t.rows);
-        n += static_cast<size_t>(t.layers) * rows * static_cast<size_t>(t.cols);
-    }
+    for (const TensorSpec& t : tensor_table(config))
+        if (embedding || !t.embedding)
+            n += static_cast<size_t>(t.copies) * static_cast<size_t>(t.stored_rows(config)) *
+                 static_cast<size_t>(t.cols);
     return n;
 }
 
-double flops_per_token(const GptConfig& config, int T) {
-    const double L = config.L, C = config.C, V = config.V;
-    return 6.0 * (12 * L * C * C + V * C) + 6.0 * L * C * T;
+double flops_per_token(const GptConfig& c, int T) {
+    double matrices = static_cast<double>(c.V) * c.C;  // the head
+    for (const TensorSpec& t : tensor_table(c))
+        if (t.matrix && !t.embedding) matrices += static_cast<double>(t.size());
+    return 6.0 * matrices + 6.0 * c.L * static_cast<double>(c.attention_width()) * T;
 }

@@ -1,11 +1,12 @@
-// gpt.cuh - the model: forward, backward and update as one list of kernel launches, the same for both families and both
+// gpt.cuh - the model: forward, backward and update as one list of kernel launches, the same for all families and both
 // backends.
 //
 // Read it top to bottom: gpt_forward runs the layers up to the last layer norm; gpt_losses adds the head and gives the
 // loss of every target; gpt_backward (training) goes back through the same list; gpt_update is AdamW over everything.
-// What the names of kernels mean is chosen by kernels/backend.h; pointers and sizes come from the lists of tensors.h and
-// activations.h. Nothing here waits for the device.
+// What the names of kernels mean is chosen by kernels/backend.h; pointers and sizes come from the lists of tensors.h
+// and activations.h. Nothing here waits for the device.
 #pragma once
+#include <algorithm>
 #include <type_traits>
 #include <vector>
 
@@ -13,47 +14,76 @@
 #include "kernels/nvtx.h"       // defines: NvtxRange
 #include "model/activations.h"  // defines: ActivationMemory, Activations, LayerActivations
 #include "model/config.h"       // defines: GptConfig
-#include "model/tensors.h"      // defines: Parameters, tensor_table, place_parameters, layer_parameters
+#include "model/tensors.h"      // defines: Parameters, place_parameters, place_layers, parameter_blocks, ElementRange
 
 template <class Real>
 struct Gpt {
-    explicit Gpt(const GptConfig& config) : config(config), memory(parameter_elements(config)) {
-        place_parameters(&params, memory.get(), config);
-    }
+    explicit Gpt(const GptConfig& config)
+        : config(config),
+          memory(parameter_elements(config)),
+          params(place_parameters(memory.get(), config)),
+          layers(place_layers(memory.get(), config)) {}
     GptConfig config;
-    Parameters<Real> params;
     DeviceArray<Real> memory;
+    Parameters<Real> params;  // those outside of the layers
+    std::vector<Parameters<Real>> layers;
 };
 
-// Gradients and AdamW's state, laid out as the parameters.
+// The gradients of all parameters, laid out as they are, and their norm.
 template <class Real>
-struct Optimizer {
+struct Gradients {
+    explicit Gradients(const GptConfig& config)
+        : memory(parameter_elements(config)),
+          params(place_parameters(memory.get(), config)),
+          layers(place_layers(memory.get(), config)),
+          blocks(parameter_blocks(config)),
+          block_norms_squared(blocks.size()),
+          norm_squared(1) {
+        size_t largest = 0;
+        for (const ElementRange& block : blocks) largest = std::max(largest, block.size());
+        norm_scratch = DeviceArray<char>(backend::global_norm_scratch(largest));
+    }
+    static size_t bytes(const GptConfig& config) { return parameter_elements(config) * sizeof(Stat<Real>); }
+
+    DeviceArray<Stat<Real>> memory;
+    Parameters<Stat<Real>> params;  // those outside of the layers
+    std::vector<Parameters<Stat<Real>>> layers;
+    std::vector<ElementRange> blocks;
+    DeviceArray<double> block_norms_squared;  // (L + 2)
+    DeviceArray<double> norm_squared;         // (1) of all of them, by gpt_gradient_norm
+    DeviceArray<char> norm_scratch;
+};
+
+// AdamW's state of the parameters that a process updates: a range of every block. One process has whole blocks.
+template <class Real>
+struct AdamState {
     // Weights that are rounded to bf16 have float masters, which the updates add up in.
     static constexpr bool HAS_MASTERS = !std::is_same_v<Real, Stat<Real>>;
 
-    explicit Optimizer(const GptConfig& config, float weight_decay)
-        : grads_memory(parameter_elements(config)),
-          m(grads_memory.size()),
-          v(grads_memory.size()),
-          master(HAS_MASTERS ? grads_memory.size() : 0),
-          norm_squared(1),
-          norm_scratch(backend::global_norm_scratch(grads_memory.size())) {
-        place_parameters(&grads, grads_memory.get(), config);
-        size_t at = 0;
-        for (const TensorSpec& t : tensor_table(config)) {
-            if (t.layers) groups.push_back({at, at + t.size(), t.decay ? weight_decay : 0.0f});
-            at += t.size();
+    AdamState(const GptConfig& config, float weight_decay)
+        : AdamState(config, weight_decay, parameter_blocks(config)) {}
+    AdamState(const GptConfig& config, float weight_decay, const std::vector<ElementRange>& ranges) {
+        size_t elements = 0;
+        for (const ElementRange& range : ranges) {
+            parts.push_back({range, elements, adamw_groups(config, range, weight_decay)});
+            elements += range.size();
         }
+        m = DeviceArray<Stat<Real>>(elements);
+        v = DeviceArray<Stat<Real>>(elements);
+        if (HAS_MASTERS) master = DeviceArray<Stat<Real>>(elements);
     }
-    // Bytes beside the weights themselves.
+    // Where everything is one process's.
     static size_t bytes(const GptConfig& config) {
-        return parameter_elements(config) * sizeof(Stat<Real>) * (HAS_MASTERS ? 4 : 3);
+        return parameter_elements(config) * sizeof(Stat<Real>) * (HAS_MASTERS ? 3 : 2);
     }
-    Parameters<Stat<Real>> grads;
-    DeviceArray<Stat<Real>> grads_memory, m, v, master;
-    DeviceArray<double> norm_squared;  // (1) of the gradients, by gpt_gradient_norm
-    DeviceArray<char> norm_scratch;
-    std::vector<AdamwGroup> groups;
+
+    struct Part {
+        ElementRange range;  // of the parameters
+        size_t at;           // where it begins in m, v and master
+        std::vector<AdamwGroup> groups;
+    };
+    std::vector<Part> parts;
+    DeviceArray<Stat<Real>> m, v, master;
 };
 
 // Device pointers of one micro-batch, (B, T) each. segment_start null: no document mask.
@@ -63,7 +93,9 @@ struct GptInput {
     const int* segment_start;
 };
 
-// ---------------------------------------------------------------------------------------------------------------------------------
+inline Gelu gelu_form(const GptConfig& c) { return c.activation == Activation::GeluTanh ? Gelu::Tanh : Gelu::Exact; }
+
+// ---------------------------------------------------------------------------------------------------------------------
 // forward: tokens -> lnf (B*T, C)
 
 // The layer norms of layer l's input: two where the residual is parallel, one where it is sequential; l = L: the last.
@@ -75,10 +107,10 @@ void input_norms(const Gpt<Real>& gpt, ActivationMemory<Real>& memory, int l, Re
     Affine<Real> first{memory.a.lnf, gpt.params.lnfw, gpt.params.lnfb}, second{};
     Stat<Real>*mean = memory.a.lnf_mean, *rstd = memory.a.lnf_rstd;
     if (l < config.L) {
-        const Parameters<Real> p = layer_parameters(gpt.params, config, l);
+        const Parameters<Real>& p = gpt.layers[static_cast<size_t>(l)];
         const LayerActivations<Real>& layer = memory.layers[static_cast<size_t>(l)];
         first = {layer.ln1, p.ln1w, p.ln1b};
-        if (config.parallel_residual) second = {layer.ln2, p.ln2w, p.ln2b};
+        if (config.residual == Residual::Parallel) second = {layer.ln2, p.ln2w, p.ln2b};
         mean = layer.ln1_mean, rstd = layer.ln1_rstd;
     }
     backend::layernorm_forward(residual, first, second, mean, rstd, a, b, c, memory.B * memory.T, config.C,
@@ -91,23 +123,23 @@ void layer_forward(const Gpt<Real>& gpt, ActivationMemory<Real>& memory, int l, 
                    backend::stream_t stream) {
     using namespace backend;
     const GptConfig& c = gpt.config;
-    const Parameters<Real> p = layer_parameters(gpt.params, c, l);
+    const Parameters<Real>& p = gpt.layers[static_cast<size_t>(l)];
     const Activations<Real>& a = memory.a;
     const LayerActivations<Real>& layer = memory.layers[static_cast<size_t>(l)];
-    const int B = memory.B, T = memory.T, N = B * T, C = c.C, NH = c.NH, HS = c.HS();
+    const int B = memory.B, T = memory.T, N = B * T, C = c.C, NH = c.NH, HS = c.HS, F = c.F;
 
-    matmul_forward(layer.qkv, layer.ln1, p.qkvw, p.qkvb, N, C, 3 * C, stream);
+    matmul_forward(layer.qkv, layer.ln1, p.qkvw, p.qkvb, N, C, c.qkv_width(), stream);
     if (c.rotary_dims() > 0)
         rotary_forward(layer.qkv, a.rotary_table, in.positions, N, NH, HS, c.rotary_dims(), stream);
     attention_forward(layer.atty, layer.lse, layer.qkv, a.schedule, B, T, NH, HS, stream);
-    matmul_forward(a.attproj, layer.atty, p.projw, p.projb, N, C, C, stream);
-    // feed-forward: of x beside the attention (parallel residual), or of x + attention
-    if (!c.parallel_residual)
+    matmul_forward(a.attproj, layer.atty, p.projw, p.projb, N, c.attention_width(), C, stream);
+    // feed-forward: of x next to the attention (parallel residual), or of x + attention
+    if (c.residual == Residual::Sequential)
         layernorm_forward(layer.residual2, {layer.ln2, p.ln2w, p.ln2b}, {}, layer.ln2_mean, layer.ln2_rstd, x,
                           a.attproj, static_cast<const Real*>(nullptr), N, C, static_cast<Stat<Real>>(c.layernorm_eps),
                           stream);
-    matmul_forward(layer.fch, layer.ln2, p.fcw, p.fcb, N, C, 4 * C, stream);
-    gelu_forward(layer.fch_gelu, layer.fch, 4 * static_cast<size_t>(N) * static_cast<size_t>(C), c.gelu, stream);
+    matmul_forward(layer.fch, layer.ln2, p.fcw, p.fcb, N, C, F, stream);
+    gelu_forward(layer.fch_gelu, layer.fch, static_cast<size_t>(N) * static_cast<size_t>(F), gelu_form(c), stream);
 }
 
 template <class Real>
@@ -125,11 +157,11 @@ void gpt_forward(const Gpt<Real>& gpt, ActivationMemory<Real>& memory, const Gpt
     input_norms(gpt, memory, 0, static_cast<Real*>(nullptr), x, none, none, stream);
     for (int l = 0; l < c.L; ++l) {
         const LayerActivations<Real>& layer = memory.layers[static_cast<size_t>(l)];
-        const Parameters<Real> p = layer_parameters(gpt.params, c, l);
+        const Parameters<Real>& p = gpt.layers[static_cast<size_t>(l)];
         layer_forward(gpt, memory, l, x, in, stream);
-        matmul_forward(a.fcproj, layer.fch_gelu, p.fcprojw, p.fcprojb, N, 4 * C, C, stream);
+        matmul_forward(a.fcproj, layer.fch_gelu, p.fcprojw, p.fcprojb, N, c.F, C, stream);
         // the layer's output, and at once the norms that read it
-        if (c.parallel_residual)
+        if (c.residual == Residual::Parallel)
             input_norms(gpt, memory, l + 1, layer.residual3, x, a.fcproj, a.attproj, stream);
         else
             input_norms(gpt, memory, l + 1, layer.residual3, layer.residual2, a.fcproj, none, stream);
@@ -137,13 +169,13 @@ void gpt_forward(const Gpt<Real>& gpt, ActivationMemory<Real>& memory, const Gpt
     }
 }
 
-// ---------------------------------------------------------------------------------------------------------------------------------
+// ---------------------------------------------------------------------------------------------------------------------
 // head: lnf -> the loss of every target, a slice of rows at a time so that the logits stay small
 
-// losses[n] for n < B*T into memory.a.losses. With an optimizer (training): the head's weight gradient += and d loss /
+// losses[n] for n < B*T into memory.a.losses. With gradients (training): the head's weight gradient += and d loss /
 // d lnf in a.dnormed, for a total loss of dloss * sum of losses.
 template <class Real>
-void gpt_losses(const Gpt<Real>& gpt, ActivationMemory<Real>& memory, Optimizer<Real>* optimizer, const int* targets,
+void gpt_losses(const Gpt<Real>& gpt, ActivationMemory<Real>& memory, Gradients<Real>* gradients, const int* targets,
                 Stat<Real> dloss, backend::stream_t stream) {
     using namespace backend;
     const NvtxRange range("head");
@@ -155,10 +187,10 @@ void gpt_losses(const Gpt<Real>& gpt, ActivationMemory<Real>& memory, Optimizer<
         const int rows = std::min(memory.head_rows, N - row);
         const size_t at = static_cast<size_t>(row) * static_cast<size_t>(C);
         matmul_forward(a.logits, a.lnf + at, head, no_bias, rows, C, c.Vp(), stream);
-        classifier_forward(a.losses + row, a.logits, targets + row, dloss, optimizer != nullptr, rows, c.V, c.Vp(),
+        classifier_forward(a.losses + row, a.logits, targets + row, dloss, gradients != nullptr, rows, c.V, c.Vp(),
                            stream);
-        if (optimizer) {
-            Stat<Real>* dhead = c.tied ? optimizer->grads.wte : optimizer->grads.lmheadw;
+        if (gradients) {
+            Stat<Real>* dhead = c.tied ? gradients->params.wte : gradients->params.lmheadw;
             matmul_backward(a.dnormed + at, dhead, static_cast<Stat<Real>*>(nullptr), a.logits, a.lnf + at, head, rows,
                             C, c.Vp(), stream);
         }
@@ -186,75 +218,95 @@ void gpt_score(const Gpt<Real>& gpt, ActivationMemory<Real>& memory, Stat<Real>*
     }
 }
 
-// ---------------------------------------------------------------------------------------------------------------------------------
+// ---------------------------------------------------------------------------------------------------------------------
 // backward: d loss / d lnf -> all gradients (+=). Follows gpt_forward from its end.
 
-template <class Real>
-void gpt_backward(const Gpt<Real>& gpt, ActivationMemory<Real>& memory, Optimizer<Real>& optimizer, const GptInput& in,
-                  backend::stream_t stream) {
+struct NoBlockCall {
+    void operator()(size_t /*block*/) const {}
+};
+
+// finished(block) is called when all work on the block's gradients is queued: the head's (L + 1), the layers' from L to
+// 1, the embeddings' (0), as tensors.h numbers them.
+template <class Real, class Finished = NoBlockCall>
+void gpt_backward(const Gpt<Real>& gpt, ActivationMemory<Real>& memory, Gradients<Real>& gradients, const GptInput& in,
+                  backend::stream_t stream, Finished finished = {}) {
     using namespace backend;
     const NvtxRange range("backward");
     const GptConfig& c = gpt.config;
     const Activations<Real>& a = memory.a;
-    const int B = memory.B, T = memory.T, N = B * T, C = c.C, NH = c.NH, HS = c.HS();
-    const size_t NC = static_cast<size_t>(N) * static_cast<size_t>(C);
+    const int B = memory.B, T = memory.T, N = B * T, C = c.C, NH = c.NH, HS = c.HS, F = c.F, A = c.attention_width();
+    const size_t NC = static_cast<size_t>(N) * static_cast<size_t>(C),
+                 NF = static_cast<size_t>(N) * static_cast<size_t>(F);
+    const bool parallel = c.residual == Residual::Parallel;
     const Real* const none = nullptr;
 
     device_zero(a.dresidual, NC, stream);
     const Real* last = c.L > 0 ? memory.layers[static_cast<size_t>(c.L - 1)].residual3 : a.encoded;
-    layernorm_backward(a.dresidual, optimizer.grads.lnfw, optimizer.grads.lnfb, a.scratch, a.dnormed, last,
+    layernorm_backward(a.dresidual, gradients.params.lnfw, gradients.params.lnfb, a.scratch, a.dnormed, last,
                        gpt.params.lnfw, a.lnf_mean, a.lnf_rstd, N, C, stream);
+    finished(gpt.layers.size() + 1);
     for (int l = c.L - 1; l >= 0; --l) {
         const LayerActivations<Real>& layer = memory.layers[static_cast<size_t>(l)];
-        const Parameters<Real> p = layer_parameters(gpt.params, c, l);
-        const Parameters<Stat<Real>> g = layer_parameters(optimizer.grads, c, l);
+        const Parameters<Real>& p = gpt.layers[static_cast<size_t>(l)];
+        const Parameters<Stat<Real>>& g = gradients.layers[static_cast<size_t>(l)];
         const Real* x = l == 0 ? a.encoded : memory.layers[static_cast<size_t>(l - 1)].residual3;
-        const Real* y = c.parallel_residual ? x : layer.residual2;
+        const Real* y = parallel ? x : layer.residual2;
         if (memory.keep == Keep::Inputs && l < c.L - 1) {  // the last layer's activations are still there
             input_norms(gpt, memory, l, static_cast<Real*>(nullptr), x, none, none, stream);
             layer_forward(gpt, memory, l, x, in, stream);
         }
 
         // feed-forward; dresidual is the gradient of the layer's output
-        matmul_backward(a.dfch, g.fcprojw, g.fcprojb, a.dresidual, layer.fch_gelu, p.fcprojw, N, 4 * C, C, stream);
-        gelu_backward(a.dfch, layer.fch, a.dfch, 4 * NC, c.gelu, stream);
-        matmul_backward(a.dnormed, g.fcw, g.fcb, a.dfch, layer.ln2, p.fcw, N, C, 4 * C, stream);
+        matmul_backward(a.dfch, g.fcprojw, g.fcprojb, a.dresidual, layer.fch_gelu, p.fcprojw, N, F, C, stream);
+        gelu_backward(a.dfch, layer.fch, a.dfch, NF, gelu_form(c), stream);
+        matmul_backward(a.dnormed, g.fcw, g.fcb, a.dfch, layer.ln2, p.fcw, N, C, F, stream);
         // the attention of a parallel block sees the layer's output gradient, before ln2 adds to it
-        if (c.parallel_residual)
-            matmul_backward(a.datty, g.projw, g.projb, a.dresidual, layer.atty, p.projw, N, C, C, stream);
+        if (parallel) matmul_backward(a.datty, g.projw, g.projb, a.dresidual, layer.atty, p.projw, N, A, C, stream);
         layernorm_backward(a.dresidual, g.ln2w, g.ln2b, a.scratch, a.dnormed, y, p.ln2w, layer.ln2_mean, layer.ln2_rstd,
                            N, C, stream);
-        if (!c.parallel_residual)
-            matmul_backward(a.datty, g.projw, g.projb, a.dresidual, layer.atty, p.projw, N, C, C, stream);
+        if (!parallel) matmul_backward(a.datty, g.projw, g.projb, a.dresidual, layer.atty, p.projw, N, A, C, stream);
 
         // attention
         attention_backward(a.dqkv, a.scratch, a.datty, layer.atty, layer.lse, layer.qkv, a.schedule, B, T, NH, HS,
                            stream);
         if (c.rotary_dims() > 0)
             rotary_backward(a.dqkv, a.rotary_table, in.positions, N, NH, HS, c.rotary_dims(), stream);
-        matmul_backward(a.dnormed, g.qkvw, g.qkvb, a.dqkv, layer.ln1, p.qkvw, N, C, 3 * C, stream);
+        matmul_backward(a.dnormed, g.qkvw, g.qkvb, a.dqkv, layer.ln1, p.qkvw, N, C, c.qkv_width(), stream);
         layernorm_backward(a.dresidual, g.ln1w, g.ln1b, a.scratch, a.dnormed, x, p.ln1w, layer.ln1_mean, layer.ln1_rstd,
                            N, C, stream);
+        finished(static_cast<size_t>(l) + 1);
     }
-    embedding_backward(optimizer.grads.wte, optimizer.grads.wpe, a.scratch, a.dresidual, in.tokens, in.positions, N, C,
-                       c.Vp(), c.max_T, stream);
+    embedding_backward(gradients.params.wte, gradients.params.wpe, a.scratch, a.dresidual, in.tokens, in.positions, N,
+                       C, c.Vp(), c.max_T, stream);
+    finished(0);
 }
 
-// ---------------------------------------------------------------------------------------------------------------------------------
+// ---------------------------------------------------------------------------------------------------------------------
 // update
 
-// The squared L2 norm of all gradients, into optimizer.norm_squared on the device.
+// The squared L2 norm of all gradients, into gradients.norm_squared on the device: each block's, then the sum over the
+// blocks in order. Neither goes by more than the block, so that a block's may come from elsewhere.
 template <class Real>
-void gpt_gradient_norm(Optimizer<Real>& optimizer, backend::stream_t stream) {
-    backend::global_norm_squared(optimizer.norm_squared.get(), optimizer.norm_scratch.get(),
-                                 optimizer.grads_memory.get(), optimizer.grads_memory.size(), stream);
+void gpt_gradient_norm(Gradients<Real>& gradients, backend::stream_t stream) {
+    const std::vector<ElementRange>& blocks = gradients.blocks;
+    double* const norms = gradients.block_norms_squared.get();
+    for (size_t i = 0; i < blocks.size(); ++i)
+        backend::global_norm_squared(norms + i, gradients.norm_scratch.get(), gradients.memory.get() + blocks[i].begin,
+                                     blocks[i].size(), stream);
+    backend::add_in_order(gradients.norm_squared.get(), norms, static_cast<int>(blocks.size()), stream);
 }
 
-// AdamW on all parameters, clipped by optimizer.norm_squared; the gradients are zero afterwards.
+// AdamW on the parameters that `adam` has the state of, clipped by gradients.norm_squared; their gradients are zero
+// afterwards.
 template <class Real>
-void gpt_update(Gpt<Real>& gpt, Optimizer<Real>& optimizer, const AdamwSettings& settings, backend::stream_t stream) {
+void gpt_update(Gpt<Real>& gpt, AdamState<Real>& adam, Gradients<Real>& gradients, const AdamwSettings& settings,
+                backend::stream_t stream) {
     const NvtxRange range("update");
-    backend::adamw_update(gpt.memory.get(), optimizer.master.get(), optimizer.m.get(), optimizer.v.get(),
-                          optimizer.grads_memory.get(), optimizer.norm_squared.get(), optimizer.groups.data(),
-                          static_cast<int>(optimizer.groups.size()), settings, stream);
+    for (const auto& part : adam.parts) {
+        const size_t first = part.range.begin;
+        backend::adamw_update(gpt.memory.get() + first, adam.HAS_MASTERS ? adam.master.get() + part.at : nullptr,
+                              adam.m.get() + part.at, adam.v.get() + part.at, gradients.memory.get() + first,
+                              gradients.norm_squared.get(), first, part.groups.data(),
+                              static_cast<int>(part.groups.size()), settings, stream);
+    }
 }

@@ -55,11 +55,11 @@ struct Reader {
     }
 };
 
-Gelu read_activation(const Reader& in, const char* key, const char* standard) {
+Activation read_activation(const Reader& in, const char* key, const char* standard) {
     const std::string name = in.text(key, standard);
     // gelu_fast and gelu_pytorch_tanh are other spellings of the same formula as gelu_new
-    if (name == "gelu_new" || name == "gelu_fast" || name == "gelu_pytorch_tanh") return Gelu::Tanh;
-    if (name == "gelu" || name == "gelu_python") return Gelu::Exact;
+    if (name == "gelu_new" || name == "gelu_fast" || name == "gelu_pytorch_tanh") return Activation::GeluTanh;
+    if (name == "gelu" || name == "gelu_python") return Activation::GeluExact;
     in.refuse(key, "gelu or gelu_new (gelu_fast, gelu_pytorch_tanh, gelu_python)");
 }
 
@@ -80,21 +80,21 @@ int read_eot(const Reader& in, int V) {
 void read_sizes(const Reader& in, const char* layers, const char* channels, const char* heads, const char* positions,
                 GptConfig* c) {
     c->V = in.integer("vocab_size", 1, 1 << 24);
-    c->L = in.integer(layers, 1, 1000);
-    c->C = in.integer(channels, 2, 65536);
-    c->NH = in.integer(heads, 1, 65536);
+    const int L = in.integer(layers, 1, 1000), C = in.integer(channels, 2, 65536), NH = in.integer(heads, 1, 65536);
+    set_sizes(c, L, C, NH);
     c->max_T = in.integer(positions, 1, 1 << 24);
-    if (c->C % c->NH != 0 || c->C / c->NH % 2 != 0)
+    if (c->NH * c->HS != c->C || c->HS % 2 != 0)
         die(Exit::Data, "%s: %s=%d over %s=%d: channels must be a multiple of heads, and the head size even",
             in.name.c_str(), channels, c->C, heads, c->NH);
 }
 
+int read_hidden(const Reader& in, const char* key) { return in.integer(key, 1, 1 << 20); }
+
 GptConfig read_gpt2(const Reader& in) {
-    GptConfig c;
-    c.family = Family::Gpt2;
+    GptConfig c = family_config(Family::Gpt2);
     read_sizes(in, "n_layer", "n_embd", "n_head", "n_positions", &c);
-    if (in.has("n_inner") && in.number("n_inner", 0) != 4.0 * c.C) in.refuse("n_inner", "null or 4 n_embd");
-    c.gelu = read_activation(in, "activation_function", "gelu_new");
+    if (in.has("n_inner")) c.F = read_hidden(in, "n_inner");
+    c.activation = read_activation(in, "activation_function", "gelu_new");
     c.layernorm_eps = read_epsilon(in, "layer_norm_epsilon");
     c.tied = in.boolean("tie_word_embeddings", true);
     in.require("scale_attn_weights", true, true);
@@ -121,22 +121,20 @@ void read_rotary(const Reader& in, GptConfig* c) {
     if (!(base > 1 && base < 1e12)) in.refuse("rotary_emb_base", "a number above 1");
     c->rotary_fraction = static_cast<float>(fraction);
     c->rotary_base = static_cast<float>(base);
-    const int dims = static_cast<int>(fraction * c->HS());
+    const int dims = static_cast<int>(fraction * c->HS);
     if (dims != c->rotary_dims())
         die(Exit::Data, "%s: rotary_pct %g of a head of %d gives %d rotary dimensions, expected an even number",
-            in.name.c_str(), fraction, c->HS(), dims);
+            in.name.c_str(), fraction, c->HS, dims);
 }
 
 GptConfig read_neox(const Reader& in) {
-    GptConfig c;
-    c.family = Family::Neox;
-    c.learned_positions = false;
+    GptConfig c = family_config(Family::Neox);
     read_sizes(in, "num_hidden_layers", "hidden_size", "num_attention_heads", "max_position_embeddings", &c);
-    if (in.number("intermediate_size", 24576) != 4.0 * c.C) in.refuse("intermediate_size", "4 hidden_size");
-    c.gelu = read_activation(in, "hidden_act", "gelu");
+    c.F = in.has("intermediate_size") ? read_hidden(in, "intermediate_size") : 24576;
+    c.activation = read_activation(in, "hidden_act", "gelu");
     c.layernorm_eps = read_epsilon(in, "layer_norm_eps");
     c.tied = in.boolean("tie_word_embeddings", false);
-    c.parallel_residual = in.boolean("use_parallel_residual", true);
+    c.residual = in.boolean("use_parallel_residual", true) ? Residual::Parallel : Residual::Sequential;
     in.require("attention_bias", true, true);
     read_rotary(in, &c);
     c.eot_id = read_eot(in, c.V);
@@ -147,8 +145,17 @@ GptConfig read_neox(const Reader& in) {
 // must give exactly those.
 double written_rotary_fraction(const GptConfig& c) {
     const double fraction = shortest(c.rotary_fraction);
-    if (static_cast<int>(fraction * c.HS()) == c.rotary_dims()) return fraction;
-    return (c.rotary_dims() + 0.5) / c.HS();
+    if (static_cast<int>(fraction * c.HS) == c.rotary_dims()) return fraction;
+    return (c.rotary_dims() + 0.5) / c.HS;
+}
+
+// A family's config.json has keys for some of the values; the others are the family's own.
+void check_has_keys(const GptConfig& c) {
+    const GptConfig own = family_config(c.family);
+    const bool residual_key = c.family == Family::Neox;
+    ENSURE(c.norm == own.norm && c.positions == own.positions && c.biases == own.biases && c.KV == c.NH &&
+               c.NH * c.HS == c.C && (residual_key || c.residual == own.residual),
+           "config.json: the family has no keys for this shape");
 }
 
 }  // namespace
@@ -176,7 +183,8 @@ GptConfig read_model_config(const std::string& directory) {
 }
 
 std::string model_config_json(const GptConfig& c, bool bf16) {
-    const char* activation = c.gelu == Gelu::Tanh ? "gelu_new" : "gelu";
+    check_has_keys(c);
+    const char* activation = c.activation == Activation::GeluTanh ? "gelu_new" : "gelu";
     const json eot = c.eot_id >= 0 ? json(c.eot_id) : json();
     ordered_json out;
     if (c.family == Family::Gpt2) {
@@ -188,7 +196,7 @@ std::string model_config_json(const GptConfig& c, bool bf16) {
                {"n_embd", c.C},
                {"n_layer", c.L},
                {"n_head", c.NH},
-               {"n_inner", nullptr},
+               {"n_inner", c.F == FEED_FORWARD_RATIO * c.C ? json() : json(c.F)},
                {"activation_function", activation},
                {"layer_norm_epsilon", shortest(c.layernorm_eps)},
                {"resid_pdrop", 0.0},
@@ -201,14 +209,14 @@ std::string model_config_json(const GptConfig& c, bool bf16) {
                {"vocab_size", c.V},
                {"max_position_embeddings", c.max_T},
                {"hidden_size", c.C},
-               {"intermediate_size", 4 * c.C},
+               {"intermediate_size", c.F},
                {"num_hidden_layers", c.L},
                {"num_attention_heads", c.NH},
                {"hidden_act", activation},
                {"layer_norm_eps", shortest(c.layernorm_eps)},
                {"rotary_pct", written_rotary_fraction(c)},
                {"rotary_emb_base", shortest(c.rotary_base)},
-               {"use_parallel_residual", c.parallel_residual},
+               {"use_parallel_residual", c.residual == Residual::Parallel},
                {"attention_bias", true},
                {"attention_dropout", 0.0},
                {"hidden_dropout", 0.0}};

@@ -6,14 +6,21 @@
 #include <vector>
 
 #include "model/checkpoint.h"  // defines: read_model_weights, read_optimizer, write_model, write_optimizer
-#include "model/gpt.cuh"       // defines: Gpt, Optimizer
+#include "model/gpt.cuh"       // defines: Gpt, AdamState
 
-// fill(float* host) writes all parameters in place_parameters' layout; they become the model's, rounded to nearest, and
-// the optimizer's masters (null: no optimizer) as they are.
+// `host`: a float for every parameter. Its own ones go into an array of the optimizer's (m, v or master).
+template <class Real>
+void load_state(const AdamState<Real>& adam, DeviceArray<Stat<Real>>& array, const float* host) {
+    for (const auto& part : adam.parts)
+        copy_to_device(array.get() + part.at, host + part.range.begin, part.range.size());
+}
+
+// fill(float* host) writes all parameters; they become the model's, rounded to nearest, and the optimizer's masters
+// (null: no optimizer) as they are.
 template <class Real, class Fill>
-void fill_weights(Gpt<Real>& gpt, Optimizer<Real>* optimizer, Fill fill) {
+void fill_weights(Gpt<Real>& gpt, AdamState<Real>* adam, Fill fill) {
 #ifdef KNAPSACK_CPU
-    (void)optimizer;
+    (void)adam;
     fill(gpt.memory.get());
 #else
     const size_t n = gpt.memory.size();
@@ -25,37 +32,39 @@ void fill_weights(Gpt<Real>& gpt, Optimizer<Real>* optimizer, Fill fill) {
         std::vector<Real> rounded(n);
         for (size_t i = 0; i < n; ++i) rounded[i] = Real(values[i]);
         copy_to_device(gpt.memory.get(), rounded.data(), n);
-        if (optimizer) copy_to_device(optimizer->master.get(), values.data(), n);
+        if (adam) load_state(*adam, adam->master, values.data());
     }
 #endif
 }
 
 template <class Real>
-void load_weights(const std::string& directory, Gpt<Real>& gpt, Optimizer<Real>* optimizer) {
-    fill_weights(gpt, optimizer, [&](float* host) { read_model_weights(directory, gpt.config, host); });
+void load_weights(const std::string& directory, Gpt<Real>& gpt, AdamState<Real>* adam) {
+    fill_weights(gpt, adam, [&](float* host) { read_model_weights(directory, gpt.config, host); });
 }
 
 // Weights, moments and masters of a training checkpoint, also of one with the other precision: floats become masters,
 // masters become floats.
 template <class Real>
-void load_training_state(const std::string& directory, Gpt<Real>& gpt, Optimizer<Real>& optimizer) {
-    load_weights(directory, gpt, &optimizer);
+void load_training_state(const std::string& directory, Gpt<Real>& gpt, AdamState<Real>& adam) {
+    load_weights(directory, gpt, &adam);
     const size_t n = gpt.memory.size();
     std::vector<float> m(n), v(n), master(n);
     const bool has_masters = read_optimizer(directory, gpt.config, m.data(), v.data(), master.data());
-    copy_to_device(optimizer.m.get(), m.data(), n);
-    copy_to_device(optimizer.v.get(), v.data(), n);
-    if constexpr (Optimizer<Real>::HAS_MASTERS) {
-        if (has_masters) copy_to_device(optimizer.master.get(), master.data(), n);
+    load_state(adam, adam.m, m.data());
+    load_state(adam, adam.v, v.data());
+    if constexpr (AdamState<Real>::HAS_MASTERS) {
+        if (has_masters) load_state(adam, adam.master, master.data());
     } else {
         if (has_masters) copy_to_device(gpt.memory.get(), master.data(), n);
     }
 }
 
+// Of an optimizer that has the state of all parameters.
 template <class Real>
-void save_training_state(const std::string& directory, const Gpt<Real>& gpt, const Optimizer<Real>& optimizer,
+void save_training_state(const std::string& directory, const Gpt<Real>& gpt, const AdamState<Real>& adam,
                          const std::string& tokenizer_file) {
+    ENSURE(adam.m.size() == gpt.memory.size(), "%s: the optimizer has a part of the state", directory.c_str());
     write_model(directory, gpt.config, HostView<Real>(gpt.memory).get(), tokenizer_file);
-    const HostView<Stat<Real>> m(optimizer.m), v(optimizer.v), master(optimizer.master);
-    write_optimizer(directory, gpt.config, m.get(), v.get(), Optimizer<Real>::HAS_MASTERS ? master.get() : nullptr);
+    const HostView<Stat<Real>> m(adam.m), v(adam.v), master(adam.master);
+    write_optimizer(directory, gpt.config, m.get(), v.get(), AdamState<Real>::HAS_MASTERS ? master.get() : nullptr);
 }

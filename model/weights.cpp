@@ -18,54 +18,61 @@ using nlohmann::json;
 
 namespace {
 
-// One layer of one row of the tensor table, as a checkpoint sees it: without the padding rows of the vocabulary.
+// One tensor of a Hugging Face file, and where its values are in our memory. Its outputs are the rows of a matrix, the
+// elements of a vector; the padding rows of the vocabulary are not among them.
 struct StoredTensor {
-    TensorSpec spec;
-    std::string name;  // Hugging Face's
-    size_t offset;     // of the layer in our memory, in elements
-    int rows;
+    std::string name;
+    Layout layout;
+    bool matrix;
+    size_t offset;        // in our memory, in elements
+    int outputs, inputs;  // inputs of a vector: 1
 
-    size_t elements() const { return static_cast<size_t>(rows) * static_cast<size_t>(spec.cols); }
+    size_t elements() const { return static_cast<size_t>(outputs) * static_cast<size_t>(inputs); }
     std::vector<int64_t> shape() const {
-        if (spec.rows == 1 && !spec.embedding) return {spec.cols};
-        if (spec.layout == Layout::Transposed) return {spec.cols, rows};
-        return {rows, spec.cols};
+        if (!matrix) return {outputs};
+        if (layout == Layout::Transposed) return {inputs, outputs};
+        return {outputs, inputs};
     }
 };
 
-std::vector<StoredTensor> stored_tensors(const GptConfig& c) {
+std::vector<StoredTensor> stored_tensors(const GptConfig& c, const TensorTable& table) {
     std::vector<StoredTensor> list;
-    size_t offset = 0;
-    for (const TensorSpec& spec : tensor_table(c)) {
-        for (int l = 0; l < spec.layers; ++l) {
-            std::string name = spec.hf_name;
-            const size_t place = name.find("%d");
-            if (place != std::string::npos) name.replace(place, 2, std::to_string(l));
-            list.push_back({spec, name, offset, spec.vocabulary_rows ? c.V : spec.rows});
-            offset += spec.layer_size();
+    for (const TensorSpec& spec : table) {
+        ENSURE(!spec.present || !spec.hf.empty(), "%s: the family's files have no name for it", spec.name);
+        const int outputs = spec.matrix ? spec.stored_rows(c) : spec.cols, inputs = spec.matrix ? spec.cols : 1;
+        for (int l = 0; l < spec.copies; ++l) {
+            int done = 0;
+            for (const HfTensor& hf : spec.hf) {
+                std::string name = hf.name;
+                const size_t place = name.find("%d");
+                if (place != std::string::npos) name.replace(place, 2, std::to_string(l));
+                const size_t offset = spec.offset(l) + static_cast<size_t>(done) * static_cast<size_t>(inputs);
+                const int own = hf.outputs ? hf.outputs : outputs - done;
+                list.push_back({name, hf.layout, spec.matrix, offset, own, inputs});
+                done += own;
+            }
+            ENSURE(done == outputs, "%s: its tensors in files hold %d outputs of %d", spec.name, done, outputs);
         }
     }
     return list;
 }
 
-// Calls move(ours, theirs, n) for runs of n elements that stand together in both layouts.
+// Calls move(ours, theirs, n) for runs of n elements that are contiguous in both layouts.
 template <class Move>
 void for_each_run(const StoredTensor& t, const GptConfig& c, Move move) {
-    const size_t rows = static_cast<size_t>(t.rows), cols = static_cast<size_t>(t.spec.cols);
-    if (t.spec.layout == Layout::Plain) {
-        move(0, 0, rows * cols);
-    } else if (t.spec.layout == Layout::Transposed) {
+    const size_t outputs = static_cast<size_t>(t.outputs), inputs = static_cast<size_t>(t.inputs);
+    if (t.layout == Layout::Plain) {
+        move(0, 0, outputs * inputs);
+    } else if (t.layout == Layout::Transposed) {
         constexpr size_t TILE = 32;  // both sides of a tile stay in the cache
-        for (size_t r0 = 0; r0 < rows; r0 += TILE)
-            for (size_t c0 = 0; c0 < cols; c0 += TILE)
-                for (size_t r = r0; r < std::min(r0 + TILE, rows); ++r)
-                    for (size_t k = c0; k < std::min(c0 + TILE, cols); ++k) move(r * cols + k, k * rows + r, 1);
+        for (size_t o0 = 0; o0 < outputs; o0 += TILE)
+            for (size_t i0 = 0; i0 < inputs; i0 += TILE)
+                for (size_t o = o0; o < std::min(o0 + TILE, outputs); ++o)
+                    for (size_t i = i0; i < std::min(i0 + TILE, inputs); ++i) move(o * inputs + i, i * outputs + o, 1);
     } else {
-        // the bias is one row of 3C, the weight 3C rows of C
-        const size_t width = rows == 1 ? 1 : cols, C = static_cast<size_t>(c.C), HS = static_cast<size_t>(c.HS());
-        for (size_t head = 0; head < static_cast<size_t>(c.NH); ++head)
-            for (size_t part = 0; part < 3; ++part)
-                move((part * C + head * HS) * width, (head * 3 + part) * HS * width, HS * width);
+        const size_t NH = static_cast<size_t>(c.NH), run = static_cast<size_t>(c.HS) * inputs;
+        for (size_t head = 0; head < NH; ++head)
+            for (size_t part = 0; part < 3; ++part) move((part * NH + head) * run, (head * 3 + part) * run, run);
     }
 }
 
@@ -145,7 +152,7 @@ ModelFiles open_model_files(const std::string& directory) {
         if (!item.value().is_string()) die(Exit::Data, "%s: weight_map is not an object of strings", index.c_str());
         const std::string shard = item.value();
         if (shard.empty() || shard.find('/') != std::string::npos)
-            die(Exit::Data, "%s: '%s' is not the name of a file beside it", index.c_str(), shard.c_str());
+            die(Exit::Data, "%s: '%s' is not the name of a file next to it", index.c_str(), shard.c_str());
         shards.insert(shard);
     }
     for (const std::string& shard : shards) model.add(directory, shard);
@@ -163,13 +170,14 @@ bool is_buffer(const std::string& name) {
     return false;
 }
 
-// The tensor under its full name or, as in the published gpt2 files, without the model's name in front.
-std::map<std::string, SafeTensor>::const_iterator find_tensor(const ModelFiles& model, const std::string& name) {
+// The tensor under its full name or, as in the published gpt2 files, without the family's prefix: what all names but
+// the head's begin with, the embedding's among them.
+std::map<std::string, SafeTensor>::const_iterator find_tensor(const ModelFiles& model, const std::string& name,
+                                                              const std::string& embedding) {
     const auto found = model.tensors.find(name);
-    if (found != model.tensors.end()) return found;
-    for (const std::string prefix : {"transformer.", "gpt_neox."})
-        if (name.compare(0, prefix.size(), prefix) == 0) return model.tensors.find(name.substr(prefix.size()));
-    return found;
+    const size_t prefix = embedding.find('.') + 1;
+    if (found != model.tensors.end() || name.compare(0, prefix, embedding, 0, prefix) != 0) return found;
+    return model.tensors.find(name.substr(prefix));
 }
 
 // A tied model's file may hold the head a second time; it must be the embedding then.
@@ -182,23 +190,24 @@ void check_tied_copy(const ModelFiles& model, const std::string& name, const Saf
         model.name.c_str(), name.c_str());
 }
 
+// A row of the table in optimizer.safetensors.
 std::vector<int64_t> moment_shape(const TensorSpec& spec, const GptConfig& c) {
-    return {spec.layers, spec.vocabulary_rows ? c.V : spec.rows, spec.cols};
+    return {spec.copies, spec.stored_rows(c), spec.cols};
 }
 
-size_t moment_bytes(const std::vector<int64_t>& shape) {
-    return static_cast<size_t>(shape[0]) * static_cast<size_t>(shape[1]) * static_cast<size_t>(shape[2]) *
-           sizeof(float);
+// Bytes of one copy there: without padding, which is at its end.
+size_t moment_copy_bytes(const TensorSpec& spec, const GptConfig& c) {
+    return static_cast<size_t>(spec.stored_rows(c)) * static_cast<size_t>(spec.cols) * sizeof(float);
 }
 
-// tokenizer.json and, where they stand beside it, the small files that transformers reads with it.
+// tokenizer.json and, where they are next to it, the small files that transformers reads with it.
 void copy_tokenizer(const std::string& directory, const GptConfig& c, const std::string& tokenizer_file) {
     copy_file(tokenizer_file, path_join(directory, "tokenizer.json"));
     bool settings = false;
     for (const char* name : {"tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt"}) {
-        const std::string beside = path_join(folder_of(tokenizer_file), name);
-        if (!file_exists(beside)) continue;
-        copy_file(beside, path_join(directory, name));
+        const std::string companion = path_join(folder_of(tokenizer_file), name);
+        if (!file_exists(companion)) continue;
+        copy_file(companion, path_join(directory, name));
         if (std::string(name) == "tokenizer_config.json") settings = true;
     }
     if (settings) return;
@@ -210,13 +219,15 @@ void copy_tokenizer(const std::string& directory, const GptConfig& c, const std:
 
 }  // namespace
 
-void read_model_weights(const std::string& directory, const GptConfig& c, float* params) {
+void read_model_weights(const std::string& directory, const GptConfig& c, const TensorTable& table, float* params) {
     const ModelFiles model = open_model_files(directory);
     std::fill_n(params, parameter_elements(c), 0.0f);
+    const HfTensors names = hf_tensors(c);
+    const std::string embedding = names.at("wte")[0].name, head = names.at("lmheadw")[0].name;
     std::set<std::string> used;
     std::vector<float> buffer;
-    for (const StoredTensor& t : stored_tensors(c)) {
-        const auto found = find_tensor(model, t.name);
+    for (const StoredTensor& t : stored_tensors(c, table)) {
+        const auto found = find_tensor(model, t.name, embedding);
         if (found == model.tensors.end())
             die(Exit::Data, "%s: tensor '%s' of shape %s is missing", model.name.c_str(), t.name.c_str(),
                 shape_text(t.shape()).c_str());
@@ -229,7 +240,7 @@ void read_model_weights(const std::string& directory, const GptConfig& c, float*
                 tensor.dtype.c_str());
         used.insert(found->first);
         float* const ours = params + t.offset;
-        if (t.spec.layout == Layout::Plain) {
+        if (t.layout == Layout::Plain) {
             to_float(ours, tensor.data, tensor.dtype, t.elements());
             continue;
         }
@@ -237,24 +248,27 @@ void read_model_weights(const std::string& directory, const GptConfig& c, float*
         to_float(buffer.data(), tensor.data, tensor.dtype, t.elements());
         for_each_run(t, c, [&](size_t to, size_t from, size_t n) { std::copy_n(buffer.data() + from, n, ours + to); });
     }
-    const SafeTensor& embedding = find_tensor(model, tensor_table(c)[0].hf_name)->second;
     for (const auto& [name, tensor] : model.tensors) {
         if (used.count(name) || is_buffer(name)) continue;
-        if (c.tied && (name == "lm_head.weight" || name == "embed_out.weight"))
-            check_tied_copy(model, name, tensor, embedding);
+        if (c.tied && name == head)
+            check_tied_copy(model, name, tensor, find_tensor(model, embedding, embedding)->second);
         else
             die(Exit::Data, "%s: tensor '%s' does not belong to this model", model.name.c_str(), name.c_str());
     }
 }
 
-void write_model(const std::string& directory, const GptConfig& c, HostWeights weights,
-                 const std::string& tokenizer_file) {
+void read_model_weights(const std::string& directory, const GptConfig& c, float* params) {
+    read_model_weights(directory, c, tensor_table(c), params);
+}
+
+void write_model_weights(const std::string& directory, const GptConfig& c, const TensorTable& table,
+                         HostWeights weights) {
     const size_t bytes = weights.bf16 ? 2 : 4;  // of an element
     std::vector<SafeTensorSpec> tensors;
-    for (const StoredTensor& t : stored_tensors(c)) {
+    for (const StoredTensor& t : stored_tensors(c, table)) {
         const auto* const ours = static_cast<const unsigned char*>(weights.data) + t.offset * bytes;
         SafeTensorSpec spec{t.name, weights.bf16 ? "BF16" : "F32", t.shape(), t.elements() * bytes, nullptr, nullptr};
-        if (t.spec.layout == Layout::Plain) {
+        if (t.layout == Layout::Plain) {
             spec.data = ours;
         } else {
             spec.fill = [t, ours, bytes, &c](unsigned char* theirs) {
@@ -266,6 +280,11 @@ void write_model(const std::string& directory, const GptConfig& c, HostWeights w
         tensors.push_back(spec);
     }
     write_safetensors(path_join(directory, "model.safetensors"), tensors);
+}
+
+void write_model(const std::string& directory, const GptConfig& c, HostWeights weights,
+                 const std::string& tokenizer_file) {
+    write_model_weights(directory, c, tensor_table(c), weights);
     write_file(path_join(directory, "config.json"), model_config_json(c, weights.bf16));
     const json eot = c.eot_id >= 0 ? json(c.eot_id) : json();
     const nlohmann::ordered_json generation = {{"bos_token_id", eot}, {"eos_token_id", eot}};
@@ -276,28 +295,34 @@ void write_model(const std::string& directory, const GptConfig& c, HostWeights w
 void write_optimizer(const std::string& directory, const GptConfig& c, const float* m, const float* v,
                      const float* master) {
     std::vector<SafeTensorSpec> tensors;
-    for (const auto& [prefix, state] : {std::pair{"m.", m}, {"v.", v}, {"master.", master}}) {
-        const float* at = state;
+    for (const auto& [prefix, state] : {std::pair{"m.", m}, {"v.", v}, {"master.", master}})
         for (const TensorSpec& spec : tensor_table(c)) {
-            const std::vector<int64_t> shape = moment_shape(spec, c);
-            // the padding rows stand at the end of a tensor that has one layer, so a prefix is everything
-            if (spec.layers && state)
-                tensors.push_back({std::string(prefix) + spec.name, "F32", shape, moment_bytes(shape), at, nullptr});
-            if (state) at += spec.size();
+            if (!spec.present || !state) continue;
+            const size_t copies = static_cast<size_t>(spec.copies);
+            SafeTensorSpec tensor{std::string(prefix) + spec.name,
+                                  "F32",
+                                  moment_shape(spec, c),
+                                  copies * moment_copy_bytes(spec, c),
+                                  state + spec.first,
+                                  nullptr};
+            tensor.parts = copies;
+            tensor.part_stride = spec.stride * sizeof(float);
+            tensors.push_back(tensor);
         }
-    }
     write_safetensors(path_join(directory, "optimizer.safetensors"), tensors);
 }
 
 bool read_optimizer(const std::string& directory, const GptConfig& c, float* m, float* v, float* master) {
     checkpoint_verify_file(directory, "optimizer.safetensors");
     const SafeTensorsFile file(path_join(directory, "optimizer.safetensors"));
-    const bool has_masters = file.tensors().count(std::string("master.") + tensor_table(c)[0].name) > 0;
+    const TensorTable table = tensor_table(c);
+    const bool has_masters = file.tensors().count(std::string("master.") + table[0].name) > 0;
     size_t expected = 0;
     for (const auto& [prefix, state] : {std::pair{"m.", m}, {"v.", v}, {"master.", has_masters ? master : nullptr}}) {
-        float* at = state;
-        for (const TensorSpec& spec : tensor_table(c)) {
-            if (!spec.layers || (std::string(prefix) == "master." && !has_masters)) continue;
+        if (std::string(prefix) == "master." && !has_masters) continue;
+        if (state) std::fill_n(state, parameter_elements(c), 0.0f);
+        for (const TensorSpec& spec : table) {
+            if (!spec.present) continue;
             ++expected;
             if (!state) continue;
             const std::string name = prefix + std::string(spec.name);
@@ -306,9 +331,9 @@ bool read_optimizer(const std::string& directory, const GptConfig& c, float* m, 
             if (found == file.tensors().end() || found->second.dtype != "F32" || found->second.shape != shape)
                 die(Exit::Data, "%s: no F32 tensor '%s' of shape %s; is it another model's?", file.path().c_str(),
                     name.c_str(), shape_text(shape).c_str());
-            memcpy(at, found->second.data, found->second.bytes);
-            std::fill(at + found->second.bytes / sizeof(float), at + spec.size(), 0.0f);
-            at += spec.size();
+            const size_t bytes = moment_copy_bytes(spec, c);
+            for (int l = 0; l < spec.copies; ++l)
+                memcpy(state + spec.offset(l), found->second.data + static_cast<size_t>(l) * bytes, bytes);
         }
     }
     if (file.tensors().size() != expected)

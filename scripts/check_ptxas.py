@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
-"""What ptxas said of every kernel: registers, spills, warnings. Fails on a warning, and on a spill but in head size 256.
+"""What ptxas said of every kernel: registers, spills, warnings. Fails on a warning, and on a spill but in head size
+256.
 
-  scripts/check_ptxas.py build/cuda-sm_90a [...]     (folders that the Makefile's nvcc rules wrote *.ptxas into)
+scripts/check_ptxas.py build/cuda-sm_90a [...]     (folders that the Makefile's nvcc rules wrote *.ptxas into)
 """
+
 from __future__ import annotations
 
 import argparse
@@ -21,7 +23,10 @@ class Kernel(NamedTuple):
 
 def demangle(names: list[str]) -> list[str]:
     text = subprocess.run(["c++filt"], input="\n".join(names), capture_output=True, text=True, check=True).stdout
-    return [re.sub(r"\(.*$", "", line.replace("__nv_bfloat16", "bf16")).replace("gpu::", "").replace("void ", "") for line in text.splitlines()]
+    return [
+        re.sub(r"\(.*$", "", line.replace("__nv_bfloat16", "bf16")).replace("gpu::", "").replace("void ", "")
+        for line in text.splitlines()
+    ]
 
 
 def read(path: Path) -> tuple[list[Kernel], list[str]]:
@@ -44,7 +49,9 @@ def read(path: Path) -> tuple[list[Kernel], list[str]]:
     if not set(registers) <= set(spills):
         raise ValueError(f"{path}: kernels without a line on spills; was it compiled with -Xptxas -v?")
     names = sorted(spills)
-    return [Kernel(readable, registers.get(name, 0), spills[name]) for name, readable in zip(names, demangle(names))], warnings
+    return [
+        Kernel(readable, registers.get(name, 0), spills[name]) for name, readable in zip(names, demangle(names))
+    ], warnings
 
 
 def main() -> int:
@@ -61,7 +68,10 @@ def main() -> int:
             more, said = read(path)
             kernels += more
             warnings += said
-        print(f"{folder}: {sum(k.registers > 0 for k in kernels)} kernels, most registers {max((k.registers for k in kernels), default=0)}")
+        print(
+            f"{folder}: {sum(k.registers > 0 for k in kernels)} kernels, most registers "
+            f"{max((k.registers for k in kernels), default=0)}"
+        )
         for k in sorted(kernels, key=lambda k: -k.registers):
             if k.spill_bytes:
                 allowed = re.search(r"\b256\b", k.name) is not None
@@ -70,7 +80,10 @@ def main() -> int:
         for warning in warnings:
             print(f"  {warning}")
         failed += len(warnings)
-    print("no spills but in head size 256, no warnings" if failed == 0 else f"{failed} kernels spill or warnings", flush=True)
+    print(
+        "no spills but in head size 256, no warnings" if failed == 0 else f"{failed} kernels spill or warnings",
+        flush=True,
+    )
     return failed != 0
 
 

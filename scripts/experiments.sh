@@ -19,24 +19,24 @@ TEXT
 for name in "$@"; do [[ -r dev/experiments/$name.json ]] || fail "no experiment $name; there are ${names[*]}"; done
 
 data=data/experiments
-synbio() { "$PYTHON" dev/data/synbio.py --tokenizer "$data/tokenizer" --out "$data/$@"; }
+synbio() { knapsack synbio --tokenizer "$data/tokenizer" --out "$data/$@"; }
 prepare() {
     mkdir -p "$data"
     web_text "$data" 75M
     local from
-    from="$web, facts $(cat dev/data/facts/{sample,relations}.tsv | sha256sum | cut -c1-12)"
+    from="$web, facts $(cat knapsack/facts/{sample,relations}.tsv | sha256sum | cut -c1-12)"
     [[ -e $data/READY && $(<"$data/READY") == "$from" ]] && return
     say "tokenizer of 2048 ids, web text, people, facts"
-    "$PYTHON" dev/data/synbio.py --people 320 --text-only 10 --out "$data/people"
-    "$PYTHON" dev/data/train_tokenizer.py "$web@6M" "$data/people.txt" --vocab-size 2048 --out "$data/tokenizer"
-    "$PYTHON" dev/data/prepare_text.py "$web" --tokenizer "$data/tokenizer" --out "$data/web" --val-fraction 0.02
+    knapsack synbio --people 320 --text-only 10 --out "$data/people"
+    knapsack tokenizer "$web@6M" "$data/people.txt" --vocab-size 2048 --out "$data/tokenizer"
+    knapsack text "$web" --tokenizer "$data/tokenizer" --out "$data/web" --val-fraction 0.02
     synbio bio80 --people 80 --qa 0.5 --compact
     synbio bio320 --people 320
     synbio shuffled80 --people 80 --shuffled
     synbio power320 --people 320 --groups powerlaw:1:16
     local m
     for m in 1 2 5 20 50; do synbio "m$m" --people 80 --templates "$m"; done
-    "$PYTHON" dev/data/wikidata.py write dev/data/facts/sample.tsv --tokenizer "$data/tokenizer" --out "$data/wd" \
+    knapsack facts write knapsack/facts/sample.tsv --tokenizer "$data/tokenizer" --out "$data/wd" \
         --infused 400 --once 50 --early 100 --control 150
     echo "$from" >"$data/READY"
 }
@@ -48,5 +48,5 @@ build all
 prepare
 for name in "$@"; do
     say "$name: $("$PYTHON" -c 'import json, sys; print(json.load(open(sys.argv[1]))["about"])' "dev/experiments/$name.json")"
-    "$PYTHON" scripts/sweep.py --grid "dev/experiments/$name.json" --out "runs/experiments/$name"
+    knapsack sweep --grid "dev/experiments/$name.json" --out "runs/experiments/$name"
 done

@@ -4,6 +4,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 PYTHON=.venv/bin/python
 
+knapsack() { "$PYTHON" -m knapsack "$@"; }  # the Python package of this checkout
 say() { printf '== %s\n' "$*"; }
 fail() {
     printf 'error: %s\n' "$*" >&2
@@ -32,9 +33,9 @@ install_packages() {
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 }
 
-# A local environment on top of the distribution's Python (numpy, scipy and matplotlib are its), with what it does not package.
+# A local environment on top of the distribution's Python (numpy, scipy, pandas, matplotlib and tqdm are its), with what it does not package.
 make_venv() {
-    if [[ -x $PYTHON ]] && "$PYTHON" -c 'import numpy, matplotlib, scipy, tokenizers, zstandard' 2>/dev/null; then return 0; fi
+    if [[ -x $PYTHON ]] && "$PYTHON" -c 'import numpy, pandas, matplotlib, scipy, tokenizers, tqdm, zstandard' 2>/dev/null; then return 0; fi
     say "making .venv with the Python package tokenizers"
     /usr/bin/python3 -m venv --system-site-packages .venv
     local wanted=(tokenizers)
@@ -47,7 +48,7 @@ setup_build() {
     install_packages g++ make git pkg-config nlohmann-json3-dev libcli11-dev
 }
 setup_python() {
-    install_packages python3 python3-venv python3-numpy python3-scipy python3-matplotlib
+    install_packages python3 python3-venv python3-numpy python3-scipy python3-pandas python3-matplotlib python3-tqdm
     make_venv
 }
 build() { make --no-print-directory --jobs="$(nproc)" "$@"; }

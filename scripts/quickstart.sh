@@ -44,10 +44,10 @@ prepare() {
     web_text "$data" "$web_bytes"
     if [[ ! -e $data/READY || $(<"$data/READY") != "$web" ]]; then
         say "tokenizer of $vocabulary ids, trained on the mixture; token shards"
-        "$PYTHON" dev/data/synbio.py --people "$people" --text-only 10 --out "$data/synbio"
-        "$PYTHON" dev/data/train_tokenizer.py "$web@3M" "$data/synbio.txt" --vocab-size "$vocabulary" --out "$data/tokenizer"
-        "$PYTHON" dev/data/prepare_text.py "$web" --tokenizer "$data/tokenizer" --out "$data/web" --val-fraction 0.02 --max-tokens 5M
-        "$PYTHON" dev/data/synbio.py --people "$people" --tokenizer "$data/tokenizer" --out "$data/synbio"
+        knapsack synbio --people "$people" --text-only 10 --out "$data/synbio"
+        knapsack tokenizer "$web@3M" "$data/synbio.txt" --vocab-size "$vocabulary" --out "$data/tokenizer"
+        knapsack text "$web" --tokenizer "$data/tokenizer" --out "$data/web" --val-fraction 0.02 --max-tokens 5M
+        knapsack synbio --people "$people" --tokenizer "$data/tokenizer" --out "$data/synbio"
         echo "$web" >"$data/READY"
     fi
 }
@@ -55,16 +55,16 @@ prepare() {
 setup_build
 setup_python
 say "building"
-build all  # with a GPU the CUDA programs too; sweep.py takes them where they are
+build all  # with a GPU the CUDA programs too; `knapsack sweep` takes them where they are
 prepare
 
 say "training $model on $tokens tokens at ${#ratios[@]} mixing ratios, results in $out"
 ratio_list=$(printf ',synbio=%s' "${ratios[@]}")
 columns=run,share/synbio,exposures/synbio,epochs/web,val/web/loss
 for number in accuracy_seen accuracy_heldout accuracy_question chance bits most_bits; do columns+=,know/synbio/$number; done
-"$PYTHON" scripts/sweep.py --out "$out" --vary "ratio=${ratio_list:1}" --columns "$columns" -- \
+knapsack sweep --out "$out" --vary "ratio=${ratio_list:1}" --columns "$columns" -- \
     --model "$model" --tokens "$tokens" --seq-len 128 --micro-batch 16 --batch-tokens 2048 --lr 3e-3 \
     --source "web=$data/web.bin" --source "synbio=$data/synbio.bin" \
     --val "web=$data/web_val.bin" --val-tokens 50k --questions "$data/synbio_questions" --questions-per-set 1000
-"$PYTHON" scripts/plot_mixing.py "$out" --source synbio --out "$out/mixing.png"
+knapsack plot mixing "$out" --source synbio --out "$out/mixing.png"
 say "$out/mixing.png shows it; $out/*/ are the runs (README.md says how to read them)"

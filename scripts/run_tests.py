@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 """Runs every test suite of a build and adds them up; the last line is `N passed, M failed, K skipped`.
 
-Suites: the Catch2 binary (BUILD/run_tests); the kernel tests, the CUDA kernels on the CPU (build/simt for build/release,
-build/simt-asan for build/asan) and, where there is a GPU, natively; the unittests of test/python and those of test/e2e, which
-find the programs under test through the environment variables KNAPSACK_BUILD and KNAPSACK_SIMT. Parts of suites run side by
-side, --jobs of them; what a part says is shown when it is over, without the lines of tests that pass.
+Suites: the Catch2 binary (BUILD/run_tests); the kernel tests, the CUDA kernels on the CPU (build/simt for
+build/release, build/simt-asan for build/asan) and, where there is a GPU, natively; the unittests of test/python and
+those of test/e2e, which find the programs under test through the environment variables KNAPSACK_BUILD and
+KNAPSACK_SIMT. Parts of suites run side by side, --jobs of them; what a part says is shown when it is over, without the
+lines of tests that pass.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -14,11 +16,13 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Callable, NamedTuple
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 SUITES = ["cpp", "kernels", "python", "e2e"]
@@ -40,8 +44,16 @@ def simt_folder(build: Path) -> Path:
 def run(command: list[str], build: Path, cuda: Path) -> tuple[int, list[str]]:
     """Runs a command, returns exit code and lines."""
     environment = dict(os.environ, KNAPSACK_BUILD=str(build), KNAPSACK_SIMT=str(cuda))
-    done = subprocess.run(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, text=True, errors="replace")
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
     return done.returncode, done.stdout.splitlines()
 
 
@@ -93,8 +105,15 @@ def run_part(part: Part, build: Path) -> Counts:
 
 
 def python_parts(folder: Path, cuda: Path) -> list[Part]:
-    return [Part(f"test/{folder.name}/{file.name}", [sys.executable, "-m", "unittest", "discover", "-v", "-s", str(folder), "-p", file.name],
-                 unittest_counts, cuda) for file in sorted(folder.glob("test*.py"))]
+    return [
+        Part(
+            f"test/{folder.name}/{file.name}",
+            [sys.executable, "-m", "unittest", "discover", "-v", "-s", str(folder), "-p", file.name],
+            unittest_counts,
+            cuda,
+        )
+        for file in sorted(folder.glob("test*.py"))
+    ]
 
 
 def find_parts(suites: list[str], build: Path) -> tuple[list[Part], int]:
@@ -112,7 +131,9 @@ def find_parts(suites: list[str], build: Path) -> tuple[list[Part], int]:
         if native and build.name == "release" and shutil.which("nvidia-smi"):
             parts.append(Part("CUDA kernels on the GPU", [str(native[-1]), "[kernels]"], catch2_counts, simt))
             if (native[-1].parent / "train_gpt").exists():  # the whole-run tests of build/simt, on the GPU
-                whole = next(part for part in python_parts(ROOT / "test/e2e", native[-1].parent) if "cuda_on_cpu" in part.name)
+                whole = next(
+                    part for part in python_parts(ROOT / "test/e2e", native[-1].parent) if "cuda_on_cpu" in part.name
+                )
                 parts.append(whole._replace(name="CUDA programs on the GPU"))
         else:
             print("skipped: CUDA kernels on the GPU: there is none")
@@ -126,13 +147,22 @@ def find_parts(suites: list[str], build: Path) -> tuple[list[Part], int]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--build", type=Path, default=ROOT / "build/release", help="folder of run_tests and the programs")
+    parser.add_argument(
+        "--build", type=Path, default=ROOT / "build/release", help="folder of run_tests and the programs"
+    )
     parser.add_argument("--only", nargs="+", choices=SUITES, default=SUITES, help="not all suites")
-    parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), metavar="N", help="parts at a time (default: all cores)")
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=len(os.sched_getaffinity(0)),
+        metavar="N",
+        help="parts at a time (default: all cores)",
+    )
     args = parser.parse_args()
     build = args.build.resolve()
     parts, skipped = find_parts(args.only, build)
-    with ThreadPoolExecutor(max(1, args.jobs)) as pool:
+    with ThreadPoolExecutor(max(1, args.jobs)) as pool, tempfile.TemporaryDirectory() as shared:
+        os.environ["KNAPSACK_TEST_SHARED"] = shared  # what the Python suites make once: test/python/support.py
         results = [Counts(skipped=skipped), *pool.map(lambda part: run_part(part, build), parts)]
     total = Counts(*(sum(column) for column in zip(*results)))
     print(total)

@@ -27,7 +27,7 @@ unpack_documentation() {
     mv "$folder" data/documentation
 }
 
-# web_text FOLDER BYTES: sets $web to what prepare_text.py takes: WEB_TEXT, FineWeb-Edu where there is a network, or up to BYTES of
+# web_text FOLDER BYTES: sets $web to what `knapsack text` takes: WEB_TEXT, FineWeb-Edu where there is a network, or up to BYTES of
 # this distribution's English documentation as FOLDER/web.txt.
 web_text() {
     if [[ -n ${WEB_TEXT:-} ]]; then
@@ -40,6 +40,6 @@ web_text() {
         if [[ -s $web ]]; then return; fi
         say "web text: English documentation of this distribution"
         [[ -d data/documentation ]] || unpack_documentation
-        "$PYTHON" scripts/prose.py data/documentation --out "$web" --max-bytes "$2"
+        knapsack text prose data/documentation --out "$web" --max-bytes "$2"
     fi
 }

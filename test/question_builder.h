@@ -103,7 +103,7 @@ inline void add_others(QuestionBuilder* set, size_t question, uint32_t candidate
     q.columns.first_alias = aliases ? 2 + candidates : 0;
 }
 
-// People with `attributes` facts each, asked in 3 seen, 2 heldout and 1 question wordings of different lengths.
+// People with `attributes` facts each, asked in 3 seen, 2 heldout and 1 question templates of different lengths.
 // Attribute a draws from 10 * (a + 1) values; the value's ids (1 to 3 of them) depend on attribute and value alone.
 // Person p belongs to group p % groups.
 inline QuestionBuilder synthetic_questions(int people, int attributes, int groups = 1, int vocab = 64,
@@ -115,11 +115,11 @@ inline QuestionBuilder synthetic_questions(int people, int attributes, int group
     set.names.entities = people;
     set.names.kinds = {"seen", "heldout", "question"};
     for (int g = 0; g < groups; ++g) set.names.groups.push_back("g" + std::to_string(g));
-    const int wordings = 6;
+    const int templates = 6;
     for (int a = 0; a < attributes; ++a) {
         set.names.attributes.push_back("a" + std::to_string(a));
         set.names.pools.push_back(10 * (a + 1));
-        for (int w = 0; w < wordings; ++w) set.names.templates.push_back("t" + std::to_string(a * wordings + w));
+        for (int w = 0; w < templates; ++w) set.names.templates.push_back("t" + std::to_string(a * templates + w));
     }
     set.names.relations = set.names.attributes;
     auto id = [&](uint64_t stream, uint64_t index) {  // never 0, which is EOT
@@ -129,12 +129,12 @@ inline QuestionBuilder synthetic_questions(int people, int attributes, int group
         for (int a = 0; a < attributes; ++a) {
             const uint64_t pool = static_cast<uint64_t>(set.names.pools[static_cast<size_t>(a)]);
             const uint64_t value = random_below(pool, seed, 1, static_cast<uint64_t>(p * attributes + a));
-            for (int w = 0; w < wordings; ++w) {
+            for (int w = 0; w < templates; ++w) {
                 BuiltQuestion q;
                 const uint32_t attribute = static_cast<uint32_t>(a), kind = w < 3 ? 0 : w < 5 ? 1 : 2;
                 q.columns = {attribute,
                              attribute,
-                             static_cast<uint32_t>(a * wordings + w),
+                             static_cast<uint32_t>(a * templates + w),
                              kind,
                              static_cast<uint32_t>(p),
                              static_cast<uint32_t>(p % groups),
@@ -142,7 +142,7 @@ inline QuestionBuilder synthetic_questions(int people, int attributes, int group
                              0};
                 for (uint64_t t = 0; t < 3; ++t) q.prompt.push_back(id(2, static_cast<uint64_t>(p) * 3 + t));
                 for (int t = 0; t < 2 + w * w; ++t)
-                    q.prompt.push_back(id(3, static_cast<uint64_t>((a * wordings + w) * 100 + t)));
+                    q.prompt.push_back(id(3, static_cast<uint64_t>((a * templates + w) * 100 + t)));
                 for (uint64_t t = 0; t < 1 + value % 3; ++t)
                     q.answer.push_back(id(4, static_cast<uint64_t>(a) << 32 | (value * 3 + t)));
                 set.questions.push_back(q);

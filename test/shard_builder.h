@@ -18,7 +18,7 @@ using Document = std::vector<int>;
 inline void put_file(const std::string& path, const std::string& bytes) {
     FILE* file = fopen(path.c_str(), "wb");
     ENSURE(file && fwrite(bytes.data(), 1, bytes.size(), file) == bytes.size() && fclose(file) == 0,
-           "%s: cannot be written", path.c_str());
+           "%s: cannot be written", path);
 }
 
 template <class X>
@@ -39,13 +39,11 @@ struct SidecarText {
     int64_t format_version = 1;
     std::string json() const {
         return format_text(
-            "{\"format_version\": %lld, \"kind\": \"%s\", \"tokenizer\": {\"name\": \"made up\", \"sha256\": \"%s\", "
+            "{\"format_version\": %d, \"kind\": \"%s\", \"tokenizer\": {\"name\": \"made up\", \"sha256\": \"%s\", "
             "\"file\": \"none.json\"}, "
-            "\"vocab_size\": %lld, \"eot_id\": %lld, \"documents\": %lld, \"tokens\": %lld, \"bytes\": %lld, "
+            "\"vocab_size\": %d, \"eot_id\": %d, \"documents\": %d, \"tokens\": %d, \"bytes\": %d, "
             "\"checksums\": {}}",
-            static_cast<long long>(format_version), kind.c_str(), sha256.c_str(), static_cast<long long>(vocab_size),
-            static_cast<long long>(eot_id), static_cast<long long>(documents), static_cast<long long>(tokens),
-            static_cast<long long>(bytes));
+            format_version, kind, sha256, vocab_size, eot_id, documents, tokens, bytes);
     }
 };
 
@@ -123,7 +121,7 @@ inline std::string llmc_bytes(const std::vector<int>& ids, int magic, int versio
 
 // A knowledge source. The value of (entity, slot) is `value_length` times the id value_id(...), which occurs nowhere
 // else, so that a stream's exposures can be counted without the index. The sentence before it has ids of [10, 100) and
-// tells slot, template and form: 10 + slot, 30 + template, 50 + form.
+// says slot, template and form: 10 + slot, 30 + template, 50 + form.
 struct KnowledgeBuilder {
     int entities = 10, slots = 3, templates = 2, forms = 2, filler = 2;
     SidecarText sidecar = {"knowledge", "aa11", 0, 0, 0, 0, 0, 1};
@@ -140,11 +138,11 @@ struct KnowledgeBuilder {
                         entities, templates);
         for (int form = 1; form < forms; ++form) text += format_text(", \"continuing%d\"", form);
         text += "], \"groups\": [";
-        for (size_t g = 0; g < weights.size(); ++g) text += format_text("%s\"group%zu\"", g ? ", " : "", g);
+        for (size_t g = 0; g < weights.size(); ++g) text += format_text("%s\"group%d\"", g ? ", " : "", g);
         text += "], \"group_weights\": [";
         for (size_t g = 0; g < weights.size(); ++g) text += format_text("%s%.17g", g ? ", " : "", weights[g]);
         if (!rendering.empty())
-            text += format_text("], \"rendering\": %s, \"slots\": [", rendering.c_str());
+            text += format_text("], \"rendering\": %s, \"slots\": [", rendering);
         else
             text += "], \"slots\": [";
         for (int slot = 0; slot < slots; ++slot)

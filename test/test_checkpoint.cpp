@@ -69,7 +69,7 @@ std::string minimal_config(const std::string& more) {
 }  // namespace
 
 TEST_CASE("Checkpoint: what transformers wrote comes back bit for bit", "[checkpoint]") {
-    for (const char* name : {"gpt2", "gpt2_untied", "neox", "neox_sequential"}) {
+    for (const char* name : {"gpt2", "gpt2_untied", "neox", "neox_sequential", "gpt2_inner", "neox_inner"}) {
         INFO(name);
         const TemporaryFolder folder;
         const GptConfig config = read_model_config(golden(name));
@@ -91,8 +91,7 @@ TEST_CASE("Checkpoint: layouts and padding, element by element", "[checkpoint]")
     const GptConfig c = read_model_config(golden("neox"));
     REQUIRE((c.C == 32 && c.NH == 2 && c.V == 97 && c.Vp() == 128));
     std::vector<float> params = read_weights(golden("neox"), c);
-    Parameters<float> p;
-    place_parameters(&p, params.data(), c);
+    Parameters<float> p = place_parameters(params.data(), c, 1);
     const SafeTensorsFile file(path_join(golden("neox"), "model.safetensors"));
     auto theirs = [&](const char* name, size_t i) {
         float value;
@@ -101,19 +100,56 @@ TEST_CASE("Checkpoint: layouts and padding, element by element", "[checkpoint]")
     };
     // layer 1, k of head 1, dimension 5: row (1 * 3 + 1) * 16 + 5 there, 32 + 1 * 16 + 5 here
     const size_t there = (1 * 3 + 1) * 16 + 5, here = 32 + 1 * 16 + 5;
-    CHECK(p.qkvw[96 * 32 + here * 32 + 7] ==
-          theirs("gpt_neox.layers.1.attention.query_key_value.weight", there * 32 + 7));
-    CHECK(p.qkvb[96 + here] == theirs("gpt_neox.layers.1.attention.query_key_value.bias", there));
+    CHECK(p.qkvw[here * 32 + 7] == theirs("gpt_neox.layers.1.attention.query_key_value.weight", there * 32 + 7));
+    CHECK(p.qkvb[here] == theirs("gpt_neox.layers.1.attention.query_key_value.bias", there));
     CHECK(p.lmheadw[96 * 32 + 31] == theirs("embed_out.weight", 96 * 32 + 31));
     for (size_t i = 97 * 32; i < 128 * 32; ++i) REQUIRE((p.wte[i] == 0 && p.lmheadw[i] == 0));
 
     const GptConfig g = read_model_config(golden("gpt2"));
     std::vector<float> weights = read_weights(golden("gpt2"), g);
-    place_parameters(&p, weights.data(), g);
+    p = place_parameters(weights.data(), g, 1);
     const SafeTensorsFile gpt2(path_join(golden("gpt2"), "model.safetensors"));
     float value;  // layer 1, output 70, input 3: Conv1D keeps inputs as rows
     memcpy(&value, gpt2.tensors().at("transformer.h.1.attn.c_attn.weight").data + 4 * (3 * 72 + 70), 4);
-    CHECK(p.qkvw[72 * 24 + 70 * 24 + 3] == value);
+    CHECK(p.qkvw[70 * 24 + 3] == value);
+}
+
+// As Llama's files have them: q, k and v apart, weights and biases.
+TEST_CASE("Checkpoint: a row of the table may be several tensors of a file", "[checkpoint]") {
+    const GptConfig c = read_model_config(golden("gpt2"));
+    const std::vector<float> params = read_weights(golden("gpt2"), c);
+    TensorTable table = tensor_table(c);
+    for (TensorSpec& t : table) {
+        const std::string name = t.name;
+        if (name == "qkvw")
+            t.hf = {{"h.%d.q.weight", Layout::Plain, 24}, {"h.%d.k.weight", Layout::Transposed, 24}, {"h.%d.v.weight"}};
+        if (name == "qkvb") t.hf = {{"h.%d.q.bias", Layout::Plain, 24}, {"h.%d.kv.bias"}};
+    }
+    const TemporaryFolder folder;
+    write_model_weights(folder.path(), c, table, params.data());
+    const SafeTensorsFile file(folder / "model.safetensors");
+    CHECK(file.tensors().size() == SafeTensorsFile(golden("gpt2") + "/model.safetensors").tensors().size() + 2 * 3);
+    CHECK(file.tensors().at("h.1.q.bias").shape == std::vector<int64_t>{24});
+    CHECK(file.tensors().at("h.1.kv.bias").shape == std::vector<int64_t>{48});
+    const auto at = [&](const char* name, size_t i) {
+        float value;
+        memcpy(&value, file.tensors().at(name).data + 4 * i, 4);
+        return value;
+    };
+    std::vector<float> weights = params;
+    const Parameters<float> p = place_parameters(weights.data(), c, 1);
+    CHECK(at("h.1.q.weight", 5 * 24 + 7) == p.qkvw[5 * 24 + 7]);
+    CHECK(at("h.1.k.weight", 7 * 24 + 5) == p.qkvw[(24 + 5) * 24 + 7]);
+    CHECK(at("h.1.v.weight", 5 * 24 + 7) == p.qkvw[(48 + 5) * 24 + 7]);
+    CHECK(at("h.1.kv.bias", 30) == p.qkvb[24 + 30]);
+    std::vector<float> back(params.size(), -1.0f);
+    read_model_weights(folder.path(), c, table, back.data());
+    CHECK(back == params);
+
+    table[4].hf[0].outputs = 25;  // more than are left for the last one
+    table[4].hf[2].outputs = 24;
+    REQUIRE_DIES(Exit::Runtime, "qkvw: its tensors in files hold 73 outputs of 72",
+                 read_model_weights(folder.path(), c, table, back.data()));
 }
 
 TEST_CASE("Checkpoint: half precision, shards and names without prefix", "[checkpoint]") {
@@ -132,20 +168,20 @@ TEST_CASE("Checkpoint: half precision, shards and names without prefix", "[check
     });
     const GptConfig c = read_model_config(copy.path());
     std::vector<float> params = read_weights(copy.path(), c);
-    Parameters<float> p;
-    place_parameters(&p, params.data(), c);
+    const Parameters<float> p = place_parameters(params.data(), c);
     const float expected[8] = {0.0f, 1.0f, 65504.0f, 5.9604645e-08f, 6.103515625e-05f, -INFINITY, -0.0f, -2.0f};
     CHECK(memcmp(p.lnfw, expected, sizeof expected) == 0);
 }
 
 TEST_CASE("Checkpoint: config.json of transformers 4 and 5", "[checkpoint]") {
     GptConfig c = parse_model_config("c", minimal_config(R"(, "rotary_pct": 0.5, "rotary_emb_base": 500)"));
-    CHECK((c.rotary_dims() == 8 && c.rotary_base == 500 && !c.tied && c.parallel_residual && c.gelu == Gelu::Exact));
+    CHECK((c.rotary_dims() == 8 && c.rotary_base == 500 && !c.tied && c.residual == Residual::Parallel &&
+           c.activation == Activation::GeluExact));
     c = parse_model_config("c", minimal_config(R"(, "rope_parameters": {"rope_type": "default", "rope_theta": 500.0,
         "partial_rotary_factor": 0.5}, "hidden_act": "gelu_fast", "use_parallel_residual": false,
         "eos_token_id": [5, 6])"));
-    CHECK((c.rotary_dims() == 8 && c.rotary_base == 500 && !c.parallel_residual && c.gelu == Gelu::Tanh &&
-           c.eot_id == 5));
+    CHECK((c.rotary_dims() == 8 && c.rotary_base == 500 && c.residual == Residual::Sequential &&
+           c.activation == Activation::GeluTanh && c.eot_id == 5));
 
     auto refused = [](const std::string& more, const char* part) {
         REQUIRE_DIES(Exit::Data, part, parse_model_config("c", minimal_config(more)));
@@ -163,9 +199,31 @@ TEST_CASE("Checkpoint: config.json of transformers 4 and 5", "[checkpoint]") {
     auto with = [&](const std::string& from, const std::string& to) {
         return std::string(gpt2).replace(gpt2.find(from), from.size(), to);
     };
-    REQUIRE_DIES(Exit::Data, "n_inner is 100", parse_model_config("c", with("\"n_inner\": null", "\"n_inner\": 100")));
+    REQUIRE_DIES(Exit::Data, "n_inner is 0", parse_model_config("c", with("\"n_inner\": null", "\"n_inner\": 0")));
     REQUIRE_DIES(Exit::Data, "n_head=5", parse_model_config("c", with("\"n_head\": 3", "\"n_head\": 5")));
     REQUIRE_DIES(Exit::Data, "n_layer is -2", parse_model_config("c", with("\"n_layer\": 2", "\"n_layer\": -2")));
+
+    // the width of the feed-forward: GPT-2 has a key for it where it is not 4 C, NeoX always
+    for (const int F : {100, 96}) {
+        const std::string text = with("\"n_inner\": null", "\"n_inner\": " + std::to_string(F));
+        CHECK(parse_model_config("c", text).F == F);
+        const std::string written = model_config_json(parse_model_config("c", text));
+        CHECK(written.find(F == 100 ? "\"n_inner\": 100," : "\"n_inner\": null,") != std::string::npos);
+        CHECK(parse_model_config("c", written).F == F);
+    }
+    CHECK(parse_model_config("c", gpt2).F == 96);
+    CHECK(parse_model_config("c", minimal_config(R"(, "intermediate_size": 72)")).F == 72);
+    CHECK(model_config_json(read_model_config(golden("neox_inner"))).find("\"intermediate_size\": 72,") !=
+          std::string::npos);
+    refused(R"(, "intermediate_size": -1)", "intermediate_size is -1");
+    // what a family's file has no key for is not written as something else
+    for (void (*change)(GptConfig*) :
+         {+[](GptConfig* c) { c->residual = Residual::Parallel; }, +[](GptConfig* c) { c->biases = false; },
+          +[](GptConfig* c) { c->positions = Positions::Rotary; }, +[](GptConfig* c) { c->HS = 4; }}) {
+        GptConfig other = parse_model_config("c", gpt2);
+        change(&other);
+        REQUIRE_DIES(Exit::Runtime, "no keys", model_config_json(other));
+    }
 
     // rotary dimensions that are no whole number are written so that transformers takes as many as we do
     GptConfig odd = config_from_name("pythia:L1:C20:H1");
@@ -216,7 +274,7 @@ TEST_CASE("Checkpoint: models that do not fit are refused", "[checkpoint]") {
     SECTION("an index that leaves its folder, or names a shard that is not there") {
         Copy copy("gpt2_bf16_shards");
         write_file(copy / "model.safetensors.index.json", R"({"weight_map": {"wte.weight": "../model.safetensors"}})");
-        REQUIRE_DIES(Exit::Data, "not the name of a file beside it", read_weights(copy.path()));
+        REQUIRE_DIES(Exit::Data, "not the name of a file next to it", read_weights(copy.path()));
         write_file(copy / "model.safetensors.index.json", R"({"weight_map": {"wte.weight": "none.safetensors"}})");
         REQUIRE_DIES(Exit::Data, "none.safetensors", read_weights(copy.path()));
         write_file(copy / "model.safetensors.index.json", "{}");
@@ -330,7 +388,8 @@ TEST_CASE("Checkpoint: trainer_state.json of a newer program is refused", "[chec
 TEST_CASE("Checkpoint: transformers opens what we write, with the same logits", "[checkpoint][live]") {
     const std::string python = python_with("torch, transformers, safetensors");
     if (python.empty()) SKIP_TEST("live export: no Python with torch and transformers");
-    for (const char* name : {"gpt2", "gpt2_untied", "gpt2_bf16_shards", "neox", "neox_sequential", "neox_f16"}) {
+    for (const char* name : {"gpt2", "gpt2_untied", "gpt2_bf16_shards", "neox", "neox_sequential", "neox_f16",
+                             "gpt2_inner", "neox_inner"}) {
         const TemporaryFolder folder;
         const GptConfig config = read_model_config(golden(name));
         write_model(folder.path(), config, read_weights(golden(name), config).data(), "");

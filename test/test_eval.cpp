@@ -12,6 +12,7 @@
 #include "test/question_builder.h"
 #include "test/support.h"
 #include "test/test_eval_models.h"
+#include "util/progress.h"
 
 namespace {
 
@@ -43,8 +44,9 @@ TEST_CASE("exact match equals token-by-token greedy decoding", "[eval]") {
         const TemporaryFolder folder;
         const QuestionBuilder built = questions_about(gpt);
         built.write(folder / "set");
-        const QuestionSet set(folder / "set", gpt.config.V, MAX_T);
-        const std::vector<uint32_t> all = set.choose(0, 1);
+        const QuestionTask task(folder / "set", gpt.config.V, MAX_T);
+        const QuestionSet& set = *task.set;
+        const std::vector<uint32_t>& all = task.chosen;
         const std::vector<QuestionResult> results =
             score_questions(gpt, set, all, pack_shape(set.longest(), MAX_T), {});
         int right = 0, wrong = 0;
@@ -70,8 +72,9 @@ TEST_CASE("scores are the same bits in any order, batch and packing, for any num
         for (size_t i = 0; i < built.questions.size(); i += 2)
             add_others(&built, i, static_cast<uint32_t>(i % 4), static_cast<uint32_t>(i % 3), true);
         built.write(folder / "set");
-        const QuestionSet set(folder / "set", 101, MAX_T);
-        const std::vector<uint32_t> all = set.choose(0, 1);
+        const QuestionTask task(folder / "set", 101, MAX_T);
+        const QuestionSet& set = *task.set;
+        const std::vector<uint32_t>& all = task.chosen;
         const std::vector<QuestionResult> expected =
             score_questions(gpt, set, all, pack_shape(set.longest(), MAX_T), {});
         for (const PackShape shape : {PackShape{1, 64}, {3, 48}, {7, 49}, {2, 200}, {1, 301}}) {
@@ -80,10 +83,10 @@ TEST_CASE("scores are the same bits in any order, batch and packing, for any num
                 const Permutation order(all.size(), n, static_cast<uint64_t>(shape.T));
                 std::vector<uint32_t> asked;
                 for (uint64_t i = 0; i < n; ++i) asked.push_back(all[order(i)]);
-                size_t passes = 0, told = 0;
-                const ScoreProgress count = [&](size_t done, size_t) { ++passes, told = done; };
+                size_t passes = 0, texts = 0;
+                const ScoreProgress count = [&](size_t done, size_t) { ++passes, texts = done; };
                 const std::vector<QuestionResult> results = score_questions(gpt, set, asked, shape, {}, count, 40 * n);
-                CHECK((passes > 0 && told >= n));
+                CHECK((passes > 0 && texts >= n));
                 bool same = true;
                 for (size_t i = 0; i < asked.size(); ++i) same = same && same_bits(results[i], expected[asked[i]]);
                 INFO(name << " B=" << shape.B << " T=" << shape.T << " n=" << n);
@@ -106,10 +109,10 @@ TEST_CASE("a model that has learned nothing is uniform: ln V a token, chance, no
     const EvaluationPlan plan = plan_evaluation(options, config.V, config.max_T);
     const Evaluation evaluation = Evaluator<float>(config, plan).run(gpt, {});
     const KnowledgeReport& report = evaluation.knowledge[0].report;
-    CHECK(report.all.loss == Approx(std::log(64)));
-    CHECK(report.all.accuracy == 0);  // the arg-max of equal logits is id 0, in no answer
+    CHECK(report.all["loss"].value == Approx(std::log(64)));
+    CHECK(report.all["accuracy"].value == 0);  // the arg-max of equal logits is id 0, in no answer
     CHECK(report.bits == 0);
-    CHECK(report.all.rank > 20);
+    CHECK(report.all["rank"].value > 20);
 }
 
 TEST_CASE("validation loss is the mean over all targets, however many rows", "[eval]") {
@@ -161,12 +164,12 @@ TEST_CASE("the Evaluator names its metrics, and gives the same ones every time",
     text.write(folder / "web");
     EvaluationOptions options;
     options.questions = {folder / "set"};
-    options.questions_per_set = 60;
+    options.questions_per_set.n = 60;
     options.validation = {{"web", folder / "web.bin"}};
-    options.val_tokens = 1000;
-    options.T = 32;
+    options.val_tokens = {1000};
+    options.seq_len.n = 32;
     options.tokenizer_sha256 = std::string(64, 'a');
-    options.resamples = 50;
+    options.report.resamples.n = 50;
     const EvaluationPlan plan = plan_evaluation(options, gpt.config.V, gpt.config.max_T);
     const Evaluator<float> evaluator(gpt.config, plan);
     CHECK(evaluator.active());
@@ -182,10 +185,11 @@ TEST_CASE("the Evaluator names its metrics, and gives the same ones every time",
                                                "know/people/bits",
                                                "know/people/bits_per_param",
                                                "know/people/loss",
-                                               "know/people/rank"};
+                                               "know/people/rank",
+                                               "know/people/reciprocal_rank"};
     CHECK(names == expected);
 
-    const std::vector<Metric> again = Evaluator<float>(gpt.config, plan).evaluate(gpt, {});
+    const std::vector<Metric> again = Evaluator<float>(gpt.config, plan).run(gpt, {}).metrics;
     REQUIRE(again.size() == names.size());
     for (size_t i = 0; i < again.size(); ++i) CHECK(again[i].value == evaluation.metrics[i].value);
 
@@ -219,6 +223,18 @@ TEST_CASE("the Evaluator names its metrics, and gives the same ones every time",
     free(text_out);
 }
 
+TEST_CASE("a file gets no percentages", "[eval]") {
+    char* text = nullptr;
+    size_t size = 0;
+    FILE* out = open_memstream(&text, &size);
+    PercentLine line("questions", out);
+    line.update(1, 2);
+    line.clear();
+    fclose(out);
+    CHECK(size == 0);
+    free(text);
+}
+
 TEST_CASE("impossible evaluations are refused", "[eval]") {
     const TemporaryFolder folder;
     synthetic_questions(3, 1).write(folder / "a");
@@ -236,10 +252,10 @@ TEST_CASE("impossible evaluations are refused", "[eval]") {
     REQUIRE_DIES(Exit::Data, "/a.json: made with tokenizer test", plan_evaluation(options, 64, MAX_T));
     options.questions.clear();
     options.validation = {{"web", folder / "a.bin"}};
-    options.T = 16;
+    options.seq_len.n = 16;
     REQUIRE_DIES(Exit::Data, "/a.json: made with tokenizer test", plan_evaluation(options, 64, MAX_T));
-    options.T = MAX_T + 1;
+    options.seq_len.n = MAX_T + 1;
     REQUIRE_DIES(Exit::Usage, "--seq-len 49", plan_evaluation(options, 64, MAX_T));
-    options.questions_per_set = 0;
+    options.questions_per_set.n = 0;
     REQUIRE_DIES(Exit::Usage, "--questions-per-set", plan_evaluation(options, 64, MAX_T));
 }

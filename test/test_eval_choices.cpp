@@ -110,17 +110,17 @@ TEST_CASE("a model that has learned nothing chooses by chance, exactly", "[eval]
     built.write(folder / "set");
     EvaluationOptions options;
     options.questions = {folder / "set"};
-    options.resamples = 30;
+    options.report.resamples.n = 30;
     const EvaluationPlan plan = plan_evaluation(options, config.V, config.max_T);
     const KnowledgeReport report = Evaluator<float>(config, plan).run(gpt, {}).knowledge[0].report;
-    CHECK(report.all.choice.questions == 120);
-    CHECK(report.all.choice.accuracy.value == report.all.choice.chance);
-    CHECK(report.all.choice.norm.value == report.all.choice.chance);
-    CHECK(report.all.choice.chance == Approx(chance));
-    CHECK(report.all.choice.rank == Approx(rank));
-    CHECK(report.all.choice.accuracy.interval.low <= report.all.choice.chance);
+    CHECK(report.all.questions(Over::Choices) == 120);
+    CHECK(report.all["choice"].value == report.all["choice_chance"].value);
+    CHECK(report.all["choice_norm"].value == report.all["choice_chance"].value);
+    CHECK(report.all["choice_chance"].value == Approx(chance));
+    CHECK(report.all["choice_rank"].value == Approx(rank));
+    CHECK(report.all["choice"].interval.low <= report.all["choice_chance"].value);
     CHECK(report.bits == 0);
-    for (const Cell& cell : report.attribute_kinds) CHECK(cell.choice.accuracy.value == cell.choice.chance);
+    for (const Cell& cell : report.attribute_kinds) CHECK(cell["choice"].value == cell["choice_chance"].value);
 
     // unequal lengths: the sum prefers the short, the figure per token nobody
     for (BuiltQuestion& q : built.questions) {
@@ -131,7 +131,7 @@ TEST_CASE("a model that has learned nothing chooses by chance, exactly", "[eval]
     built.write(folder / "set");
     const EvaluationPlan unequal = plan_evaluation(options, config.V, config.max_T);
     const Cell all = Evaluator<float>(config, unequal).run(gpt, {}).knowledge[0].report.all;
-    CHECK((all.choice.accuracy.value == 0 && all.choice.norm.value == 0.25 && all.choice.rank == 2.5));
+    CHECK((all["choice"].value == 0 && all["choice_norm"].value == 0.25 && all["choice_rank"].value == 2.5));
 }
 
 TEST_CASE("a lookup table for a model has exactly the accuracy that was written into it", "[eval]") {
@@ -179,11 +179,11 @@ TEST_CASE("a lookup table for a model has exactly the accuracy that was written 
     const Evaluation evaluation = Evaluator<float>(config, plan).run(gpt, {});
     const KnowledgeReport& report = evaluation.knowledge[0].report;
     REQUIRE((known == 40 && aliased == 4));
-    CHECK(report.all.accuracy == 44.0 / 60);
-    CHECK(report.attributes[0].accuracy == 1);
-    CHECK(report.attributes[1].accuracy == 14.0 / 30);
-    CHECK(report.all.choice.questions == 2 * 56);
-    CHECK(report.all.choice.accuracy.value == 40.0 / 56);
+    CHECK(report.all["accuracy"].value == 44.0 / 60);
+    CHECK(report.attributes[0]["accuracy"].value == 1);
+    CHECK(report.attributes[1]["accuracy"].value == 14.0 / 30);
+    CHECK(report.all.questions(Over::Choices) == 2 * 56);
+    CHECK(report.all["choice"].value == 40.0 / 56);
     CHECK(report.attribute_bits[0].bits == Approx(30 * std::log2(20)).epsilon(1e-6));
     for (const QuestionResult& r : evaluation.knowledge[0].results) {
         CHECK((r.alias == -1 || r.alias == 1));
@@ -196,7 +196,7 @@ TEST_CASE("the majority of choices, by hand", "[eval]") {
     QuestionBuilder built = synthetic_questions(8, 2);
     std::vector<BuiltQuestion> asked;  // each entity once: of attribute 0, the last one of attribute 1
     for (const BuiltQuestion& q : built.questions)
-        if (q.columns.wording % 6 == 0 && q.columns.attribute == (q.columns.entity == 7)) asked.push_back(q);
+        if (q.columns.template_index % 6 == 0 && q.columns.attribute == (q.columns.entity == 7)) asked.push_back(q);
     REQUIRE(asked.size() == 8);
     const int A = 11, B = 12, C = 13, D = 14, E = 15;
     // of attribute 0: A and B are the answer of three entities, C of one, D and E of none; the entity asked is left out
@@ -221,17 +221,21 @@ TEST_CASE("the majority of choices, by hand", "[eval]") {
     }
     built.questions = asked;
     built.write(folder / "set");
-    const QuestionSet set(folder / "set", 64, MAX_T);
-    for (uint32_t i = 0; i < 8; ++i) {
+    QuestionTask task(folder / "set", 64, MAX_T);
+    REQUIRE(task.majority.choice.size() == 8);
+    for (size_t i = 0; i < 8; ++i) {
         INFO("question " << i);
-        CHECK(set.choice_majority(i) == planted[i].right);
+        CHECK(task.majority.choice[i] == planted[i].right);
     }
     std::vector<QuestionResult> results(8, {1.0, 5, 1, false});
     for (size_t i = 0; i < 8; ++i) results[i].choices = static_cast<int>(planted[i].candidates.size()) + 1;
     results[5].choices = 0;
-    const KnowledgeReport report = summarize(set, everything(set), results, {1, 1, 0, 1});
-    CHECK((report.all.choice.questions == 7 && report.all.choice.majority == Approx((4 + 1.0 / 3 + 1.0 / 4) / 7)));
-    CHECK(report.attributes[1].choice.majority == 0.25);
+    const KnowledgeReport report = summarize(task, results, {1, 1, 0, 1});
+    CHECK((report.all.questions(Over::Choices) == 7 &&
+           report.all["choice_majority"].value == Approx((4 + 1.0 / 3 + 1.0 / 4) / 7)));
+    CHECK(report.attributes[1]["choice_majority"].value == 0.25);
+    task.ask({6, 7});  // of a sample: counted over the whole set all the same
+    CHECK(task.majority.choice == std::vector<double>{1.0 / 3, 1.0 / 4});
 }
 
 TEST_CASE("planted choices give exactly their figures, cell by cell", "[eval]") {
@@ -242,10 +246,11 @@ TEST_CASE("planted choices give exactly their figures, cell by cell", "[eval]") 
     built.write(folder / "set");
     EvaluationOptions options;
     options.questions = {folder / "set"};
-    options.resamples = 200;
+    options.report.resamples.n = 200;
     const EvaluationPlan plan = plan_evaluation(options, 64, MAX_T);
-    const QuestionSet& set = *plan.questions[0].set;
-    const std::vector<uint32_t> all = everything(set);
+    const QuestionTask& task = plan.questions[0];
+    const QuestionSet& set = *task.set;
+    const std::vector<uint32_t>& all = task.chosen;
     std::vector<QuestionResult> results;
     for (const uint32_t i : all) {  // attribute 0: chosen of the first 10 people, by the token of the first 20
         const Question q = set.question(i);
@@ -258,18 +263,19 @@ TEST_CASE("planted choices give exactly their figures, cell by cell", "[eval]") 
         results.push_back(r);
     }
     Evaluation evaluation;
-    evaluation.knowledge.push_back({results, {}, summarize(set, all, results, {1, 1, 200, 1}), {}});
+    evaluation.knowledge.push_back({results, {}, summarize(task, results, {1, 1, 200, 1}), {}});
     const KnowledgeReport& report = evaluation.knowledge[0].report;
-    REQUIRE(report.metrics.size() == 10);
-    CHECK((report.metrics[8].first == "choice" && report.metrics[8].second == 0.25));
-    CHECK((report.metrics[9].first == "choice_norm" && report.metrics[9].second == 0.25));
-    CHECK((report.all.questions == 480 && report.all.choice.questions == 240));
-    CHECK((report.all.choice.chance == 0.25 && report.all.choice.rank == 2.5));
-    const Estimate& choice = report.all.choice.accuracy;
+    REQUIRE(report.metrics.size() > 2);
+    const Metric &by_sum = *(report.metrics.end() - 2), &by_token = report.metrics.back();
+    CHECK((by_sum.name == "choice" && by_sum.value == 0.25));
+    CHECK((by_token.name == "choice_norm" && by_token.value == 0.25));
+    CHECK((report.all.questions() == 480 && report.all.questions(Over::Choices) == 240));
+    CHECK((report.all["choice_chance"].value == 0.25 && report.all["choice_rank"].value == 2.5));
+    const Estimate& choice = report.all["choice"];
     CHECK(choice.standard_error == Approx(std::sqrt(0.25 * 0.75 / 40)).epsilon(0.2));  // 40 people, not 240 questions
     CHECK((choice.interval.low > 0 && choice.interval.low < 0.25 && choice.interval.high > 0.25));
-    CHECK(report.all.choice.norm.interval.high < choice.interval.high);
-    CHECK((report.attributes[0].choice.questions == 240 && report.attributes[1].choice.questions == 0));
+    CHECK(report.all["choice_norm"].interval.high < choice.interval.high);
+    CHECK((report.attributes[0].questions(Over::Choices) == 240 && report.attributes[1].questions(Over::Choices) == 0));
 
     const nlohmann::json root =
         nlohmann::json::parse(results_json(plan, evaluation, {"dir", "fp32", "", "{}", 10, 5, 1.5, 2.5}));
@@ -280,11 +286,37 @@ TEST_CASE("planted choices give exactly their figures, cell by cell", "[eval]") 
     CHECK(root["know"]["people"]["all"]["choice_interval"][0] == choice.interval.low);
     CHECK(root["know"]["people"]["all"]["choice_chance"] == 0.25);
     CHECK(!root["know"]["people"]["by_attribute"][1].contains("choice"));
+}
 
-    // a stop rule may name what this set gives, and only that
-    CHECK_NOTHROW(check_stop_rules(parse_stop_rules({"know/people/choice>=0.5"}), plan));
-    synthetic_questions(3, 1).write(folder / "set");
-    const EvaluationPlan without = plan_evaluation(options, 64, MAX_T);
-    REQUIRE_DIES(Exit::Usage, "no such metric",
-                 check_stop_rules(parse_stop_rules({"know/people/choice>=0.5"}), without));
+TEST_CASE("a stop rule may name what a set can give, and a wrong one lists all of it", "[eval]") {
+    const TemporaryFolder folder;
+    QuestionBuilder built = synthetic_questions(3, 1);
+    built.names.name = "plain";
+    built.write(folder / "plain");
+    add_others(&built, 0, 3, 0);
+    built.names.name = "choices";
+    built.write(folder / "choices");
+    EvaluationOptions options;
+    options.questions = {folder / "plain", folder / "choices"};
+    const EvaluationPlan plan = plan_evaluation(options, 64, MAX_T);
+    const auto check = [&](const std::string& rule) { check_stop_rules(parse_stop_rules({rule}), plan); };
+    std::string list = "this run can give";
+    for (const char* set : {"plain", "choices"})
+        for (const MetricName& metric : metric_names()) {
+            const std::string name = std::string("know/") + set + "/" + metric.name;
+            const bool of_choices = metric.name.rfind("choice", 0) == 0;
+            if (metric.name == "accuracy_normalized" || (of_choices && set == std::string("plain"))) {
+                REQUIRE_DIES(Exit::Usage, "no such metric", check(name + ">=0.5"));
+                continue;
+            }
+            CHECK_NOTHROW(check(name + ">=0.5"));
+            list += " " + name;
+        }
+    REQUIRE_DIES(Exit::Usage, list.c_str(), check("know/plain/nothing<=1"));
+    // spelled out once: what users' scripts and CONTRACTS.md name
+    for (const char* name : {"accuracy", "accuracy_seen", "accuracy_heldout", "accuracy_question", "accuracy_kept",
+                             "accuracy_seen_kept", "bits", "bits_per_param", "loss", "rank", "reciprocal_rank"})
+        CHECK_NOTHROW(check(std::string("know/plain/") + name + "<=1"));
+    REQUIRE_DIES(Exit::Usage, "no such metric", check("know/other/accuracy>=0.5"));
+    REQUIRE_DIES(Exit::Usage, "no such metric", check("know/plain/chance>=0.5"));  // not of the model
 }

@@ -57,8 +57,9 @@ TEST_CASE("a source of one slot tells the one fact that is asked of each entity"
         if (q.columns.attribute == q.columns.entity % 3) facts.push_back(q);
     built.questions = facts;
     built.write(folder / "set");
-    const QuestionSet set(folder / "set", 64, MAX_T);
-    const std::vector<uint32_t> all = set.choose(0, 1);
+    const QuestionTask task(folder / "set", 64, MAX_T);
+    const QuestionSet& set = *task.set;
+    const std::vector<uint32_t>& all = task.chosen;
     Ledger ledger("wd", {{"people", 12}}, {"object"});
     for (uint32_t e = 0; e < 12; ++e)
         for (uint32_t k = 0; k < e; ++k) ledger.book({0, e, 0, false}, k);
@@ -77,8 +78,9 @@ TEST_CASE("questions find how often their facts were seen, and cells by it", "[e
     EvaluationOptions options;
     options.questions = {folder / "set"};
     const EvaluationPlan plan = plan_evaluation(options, 64, MAX_T);
-    const QuestionSet& set = *plan.questions[0].set;
-    const std::vector<uint32_t> all = set.choose(0, 1);
+    const QuestionTask& task = plan.questions[0];
+    const QuestionSet& set = *task.set;
+    const std::vector<uint32_t>& all = task.chosen;
     const std::vector<uint32_t> exposures = question_exposures(set, all, ledgers_of(12));
     REQUIRE(exposures.size() == all.size());
     std::vector<QuestionResult> results;
@@ -96,9 +98,8 @@ TEST_CASE("questions find how often their facts were seen, and cells by it", "[e
     CHECK(question_exposures(set, all, {Ledger("bio", {{"person", 12}}, {"a1"})}).empty());
     CHECK(question_exposures(set, all, {Ledger("bio", {{"people", 12}}, {"slot"})}).empty());
 
-    ReportOptions report_options{1, 1, 100, 1};
-    report_options.exposures = exposures;
-    const KnowledgeReport report = summarize(set, all, results, report_options);
+    const ReportOptions report_options{1, 1, 100, 1};
+    const KnowledgeReport report = summarize(task, results, report_options, exposures);
     REQUIRE(report.exposure_kinds.size() == 5 * 3);  // 0, 1, 2-3, 4-7, 8-11
     // facts seen: a1 of 12 people, r0 of 12 people; each asked 3 times in kind seen
     const int64_t facts[] = {1 + 2, 1 + 2, 2 + 4, 4 + 4, 4};
@@ -107,11 +108,11 @@ TEST_CASE("questions find how often their facts were seen, and cells by it", "[e
         const Cell& seen = report.exposure_kinds[3 * bin];
         INFO("bin " << bin);
         CHECK((seen.kind == "seen" && seen.exposures_low == exposure_range(static_cast<uint32_t>(bin)).low));
-        CHECK(seen.questions == 3 * facts[bin]);
-        CHECK(seen.accuracy == known[bin] / static_cast<double>(facts[bin]));
-        CHECK(report.exposure_kinds[3 * bin + 1].accuracy == 0);
+        CHECK(seen.questions() == 3 * facts[bin]);
+        CHECK(seen["accuracy"].value == known[bin] / static_cast<double>(facts[bin]));
+        CHECK(report.exposure_kinds[3 * bin + 1]["accuracy"].value == 0);
     }
-    CHECK(report.exposure_kinds[6].interval.low < 0.5);
+    CHECK(report.exposure_kinds[6]["accuracy"].interval.low < 0.5);
 
     const Evaluation evaluation = evaluation_of(results, exposures, report);
     const nlohmann::json cells = know_json(plan, evaluation)["by_exposures_and_kind"];
@@ -123,18 +124,21 @@ TEST_CASE("questions find how often their facts were seen, and cells by it", "[e
     CHECK(table.find("\n  8-15  ") != std::string::npos);
     CHECK(table.find("16-31") == std::string::npos);
 
-    report_options.exposures.clear();
-    const KnowledgeReport unknown = summarize(set, all, results, report_options);
+    const KnowledgeReport unknown = summarize(task, results, report_options);
     CHECK(unknown.exposure_kinds.empty());
-    CHECK(unknown.metrics == report.metrics);
+    REQUIRE(unknown.metrics.size() == report.metrics.size());
+    for (size_t i = 0; i < report.metrics.size(); ++i)
+        CHECK(
+            (unknown.metrics[i].name == report.metrics[i].name && unknown.metrics[i].value == report.metrics[i].value));
     CHECK(!know_json(plan, evaluation_of(results, {}, unknown)).contains("by_exposures_and_kind"));
 }
 
 TEST_CASE("two sources with the same facts add up, in any order of their ledgers", "[eval]") {
     const TemporaryFolder folder;
     synthetic_questions(12, 2).write(folder / "set");
-    const QuestionSet set(folder / "set", 64, MAX_T);
-    const std::vector<uint32_t> all = set.choose(0, 1);
+    const QuestionTask task(folder / "set", 64, MAX_T);
+    const QuestionSet& set = *task.set;
+    const std::vector<uint32_t>& all = task.chosen;
     Ledger z("z", {{"people", 12}}, {"a0"}), a("a", {{"people", 12}}, {"a0", "a1"});
     z.book({0, 3, 0, false}, 1);
     for (uint32_t k = 0; k < 3; ++k) a.book({0, 3, 0, false}, k), a.book({0, 3, 1, false}, k);
@@ -152,20 +156,21 @@ TEST_CASE("groups of one frequency are one group for the threshold", "[eval]") {
     QuestionBuilder built = synthetic_questions(20, 2, 4);  // five people in each group
     built.names.group_weights = {3, 1, 3, 1};
     built.write(folder / "set");
-    const QuestionSet set(folder / "set", 64, MAX_T);
-    const std::vector<uint32_t> all = set.choose(0, 1);
+    const QuestionTask task(folder / "set", 64, MAX_T);
+    const QuestionSet& set = *task.set;
+    const std::vector<uint32_t>& all = task.chosen;
     std::vector<QuestionResult> results;
     for (const uint32_t i : all) results.push_back({1.0, 1, 1, set.question(i).group == 0});
     ReportOptions options{1, 1, 0, 1};
     options.target_accuracy = 0.8;
-    const FrequencyThreshold threshold = summarize(set, all, results, options).threshold;
+    const FrequencyThreshold threshold = summarize(task, results, options).threshold;
     CHECK((threshold.reached && threshold.group == "g0" && threshold.accuracy == 0.5 && threshold.groups_above == 0));
     CHECK(threshold.frequency == Approx(3.0 / 8 / 5));
 
     built.names.group_weights = {1, 1, 1, 1};
     built.write(folder / "even");
-    const QuestionSet even(folder / "even", 64, MAX_T);
-    CHECK(summarize(even, all, results, options).threshold.target == 0);  // nothing to find
+    CHECK(summarize(QuestionTask(folder / "even", 64, MAX_T), results, options).threshold.target ==
+          0);  // nothing to find
 }
 
 TEST_CASE("the threshold frequency is that of the first group under the target", "[eval]") {
@@ -179,8 +184,9 @@ TEST_CASE("the threshold frequency is that of the first group under the target",
     EvaluationOptions options;
     options.questions = {folder / "set"};
     const EvaluationPlan plan = plan_evaluation(options, 64, MAX_T);
-    const QuestionSet& set = *plan.questions[0].set;
-    const std::vector<uint32_t> all = set.choose(0, 1);
+    const QuestionTask& task = plan.questions[0];
+    const QuestionSet& set = *task.set;
+    const std::vector<uint32_t>& all = task.chosen;
     // of kind seen g2 is known in full, g0 in half (one of two people), g3 and g1 not at all; nothing is of other kinds
     std::vector<QuestionResult> results;
     for (const uint32_t i : all) {
@@ -192,10 +198,10 @@ TEST_CASE("the threshold frequency is that of the first group under the target",
     for (uint32_t k = 0; k < 7; ++k) ledger.book({0, 0, 0, false}, k), ledger.book({0, 1, 1, false}, k);
     ledger.book({0, 0, 1, false}, 9);
     ReportOptions report_options{1, 1, 0, 1};
-    report_options.exposures = question_exposures(set, all, {ledger});
+    std::vector<uint32_t> exposures = question_exposures(set, all, {ledger});
     const auto threshold = [&](double target) {
         report_options.target_accuracy = target;
-        return summarize(set, all, results, report_options).threshold;
+        return summarize(task, results, report_options, exposures).threshold;
     };
     const FrequencyThreshold half = threshold(0.8);
     CHECK((half.reached && half.group == "g0" && half.accuracy == 0.5 && half.groups_above == 1 && half.target == 0.8));
@@ -208,7 +214,7 @@ TEST_CASE("the threshold frequency is that of the first group under the target",
     CHECK(threshold(0).target == 0);
 
     report_options.target_accuracy = 0.8;
-    const Evaluation evaluation = evaluation_of(results, {}, summarize(set, all, results, report_options));
+    const Evaluation evaluation = evaluation_of(results, {}, summarize(task, results, report_options, exposures));
     const nlohmann::json json = know_json(plan, evaluation)["frequency_threshold"];
     CHECK((json["group"] == "g0" && json["reached"] == true && json["accuracy"] == 0.5 && json["groups_above"] == 1));
     CHECK(json["exposures"] == half.exposures);
@@ -216,35 +222,38 @@ TEST_CASE("the threshold frequency is that of the first group under the target",
               .find("entity of g0, the first group under 80 % (50.0 %, 3.8 exposures); 1 groups") != std::string::npos);
 
     // nobody's exposures known, no group under the target, a sample without one group
-    report_options.exposures.clear();
+    exposures.clear();
     CHECK(std::isnan(threshold(0.8).exposures));
     std::vector<QuestionResult> perfect(all.size(), {0.0, 1, 1, true});
-    CHECK(!summarize(set, all, perfect, report_options).threshold.reached);
-    CHECK(summarize(set, all, perfect, report_options).threshold.groups_above == 4);
+    CHECK(!summarize(task, perfect, report_options).threshold.reached);
+    CHECK(summarize(task, perfect, report_options).threshold.groups_above == 4);
     std::vector<uint32_t> some;
     for (const uint32_t i : all)
         if (set.question(i).group != 0) some.push_back(i);
     const std::vector<QuestionResult> nothing(some.size(), {1.0, 9, 1, false});
-    CHECK(summarize(set, some, nothing, report_options).threshold.group == "g2");
-    const FrequencyThreshold sampled = frequency_threshold(set, {some.begin() + 24, some.end()}, nothing, {}, 0.8);
+    QuestionTask asked(folder / "set", 64, MAX_T);
+    asked.ask(some);
+    CHECK(summarize(asked, nothing, report_options).threshold.group == "g2");
+    asked.ask({some.begin() + 24, some.end()});
+    const FrequencyThreshold sampled = frequency_threshold(asked, nothing, {}, 0.8);
     CHECK(sampled.group == "g2");  // its entities are counted over the whole set
     CHECK(sampled.frequency == Approx(12.0 / 20 / 6));
 
     // without the kind seen every question counts; without weights, or with one group, there is no threshold
     for (BuiltQuestion& q : built.questions) q.columns.kind = 1 + q.columns.kind % 2;
     built.write(folder / "unseen");
-    const QuestionSet unseen(folder / "unseen", 64, MAX_T);
-    CHECK(frequency_threshold(unseen, all, results, {}, 0.5).accuracy == 0.25);  // g0: one of two people, 3 of 6
-    CHECK(frequency_threshold(unseen, all, results, {}, 0.5).group == "g0");
+    const QuestionTask unseen(folder / "unseen", 64, MAX_T);
+    CHECK(frequency_threshold(unseen, results, {}, 0.5).accuracy == 0.25);  // g0: one of two people, 3 of 6
+    CHECK(frequency_threshold(unseen, results, {}, 0.5).group == "g0");
     built.names.group_weights.clear();
     built.write(folder / "unweighted");
-    CHECK(frequency_threshold(QuestionSet(folder / "unweighted", 64, MAX_T), all, results, {}, 0.8).target == 0);
+    CHECK(frequency_threshold(QuestionTask(folder / "unweighted", 64, MAX_T), results, {}, 0.8).target == 0);
     CHECK(!know_json(plan, evaluation_of(results, {}, KnowledgeReport())).contains("frequency_threshold"));
-    options.target_accuracy = 1.5;
+    options.report.target_accuracy = 1.5;
     REQUIRE_DIES(Exit::Usage, "--target-accuracy 1.5", plan_evaluation(options, 64, MAX_T));
 }
 
-TEST_CASE("names: bits of telling N of them apart in a pool, behind empty prompts", "[eval]") {
+TEST_CASE("names: bits of telling N of them apart in a pool, after empty prompts", "[eval]") {
     constexpr int N = 60;
     const TemporaryFolder folder;
     QuestionBuilder built;
@@ -261,21 +270,19 @@ TEST_CASE("names: bits of telling N of them apart in a pool, behind empty prompt
             {{0, 0, 0, 0, p, 0, 0, 0}, {}, {1 + static_cast<int>(p) % 7, 10 + static_cast<int>(p)}, {}});
     built.vocab = 128;
     built.write(folder / "set");
-    const QuestionSet set(folder / "set", 128, MAX_T);
-    CHECK(set.longest() == 2);
-    const std::vector<uint32_t> all = set.choose(0, 1);
+    const QuestionTask task(folder / "set", 128, MAX_T);
+    CHECK(task.set->longest() == 2);
 
     // a model that knows the N names, each as likely as the others, has learned all there is
     const std::vector<QuestionResult> planted(N, {std::log(N), 5, 2, false});
-    const KnowledgeReport report = summarize(set, all, planted, {1, 1, 50, 1});
+    const KnowledgeReport report = summarize(task, planted, {1, 1, 50, 1});
     CHECK(report.bits == Approx(N * std::log2((1 << 20) / static_cast<double>(N))).epsilon(1e-13));
     CHECK(report.most_bits == Approx(report.bits).epsilon(1e-13));
     CHECK(report.bits_interval.low == Approx(report.bits).epsilon(1e-6));  // the bootstrap's entries are floats
     // one that knows too well is clipped, one that knows less is not
-    CHECK(summarize(set, all, std::vector<QuestionResult>(N, {0.1, 1, 2, true}), {1, 1, 0, 1}).bits ==
-          report.most_bits);
+    CHECK(summarize(task, std::vector<QuestionResult>(N, {0.1, 1, 2, true}), {1, 1, 0, 1}).bits == report.most_bits);
     const std::vector<QuestionResult> less(N, {std::log(4 * N), 5, 2, false});
-    CHECK(summarize(set, all, less, {1, 1, 0, 1}).bits == Approx(report.most_bits - 2 * N));
+    CHECK(summarize(task, less, {1, 1, 0, 1}).bits == Approx(report.most_bits - 2 * N));
 
     // the real scorer, uniform over 128 ids: 14 of 20 bits are missing for two tokens
     GptConfig config = config_from_name("gpt2:L1:C16:H2");
@@ -299,13 +306,13 @@ TEST_CASE("the same weights write the same lines, from whatever program", "[eval
     built.write(folder / "set");
     EvaluationOptions options;
     options.questions = {folder / "set"};
-    options.questions_per_set = 150;
+    options.questions_per_set.n = 150;
     const std::vector<Ledger> ledgers = ledgers_of(12);  // the trainer's, and what eval_knowledge reads of them
     make_directories(folder / "exposures");
     for (const Ledger& ledger : ledgers) ledger.write(folder / "exposures");
     const auto lines = [&](const std::vector<Ledger>& known, int resamples, int64_t step) {
-        options.resamples = resamples;
-        options.target_accuracy = resamples ? 0.8 : 0;
+        options.report.resamples.n = resamples;
+        options.report.target_accuracy = resamples ? 0.8 : NAN;
         const EvaluationPlan plan = plan_evaluation(options, gpt.config.V, gpt.config.max_T);
         const Evaluation evaluation = Evaluator<float>(gpt.config, plan).run(gpt, {}, known);
         write_question_lines(folder / "lines.jsonl", plan, evaluation, step);
@@ -320,7 +327,7 @@ TEST_CASE("the same weights write the same lines, from whatever program", "[eval
         const nlohmann::json line = nlohmann::json::parse(trainer.substr(at, trainer.find('\n', at) - at));
         CHECK((line["step"] == 40 && line["set"] == "people" && line["source"] == "people"));
         const uint32_t number = line["question"];
-        CHECK(line["template"] == built.names.templates[built.questions[number].columns.wording]);
+        CHECK(line["template"] == built.names.templates[built.questions[number].columns.template_index]);
         CHECK(line.contains("choices") == (number % 2 == 0));
         CHECK(line.contains("exposures") == (line["attribute"] == "a1"));
         if (line.contains("exposures")) CHECK(line["exposures"] == line["entity"]);

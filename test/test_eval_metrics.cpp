@@ -32,8 +32,8 @@ std::vector<QuestionResult> planted(const QuestionSet& set, const std::vector<ui
 }
 
 double metric(const KnowledgeReport& report, const std::string& name) {
-    for (const auto& [key, value] : report.metrics)
-        if (key == name) return value;
+    for (const Metric& m : report.metrics)
+        if (m.name == name) return m.value;
     return std::numeric_limits<double>::quiet_NaN();
 }
 
@@ -42,13 +42,14 @@ double metric(const KnowledgeReport& report, const std::string& name) {
 TEST_CASE("planted facts give exactly their accuracy and bits", "[eval]") {
     const TemporaryFolder folder;
     synthetic_questions(40, 3, 2).write(folder / "set");
-    const QuestionSet set(folder / "set", 64, 45);
-    const std::vector<uint32_t> all = set.choose(0, 1);
-    // attribute 0: known of everyone in every wording; 1: of the first 10 people, in training wordings; 2: of nobody
+    const QuestionTask task(folder / "set", 64, 45);
+    const QuestionSet& set = *task.set;
+    const std::vector<uint32_t>& all = task.chosen;
+    // attribute 0: known of everyone in every template; 1: of the first 10 people, in training templates; 2: of nobody
     auto knows = [](const Question& q) {
         return q.attribute == 0 || (q.attribute == 1 && q.entity < 10 && q.kind == 0);
     };
-    const KnowledgeReport report = summarize(set, all, planted(set, all, knows), {1000, 400, 200, 7});
+    const KnowledgeReport report = summarize(task, planted(set, all, knows), {1000, 400, 200, 7});
 
     CHECK(metric(report, "accuracy") == Approx((1 + 0.25 / 2) / 3));
     CHECK(metric(report, "accuracy_seen") == Approx(1.25 / 3));
@@ -77,26 +78,29 @@ TEST_CASE("planted facts give exactly their accuracy and bits", "[eval]") {
     CHECK(report.bits_interval.low < bits);
     CHECK(report.bits_interval.high > bits);
 
-    // cells: attribute 1 in its training wordings, and each group's
+    // cells: attribute 1 in its training templates, and each group's
     REQUIRE(report.attribute_kinds.size() == 9);
     const Cell& cell = report.attribute_kinds[3];
     CHECK((cell.attribute == "a1" && cell.kind == "seen"));
-    CHECK((cell.questions == 120 && cell.entities == 40));
-    CHECK(cell.accuracy == 0.25);
-    CHECK(cell.chance == Approx(1.0 / 20));
-    CHECK((cell.interval.low < 0.25 && cell.interval.high > 0.25 && cell.interval.low > 0));
-    CHECK(cell.standard_error == Approx(std::sqrt(0.25 * 0.75 / 40)).epsilon(0.2));  // 40 people, not 120 questions
+    CHECK((cell.questions() == 120 && cell.entities == 40));
+    CHECK(cell["accuracy"].value == 0.25);
+    CHECK(cell["chance"].value == Approx(1.0 / 20));
+    CHECK((cell["accuracy"].interval.low < 0.25 && cell["accuracy"].interval.high > 0.25 &&
+           cell["accuracy"].interval.low > 0));
+    CHECK(cell["accuracy"].standard_error ==
+          Approx(std::sqrt(0.25 * 0.75 / 40)).epsilon(0.2));  // 40 people, not 120 questions
     CHECK(report.group_kinds.size() == 6);
     CHECK(report.templates.size() == 18);
     CHECK(report.relation_kinds.empty());
-    CHECK(report.all.chance == Approx((1.0 / 10 + 1.0 / 20 + 1.0 / 30) / 3));
+    CHECK(report.all["chance"].value == Approx((1.0 / 10 + 1.0 / 20 + 1.0 / 30) / 3));
 }
 
 TEST_CASE("bits are clipped after the sum, and a sample is scaled to all people", "[eval]") {
     const TemporaryFolder folder;
     synthetic_questions(50, 2).write(folder / "set");
-    const QuestionSet set(folder / "set", 64, 45);
-    const std::vector<uint32_t> all = set.choose(0, 1);
+    const QuestionTask task(folder / "set", 64, 45);
+    const QuestionSet& set = *task.set;
+    const std::vector<uint32_t>& all = task.chosen;
     std::vector<QuestionResult> results;
     for (const uint32_t i : all) {
         const Question q = set.question(i);
@@ -104,22 +108,22 @@ TEST_CASE("bits are clipped after the sum, and a sample is scaled to all people"
         const double bits = q.attribute == 0 ? (q.entity % 2 ? 2.0 : -1.0) : -3.0;
         results.push_back({(std::log2(static_cast<double>(set.names().pools[q.attribute])) - bits) * LN2, 2, 1, false});
     }
-    const KnowledgeReport report = summarize(set, all, results, {1, 1, 0, 1});
+    const KnowledgeReport report = summarize(task, results, {1, 1, 0, 1});
     CHECK(report.attribute_bits[0].bits == Approx(25 * 2.0 - 25 * 1.0));
     CHECK(report.attribute_bits[1].bits == 0);
-    CHECK(std::isnan(report.all.interval.low));
+    CHECK(std::isnan(report.all["accuracy"].interval.low));
 
-    const std::vector<uint32_t> some = set.choose(240, 3);
-    const KnowledgeReport sampled =
-        summarize(set, some, planted(set, some, [](const Question&) { return true; }), {1, 1, 0, 1});
-    CHECK(sampled.attribute_bits[0].people == 50);
-    CHECK(sampled.attribute_bits[0].people_asked < 50);
+    const auto sample = [&](uint64_t questions) {
+        const QuestionTask some(folder / "set", 64, 45, questions, 3);
+        return summarize(some, planted(set, some.chosen, [](const Question&) { return true; }), {1, 1, 0, 1});
+    };
+    const KnowledgeReport sampled = sample(240);
+    CHECK(sampled.attribute_bits[0].entities == 50);
+    CHECK(sampled.attribute_bits[0].entities_asked < 50);
     CHECK(metric(sampled, "bits") == Approx(50 * (std::log2(10) + std::log2(20))));
 
     // with too few questions to ask about every attribute there is no figure rather than a wrong one
-    const std::vector<uint32_t> one = set.choose(1, 3);
-    const KnowledgeReport little =
-        summarize(set, one, planted(set, one, [](const Question&) { return true; }), {1, 1, 0, 1});
+    const KnowledgeReport little = sample(1);
     CHECK(std::isnan(metric(little, "bits")));
     CHECK(metric(little, "accuracy") == 1);
 }
@@ -127,40 +131,46 @@ TEST_CASE("bits are clipped after the sum, and a sample is scaled to all people"
 TEST_CASE("accuracy over the entities that --subsample kept", "[eval]") {
     const TemporaryFolder folder;
     synthetic_questions(40, 2).write(folder / "set");
-    const QuestionSet set(folder / "set", 64, 45);
-    const std::vector<uint32_t> all = set.choose(0, 1);
-    // kept: every fourth person, of whom attribute 0 is known in training wordings; of others only person 1, in full
-    ReportOptions options{1000, 400, 200, 7, std::vector<bool>(40)};
-    for (size_t e = 0; e < 40; e += 4) options.kept[e] = true;
+    QuestionTask task(folder / "set", 64, 45);
+    const QuestionSet& set = *task.set;
+    const std::vector<uint32_t>& all = task.chosen;
+    // kept: every fourth person, of whom attribute 0 is known in training templates; of others only person 1, in full
+    const ReportOptions options{1000, 400, 200, 7};
+    task.kept.resize(40);
+    for (size_t e = 0; e < 40; e += 4) task.kept[e] = true;
     auto knows = [](const Question& q) {
         return q.entity == 1 || (q.entity % 4 == 0 && q.attribute == 0 && q.kind == 0);
     };
-    const KnowledgeReport report = summarize(set, all, planted(set, all, knows), options);
+    const KnowledgeReport report = summarize(task, planted(set, all, knows), options);
     CHECK(metric(report, "accuracy_kept") == 3.0 / 12);
     CHECK(metric(report, "accuracy_seen_kept") == 0.5);
     CHECK(metric(report, "accuracy_seen") == Approx((10 * 3 + 6) / 240.0));
     CHECK((report.subsampled && report.entities_kept == 10 && report.entities == 40));
-    CHECK((report.kept.entities == 10 && report.kept.questions == 120));
+    CHECK((report.kept.entities == 10 && report.kept.questions() == 120));
     REQUIRE(report.kept_kinds.size() == 3);
-    CHECK((report.kept_kinds[1].kind == "heldout" && report.kept_kinds[1].accuracy == 0));
-    CHECK(report.kept.interval.low == 0.25);  // every kept person has the same score
+    CHECK((report.kept_kinds[1].kind == "heldout" && report.kept_kinds[1]["accuracy"].value == 0));
+    CHECK(report.kept["accuracy"].interval.low == 0.25);  // every kept person has the same score
 
     // nothing else changes by it, and without it there is neither metric nor cell
-    const KnowledgeReport without = summarize(set, all, planted(set, all, knows), {1000, 400, 200, 7});
-    CHECK((!without.subsampled && without.kept.questions == 0 && without.kept_kinds.empty()));
-    std::vector<std::pair<std::string, double>> others;
-    for (const auto& named : report.metrics)
-        if (named.first.find("_kept") == std::string::npos) others.push_back(named);
-    CHECK(others.size() + 2 == report.metrics.size());
-    CHECK(others == without.metrics);
-    CHECK(without.all.interval.low == report.all.interval.low);
+    const KnowledgeReport without = summarize(QuestionTask(folder / "set", 64, 45), planted(set, all, knows), options);
+    CHECK((!without.subsampled && without.kept.questions() == 0 && without.kept_kinds.empty()));
+    size_t others = 0;
+    for (const Metric& m : report.metrics) {
+        if (m.name.find("_kept") != std::string::npos) continue;
+        REQUIRE(others < without.metrics.size());
+        CHECK((m.name == without.metrics[others].name && m.value == without.metrics[others].value));
+        ++others;
+    }
+    CHECK((others == without.metrics.size() && others + 2 == report.metrics.size()));
+    CHECK(without.all["accuracy"].interval.low == report.all["accuracy"].interval.low);
     CHECK(without.group_kinds.size() == report.group_kinds.size());
 
     // a sample that asks nobody who was kept has no figure
     std::vector<uint32_t> strangers;
     for (const uint32_t i : all)
         if (set.question(i).entity % 4 != 0) strangers.push_back(i);
-    const KnowledgeReport none = summarize(set, strangers, planted(set, strangers, knows), options);
+    task.ask(strangers);
+    const KnowledgeReport none = summarize(task, planted(set, strangers, knows), options);
     CHECK((none.subsampled && none.entities_kept == 10 && none.kept_kinds.empty()));
     CHECK(std::isnan(metric(none, "accuracy_kept")));
 }
@@ -243,33 +253,36 @@ TEST_CASE("the choice of --subsample", "[eval]") {
 TEST_CASE("guessing from the pool scores chance and no bits", "[eval]") {
     const TemporaryFolder folder;
     synthetic_questions(400, 3).write(folder / "set");
-    const QuestionSet set(folder / "set", 64, 45);
-    const std::vector<uint32_t> all = set.choose(0, 1);
+    const QuestionTask task(folder / "set", 64, 45);
+    const QuestionSet& set = *task.set;
+    const std::vector<uint32_t>& all = task.chosen;
     std::vector<QuestionResult> results = planted(set, all, [](const Question&) { return false; });
     for (size_t i = 0; i < all.size(); ++i)
         results[i].correct =
             random_below(static_cast<uint64_t>(set.names().pools[set.question(all[i]).attribute]), 9, 9, i) == 0;
-    const KnowledgeReport report = summarize(set, all, results, {1, 1, 400, 1});
+    const KnowledgeReport report = summarize(task, results, {1, 1, 400, 1});
     CHECK(metric(report, "bits") == Approx(0).margin(1e-9));
-    CHECK(report.all.accuracy == Approx(report.all.chance).epsilon(0.15));
-    CHECK((report.all.interval.low < report.all.chance && report.all.chance < report.all.interval.high));
-    CHECK(report.all.majority > report.all.chance);
+    CHECK(report.all["accuracy"].value == Approx(report.all["chance"].value).epsilon(0.15));
+    CHECK((report.all["accuracy"].interval.low < report.all["chance"].value &&
+           report.all["chance"].value < report.all["accuracy"].interval.high));
+    CHECK(report.all["majority"].value > report.all["chance"].value);
 }
 
 TEST_CASE("all right and none right have intervals of more than a point", "[eval]") {
     const TemporaryFolder folder;
     synthetic_questions(30, 1).write(folder / "set");
-    const QuestionSet set(folder / "set", 64, 64);
-    const std::vector<uint32_t> all = set.choose(0, 1);
+    const QuestionTask task(folder / "set", 64, 64);
+    const QuestionSet& set = *task.set;
+    const std::vector<uint32_t>& all = task.chosen;
     for (const bool right : {false, true}) {
         const std::vector<QuestionResult> results = planted(set, all, [&](const Question&) { return right; });
         ReportOptions options{1000, 500, 200, 1};
-        const Cell cell = summarize(set, all, results, options).all;
+        const Cell cell = summarize(task, results, options).all;
         const double bound = std::pow(0.025, 1.0 / 30);  // of 30 people all are right: P(truth below it) = 2.5 %
-        CHECK(cell.interval.low == Approx(right ? bound : 0));
-        CHECK(cell.interval.high == Approx(right ? 1 : 1 - bound));
-        options.resamples = 0;
-        CHECK(std::isnan(summarize(set, all, results, options).all.interval.low));
+        CHECK(cell["accuracy"].interval.low == Approx(right ? bound : 0));
+        CHECK(cell["accuracy"].interval.high == Approx(right ? 1 : 1 - bound));
+        options.resamples.n = 0;
+        CHECK(std::isnan(summarize(task, results, options).all["accuracy"].interval.low));
     }
 }
 

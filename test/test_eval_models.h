@@ -1,4 +1,4 @@
-// test_eval_models.h - random models to ask, and scoring as one would write it down: a whole forward pass for each text.
+// test_eval_models.h - random models to ask, and scoring as one would write it down: a whole forward pass a text.
 #pragma once
 #include <cmath>
 #include <vector>
@@ -22,7 +22,7 @@ inline Gpt<float> random_model(const char* name, int V = 64) {
     return gpt;
 }
 
-// (T, V): behind every token of a text that stands alone.
+// (T, V): after every token of a text that is alone.
 inline std::vector<std::vector<double>> plain_logits(const Gpt<float>& gpt, const std::vector<int>& text) {
     const GptConfig& c = gpt.config;
     const float* head = c.tied ? gpt.params.wte : gpt.params.lmheadw;

@@ -140,8 +140,8 @@ TEST_CASE("safetensors: every kind of damage is refused", "[util]") {
     REQUIRE_DIES(Exit::Data, "no object", parse(safetensors_bytes(" {}", "")));
 }
 
-TEST_CASE("Tokenizer: ids become the bytes they stand for", "[util]") {
-    // U+0120 stands for a blank, U+010A for a line feed, U+00C3 U+00A9 for the two bytes of an e with an acute accent
+TEST_CASE("Tokenizer: ids become the bytes they mean", "[util]") {
+    // U+0120 means a blank, U+010A for a line feed, U+00C3 U+00A9 for the two bytes of an e with an acute accent
     const std::string text = R"({"added_tokens": [{"id": 6, "content": "<|endoftext|>", "special": true}],
         "decoder": {"type": "ByteLevel"}, "pre_tokenizer": null,
         "model": {"type": "BPE", "vocab": {"Hello": 0, "Ġworld": 1, "Ċ": 2, "Ã©": 3, "Ń": 5}, "merges": []}})";
@@ -166,7 +166,7 @@ TEST_CASE("Tokenizer: ids become the bytes they stand for", "[util]") {
 
 TEST_CASE("Tokenizer: published vectors of GPT-NeoX", "[util]") {
     const std::string path = test_file("../../shared/data/tokenizers/neox/20B_tokenizer.json");
-    if (!file_exists(path)) SKIP_TEST("GPT-NeoX tokenizer: no shared/data beside the project");
+    if (!file_exists(path)) SKIP_TEST("GPT-NeoX tokenizer: no shared/data next to the project");
     const Tokenizer t(path);
     auto text = [&](const std::vector<int32_t>& ids) { return t.decode(ids.data(), ids.size()); };
     CHECK(text({22495, 187, 1282, 186, 1156}) == "Multi\nline\ttext");

@@ -7,11 +7,13 @@
 #include <set>
 
 #include "dataloader/data_set.h"
+#include "dataloader/fair_order.h"
+#include "dataloader/loader.h"
 #include "dataloader/stream.h"
-#include "dataloader/turns.h"
 #include "test/catch.h"
 #include "test/shard_builder.h"
 #include "test/support.h"
+#include "test/world.h"
 
 namespace {
 
@@ -29,34 +31,15 @@ std::vector<double> power_law(size_t groups, double exponent) {
     return weights;
 }
 
-// Web text beside people in groups, entity i in group i * groups / entities, as the generator has it.
-struct World {
-    TemporaryFolder folder;
+// The people are in groups, entity i in group i * groups / entities, as the generator has it.
+World make_world(int entities, const std::vector<double>& weights, int64_t tokens = 1000000) {
     KnowledgeBuilder people;
-    MixtureOptions options;
-
-    World(int entities, const std::vector<double>& weights, int64_t tokens = 1000000) {
-        people.entities = entities;
-        people.weights = weights;
-        for (int i = 0; i < entities; ++i)
-            people.group.push_back(static_cast<uint32_t>(static_cast<size_t>(i) * weights.size() / people_count()));
-        people.write(folder / "people");
-        SidecarText sidecar;
-        sidecar.vocab_size = people.vocab_size();
-        write_text(folder / "web", random_documents(300, 1, 2 * T, 5), sidecar);
-        options.sources.resize(2);
-        options.sources[0].name = "web";
-        options.sources[0].glob = folder / "web.bin";
-        options.sources[1].name = "people";
-        options.sources[1].glob = folder / "people.bin";
-        options.sources[1].ratio = 0.3;
-        options.data_seed = 42;
-        options.T = T;
-        options.batch_tokens = 8 * T;
-        options.tokens = tokens;
-    }
-    size_t people_count() const { return static_cast<size_t>(people.entities); }
-};
+    people.entities = entities;
+    people.weights = weights;
+    for (size_t i = 0, n = static_cast<size_t>(entities); i < n; ++i)
+        people.group.push_back(static_cast<uint32_t>(i * weights.size() / n));
+    return World(people, T, tokens, 2 * T);
+}
 
 // The people's pieces of a whole run.
 std::vector<Piece> people_of(const DataSet& data) {
@@ -83,7 +66,8 @@ bool warns(const DataSet& data, const std::string& part) {
 
 }  // namespace
 
-TEST_CASE("turns: every group has its share of every prefix to less than one, and goes on from anywhere", "[groups]") {
+TEST_CASE("fair order: every group has its share of every prefix to less than one, and goes on from anywhere",
+          "[groups]") {
     constexpr int64_t one = int64_t{1} << share_bits;
     const size_t n = GENERATE(1, 2, 3, 17, 400);
     const int kind = GENERATE(0, 1, 2);
@@ -97,12 +81,12 @@ TEST_CASE("turns: every group has its share of every prefix to less than one, an
     }
     shares[n / 2] += left;
 
-    Turns turns(shares);
+    FairOrder order(shares);
     std::vector<int64_t> counts(n, 0);
     bool exact = true, resumed = true;
     for (int64_t turn = 1; turn <= 5000; ++turn) {
-        Turns continued = turns;
-        const size_t group = turns.next();
+        FairOrder continued = order;
+        const size_t group = order.next();
         resumed &= continued.restore(counts) && continued.next() == group;
         ++counts[group];
         for (size_t g = 0; g < n; ++g) {
@@ -112,22 +96,22 @@ TEST_CASE("turns: every group has its share of every prefix to less than one, an
     }
     CHECK(exact);
     CHECK(resumed);
-    CHECK(turns.taken() == counts);
+    CHECK(order.taken() == counts);
     if (n > 1) {
         counts[0] += 5000;
-        CHECK(!turns.restore(counts));
+        CHECK(!order.restore(counts));
         counts[0] = -1;
-        CHECK(!turns.restore(counts));
+        CHECK(!order.restore(counts));
         counts[0] = INT64_MAX;
-        CHECK(!turns.restore(counts));
+        CHECK(!order.restore(counts));
         counts.pop_back();
-        CHECK(!turns.restore(counts));
+        CHECK(!order.restore(counts));
     }
 }
 
 TEST_CASE("group weights: groups are exact to one document, their entities to one exposure", "[groups]") {
     const std::vector<double> weights = power_law(100, 1.5);
-    World world(1000, weights, 4000000);
+    World world = make_world(1000, weights, 4000000);
     const bool free = GENERATE(false, true);
     if (free) world.options.sources[1].ratio = -1;
     const DataSet data = open_data_set(world.options);
@@ -173,7 +157,7 @@ TEST_CASE("group weights: groups are exact to one document, their entities to on
 }
 
 TEST_CASE("the mean length follows the weights where groups differ in length", "[groups]") {
-    World world(12, {0.9, 0.1});
+    World world = make_world(12, {0.9, 0.1});
     world.people.group = {0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
     world.people.write(world.folder / "people");
     const DataSet data = open_data_set(world.options);
@@ -186,7 +170,7 @@ TEST_CASE("the mean length follows the weights where groups differ in length", "
 
 TEST_CASE("weights that are the same for every entity leave the order as it is", "[groups]") {
     const int entities = GENERATE(2, 12, 60);
-    World world(entities, {1});
+    World world = make_world(entities, {1});
     const int kind = GENERATE(0, 1, 2);
     if (kind == 1) world.options.sources[1].subsample = 0.5;
     if (kind == 2) {
@@ -227,7 +211,7 @@ TEST_CASE("weights that are the same for every entity leave the order as it is",
 TEST_CASE("a stream goes on after any piece, with group weights and without", "[groups]") {
     const int entities = GENERATE(3, 4, 9, 200);
     const bool weighted = GENERATE(false, true);
-    World world(entities, weighted ? power_law(3, 1.5) : std::vector<double>{1}, 60000);
+    World world = make_world(entities, weighted ? power_law(3, 1.5) : std::vector<double>{1}, 60000);
     world.options.sources[1].ratio = GENERATE(0.05, 0.3, 0.9);
     // slices as long as rows: of several people deferred at once, some are long gone
     const bool long_slices = GENERATE(false, true);
@@ -257,7 +241,7 @@ TEST_CASE("a stream goes on after any piece, with group weights and without", "[
 }
 
 TEST_CASE("a loader with group weights resumes at any step, and only with the same groups", "[groups][loader]") {
-    World world(60, power_law(20, 1.5), 40000);
+    World world = make_world(60, power_law(20, 1.5), 40000);
     const auto batches = [&](const std::string& state) {
         Loader loader(world.options, {});
         loader.start(state);
@@ -297,7 +281,7 @@ TEST_CASE("a loader with group weights resumes at any step, and only with the sa
 }
 
 TEST_CASE("--exposures is the same for every entity, whatever the weights", "[groups]") {
-    World world(50, power_law(10, 1.5));
+    World world = make_world(50, power_law(10, 1.5));
     world.options.sources[1].ratio = -1;
     world.options.sources[1].exposures = 13;
     const DataSet data = open_data_set(world.options);
@@ -310,7 +294,7 @@ TEST_CASE("--exposures is the same for every entity, whatever the weights", "[gr
 }
 
 TEST_CASE("a group without entities leaves its weight to the others", "[groups]") {
-    World world(400, {0.4, 0.3, 0, 0.2, 0.1});
+    World world = make_world(400, {0.4, 0.3, 0, 0.2, 0.1});
     for (uint32_t& group : world.people.group) group = group == 3 ? 0 : group;
     std::fill_n(world.people.group.begin() + 300, 20, 3u);
     world.people.write(world.folder / "people");
@@ -340,7 +324,7 @@ TEST_CASE("a group without entities leaves its weight to the others", "[groups]"
 }
 
 TEST_CASE("files that name the same groups are one population", "[groups]") {
-    World world(60, {0.8, 0.2});
+    World world = make_world(60, {0.8, 0.2});
     KnowledgeBuilder others = world.people;
     others.group.assign(60, 1);
     others.write(world.folder / "people2");
@@ -366,7 +350,7 @@ TEST_CASE("files that name the same groups are one population", "[groups]") {
 }
 
 TEST_CASE("bad groups are refused with their file", "[groups]") {
-    World world(20, {0.75, 0.25});
+    World world = make_world(20, {0.75, 0.25});
     const std::string path = world.folder / "people.facts.json", text = read_file(path);
     const auto open = [&](const std::string& from, const std::string& to) {
         std::string changed = text;

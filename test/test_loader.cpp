@@ -6,40 +6,23 @@
 #include <set>
 
 #include "dataloader/loader.h"
+#include "dataloader/validation.h"
 #include "test/catch.h"
 #include "test/shard_builder.h"
 #include "test/support.h"
+#include "test/world.h"
 
 namespace {
 
 constexpr int T = 32;
 constexpr int64_t batch_tokens = 8 * T;
 
-// Web text and people in a folder, and a mixture of them.
-struct World {
-    TemporaryFolder folder;
+World make_world(int64_t steps, int entities = 20) {
     KnowledgeBuilder people;
-    MixtureOptions options;
-
-    explicit World(int64_t steps, int entities = 20) {
-        people.entities = entities;
-        people.filler = 0;  // no document is longer than T-1
-        people.write(folder / "people");
-        SidecarText sidecar;
-        sidecar.vocab_size = people.vocab_size();
-        write_text(folder / "web", random_documents(300, 1, 90, 5), sidecar);
-        options.sources.resize(2);
-        options.sources[0].name = "web";
-        options.sources[0].glob = folder / "web.bin";
-        options.sources[1].name = "people";
-        options.sources[1].glob = folder / "people.bin";
-        options.sources[1].ratio = 0.3;
-        options.data_seed = 42;
-        options.T = T;
-        options.batch_tokens = batch_tokens;
-        options.tokens = steps * batch_tokens;
-    }
-};
+    people.entities = entities;
+    people.filler = 0;  // no document is longer than T-1
+    return World(people, T, steps * batch_tokens, 90);
+}
 
 std::vector<Batch> all_batches(const MixtureOptions& mixture, const LoaderOptions& options,
                                const std::string& state = "") {
@@ -102,7 +85,7 @@ void count_offline(const std::vector<int>& stream, const KnowledgeBuilder& peopl
 }  // namespace
 
 TEST_CASE("the ledger equals an offline count of the tokens", "[loader]") {
-    World world(400);
+    World world = make_world(400);
     const int prefetch = GENERATE(0, 2);
     Loader loader(world.options, {false, prefetch});
     std::vector<Ledger> ledgers = loader.make_ledgers();
@@ -197,7 +180,7 @@ std::vector<Composed> composed_documents(const std::vector<int>& stream, const K
 }  // namespace
 
 TEST_CASE("composed documents are the sentences of their entity", "[loader]") {
-    World world(200);
+    World world = make_world(200);
     size_t shuffled = 0, renderings[2][2] = {};
     const std::vector<Composed> documents = composed_documents(stream_of(all_batches(world.options, {})), world.people);
     for (const Composed& document : documents) {
@@ -218,7 +201,7 @@ TEST_CASE("fixed orders and wordings come in turn, for every entity its own", "[
     const Fixed fixed =
         GENERATE(Fixed{R"({"orders": 2})", 2, 0}, Fixed{R"({"wordings": 3, "orders": "redrawn"})", 0, 3},
                  Fixed{R"({"wordings": 1, "orders": "listed"})", 1, 1}, Fixed{R"({"wordings": 5, "orders": 2})", 2, 5});
-    World world(200, 6);
+    World world = make_world(200, 6);
     world.people.templates = 20;  // few draws are equal by chance
     world.people.forms = 3;
     world.people.rendering = fixed.rendering;
@@ -249,7 +232,7 @@ TEST_CASE("fixed orders and wordings come in turn, for every entity its own", "[
         }
         if (fixed.orders) CHECK(own_orders.size() <= fixed.orders);
         if (!fixed.orders) CHECK(own_orders.size() == 6);
-        CHECK(own_templates.size() == (fixed.wordings ? fixed.wordings : own_templates.size()));
+        if (fixed.wordings) CHECK(own_templates.size() == fixed.wordings);
         if (!fixed.wordings) CHECK(own_templates.size() > documents.size() / 2);
         orders.insert(own_orders.begin(), own_orders.end());
     }
@@ -267,7 +250,7 @@ TEST_CASE("fixed orders and wordings come in turn, for every entity its own", "[
 }
 
 TEST_CASE("batches do not depend on prefetch, nor rows on the batch size", "[loader]") {
-    World world(60);
+    World world = make_world(60);
     const std::vector<Batch> expected = all_batches(world.options, {true, 0});
     for (const int prefetch : {1, 2, 7}) {
         const std::vector<Batch> batches = all_batches(world.options, {true, prefetch});
@@ -282,7 +265,7 @@ TEST_CASE("batches do not depend on prefetch, nor rows on the batch size", "[loa
 }
 
 TEST_CASE("a loader resumed after any step goes on with the same batches", "[loader]") {
-    World world(60, GENERATE(2, 12));  // 12 entities: an epoch border every other step; 2: every piece
+    World world = make_world(60, GENERATE(2, 12));  // 12 entities: an epoch border every other step; 2: every piece
     const bool exposures = GENERATE(false, true);
     if (exposures) {
         world.options.sources[1].ratio = -1;
@@ -301,7 +284,7 @@ TEST_CASE("a loader resumed after any step goes on with the same batches", "[loa
 }
 
 TEST_CASE("a state of another run is refused", "[loader]") {
-    World world(20);
+    World world = make_world(20);
     const std::string state = all_batches(world.options, {})[3].state;
     const auto start = [&](const MixtureOptions& options, bool new_horizon = false) {
         Loader loader(options, {});
@@ -340,7 +323,7 @@ TEST_CASE("a state of another run is refused", "[loader]") {
 }
 
 TEST_CASE("a branch carries the ratios on over a new horizon", "[loader]") {
-    World world(40);
+    World world = make_world(40);
     const std::string state = all_batches(world.options, {})[19].state;
     MixtureOptions longer = world.options;
     longer.tokens *= 3;
@@ -359,7 +342,7 @@ TEST_CASE("a branch carries the ratios on over a new horizon", "[loader]") {
 }
 
 TEST_CASE("with the document mask positions restart at EOT and at the row", "[loader]") {
-    World world(10);
+    World world = make_world(10);
     for (const Batch& batch : all_batches(world.options, {true, 0})) {
         bool fine = true;
         int start = 0;
@@ -378,7 +361,7 @@ TEST_CASE("with the document mask positions restart at EOT and at the row", "[lo
 }
 
 TEST_CASE("an id beyond the vocabulary is caught when it is read, also on the thread", "[loader]") {
-    World world(400);
+    World world = make_world(400);
     std::vector<Document> documents = random_documents(300, 1, 90, 5);
     documents[17].assign(20, 50);
     documents[17][11] = 999;
@@ -396,7 +379,7 @@ TEST_CASE("an id beyond the vocabulary is caught when it is read, also on the th
 }
 
 TEST_CASE("a loader that is dropped in the middle stops its thread", "[loader]") {
-    World world(1000);
+    World world = make_world(1000);
     for (int i = 0; i < 20; ++i) {
         Loader loader(world.options, {false, 3});
         loader.start();
@@ -412,21 +395,22 @@ TEST_CASE("validation rows are the first tokens in file order", "[loader]") {
     // EOT + document, sliced at T-1 = 3 tokens
     const std::vector<int> stream = {0, 11, 12, 13, 0, 14, 0, 15, 15, 15, 0,  15, 15, 15,
                                      0, 15, 15, 15, 0, 15, 0, 16, 17, 0,  18, 19, 20};
-    const ValidationRows rows = read_validation("web", folder / "*.bin", 1000, 4, true, -1, 1000);
+    const ValidationRows rows = read_validation({"web", folder / "*.bin", 1000, 4, true, -1, 1000});
     REQUIRE(rows.rows == 6);
     CHECK(rows.inputs == std::vector<int>(stream.begin(), stream.begin() + 24));
     CHECK(rows.targets == std::vector<int>(stream.begin() + 1, stream.begin() + 25));
     CHECK(rows.positions == std::vector<int>{0, 1, 2, 3, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 2, 0});
     CHECK(rows.bytes_per_token == 4);
-    CHECK(read_validation("web", folder / "*.bin", 9, 4, false, -1, 1000).rows == 2);
+    CHECK(read_validation({"web", folder / "*.bin", 9, 4, false, -1, 1000}).rows == 2);
     REQUIRE_DIES(Exit::Usage, "less than one row",
-                 read_validation("web", folder / "*.bin", 1000, 1024, false, -1, 1000));
-    REQUIRE_DIES(Exit::Data, "1000 ids, the model 999", read_validation("web", folder / "*.bin", 9, 4, false, -1, 999));
-    REQUIRE_DIES(Exit::Data, "nothing*", read_validation("web", folder / "nothing*", 9, 4, false, -1, 1000));
+                 read_validation({"web", folder / "*.bin", 1000, 1024, false, -1, 1000}));
+    REQUIRE_DIES(Exit::Data, "1000 ids, the model 999",
+                 read_validation({"web", folder / "*.bin", 9, 4, false, -1, 999}));
+    REQUIRE_DIES(Exit::Data, "nothing*", read_validation({"web", folder / "nothing*", 9, 4, false, -1, 1000}));
 }
 
 TEST_CASE("--print-order names the pieces of a step, from the start and from a state", "[loader]") {
-    World world(30);
+    World world = make_world(30);
     const std::vector<Batch> batches = all_batches(world.options, {});
     const auto printed = [&](const std::string& state) {
         Loader loader(world.options, {});

@@ -109,7 +109,7 @@ TEST_CASE("impossible mixtures are refused", "[mixture]") {
         people.windows = {{0.1, 0.2}};
         REQUIRE_DIES(Exit::Usage, "needs", c.open());
     }
-    SECTION("exposures beside ratios") {
+    SECTION("exposures next to ratios") {
         people.exposures = 200;
         web.ratio = 0.3;
         code.windows = {{0, 0.5}};
@@ -224,13 +224,12 @@ TEST_CASE("files that do not go together are refused", "[mixture]") {
         c.options.eot_id = 5;
         REQUIRE_DIES(Exit::Data, "tokenizers differ", c.open());
         for (const char* name : {"web.json", "people.json"}) remove_tree(c.folder / name);
-        REQUIRE_DIES(Exit::Usage, "--tokenizer", c.open());  // nothing tells the vocabulary
+        REQUIRE_DIES(Exit::Usage, "--tokenizer", c.open());  // nothing gives the vocabulary
         c.options.vocab = 1000;
         CHECK(c.open().eot_id == 5);
-        write_file(
-            c.folder / "tokenizer.json",
-            R"({"model": {"type": "BPE", "vocab": {"a": 0, "b": 1}, "merges": []}, "added_tokens": [{"id": 2, "content": "<|endoftext|>"}],)"
-            R"( "decoder": {"type": "ByteLevel"}})");
+        write_file(c.folder / "tokenizer.json",
+                   R"({"model": {"type": "BPE", "vocab": {"a": 0, "b": 1}, "merges": []},)"
+                   R"( "added_tokens": [{"id": 2, "content": "<|endoftext|>"}], "decoder": {"type": "ByteLevel"}})");
         c.options.eot_id = -1;
         c.options.tokenizer = c.folder / "tokenizer.json";
         CHECK(c.open().eot_id == 2);

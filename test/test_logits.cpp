@@ -70,7 +70,8 @@ int check_live(const std::string& directory, const std::string& ids, const std::
 }  // namespace
 
 TEST_CASE("golden directories give the logits of transformers", "[logits]") {
-    for (const char* name : {"gpt2", "gpt2_untied", "gpt2_bf16_shards", "neox", "neox_f16", "neox_sequential"}) {
+    for (const char* name : {"gpt2", "gpt2_untied", "gpt2_bf16_shards", "neox", "neox_f16", "neox_sequential",
+                             "gpt2_inner", "neox_inner"}) {
         INFO(name);
         const std::string directory = std::string("test/golden/") + name;
         const GptConfig c = read_model_config(directory);
@@ -86,8 +87,15 @@ TEST_CASE("directories that we export give transformers our logits", "[logits]")
     const std::vector<int> ids = golden_ids("test/golden/gpt2");
     std::vector<uint32_t> words(ids.begin(), ids.end());
     write_npy(folder / "ids.npy", "<u4", 4, {B, T}, words.data());
-    for (const char* name : {"gpt2:L2:C48:H3", "pythia:L3:C64:H4"}) {
-        GptConfig c = config_from_name(name);
+    struct Model {
+        const char *name, *folder;
+        int F;
+    };
+    for (const Model& model :
+         {Model{"gpt2:L2:C48:H3", "gpt2", 192}, Model{"pythia:L3:C64:H4", "neox", 256},
+          Model{"gpt2:L2:C48:H3", "gpt2_inner", 100}, Model{"pythia:L3:C64:H4", "neox_inner", 90}}) {
+        GptConfig c = config_from_name(model.name);
+        c.F = model.F;
         c.V = 131;
         c.max_T = 32;
         c.eot_id = 0;
@@ -97,7 +105,7 @@ TEST_CASE("directories that we export give transformers our logits", "[logits]")
              ++i)  // biases and gains away from 0 and 1, so that a swapped tensor shows
             if (gpt.memory.get()[i] != 0 || c.V % 128 == 0)
                 gpt.memory.get()[i] += static_cast<float>(0.1 * random_normal(1, 2, i));
-        const std::string directory = folder / (c.family == Family::Gpt2 ? "gpt2" : "neox");
+        const std::string directory = folder / model.folder;
         make_directories(directory);
         write_model(directory, c, gpt.memory.get(), "");
         const std::vector<float> logits = logits_of(directory, ids);

@@ -62,7 +62,7 @@ Account replay(const DataSet& data, const std::vector<double>& shares = {}) {
 
 void check_plan(const DataSet& data, const Account& account) {
     for (size_t s = 0; s < data.sources.size(); ++s) {
-        if (data.mixture.placements[s].count > 0) continue;  // exact in pieces; their lengths are drawn
+        if (data.mixture.places[s].count > 0) continue;  // exact in pieces; their lengths are drawn
         INFO(data.sources[s].name() << ": " << account.tokens[s] << " tokens, planned " << data.plan.sources[s].tokens);
         CHECK(std::abs(static_cast<double>(account.tokens[s]) - data.plan.sources[s].tokens) <=
               static_cast<double>(data.sources[s].longest()));
@@ -173,7 +173,7 @@ TEST_CASE("--exposures gives every entity exactly F, evenly spread", "[mixture]"
         REQUIRE(piece.end() <= data.mixture.length);  // its last value is a target
         ++counts[data.sources[1].entity(piece.index)];
         epochs[piece.epoch].insert(piece.index);
-        const int64_t due = data.mixture.placements[1].due(k++);
+        const int64_t due = data.mixture.places[1].due(k++);
         if (kind != 2) REQUIRE(piece.begin >= due - 2 * 128);  // earlier only where the last ones would not fit
         latest = std::max(latest, piece.begin - due);
     }
@@ -189,7 +189,7 @@ TEST_CASE("--exposures gives every entity exactly F, evenly spread", "[mixture]"
     }
 }
 
-TEST_CASE("ratios are of the whole run also beside --exposures", "[mixture]") {
+TEST_CASE("ratios are of the whole run also next to --exposures", "[mixture]") {
     Shards shards(128);
     shards.options.tokens = 1500000;
     shards.add("web", "web0");
@@ -267,7 +267,7 @@ TEST_CASE("--subsample keeps a seeded number and leaves the ratio", "[mixture]")
 
 TEST_CASE("pieces of a text: slices of T-1, own EOT removed, several files in name order", "[mixture]") {
     TemporaryFolder folder;
-    // T-1 = 4; EOT 0 stands before, behind, both, neither, alone
+    // T-1 = 4; EOT 0 is before, after, both, neither, alone
     write_text(folder / "b",
                {{0, 11, 12, 13, 14}, {21, 22, 23, 24, 0}, {0, 31, 32, 33, 34, 0}, {41, 42, 43, 44, 45}, {0}, {}}, {},
                false);

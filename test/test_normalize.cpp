@@ -1,8 +1,7 @@
-// Answers in the model's own words: normalised as SQuAD's evaluation does it, compared, and judged behind real passes.
+// Answers in the model's own words: normalised as SQuAD's evaluation does it, compared, and judged after real passes.
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "eval/continuations.h"
 #include "eval/evaluator.cuh"
 #include "eval/normalize.h"
 #include "eval/results.h"
@@ -107,12 +106,12 @@ TEST_CASE("normalised answers are those of SQuAD's evaluation", "[normalize]") {
 }
 
 TEST_CASE("bytes that are no UTF-8 are kept as they are", "[normalize]") {
-    // a byte alone, a cut character, one written longer than it needs, a surrogate, one behind the last code point
+    // a byte alone, a cut character, one written longer than it needs, a surrogate, one after the last code point
     for (const std::string bytes : {"\xff", "\xc3", "\xe6\x9d", "\xc1\x81", "\xed\xa0\x80", "\xf4\x90\x80\x80"}) {
         CHECK(normalize_answer("The " + bytes + " B.") == bytes + " b");
         CHECK(normalize_answer("a" + bytes) == "a" + bytes);  // they count as letters: "a" is no word here
     }
-    CHECK(normalize_answer("\xc3\xc3\xa9X") == "\xc3\xc3\xa9x");  // é behind a byte that begins nothing
+    CHECK(normalize_answer("\xc3\xc3\xa9X") == "\xc3\xc3\xa9x");  // é after a byte that begins nothing
 }
 
 TEST_CASE("a continuation is right when its words begin with the answer's", "[normalize]") {
@@ -131,7 +130,7 @@ TEST_CASE("a continuation is right when its words begin with the answer's", "[no
         {" Washington, D.C. is", "Washington DC", true},
         {" Washington D. C.", "Washington DC", false},  // "d c"
         {"", " Paris", false},
-        {" The Who", " The The", false},  // "The The" is nothing once normalised: looked for as it stands
+        {" The Who", " The The", false},  // "The The" is nothing once normalised: looked for as it is
         {" The The  are", " The\tThe ", true},
         {" the the", " The The", false},
         {" ? it said", "?", true},
@@ -159,7 +158,7 @@ TEST_CASE("a lookup table's own words are right exactly where that was written i
     follows(dot, rome), follows(rome, 0), follows(paris, dot), follows(the, hague), follows(hague, dot);
     follows(PARIS, 0), follows(york, er), follows(er, 0), follows(new_, york);
     struct Planted {
-        int said;  // behind the prompt
+        int said;  // after the prompt
         std::vector<int> answer;
         std::vector<std::vector<int>> others;
         uint32_t candidates;
@@ -198,8 +197,9 @@ TEST_CASE("a lookup table's own words are right exactly where that was written i
     EvaluationOptions options;
     options.questions = {folder / "set"};
     options.tokenizer_file = folder / "tokenizer.json";
-    options.generate_tokens = 4;
-    options.resamples = 200;
+    options.generate = true;
+    options.generate_tokens.n = 4;
+    options.report.resamples.n = 200;
     const EvaluationPlan plan = plan_evaluation(options, config.V, config.max_T);
     const Evaluation evaluation = Evaluator<float>(config, plan).run(gpt, {});
     const KnowledgeResult& knowledge = evaluation.knowledge[0];
@@ -211,12 +211,16 @@ TEST_CASE("a lookup table's own words are right exactly where that was written i
     CHECK(knowledge.continuations[0] == std::vector<int>{paris, dot, rome});
     CHECK(knowledge.continuations[2] == std::vector<int>{the, hague, dot, rome});
     const KnowledgeReport& report = knowledge.report;
-    CHECK((report.all.judged == 8 && report.all.normalized.value == 6.0 / 8 && report.all.accuracy == 2.0 / 8));
-    CHECK((report.kinds[0].normalized.value == 3.0 / 4 && report.kinds[1].normalized.value == 3.0 / 4));
-    CHECK((report.attributes[0].normalized.value == 1 && report.attributes[1].normalized.value == 4.0 / 6));
-    const Interval interval = report.all.normalized.interval;
+    CHECK((report.all.questions(Over::Judged) == 8 && report.all["accuracy_normalized"].value == 6.0 / 8 &&
+           report.all["accuracy"].value == 2.0 / 8));
+    CHECK((report.kinds[0]["accuracy_normalized"].value == 3.0 / 4 &&
+           report.kinds[1]["accuracy_normalized"].value == 3.0 / 4));
+    CHECK((report.attributes[0]["accuracy_normalized"].value == 1 &&
+           report.attributes[1]["accuracy_normalized"].value == 4.0 / 6));
+    const Interval interval = report.all["accuracy_normalized"].interval;
     CHECK((interval.low > 0 && interval.low < 0.75 && interval.high > 0.75));
-    CHECK(report.attributes[0].normalized.interval.low == Approx(std::sqrt(0.025)));  // both of two entities
+    CHECK(report.attributes[0]["accuracy_normalized"].interval.low ==
+          Approx(std::sqrt(0.025)));  // both of two entities
 
     const nlohmann::json root =
         nlohmann::json::parse(results_json(plan, evaluation, {"dir", "fp32", "", "{}", 10, 5, 1.5, 2.5}));
@@ -238,11 +242,11 @@ TEST_CASE("a lookup table's own words are right exactly where that was written i
           std::string::npos);
 
     // without continuations nothing is said of them, and nothing else moves
-    options.generate_tokens = 0;
+    options.generate = false;
     const EvaluationPlan without = plan_evaluation(options, config.V, config.max_T);
     const Evaluation other = Evaluator<float>(config, without).run(gpt, {});
-    CHECK(other.knowledge[0].report.all.judged == 0);
-    CHECK(other.knowledge[0].report.all.interval.low == report.all.interval.low);
+    CHECK(other.knowledge[0].report.all.questions(Over::Judged) == 0);
+    CHECK(other.knowledge[0].report.all["accuracy"].interval.low == report.all["accuracy"].interval.low);
     CHECK(other.metrics.size() + 1 == evaluation.metrics.size());
     const std::string json = results_json(without, other, {"dir", "fp32", "", "{}", 10, 5, 1.5, 2.5});
     CHECK(json.find("normalized") == std::string::npos);
@@ -251,17 +255,20 @@ TEST_CASE("a lookup table's own words are right exactly where that was written i
 TEST_CASE("where some continuations were judged, figures are over those", "[eval]") {
     const TemporaryFolder folder;
     synthetic_questions(20, 2).write(folder / "set");
-    const QuestionSet set(folder / "set", 64, MAX_T);
-    const std::vector<uint32_t> all = set.choose(0, 1);
+    const QuestionTask task(folder / "set", 64, MAX_T);
+    const QuestionSet& set = *task.set;
+    const std::vector<uint32_t>& all = task.chosen;
     std::vector<QuestionResult> results;
     for (const uint32_t i : all) {  // of attribute 1, people 0 to 9: right of the first 3
         const Question q = set.question(i);
         results.push_back({1.0, 5, 1, false});
         if (q.attribute == 1 && q.entity < 10) results.back().normalized = q.entity < 3;
     }
-    const KnowledgeReport report = summarize(set, all, results, {1, 1, 300, 1});
-    CHECK((report.all.questions == 240 && report.all.judged == 60 && report.all.normalized.value == 0.3));
-    CHECK((report.attributes[0].judged == 0 && report.attributes[1].judged == 60));
-    CHECK(report.attributes[1].normalized.standard_error == Approx(std::sqrt(0.3 * 0.7 / 10)).epsilon(0.25));
-    CHECK((report.all.interval.low == 0 && report.all.interval.high < 0.2));
+    const KnowledgeReport report = summarize(task, results, {1, 1, 300, 1});
+    CHECK((report.all.questions() == 240 && report.all.questions(Over::Judged) == 60 &&
+           report.all["accuracy_normalized"].value == 0.3));
+    CHECK((report.attributes[0].questions(Over::Judged) == 0 && report.attributes[1].questions(Over::Judged) == 60));
+    CHECK(report.attributes[1]["accuracy_normalized"].standard_error ==
+          Approx(std::sqrt(0.3 * 0.7 / 10)).epsilon(0.25));
+    CHECK((report.all["accuracy"].interval.low == 0 && report.all["accuracy"].interval.high < 0.2));
 }

@@ -10,6 +10,7 @@
 #include "test/catch.h"
 #include "test/shard_builder.h"
 #include "test/support.h"
+#include "test/world.h"
 #include "train/when.h"
 #include "util/npy.h"
 
@@ -24,32 +25,6 @@ bool near(const RunWindows& a, const RunWindows& b) {
         equal = std::abs(a[i].first - b[i].first) < 1e-12 && std::abs(a[i].second - b[i].second) < 1e-12;
     return equal;
 }
-
-// Web text and people, of whom every entity is shown 8 times.
-struct World {
-    TemporaryFolder folder;
-    KnowledgeBuilder people;
-    MixtureOptions options;
-
-    explicit World(int64_t steps) {
-        people.entities = 15;
-        people.filler = 0;
-        people.write(folder / "people");
-        SidecarText sidecar;
-        sidecar.vocab_size = people.vocab_size();
-        write_text(folder / "web", random_documents(300, 1, 30, 5), sidecar);
-        options.sources.resize(2);
-        options.sources[0].name = "web";
-        options.sources[0].glob = folder / "web.bin";
-        options.sources[1].name = "people";
-        options.sources[1].glob = folder / "people.bin";
-        options.sources[1].exposures = 8;
-        options.data_seed = 42;
-        options.T = T;
-        options.batch_tokens = batch_tokens;
-        options.tokens = steps * batch_tokens;
-    }
-};
 
 struct ManifestRow {
     uint64_t position;
@@ -96,8 +71,8 @@ TEST_CASE("when something is due", "[placement]") {
     CHECK(steps("windows", {{0.3, 0.5}}, 20) == std::set<int64_t>{6, 10, 11, 12, 14, 18, 20});
     CHECK(steps("windows", {{0.31, 0.501}}, 20) == std::set<int64_t>{6, 11, 12, 13, 15, 19, 20});
     CHECK(steps("every:9", {{0.3, 0.5}}, 20) == std::set<int64_t>{9, 18, 20});
-    When("--eval-at", "at:10,log").check("--eval-at", 10);
-    REQUIRE_DIES(Exit::Usage, "the run has 10 steps", When("--eval-at", "at:3,at:11").check("--eval-at", 10));
+    When("--eval-at", "at:10,log").check(10);
+    REQUIRE_DIES(Exit::Usage, "the run has 10 steps", When("--eval-at", "at:3,at:11").check(10));
     for (const char* wrong : {"", "log,", "every:0", "every:", "at:-1", "sometimes", "at:1.5"}) {
         INFO(wrong);
         REQUIRE_DIES(Exit::Usage, "--eval-at", When("--eval-at", wrong));
@@ -106,7 +81,12 @@ TEST_CASE("when something is due", "[placement]") {
 
 TEST_CASE("the manifest and the account are what the batches hold", "[placement]") {
     const char* text = GENERATE("uniform", "front:0.3", "back:0.4", "burst:0.5:0.3", "periodic:4:0.5");
-    World world(300);
+    KnowledgeBuilder people;
+    people.entities = 15;
+    people.filler = 0;
+    World world(people, T, 300 * batch_tokens, 30);
+    world.options.sources[1].ratio = -1;
+    world.options.sources[1].exposures = 8;
     world.options.sources[1].windows = place_windows("people", text, {});
     Loader loader(world.options, {});
     const std::string folder = world.folder / "manifest";

@@ -2,7 +2,6 @@
 #include <nlohmann/json.hpp>
 
 #include "eval/evaluation.h"
-#include "eval/popularity.h"
 #include "eval/results.h"
 #include "test/catch.h"
 #include "test/question_builder.h"
@@ -46,8 +45,7 @@ std::vector<PopularityThreshold> thresholds(const std::vector<Item>& items, doub
         if (normalized) results.back().normalized = item.correct;
     }
     write_popularity(folder / "set", popularity);
-    const QuestionSet set(folder / "set", 64, MAX_T);
-    return popularity_thresholds(set, set.choose(0, 1), results, {target, failures});
+    return popularity_thresholds(QuestionTask(folder / "set", 64, MAX_T), results, {target, {failures}});
 }
 
 PopularityThreshold threshold(const std::vector<Item>& items, double target, int64_t failures) {
@@ -98,7 +96,7 @@ TEST_CASE("items of one popularity are one group, those of none are left out", "
     CHECK((three.reached && three.popularity == 10 && three.accuracy == 0.5));
     CHECK(!threshold(items, 0.6, 5).reached);  // four groups cannot fail five times
     CHECK(threshold({{7, 0}, {7, 0}, {7, 0}, {7, 0}, {7, 0}}, 0.6, 2).reached == false);
-    // popularities of 0 and the greatest there is
+    // popularities of 0 and the largest there is
     CHECK(threshold({{0, 0}, {UNKNOWN - 1, 1}}, 0.6, 1).popularity == 0);
     CHECK(thresholds({{UNKNOWN, 0}, {UNKNOWN, 1}}, 0.6, 1).empty());
 }
@@ -113,22 +111,23 @@ TEST_CASE("the threshold popularity by kind and match, printed and written", "[e
     write_popularity(folder / "set", popularity);
     EvaluationOptions options;
     options.questions = {folder / "set"};
-    options.popularity = {0.6, 2};
+    options.report.popularity = {0.6, {2}};
     const EvaluationPlan plan = plan_evaluation(options, 64, MAX_T);
-    const QuestionSet& set = *plan.questions[0].set;
+    const QuestionTask& task = plan.questions[0];
+    const QuestionSet& set = *task.set;
     CHECK(
         (set.has_popularity() && set.popularity(0) == 100 && set.popularity(3) == UNKNOWN && set.popularity(59) == 10));
-    const std::vector<uint32_t> all = set.choose(0, 1);
     std::vector<QuestionResult> results;
-    for (const uint32_t i : all) {  // exact match: seen of people 0 to 2, questions of all; words: questions of nobody
+    // exact match: seen of people 0 to 2, questions of all; words: questions of nobody
+    for (const uint32_t i : task.chosen) {
         const Question q = set.question(i);
         results.push_back({1.0, 1, 1, q.kind == 2 || q.entity < 3});
         if (q.kind == 2) results.back().normalized = 0;
     }
     ReportOptions report_options{1, 1, 0, 1};
-    report_options.popularity = plan.popularity;
+    report_options.popularity = plan.options.report.popularity;
     Evaluation evaluation;
-    evaluation.knowledge.push_back({results, {}, summarize(set, all, results, report_options), {}});
+    evaluation.knowledge.push_back({results, {}, summarize(task, results, report_options), {}});
     const std::vector<PopularityThreshold>& found = evaluation.knowledge[0].report.popularity;
     REQUIRE(found.size() == 3);
     // seen: 1 1 1 3/4 3/5 3/6 3/7: twice under 0.6 at person 6
@@ -159,19 +158,21 @@ TEST_CASE("the threshold popularity by kind and match, printed and written", "[e
 
     // of a sample: what was asked; without the column, or without a target: nothing
     const std::vector<QuestionResult> none(6, {1.0, 9, 1, false});
-    report_options.popularity.failures = 1;
-    CHECK(summarize(set, {54, 55, 56, 57, 58, 59}, none, report_options).popularity[0].popularity == 10);
+    report_options.popularity.failures.n = 1;
+    QuestionTask sample(folder / "set", 64, MAX_T);
+    sample.ask({54, 55, 56, 57, 58, 59});
+    CHECK(summarize(sample, none, report_options).popularity[0].popularity == 10);
     report_options.popularity.target = 0;
-    CHECK(summarize(set, all, results, report_options).popularity.empty());
+    CHECK(summarize(task, results, report_options).popularity.empty());
     remove_tree(folder / "set.popularity.npy");
-    const QuestionSet without(folder / "set", 64, MAX_T);
-    CHECK(!without.has_popularity());
+    const QuestionTask without(folder / "set", 64, MAX_T);
+    CHECK(!without.set->has_popularity());
     report_options.popularity.target = 0.6;
-    CHECK(summarize(without, all, results, report_options).popularity.empty());
+    CHECK(summarize(without, results, report_options).popularity.empty());
 
-    options.popularity = {1.5, 5};
+    options.report.popularity = {1.5, {5}};
     REQUIRE_DIES(Exit::Usage, "--popularity-target 1.5", plan_evaluation(options, 64, MAX_T));
-    options.popularity = {0.6, 0};
+    options.report.popularity = {0.6, {0}};
     REQUIRE_DIES(Exit::Usage, "--popularity-failures 0", plan_evaluation(options, 64, MAX_T));
 }
 

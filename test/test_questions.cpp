@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 
+#include "eval/question_task.h"
 #include "test/catch.h"
 #include "test/question_builder.h"
 #include "test/support.h"
@@ -32,7 +33,7 @@ TEST_CASE("a question set is read as written, by any of its names", "[questions]
             set.read(i, found.data());
             REQUIRE(found == expected);
             REQUIRE(n.answer == static_cast<int>(q.answer.size()));
-            REQUIRE(set.question(i).wording == q.columns.wording);
+            REQUIRE(set.question(i).template_index == q.columns.template_index);
             REQUIRE(set.question(i).group == q.columns.group);
             longest = std::max(longest, n.both());
             REQUIRE(set.texts(i).all() == 1 + q.others.size());
@@ -50,7 +51,7 @@ TEST_CASE("a question set is read as written, by any of its names", "[questions]
         CHECK((set.texts(4).candidates == 0 && set.texts(4).aliases == 1));
         CHECK(set.has_candidates());
         CHECK(set.longest() == std::max(longest, 38));  // an alias
-        CHECK(set.people(0) == 7);
+        CHECK(set.seen_entities(0) == 7);
     }
 }
 
@@ -62,10 +63,12 @@ TEST_CASE("the majority answer and the people are those of the whole set", "[que
     for (BuiltQuestion& q : built.questions)
         if (q.columns.entity == 9) q.columns.kind = 2;  // no question of kind "seen" about this one
     built.write(folder / "set");
-    const QuestionSet set(folder / "set", 64, 40);
-    CHECK(set.people(0) == 9);
-    CHECK(set.majority(0, 0) == Approx(4.0 / 9));
-    CHECK(set.majority(0, 2) == Approx(6.0 / 15));  // nine people once, four with one answer; the last one six times
+    const QuestionTask task(folder / "set", 64, 40, 5);
+    CHECK(task.chosen.size() == 5);
+    CHECK(task.set->seen_entities(0) == 9);
+    CHECK(task.majority.answer[0] == Approx(4.0 / 9));
+    CHECK(task.majority.answer[2] ==
+          Approx(6.0 / 15));  // nine people once, four with one answer; the last one six times
 }
 
 TEST_CASE("broken question sets are refused with file and question", "[questions]") {
@@ -79,7 +82,7 @@ TEST_CASE("broken question sets are refused with file and question", "[questions
     const Broken columns[] = {
         {"question 5: relation 2", [](Builder& b) { b.questions[5].columns.relation = 2; }},
         {"question 5: attribute 2", [](Builder& b) { b.questions[5].columns.attribute = 2; }},
-        {"question 5: template 12", [](Builder& b) { b.questions[5].columns.wording = 12; }},
+        {"question 5: template 12", [](Builder& b) { b.questions[5].columns.template_index = 12; }},
         {"question 5: kind 3", [](Builder& b) { b.questions[5].columns.kind = 3; }},
         {"question 5: entity 4", [](Builder& b) { b.questions[5].columns.entity = 4; }},
         {"question 5: group 1", [](Builder& b) { b.questions[5].columns.group = 1; }},

@@ -70,7 +70,7 @@ std::vector<std::string> records(const std::string& file) {
 std::string write_example(const std::string& folder) {
     TensorBoard board(folder);
     for (int step : {0, 1, 300}) {
-        MetricsLine line;
+        JsonLine line;
         line.add("step", step);
         line.add("train/loss", 6.5 - step);
         line.add("data/web/tokens", static_cast<int64_t>(step) << 20);
@@ -112,7 +112,7 @@ TEST_CASE("TensorBoard: the events are what the format says", "[util]") {
     CHECK(value == 6.5f - 300);
     CHECK(decode(values[1].bytes).at(0).bytes == "data/web/tokens");
     CHECK(TensorBoard().path().empty());
-    REQUIRE_DIES(Exit::Runtime, "cannot be created", TensorBoard(folder / "none"));
+    REQUIRE_DIES(Exit::Runtime, "cannot be opened", TensorBoard(folder / "none"));
 }
 
 TEST_CASE("TensorBoard: the real one reads the files", "[util][live]") {

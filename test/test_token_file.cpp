@@ -36,6 +36,15 @@ void truncate_by(const std::string& path, size_t n) {
 
 }  // namespace
 
+TEST_CASE("Shards are known by their ending", "[token_file]") {
+    for (const char* path : {"a/web.bin", "web.ds", "a.b/web.x.bin"}) CHECK(is_shard(path));
+    for (const char* path : {"", ".bin", "web", "web.idx", "web.bin.tmp", "a.bin/web", "web.ds.index", "webbin"})
+        CHECK_FALSE(is_shard(path));
+    CHECK(shard_prefix("a/web.x.bin") == "a/web.x");
+    CHECK(shard_prefix("web.ds") == "web");
+    REQUIRE_DIES(Exit::Data, "web.idx", shard_prefix("web.idx"));
+}
+
 TEST_CASE("Megatron shards round trip", "[token_file]") {
     TemporaryFolder folder;
     const int width = GENERATE(2, 4), most = width == 2 ? 65535 : 69999;
@@ -84,7 +93,7 @@ TEST_CASE("Megatron bytes by hand", "[token_file]") {
     CHECK(builder.index() == read_file(folder / "a.idx"));
 }
 
-TEST_CASE("llm.c shards: documents stand between EOT ids", "[token_file]") {
+TEST_CASE("llm.c shards: documents are between EOT ids", "[token_file]") {
     TemporaryFolder folder;
     const int width = GENERATE(2, 4);
     const int magic = width == 2 ? 20240520 : 20240801, version = width == 2 ? 1 : 7;

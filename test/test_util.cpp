@@ -1,4 +1,4 @@
-// Files, checksums, JSON, the learning rate, metrics and the progress line.
+// Files, checksums, JSON, messages, options, the learning rate, a run's log and the progress line.
 #include <sys/resource.h>
 
 #include <cmath>
@@ -7,11 +7,13 @@
 
 #include "test/catch.h"
 #include "test/support.h"
-#include "train/metrics_log.h"
+#include "train/log.h"
 #include "train/schedule.h"
 #include "util/crc32c.h"
 #include "util/files.h"
 #include "util/json.h"
+#include "util/json_text.h"
+#include "util/options.h"
 #include "util/progress.h"
 #include "util/sha256.h"
 
@@ -43,7 +45,8 @@ class FileSizeLimit {
 
 bool near(double a, double b) { return std::abs(a - b) < 1e-12; }
 
-std::string printed_by(void (*use)(FILE*)) {
+template <class Use>
+std::string printed_by(Use use) {
     char* text = nullptr;
     size_t size = 0;
     FILE* memory = open_memstream(&text, &size);
@@ -155,11 +158,114 @@ TEST_CASE("The learning rate follows its formula", "[util]") {
     for (int s = 0; s < 80; ++s) CHECK(learning_rate(wsd, s) == learning_rate(longer, s));
     REQUIRE_DIES(Exit::Usage, "--schedule step", make_schedule("step", 1, 10, 0, 0, 0));
     REQUIRE_DIES(Exit::Usage, "--warmup 11", make_schedule("wsd", 1, 10, 11, 0, 0));
-    REQUIRE_DIES(Exit::Usage, "--cooldown", make_schedule("wsd", 1, 10, 0, NAN, 0));
 }
 
-TEST_CASE("A metrics line is valid JSON and loses no bit", "[util]") {
-    MetricsLine line;
+TEST_CASE("Messages take numbers and strings of every type", "[util]") {
+    CHECK(format_text("%d %d %d %d", -3, uint64_t{18446744073709551615u}, INT64_MIN, true) ==
+          "-3 18446744073709551615 -9223372036854775808 1");
+    CHECK(format_text("%s|%6s|%-6s|%.2s|", std::string("a"), "b", std::string_view("c"), "defg") ==
+          "a|     b|c     |de|");
+    CHECK(format_text("%08lld %*d|%zu", int64_t{42}, 4, 7, size_t{1}) == "00000042    7|1");
+    CHECK(format_text("%.17g %g %5.1f%% %.1e", 0.1, 0.1f, 12.345, 1e-3) == "0.10000000000000001 0.1  12.3% 1.0e-03");
+    CHECK(format_text("%g %s %d", 3, 4, 2.5) == "3 4 2.5");  // the type decides, not the letter
+    CHECK(format_text("%x %016llx %02x %c", -1, uint64_t{255}, static_cast<unsigned char>(7), 'x') ==
+          "ffffffff 00000000000000ff 07 x");
+    CHECK(format_text("%600s", "x") == std::string(599, ' ') + "x");
+    CHECK(format_text("%d of %d", 1) == "1 of %d");  // an argument too few is seen, and harmless
+    CHECK(format_text("100 %% of %s", std::string(1000, 'y')) == "100 % of " + std::string(1000, 'y'));
+}
+
+namespace {
+
+struct Numbers {
+    double lr = 1, cooldown = NAN;
+    Count steps;
+    int64_t zero = 0;
+};
+
+Numbers parse(std::vector<std::string> words) {
+    Numbers n;
+    OptionTable table("test", "",
+                      {{"", "lr", &n.lr, "X", "", above(0)},
+                       {"", "cooldown", &n.cooldown, "X", "", from_to(0, 1)},
+                       {"", "steps", &n.steps, "N", "", at_least(1)},
+                       {"", "zero", &n.zero, "N", "", from_below(0, 2)}});
+    words.insert(words.begin(), "test");
+    std::vector<char*> arguments;
+    for (std::string& word : words) arguments.push_back(word.data());
+    table.parse(static_cast<int>(arguments.size()), arguments.data());
+    return n;
+}
+
+}  // namespace
+
+TEST_CASE("Options take the values of their range", "[util]") {
+    const Numbers none = parse({});
+    CHECK((none.lr == 1 && std::isnan(none.cooldown) && none.steps.n == -1));
+    const Numbers ends = parse({"--lr", "1e-30", "--cooldown", "1", "--steps", "1", "--zero", "1"});
+    CHECK((ends.lr == 1e-30 && ends.cooldown == 1 && ends.steps.n == 1 && ends.zero == 1));
+    REQUIRE_DIES(Exit::Usage, "--lr 0: expected a number above 0", parse({"--lr", "0"}));
+    REQUIRE_DIES(Exit::Usage, "--lr: expected a number", parse({"--lr", "nan"}));
+    REQUIRE_DIES(Exit::Usage, "--cooldown 1.5: expected a number from 0 to 1", parse({"--cooldown", "1.5"}));
+    REQUIRE_DIES(Exit::Usage, "--cooldown -0.1: expected", parse({"--cooldown=-0.1"}));
+    REQUIRE_DIES(Exit::Usage, "--steps 0: expected a number of at least 1", parse({"--steps", "0"}));
+    REQUIRE_DIES(Exit::Usage, "--zero 2: expected a number from 0 to below 2", parse({"--zero", "2"}));
+}
+
+TEST_CASE("A run's log is one voice", "[util]") {
+    const TemporaryFolder folder;
+    const RunDirectory directory(folder.path(), true);
+    Plan plan;
+    plan.steps = 10;
+    plan.batch_tokens = 8;
+    plan.sources.resize(2);
+    plan.sources[0].name = "web";
+    plan.sources[0].source_tokens = 16;
+    plan.sources[1].name = "facts";
+    plan.sources[1].source_tokens = 4;
+    StepReport report;
+    report.step = 1;
+    report.lr = 0.5;
+    report.loss = 2;
+    report.grad_norm = 1;
+    report.source_targets = {8, 0};
+    report.source_tokens = {12, 4};
+    report.source_loss = {16, 0};
+    const auto say = [&](FILE* screen, FILE* errors, bool files) {
+        Log log(screen, errors);
+        log.warn("careful");
+        if (files) log.open(directory, 0, 0);
+        log.begin(plan, 0, 1e6, 1e9);
+        log.step(report, 0.5);
+        log.print("%s %d\n", "said", 1);
+        log.evaluation(2, {{"val/web/loss", 1.5}});
+        log.end();
+    };
+    std::string errors;
+    const std::string said =
+        printed_by([&](FILE* screen) { errors = printed_by([&](FILE* err) { say(screen, err, true); }); });
+    CHECK(said == "said 1\n");
+    CHECK(errors.find("warning: careful\n") == 0);
+    CHECK(errors.find("step  2/10  20.0%  loss 2.0000  |g| 1.000  lr 5.0e-01") != std::string::npos);
+    nlohmann::json line = parse_json("metrics", read_file(folder / "metrics.jsonl"));
+    CHECK(line["time"].is_number());
+    line.erase("time");
+    CHECK(line == nlohmann::json::parse(R"({"step": 1, "tokens": 16, "train/loss": 2, "train/loss/web": 2,
+        "data/web/tokens": 12, "data/web/epochs": 0.75, "data/web/ratio": 0.75,
+        "data/facts/tokens": 4, "data/facts/epochs": 1, "data/facts/ratio": 0.25,
+        "optim/lr": 0.5, "optim/grad_norm": 1, "perf/tokens_per_s": 16, "perf/mfu": 0.016, "perf/step_ms": 500})"));
+    line = parse_json("eval", read_file(folder / "eval.jsonl"));
+    CHECK((line["step"] == 2 && line["tokens"] == 16 && line["val/web/loss"] == 1.5));
+
+    const std::vector<std::string> before = list_directory(folder.path());
+    FILE* nowhere = fopen("/dev/null", "w");
+    say(nowhere, nowhere, false);  // as a process that is not heard
+    fclose(nowhere);
+    CHECK(list_directory(folder.path()) == before);
+}
+
+TEST_CASE("A JSON line is valid and loses no bit", "[util]") {
+    JsonLine line;
     const double third = 1.0 / 3, tiny = 4.9e-324;
     line.add("step", 7);
     line.add("train/loss", third);
@@ -175,26 +281,35 @@ TEST_CASE("A metrics line is valid JSON and loses no bit", "[util]") {
     CHECK(read["nan"] == "NaN");
     CHECK(read["inf"] == "-Infinity");
     CHECK(read["text \"q\"\n"] == "a\\b\t\xC3\xA9");
+    CHECK(nlohmann::json::parse(json_quote("\xC3")) == "\xEF\xBF\xBD");  // cut off in the middle of a character
 }
 
-TEST_CASE("A metrics file is whole after every line", "[util]") {
+TEST_CASE("Members of a JSON object are read as what they should be", "[util]") {
+    const std::string object = R"({"n": 7, "negative": -1, "text": "x"})";
+    CHECK(integer_member("state", object, "n") == 7);
+    CHECK(text_member("state", object, "text") == "x");
+    CHECK(text_member("state", object, "n").empty());
+    CHECK(text_member("state", object, "none").empty());
+    REQUIRE_DIES(Exit::Data, "state: 'none' is missing", integer_member("state", object, "none"));
+    REQUIRE_DIES(Exit::Data, "state", integer_member("state", object, "negative"));
+    REQUIRE_DIES(Exit::Data, "state", integer_member("state", "{", "n"));
+}
+
+TEST_CASE("A file that is appended to is whole after every line", "[util]") {
     const TemporaryFolder folder;
-    const std::string path = folder / "metrics.jsonl";
-    MetricsLine line;
-    line.add("step", 1);
-    MetricsFile file(path, true);
+    const std::string path = folder / "metrics.jsonl", line = "{\"step\": 1}\n";
+    AppendFile file(path);
     file.write(line);
     const int64_t one = file.size();
     file.write(line);
-    CHECK(read_file(path) == "{\"step\": 1}\n{\"step\": 1}\n");
+    CHECK(read_file(path) == line + line);
     CHECK(file.size() == 2 * one);
     truncate_file(path, static_cast<uint64_t>(one));
-    MetricsFile resumed(path, true);
+    AppendFile resumed(path);
     CHECK(resumed.size() == one);
     resumed.write(line);
-    CHECK(read_file(path) == "{\"step\": 1}\n{\"step\": 1}\n");
-    CHECK(MetricsFile(path, false).size() == 0);
-    MetricsFile full("/dev/full", true);
+    CHECK(read_file(path) == line + line);
+    AppendFile full("/dev/full");
     REQUIRE_DIES(Exit::Runtime, "No space left", full.write(line));
 }
 

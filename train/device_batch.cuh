@@ -4,8 +4,8 @@
 #include <array>
 #include <vector>
 
-#include "dataloader/loader.h"  // defines: Batch
-#include "model/gpt.cuh"        // defines: GptInput
+#include "dataloader/batch.h"  // defines: Batch
+#include "model/gpt.cuh"       // defines: GptInput
 
 class DeviceBatch {
   public:

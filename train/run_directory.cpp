@@ -11,35 +11,33 @@
 
 #include "util/check.h"
 #include "util/files.h"
-#include "util/json.h"
 
 using ordered_json = nlohmann::ordered_json;
 
 RunDirectory::RunDirectory(const std::string& path, bool resume) : path_(path) {
     if (directory_exists(path)) {
         if (!list_directory(path).empty() && !resume)
-            die(Exit::Usage, "--out %s: not empty; give --resume to go on with that run, or another directory",
-                path.c_str());
+            die(Exit::Usage, "--out %s: not empty; give --resume to go on with that run, or another directory", path);
         if (resume && !list_directory(path).empty() && !file_exists(file("config.json")))
-            die(Exit::Usage, "--out %s: holds files but no run (no config.json); give the directory of a run",
-                path.c_str());
+            die(Exit::Usage, "--out %s: holds files but no run (no config.json); give the directory of a run", path);
     } else if (file_exists(path)) {
-        die(Exit::Usage, "--out %s: a file stands there; give a directory", path.c_str());
+        die(Exit::Usage, "--out %s: there is a file of that name; give a directory", path);
     }
 }
 
 void RunDirectory::create() const {
     if (!active()) return;
     make_directories(path_);
-    if (access(path_.c_str(), W_OK | X_OK) != 0) die(Exit::Runtime, "--out %s: cannot be written to", path_.c_str());
+    if (access(path_.c_str(), W_OK | X_OK) != 0) die(Exit::Runtime, "--out %s: cannot be written to", path_);
     // Held until the process ends, however it ends. File systems without locks (ENOLCK, ENOTSUP) do not stop a run.
     const int folder = open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (folder >= 0 && flock(folder, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
         die(Exit::Usage, "--out %s: another process is writing this run; wait for it, or give another directory",
-            path_.c_str());
+            path_);
 }
 
 std::string RunDirectory::file(const std::string& name) const { return path_join(path_, name); }
+std::string RunDirectory::answers(int64_t step) const { return file(format_text("answers/step_%08d.jsonl", step)); }
 bool RunDirectory::done() const { return active() && file_exists(file("DONE")); }
 
 void RunDirectory::write_config(const std::string& options_json,
@@ -50,43 +48,40 @@ void RunDirectory::write_config(const std::string& options_json,
     write_file(file("config.json"), object.dump(2) + "\n");
 }
 
+AppendFile RunDirectory::open_log(const std::string& name, int64_t bytes) const {
+    const std::string path = file(name);
+    const int64_t size = file_exists(path) ? AppendFile(path).size() : 0;
+    if (size < bytes)
+        die(Exit::Data,
+            "%s: holds %d bytes, the checkpoint was made with %d; it was changed by hand: restore it, or --branch from "
+            "the checkpoint",
+            path, size, bytes);
+    if (size > bytes) truncate_file(path, static_cast<uint64_t>(bytes));
+    return AppendFile(path);
+}
+
+void RunDirectory::remove_results_after(int64_t step) const {
+    remove_tree(file("FAILED"));
+    remove_tree(file("exposures"));
+    if (!directory_exists(file("answers"))) return;
+    for (const std::string& name : list_directory(file("answers"))) {
+        const std::string path = file("answers/" + name);
+        if (step < 0 || path > answers(step)) remove_tree(path);
+    }
+}
+
 void RunDirectory::mark_done(const std::string& reason) const {
     if (active()) write_file(file("DONE"), reason + "\n");
 }
 
-void RunDirectory::mark_failed(const std::string& reason) const {
-    if (!active()) return;
+void RunDirectory::mark_failures() const {
+    static std::string failed;  // die_hook is a plain function
+    failed = file("FAILED");
     // Not through write_file: the program is dying already, perhaps of a full disk, and must not die again here.
-    if (FILE* f = fopen(file("FAILED").c_str(), "w")) {
-        fprintf(f, "%s\n", reason.c_str());
-        fclose(f);
-    }
-}
-
-void RunDirectory::truncate_log(const std::string& name, int64_t bytes) const {
-    struct stat info;
-    const std::string path = file(name);
-    const int64_t size = stat(path.c_str(), &info) == 0 ? static_cast<int64_t>(info.st_size) : 0;
-    if (size < bytes)
-        die(Exit::Data,
-            "%s: holds %lld bytes, the checkpoint was made with %lld; it was changed by hand: restore it, or --branch "
-            "from the checkpoint",
-            path.c_str(), static_cast<long long>(size), static_cast<long long>(bytes));
-    if (size > bytes) truncate_file(path, static_cast<uint64_t>(bytes));
-}
-
-int64_t integer_fact(const std::string& where, const std::string& json, const std::string& key) {
-    const nlohmann::json object = parse_json(where, json);
-    if (!object.is_object() || !object.contains(key))
-        die(Exit::Data, "%s: '%s' is missing", where.c_str(), key.c_str());
-    return json_integer(where, object, key.c_str(), 0, INT64_MAX);
-}
-
-std::string text_fact(const std::string& where, const std::string& json, const std::string& key) {
-    const nlohmann::json object = parse_json(where, json);
-    return object.is_object() && object.contains(key) && object[key].is_string() ? object[key].get<std::string>() : "";
-}
-
-std::string json_quote(const std::string& text) {
-    return ordered_json(text).dump(-1, ' ', false, ordered_json::error_handler_t::replace);
+    die_hook = [](Exit, const char* message) {
+        if (FILE* f = fopen(failed.c_str(), "w")) {
+            fprintf(f, "%s\n", message);
+            fclose(f);
+        }
+    };
 }

@@ -1,9 +1,12 @@
-// run_directory.h - runs/NAME/: what may be written there, what stands there already, and how a run ends
-// (dev/formats.md, 4).
+// run_directory.h - runs/NAME/: what may be written there, what is there already, and how a run ends (dev/formats.md,
+// 4).
 #pragma once
+#include <cstdint>
 #include <string>
 #include <utility>
 #include <vector>
+
+#include "util/files.h"  // defines: AppendFile
 
 class RunDirectory {
   public:
@@ -17,23 +20,22 @@ class RunDirectory {
     bool active() const { return !path_.empty(); }
     const std::string& path() const { return path_; }
     std::string file(const std::string& name) const;
-    bool done() const;  // the DONE marker of an earlier run
+    std::string answers(int64_t step) const;  // of the questions, evaluated after `step` updates
 
     // config.json: options as given by OptionTable::json(), then named facts (values are JSON texts).
     void write_config(const std::string& options_json,
                       const std::vector<std::pair<std::string, std::string>>& facts) const;
+    // metrics.jsonl or eval.jsonl, cut back to its size at the checkpoint. Dies with Exit::Data when it is shorter.
+    AppendFile open_log(const std::string& name, int64_t bytes) const;
+    // Removes what a run that goes on from `step` makes again: FAILED, the ledgers, answers of later steps. -1: a new
+    // run.
+    void remove_results_after(int64_t step) const;
+
+    bool done() const;  // the DONE marker of an earlier run
     void mark_done(const std::string& reason) const;
-    void mark_failed(const std::string& reason) const;
-    // Cuts a log back to its size at the checkpoint. Dies with Exit::Data when it is shorter than that.
-    void truncate_log(const std::string& name, int64_t bytes) const;
+    // From now on a program that dies says why in FAILED.
+    void mark_failures() const;
 
   private:
     std::string path_;
 };
-
-// A member of a JSON object (trainer_state's options and small facts) as a whole number. Dies with Exit::Data when it
-// is not there.
-int64_t integer_fact(const std::string& where, const std::string& json, const std::string& key);
-// ... as text; "" when it is not there.
-std::string text_fact(const std::string& where, const std::string& json, const std::string& key);
-std::string json_quote(const std::string& text);  // a string as a JSON string

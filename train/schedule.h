@@ -28,7 +28,8 @@ struct Schedule {
     double final_fraction = 0.0;  // of the peak, where the schedule ends
 };
 
-// `name` is wsd, cosine, linear or constant; dies with Exit::Usage on another one and on numbers that make no schedule.
+// `name` is wsd, cosine, linear or constant; dies with Exit::Usage on another one and on a warm-up longer than the run.
+// The other numbers' ranges are those of their options.
 inline Schedule make_schedule(const std::string& name, double peak, int64_t steps, int64_t warmup, double cooldown,
                               double final_fraction) {
     const std::pair<const char*, Schedule::Kind> kinds[] = {{"wsd", Schedule::Kind::Wsd},
@@ -36,15 +37,8 @@ inline Schedule make_schedule(const std::string& name, double peak, int64_t step
                                                             {"linear", Schedule::Kind::Linear},
                                                             {"constant", Schedule::Kind::Constant}};
     const auto* kind = std::find_if(std::begin(kinds), std::end(kinds), [&](const auto& k) { return name == k.first; });
-    if (kind == std::end(kinds))
-        die(Exit::Usage, "--schedule %s: expected wsd, cosine, linear or constant", name.c_str());
-    if (!(peak >= 0 && std::isfinite(peak))) die(Exit::Usage, "--lr %g: expected a number of at least 0", peak);
-    if (warmup < 0 || warmup > steps)
-        die(Exit::Usage, "--warmup %lld: expected 0 to the run's %lld steps", static_cast<long long>(warmup),
-            static_cast<long long>(steps));
-    if (!(cooldown >= 0 && cooldown <= 1)) die(Exit::Usage, "--cooldown %g: expected a fraction from 0 to 1", cooldown);
-    if (!(final_fraction >= 0 && final_fraction <= 1))
-        die(Exit::Usage, "--final-lr %g: expected a fraction of the peak from 0 to 1", final_fraction);
+    if (kind == std::end(kinds)) die(Exit::Usage, "--schedule %s: expected wsd, cosine, linear or constant", name);
+    if (warmup < 0 || warmup > steps) die(Exit::Usage, "--warmup %d: expected 0 to the run's %d steps", warmup, steps);
     return {kind->second, peak, steps, warmup, cooldown, final_fraction};
 }
 

@@ -1,16 +1,12 @@
 #include "train/tensorboard.h"
 
-#include <fcntl.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <chrono>
-#include <cstring>
 #include <ctime>
 
 #include "util/check.h"
 #include "util/crc32c.h"
-#include "util/files.h"
 
 namespace {
 
@@ -50,31 +46,18 @@ uint32_t masked_crc(const void* data, size_t bytes) {
 TensorBoard::TensorBoard(const std::string& directory) {
     char host[256] = "localhost";
     gethostname(host, sizeof host - 1);
-    for (int n = 0; fd_ < 0; ++n) {
-        path_ =
-            path_join(directory, format_text("events.out.tfevents.%lld.%s.%d.%d", static_cast<long long>(time(nullptr)),
-                                             host, static_cast<int>(getpid()), n));
-        fd_ = open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0666);
-        if (fd_ < 0 && errno != EEXIST)
-            die(Exit::Runtime, "%s: cannot be created (%s)", path_.c_str(), strerror(errno));
-    }
+    std::string path;
+    for (int n = 0; n == 0 || file_exists(path); ++n)
+        path = path_join(directory, format_text("events.out.tfevents.%d.%s.%d.%d", time(nullptr), host,
+                                                static_cast<int>(getpid()), n));
+    file_ = AppendFile(path);
     std::string event = event_at_now();
     put_bytes(&event, FILE_VERSION, "brain.Event:2");
     record(event);
 }
 
-TensorBoard::~TensorBoard() {
-    if (fd_ >= 0) close(fd_);
-}
-
-TensorBoard& TensorBoard::operator=(TensorBoard&& other) noexcept {
-    std::swap(path_, other.path_);
-    std::swap(fd_, other.fd_);
-    return *this;
-}
-
-void TensorBoard::write(int64_t step, const MetricsLine& line) {
-    if (fd_ < 0) return;
+void TensorBoard::write(int64_t step, const JsonLine& line) {
+    if (!file_) return;
     std::string summary;
     for (const auto& [tag, number] : line.numbers()) {
         if (tag.find('/') == std::string::npos) continue;
@@ -98,11 +81,5 @@ void TensorBoard::record(const std::string& event) {
     put_raw(&bytes, masked_crc(&length, sizeof length));
     bytes += event;
     put_raw(&bytes, masked_crc(event.data(), event.size()));
-    size_t done = 0;
-    while (done < bytes.size()) {
-        const ssize_t n = ::write(fd_, bytes.data() + done, bytes.size() - done);
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) die(Exit::Runtime, "%s: cannot be written (%s)", path_.c_str(), strerror(errno));
-        done += static_cast<size_t>(n);
-    }
+    file_.write(bytes);
 }

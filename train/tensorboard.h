@@ -8,7 +8,8 @@
 #include <cstdint>
 #include <string>
 
-#include "train/metrics_log.h"
+#include "util/files.h"
+#include "util/json_text.h"
 
 class TensorBoard {
   public:
@@ -16,19 +17,13 @@ class TensorBoard {
     // Creates events.out.tfevents.<unixtime>.<host>.<pid>.<n> in `directory`, n counting up until the name is new: a
     // resumed run opens another file and TensorBoard joins them.
     explicit TensorBoard(const std::string& directory);
-    ~TensorBoard();
-    TensorBoard(TensorBoard&& other) noexcept { *this = std::move(other); }
-    TensorBoard& operator=(TensorBoard&& other) noexcept;
-    TensorBoard(const TensorBoard&) = delete;
-    TensorBoard& operator=(const TensorBoard&) = delete;
 
     // One event with the numbers of a line that have slash names (step, tokens and time are not curves), handed to the
     // system at once. Does nothing without a file (default constructed).
-    void write(int64_t step, const MetricsLine& line);
-    const std::string& path() const { return path_; }
+    void write(int64_t step, const JsonLine& line);
+    const std::string& path() const { return file_.path(); }
 
   private:
     void record(const std::string& event);
-    std::string path_;
-    int fd_ = -1;
+    AppendFile file_;
 };

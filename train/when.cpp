@@ -6,14 +6,14 @@
 #include "util/check.h"
 #include "util/options.h"
 
-When::When(const char* flag, const std::string& text) {
+When::When(std::string flag, const std::string& text) : flag_(std::move(flag)) {
     for (size_t begin = 0; begin <= text.size();) {
         const size_t end = std::min(text.find(',', begin), text.size());
         const std::string word = text.substr(begin, end - begin);
         begin = end + 1;
         const bool every = word.rfind("every:", 0) == 0;
-        const int64_t n = every                       ? parse_count(flag, word.substr(6))
-                          : word.rfind("at:", 0) == 0 ? parse_count(flag, word.substr(3))
+        const int64_t n = every                       ? parse_count(flag_, word.substr(6))
+                          : word.rfind("at:", 0) == 0 ? parse_count(flag_, word.substr(3))
                                                       : -1;
         if (word == "log")
             log_ = true;
@@ -25,8 +25,8 @@ When::When(const char* flag, const std::string& text) {
             at_.insert(n);
         else if (word != "end")
             die(Exit::Usage,
-                "%s: expected log, windows, every:N, at:N or end, or several with commas between, found '%s'", flag,
-                text.c_str());
+                "%s: expected log, windows, every:N, at:N or end, or several with commas between, found '%s'", flag_,
+                text);
     }
 }
 
@@ -41,10 +41,9 @@ void When::add_windows(const std::vector<std::pair<double, double>>& windows, in
     }
 }
 
-void When::check(const char* flag, int64_t steps) const {
+void When::check(int64_t steps) const {
     if (!at_.empty() && *at_.rbegin() > steps)
-        die(Exit::Usage, "%s at:%lld: the run has %lld steps", flag, static_cast<long long>(*at_.rbegin()),
-            static_cast<long long>(steps));
+        die(Exit::Usage, "%s at:%d: the run has %d steps", flag_, *at_.rbegin(), steps);
 }
 
 bool When::due(int64_t step, int64_t steps) const {

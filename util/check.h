@@ -4,12 +4,12 @@
 // the table below. Files are written under a temporary name and renamed, so dying is always safe.
 // Tests set `die_throws`, and a refusal becomes an exception that they can look at.
 #pragma once
-#include <cstdarg>
 #include <cstdint>
 #include <cstdio>
-#include <cstdlib>
-#include <limits>
+#include <initializer_list>
 #include <string>
+#include <string_view>
+#include <type_traits>
 
 enum class Exit : int {
     Ok = 0,
@@ -29,36 +29,47 @@ struct DieError {
 inline bool die_throws = false;                        // tests only
 inline void (*die_hook)(Exit, const char*) = nullptr;  // the trainer's: writes the FAILED marker of a run
 
-inline std::string format_text(const char* format, va_list args) {
-    va_list copy;
-    va_copy(copy, args);
-    std::string text(static_cast<size_t>(vsnprintf(nullptr, 0, format, copy)), '\0');
-    va_end(copy);
-    vsnprintf(text.data(), text.size() + 1, format, args);
-    return text;
+// A value in a message: a number, a string (char*, std::string, std::string_view), a character.
+struct FormatArgument {
+    template <class T>
+    FormatArgument(const T& value) {
+        if constexpr (std::is_floating_point_v<T>) {
+            kind = Kind::Real;
+            real = static_cast<double>(value);
+        } else if constexpr (std::is_integral_v<T>) {
+            kind = std::is_signed_v<T> ? Kind::Signed : Kind::Unsigned;
+            integer = static_cast<uint64_t>(value);
+            bits = 8 * sizeof(T);
+        } else {
+            text = value;
+        }
+    }
+    enum class Kind { Signed, Unsigned, Real, Text } kind = Kind::Text;
+    uint64_t integer = 0;  // a signed one by two's complement
+    int bits = 64;         // of its type
+    double real = 0;
+    std::string_view text;
+};
+std::string format_arguments(const char* format, std::initializer_list<FormatArgument> arguments);
+[[noreturn]] void die_with(Exit code, const std::string& message);
+
+// printf into a std::string, where the arguments know their types: %d takes every whole number, %g every real one, %s
+// every string. Flags, width and precision are printf's; lengths (ll, z) say nothing.
+template <class... Arguments>
+std::string format_text(const char* format, const Arguments&... arguments) {
+    return format_arguments(format, {FormatArgument(arguments)...});
 }
 
-// printf into a std::string.
-[[gnu::format(printf, 1, 2)]] inline std::string format_text(const char* format, ...) {
-    va_list args;
-    va_start(args, format);
-    std::string text = format_text(format, args);
-    va_end(args);
-    return text;
+// The same to a file.
+template <class... Arguments>
+void print(FILE* out, const char* format, const Arguments&... arguments) {
+    fputs(format_arguments(format, {FormatArgument(arguments)...}).c_str(), out);
 }
 
 // Ends the program with `code` and one message. Never returns; throws DieError under `die_throws`.
-[[noreturn, gnu::format(printf, 2, 3)]] inline void die(Exit code, const char* format, ...) {
-    va_list args;
-    va_start(args, format);
-    std::string text = format_text(format, args);
-    va_end(args);
-    if (die_throws) throw DieError{code, text};
-    if (die_hook) die_hook(code, text.c_str());
-    fflush(stdout);
-    fprintf(stderr, "error: %s\n", text.c_str());
-    fflush(stderr);
-    _Exit(static_cast<int>(code));  // no destructors: worker threads may be in the middle of something
+template <class... Arguments>
+[[noreturn]] void die(Exit code, const char* format, const Arguments&... arguments) {
+    die_with(code, format_arguments(format, {FormatArgument(arguments)...}));
 }
 
 // A precondition of a kernel or a function: a wrong caller, not a wrong user. Always on. (CHECK would be Catch2's.)
@@ -72,6 +83,6 @@ template <class To, class From>
 To narrow(From value) {
     const To result = static_cast<To>(value);
     if (static_cast<From>(result) != value || ((result < To{}) != (value < From{})))
-        die(Exit::Runtime, "an integer of %lld does not fit its type", static_cast<long long>(value));
+        die(Exit::Runtime, "an integer of %d does not fit its type", value);
     return result;
 }

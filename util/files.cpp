@@ -1,6 +1,5 @@
 #include "util/files.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <glob.h>
 #include <sys/stat.h>
@@ -10,18 +9,23 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 
 #include "util/check.h"
 #include "util/crc32c.h"
 #include "util/sha256.h"
 
+namespace fs = std::filesystem;
+
 namespace {
 
-[[noreturn]] void die_errno(Exit code, const std::string& path, const char* what) {
-    const int error = errno;
+[[noreturn]] void die_error(Exit code, const std::string& path, const char* what, int error) {
     const char* hint =
-        error == ENOSPC || error == EDQUOT ? "; free some space, what stood there before is untouched" : "";
-    die(code, "%s: cannot be %s (%s)%s", path.c_str(), what, strerror(error), hint);
+        error == ENOSPC || error == EDQUOT ? "; free some space, what was there before is untouched" : "";
+    die(code, "%s: cannot be %s (%s)%s", path, what, strerror(error), hint);
+}
+[[noreturn]] void die_errno(Exit code, const std::string& path, const char* what) {
+    die_error(code, path, what, errno);
 }
 
 // A descriptor that closes itself, also when a function dies by exception under test.
@@ -31,8 +35,6 @@ struct Descriptor {
         if (fd >= 0) close(fd);
     }
 };
-
-bool status_of(const std::string& path, struct stat* info) { return stat(path.c_str(), info) == 0; }
 
 void write_all(int fd, const void* data, size_t bytes, const std::string& path) {
     const char* at = static_cast<const char*>(data);
@@ -81,12 +83,12 @@ FileWriter::~FileWriter() {
 }
 
 void FileWriter::write(const void* data, size_t bytes) {
-    ENSURE(fd_ >= 0, "%s: written to after commit()", path_.c_str());
+    ENSURE(fd_ >= 0, "%s: written to after commit()", path_);
     write_all(fd_, data, bytes, temporary_);
 }
 
 void FileWriter::commit() {
-    ENSURE(fd_ >= 0, "%s: commit() called twice", path_.c_str());
+    ENSURE(fd_ >= 0, "%s: commit() called twice", path_);
     if (fsync(fd_) != 0) die_errno(Exit::Runtime, temporary_, "synced");
     const int fd = fd_;
     fd_ = -1;
@@ -99,44 +101,61 @@ void FileWriter::commit() {
     rename_path(temporary_, path_);
 }
 
-std::string read_file(const std::string& path) {
+AppendFile::AppendFile(const std::string& path) : path_(path) {
+    fd_ = open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
     struct stat info;
+    if (fd_ < 0 || fstat(fd_, &info) != 0) die_errno(Exit::Runtime, path, "opened");
+    size_ = info.st_size;
+}
+
+AppendFile::~AppendFile() {
+    if (fd_ >= 0) close(fd_);
+}
+
+AppendFile& AppendFile::operator=(AppendFile&& other) noexcept {
+    std::swap(path_, other.path_);
+    std::swap(fd_, other.fd_);
+    std::swap(size_, other.size_);
+    return *this;
+}
+
+void AppendFile::write(std::string_view bytes) {
+    write_all(fd_, bytes.data(), bytes.size(), path_);
+    size_ += static_cast<int64_t>(bytes.size());
+}
+
+void AppendFile::sync() {
+    if (fsync(fd_) != 0) die_errno(Exit::Runtime, path_, "synced");
+}
+
+std::string read_file(const std::string& path) {
     std::string text;
-    if (status_of(path, &info) && S_ISREG(info.st_mode)) text.reserve(static_cast<size_t>(info.st_size));
+    std::error_code error;
+    if (const uintmax_t size = fs::file_size(path, error); !error) text.reserve(size);
     read_parts(path, [&](const char* data, size_t bytes) { text.append(data, bytes); });
     return text;
 }
 
 bool file_exists(const std::string& path) {
-    struct stat info;
-    return status_of(path, &info) && S_ISREG(info.st_mode);
+    std::error_code error;
+    return fs::is_regular_file(path, error);
 }
 
 bool directory_exists(const std::string& path) {
-    struct stat info;
-    return status_of(path, &info) && S_ISDIR(info.st_mode);
+    std::error_code error;
+    return fs::is_directory(path, error);
 }
 
 void make_directories(const std::string& path) {
-    for (size_t slash = path.find('/', 1); !path.empty(); slash = path.find('/', slash + 1)) {
-        const std::string part = path.substr(0, slash);
-        if (mkdir(part.c_str(), 0777) != 0 && !directory_exists(part)) die_errno(Exit::Runtime, part, "created");
-        if (slash == std::string::npos) return;
-    }
+    std::error_code error;
+    fs::create_directories(path, error);
+    if (error) die_error(Exit::Runtime, path, "created", error.value());
 }
 
 void remove_tree(const std::string& path) {
-    struct stat info;
-    if (lstat(path.c_str(), &info) != 0) {
-        if (errno == ENOENT || errno == ENOTDIR) return;
-        die_errno(Exit::Runtime, path, "removed");
-    }
-    if (S_ISDIR(info.st_mode)) {
-        for (const std::string& name : list_directory(path)) remove_tree(path_join(path, name));
-        if (rmdir(path.c_str()) != 0) die_errno(Exit::Runtime, path, "removed");
-    } else if (unlink(path.c_str()) != 0) {
-        die_errno(Exit::Runtime, path, "removed");
-    }
+    std::error_code error;
+    fs::remove_all(path, error);
+    if (error) die_error(Exit::Runtime, path, "removed", error.value());
 }
 
 void rename_path(const std::string& from, const std::string& to) {
@@ -163,18 +182,17 @@ void sync_directory(const std::string& path) {
 }
 
 void truncate_file(const std::string& path, uint64_t bytes) {
-    if (truncate(path.c_str(), static_cast<off_t>(bytes)) != 0) die_errno(Exit::Runtime, path, "truncated");
+    std::error_code error;
+    fs::resize_file(path, bytes, error);
+    if (error) die_error(Exit::Runtime, path, "truncated", error.value());
 }
 
 std::vector<std::string> list_directory(const std::string& path) {
-    DIR* folder = opendir(path.c_str());
-    if (!folder) die_errno(Exit::Data, path, "listed");
     std::vector<std::string> names;
-    while (const dirent* entry = readdir(folder)) {
-        const std::string name = entry->d_name;
-        if (name != "." && name != "..") names.push_back(name);
-    }
-    closedir(folder);
+    std::error_code error;
+    for (fs::directory_iterator entry(path, error), end; !error && entry != end; entry.increment(error))
+        names.push_back(entry->path().filename());
+    if (error) die_error(Exit::Data, path, "listed", error.value());
     std::sort(names.begin(), names.end());
     return names;
 }
@@ -185,7 +203,7 @@ std::vector<std::string> glob_files(const std::string& pattern) {
     std::vector<std::string> paths;
     for (size_t i = 0; i < found.gl_pathc; ++i) paths.push_back(found.gl_pathv[i]);
     globfree(&found);
-    if (result == GLOB_NOSPACE) die(Exit::Runtime, "%s: out of memory while looking for files", pattern.c_str());
+    if (result == GLOB_NOSPACE) die(Exit::Runtime, "%s: out of memory while looking for files", pattern);
     // glob's own order follows the locale; data order must not
     std::sort(paths.begin(), paths.end());
     paths.erase(std::unique(paths.begin(), paths.end()), paths.end());
@@ -204,13 +222,9 @@ uint32_t crc32c_file(const std::string& path) {
     return crc;
 }
 
-std::string path_join(const std::string& folder, const std::string& name) {
-    if (folder.empty() || (!name.empty() && name[0] == '/')) return name;
-    return folder.back() == '/' ? folder + name : folder + "/" + name;
-}
+std::string path_join(const std::string& folder, const std::string& name) { return fs::path(folder) / name; }
 
 std::string folder_of(const std::string& path) {
-    const size_t slash = path.rfind('/');
-    if (slash == std::string::npos) return ".";
-    return slash == 0 ? "/" : path.substr(0, slash);
+    const fs::path folder = fs::path(path).parent_path();
+    return folder.empty() ? "." : folder;
 }

@@ -1,10 +1,11 @@
 // files.h - writing that never leaves half a file: temporary name, fsync, rename. Every failure (a full disk too) dies
-// with Exit::Runtime and the path; what stood there before stays.
+// with Exit::Runtime and the path; what was there before stays.
 #pragma once
 #include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 // Replaces `path` by `bytes`.
@@ -23,6 +24,30 @@ class FileWriter {
   private:
     std::string path_, temporary_;
     int fd_ = -1;
+};
+
+// A file that grows at its end, from where it ended before: a log. A write() is handed to the system at once and in one
+// piece, so that a killed program leaves whole lines.
+class AppendFile {
+  public:
+    AppendFile() = default;  // none
+    explicit AppendFile(const std::string& path);
+    ~AppendFile();
+    AppendFile(AppendFile&& other) noexcept { *this = std::move(other); }
+    AppendFile& operator=(AppendFile&& other) noexcept;
+    AppendFile(const AppendFile&) = delete;
+    AppendFile& operator=(const AppendFile&) = delete;
+
+    explicit operator bool() const { return fd_ >= 0; }
+    void write(std::string_view bytes);
+    void sync();
+    int64_t size() const { return size_; }  // bytes
+    const std::string& path() const { return path_; }
+
+  private:
+    std::string path_;
+    int fd_ = -1;
+    int64_t size_ = 0;
 };
 
 // Dies with Exit::Data when it cannot be read.

@@ -29,30 +29,30 @@ bool too_deep(std::string_view text) {
 }  // namespace
 
 json parse_json(const std::string& name, std::string_view text) {
-    if (too_deep(text)) die(Exit::Data, "%s: JSON nested more than %d deep", name.c_str(), max_depth);
+    if (too_deep(text)) die(Exit::Data, "%s: JSON nested more than %d deep", name, max_depth);
     try {
         return json::parse(text);
     } catch (const json::exception& error) {
-        die(Exit::Data, "%s: not JSON (%s)", name.c_str(), error.what());
+        die(Exit::Data, "%s: not JSON (%s)", name, error.what());
     }
 }
 
 int64_t json_integer(const std::string& name, const json& object, const char* key, int64_t low, int64_t high) {
     const auto found = object.find(key);
-    if (found == object.end()) die(Exit::Data, "%s: key '%s' is missing", name.c_str(), key);
+    if (found == object.end()) die(Exit::Data, "%s: key '%s' is missing", name, key);
     const bool fits =
         found->is_number_integer() && (!found->is_number_unsigned() || found->get<uint64_t>() <= INT64_MAX);
     if (!fits || found->get<int64_t>() < low || found->get<int64_t>() > high)
-        die(Exit::Data, "%s: %s is %s, expected a whole number from %lld to %lld", name.c_str(), key,
-            found->dump(-1, ' ', true).c_str(), static_cast<long long>(low), static_cast<long long>(high));
+        die(Exit::Data, "%s: %s is %s, expected a whole number from %d to %d", name, key, found->dump(-1, ' ', true),
+            low, high);
     return found->get<int64_t>();
 }
 
 void check_format_version(const std::string& name, const json& object) {
     if (!object.is_object() || !object.contains("format_version"))
-        die(Exit::Data, "%s: no format_version, expected %lld", name.c_str(), static_cast<long long>(format_version));
+        die(Exit::Data, "%s: no format_version, expected %d", name, format_version);
     const int64_t version = json_integer(name, object, "format_version", 0, INT64_MAX);
     if (version != format_version)
-        die(Exit::Data, "%s: format_version %lld, this program reads %lld; use the program that wrote it", name.c_str(),
-            static_cast<long long>(version), static_cast<long long>(format_version));
+        die(Exit::Data, "%s: format_version %d, this program reads %d; use the program that wrote it", name, version,
+            format_version);
 }

@@ -32,7 +32,7 @@ std::string without_blanks(const std::string& literal) {
 // "<u2" is a string in the header, "[('count', '<u4'), ...]" a list.
 std::string descr_literal(const std::string& dtype) { return dtype[0] == '[' ? dtype : "'" + dtype + "'"; }
 
-// The text of the value behind 'key': in a dictionary literal without blanks, up to the comma or brace that ends it.
+// The text of the value of 'key': in a dictionary literal without blanks, up to the comma or brace that ends it.
 std::string value_of(const std::string& header, const char* key) {
     const std::string label = format_text("'%s':", key);
     const size_t found = header.find(label);
@@ -77,38 +77,33 @@ bool parse_shape(const std::string& text, std::vector<uint64_t>* shape) {
 
 NpyLayout parse_npy(const std::string& name, const unsigned char* data, size_t size, const std::string& dtype,
                     size_t item_bytes, uint64_t columns) {
-    const char* file = name.c_str();
     if (size < 10 || memcmp(data, magic, 6) != 0)
-        die(Exit::Data, "%s: not a .npy file (no NumPy magic in %zu bytes)", file, size);
+        die(Exit::Data, "%s: not a .npy file (no NumPy magic in %d bytes)", name, size);
     if (data[6] != magic[6] || data[7] != magic[7])
-        die(Exit::Data, "%s: .npy version %d.%d, expected 1.0; save it again with numpy.save", file, data[6], data[7]);
+        die(Exit::Data, "%s: .npy version %d.%d, expected 1.0; save it again with numpy.save", name, data[6], data[7]);
     const size_t offset = 10 + static_cast<size_t>(data[8] | data[9] << 8);
-    if (offset > size)
-        die(Exit::Data, "%s: truncated: its header ends at byte %zu, the file at %zu", file, offset, size);
+    if (offset > size) die(Exit::Data, "%s: truncated: its header ends at byte %d, the file at %d", name, offset, size);
     // items are read in place, so they have to be aligned; NumPy always pads to 16 or 64
-    if (offset % 16 != 0) die(Exit::Data, "%s: data starts at byte %zu, expected a multiple of 16", file, offset);
+    if (offset % 16 != 0) die(Exit::Data, "%s: data starts at byte %d, expected a multiple of 16", name, offset);
 
     const std::string header = without_blanks(std::string(reinterpret_cast<const char*>(data) + 10, offset - 10));
     const std::string descr = value_of(header, "descr"), order = value_of(header, "fortran_order");
     const std::string shape_text = value_of(header, "shape");
-    if (descr != without_blanks(descr_literal(dtype)))
-        die(Exit::Data, "%s: dtype %s, expected %s", file, descr.c_str(), dtype.c_str());
+    if (descr != without_blanks(descr_literal(dtype))) die(Exit::Data, "%s: dtype %s, expected %s", name, descr, dtype);
     if (order != "False")
-        die(Exit::Data, "%s: fortran_order is '%s', expected False (save numpy.ascontiguousarray of it)", file,
-            order.c_str());
+        die(Exit::Data, "%s: fortran_order is '%s', expected False (save numpy.ascontiguousarray of it)", name, order);
     std::vector<uint64_t> shape;
     const size_t dimensions = columns ? 2 : 1;
     if (!parse_shape(shape_text, &shape) || shape.size() != dimensions || (columns && shape[1] != columns)) {
-        const std::string expected =
-            columns ? format_text("(rows,%llu)", static_cast<unsigned long long>(columns)) : "(rows,)";
-        die(Exit::Data, "%s: shape %s, expected %s", file, shape_text.c_str(), expected.c_str());
+        const std::string expected = columns ? format_text("(rows,%d)", columns) : "(rows,)";
+        die(Exit::Data, "%s: shape %s, expected %s", name, shape_text, expected);
     }
     uint64_t bytes = 0;
     const bool overflow = __builtin_mul_overflow(shape[0], columns ? columns : 1, &bytes) ||
                           __builtin_mul_overflow(bytes, static_cast<uint64_t>(item_bytes), &bytes);
     if (overflow || bytes != size - offset)
-        die(Exit::Data, "%s: %zu bytes of data, its shape %s of %zu-byte items asks for %s", file, size - offset,
-            shape_text.c_str(), item_bytes, overflow ? "more than memory" : std::to_string(bytes).c_str());
+        die(Exit::Data, "%s: %d bytes of data, its shape %s of %d-byte items asks for %s", name, size - offset,
+            shape_text, item_bytes, overflow ? "more than memory" : std::to_string(bytes));
     return {offset, shape[0]};
 }
 
@@ -131,8 +126,7 @@ void write_npy(const std::string& path, const std::string& dtype, size_t item_by
     std::string header = "{'descr': " + descr_literal(dtype) + ", 'fortran_order': False, 'shape': (" + dims + "), }";
     header.resize((10 + header.size() + 1 + 63) / 64 * 64 - 10, ' ');
     header.back() = '\n';
-    ENSURE(header.size() < 65536, "%s: a header of %zu bytes does not fit .npy version 1.0", path.c_str(),
-           header.size());
+    ENSURE(header.size() < 65536, "%s: a header of %d bytes does not fit .npy version 1.0", path, header.size());
 
     FileWriter writer(path);
     writer.write(magic, sizeof magic);

@@ -22,7 +22,7 @@ class NpyArray {
     uint64_t rows_ = 0;
 };
 
-// The parser alone, on any bytes (the fuzz target's door). Dies as above; `name` is for messages.
+// The parser alone, on any bytes (the fuzz target's entry point). Dies as above; `name` is for messages.
 struct NpyLayout {
     size_t offset;  // of the first item
     uint64_t rows;

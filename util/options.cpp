@@ -14,7 +14,7 @@ double parse_number(const std::string& what, const std::string& text) {
     char* end = nullptr;
     const double value = strtod(text.c_str(), &end);
     if (text.empty() || *end || !std::isfinite(value))
-        die(Exit::Usage, "%s: expected a number, found '%s'", what.c_str(), text.c_str());
+        die(Exit::Usage, "%s: expected a number, found '%s'", what, text);
     return value;
 }
 
@@ -27,11 +27,25 @@ int64_t parse_count(const std::string& what, const std::string& text) {
     const double value = number * unit;
     if (text.empty() || (*end && !has_unit) || unit == 0 || !(value >= 0) || value > 9e18 ||
         std::abs(value - std::round(value)) > 1e-6 * unit)
-        die(Exit::Usage, "%s: expected a count such as 1000, 32k, 1.5M or 2B, found '%s'", what.c_str(), text.c_str());
+        die(Exit::Usage, "%s: expected a count such as 1000, 32k, 1.5M or 2B, found '%s'", what, text);
     return static_cast<int64_t>(std::llround(value));
 }
 
+bool Range::holds(double value) const {
+    return (above_low ? value > low : value >= low) && (below_high ? value < high : value <= high);
+}
+
+std::string Range::text() const {
+    if (high == HUGE_VAL) return format_text(above_low ? "above %g" : "of at least %g", low);
+    return format_text(above_low ? "above %g" : "from %g", low) +
+           format_text(below_high ? " to below %g" : " to %g", high);
+}
+
 namespace {
+
+void check_range(const Option& o, const std::string& text, double value) {
+    if (!o.range.holds(value)) die(Exit::Usage, "--%s %s: expected a number %s", o.name, text, o.range.text());
+}
 
 bool is_choice(const Option& o) {
     return std::holds_alternative<std::string*>(o.field) && strchr(o.argument, '|') && std::islower(o.argument[0]);
@@ -44,32 +58,34 @@ bool is_list(const Option& o) {
 void set_value(const Option& o, const std::string& text) {
     const std::string flag = std::string("--") + o.name;
     if (auto* onoff = std::get_if<OnOff*>(&o.field)) {
-        if (text != "on" && text != "off")
-            die(Exit::Usage, "%s: expected on or off, found '%s'", flag.c_str(), text.c_str());
+        if (text != "on" && text != "off") die(Exit::Usage, "%s: expected on or off, found '%s'", flag, text);
         (*onoff)->on = text == "on";
     } else if (auto* count = std::get_if<Count*>(&o.field)) {
         (*count)->n = parse_count(flag, text);
+        check_range(o, text, static_cast<double>((*count)->n));
     } else if (auto* all = std::get_if<CountOrAll*>(&o.field)) {
         (*all)->n = text == "all" ? -1 : parse_count(flag, text);
+        if (text != "all") check_range(o, text, static_cast<double>((*all)->n));
     } else if (auto* integer = std::get_if<int64_t*>(&o.field)) {
         char* end = nullptr;
         errno = 0;
         **integer = strtoll(text.c_str(), &end, 10);
-        if (text.empty() || *end || errno)
-            die(Exit::Usage, "%s: expected a whole number, found '%s'", flag.c_str(), text.c_str());
+        if (text.empty() || *end || errno) die(Exit::Usage, "%s: expected a whole number, found '%s'", flag, text);
+        check_range(o, text, static_cast<double>(**integer));
     } else if (auto* number = std::get_if<double*>(&o.field)) {
         **number = parse_number(flag, text);
+        check_range(o, text, **number);
     } else if (auto* string = std::get_if<std::string*>(&o.field)) {
         const std::string words = std::string("|") + o.argument + "|";
         if (is_choice(o) && words.find("|" + text + "|") == std::string::npos)
-            die(Exit::Usage, "%s: expected one of %s, found '%s'", flag.c_str(), o.argument, text.c_str());
+            die(Exit::Usage, "%s: expected one of %s, found '%s'", flag, o.argument, text);
         **string = text;
     } else if (auto* list = std::get_if<TextList*>(&o.field)) {
         (*list)->push_back(text);
     } else if (auto* named = std::get_if<NamedList*>(&o.field)) {
         const size_t eq = text.find('=');
         if (eq == std::string::npos || eq == 0 || eq + 1 == text.size())
-            die(Exit::Usage, "%s: expected %s, found '%s'", flag.c_str(), o.argument, text.c_str());
+            die(Exit::Usage, "%s: expected %s, found '%s'", flag, o.argument, text);
         (*named)->emplace_back(text.substr(0, eq), text.substr(eq + 1));
     }
 }
@@ -109,7 +125,7 @@ std::string help_text(const std::string& program, const std::string& description
         else if (value.is_number())
             initial = value.dump();
         const std::string left = std::string("--") + o.name + (*o.argument ? " " : "") + o.argument;
-        text += format_text("  %-34s %s", left.c_str(), o.help);
+        text += format_text("  %-34s %s", left, o.help);
         text += initial.empty() ? "\n" : " [" + initial + "]\n";
     }
     return text +
@@ -178,15 +194,13 @@ void OptionTable::parse(int argc, char** argv) {
     }
     for (const std::string& extra : app.remaining())
         if (!extra.empty())
-            die(Exit::Usage, "%s: no such option; %s", extra.c_str(),
-                nearest(extra.substr(0, extra.find('=')), options_).c_str());
+            die(Exit::Usage, "%s: no such option; %s", extra, nearest(extra.substr(0, extra.find('=')), options_));
     for (size_t i = 0; i < options_.size(); ++i) {
         const Option& o = options_[i];
         if (entries[i]->count() == 0) continue;
         given_.push_back(o.name);
         if (!is_list(o) && texts[i].size() > 1)
-            die(Exit::Usage, "--%s: given twice (%s, %s); give it once", o.name, texts[i][0].c_str(),
-                texts[i][1].c_str());
+            die(Exit::Usage, "--%s: given twice (%s, %s); give it once", o.name, texts[i][0], texts[i][1]);
         for (const std::string& text : texts[i]) set_value(o, text);
     }
 }

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <utility>
 
 #include "util/check.h"
 
@@ -36,9 +37,9 @@ std::string short_count(double n) {
 std::string short_duration(double seconds) {
     if (!std::isfinite(seconds) || seconds < 0 || seconds > 1e10) return "?";
     const long long s = std::llround(seconds), minutes = s / 60, hours = minutes / 60, days = hours / 24;
-    if (days > 0) return format_text("%lldd %02lld:%02lld", days, hours % 24, minutes % 60);
-    if (hours > 0) return format_text("%lld:%02lld:%02lld", hours, minutes % 60, s % 60);
-    return format_text("%lld:%02lld", minutes, s % 60);
+    if (days > 0) return format_text("%dd %02d:%02d", days, hours % 24, minutes % 60);
+    if (hours > 0) return format_text("%d:%02d:%02d", hours, minutes % 60, s % 60);
+    return format_text("%d:%02d", minutes, s % 60);
 }
 
 Progress::Progress(int64_t steps, int64_t first_step, double flops_per_step, double matmul_flops,
@@ -73,8 +74,7 @@ void Progress::update(int64_t step, double loss, double grad_norm, double lr, do
 std::string Progress::text() const {
     const double percent = steps_ ? 100.0 * static_cast<double>(step_) / static_cast<double>(steps_) : 0;
     const int width = static_cast<int>(std::to_string(steps_).size());
-    std::string line = format_text("step %*lld/%lld %5.1f%%", width, static_cast<long long>(step_),
-                                   static_cast<long long>(steps_), percent);
+    std::string line = format_text("step %*d/%d %5.1f%%", width, step_, steps_, percent);
     line += format_text("  loss %s%.4f%s  |g| %.3f  lr %.1e", color_ ? "\033[1m" : "", loss_, color_ ? "\033[0m" : "",
                         grad_norm_, lr_);
     line += "  " + short_count(tokens_per_s()) + " tok/s";
@@ -83,7 +83,7 @@ std::string Progress::text() const {
 }
 
 void Progress::draw() {
-    fprintf(out_, redraw_ ? "\r%s\033[K" : "%s\n", text().c_str());
+    print(out_, redraw_ ? "\r%s\033[K" : "%s\n", text());
     fflush(out_);
     drawn_ = std::chrono::steady_clock::now();
     on_screen_ = redraw_;
@@ -102,4 +102,23 @@ void Progress::finish() {
     if (on_screen_) fputc('\n', out_);
     fflush(out_);
     on_screen_ = false;
+}
+
+PercentLine::PercentLine(std::string name, FILE* out)
+    : name_(std::move(name)),
+      out_(out),
+      terminal_(is_terminal(out)),
+      begin_(std::chrono::steady_clock::now()),
+      drawn_(begin_) {}
+
+void PercentLine::update(size_t done, size_t all) {
+    const auto now = std::chrono::steady_clock::now();
+    if (!terminal_ || now - begin_ < std::chrono::seconds(2) || now - drawn_ < std::chrono::milliseconds(200)) return;
+    drawn_ = now;
+    fprintf(out_, "\r%s: %3.0f %%\033[K", name_.c_str(), 100 * static_cast<double>(done) / static_cast<double>(all));
+    fflush(out_);
+}
+
+void PercentLine::clear() {
+    if (drawn_ > begin_) fputs("\r\033[K", out_);
 }

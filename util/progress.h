@@ -3,6 +3,7 @@
 //   step  120/5000   2.4%  loss 6.1240  |g| 0.812  lr 1.0e-03  12.3k tok/s  71% of matmul  ETA 14:02
 #pragma once
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <string>
@@ -36,10 +37,24 @@ class Progress {
     FILE* out_;
     bool redraw_ = false, color_ = false;
     double seconds_between_lines_ = 10;
-    bool on_screen_ = false;  // the live line stands there
+    bool on_screen_ = false;  // the live line is there
     bool pending_ = false;    // there is news that was not printed
     double loss_ = 0, grad_norm_ = 0, lr_ = 0, step_seconds_ = 0;
     std::chrono::steady_clock::time_point drawn_{};
+};
+
+// How much of something is done, drawn again and again while it lasts: on a terminal only, and not where it is quick.
+class PercentLine {
+  public:
+    explicit PercentLine(std::string name, FILE* out = stderr);
+    void update(size_t done, size_t all);
+    void clear();
+
+  private:
+    std::string name_;
+    FILE* out_;
+    bool terminal_;
+    std::chrono::steady_clock::time_point begin_, drawn_;
 };
 
 std::string short_count(double n);           // 12.3k, 4.56M

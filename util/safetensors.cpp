@@ -30,29 +30,28 @@ struct Span {
 
 // One entry of the header: {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}.
 SafeTensor parse_entry(const std::string& file, const std::string& name, const json& entry, Span* span) {
-    const std::string where = format_text("%s: tensor '%s'", file.c_str(), name.c_str());
+    const std::string where = format_text("%s: tensor '%s'", file, name);
     if (!entry.is_object() || !entry.contains("dtype") || !entry["dtype"].is_string() || !entry.contains("shape") ||
         !entry["shape"].is_array() || !entry.contains("data_offsets") || !entry["data_offsets"].is_array())
-        die(Exit::Data, "%s: expected dtype, shape and data_offsets in the header", where.c_str());
+        die(Exit::Data, "%s: expected dtype, shape and data_offsets in the header", where);
     SafeTensor tensor;
     tensor.dtype = entry["dtype"];
     uint64_t bytes = dtype_bytes(tensor.dtype);
-    if (bytes == 0) die(Exit::Data, "%s: dtype %s is not known", where.c_str(), entry["dtype"].dump().c_str());
+    if (bytes == 0) die(Exit::Data, "%s: dtype %s is not known", where, entry["dtype"].dump());
     for (const json& n : entry["shape"]) {
         if (!n.is_number_unsigned() || n.get<uint64_t>() > INT64_MAX ||
             __builtin_mul_overflow(bytes, n.get<uint64_t>(), &bytes))
-            die(Exit::Data, "%s: impossible shape %s", where.c_str(), entry["shape"].dump().c_str());
+            die(Exit::Data, "%s: impossible shape %s", where, entry["shape"].dump());
         tensor.shape.push_back(n.get<int64_t>());
     }
     const json& offsets = entry["data_offsets"];
     if (offsets.size() != 2 || !offsets[0].is_number_unsigned() || !offsets[1].is_number_unsigned() ||
         offsets[0].get<uint64_t>() > offsets[1].get<uint64_t>())
-        die(Exit::Data, "%s: impossible data_offsets %s", where.c_str(), offsets.dump().c_str());
+        die(Exit::Data, "%s: impossible data_offsets %s", where, offsets.dump());
     *span = {offsets[0].get<uint64_t>(), offsets[1].get<uint64_t>(), name};
     if (span->end - span->begin != bytes)
-        die(Exit::Data, "%s: %s of shape %s takes %llu bytes, data_offsets %s hold another number", where.c_str(),
-            tensor.dtype.c_str(), shape_text(tensor.shape).c_str(), static_cast<unsigned long long>(bytes),
-            offsets.dump().c_str());
+        die(Exit::Data, "%s: %s of shape %s takes %d bytes, data_offsets %s hold another number", where, tensor.dtype,
+            shape_text(tensor.shape), bytes, offsets.dump());
     tensor.bytes = static_cast<size_t>(bytes);
     return tensor;
 }
@@ -64,15 +63,13 @@ void check_cover(const std::string& file, std::vector<Span> spans, uint64_t data
     uint64_t at = 0;
     for (const Span& span : spans) {
         if (span.begin != at)
-            die(Exit::Data, "%s: tensor '%s' starts at byte %llu of the data, expected %llu (a hole or an overlap)",
-                file.c_str(), span.name.c_str(), static_cast<unsigned long long>(span.begin),
-                static_cast<unsigned long long>(at));
+            die(Exit::Data, "%s: tensor '%s' starts at byte %d of the data, expected %d (a hole or an overlap)", file,
+                span.name, span.begin, at);
         at = span.end;
     }
     if (at != data_bytes)
-        die(Exit::Data, "%s: %s: the header describes %llu bytes of data, the file has %llu", file.c_str(),
-            at > data_bytes ? "truncated" : "trailing bytes", static_cast<unsigned long long>(at),
-            static_cast<unsigned long long>(data_bytes));
+        die(Exit::Data, "%s: %s: the header describes %d bytes of data, the file has %d", file,
+            at > data_bytes ? "truncated" : "trailing bytes", at, data_bytes);
 }
 
 }  // namespace
@@ -84,18 +81,16 @@ std::string shape_text(const std::vector<int64_t>& shape) {
 }
 
 std::map<std::string, SafeTensor> parse_safetensors(const std::string& name, const unsigned char* data, size_t size) {
-    const char* file = name.c_str();
     uint64_t header_bytes = 0;
-    if (size < 8) die(Exit::Data, "%s: %zu bytes; a safetensors file has at least 8", file, size);
+    if (size < 8) die(Exit::Data, "%s: %d bytes; a safetensors file has at least 8", name, size);
     memcpy(&header_bytes, data, 8);
     if (header_bytes > max_header)
-        die(Exit::Data, "%s: not a safetensors file: a header of %llu bytes (at most %llu)", file,
-            static_cast<unsigned long long>(header_bytes), static_cast<unsigned long long>(max_header));
+        die(Exit::Data, "%s: not a safetensors file: a header of %d bytes (at most %d)", name, header_bytes,
+            max_header);
     if (header_bytes > size - 8)
-        die(Exit::Data, "%s: truncated: a header of %llu bytes in a file of %zu", file,
-            static_cast<unsigned long long>(header_bytes), size);
+        die(Exit::Data, "%s: truncated: a header of %d bytes in a file of %d", name, header_bytes, size);
     const std::string_view text(reinterpret_cast<const char*>(data) + 8, static_cast<size_t>(header_bytes));
-    if (text.empty() || text[0] != '{') die(Exit::Data, "%s: not a safetensors file: its header is no object", file);
+    if (text.empty() || text[0] != '{') die(Exit::Data, "%s: not a safetensors file: its header is no object", name);
     const json header = parse_json(name + ", header", text);
 
     const size_t data_start = 8 + static_cast<size_t>(header_bytes);
@@ -103,9 +98,9 @@ std::map<std::string, SafeTensor> parse_safetensors(const std::string& name, con
     std::vector<Span> spans;
     for (const auto& [key, entry] : header.items()) {
         if (key == "__metadata__") {
-            if (!entry.is_object()) die(Exit::Data, "%s: __metadata__ is not an object", file);
+            if (!entry.is_object()) die(Exit::Data, "%s: __metadata__ is not an object", name);
             for (const auto& item : entry.items())
-                if (!item.value().is_string()) die(Exit::Data, "%s: __metadata__ holds more than strings", file);
+                if (!item.value().is_string()) die(Exit::Data, "%s: __metadata__ holds more than strings", name);
             continue;
         }
         Span span;
@@ -128,8 +123,8 @@ void write_safetensors(const std::string& path, const std::vector<SafeTensorSpec
     for (const SafeTensorSpec& t : tensors) {
         uint64_t bytes = dtype_bytes(t.dtype);
         for (const int64_t n : t.shape) bytes *= static_cast<uint64_t>(n);
-        ENSURE(bytes == t.bytes, "%s: tensor '%s' of shape %s is given %zu bytes", path.c_str(), t.name.c_str(),
-               shape_text(t.shape).c_str(), t.bytes);
+        ENSURE(bytes == t.bytes, "%s: tensor '%s' of shape %s is given %d bytes", path, t.name, shape_text(t.shape),
+               t.bytes);
         header[t.name] = {{"dtype", t.dtype}, {"shape", t.shape}, {"data_offsets", {at, at + bytes}}};
         at += bytes;
         if (!t.data) largest = std::max(largest, t.bytes);
@@ -144,7 +139,8 @@ void write_safetensors(const std::string& path, const std::vector<SafeTensorSpec
     std::vector<unsigned char> buffer(largest);
     for (const SafeTensorSpec& t : tensors) {
         if (!t.data) t.fill(buffer.data());
-        writer.write(t.data ? t.data : buffer.data(), t.bytes);
+        const unsigned char* from = t.data ? static_cast<const unsigned char*>(t.data) : buffer.data();
+        for (size_t part = 0; part < t.parts; ++part) writer.write(from + part * t.part_stride, t.bytes / t.parts);
     }
     writer.commit();
 }

@@ -27,7 +27,7 @@ struct ByteOfCharacter {
     }
 };
 
-// A vocabulary entry as the bytes it stands for. A character outside of the alphabet stays as it is: Hugging Face's
+// A vocabulary entry as the bytes it means. A character outside of the alphabet stays as it is: Hugging Face's
 // decoder does the same.
 std::string bytes_of(const std::string& piece) {
     static const ByteOfCharacter alphabet;
@@ -62,46 +62,44 @@ bool has_byte_level(const json& part) {
 }  // namespace
 
 Tokenizer Tokenizer::from_json(const std::string& name, const std::string& text) {
-    const char* file = name.c_str();
     const json root = parse_json(name, text);
     if (!root.is_object() || !root.contains("model") || !root["model"].is_object() ||
         !root["model"].value("vocab", json()).is_object())
-        die(Exit::Data, "%s: no model.vocab; expected a tokenizer.json with a BPE model", file);
+        die(Exit::Data, "%s: no model.vocab; expected a tokenizer.json with a BPE model", name);
     if (root["model"].value("type", json("BPE")) != "BPE")
-        die(Exit::Data, "%s: a %s model; only byte-level BPE tokenizers are read", file,
-            root["model"]["type"].dump().c_str());
+        die(Exit::Data, "%s: a %s model; only byte-level BPE tokenizers are read", name, root["model"]["type"].dump());
     if (!has_byte_level(root.value("decoder", json())) && !has_byte_level(root.value("pre_tokenizer", json())))
-        die(Exit::Data, "%s: no ByteLevel decoder or pre-tokenizer; only byte-level BPE tokenizers are read", file);
+        die(Exit::Data, "%s: no ByteLevel decoder or pre-tokenizer; only byte-level BPE tokenizers are read", name);
 
     Tokenizer tokenizer;
     tokenizer.file_ = name;
     auto put = [&](const json& id, const std::string& piece, const std::string& bytes) {
         if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() >= max_id)
-            die(Exit::Data, "%s: token %s has id %s, expected a whole number below %lld", file,
-                json(piece).dump(-1, ' ', true).c_str(), id.dump().c_str(), static_cast<long long>(max_id));
+            die(Exit::Data, "%s: token %s has id %s, expected a whole number below %d", name,
+                json(piece).dump(-1, ' ', true), id.dump(), max_id);
         const size_t at = id.get<size_t>();
         if (at >= tokenizer.pieces_.size()) tokenizer.pieces_.resize(at + 1);
         tokenizer.pieces_[at] = bytes;
         if (piece == "<|endoftext|>") tokenizer.eot_id_ = static_cast<int64_t>(at);
     };
     for (const auto& [piece, id] : root["model"]["vocab"].items()) put(id, piece, bytes_of(piece));
-    // added tokens stand for themselves, not for bytes; they come second because they win over an entry of the same id
+    // added tokens mean themselves, not for bytes; they come second because they win over an entry of the same id
     const json added = root.value("added_tokens", json::array());
-    if (!added.is_array() && !added.is_null()) die(Exit::Data, "%s: added_tokens is not a list", file);
+    if (!added.is_array() && !added.is_null()) die(Exit::Data, "%s: added_tokens is not a list", name);
     for (const json& token : added) {
         if (!token.is_object() || !token.value("content", json()).is_string())
-            die(Exit::Data, "%s: an added token without text: %s", file, token.dump(-1, ' ', true).c_str());
+            die(Exit::Data, "%s: an added token without text: %s", name, token.dump(-1, ' ', true));
         const std::string content = token["content"];
         put(token.value("id", json()), content, content);
     }
-    if (tokenizer.pieces_.empty()) die(Exit::Data, "%s: an empty vocabulary", file);
+    if (tokenizer.pieces_.empty()) die(Exit::Data, "%s: an empty vocabulary", name);
     return tokenizer;
 }
 
 Tokenizer::Tokenizer(const std::string& path) {
     const std::string file = directory_exists(path) ? path_join(path, "tokenizer.json") : path;
     if (!file_exists(file))
-        die(Exit::Data, "%s: no such file; expected a tokenizer.json or a folder that holds one", file.c_str());
+        die(Exit::Data, "%s: no such file; expected a tokenizer.json or a folder that holds one", file);
     *this = from_json(file, read_file(file));
 }
 

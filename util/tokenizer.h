@@ -11,7 +11,7 @@ class Tokenizer {
     // A tokenizer.json (byte-level BPE as GPT-2, GPT-NeoX and our own), or a folder that holds one. Dies with
     // Exit::Data on another kind of file.
     explicit Tokenizer(const std::string& path);
-    // The parser alone, on any text (the fuzz target's door); `name` is for messages.
+    // The parser alone, on any text (the fuzz target's entry point); `name` is for messages.
     static Tokenizer from_json(const std::string& name, const std::string& text);
 
     bool known() const { return !pieces_.empty(); }

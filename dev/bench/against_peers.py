@@ -3,16 +3,18 @@
 
   dev/bench/against_peers.py --json peers.json             (PyTorch of the Python that runs it)
   dev/bench/against_peers.py --torch other/bin/python --shapes pythia-70m --rounds 5
-  dev/bench/against_peers.py --device cpu                   tiny shapes and the CPU programs: tests this program, measures nothing
+  dev/bench/against_peers.py --device cpu           tiny shapes, the CPU programs: tests this program, no measurement
 
-The peer (torch_step.py): torch.compile, bf16, fused AdamW, the fastest of PyTorch's fused attentions at that shape. It compiles
-once and stays; our program starts anew each time, so its first steps are left out. Both take the same tokens a step in the same
-micro-batches. A round is one measurement of each, in alternating order, after one of each that does not count, in which memory is
-read: the most that the GPU had in use, less what it had before. A rate is the median step of a round, a result the median of the
-rounds. MFU is (6 N + 6 L C T) x tokens/s over 989 TFLOP/s, the dense bf16 peak of H100 and H200, with N = 12 L C^2 + V C.
+The peer (torch_step.py): torch.compile, bf16, fused AdamW, the fastest of PyTorch's fused attentions at that shape. It
+compiles once and stays; our program starts anew each time, so its first steps are left out. Both take the same tokens a
+step in the same micro-batches. A round is one measurement of each, in alternating order, after one of each that does
+not count, in which memory is read: the most that the GPU had in use, less what it had before. A rate is the median step
+of a round, a result the median of the rounds. MFU is (6 N + 6 L C T) x tokens/s over 989 TFLOP/s, the dense bf16 peak
+of H100 and H200, with N = 12 L C^2 + V C.
 
 Exit codes: 0; 1 where a shape failed; 4 no GPU; 77 no PyTorch.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -26,9 +28,10 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Any, Callable, NamedTuple
+from typing import Any, NamedTuple
 
 from cpu_vs_torch import ROOT, Shape, has_torch, run_measured, write_shard
 
@@ -50,7 +53,7 @@ class Task(NamedTuple):
         return 6.0 * (12 * s.L * s.C * s.C + s.V * s.C) + 6.0 * s.L * s.C * s.T
 
 
-# 65,536 tokens a step. At most 32,768 rows of logits at a time: more of them than 2^31 would cost PyTorch 64-bit indices.
+# 65,536 tokens a step. At most 32,768 rows of logits at a time: over 2^31 of them cost PyTorch 64-bit indices.
 TASKS = {
     "pythia-14m": Task(Shape(True, 6, 128, 4, 50304, 2048, 16), 2),
     "pythia-70m": Task(Shape(True, 6, 512, 8, 50304, 2048, 16), 2),
@@ -58,7 +61,10 @@ TASKS = {
     "pythia-160m": Task(Shape(True, 12, 768, 12, 50304, 2048, 16), 2),
     "pythia-410m": Task(Shape(True, 24, 1024, 16, 50304, 2048, 8), 4),
 }
-TINY_TASKS = {"tiny-pythia": Task(Shape(True, 2, 32, 2, 512, 64, 2), 2), "tiny-gpt2": Task(Shape(False, 2, 32, 2, 512, 64, 2), 2)}
+TINY_TASKS = {
+    "tiny-pythia": Task(Shape(True, 2, 32, 2, 512, 64, 2), 2),
+    "tiny-gpt2": Task(Shape(False, 2, 32, 2, 512, 64, 2), 2),
+}
 
 
 def device_memory() -> int:
@@ -70,7 +76,7 @@ def device_memory() -> int:
 class MemoryWatch:
     """The most memory in use on the GPU while something ran, less what was in use before."""
 
-    def __enter__(self) -> "MemoryWatch":
+    def __enter__(self) -> MemoryWatch:
         self.before = self.most = device_memory()
         self.over = threading.Event()
         self.thread = threading.Thread(target=self.watch)
@@ -94,12 +100,27 @@ class Ours:
     def measure(self, steps: int) -> tuple[list[float], int]:
         """Seconds of each step, and the process's largest resident memory."""
         shape, out = self.task.shape, self.folder / f"run{time.monotonic_ns()}"
-        command = [str(self.program), "--model", shape.model, "--source", f"data={self.folder}/data.bin", "--steps", str(steps),
-                   "--seq-len", str(shape.T), "--micro-batch", str(shape.B), "--batch-tokens", str(self.task.tokens), "--out", str(out)]
+        command = [
+            str(self.program),
+            "--model",
+            shape.model,
+            "--source",
+            f"data={self.folder}/data.bin",
+            "--steps",
+            str(steps),
+            "--seq-len",
+            str(shape.T),
+            "--micro-batch",
+            str(shape.B),
+            "--batch-tokens",
+            str(self.task.tokens),
+            "--out",
+            str(out),
+        ]
         _, resident = run_measured(command, self.threads)
         lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
         shutil.rmtree(out)  # its checkpoint is as large as the model and its moments
-        return [line["perf/step_ms"] / 1e3 for line in lines[len(lines) // 4 + 1:]], resident
+        return [line["perf/step_ms"] / 1e3 for line in lines[len(lines) // 4 + 1 :]], resident
 
 
 class Peer:
@@ -110,8 +131,14 @@ class Peer:
         shape = task.shape._asdict() | {"micro_steps": task.micro_steps, "V": -(-task.shape.V // 128) * 128}
         options = {"shape": shape, "threads": threads, "device": device, "serve": True}
         self.errors = tempfile.TemporaryFile("w+")
-        self.process = subprocess.Popen([python, str(ROOT / "dev/bench/torch_step.py"), json.dumps(options)], stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, stderr=self.errors, text=True, env=dict(os.environ, OMP_NUM_THREADS=str(threads)))
+        self.process = subprocess.Popen(
+            [python, str(ROOT / "dev/bench/torch_step.py"), json.dumps(options)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            text=True,
+            env=dict(os.environ, OMP_NUM_THREADS=str(threads)),
+        )
         try:
             self.read()
         except RuntimeError:
@@ -124,7 +151,9 @@ class Peer:
         if not line:
             self.process.wait()
             self.errors.seek(0)
-            raise RuntimeError(f"PyTorch's step ended with code {self.process.returncode}: {self.errors.read()[-1500:].strip()}")
+            raise RuntimeError(
+                f"PyTorch's step ended with code {self.process.returncode}: {self.errors.read()[-1500:].strip()}"
+            )
         return json.loads(line)
 
     def measure(self, steps: int) -> dict[str, Any]:
@@ -164,8 +193,10 @@ def compare(task: Task, args: argparse.Namespace, folder: Path) -> dict[str, Any
         start = time.monotonic()
         first, peer_memory = watched(start_peer, args.device)
         peer_start = time.monotonic() - start
-        our_steps, peer_steps = (int(min(MOST_STEPS, max(8, args.seconds / statistics.median(times))))
-                                 for times in (seconds, first["step_seconds"][WARM_UP_STEPS // 2:]))
+        our_steps, peer_steps = (
+            int(min(MOST_STEPS, max(8, args.seconds / statistics.median(times))))
+            for times in (seconds, first["step_seconds"][WARM_UP_STEPS // 2 :])
+        )
         rates: dict[str, list[float]] = {"ours": [], "torch": []}
         for number in range(args.rounds):
             for who in ("ours", "torch") if number % 2 == 0 else ("torch", "ours"):
@@ -174,9 +205,16 @@ def compare(task: Task, args: argparse.Namespace, folder: Path) -> dict[str, Any
     finally:
         for process in peer:
             process.close()
-    row: dict[str, Any] = {"tokens_a_step": task.tokens, "micro_batch": task.shape.B, "seq_len": task.shape.T, "steps": [our_steps, peer_steps],
-                           "attention": first["attention"], "torch_start_seconds": peer_start, "rounds": rates,
-                           "ratio": statistics.median(a / b for a, b in zip(rates["ours"], rates["torch"]))}
+    row: dict[str, Any] = {
+        "tokens_a_step": task.tokens,
+        "micro_batch": task.shape.B,
+        "seq_len": task.shape.T,
+        "steps": [our_steps, peer_steps],
+        "attention": first["attention"],
+        "torch_start_seconds": peer_start,
+        "rounds": rates,
+        "ratio": statistics.median(a / b for a, b in zip(rates["ours"], rates["torch"])),
+    }
     for who, memory, own in (("ours", our_memory, resident), ("torch", peer_memory, first["peak_bytes"])):
         rate = statistics.median(rates[who])
         row[who] = {"tokens_per_s": rate, "memory_bytes": memory or own}
@@ -193,13 +231,18 @@ def print_row(name: str, row: dict[str, Any]) -> None:
         return
     ours, torch = row["ours"], row["torch"]
     mfu = "".join(f" {who['mfu']:9.1%}" if "mfu" in who else f" {'-':>9}" for who in (ours, torch))
-    print(f"{name:12} {ours['tokens_per_s']:12,.0f} {torch['tokens_per_s']:12,.0f} {row['ratio']:6.2f}{mfu} "
-          f"{ours['memory_bytes'] / 2**20:10,.0f} {torch['memory_bytes'] / 2**20:10,.0f}  {row['attention']}", flush=True)
+    print(
+        f"{name:12} {ours['tokens_per_s']:12,.0f} {torch['tokens_per_s']:12,.0f} {row['ratio']:6.2f}{mfu} "
+        f"{ours['memory_bytes'] / 2**20:10,.0f} {torch['memory_bytes'] / 2**20:10,.0f}  {row['attention']}",
+        flush=True,
+    )
 
 
 def gpu_name() -> str:
     try:
-        done = subprocess.run(["nvidia-smi", "--id=0", "--query-gpu=name", "--format=csv,noheader"], capture_output=True, text=True)
+        done = subprocess.run(
+            ["nvidia-smi", "--id=0", "--query-gpu=name", "--format=csv,noheader"], capture_output=True, text=True
+        )
     except FileNotFoundError:
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""
@@ -221,8 +264,18 @@ def stop(number: int, frame: FrameType | None) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
-    parser.add_argument("--shapes", nargs="+", metavar="NAME", help=f"of {', '.join(TASKS)}; with --device cpu of {', '.join(TINY_TASKS)}")
-    parser.add_argument("--torch", metavar="PYTHON", default=sys.executable, help="a Python that has torch (default: the one that runs this)")
+    parser.add_argument(
+        "--shapes",
+        nargs="+",
+        metavar="NAME",
+        help=f"of {', '.join(TASKS)}; with --device cpu of {', '.join(TINY_TASKS)}",
+    )
+    parser.add_argument(
+        "--torch",
+        metavar="PYTHON",
+        default=sys.executable,
+        help="a Python that has torch (default: the one that runs this)",
+    )
     parser.add_argument("--program", type=Path, help="default: train_gpt, with --device cpu train_gpt_cpu")
     parser.add_argument("--threads", type=int, default=2, help="of the CPU")
     parser.add_argument("--rounds", type=int, default=3)
@@ -234,7 +287,9 @@ def main() -> int:
         parser.error(f"--shapes {unknown[0]}: expected some of {', '.join(tasks)}")
     device = gpu_name() if args.device == "cuda" else "the CPU"
     if not device:
-        print("error: no GPU here (nvidia-smi names none); --device cpu tests this program without one", file=sys.stderr)
+        print(
+            "error: no GPU here (nvidia-smi names none); --device cpu tests this program without one", file=sys.stderr
+        )
         return 4
     if not has_torch(args.torch):
         print(f"skipped: {args.torch} has no PyTorch, so there is no peer; --torch PYTHON names one that has")
@@ -244,9 +299,17 @@ def main() -> int:
         parser.error(f"{args.program} is not built; make {args.program.name}")
     args.peak = PEAK_FLOPS if any(name in device for name in PEAK_DEVICES) else None
     signal.signal(signal.SIGTERM, stop)
-    version = subprocess.run([args.torch, "-c", "import torch; print(torch.__version__)"], capture_output=True, text=True, check=True).stdout.strip()
-    print(f"{device}, PyTorch {version}, {args.rounds} alternating rounds" + ("" if args.device == "cuda" else "; not a measurement"))
-    print(f"{'shape':12} {'ours t/s':>12} {'torch t/s':>12} {'ratio':>6} {'ours MFU':>9} {'torch MFU':>9} {'ours MiB':>10} {'torch MiB':>10}  attention")
+    version = subprocess.run(
+        [args.torch, "-c", "import torch; print(torch.__version__)"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    print(
+        f"{device}, PyTorch {version}, {args.rounds} alternating rounds"
+        + ("" if args.device == "cuda" else "; not a measurement")
+    )
+    print(
+        f"{'shape':12} {'ours t/s':>12} {'torch t/s':>12} {'ratio':>6} {'ours MFU':>9} {'torch MFU':>9} "
+        f"{'ours MiB':>10} {'torch MiB':>10}  attention"
+    )
     rows: dict[str, dict] = {}
     for name in args.shapes or tasks:
         with tempfile.TemporaryDirectory(dir=scratch_folder()) as folder:
@@ -256,8 +319,19 @@ def main() -> int:
                 rows[name] = {"error": str(error)}
         print_row(name, rows[name])
         if args.json:
-            args.json.write_text(json.dumps({"device": device, "torch": version, "peak_flops": args.peak, "measurement": args.device == "cuda",
-                                             "shapes": rows}, indent=2) + "\n")
+            args.json.write_text(
+                json.dumps(
+                    {
+                        "device": device,
+                        "torch": version,
+                        "peak_flops": args.peak,
+                        "measurement": args.device == "cuda",
+                        "shapes": rows,
+                    },
+                    indent=2,
+                )
+                + "\n"
+            )
     return 1 if any("error" in row for row in rows.values()) else 0
 
 

@@ -64,7 +64,7 @@ void forward_passes(const Gpt<float>& gpt, PackShape shape, size_t passes) {
     }
     for (size_t pass = 0; pass < passes; ++pass) {
         gpt_forward(gpt, memory, {tokens.data(), positions.data(), nullptr}, {});
-        gpt_losses(gpt, memory, static_cast<Optimizer<float>*>(nullptr), tokens.data(), 0.0f, {});
+        gpt_losses(gpt, memory, static_cast<Gradients<float>*>(nullptr), tokens.data(), 0.0f, {});
     }
 }
 

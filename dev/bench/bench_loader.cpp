@@ -121,7 +121,7 @@ void time_batches(const char* what, const MixtureOptions& options, bool document
     const DataSet data = open_data_set(options);
     double best = 1e9;
     for (int repeat = 0; repeat < 3; ++repeat) {
-        Batches batches(data, options.batch_tokens, document_mask, "", false);
+        Batches batches(data, document_mask, "", false);
         Batch batch;
         const double start = now();
         for (int64_t step = 0; step < data.plan.steps; ++step) batches.make(&batch);

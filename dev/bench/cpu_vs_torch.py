@@ -4,10 +4,11 @@
   dev/bench/cpu_vs_torch.py                          (PyTorch of the Python that runs it, where there is one)
   dev/bench/cpu_vs_torch.py --torch other/bin/python --rounds 5 --shapes gpt2-124m
 
-For every shape it prints tokens/s of both (median step after warm-up, best of the rounds, which alternate), their ratio, the
-tokens/s that the linear layers' matrix products alone would allow at OpenBLAS's speed ('GEMM bound', measured in the same
-rounds), and the peak memory of both processes.
+For every shape it prints tokens/s of both (median step after warm-up, best of the rounds, which alternate), their
+ratio, the tokens/s that the linear layers' matrix products alone would allow at OpenBLAS's speed ('GEMM bound',
+measured in the same rounds), and the peak memory of both processes.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -49,7 +50,13 @@ class Shape(NamedTuple):
         """(rows, inputs, outputs, how often) of every linear layer of a step."""
         N, C = self.B * self.T, self.C
         head = min(N, HEAD_ROWS)
-        return [(N, C, 3 * C, self.L), (N, C, C, self.L), (N, C, 4 * C, self.L), (N, 4 * C, C, self.L), (head, C, self.V, N // head)]
+        return [
+            (N, C, 3 * C, self.L),
+            (N, C, C, self.L),
+            (N, C, 4 * C, self.L),
+            (N, 4 * C, C, self.L),
+            (head, C, self.V, N // head),
+        ]
 
     def flops(self) -> float:
         linear = sum(6.0 * rows * inputs * outputs * count for rows, inputs, outputs, count in self.linear_layers)
@@ -79,8 +86,17 @@ def write_shard(prefix: Path, shape: Shape, tokens: int) -> None:
     header = b"MMIDIDX\0\0" + struct.pack("<QBQQ", 1, 8, len(lengths), len(documents))
     Path(f"{prefix}.bin").write_bytes(ids.tobytes())
     Path(f"{prefix}.idx").write_bytes(header + lengths.tobytes() + offsets.tobytes() + documents.tobytes())
-    sidecar = {"format_version": 1, "kind": "text", "tokenizer": {"name": "random", "sha256": "0" * 64, "file": "none"},
-               "vocab_size": shape.V, "eot_id": 0, "documents": len(lengths), "tokens": tokens, "bytes": 4 * tokens, "checksums": {}}
+    sidecar = {
+        "format_version": 1,
+        "kind": "text",
+        "tokenizer": {"name": "random", "sha256": "0" * 64, "file": "none"},
+        "vocab_size": shape.V,
+        "eot_id": 0,
+        "documents": len(lengths),
+        "tokens": tokens,
+        "bytes": 4 * tokens,
+        "checksums": {},
+    }
     Path(f"{prefix}.json").write_text(json.dumps(sidecar))
 
 
@@ -88,7 +104,9 @@ def run_measured(command: list[str], threads: int) -> tuple[str, int]:
     """Runs a process of its own; returns its output and its peak resident memory."""
     environment = dict(os.environ, OMP_NUM_THREADS=str(threads))
     with tempfile.TemporaryFile("w+") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environment)
+        process = subprocess.Popen(
+            command, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environment
+        )
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         out.seek(0)
@@ -105,8 +123,23 @@ def median_rate(step_seconds: list[float], tokens: int) -> float:
 def measure_ours(shape: Shape, steps: int, threads: int, folder: Path) -> Measurement:
     run = folder / f"run{time.monotonic_ns()}"
     rows = str(shape.B * shape.T)
-    command = [str(ROOT / "train_gpt_cpu"), "--model", shape.model, "--source", f"data={folder}/data.bin", "--steps", str(steps),
-               "--seq-len", str(shape.T), "--micro-batch", str(shape.B), "--batch-tokens", rows, "--out", str(run)]
+    command = [
+        str(ROOT / "train_gpt_cpu"),
+        "--model",
+        shape.model,
+        "--source",
+        f"data={folder}/data.bin",
+        "--steps",
+        str(steps),
+        "--seq-len",
+        str(shape.T),
+        "--micro-batch",
+        str(shape.B),
+        "--batch-tokens",
+        rows,
+        "--out",
+        str(run),
+    ]
     _, peak = run_measured(command, threads)
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     return Measurement(median_rate([line["perf/step_ms"] / 1e3 for line in lines], shape.B * shape.T), peak)
@@ -135,9 +168,22 @@ class OpenBlas:
         best, spent = float("inf"), 0.0
         while spent < 0.15:
             start = time.perf_counter()
-            self.library.cblas_sgemm(101, 112 if transpose_a else 111, 112 if transpose_b else 111, M, N, K, ctypes.c_float(1),
-                                     pointers[0], M if transpose_a else K, pointers[1], K if transpose_b else N, ctypes.c_float(0),
-                                     pointers[2], N)
+            self.library.cblas_sgemm(
+                101,
+                112 if transpose_a else 111,
+                112 if transpose_b else 111,
+                M,
+                N,
+                K,
+                ctypes.c_float(1),
+                pointers[0],
+                M if transpose_a else K,
+                pointers[1],
+                K if transpose_b else N,
+                ctypes.c_float(0),
+                pointers[2],
+                N,
+            )
             elapsed = time.perf_counter() - start
             best, spent = min(best, elapsed), spent + elapsed
         return best
@@ -146,8 +192,11 @@ class OpenBlas:
         """Tokens/s if a step were nothing but its linear layers' products: forward, input gradient, weight gradient."""
         total = 0.0
         for rows, inputs, outputs, count in shape.linear_layers:
-            total += count * (self.seconds(rows, outputs, inputs, False, True) + self.seconds(rows, inputs, outputs, False, False) +
-                              self.seconds(outputs, inputs, rows, True, False))
+            total += count * (
+                self.seconds(rows, outputs, inputs, False, True)
+                + self.seconds(rows, inputs, outputs, False, False)
+                + self.seconds(outputs, inputs, rows, True, False)
+            )
         return shape.B * shape.T / total
 
 
@@ -167,9 +216,18 @@ def compare(name: str, shape: Shape, args: argparse.Namespace, blas: OpenBlas | 
                 peers.append(peer)
             if blas:
                 bounds.append(blas.bound(shape))
-    row: dict = {"shape": name, "steps": steps, "ours": max(m.tokens_per_s for m in ours), "ours_peak_mib": max(m.peak_bytes for m in ours) / 2**20}
+    row: dict = {
+        "shape": name,
+        "steps": steps,
+        "ours": max(m.tokens_per_s for m in ours),
+        "ours_peak_mib": max(m.peak_bytes for m in ours) / 2**20,
+    }
     if peers:
-        row |= {"torch": max(m.tokens_per_s for m in peers), "torch_version": version, "torch_peak_mib": min(m.peak_bytes for m in peers) / 2**20}
+        row |= {
+            "torch": max(m.tokens_per_s for m in peers),
+            "torch_version": version,
+            "torch_peak_mib": min(m.peak_bytes for m in peers) / 2**20,
+        }
         row["speedup"] = row["ours"] / row["torch"]
     if bounds:
         row |= {"gemm_bound": max(bounds), "share_of_bound": row["ours"] / max(bounds)}
@@ -180,8 +238,12 @@ def print_row(row: dict) -> None:
     def cell(key: str, form: str) -> str:
         return format(row[key], form) if key in row else "-"
 
-    print(f"{row['shape']:24} {cell('ours', ',.0f'):>9} {cell('torch', ',.0f'):>9} {cell('speedup', '.2f'):>8} {cell('gemm_bound', ',.0f'):>10} "
-          f"{cell('share_of_bound', '.0%'):>9} {cell('ours_peak_mib', ',.0f'):>9} {cell('torch_peak_mib', ',.0f'):>10}", flush=True)
+    print(
+        f"{row['shape']:24} {cell('ours', ',.0f'):>9} {cell('torch', ',.0f'):>9} {cell('speedup', '.2f'):>8} "
+        f"{cell('gemm_bound', ',.0f'):>10} "
+        f"{cell('share_of_bound', '.0%'):>9} {cell('ours_peak_mib', ',.0f'):>9} {cell('torch_peak_mib', ',.0f'):>10}",
+        flush=True,
+    )
 
 
 def main() -> int:
@@ -205,7 +267,10 @@ def main() -> int:
         blas = None
         print("libopenblas.so.0 not found: no GEMM bound", file=sys.stderr)
     print(f"{args.threads} threads, {args.rounds} alternating rounds; {blas.name if blas else 'no OpenBLAS'}")
-    print(f"{'shape':24} {'ours t/s':>9} {'torch t/s':>9} {'ratio':>8} {'GEMM bound':>10} {'of bound':>9} {'ours MiB':>9} {'torch MiB':>10}")
+    print(
+        f"{'shape':24} {'ours t/s':>9} {'torch t/s':>9} {'ratio':>8} {'GEMM bound':>10} {'of bound':>9} "
+        f"{'ours MiB':>9} {'torch MiB':>10}"
+    )
     rows = []
     for name in args.shapes:
         rows.append(compare(name, SHAPES[name], args, blas))

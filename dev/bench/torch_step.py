@@ -1,12 +1,14 @@
 """A plain PyTorch training step of the same shapes: forward, backward, clipped AdamW. The peer that cpu_vs_torch.py and
 against_peers.py measure.
 
-Run as a program, in a process of its own, under any Python that has torch, with its options as one JSON argument: {"shape": {...},
-"threads": N, "steps": N} trains that many steps and prints {"torch": version, "step_seconds": [...], ...}. With "serve": true in
-place of the steps it says so once it is ready and then trains as many steps as each line of its input asks for, a JSON line each:
-what was compiled stays compiled. "device": "cuda" trains on the GPU in bf16 (float weights and moments, autocast, the residual
-stream in bf16 too), by torch.compile and the fastest of the fused attentions. Works with PyTorch 1.13 and newer.
+Run as a program, in a process of its own, under any Python that has torch, with its options as one JSON argument:
+{"shape": {...}, "threads": N, "steps": N} trains that many steps and prints {"torch": version, "step_seconds": [...],
+...}. With "serve": true in place of the steps it says so once it is ready and then trains as many steps as each line of
+its input asks for, a JSON line each: what was compiled stays compiled. "device": "cuda" trains on the GPU in bf16
+(float weights and moments, autocast, the residual stream in bf16 too), by torch.compile and the fastest of the fused
+attentions. Works with PyTorch 1.13 and newer.
 """
+
 from __future__ import annotations
 
 import contextlib
@@ -105,9 +107,13 @@ def make_adamw(model: nn.Module) -> torch.optim.Optimizer:
 
 
 def fastest_attention(shape: dict) -> str:
-    """Times the fused attentions alone, forward and backward, at the step's shape; leaves the fastest as the only one allowed."""
-    switches = {"flash": torch.backends.cuda.enable_flash_sdp, "cudnn": getattr(torch.backends.cuda, "enable_cudnn_sdp", None),
-                "efficient": torch.backends.cuda.enable_mem_efficient_sdp}
+    """Times the fused attentions alone, forward and backward, at the step's shape; leaves the fastest as the only one
+    allowed."""
+    switches = {
+        "flash": torch.backends.cuda.enable_flash_sdp,
+        "cudnn": getattr(torch.backends.cuda, "enable_cudnn_sdp", None),
+        "efficient": torch.backends.cuda.enable_mem_efficient_sdp,
+    }
     choices = {name: switch for name, switch in switches.items() if switch}
 
     def allow(chosen: str) -> None:
@@ -116,7 +122,12 @@ def fastest_attention(shape: dict) -> str:
             switch(name == chosen)
 
     B, T, heads = shape["B"], shape["T"], shape["heads"]
-    q, k, v = (torch.randn(B, T, heads, shape["C"] // heads, device="cuda", dtype=torch.bfloat16).transpose(1, 2).requires_grad_() for _ in range(3))
+    q, k, v = (
+        torch.randn(B, T, heads, shape["C"] // heads, device="cuda", dtype=torch.bfloat16)
+        .transpose(1, 2)
+        .requires_grad_()
+        for _ in range(3)
+    )
     times = {}
     for name in choices:
         allow(name)
@@ -138,7 +149,9 @@ class Training:
     def __init__(self, shape: dict, device: str) -> None:
         self.device, self.V = device, shape["V"]
         self.rows, self.micro_steps = (shape["B"], shape["T"] + 1), shape.get("micro_steps", 1)
-        self.model: nn.Module = Gpt(shape["neox"], shape["L"], shape["C"], shape["heads"], shape["V"], shape["T"]).to(device)
+        self.model: nn.Module = Gpt(shape["neox"], shape["L"], shape["C"], shape["heads"], shape["V"], shape["T"]).to(
+            device
+        )
         self.parameters = list(self.model.parameters())
         self.optimizer = make_adamw(self.model)
         self.precision: contextlib.AbstractContextManager = contextlib.nullcontext()
@@ -178,10 +191,17 @@ class Training:
 
     def report(self, steps: int) -> dict:
         seconds = self.run(steps)
-        result = {"torch": torch.__version__, "step_seconds": seconds, "attention": self.attention,
-                  "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+        result = {
+            "torch": torch.__version__,
+            "step_seconds": seconds,
+            "attention": self.attention,
+            "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        }
         if self.device == "cuda":
-            result |= {"peak_bytes": torch.cuda.max_memory_reserved(), "allocated_bytes": torch.cuda.max_memory_allocated()}
+            result |= {
+                "peak_bytes": torch.cuda.max_memory_reserved(),
+                "allocated_bytes": torch.cuda.max_memory_allocated(),
+            }
             torch.cuda.reset_peak_memory_stats()
         return result
 

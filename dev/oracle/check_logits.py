@@ -3,8 +3,8 @@
 
     python3 dev/oracle/check_logits.py DIR ids.npy logits.npy [--tolerance 1e-4] [--device cuda]
 
-ids (rows, T), logits (rows T, V). `transformers` computes in float. Exit code 0: within the tolerance; 1: not; 77: torch or
-transformers not importable, or no GPU where one is asked for.
+ids (rows, T), logits (rows T, V). `transformers` computes in float. Exit code 0: within the tolerance; 1: not; 77:
+torch or transformers not importable, or no GPU where one is asked for.
 """
 
 import argparse
@@ -18,7 +18,9 @@ def main():
     parser.add_argument("ids")
     parser.add_argument("logits")
     parser.add_argument("--tolerance", type=float, default=1e-4, help="largest absolute difference")
-    parser.add_argument("--relative", type=float, help="instead: relative L2 norm of the difference, for logits computed in bf16")
+    parser.add_argument(
+        "--relative", type=float, help="instead: relative L2 norm of the difference, for logits computed in bf16"
+    )
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where transformers computes")
     parser.add_argument("--json", metavar="FILE", help="the differences and the versions, for the record")
     args = parser.parse_args()
@@ -40,7 +42,13 @@ def main():
             print(f"{kind}: {info[kind]}")
             return 1
     with torch.no_grad():
-        theirs = model.float().eval().to(args.device)(torch.from_numpy(ids.astype(np.int64)).to(args.device)).logits.cpu().numpy()
+        theirs = (
+            model.float()
+            .eval()
+            .to(args.device)(torch.from_numpy(ids.astype(np.int64)).to(args.device))
+            .logits.cpu()
+            .numpy()
+        )
     ours = ours.reshape(theirs.shape)
     difference = float(np.abs(ours - theirs).max())
     error = float(np.linalg.norm(ours - theirs) / np.linalg.norm(theirs))
@@ -50,8 +58,14 @@ def main():
         print(f"relative L2 norm of the difference {error:.3g}")
         passed = error <= args.relative
     if args.json:
-        numbers = {"largest_difference": difference, "relative": error, "passed": passed, "device": args.device, "torch": torch.__version__,
-                   "transformers": transformers.__version__}
+        numbers = {
+            "largest_difference": difference,
+            "relative": error,
+            "passed": passed,
+            "device": args.device,
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+        }
         with open(args.json, "w") as file:
             json.dump(numbers, file)
     return 0 if passed else 1

@@ -4,7 +4,7 @@
     python3 dev/oracle/make_golden.py [--out test/golden]
 
 Needs torch, transformers, safetensors and numpy; the tests need none of them. Each folder is a Hugging Face directory
-with ids.npy (u4, rows x T) and logits.npy (f4, (rows T) x V) beside the model; versions.json says what made them. The
+with ids.npy (u4, rows x T) and logits.npy (f4, (rows T) x V) next to the model; versions.json says what made them. The
 weights are much larger than a real initialisation, so that a wrong layout, activation or rotary table moves the logits
 by whole units.
 """
@@ -31,8 +31,17 @@ def gpt2(**changes):
 
 
 def neox(**changes):
-    sizes = dict(vocab_size=V, max_position_embeddings=32, hidden_size=32, intermediate_size=128, num_hidden_layers=2,
-                 num_attention_heads=2, rotary_pct=0.25, bos_token_id=0, eos_token_id=0)
+    sizes = dict(
+        vocab_size=V,
+        max_position_embeddings=32,
+        hidden_size=32,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        rotary_pct=0.25,
+        bos_token_id=0,
+        eos_token_id=0,
+    )
     return GPTNeoXForCausalLM(GPTNeoXConfig(**{**sizes, **changes}))
 
 
@@ -84,6 +93,8 @@ MODELS = {
     "neox": (neox, save_plain),
     "neox_sequential": (lambda: neox(use_parallel_residual=False, rotary_pct=1.0, rotary_emb_base=500), save_plain),
     "neox_f16": (neox, save_half),
+    "gpt2_inner": (lambda: gpt2(n_embd=24, n_head=3, n_inner=40), save_plain),
+    "neox_inner": (lambda: neox(intermediate_size=72), save_plain),
 }
 
 
@@ -106,8 +117,13 @@ def main():
         np.save(folder / "ids.npy", ids)
         np.save(folder / "logits.npy", logits.reshape(ROWS * T, V))
         print(f"{name}: logits from {logits.min():.2f} to {logits.max():.2f}")
-    versions = {"python": platform.python_version(), "torch": torch.__version__,
-                "transformers": transformers.__version__, "numpy": np.__version__, "machine": platform.machine()}
+    versions = {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "numpy": np.__version__,
+        "machine": platform.machine(),
+    }
     (out / "versions.json").write_text(json.dumps(versions, indent=2) + "\n")
 
 

@@ -18,7 +18,7 @@ template <class Real>
 std::vector<float> logits_of(const std::string& directory, const std::vector<int>& ids, int T,
                              backend::stream_t stream) {
     Gpt<Real> gpt(read_model_config(directory));
-    load_weights(directory, gpt, static_cast<Optimizer<Real>*>(nullptr));
+    load_weights(directory, gpt, static_cast<AdamState<Real>*>(nullptr));
     const GptConfig& c = gpt.config;
     const int N = static_cast<int>(ids.size());
     if (T > c.max_T) die(Exit::Usage, "T = %d: the model's context is %d", T, c.max_T);

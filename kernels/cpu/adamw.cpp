@@ -10,43 +10,62 @@
 
 namespace cpu {
 
+namespace {
+
+// What an update does to n neighbouring elements of one weight decay.
+template <class Real>
+struct Step {
+    Real lr, beta1, beta2, eps, grad_scale, correction1, correction2;
+    void operator()(Real* p, Real* m, Real* v, Real* grads, size_t n, Real weight_decay) const {
+#pragma omp simd
+        for (size_t i = 0; i < n; ++i) {
+            const Real g = grads[i] * grad_scale;
+            const Real m_i = m[i] + (1 - beta1) * (g - m[i]), v_i = v[i] + (1 - beta2) * (g * g - v[i]);
+            m[i] = m_i;
+            v[i] = v_i;
+            p[i] -= lr * (m_i * correction1 / (std::sqrt(v_i * correction2) + eps) + weight_decay * p[i]);
+            grads[i] = 0;
+        }
+    }
+};
+
+}  // namespace
+
 template <class Real>
 void adamw_update(Real* params, Stat<Real>* master, Stat<Real>* m, Stat<Real>* v, Stat<Real>* grads,
-                  const double* norm_squared, const AdamwGroup* groups, int num_groups, const AdamwSettings& settings,
-                  stream_t) {
+                  const double* norm_squared, size_t first, const AdamwGroup* groups, int num_groups,
+                  const AdamwSettings& settings, stream_t) {
     ENSURE(!master, "adamw: the CPU's weights are their own masters");
+    ENSURE(num_groups > 0 && groups[0].begin >= first, "adamw: %d groups, the arrays begin at element %zu", num_groups,
+           first);
+    for (int i = 1; i < num_groups; ++i)
+        ENSURE(groups[i].begin == groups[i - 1].end, "adamw: group %d begins at %zu, the last one ended at %zu", i,
+               groups[i].begin, groups[i - 1].end);
     constexpr size_t CHUNK = 1 << 14;
-    const Real lr = settings.lr, beta1 = settings.beta1, beta2 = settings.beta2, eps = settings.eps;
-    const Real grad_scale =
+    Step<Real> step;
+    step.lr = settings.lr, step.beta1 = settings.beta1, step.beta2 = settings.beta2, step.eps = settings.eps;
+    step.grad_scale =
         norm_squared ? static_cast<Real>(std::min(1.0, settings.grad_clip / std::sqrt(std::max(*norm_squared, 1e-60))))
                      : 1;
-    const Real correction1 = 1 / (1 - std::pow(beta1, Real(settings.step)));
-    const Real correction2 = 1 / (1 - std::pow(beta2, Real(settings.step)));
-#pragma omp parallel if (num_groups > 0 && worth_sharing(groups[num_groups - 1].end))
-    for (int group = 0; group < num_groups; ++group) {
-        const size_t begin = groups[group].begin, end = groups[group].end;
-        const Real weight_decay = groups[group].weight_decay;
-        // chunks are counted from the group's begin: which thread has one leaves no trace
-#pragma omp for schedule(static) nowait
-        for (size_t first = begin; first < end; first += CHUNK) {
-            Real *p = params + first, *m_ = m + first, *v_ = v + first, *g_ = grads + first;
-            const size_t n = std::min(CHUNK, end - first);
-#pragma omp simd
-            for (size_t i = 0; i < n; ++i) {
-                const Real g = g_[i] * grad_scale;
-                const Real m_i = m_[i] + (1 - beta1) * (g - m_[i]), v_i = v_[i] + (1 - beta2) * (g * g - v_[i]);
-                m_[i] = m_i;
-                v_[i] = v_i;
-                p[i] -= lr * (m_i * correction1 / (std::sqrt(v_i * correction2) + eps) + weight_decay * p[i]);
-                g_[i] = 0;
-            }
+    step.correction1 = 1 / (1 - std::pow(step.beta1, Real(settings.step)));
+    step.correction2 = 1 / (1 - std::pow(step.beta2, Real(settings.step)));
+    // an element's update depends on nothing around it: which thread has it, and in which chunk, leaves no trace
+    const size_t begin = groups[0].begin, end = groups[num_groups - 1].end;
+#pragma omp parallel for schedule(static) if (worth_sharing(end - begin))
+    for (size_t chunk = begin; chunk < end; chunk += CHUNK) {
+        const size_t chunk_end = std::min(chunk + CHUNK, end);
+        const AdamwGroup* group = groups;
+        while (group->end <= chunk) ++group;
+        for (size_t from = chunk; from < chunk_end; from = (group++)->end) {
+            const size_t at = from - first, n = std::min(group->end, chunk_end) - from;
+            step(params + at, m + at, v + at, grads + at, n, group->weight_decay);
         }
     }
 }
 
-template void adamw_update(float*, float*, float*, float*, float*, const double*, const AdamwGroup*, int,
+template void adamw_update(float*, float*, float*, float*, float*, const double*, size_t, const AdamwGroup*, int,
                            const AdamwSettings&, stream_t);
-template void adamw_update(double*, double*, double*, double*, double*, const double*, const AdamwGroup*, int,
+template void adamw_update(double*, double*, double*, double*, double*, const double*, size_t, const AdamwGroup*, int,
                            const AdamwSettings&, stream_t);
 
 }  // namespace cpu

@@ -30,6 +30,11 @@ void global_norm_squared(double* sum, void*, const Real* x, size_t n, stream_t) 
     for (const double s : partial) *sum += s;
 }
 
+void add_in_order(double* sum, const double* terms, int n, stream_t) {
+    *sum = 0;
+    for (int i = 0; i < n; ++i) *sum += terms[i];
+}
+
 size_t global_norm_scratch(size_t) { return 0; }
 
 template void global_norm_squared(double*, void*, const float*, size_t, stream_t);

@@ -24,7 +24,7 @@ class Machine {
     std::string matmul_choices() const { return "[]"; }
     void load_matmul_choices(const std::string&) {}
     // Dies with Exit::Usage when a model cannot run here.
-    void check_model(int /*C*/, int /*HS*/) const {}
+    void check_model(int /*C*/, int /*F*/, int /*HS*/) const {}
 };
 
 }  // namespace cpu

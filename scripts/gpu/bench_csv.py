@@ -5,6 +5,7 @@
 
 Exit code 1 where a case was WRONG, 3 where there is no case at all.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -14,7 +15,10 @@ import sys
 from pathlib import Path
 
 COLUMNS = ["case", "us", "reached", "unit", "percent_of_floor", "verdict"]
-LINE = re.compile(r"(?P<case>\S.*?)\s+(?P<us>[\d.]+)\s+(?P<reached>[\d.]+) (?P<unit>GB/s|TFLOP/s)\s+(?:(?P<percent_of_floor>\d+) %|-)(?:\s+(?P<verdict>ok|WRONG))?\s*")
+LINE = re.compile(
+    r"(?P<case>\S.*?)\s+(?P<us>[\d.]+)\s+(?P<reached>[\d.]+) "
+    r"(?P<unit>GB/s|TFLOP/s)\s+(?:(?P<percent_of_floor>\d+) %|-)(?:\s+(?P<verdict>ok|WRONG))?\s*"
+)
 
 
 def read_line(line: str) -> dict[str, str] | None:

@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
-"""What a run of on_gpu.sh ran on: date, commit, GPU, driver, CUDA, compilers, libraries; one JSON object, null for what is not there.
+"""What a run of on_gpu.sh ran on: date, commit, GPU, driver, CUDA, compilers, libraries; one JSON object, null for what
+is not there.
 
-  environment.py --commit 0123abc --torch python3 --out environment.json [--dry-run]
+environment.py --commit 0123abc --torch python3 --out environment.json [--dry-run]
 """
+
 from __future__ import annotations
 
 import argparse
@@ -25,8 +27,17 @@ def output(*command: str) -> str | None:
 
 
 def gpu() -> dict[str, str]:
-    line = output("nvidia-smi", "--id=0", "--query-gpu=name,driver_version,memory.total,power.limit,compute_cap", "--format=csv,noheader")
-    return dict(zip(("gpu", "driver", "gpu_memory", "power_limit", "compute_capability"), line.split(", "))) if line else {}
+    line = output(
+        "nvidia-smi",
+        "--id=0",
+        "--query-gpu=name,driver_version,memory.total,power.limit,compute_cap",
+        "--format=csv,noheader",
+    )
+    return (
+        dict(zip(("gpu", "driver", "gpu_memory", "power_limit", "compute_capability"), line.split(", ")))
+        if line
+        else {}
+    )
 
 
 def first_match(pattern: str, text: str | None) -> str | None:
@@ -52,9 +63,14 @@ def main() -> int:
     args = parser.parse_args()
     facts = {"date": datetime.date.today().isoformat(), "commit": args.commit, "dry_run": args.dry_run}
     facts |= dict.fromkeys(("gpu", "driver", "gpu_memory", "power_limit", "compute_capability")) | gpu()
-    facts |= {"driver_cuda": first_match(r"CUDA Version: ([\d.]+)", output("nvidia-smi")), "nvcc": first_match(r"release ([\d.]+)", output("nvcc", "--version")),
-              "compiler": (output(os.environ.get("CXX", "g++"), "--version") or "").split("\n")[0] or None, "processor": processor(),
-              "cores": len(os.sched_getaffinity(0)), "python": platform.python_version()}
+    facts |= {
+        "driver_cuda": first_match(r"CUDA Version: ([\d.]+)", output("nvidia-smi")),
+        "nvcc": first_match(r"release ([\d.]+)", output("nvcc", "--version")),
+        "compiler": (output(os.environ.get("CXX", "g++"), "--version") or "").split("\n")[0] or None,
+        "processor": processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "python": platform.python_version(),
+    }
     facts |= {package: version_of(args.torch, package) for package in ("torch", "transformers")}
     args.out.write_text(json.dumps(facts, indent=2) + "\n")
     return 0

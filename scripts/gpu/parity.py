@@ -9,6 +9,7 @@ Three comparisons, each a row of the JSON:
   logits   of the last checkpoint against `transformers` (dev/oracle/check_logits.py), where some Python has it
 The losses themselves go to losses.csv beside the JSON. Exit code 1 where a comparison failed.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -35,7 +36,9 @@ def train(program: Path, out: Path, flags: list[str]) -> list[dict]:
     print(f"$ {program} {' '.join(flags)} --out {out}", flush=True)
     subprocess.run([str(program), *flags, "--out", str(out)], check=True, stdout=subprocess.DEVNULL)
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in line.items() if key != "time" and not key.startswith("perf/")} for line in lines]
+    return [
+        {key: value for key, value in line.items() if key != "time" and not key.startswith("perf/")} for line in lines
+    ]
 
 
 def loss_row(precision: str, cuda: list[dict], cpu: list[dict], tolerance: float) -> Row:
@@ -43,9 +46,19 @@ def loss_row(precision: str, cuda: list[dict], cpu: list[dict], tolerance: float
     worst = max(range(len(differences)), key=lambda step: differences[step])
     mean = sum(differences) / len(differences)
     learned = cpu[0]["train/loss"] - cpu[-1]["train/loss"]  # losses that never move would agree, too
-    return {"what": "loss", "precision": precision, "steps": len(differences), "mean": mean, "worst": differences[worst], "worst_step": worst,
-            "tolerance": tolerance, "last": cuda[-1]["train/loss"], "last_cpu": cpu[-1]["train/loss"], "fell_by": learned,
-            "passed": len(cuda) == len(cpu) and mean <= tolerance and learned > 0}
+    return {
+        "what": "loss",
+        "precision": precision,
+        "steps": len(differences),
+        "mean": mean,
+        "worst": differences[worst],
+        "worst_step": worst,
+        "tolerance": tolerance,
+        "last": cuda[-1]["train/loss"],
+        "last_cpu": cpu[-1]["train/loss"],
+        "fell_by": learned,
+        "passed": len(cuda) == len(cpu) and mean <= tolerance and learned > 0,
+    }
 
 
 def last_checkpoint(run: Path) -> Path:
@@ -64,12 +77,32 @@ def logits_row(precision: str, args: argparse.Namespace, run: Path) -> Row:
     checkpoint = last_checkpoint(run)
     vocabulary = json.loads((checkpoint / "config.json").read_text())["vocab_size"]
     ids, logits, result = (run / name for name in ("ids.npy", "logits.npy", "logits.json"))
-    np.save(ids, np.random.default_rng(1).integers(1, vocabulary, (LOGIT_ROWS, min(LOGIT_TOKENS, args.seq_len))).astype("<u4"))
+    np.save(
+        ids,
+        np.random.default_rng(1).integers(1, vocabulary, (LOGIT_ROWS, min(LOGIT_TOKENS, args.seq_len))).astype("<u4"),
+    )
     tokens = str(np.load(ids).shape[1])
     row: Row = {"what": "logits", "precision": precision, "tolerance": LOGIT_TOLERANCE[precision]}
-    subprocess.run([str(args.cuda / "write_logits"), str(checkpoint), str(ids), tokens, str(logits), precision], check=True)
-    done = subprocess.run([args.transformers, str(ROOT / "dev/oracle/check_logits.py"), str(checkpoint), str(ids), str(logits), "--relative",
-                           str(row["tolerance"]), "--device", args.device, "--json", str(result)], capture_output=True, text=True)
+    subprocess.run(
+        [str(args.cuda / "write_logits"), str(checkpoint), str(ids), tokens, str(logits), precision], check=True
+    )
+    done = subprocess.run(
+        [
+            args.transformers,
+            str(ROOT / "dev/oracle/check_logits.py"),
+            str(checkpoint),
+            str(ids),
+            str(logits),
+            "--relative",
+            str(row["tolerance"]),
+            "--device",
+            args.device,
+            "--json",
+            str(result),
+        ],
+        capture_output=True,
+        text=True,
+    )
     said = [line for line in done.stdout.splitlines() if line.strip()]
     print("\n".join(said), flush=True)
     if done.returncode == 77:
@@ -90,35 +123,70 @@ def write_losses(path: Path, columns: dict[str, list[dict]]) -> None:
 def sentence(row: Row) -> str:
     verdict = "skipped: logits: " + row["skipped"] if "skipped" in row else "ok" if row["passed"] else "FAILED"
     if row["what"] == "loss":
-        return f"loss {row['precision']}: mean relative difference {row['mean']:.2e} (worst {row['worst']:.2e} at step {row['worst_step']}), allowed {row['tolerance']:.0e}: {verdict}"
+        return (
+            f"loss {row['precision']}: mean relative difference {row['mean']:.2e} (worst {row['worst']:.2e} "
+            f"at step {row['worst_step']}), allowed {row['tolerance']:.0e}: {verdict}"
+        )
     if row["what"] == "bits":
-        return f"two runs in {row['precision']}: {'the same bits' if row['passed'] else 'other ' + ', '.join(row['differing'])}: {verdict}"
+        return (
+            f"two runs in {row['precision']}: "
+            f"{'the same bits' if row['passed'] else 'other ' + ', '.join(row['differing'])}: {verdict}"
+        )
     if "skipped" in row:
         return verdict
-    return f"logits {row['precision']}: relative L2 norm of the difference {row['relative']:.2e}, allowed {row['tolerance']:.0e}: {verdict}" \
-        if "relative" in row else f"logits {row['precision']}: {row['error']}: {verdict}"
+    return (
+        f"logits {row['precision']}: relative L2 norm of the difference {row['relative']:.2e}, allowed "
+        f"{row['tolerance']:.0e}: {verdict}"
+        if "relative" in row
+        else f"logits {row['precision']}: {row['error']}: {verdict}"
+    )
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cpu", type=Path, default=ROOT / "build/release", metavar="DIR", help="folder of train_gpt_cpu")
-    parser.add_argument("--cuda", type=Path, required=True, metavar="DIR", help="folder of the CUDA train_gpt and write_logits")
+    parser.add_argument(
+        "--cpu", type=Path, default=ROOT / "build/release", metavar="DIR", help="folder of train_gpt_cpu"
+    )
+    parser.add_argument(
+        "--cuda", type=Path, required=True, metavar="DIR", help="folder of the CUDA train_gpt and write_logits"
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="runs")
     parser.add_argument("--json", type=Path, required=True, metavar="FILE")
     parser.add_argument("--model", default="pythia-14m")
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--seq-len", type=int, default=256)
     parser.add_argument("--rows", type=int, default=4, help="a step, in one micro-batch")
-    parser.add_argument("--fp32", type=float, default=1e-6, help="largest mean relative difference of the loss; another --micro-batch on the CPU, "
-                        "pythia-14m and 200 steps makes 4e-9")
+    parser.add_argument(
+        "--fp32",
+        type=float,
+        default=1e-6,
+        help="largest mean relative difference of the loss; another --micro-batch on the CPU, "
+        "pythia-14m and 200 steps makes 4e-9",
+    )
     parser.add_argument("--bf16", type=float, default=2.0**-8, help="the same; default: one rounding")
-    parser.add_argument("--transformers", default=sys.executable, metavar="PYTHON", help="a Python that has transformers (default: the one that runs this)")
+    parser.add_argument(
+        "--transformers",
+        default=sys.executable,
+        metavar="PYTHON",
+        help="a Python that has transformers (default: the one that runs this)",
+    )
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda", help="where transformers computes")
     parser.add_argument("flags", nargs="*", metavar="-- FLAGS", help="of train_gpt, such as --source")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    flags = ["--model", args.model, "--steps", str(args.steps), "--seq-len", str(args.seq_len), "--micro-batch", str(args.rows),
-             "--batch-tokens", str(args.rows * args.seq_len), *args.flags]
+    flags = [
+        "--model",
+        args.model,
+        "--steps",
+        str(args.steps),
+        "--seq-len",
+        str(args.seq_len),
+        "--micro-batch",
+        str(args.rows),
+        "--batch-tokens",
+        str(args.rows * args.seq_len),
+        *args.flags,
+    ]
     rows: list[Row] = []
     try:
         cpu = train(args.cpu / "train_gpt_cpu", args.out / "cpu", flags)
@@ -128,9 +196,15 @@ def main() -> int:
             command = [*flags, "--precision", precision]
             curves[precision] = train(args.cuda / "train_gpt", first, command)
             again = train(args.cuda / "train_gpt", second, command)
-            rows += [loss_row(precision, curves[precision], cpu, tolerance), bits_row(precision, first, second, again == curves[precision]),
-                     logits_row(precision, args, first)]
-            args.json.write_text(json.dumps({"model": args.model, "tokens_a_step": args.rows * args.seq_len, "rows": rows}, indent=2) + "\n")
+            rows += [
+                loss_row(precision, curves[precision], cpu, tolerance),
+                bits_row(precision, first, second, again == curves[precision]),
+                logits_row(precision, args, first),
+            ]
+            args.json.write_text(
+                json.dumps({"model": args.model, "tokens_a_step": args.rows * args.seq_len, "rows": rows}, indent=2)
+                + "\n"
+            )
             print("\n".join(sentence(row) for row in rows[-3:]), flush=True)
         write_losses(args.json.with_name("losses.csv"), curves)
     except (subprocess.CalledProcessError, OSError) as error:

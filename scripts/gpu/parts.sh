@@ -112,19 +112,19 @@ prepare_data() {
     [[ ! -e $data/READY ]] || return 0
     local people=1000 vocabulary=4096 bytes=40M web=$text
     if ((dry)); then people=50 vocabulary=1024 bytes=400k; fi
-    has_modules "$PYTHON" numpy,tokenizers || {
-        echo "skipped: no Python with numpy and tokenizers to prepare data"
+    has_modules "$PYTHON" numpy,tokenizers,tqdm || {
+        echo "skipped: no Python with numpy, tokenizers and tqdm to prepare data"
         return 77
     }
     mkdir -p "$data"
     if [[ -z $web ]]; then
         web=$data/web.txt
-        "$PYTHON" scripts/docstrings.py --out "$web" --max-bytes "$bytes" || return
+        knapsack text docstrings --out "$web" --max-bytes "$bytes" || return
     fi
-    "$PYTHON" dev/data/synbio.py --people "$people" --text-only 4 --out "$data/synbio" &&
-        "$PYTHON" dev/data/train_tokenizer.py "$web@5M" "$data/synbio.txt" --vocab-size "$vocabulary" --out "$data/tokenizer" &&
-        "$PYTHON" dev/data/prepare_text.py "$web" --tokenizer "$data/tokenizer" --out "$data/web" --val-fraction 0.02 --max-tokens 60M &&
-        "$PYTHON" dev/data/synbio.py --people "$people" --tokenizer "$data/tokenizer" --out "$data/synbio" && touch "$data/READY"
+    knapsack synbio --people "$people" --text-only 4 --out "$data/synbio" &&
+        knapsack tokenizer "$web@5M" "$data/synbio.txt" --vocab-size "$vocabulary" --out "$data/tokenizer" &&
+        knapsack text "$web" --tokenizer "$data/tokenizer" --out "$data/web" --val-fraction 0.02 --max-tokens 60M &&
+        knapsack synbio --people "$people" --tokenizer "$data/tokenizer" --out "$data/synbio" && touch "$data/READY"
 }
 
 # ---- the parts that need what is built
@@ -197,6 +197,10 @@ part_peers() {
 # A grid of models and mixing ratios. What is done when the time is up is drawn; the same part goes on where it stopped.
 part_experiment() {
     ((dry)) || cuda_folder || return
+    has_modules "$PYTHON" pandas,matplotlib || {
+        echo "skipped: no Python with pandas and matplotlib for tables and figures"
+        return 77
+    }
     prepare_data || return
     local models=pythia:L6:C128:H4,pythia:L6:C256:H8,pythia:L6:C512:H8 ratios=synbio=0.05,synbio=0.1,synbio=0.2,synbio=0.4 code=0 flags programs=()
     flags=(--tokens 40M --seq-len 256 --batch-tokens 16384 --lr 2e-3 --val-tokens 200k --questions-per-set 2000)
@@ -204,12 +208,12 @@ part_experiment() {
         models=pythia:L2:C32:H2 ratios=synbio=0.1,synbio=0.4 flags=(--tokens 60k --seq-len 128 --batch-tokens 2048 --lr 3e-3 --val-tokens 5k --questions-per-set 100)
         programs=(--train-program train_gpt_cpu --eval-program eval_knowledge_cpu)
     fi
-    timeout --kill-after=20 $((KNAPSACK_LIMIT - 45)) "$PYTHON" scripts/sweep.py --out "$work/experiment" --vary "model=$models" --vary "ratio=$ratios" "${programs[@]}" -- \
+    timeout --kill-after=20 $((KNAPSACK_LIMIT - 45)) "$PYTHON" -m knapsack sweep --out "$work/experiment" --vary "model=$models" --vary "ratio=$ratios" "${programs[@]}" -- \
         --source "web=$data/web.bin" --source "synbio=$data/synbio.bin" --val "web=$data/web_val.bin" --questions "$data/synbio_questions" --eval-at end "${flags[@]}" || code=$?
     local columns=run,state,model,share/synbio,exposures/synbio,epochs/web,val/web/loss,perf/tokens_per_s number
     for number in accuracy_seen accuracy_heldout accuracy_question chance bits most_bits; do columns+=,know/synbio/$number; done
-    "$PYTHON" scripts/runs.py "$work/experiment" --columns "$columns" --format csv >"$out/experiment.csv" || code=1
-    "$PYTHON" scripts/plot_mixing.py "$work/experiment" --source synbio --out "$work/mixing.png" && cp "$work/mixing.png" "$out/" || code=1
+    knapsack runs "$work/experiment" --columns "$columns" --format csv >"$out/experiment.csv" || code=1
+    knapsack plot mixing "$work/experiment" --source synbio --out "$work/mixing.png" && cp "$work/mixing.png" "$out/" || code=1
     ((code != 124)) || echo "error: not all runs were done in time"
     return "$code"
 }

@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
-"""One Markdown page out of what on_gpu.sh left in a folder: what it ran on, what passed, the tables, what was skipped and why.
+"""One Markdown page out of what on_gpu.sh left in a folder: what it ran on, what passed, the tables, what was skipped
+and why.
 
   report.py runs/on_gpu --out runs/on_gpu/report.md
 
-Reads environment.json, status.tsv (the last row of a part counts), PART.log for the lines 'skipped: WHAT: WHY', and the parts' tables;
-what is not there is left out, a table that cannot be read is named. Exit code 3 then, or where there is no status.tsv.
+Reads environment.json, status.tsv (the last row of a part counts), PART.log for the lines 'skipped: WHAT: WHY', and the
+parts' tables; what is not there is left out, a table that cannot be read is named. Exit code 3 then, or where there is
+no status.tsv.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -13,8 +16,9 @@ import csv
 import json
 import re
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Callable, Iterable, NamedTuple
+from typing import Any, NamedTuple
 
 DRY = "dry run, not a measurement"
 MORE = {"experiment": "mixing.png"}
@@ -53,19 +57,36 @@ def mebibytes(count: float) -> str:
 
 def parity(path: Path) -> list[str]:
     data = json.loads(path.read_text())
-    lines = [f"{data['model']}, {data['tokens_a_step']:,} tokens a step, the same shards and order for both; a loss is compared step by step with that of the CPU backend in fp32.", ""]
+    lines = [
+        f"{data['model']}, {data['tokens_a_step']:,} tokens a step, the same shards and order for both; a loss "
+        "is compared step by step with that of the CPU backend in fp32.",
+        "",
+    ]
     rows = []
     for row in data["rows"]:
         verdict = "skipped" if "skipped" in row else "passed" if row["passed"] else "**FAILED**"
         if row["what"] == "loss":
-            found = f"mean relative difference {row['mean']:.1e} over {row['steps']} steps, worst {row['worst']:.1e}; last loss {row['last']:.5f}, CPU {row['last_cpu']:.5f}"
+            found = (
+                f"mean relative difference {row['mean']:.1e} over {row['steps']} steps, worst "
+                f"{row['worst']:.1e}; last loss {row['last']:.5f}, CPU {row['last_cpu']:.5f}"
+            )
             rows.append(["loss against the CPU", row["precision"], found, f"mean {row['tolerance']:.0e}", verdict])
         elif row["what"] == "bits":
-            found = "metrics, weights and moments byte for byte" if row["passed"] else "other " + ", ".join(row["differing"])
+            found = (
+                "metrics, weights and moments byte for byte"
+                if row["passed"]
+                else "other " + ", ".join(row["differing"])
+            )
             rows.append(["two runs", row["precision"], found, "the same bits", verdict])
         else:
-            found = row.get("skipped") or row.get("error") or (
-                f"relative L2 {row['relative']:.1e}, largest difference {row['largest_difference']:.1e} (transformers {row['transformers']}, {row['device']})")
+            found = (
+                row.get("skipped")
+                or row.get("error")
+                or (
+                    f"relative L2 {row['relative']:.1e}, largest difference {row['largest_difference']:.1e} "
+                    f"(transformers {row['transformers']}, {row['device']})"
+                )
+            )
             rows.append(["logits against transformers", row["precision"], found, f"L2 {row['tolerance']:.0e}", verdict])
     return lines + table(["what", "precision", "found", "allowed", ""], rows)
 
@@ -73,9 +94,13 @@ def parity(path: Path) -> list[str]:
 def sanitizer(path: Path) -> list[str]:
     rows = json.loads(path.read_text())["rows"]
     tools = sorted({row["tool"] for row in rows})
-    cells = {(row["target"], row["tool"]): row["verdict"] + (f" ({row['errors']})" if row["errors"] else "") for row in rows}
+    cells = {
+        (row["target"], row["tool"]): row["verdict"] + (f" ({row['errors']})" if row["errors"] else "") for row in rows
+    }
     targets = sorted({row["target"] for row in rows})
-    return table(["target", *tools], ([target, *(cells.get((target, tool), "-") for tool in tools)] for target in targets))
+    return table(
+        ["target", *tools], ([target, *(cells.get((target, tool), "-") for tool in tools)] for target in targets)
+    )
 
 
 def bench(path: Path) -> list[str]:
@@ -84,17 +109,38 @@ def bench(path: Path) -> list[str]:
     if not rows:
         return ["No kernel was timed.", ""]
     wrong = [row["case"] for row in rows if row["verdict"] == "WRONG"]
-    lines = ["Median time with a cold second-level cache; the floor is the larger of bytes over the data sheet's bandwidth and flops over its peak.", ""]
+    lines = [
+        "Median time with a cold second-level cache; the floor is the larger of bytes over the data sheet's "
+        "bandwidth and flops over its peak.",
+        "",
+    ]
     if wrong:
         lines += [f"**WRONG: {', '.join(wrong)}**", ""]
-    cells = ([row["case"], row["us"], f"{row['reached']} {row['unit']}", f"{row['percent_of_floor'] or '-'} %", row["verdict"] or "-"] for row in rows)
+    cells = (
+        [
+            row["case"],
+            row["us"],
+            f"{row['reached']} {row['unit']}",
+            f"{row['percent_of_floor'] or '-'} %",
+            row["verdict"] or "-",
+        ]
+        for row in rows
+    )
     return lines + table(["case", "us", "reached", "of floor", "result"], cells)
 
 
 def peers(path: Path) -> list[str]:
     data = json.loads(path.read_text())
-    peak = f"MFU over {data['peak_flops'] / 1e12:.0f} TFLOP/s, the dense bf16 peak" if data["peak_flops"] else "no MFU: the peak is unknown"
-    lines = [f"{data['device']}, PyTorch {data['torch']}; medians of alternating rounds; {peak}. Memory is what the process took of the device's.", ""]
+    peak = (
+        f"MFU over {data['peak_flops'] / 1e12:.0f} TFLOP/s, the dense bf16 peak"
+        if data["peak_flops"]
+        else "no MFU: the peak is unknown"
+    )
+    lines = [
+        f"{data['device']}, PyTorch {data['torch']}; medians of alternating rounds; {peak}. Memory is what the "
+        "process took of the device's.",
+        "",
+    ]
     if not data["measurement"]:
         lines[0] = f"{data['device']}, PyTorch {data['torch']}, toy shapes: {DRY}."
     rows = []
@@ -105,10 +151,33 @@ def peers(path: Path) -> list[str]:
         ours, torch = row["ours"], row["torch"]
         spread = min(row["rounds"]["ours"]) / max(row["rounds"]["ours"])
         mfu = (f"{who['mfu']:.1%}" if "mfu" in who else "-" for who in (ours, torch))
-        rows.append([name, f"{ours['tokens_per_s']:,.0f}", f"{torch['tokens_per_s']:,.0f}", f"{row['ratio']:.2f}x", *mfu, mebibytes(ours["memory_bytes"]),
-                     mebibytes(torch["memory_bytes"]), f"{spread:.0%}"])
+        rows.append(
+            [
+                name,
+                f"{ours['tokens_per_s']:,.0f}",
+                f"{torch['tokens_per_s']:,.0f}",
+                f"{row['ratio']:.2f}x",
+                *mfu,
+                mebibytes(ours["memory_bytes"]),
+                mebibytes(torch["memory_bytes"]),
+                f"{spread:.0%}",
+            ]
+        )
     attention = sorted({row["attention"] for row in data["shapes"].values() if "error" not in row})
-    lines += table(["shape", "tokens/s", "PyTorch's", "ratio", "MFU", "PyTorch's", "MiB", "PyTorch's", "slowest round of ours / fastest"], rows)
+    lines += table(
+        [
+            "shape",
+            "tokens/s",
+            "PyTorch's",
+            "ratio",
+            "MFU",
+            "PyTorch's",
+            "MiB",
+            "PyTorch's",
+            "slowest round of ours / fastest",
+        ],
+        rows,
+    )
     return lines + [f"PyTorch's attention: {', '.join(attention)}.", ""] if attention else lines
 
 
@@ -118,7 +187,11 @@ def text_block(path: Path) -> list[str]:
 
 def floors(path: Path) -> list[str]:
     lines = path.read_text().splitlines()
-    return [f"The least times of {sum(1 for line in lines[3:] if line.strip())} timed cases are in floors.txt; no time was measured.", ""]
+    return [
+        f"The least times of {sum(1 for line in lines[3:] if line.strip())} timed cases are in floors.txt; no "
+        "time was measured.",
+        "",
+    ]
 
 
 def experiment(path: Path) -> list[str]:
@@ -134,7 +207,10 @@ def experiment(path: Path) -> list[str]:
     if not rows:
         return ["No run was done.", ""]
     names = [name for name in rows[0] if name != "run"]
-    return table([name.replace("know/synbio/", "") for name in names], ([cell(name, row[name]) for name in names] for row in rows))
+    return table(
+        [name.replace("know/synbio/", "") for name in names],
+        ([cell(name, row[name]) for name in names] for row in rows),
+    )
 
 
 class Section(NamedTuple):
@@ -144,15 +220,23 @@ class Section(NamedTuple):
     lines: Callable[[Path], list[str]]
 
 
-SECTIONS = [Section("parity", "CUDA against CPU and transformers", "parity.json", parity),
-            Section("bench", "Kernels, share of floor", "bench.csv", bench), Section("bench", "Kernels, floors alone", "floors.txt", floors),
-            Section("peers", "Whole steps beside PyTorch", "peers.json", peers), Section("profile", "Kernels of a training step (Nsight Compute)", "kernels.txt", text_block),
-            Section("experiment", "Mixing ratio, real text and synthetic biographies", "experiment.csv", experiment),
-            Section("sanitizer", "compute-sanitizer", "sanitizer.json", sanitizer)]
+SECTIONS = [
+    Section("parity", "CUDA against CPU and transformers", "parity.json", parity),
+    Section("bench", "Kernels, share of floor", "bench.csv", bench),
+    Section("bench", "Kernels, floors alone", "floors.txt", floors),
+    Section("peers", "Whole steps beside PyTorch", "peers.json", peers),
+    Section("profile", "Kernels of a training step (Nsight Compute)", "kernels.txt", text_block),
+    Section("experiment", "Mixing ratio, real text and synthetic biographies", "experiment.csv", experiment),
+    Section("sanitizer", "compute-sanitizer", "sanitizer.json", sanitizer),
+]
 
 
 def test_counts(log: Path) -> str:
-    found = re.findall(r"^\d+ passed, \d+ failed(?:, \d+ skipped)?", log.read_text(errors="replace"), re.MULTILINE) if log.exists() else []
+    found = (
+        re.findall(r"^\d+ passed, \d+ failed(?:, \d+ skipped)?", log.read_text(errors="replace"), re.MULTILINE)
+        if log.exists()
+        else []
+    )
     return found[-1] if found else ""
 
 
@@ -167,21 +251,55 @@ def skipped_lines(folder: Path, parts: Iterable[str]) -> list[str]:
 
 
 def head(folder: Path, statuses: dict[str, Status], dry: bool) -> list[str]:
-    facts: dict[str, Any] = json.loads((folder / "environment.json").read_text()) if (folder / "environment.json").exists() else {}
+    facts: dict[str, Any] = (
+        json.loads((folder / "environment.json").read_text()) if (folder / "environment.json").exists() else {}
+    )
 
     def fact(name: str, before: str = "") -> str:
         return f"{before}{facts[name]}" if facts.get(name) else ""
 
     gpus = list(dict.fromkeys(row.gpu for row in statuses.values()))
-    on = ", ".join(filter(None, [fact("gpu") or "no GPU", fact("gpu_memory"), fact("power_limit", "limit "), fact("driver", "driver "), fact("nvcc", "nvcc "),
-                                 fact("processor"), fact("cores", "cores: "), fact("torch", "PyTorch "), fact("transformers", "transformers ")]))
-    lines = [f"# {'Dry run of the checks' if dry else 'Checks and measurements'} on a GPU, {fact('date') or 'no date'}", "", f"Commit {fact('commit') or 'unknown'}. {on}.", ""]
+    on = ", ".join(
+        filter(
+            None,
+            [
+                fact("gpu") or "no GPU",
+                fact("gpu_memory"),
+                fact("power_limit", "limit "),
+                fact("driver", "driver "),
+                fact("nvcc", "nvcc "),
+                fact("processor"),
+                fact("cores", "cores: "),
+                fact("torch", "PyTorch "),
+                fact("transformers", "transformers "),
+            ],
+        )
+    )
+    lines = [
+        f"# {'Dry run of the checks' if dry else 'Checks and measurements'} on a GPU, {fact('date') or 'no date'}",
+        "",
+        f"Commit {fact('commit') or 'unknown'}. {on}.",
+        "",
+    ]
     if dry:
-        lines += [f"**{DRY.capitalize()}**: toy sizes on the CPU, through the same programs and scripts. No number here says anything about a GPU.", ""]
+        lines += [
+            f"**{DRY.capitalize()}**: toy sizes on the CPU, through the same programs and scripts. No number "
+            "here says anything about a GPU.",
+            "",
+        ]
     elif len(gpus) > 1:
         lines += [f"**Parts ran on different GPUs ({', '.join(gpus)})**: the table says which.", ""]
-    rows = ([row.part, row.status if row.status != "failed" else "**failed**", f"{row.seconds} s", row.gpu, row.reason or (test_counts(folder / "tests.log") if row.part == "tests" else "")]
-            for row in statuses.values() if row.part != "report")
+    rows = (
+        [
+            row.part,
+            row.status if row.status != "failed" else "**failed**",
+            f"{row.seconds} s",
+            row.gpu,
+            row.reason or (test_counts(folder / "tests.log") if row.part == "tests" else ""),
+        ]
+        for row in statuses.values()
+        if row.part != "report"
+    )
     return lines + table(["part", "", "took", "GPU", ""], rows)
 
 
@@ -192,7 +310,11 @@ def report(folder: Path) -> tuple[str, list[str]]:
     lines, unreadable = head(folder, statuses, dry), []
     for section in SECTIONS:
         path = folder / section.file
-        if section.part not in statuses or not path.exists() or (section.file == "floors.txt" and (folder / "bench.csv").exists()):
+        if (
+            section.part not in statuses
+            or not path.exists()
+            or (section.file == "floors.txt" and (folder / "bench.csv").exists())
+        ):
             continue
         lines += [f"## {section.title}" + (f" ({DRY})" if dry else ""), ""]
         try:

@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""compute-sanitizer's four tools over the kernel cases, a room at a time, and over whole small runs; several at a time.
+"""compute-sanitizer's four tools over the kernel cases, a room at a time, and over whole small runs; several at a
+time.
 
   sanitizer.py --cuda build/cuda-sm_90a --out DIR --json sanitizer.json -- FLAGS OF A TINY train_gpt RUN
 
-memcheck (bad accesses), racecheck (shared memory without a barrier), initcheck (device memory that nobody wrote), synccheck (barriers
-that not all reach). A row of the JSON is one tool on one target: errors found, or that it ran over --each seconds. What a tool said
-is in DIR/TOOL-TARGET.log. Exit code 1 where anything was found, failed or did not end; 77 without compute-sanitizer.
+memcheck (bad accesses), racecheck (shared memory without a barrier), initcheck (device memory that nobody wrote),
+synccheck (barriers that not all reach). A row of the JSON is one tool on one target: errors found, or that it ran over
+--each seconds. What a tool said is in DIR/TOOL-TARGET.log. Exit code 1 where anything was found, failed or did not end;
+77 without compute-sanitizer.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ class Job(NamedTuple):
 
 
 def read_rooms(text: str) -> list[str]:
-    """The tags that Catch2 lists of the tests tagged [kernels]: each of those has one more, its room."""
+    """The tags that Catch2 lists for the tests tagged [kernels]: each of those has one more, its room."""
     tags = re.findall(r"^\s*\d+\s+\[(\w+)\]\s*$", text, re.MULTILINE)
     return [tag for tag in tags if tag != "kernels"]
 

@@ -79,6 +79,24 @@ Case special_norm_case() {
     return result;
 }
 
+// Terms of which each order of adding has another sum: exactly the one from the first to the last.
+Case in_order_case(int n) {
+    Case result;
+    result.name = format_text("add_in_order n=%d", n);
+    result.make = [=] {
+        Doubles terms(static_cast<size_t>(n));
+        double want = 0;
+        for (size_t i = 0; i < terms.size(); ++i)
+            want += terms[i] = std::ldexp(1.0 / static_cast<double>(i + 3), static_cast<int>(i * 7 % 60));
+        const Tensor<double> d_terms(terms), sum(1);
+        Instance instance;
+        instance.run = [=](backend::stream_t stream, bool) { backend::add_in_order(sum, d_terms, n, stream); };
+        instance.check = [=] { return Outputs{{"sum", 1, 0, sum.doubles(), {want}}}; };
+        return instance;
+    };
+    return result;
+}
+
 // ---- AdamW ----------------------------------------------------------------------------------------------------------
 
 constexpr float GRAD_CLIP = 0.7f;
@@ -105,9 +123,9 @@ struct Weights {
           v(m.first()),
           grads(m.first()) {}
     void reset() const { params.reset(), master.reset(), m.reset(), v.reset(), grads.reset(); }
-    void update(const double* norm_squared, const std::vector<AdamwGroup>& groups, const AdamwSettings& settings,
-                backend::stream_t stream) const {
-        backend::adamw_update<Real>(params, master, m, v, grads, norm_squared, groups.data(),
+    void update(const double* norm_squared, size_t first, const std::vector<AdamwGroup>& groups,
+                const AdamwSettings& settings, backend::stream_t stream) const {
+        backend::adamw_update<Real>(params, master, m, v, grads, norm_squared, first, groups.data(),
                                     static_cast<int>(groups.size()), settings, stream);
     }
     std::shared_ptr<const std::vector<Stat<Real>>> start;
@@ -163,7 +181,7 @@ Case update_case(const std::vector<AdamwGroup>& groups, size_t n, bool clip) {
             weights.reset();
             for (int step = 1; step <= STEPS; ++step) {
                 copy_to_device<Stat<Real>>(weights.grads, grads[static_cast<size_t>(step - 1)].data(), n);
-                weights.update(clip ? norms + (step - 1) : nullptr, groups, settings_of_step(step), stream);
+                weights.update(clip ? norms + (step - 1) : nullptr, 0, groups, settings_of_step(step), stream);
             }
         };
         instance.check = [=] {
@@ -192,6 +210,38 @@ Case update_case(const std::vector<AdamwGroup>& groups, size_t n, bool clip) {
                     }
                 outputs.push_back({"params: neighbours of the master", n, 0, outside, Doubles(n)});
             }
+            return outputs;
+        };
+        return instance;
+    };
+    return result;
+}
+
+// Arrays that hold a range of the parameters are updated to the bits that the range has among all.
+template <class Real>
+Case range_case() {
+    constexpr size_t ALL = 5008, FIRST = 2048, SIZE = 1600;
+    Case result;
+    result.name = format_text("adamw_update %s a range", TYPE_NAME<Real>);
+    result.make = [] {
+        const auto start = normal_values<Stat<Real>>(ALL, 1), grads = normal_values<Stat<Real>>(ALL, 2);
+        const Weights<Real> all(start), range(part(start, FIRST, SIZE));
+        const Tensor<double> norm(Doubles{4});
+        Instance instance;
+        instance.run = [=](backend::stream_t stream, bool) {
+            all.reset();
+            range.reset();
+            copy_to_device<Stat<Real>>(all.grads, grads.data(), ALL);
+            copy_to_device<Stat<Real>>(range.grads, grads.data() + FIRST, SIZE);
+            all.update(norm, 0, {{0, 2072, 0.1f}, {2072, ALL, 0.3f}}, settings_of_step(1), stream);
+            range.update(norm, FIRST, {{FIRST, 2072, 0.1f}, {2072, FIRST + SIZE, 0.3f}}, settings_of_step(1), stream);
+        };
+        instance.check = [=] {
+            Outputs outputs{{"params", SIZE, 0, range.params.doubles(), part(all.params.doubles(), FIRST, SIZE)},
+                            {"m", SIZE, 0, range.m.doubles(), part(all.m.doubles(), FIRST, SIZE)},
+                            {"v", SIZE, 0, range.v.doubles(), part(all.v.doubles(), FIRST, SIZE)}};
+            if (Weights<Real>::HAS_MASTER)
+                outputs.push_back({"master", SIZE, 0, range.master.doubles(), part(all.master.doubles(), FIRST, SIZE)});
             return outputs;
         };
         return instance;
@@ -229,7 +279,7 @@ Case rounding_case() {
         instance.run = [=](backend::stream_t stream, bool) {
             for (size_t i = 0; i < roundings.size(); ++i) {
                 weights.reset();
-                weights.update(nullptr, {{0, ROUNDED, 0.0f}}, settings_of_step(roundings[i].step, roundings[i].seed),
+                weights.update(nullptr, 0, {{0, ROUNDED, 0.0f}}, settings_of_step(roundings[i].step, roundings[i].seed),
                                stream);
                 (*params)[i] = weights.params.doubles();
             }
@@ -285,7 +335,7 @@ Case timed_update_case(size_t n) {
             groups.push_back({g * (n / 128) * 8, g == 15 ? n : (g + 1) * (n / 128) * 8, g % 2 ? 0.1f : 0.0f});
         Instance instance;
         instance.run = [=](backend::stream_t stream, bool) {
-            weights.update(norm, groups, settings_of_step(1), stream);
+            weights.update(norm, 0, groups, settings_of_step(1), stream);
         };
         return instance;
     };
@@ -299,6 +349,7 @@ std::vector<Case> update_cases() {
     const std::vector<AdamwGroup> three = {{16, 24, 0.1f}, {24, 2072, 0.0f}, {2072, 5000, 0.3f}};
     std::vector<AdamwGroup> many;
     for (size_t g = 0; g < MAX_ADAMW_GROUPS; ++g) many.push_back({8 * g, 8 * g + 8, 0.01f * static_cast<float>(g)});
+    for (const int n : {1, 3, 50}) cases.push_back(in_order_case(n));
     for_each_real([&](auto real) {
         using Real = decltype(real);
         if (sizeof(Real) > 2) {  // there are no gradients in bf16
@@ -310,6 +361,7 @@ std::vector<Case> update_cases() {
         for (const bool clip : {true, false}) cases.push_back(update_case<Real>(three, 5008, clip));
         cases.push_back(update_case<Real>({{0, 8, 0.1f}}, 8, true));
         cases.push_back(update_case<Real>(many, 8 * MAX_ADAMW_GROUPS, true));
+        cases.push_back(range_case<Real>());
         if (sizeof(Real) == 2) cases.push_back(rounding_case<Real>());
         if (ON_CPU)
             for (const size_t n : {1, 1009, 40000})

@@ -1,4 +1,5 @@
-"""Shards written by hand from dev/formats.md (not by dev/data, so that the two check each other), and the programs under test."""
+"""Shards written by hand from dev/formats.md (not by knapsack/, so that the two check each other), and the programs
+under test."""
 
 import json
 import os
@@ -23,12 +24,23 @@ def write_megatron(prefix: pathlib.Path, sequences: list[list[int]], documents: 
     ends = np.array(documents + [len(sequences)], dtype="<i8")
     prefix.with_name(prefix.name + ".bin").write_bytes(ids.tobytes())
     head = b"MMIDIDX\0\0" + struct.pack("<QBQQ", 1, 8, len(sequences), len(ends))
-    prefix.with_name(prefix.name + ".idx").write_bytes(head + lengths.tobytes() + offsets.astype("<i8").tobytes() + ends.tobytes())
+    prefix.with_name(prefix.name + ".idx").write_bytes(
+        head + lengths.tobytes() + offsets.astype("<i8").tobytes() + ends.tobytes()
+    )
 
 
 def write_sidecar(prefix: pathlib.Path, kind: str, documents: int, tokens: int) -> None:
-    side = {"format_version": 1, "kind": kind, "tokenizer": {"name": "test", "sha256": "0" * 64, "file": ""}, "vocab_size": VOCAB, "eot_id": EOT,
-            "documents": documents, "tokens": tokens, "bytes": 4 * tokens, "checksums": {}}
+    side = {
+        "format_version": 1,
+        "kind": kind,
+        "tokenizer": {"name": "test", "sha256": "0" * 64, "file": ""},
+        "vocab_size": VOCAB,
+        "eot_id": EOT,
+        "documents": documents,
+        "tokens": tokens,
+        "bytes": 4 * tokens,
+        "checksums": {},
+    }
     prefix.with_name(prefix.name + ".json").write_text(json.dumps(side))
 
 
@@ -55,17 +67,36 @@ def write_knowledge(prefix: pathlib.Path, entities: int, seed: int, slots: int =
             for t in range(templates):
                 for form in range(2):
                     lead = [3] * form
-                    ids = lead + [20 + e % 50, 70 + e // 50, 100 + s * templates + t, 130 + int(values[e, s]), 170 + s, 2]
+                    ids = lead + [
+                        20 + e % 50,
+                        70 + e // 50,
+                        100 + s * templates + t,
+                        130 + int(values[e, s]),
+                        170 + s,
+                        2,
+                    ]
                     sequences.append(ids)
                     spans.append((len(ids) - 3, len(ids) - 1))
     per_entity = slots * templates * 2
     write_megatron(prefix, sequences, list(range(0, len(sequences), per_entity)))
     write_sidecar(prefix, "knowledge", entities, sum(map(len, sequences)))
     names = [f"slot{s}" for s in range(slots)]
-    facts = {"format_version": 1, "entities": entities, "slots": [{"name": n, "pool": n, "pool_size": 30, "bits": 4.907} for n in names],
-             "templates": templates, "forms": ["initial", "continuing"], "template_texts": {n: ["{name} {value}."] * templates for n in names},
-             "relations": names, "groups": ["all"], "group_weights": [1.0], "pools": {n: {"size": 30, "kind": "fictional"} for n in names},
-             "entropy_bits_per_entity": 4.907 * slots, "name_bits_per_entity": 0.0, "shuffled": False, "seed": seed}
+    facts = {
+        "format_version": 1,
+        "entities": entities,
+        "slots": [{"name": n, "pool": n, "pool_size": 30, "bits": 4.907} for n in names],
+        "templates": templates,
+        "forms": ["initial", "continuing"],
+        "template_texts": {n: ["{name} {value}."] * templates for n in names},
+        "relations": names,
+        "groups": ["all"],
+        "group_weights": [1.0],
+        "pools": {n: {"size": 30, "kind": "fictional"} for n in names},
+        "entropy_bits_per_entity": 4.907 * slots,
+        "name_bits_per_entity": 0.0,
+        "shuffled": False,
+        "seed": seed,
+    }
     prefix.with_name(prefix.name + ".facts.json").write_text(json.dumps(facts))
     np.save(prefix.with_name(prefix.name + ".spans.npy"), np.array(spans, dtype="<u2"))
     np.save(prefix.with_name(prefix.name + ".values.npy"), values.astype("<u4"))
@@ -83,9 +114,20 @@ def write_questions(prefix: pathlib.Path, values: np.ndarray, templates: int, na
                 columns.append((s, s, t, 0, e, 0, 0, 0))
     write_megatron(prefix, sequences, list(range(0, len(sequences), 2)))
     write_sidecar(prefix, "questions", len(columns), sum(map(len, sequences)))
-    info = {"format_version": 1, "name": "facts", "source": "facts", "questions": len(columns), "entities": int(values.shape[0]), "relations": names,
-            "attributes": names, "attribute_pools": [30] * len(names), "attribute_bits": [4.907] * len(names), "templates": ["{name}"] * templates,
-            "kinds": ["seen", "heldout", "question"], "groups": ["all"]}
+    info = {
+        "format_version": 1,
+        "name": "facts",
+        "source": "facts",
+        "questions": len(columns),
+        "entities": int(values.shape[0]),
+        "relations": names,
+        "attributes": names,
+        "attribute_pools": [30] * len(names),
+        "attribute_bits": [4.907] * len(names),
+        "templates": ["{name}"] * templates,
+        "kinds": ["seen", "heldout", "question"],
+        "groups": ["all"],
+    }
     prefix.with_name(prefix.name + ".questions.json").write_text(json.dumps(info))
     np.save(prefix.with_name(prefix.name + ".q.npy"), np.array(columns, dtype="<u4"))
 
@@ -98,13 +140,36 @@ def make_data(folder: pathlib.Path) -> None:
 
 def small_run(folder: pathlib.Path, steps: int = 40) -> list[str]:
     """Flags of a run of a few seconds with everything in it: two sources, validation, questions."""
-    return ["--model", "pythia:L2:C32:H2", "--seq-len", "64", "--batch-tokens", "512", "--steps", str(steps), "--lr", "3e-3",
-            "--source", f"web={folder}/web.bin", "--source", f"facts={folder}/facts.bin", "--ratio", "facts=0.4",
-            "--val", f"web={folder}/val.bin", "--val-tokens", "1280", "--questions", f"{folder}/facts_questions"]
+    return [
+        "--model",
+        "pythia:L2:C32:H2",
+        "--seq-len",
+        "64",
+        "--batch-tokens",
+        "512",
+        "--steps",
+        str(steps),
+        "--lr",
+        "3e-3",
+        "--source",
+        f"web={folder}/web.bin",
+        "--source",
+        f"facts={folder}/facts.bin",
+        "--ratio",
+        "facts=0.4",
+        "--val",
+        f"web={folder}/val.bin",
+        "--val-tokens",
+        "1280",
+        "--questions",
+        f"{folder}/facts_questions",
+    ]
 
 
 def run(program: pathlib.Path, *flags: str, env: dict | None = None, **kwargs) -> subprocess.CompletedProcess:
-    return subprocess.run([str(program), *flags], capture_output=True, text=True, timeout=300, env={**os.environ, **(env or {})}, **kwargs)
+    return subprocess.run(
+        [str(program), *flags], capture_output=True, text=True, timeout=300, env={**os.environ, **(env or {})}, **kwargs
+    )
 
 
 def metrics_without_time(path: pathlib.Path) -> list[dict]:

@@ -1,7 +1,8 @@
-"""The CUDA programs as g++ builds them (build/simt): every kernel runs on the CPU, through test/simt, in whole training runs.
+"""The CUDA programs as g++ builds them (build/simt): every kernel runs on the CPU, through test/simt, in whole training
+runs.
 
-Their loss follows the CPU backend's, which shares no kernel with them; and they are as exact about themselves as the CPU programs
-are: same bits again, after a resume, with --recompute, in the evaluation binary.
+Their loss follows the CPU backend's, which shares no kernel with them; and they are as exact about themselves as the
+CPU programs are: same bits again, after a resume, with --recompute, in the evaluation binary.
 """
 
 import json
@@ -56,14 +57,21 @@ class CudaOnCpuTest(unittest.TestCase):
                     out = self.train(SIMT / "train_gpt", f"{precision}-{name}", *flags, "--precision", precision)
                     cuda = metrics_without_time(out / "metrics.jsonl")
                     self.assertEqual(len(cuda), STEPS)
-                    mean = sum(abs(a["train/loss"] - b["train/loss"]) / b["train/loss"] for a, b in zip(cuda, cpu)) / STEPS
-                    print(f"{model} mask {mask} {precision}: mean difference of the loss {mean:.1e}, last loss {cuda[-1]['train/loss']:.4f}")
+                    mean = (
+                        sum(abs(a["train/loss"] - b["train/loss"]) / b["train/loss"] for a, b in zip(cuda, cpu)) / STEPS
+                    )
+                    print(
+                        f"{model} mask {mask} {precision}: mean difference of the loss {mean:.1e}, last loss "
+                        f"{cuda[-1]['train/loss']:.4f}"
+                    )
                     self.assertLess(mean, allowed)
                     self.assertLess(cuda[-1]["train/loss"], cuda[0]["train/loss"] - 0.2)
                     for a, b in zip(cuda, cpu):  # the sources' losses are of the same tokens
                         self.assertEqual(a["data/facts/tokens"], b["data/facts/tokens"])
                         if "train/loss/facts" in b:
-                            self.assertAlmostEqual(a["train/loss/facts"], b["train/loss/facts"], delta=2 * allowed * b["train/loss/facts"])
+                            self.assertAlmostEqual(
+                                a["train/loss/facts"], b["train/loss/facts"], delta=2 * allowed * b["train/loss/facts"]
+                            )
 
     def test_same_bits_again_after_a_resume_and_with_recompute(self) -> None:
         flags = [*self.flags(steps=SHORT), "--eval-at", "every:4"]
@@ -71,8 +79,12 @@ class CudaOnCpuTest(unittest.TestCase):
         self.train(SIMT / "train_gpt", "again", *flags)
         self.train(SIMT / "train_gpt", "recompute", *flags, "--recompute", "on")
         out = self.data / "resumed"
-        process = subprocess.Popen([str(SIMT / "train_gpt"), *flags, "--out", str(out)], env={**os.environ, **ENVIRONMENT},
-                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            [str(SIMT / "train_gpt"), *flags, "--out", str(out)],
+            env={**os.environ, **ENVIRONMENT},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         while process.poll() is None:
             if (out / "metrics.jsonl").exists() and (out / "metrics.jsonl").read_text().count("\n") > 1:
                 process.send_signal(signal.SIGTERM)
@@ -84,17 +96,41 @@ class CudaOnCpuTest(unittest.TestCase):
         for other in ("again", "recompute", "resumed"):
             with self.subTest(run=other):
                 for name in ("metrics.jsonl", "eval.jsonl"):
-                    self.assertEqual(metrics_without_time(whole / name), metrics_without_time(self.data / other / name), name)
+                    self.assertEqual(
+                        metrics_without_time(whole / name), metrics_without_time(self.data / other / name), name
+                    )
                 for name in ("model.safetensors", "optimizer.safetensors"):
                     file = f"checkpoints/step_{SHORT:08d}/{name}"
                     self.assertEqual((whole / file).read_bytes(), (self.data / other / file).read_bytes(), name)
 
     def test_evaluation_equals_the_trainers_bit_for_bit(self) -> None:
         for precision in ("bf16", "fp32"):
-            out = self.train(SIMT / "train_gpt", f"eval-{precision}", *self.flags(steps=4), "--eval-at", "end", "--precision", precision)
+            out = self.train(
+                SIMT / "train_gpt",
+                f"eval-{precision}",
+                *self.flags(steps=4),
+                "--eval-at",
+                "end",
+                "--precision",
+                precision,
+            )
             results = self.data / f"results-{precision}.json"
-            result = run(SIMT / "eval_knowledge", "--checkpoint", str(out / "checkpoints/step_00000004"), "--questions", str(self.data / "facts_questions"),
-                         "--val", f"web={self.data}/val.bin", "--val-tokens", "1280", "--precision", precision, "--out", str(results), env=ENVIRONMENT)
+            result = run(
+                SIMT / "eval_knowledge",
+                "--checkpoint",
+                str(out / "checkpoints/step_00000004"),
+                "--questions",
+                str(self.data / "facts_questions"),
+                "--val",
+                f"web={self.data}/val.bin",
+                "--val-tokens",
+                "1280",
+                "--precision",
+                precision,
+                "--out",
+                str(results),
+                env=ENVIRONMENT,
+            )
             self.assertEqual(result.returncode, 0, result.stderr)
             numbers = json.loads(results.read_text())
             compared = 0

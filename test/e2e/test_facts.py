@@ -1,5 +1,6 @@
-"""Real facts from a table to a reading: wikidata.py writes, the trainer infuses, eval_knowledge asks, infusion.py reads. What
-each says of exposures, groups and answers must be what was planned, and what a small model learns only what it was told."""
+"""Real facts from a table to a reading: `knapsack facts` writes, the trainer infuses, eval_knowledge asks, `knapsack
+infusion` reads. What each says of exposures, groups and answers must be what was planned, and what a small model learns
+only what it was told."""
 
 import csv
 import json
@@ -10,24 +11,43 @@ import tempfile
 import unittest
 
 import numpy as np
-
 from common import BUILD, EVAL, ROOT, TRAIN, run
 
 try:
-    import tokenizers  # noqa: F401  (the data scripts need it)
+    import tokenizers  # noqa: F401  (the Python package needs it)
 except ImportError:
     raise unittest.SkipTest("the Python package 'tokenizers' is not installed") from None
 
 RELATIONS = ("P30", "P37")
-PLACES = ["Norwood", "Ostrava", "Quintara", "Belvaro", "Tamsin", "Hollow", "Merrow", "Castel", "Dunmore", "Everly", "Farrow", "Glinka"]
+PLACES = [
+    "Norwood",
+    "Ostrava",
+    "Quintara",
+    "Belvaro",
+    "Tamsin",
+    "Hollow",
+    "Merrow",
+    "Castel",
+    "Dunmore",
+    "Everly",
+    "Farrow",
+    "Glinka",
+]
 OBJECTS = {"P30": ["Arvia", "Benlor", "Cestia", "Dorum"], "P37": ["Elvish", "Fenic", "Gorsk", "Hulian"]}
-FAST = BUILD.name == "release"  # a sanitizer's build takes minutes to learn anything: there the rest is tested with few steps
+FAST = (
+    BUILD.name == "release"
+)  # a sanitizer's build takes minutes to learn anything: there the rest is tested with few steps
 F, TOKENS = (200, "250k") if FAST else (8, "12k")
 
 
-def script(name: str, *arguments: object) -> str:
-    command = [sys.executable, str(ROOT / name), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+def knapsack(command: str, *arguments: object) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "knapsack", command, *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -48,24 +68,83 @@ class FactsTest(unittest.TestCase):
         cls.temporary = tempfile.TemporaryDirectory()
         cls.data = data = pathlib.Path(cls.temporary.name)
         write_table(data / "facts.tsv")
-        text = [" ".join(f"the {a} and the {b} of {i * j % 17}" for j, (a, b) in enumerate(zip("harbour town hill ship".split(), "sea land road wind".split())))
-                for i in range(400)]
+        text = [
+            " ".join(
+                f"the {a} and the {b} of {i * j % 17}"
+                for j, (a, b) in enumerate(zip("harbour town hill ship".split(), "sea land road wind".split()))
+            )
+            for i in range(400)
+        ]
         (data / "web.txt").write_text("\n<|endoftext|>\n".join(text) + "\n")
-        script("dev/data/wikidata.py", "write", data / "facts.tsv", "--text-only", "--out", data / "all")
-        script("dev/data/train_tokenizer.py", data / "all.txt", data / "web.txt", "--vocab-size", 512, "--out", data / "tok")
-        script("dev/data/prepare_text.py", data / "web.txt", "--tokenizer", data / "tok", "--out", data / "web", "--val-fraction", 0.1)
+        knapsack("facts", "write", data / "facts.tsv", "--text-only", "--out", data / "all")
+        knapsack("tokenizer", data / "all.txt", data / "web.txt", "--vocab-size", 512, "--out", data / "tok")
+        knapsack("text", data / "web.txt", "--tokenizer", data / "tok", "--out", data / "web", "--val-fraction", 0.1)
         groups = ["--infused", 12, "--once", 2, "--early", 4, "--control", 6]
-        script("dev/data/wikidata.py", "write", data / "facts.tsv", "--tokenizer", data / "tok", "--out", data / "wd", "--templates", 2, *groups,
-               "--candidates", "all")
-        sources = [flag for name in ("web", "wd", "wd_once", "wd_early") for flag in ("--source", f"{name}={data}/{name}.bin")]
-        cls.questions = [flag for end in ("", "_once", "_early", "_control") for flag in ("--questions", f"{data}/wd{end}_questions")]
-        result = run(TRAIN, "--model", "pythia:L2:C64:H2", "--seq-len", "64", "--batch-tokens", "1024", "--tokens", TOKENS, "--lr", "4e-3", *sources,
-                     "--exposures", f"wd={F}", "--exposures", "wd_once=1", "--exposures", f"wd_early={F}", "--window", "wd_early=0:0.4",
-                     *cls.questions, "--val", f"web={data}/web_val.bin", "--out", str(data / "runs/a"))
+        knapsack(
+            "facts",
+            "write",
+            data / "facts.tsv",
+            "--tokenizer",
+            data / "tok",
+            "--out",
+            data / "wd",
+            "--templates",
+            2,
+            *groups,
+            "--candidates",
+            "all",
+        )
+        sources = [
+            flag for name in ("web", "wd", "wd_once", "wd_early") for flag in ("--source", f"{name}={data}/{name}.bin")
+        ]
+        cls.questions = [
+            flag for end in ("", "_once", "_early", "_control") for flag in ("--questions", f"{data}/wd{end}_questions")
+        ]
+        result = run(
+            TRAIN,
+            "--model",
+            "pythia:L2:C64:H2",
+            "--seq-len",
+            "64",
+            "--batch-tokens",
+            "1024",
+            "--tokens",
+            TOKENS,
+            "--lr",
+            "4e-3",
+            *sources,
+            "--exposures",
+            f"wd={F}",
+            "--exposures",
+            "wd_once=1",
+            "--exposures",
+            f"wd_early={F}",
+            "--window",
+            "wd_early=0:0.4",
+            *cls.questions,
+            "--val",
+            f"web={data}/web_val.bin",
+            "--out",
+            str(data / "runs/a"),
+        )
         assert result.returncode == 0, result.stderr + result.stdout
         cls.checkpoint = str(next((data / "runs/a/checkpoints").iterdir()))
-        result = run(EVAL, "--checkpoint", cls.checkpoint, *cls.questions, "--val", f"web={data}/web_val.bin", "--out", str(data / "runs/a/results.json"),
-                     "--generate", str(data / "said.jsonl"), "--generate-tokens", "12", "--popularity-failures", "1")
+        result = run(
+            EVAL,
+            "--checkpoint",
+            cls.checkpoint,
+            *cls.questions,
+            "--val",
+            f"web={data}/web_val.bin",
+            "--out",
+            str(data / "runs/a/results.json"),
+            "--generate",
+            str(data / "said.jsonl"),
+            "--generate-tokens",
+            "12",
+            "--popularity-failures",
+            "1",
+        )
         assert result.returncode == 0, result.stderr
         cls.know = json.loads((data / "runs/a/results.json").read_text())["know"]
 
@@ -85,10 +164,14 @@ class FactsTest(unittest.TestCase):
 
     @unittest.skipUnless(FAST, "learning takes too long in this build")
     def test_what_is_told_is_known_and_what_is_not_is_guessed(self) -> None:
-        seen = {name: next(cell for cell in know["by_kind"] if cell["kind"] == "seen") for name, know in self.know.items()}
+        seen = {
+            name: next(cell for cell in know["by_kind"] if cell["kind"] == "seen") for name, know in self.know.items()
+        }
         self.assertGreater(seen["wd"]["accuracy"], 0.9)
         self.assertGreater(seen["wd"]["choice"], 0.9)
-        self.assertLess(seen["wd_control"]["accuracy"], 0.7)  # four objects a relation: the model knows which, not whose
+        self.assertLess(
+            seen["wd_control"]["accuracy"], 0.7
+        )  # four objects a relation: the model knows which, not whose
         self.assertAlmostEqual(seen["wd"]["choice_chance"], 0.25)
         for cell in seen.values():
             self.assertGreaterEqual(cell["accuracy_normalized"], cell["accuracy"])  # a statement ends behind its answer
@@ -108,26 +191,62 @@ class FactsTest(unittest.TestCase):
             self.assertAlmostEqual(know["all"]["accuracy_normalized"], sum(right) / len(right))
 
     def test_questions_of_another_world_are_told_apart(self) -> None:
-        script("dev/data/wikidata.py", "write", self.data / "facts.tsv", "--tokenizer", self.data / "tok", "--out", self.data / "other/wd", "--infused", 6,
-               "--templates", 2, "--control", 0)
+        knapsack(
+            "facts",
+            "write",
+            self.data / "facts.tsv",
+            "--tokenizer",
+            self.data / "tok",
+            "--out",
+            self.data / "other/wd",
+            "--infused",
+            6,
+            "--templates",
+            2,
+            "--control",
+            0,
+        )
         result = run(EVAL, "--checkpoint", self.checkpoint, "--questions", f"{self.data}/other/wd_questions")
         self.assertEqual(result.returncode, 0, result.stderr)
         self.assertIn("question set wd asks about 6 entities of wd, which has 12 here", result.stderr)
 
     def test_continuations_too_short_for_an_answer_are_told(self) -> None:
         lines = (self.data / "facts.tsv").read_text().splitlines()[:6]  # four facts, now with objects of two words
-        longer = [*lines[:2], *("\t".join([*line.split("\t")[:3], "Arvia Benlor", *line.split("\t")[4:]]) for line in lines[2:])]
+        longer = [
+            *lines[:2],
+            *("\t".join([*line.split("\t")[:3], "Arvia Benlor", *line.split("\t")[4:]]) for line in lines[2:]),
+        ]
         (self.data / "longer.tsv").write_text("\n".join(longer) + "\n")
-        script("dev/data/wikidata.py", "write", self.data / "longer.tsv", "--tokenizer", self.data / "tok", "--out", self.data / "longer/wd", "--templates", 2,
-               "--control", 0)
-        arguments = ["--checkpoint", self.checkpoint, "--questions", f"{self.data}/longer/wd_questions", "--generate", str(self.data / "short.jsonl")]
+        knapsack(
+            "facts",
+            "write",
+            self.data / "longer.tsv",
+            "--tokenizer",
+            self.data / "tok",
+            "--out",
+            self.data / "longer/wd",
+            "--templates",
+            2,
+            "--control",
+            0,
+        )
+        arguments = [
+            "--checkpoint",
+            self.checkpoint,
+            "--questions",
+            f"{self.data}/longer/wd_questions",
+            "--generate",
+            str(self.data / "short.jsonl"),
+        ]
         for tokens, warned in ((1, True), (12, False)):
             result = run(EVAL, *arguments, "--generate-tokens", str(tokens))
             self.assertEqual(result.returncode, 0, result.stderr)
-            self.assertEqual(f"--generate-tokens {tokens} is less than any right answer" in result.stderr, warned, result.stderr)
+            self.assertEqual(
+                f"--generate-tokens {tokens} is less than any right answer" in result.stderr, warned, result.stderr
+            )
 
     def test_the_study_reads_what_the_run_left(self) -> None:
-        script("scripts/infusion.py", self.data / "runs", "--infused", "wd", "--out", self.data / "out.csv")
+        knapsack("infusion", self.data / "runs", "--infused", "wd", "--out", self.data / "out.csv")
         (row,) = csv.DictReader((self.data / "out.csv").read_text().splitlines())
         seen = next(cell for cell in self.know["wd"]["by_kind"] if cell["kind"] == "seen")
         self.assertEqual((float(row["F"]), int(row["K"]), float(row["F_least"]), float(row["F_most"])), (F, 12, F, F))
@@ -135,7 +254,9 @@ class FactsTest(unittest.TestCase):
         mixture = json.loads((self.data / "runs/a/mixture.json").read_text())
         tokens = {source["name"]: source["realised"]["tokens"] for source in mixture["sources"]}
         self.assertAlmostEqual(float(row["share"]), tokens["wd"] / sum(tokens.values()))
-        self.assertEqual(json.loads((self.data / "out.json").read_text())["curves"][0]["collapse"]["status"], "too_few_points")
+        self.assertEqual(
+            json.loads((self.data / "out.json").read_text())["curves"][0]["collapse"]["status"], "too_few_points"
+        )
 
 
 if __name__ == "__main__":

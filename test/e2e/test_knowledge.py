@@ -7,7 +7,6 @@ import tempfile
 import unittest
 
 import numpy as np
-
 from common import EVAL, TRAIN, make_data, run, small_run
 
 
@@ -37,13 +36,23 @@ class KnowledgeTest(unittest.TestCase):
     def test_evaluations_stand_around_the_window(self) -> None:
         steps = [line["step"] for line in read_lines(self.trained / "eval.jsonl")]
         self.assertEqual(steps, [0, 10, 20, 21, 22, 24, 28, 30, 36, 40])
-        self.assertEqual([path.name for path in sorted((self.trained / "answers").iterdir())], [f"step_{step:08d}.jsonl" for step in steps])
+        self.assertEqual(
+            [path.name for path in sorted((self.trained / "answers").iterdir())],
+            [f"step_{step:08d}.jsonl" for step in steps],
+        )
 
     def test_answers_are_those_of_the_binary(self) -> None:
         for step in (20, 40):
             out = self.data / f"answers{step}.jsonl"
-            result = run(EVAL, "--checkpoint", str(self.trained / f"checkpoints/step_{step:08d}"), "--questions", str(self.data / "facts_questions"),
-                         "--per-question", str(out))
+            result = run(
+                EVAL,
+                "--checkpoint",
+                str(self.trained / f"checkpoints/step_{step:08d}"),
+                "--questions",
+                str(self.data / "facts_questions"),
+                "--per-question",
+                str(out),
+            )
             self.assertEqual(result.returncode, 0, result.stderr)
             self.assertEqual(out.read_bytes(), (self.trained / f"answers/step_{step:08d}.jsonl").read_bytes())
 
@@ -103,15 +112,24 @@ class KnowledgeTest(unittest.TestCase):
             self.assertEqual((out / name).read_bytes(), (self.trained / name).read_bytes(), name)
 
     def test_bad_placements_are_refused(self) -> None:
-        for value, words in (("facts=middle", "expected uniform"), ("facts=front:2", "0 < F <= 1"), ("nobody=front:0.5", "no --source nobody")):
+        for value, words in (
+            ("facts=middle", "expected uniform"),
+            ("facts=front:2", "0 < F <= 1"),
+            ("nobody=front:0.5", "no --source nobody"),
+        ):
             result = run(TRAIN, *small_run(self.data), "--placement", value, "--plan")
             self.assertEqual(result.returncode, 2)
             self.assertIn(words, result.stderr)
-        for flags, words in ((["--eval-at", "at:41"], "the run has 40 steps"), (["--questions", str(self.data / "nope")], "nope")):
+        for flags, words in (
+            (["--eval-at", "at:41"], "the run has 40 steps"),
+            (["--questions", str(self.data / "nope")], "nope"),
+        ):
             result = run(TRAIN, *small_run(self.data), *flags, "--plan")
             self.assertIn(result.returncode, (2, 3))
             self.assertIn(words, result.stderr)
-        result = run(TRAIN, *small_run(self.data), "--window", "facts=0.5:0.2", "--placement", "facts=front:0.5", "--plan")
+        result = run(
+            TRAIN, *small_run(self.data), "--window", "facts=0.5:0.2", "--placement", "facts=front:0.5", "--plan"
+        )
         self.assertEqual(result.returncode, 2)
         self.assertIn("0 <= a < b <= 1", result.stderr)
         result = run(TRAIN, *small_run(self.data), "--eval-at", "windows", "--plan")

@@ -1,4 +1,5 @@
-"""Every wrong input gets its exit code (README, exit codes), one message that names it, and leaves nothing half-written."""
+"""Every wrong input gets its exit code (README, exit codes), one message that names it, and leaves nothing
+half-written."""
 
 import fcntl
 import os
@@ -11,7 +12,6 @@ import tempfile
 import unittest
 
 import numpy as np
-
 from common import BUILD, EVAL, TRAIN, make_data, run, small_run, write_sidecar
 
 
@@ -78,12 +78,26 @@ class RefusalTest(unittest.TestCase):
         def little_memory() -> None:
             resource.setrlimit(resource.RLIMIT_AS, (600 << 20, 600 << 20))
 
-        self.refuse(1, "out of memory", *replaced(self.flags, batch_tokens="256000000"), "--micro-batch", "16", preexec_fn=little_memory,
-                    env={"OMP_NUM_THREADS": "1"})
+        self.refuse(
+            1,
+            "out of memory",
+            *replaced(self.flags, batch_tokens="256000000"),
+            "--micro-batch",
+            "16",
+            preexec_fn=little_memory,
+            env={"OMP_NUM_THREADS": "1"},
+        )
 
     def test_impossible_mixtures(self) -> None:
         base = [x for x in self.flags if x not in ("--ratio", "facts=0.4")]
-        for ratios in (["facts=0"], ["facts=1"], ["facts=1.5"], ["facts=-0.1"], ["facts=0.7", "web=0.7"], ["facts=0.2", "web=0.2"]):
+        for ratios in (
+            ["facts=0"],
+            ["facts=1"],
+            ["facts=1.5"],
+            ["facts=-0.1"],
+            ["facts=0.7", "web=0.7"],
+            ["facts=0.2", "web=0.2"],
+        ):
             self.refuse(2, "ratio", *base, *[x for r in ratios for x in ("--ratio", r)])
         self.refuse(2, "would get nothing", *base, "--ratio", "facts=1e-9")
         self.refuse(2, "facts", *self.flags, "--exposures", "facts=3")
@@ -170,7 +184,12 @@ class RefusalTest(unittest.TestCase):
         self.assertIn("diverged", (out / "FAILED").read_text())
 
     def test_signal_without_out_saves_nothing(self) -> None:
-        process = subprocess.Popen([str(TRAIN), *replaced(self.flags, steps="100000")], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            [str(TRAIN), *replaced(self.flags, steps="100000")],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         for line in process.stderr:
             if line.startswith("step "):  # the progress line: training has begun
                 break
@@ -183,14 +202,44 @@ class RefusalTest(unittest.TestCase):
         out = self.data / "good"
         self.assertEqual(run(TRAIN, *self.flags, "--out", str(out)).returncode, 0)
         good = out / "checkpoints/step_00000003"
-        for name, spoil in (("cut", lambda b: b[:-100]), ("empty", lambda b: b""), ("flipped", lambda b: b[:-64] + bytes([b[-64] ^ 1]) + b[-63:]),
-                            ("header", lambda b: b[:20] + b"#" + b[21:])):
+        for name, spoil in (
+            ("cut", lambda b: b[:-100]),
+            ("empty", lambda b: b""),
+            ("flipped", lambda b: b[:-64] + bytes([b[-64] ^ 1]) + b[-63:]),
+            ("header", lambda b: b[:20] + b"#" + b[21:]),
+        ):
             bad = self.data / f"bad-{name}"
             shutil.copytree(good, bad)
             (bad / "model.safetensors").write_bytes(spoil((good / "model.safetensors").read_bytes()))
-            self.refuse(3, "model.safetensors", "--checkpoint", str(bad), "--questions", f"{self.data}/facts_questions", program=EVAL)
-        self.refuse(3, "missing", "--checkpoint", str(self.data / "missing"), "--questions", f"{self.data}/facts_questions", program=EVAL)
-        self.refuse(2, "bf16", "--checkpoint", str(good), "--precision", "bf16", "--questions", f"{self.data}/facts_questions", program=EVAL)
+            self.refuse(
+                3,
+                "model.safetensors",
+                "--checkpoint",
+                str(bad),
+                "--questions",
+                f"{self.data}/facts_questions",
+                program=EVAL,
+            )
+        self.refuse(
+            3,
+            "missing",
+            "--checkpoint",
+            str(self.data / "missing"),
+            "--questions",
+            f"{self.data}/facts_questions",
+            program=EVAL,
+        )
+        self.refuse(
+            2,
+            "bf16",
+            "--checkpoint",
+            str(good),
+            "--precision",
+            "bf16",
+            "--questions",
+            f"{self.data}/facts_questions",
+            program=EVAL,
+        )
 
     def test_newer_format_is_refused(self) -> None:
         folder = self.data / "newer"

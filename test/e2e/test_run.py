@@ -1,7 +1,7 @@
-"""Whole runs of the trainer and the eval binary: resume after kills and signals, bit equality, exposures, branching, markers."""
+"""Whole runs of the trainer and the eval binary: resume after kills and signals, bit equality, exposures, branching,
+markers."""
 
 import json
-import os
 import pathlib
 import random
 import shutil
@@ -12,7 +12,6 @@ import time
 import unittest
 
 import numpy as np
-
 from common import EVAL, TRAIN, make_data, metrics_without_time, run, small_run
 
 
@@ -34,14 +33,24 @@ class RunTest(unittest.TestCase):
     def assert_same_run(self, other: pathlib.Path) -> None:
         for name in ("metrics.jsonl", "eval.jsonl"):
             self.assertEqual(metrics_without_time(self.whole / name), metrics_without_time(other / name), name)
-        self.assertEqual((self.whole / "exposures/facts.npy").read_bytes(), (other / "exposures/facts.npy").read_bytes())
+        self.assertEqual(
+            (self.whole / "exposures/facts.npy").read_bytes(), (other / "exposures/facts.npy").read_bytes()
+        )
         last = "checkpoints/step_00000040"
         for name in ("model.safetensors", "optimizer.safetensors", "loader_state.json", "exposures/facts.npy"):
             self.assertEqual((self.whole / last / name).read_bytes(), (other / last / name).read_bytes(), name)
 
     def test_files_of_a_finished_run(self) -> None:
-        for name in ("config.json", "DONE", "metrics.jsonl", "eval.jsonl", "exposures/facts.npy", "checkpoints/step_00000040/config.json",
-                     "checkpoints/step_00000040/generation_config.json", "checkpoints/step_00000040/trainer_state.json"):
+        for name in (
+            "config.json",
+            "DONE",
+            "metrics.jsonl",
+            "eval.jsonl",
+            "exposures/facts.npy",
+            "checkpoints/step_00000040/config.json",
+            "checkpoints/step_00000040/generation_config.json",
+            "checkpoints/step_00000040/trainer_state.json",
+        ):
             self.assertTrue((self.whole / name).exists(), name)
         self.assertEqual(len(list(self.whole.glob("events.out.tfevents.*"))), 1)
         lines = metrics_without_time(self.whole / "metrics.jsonl")
@@ -58,7 +67,11 @@ class RunTest(unittest.TestCase):
         out = self.data / "killed"
         chance = random.Random(4)
         for _ in range(4):  # each life ends by SIGKILL some steps after it began
-            process = subprocess.Popen([str(TRAIN), *self.flags, "--out", str(out), "--resume"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            process = subprocess.Popen(
+                [str(TRAIN), *self.flags, "--out", str(out), "--resume"],
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
             target, size = chance.randrange(4, 12), 0
             start = (out / "metrics.jsonl").read_text().count("\n") if (out / "metrics.jsonl").exists() else 0
             while process.poll() is None and size < start // 4 * 4 + target:
@@ -76,7 +89,9 @@ class RunTest(unittest.TestCase):
     def test_signals_save_and_ask_to_be_requeued(self) -> None:
         out = self.data / "signalled"
         for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
-            process = subprocess.Popen([str(TRAIN), *self.flags, "--out", str(out), "--resume"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            process = subprocess.Popen(
+                [str(TRAIN), *self.flags, "--out", str(out), "--resume"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            )
             before = (out / "metrics.jsonl").read_text().count("\n") if (out / "metrics.jsonl").exists() else 0
             while process.poll() is None:
                 if (out / "metrics.jsonl").exists() and (out / "metrics.jsonl").read_text().count("\n") > before + 1:
@@ -111,8 +126,21 @@ class RunTest(unittest.TestCase):
 
     def test_eval_binary_equals_the_trainer_bit_for_bit(self) -> None:
         results = self.data / "results.json"
-        result = run(EVAL, "--checkpoint", str(self.whole / "checkpoints/step_00000040"), "--questions", str(self.data / "facts_questions"),
-                     "--val", f"web={self.data}/val.bin", "--val-tokens", "1280", "--out", str(results), "--per-question", str(self.data / "q.jsonl"))
+        result = run(
+            EVAL,
+            "--checkpoint",
+            str(self.whole / "checkpoints/step_00000040"),
+            "--questions",
+            str(self.data / "facts_questions"),
+            "--val",
+            f"web={self.data}/val.bin",
+            "--val-tokens",
+            "1280",
+            "--out",
+            str(results),
+            "--per-question",
+            str(self.data / "q.jsonl"),
+        )
         self.assertEqual(result.returncode, 0, result.stderr)
         text = results.read_text()
         for name, value in metrics_without_time(self.whole / "eval.jsonl")[-1].items():
@@ -125,7 +153,9 @@ class RunTest(unittest.TestCase):
         for budget in ("replace", "append"):
             out = self.data / f"exposures-{budget}"
             flags = [f for f in small_run(self.data) if f not in ("--ratio", "facts=0.4")]
-            result = run(TRAIN, *flags, "--exposures", "facts=5", "--budget", budget, "--out", str(out), "--eval-at", "end")
+            result = run(
+                TRAIN, *flags, "--exposures", "facts=5", "--budget", budget, "--out", str(out), "--eval-at", "end"
+            )
             self.assertEqual(result.returncode, 0, result.stderr)
             ledger = np.load(out / "exposures/facts.npy")
             self.assertEqual(ledger.shape, (80, 2))
@@ -134,7 +164,16 @@ class RunTest(unittest.TestCase):
     def test_branch_goes_on_with_a_new_horizon(self) -> None:
         out = self.data / "branched"
         flags = [f for f in small_run(self.data, steps=48) if f not in ("--model", "pythia:L2:C32:H2")]
-        result = run(TRAIN, *flags, "--branch", str(self.whole / "checkpoints/step_00000020"), "--out", str(out), "--eval-at", "end")
+        result = run(
+            TRAIN,
+            *flags,
+            "--branch",
+            str(self.whole / "checkpoints/step_00000020"),
+            "--out",
+            str(out),
+            "--eval-at",
+            "end",
+        )
         self.assertEqual(result.returncode, 0, result.stderr)
         lines = metrics_without_time(out / "metrics.jsonl")
         self.assertEqual([line["step"] for line in lines], list(range(20, 48)))
@@ -144,7 +183,12 @@ class RunTest(unittest.TestCase):
     def test_resume_restores_the_ledger_and_needs_no_parent(self) -> None:
         out, trunk = self.data / "orphan", self.data / "trunk"
         shutil.copytree(self.whole / "checkpoints/step_00000020", trunk)
-        flags = [f for f in small_run(self.data, steps=30) if f not in ("--model", "pythia:L2:C32:H2")] + ["--branch", str(trunk), "--out", str(out)]
+        flags = [f for f in small_run(self.data, steps=30) if f not in ("--model", "pythia:L2:C32:H2")] + [
+            "--branch",
+            str(trunk),
+            "--out",
+            str(out),
+        ]
         self.assertEqual(run(TRAIN, *flags).returncode, 0)
         ledger = (out / "exposures/facts.npy").read_bytes()
         (out / "DONE").unlink()  # as a kill between the last checkpoint and its marker leaves it

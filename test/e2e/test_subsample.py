@@ -6,7 +6,6 @@ import tempfile
 import unittest
 
 import numpy as np
-
 from common import EVAL, TRAIN, make_data, metrics_without_time, run, small_run
 
 KEPT = ("know/facts/accuracy_kept", "know/facts/accuracy_seen_kept")
@@ -33,8 +32,16 @@ class SubsampleTest(unittest.TestCase):
     def evaluate(self, *flags: str) -> tuple[dict, str]:
         results = self.data / "results.json"
         checkpoint = self.out / f"checkpoints/step_{STEPS:08d}"
-        result = run(EVAL, "--checkpoint", str(checkpoint), "--questions", str(self.data / "facts_questions"),
-                     "--out", str(results), *flags)
+        result = run(
+            EVAL,
+            "--checkpoint",
+            str(checkpoint),
+            "--questions",
+            str(self.data / "facts_questions"),
+            "--out",
+            str(results),
+            *flags,
+        )
         self.assertEqual(result.returncode, 0, result.stderr)
         return json.loads(results.read_text()), result.stdout
 

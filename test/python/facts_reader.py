@@ -1,17 +1,12 @@
-"""Runs `wikidata.py table` and reads what it wrote as dev/formats.md describes it, with no code of the scripts. What must
-hold of every intake is checked at each of them: rows read = kept + dropped, and every dropped row stands in OUT.dropped.tsv."""
+"""Runs `knapsack facts table` and reads what it wrote as dev/formats.md describes it, with no code of the scripts. What
+must hold of every intake is checked at each of them: rows read = kept + dropped, and every dropped row stands in
+OUT.dropped.tsv."""
 
 import collections
-import contextlib
-import io
 import json
 import os
-import sys
-from unittest import mock
 
 import support
-import wikidata
-from cli import ScriptError
 
 TABLE = ("# facts, format_version 1", "id\trelation\tsubject\tobject\taliases\talso\tpopularity\tweb_documents")
 DROPPED = ("# dropped and mended rows, format_version 1", "file\tline\treason\trelation\ttext")
@@ -30,7 +25,9 @@ class Taken:
 
     def __init__(self, out: str, said: str) -> None:
         self.said, stem = said, out.removesuffix(".tsv")
-        self.rows = [row[:4] + [json.loads(field or "[]") for field in row[4:6]] + row[6:] for row in lines_of(out, TABLE)]
+        self.rows = [
+            row[:4] + [json.loads(field or "[]") for field in row[4:6]] + row[6:] for row in lines_of(out, TABLE)
+        ]
         self.dropped = [Dropped(*row) for row in lines_of(stem + ".dropped.tsv", DROPPED)]
         with open(stem + ".account.json", encoding="utf-8") as file:
             self.account = json.load(file)
@@ -47,27 +44,9 @@ class Taken:
         return self.groups[group]["rows"], self.groups[group]["kept"], self.groups[group]["dropped"]
 
 
-def run_in_process(*arguments: object) -> tuple[int, str, str]:
-    """Exit code and what was said, without the second that a new process takes."""
-    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
-    code = 0
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        with mock.patch.object(sys, "argv", ["wikidata.py", *map(str, arguments)]):
-            try:
-                wikidata.main()
-            except ScriptError as error:
-                code = error.code
-                print(error, file=err)
-            except SystemExit as error:  # argparse
-                code = error.code
-    for stream in (out, err):
-        stream.flush()
-    return code, out.buffer.getvalue().decode(), err.buffer.getvalue().decode()
-
-
 class IntakeTest(support.FolderTest):
     def intake(self, *arguments: object, out: str = "out/facts.tsv") -> Taken:
-        code, said, errors = run_in_process("table", *arguments, "--out", self.path(out))
+        code, said, errors = support.run_command("facts table", *arguments, "--out", self.path(out))
         self.assertEqual(code, 0, errors)
         taken = Taken(self.path(out), said)
         self.check(taken)
@@ -94,7 +73,7 @@ class IntakeTest(support.FolderTest):
         """One sentence, this exit code, and no file written or changed."""
         before = self.contents()
         out = () if "--out" in arguments else ("--out", self.path("out", "x.tsv"))
-        found, _, errors = run_in_process("table", *arguments, *out)
+        found, _, errors = support.run_command("facts table", *arguments, *out)
         self.assertEqual(found, code, errors)
         self.assertRegex(errors, pattern)
         self.assertEqual(self.contents(), before)

@@ -1,23 +1,30 @@
-"""What the tests of the data scripts share: running a script, an independent reader of shards, a small vocabulary."""
+"""What the tests of the package share: running a command, an independent reader of shards, a small vocabulary."""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import functools
+import io
 import os
 import shutil
 import struct
 import subprocess
 import sys
 import tempfile
+import traceback
 import unittest
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-SCRIPTS = os.path.join(REPOSITORY, "dev", "data")
+PACKAGE = os.path.join(REPOSITORY, "knapsack")
 OUTSIDE_DATA = os.path.join(os.path.dirname(REPOSITORY), "shared", "data")  # not part of the repository; may be missing
-sys.path.insert(0, SCRIPTS)
+sys.path.insert(0, REPOSITORY)
+
+from knapsack.__main__ import main as knapsack_main  # noqa: E402
 
 try:
     import tokenizers
@@ -41,9 +48,43 @@ def documents(count: int) -> list[str]:
     ]
 
 
-def run_script(name: str, *arguments: object, **options: Any) -> subprocess.CompletedProcess:
-    command = [sys.executable, os.path.join(SCRIPTS, name), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, **options)
+class Done(NamedTuple):
+    """What a command left, as subprocess.CompletedProcess says it."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run_command(command: str, *arguments: object) -> Done:
+    """`knapsack COMMAND ARGUMENTS` inside this process, which saves the second that a new one takes to start."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            code = knapsack_main([*command.split(), *map(str, arguments)])
+        except SystemExit as end:  # argparse
+            code = end.code or 0
+        except Exception:
+            traceback.print_exc()
+            code = 1
+    return Done(code, out.buffer.getvalue().decode(), err.buffer.getvalue().decode())
+
+
+def run_process(command: str, *arguments: object, **options: Any) -> subprocess.CompletedProcess:
+    """The same as a process of its own, or a Python script by its path."""
+    words = [command] if command.endswith(".py") else ["-m", "knapsack", *command.split()]
+    environment = dict(options.pop("env", os.environ), PYTHONPATH=REPOSITORY)
+    return subprocess.run(
+        [sys.executable, *words, *map(str, arguments)],
+        capture_output=True, text=True, timeout=300, env=environment, **options,
+    )  # fmt: skip
+
+
+def run_script(command: str, *arguments: object, **options: Any) -> Any:
+    """A command of knapsack in this process where it can be, else a process."""
+    if command.endswith(".py") or options:
+        return run_process(command, *arguments, **options)
+    return run_command(command, *arguments)
 
 
 def read_shard(prefix: str) -> list[list[list[int]]]:
@@ -65,23 +106,45 @@ def read_shard(prefix: str) -> list[list[list[int]]]:
 
 
 @functools.lru_cache(maxsize=1)
-def shared_folder() -> tempfile.TemporaryDirectory:
+def own_folder() -> tempfile.TemporaryDirectory:
     """Lives as long as the test process."""
     return tempfile.TemporaryDirectory()
+
+
+def shared_folder() -> str:
+    """What the suites of one run make once and share: run_tests.py names the folder; a suite alone has its own."""
+    folder = os.environ.get("KNAPSACK_TEST_SHARED") or own_folder().name
+    os.makedirs(folder, exist_ok=True)
+    return folder
+
+
+@contextlib.contextmanager
+def made_once(name: str) -> Iterator[tuple[str, bool]]:
+    """A folder of shared_folder(), and whether it is still to be filled; others wait for who fills it."""
+    path = os.path.join(shared_folder(), name)
+    with open(path + ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = os.path.join(path, "DONE")
+        missing = not os.path.exists(done)
+        os.makedirs(path, exist_ok=True)
+        yield path, missing
+        if missing:
+            open(done, "w").close()
 
 
 @functools.lru_cache(maxsize=1)
 def small_vocabulary() -> str:
     """A byte-level BPE folder, trained once on biographies and prose."""
-    folder = shared_folder().name
-    biographies, prose = os.path.join(folder, "bio"), os.path.join(folder, "prose.txt")
-    with open(prose, "w", encoding="utf-8") as file:
-        file.write("\n<|endoftext|>\n".join(documents(200)))
-    done = run_script("synbio.py", "--people", 200, "--text-only", 2, "--out", biographies)
-    assert done.returncode == 0, done.stderr
-    out = os.path.join(folder, "bpe")
-    done = run_script("train_tokenizer.py", biographies + ".txt", prose + "@100k", "--vocab-size", 1024, "--out", out)
-    assert done.returncode == 0, done.stderr
+    with made_once("vocabulary") as (folder, missing):
+        out, biographies, prose = (os.path.join(folder, name) for name in ("bpe", "bio", "prose.txt"))
+        if missing:
+            with open(prose, "w", encoding="utf-8") as file:
+                file.write("\n<|endoftext|>\n".join(documents(200)))
+            done = run_command("synbio", "--people", 200, "--text-only", 2, "--out", biographies)
+            assert done.returncode == 0, done.stderr
+            mixture = biographies + ".txt", prose + "@100k"
+            done = run_command("tokenizer", *mixture, "--vocab-size", 1024, "--out", out)
+            assert done.returncode == 0, done.stderr
     return out
 
 

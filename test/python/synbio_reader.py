@@ -1,5 +1,5 @@
-"""Reads what synbio.py wrote with dev/formats.md, the pools and the `tokenizers` package alone, and checks it against
-whole texts; no code of the scripts is used. Shared by the test_synbio_*.py files."""
+"""Reads what `knapsack synbio` wrote with dev/formats.md, the pools and the `tokenizers` package alone, and checks it
+against whole texts; no code of the package is used. Shared by the test_synbio_*.py files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import unittest
 from typing import Any
 
 import numpy as np
-
 import support
 from test_synbio import Source
 
@@ -97,6 +96,7 @@ class World:
         source = self.sources[""]
         about = load_json(self.prefix + "_questions.questions.json")
         q = np.load(self.prefix + "_questions.q.npy")
+        places = [{value: place for place, value in enumerate(pool)} for pool in source.pools]
         texts, ids = [], []
         offered: dict[tuple[int, int], list] = {}
         for row, document in zip(q, support.read_shard(self.prefix + "_questions")):
@@ -106,9 +106,9 @@ class World:
             values = [self.decode(sequence)[1:] for sequence in document[1:]]
             self.test.assertEqual(values[0], source.value(person, slot))
             self.test.assertEqual(len(set(values)), 1 + candidates)
-            self.test.assertLessEqual(set(values), set(source.pools[slot]))
+            self.test.assertTrue(all(value in places[slot] for value in values))
             self.test.assertEqual(offered.setdefault((person, slot), values), values)
-            self.value_ids[slot, source.pools[slot].index(values[0])].add(tuple(document[1]))
+            self.value_ids[slot, places[slot][values[0]]].add(tuple(document[1]))
             texts += [f"{prompt} {value}" for value in values]
             ids += [document[0] + sequence for sequence in document[1:]]
         self.test.assertEqual(ids, ids_of(self.tokenizer, texts))

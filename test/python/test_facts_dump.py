@@ -1,4 +1,5 @@
-"""wikidata.py table: a truthy dump, plain or packed, read as a stream; its table, its account, and the memory it takes."""
+"""knapsack facts table: a truthy dump, plain or packed, read as a stream; its table, its account, and the memory it
+takes."""
 
 from __future__ import annotations
 
@@ -9,10 +10,10 @@ import tracemalloc
 import types
 import unittest
 
-import support
-from facts.dump import read_dump
-from facts.relations import read_relations
 from facts_reader import IntakeTest
+
+from knapsack.facts.formats.wikidata_dump import read_dump
+from knapsack.facts.relations import read_relations
 
 try:
     import zstandard
@@ -48,7 +49,7 @@ LINES = [
     (wikis(142, 250), None),
     (name(90, "the City", kind=ALIAS), None),
     (name(90, "Paris"), None),
-    (name(90, "Lut\\u00E8ce \\U0001F600 \\\"L\\\"", kind=ALIAS), None),
+    (name(90, 'Lut\\u00E8ce \\U0001F600 \\"L\\"', kind=ALIAS), None),
     (name(90, "Paname", "fr", ALIAS), None),
     (name(142, "Hexagon", kind=ALIAS), None),  # of a subject: nothing asks for it
     (fact(142, "P36", 91), "second object"),
@@ -95,7 +96,10 @@ def packings(plain: bytes) -> dict[str, bytes]:
     """bzip2 in many streams, as the real dump has them; gzip and zstandard in two."""
     cuts = [plain[i : i + 700] for i in range(0, len(plain), 700)]
     half = len(plain) // 2
-    packed = {".bz2": b"".join(map(bz2.compress, cuts)), ".gz": gzip.compress(plain[:half]) + gzip.compress(plain[half:])}
+    packed = {
+        ".bz2": b"".join(map(bz2.compress, cuts)),
+        ".gz": gzip.compress(plain[:half]) + gzip.compress(plain[half:]),
+    }
     if zstandard:
         compress = zstandard.ZstdCompressor().compress
         packed[".zst"] = compress(plain[:half]) + compress(plain[half:])
@@ -112,7 +116,9 @@ class DumpTest(IntakeTest):
                 self.assertEqual(sorted((line, reason) for _, line, reason in taken.reasons()), expected)
                 self.assertEqual(taken.counts("truthy.nt" + ending)[:2], (len(expected) + 2, 2))
                 for row in taken.dropped:
-                    line = LINES[int(row.line) - 1][0].encode(errors="surrogateescape").decode(errors="backslashreplace")
+                    line = (
+                        LINES[int(row.line) - 1][0].encode(errors="surrogateescape").decode(errors="backslashreplace")
+                    )
                     if row.reason in ("malformed row", "not UTF-8", "subject or object is not an item"):
                         self.assertEqual(row.text, line)
                     else:  # a fact that was read, in short
@@ -131,7 +137,12 @@ class DumpTest(IntakeTest):
 
     def test_streams_that_are_cut_off_or_broken(self) -> None:
         for ending, data in packings(PLAIN).items():
-            for broken in (data[:-3], data[:-20], data + b"no stream", data[: len(data) // 2] + b"\0" * 9 + data[len(data) // 2 :]):
+            for broken in (
+                data[:-3],
+                data[:-20],
+                data + b"no stream",
+                data[: len(data) // 2] + b"\0" * 9 + data[len(data) // 2 :],
+            ):
                 with self.subTest(ending):
                     path = self.write("cut.nt" + ending, broken)
                     self.refused(3, rf"cut.nt{ending}:\d+: packed data are broken or cut off", path)
@@ -140,18 +151,25 @@ class DumpTest(IntakeTest):
         self.refused(3, "other.nt: expected at least one fact", self.write("other.nt", fact(1, "P99999", 2)))
 
     def test_a_pipe_cannot_be_read_twice(self) -> None:
-        arguments = "wikidata.py", "table", "/dev/stdin", "--format", "dump", "--out", self.path("x.tsv")
-        self.run_bad(3, "/dev/stdin: expected a file, which can be read twice", *arguments, input=PLAIN.decode(errors="replace"))
+        arguments = "facts", "table", "/dev/stdin", "--format", "dump", "--out", self.path("x.tsv")
+        self.run_bad(
+            3, "/dev/stdin: expected a file, which can be read twice", *arguments, input=PLAIN.decode(errors="replace")
+        )
         self.assertEqual(self.contents(), {})
 
     def test_memory_does_not_grow_with_the_dump(self) -> None:
-        """Five times the lines about other things, the same facts: the same peak, a small part of what the lines take."""
-        facts = [line for i in range(200) for line in (fact(i + 1, "P50", 1000), name(i + 1, f"Book {i}"), wikis(i + 1, i))]
+        """Five times the lines about other things, the same facts: the same peak, a small part of what the lines
+        take."""
+        facts = [
+            line for i in range(200) for line in (fact(i + 1, "P50", 1000), name(i + 1, f"Book {i}"), wikis(i + 1, i))
+        ]
         facts.append(name(1000, "Somebody"))
         options = types.SimpleNamespace(relation=None, relations=read_relations(), language="en")
         peaks, sizes = [], []
         for number in (20_000, 100_000):
-            others = (name(10**6 + i, f"Another thing {i}") + "\n" + fact(10**6 + i, "P31", i + 5) for i in range(number // 2))
+            others = (
+                name(10**6 + i, f"Another thing {i}") + "\n" + fact(10**6 + i, "P31", i + 5) for i in range(number // 2)
+            )
             path = self.path(f"{number}.nt.bz2")
             with bz2.open(path, "wt", compresslevel=1) as file:
                 for line in itertools.chain(facts, others):

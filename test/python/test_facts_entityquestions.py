@@ -1,5 +1,5 @@
-"""wikidata.py table: EntityQuestions as a folder, an archive or single files, made up and real. The subjects come back from
-the questions, the counts are those of an independent count."""
+"""knapsack facts table: EntityQuestions as a folder, an archive or single files, made up and real. The subjects come
+back from the questions, the counts are those of an independent count."""
 
 import collections
 import gzip
@@ -14,7 +14,11 @@ import support
 from facts_reader import IntakeTest, Taken
 
 REAL = os.path.join(support.OUTSIDE_DATA, "entityquestions")
-TEMPLATES = {"P36": "What is the capital of [X]?", "P36_similar": "[X] is governed from where?", "P50": "Who wrote [X]?"}
+TEMPLATES = {
+    "P36": "What is the capital of [X]?",
+    "P36_similar": "[X] is governed from where?",
+    "P50": "Who wrote [X]?",
+}
 NAME = "relation_query_templates.json"
 
 try:
@@ -36,7 +40,9 @@ FILES = {
         ("Peru is governed from where?", ["Lima"]),
     ),
     "dataset/train/P50.train.json": questions(("Who wrote Who wrote??", ["Ann"]), ("Who wrote Émile?", ["Rousseau"])),
-    "dataset/dev/P36.dev.json": questions(("What is the capital of Peru?", ["Cuzco"]), ("What is the capital of Mali?", ["Bamako"])),
+    "dataset/dev/P36.dev.json": questions(
+        ("What is the capital of Peru?", ["Cuzco"]), ("What is the capital of Mali?", ["Bamako"])
+    ),
     "dataset/test/P36.test.json": questions(("What is the capital of ?", ["Rome"]), ("Which is Italy?", ["Rome"])),
     "dataset/test/P50.test.json": questions(
         {"question": "Who wrote Emma?"},
@@ -77,7 +83,12 @@ class EntityQuestionsTest(IntakeTest):
         self.assertEqual(taken.rows, FACTS)
         self.assertEqual(taken.counts("train"), (5, 4, {"duplicate": 1}))
         self.assertEqual(taken.counts("dev"), (2, 1, {"second object": 1}))
-        reasons = {"subject missing": 1, "question does not fit the template": 1, "object missing": 2, "malformed row": 2}
+        reasons = {
+            "subject missing": 1,
+            "question does not fit the template": 1,
+            "object missing": 2,
+            "malformed row": 2,
+        }
         self.assertEqual(taken.counts("test"), (7, 1, reasons))
         for row in taken.dropped:  # the line is the one where the question's bracket opens
             name = next(name for name in FILES if row.file.endswith(name))
@@ -102,18 +113,30 @@ class EntityQuestionsTest(IntakeTest):
     def test_splits(self) -> None:
         folder = self.lay_out()
         self.assertEqual(list(self.intake(folder, "--split", "dev").groups), ["dev"])
-        self.assertEqual(self.intake(folder, "--split", "train").rows, [FACTS[0][:5] + [[]] + FACTS[0][6:], *FACTS[1:4]])
-        self.refused(3, r"P36.dev.json: expected files such as P36.test.json, found 1 others", self.path("dataset/dev/P36.dev.json"), "--split", "test")
+        self.assertEqual(
+            self.intake(folder, "--split", "train").rows, [FACTS[0][:5] + [[]] + FACTS[0][6:], *FACTS[1:4]]
+        )
+        self.refused(
+            3,
+            r"P36.dev.json: expected files such as P36.test.json, found 1 others",
+            self.path("dataset/dev/P36.dev.json"),
+            "--split",
+            "test",
+        )
         unsplit = self.write("P36.json", questions(("What is the capital of Peru?", ["Lima"])))
         self.assertEqual(self.intake(unsplit).counts("P36.json"), (1, 1, {}))
 
     def test_where_the_templates_are(self) -> None:
         folder = self.lay_out(templates="elsewhere/templates.json")
-        self.refused(3, f"dataset: expected {NAME} beside it or in a folder above; try --question-templates", folder)
+        self.refused(3, f"dataset: expected {NAME} next to it or in a folder above; try --question-templates", folder)
         self.check_all(self.intake(folder, "--question-templates", self.path("elsewhere", "templates.json")))
         inside = self.archive({**FILES, NAME: json.dumps(TEMPLATES)})
         self.check_all(self.intake(self.write("inside.tar", inside)))
-        bad = [("[", ":1: expected JSON"), ('{"P36": "Capital?"}', ":1: expected an object from relations"), (b"\n\xff", ":2: expected UTF-8")]
+        bad = [
+            ("[", ":1: expected JSON"),
+            ('{"P36": "Capital?"}', ":1: expected an object from relations"),
+            (b"\n\xff", ":2: expected UTF-8"),
+        ]
         for text, pattern in bad:
             self.refused(3, NAME + pattern, folder, "--question-templates", self.write(NAME, text))
         self.refused(3, "none.json: No such file", folder, "--question-templates", self.path("none.json"))
@@ -125,7 +148,7 @@ class EntityQuestionsTest(IntakeTest):
             ("", ":1: expected a JSON list, found the end of the file"),
             (good[:-3], ":7: expected a JSON value, found the end of the file"),
             (good[:-1], ":8: expected a comma or the end of the list, found the end of the file"),
-            (good + "\n]", ":9: expected the end of the file behind the list"),
+            (good + "\n]", ":9: expected the end of the file after the list"),
             (good.replace('"answers"', "answers"), ":4: expected a JSON value, found 'answers"),
             (good.encode().replace(b"Lima", b"L\xefma"), ":5: expected UTF-8, found byte 0xef"),
             ("[" + "1" * 5000 + "]", ":1: expected a JSON value that can be read"),
@@ -141,7 +164,6 @@ class EntityQuestionsTest(IntakeTest):
 @unittest.skipUnless(os.path.isdir(REAL), f"{REAL} is not here")
 @unittest.skipUnless(zstandard, "the Python package 'zstandard' is not installed")
 class RealTest(IntakeTest):
-
     def test_the_dev_split_goes_in_whole(self) -> None:
         """Against a count of its own: files out of the archive, subjects by a regular expression."""
         with open(os.path.join(REAL, NAME), encoding="utf-8") as file:

@@ -1,4 +1,5 @@
-"""wikidata.py table: which rows become facts, whatever their format; the account of the others; what is refused as a whole."""
+"""knapsack facts table: which rows become facts, whatever their format; the account of the others; what is refused as a
+whole."""
 
 from __future__ import annotations
 
@@ -10,8 +11,9 @@ import random
 import unittest
 
 import support
-from facts.table import read_table
 from facts_reader import TABLE, IntakeTest, Taken
+
+from knapsack.facts.table import read_table
 
 HEAD = "relation\tsubject\tobject\n"
 IDS = "id\t" + HEAD
@@ -48,7 +50,12 @@ class RowsTest(IntakeTest):
         return self.intake(self.write(name, text), *arguments)
 
     def test_every_bad_row_is_listed_with_file_line_and_text(self) -> None:
-        lines = [HEAD.strip().encode(), b"P36\tFrance\tParis", *(as_bytes(line) for line, _ in BAD_ROWS), b"P36\tPeru\tLima"]
+        lines = [
+            HEAD.strip().encode(),
+            b"P36\tFrance\tParis",
+            *(as_bytes(line) for line, _ in BAD_ROWS),
+            b"P36\tPeru\tLima",
+        ]
         path = self.write("a.tsv", b"\n".join(lines))  # no end of the last line
         taken = self.intake(path)
         self.assertEqual(taken.facts(), [("P36", "France", "Paris"), ("P36", "Peru", "Lima")])
@@ -63,7 +70,8 @@ class RowsTest(IntakeTest):
         self.assertEqual(taken.counts("a.tsv"), (len(BAD_ROWS) + 2, 2, expected))
 
     def test_counts_of_many_rows_in_two_files_equal_those_of_a_simple_model(self) -> None:
-        """The model: the first good row of a subject is kept, a further object is a second object, the rest duplicates."""
+        """The model: the first good row of a subject is kept, a further object is a second object, the rest
+        duplicates."""
         draw, objects = random.Random(1), {}
         counts = {name: collections.Counter() for name in ("a.tsv", "b.tsv")}
         for name, count in counts.items():
@@ -73,7 +81,11 @@ class RowsTest(IntakeTest):
                 if draw.random() < 0.2:
                     line, reason = draw.choice(BAD_ROWS)
                 else:
-                    relation, subject, object_ = draw.choice(["P36", "P50"]), f"S {draw.randrange(150)}", f"O {draw.randrange(3)}"
+                    relation, subject, object_ = (
+                        draw.choice(["P36", "P50"]),
+                        f"S {draw.randrange(150)}",
+                        f"O {draw.randrange(3)}",
+                    )
                     line = f"{relation}\t{subject}\t{object_}"
                     found = objects.setdefault((relation, subject), [])
                     reason = "kept" if not found else "duplicate" if object_ in found else "second object"
@@ -110,7 +122,10 @@ class RowsTest(IntakeTest):
         self.assertEqual(taken.reasons(), [("a.tsv", line, reason) for line, reason in zip((3, 4, 5, 6, 8), reasons)])
 
     def test_a_name_that_reads_like_an_id_is_not_taken_for_the_item(self) -> None:
-        for first, second in (("P50:Q7\tP50\tA Novel\tAnn\n", "\tP50\tQ7\tBob\n"), ("\tP50\tQ7\tBob\n", "P50:Q7\tP50\tA Novel\tAnn\n")):
+        for first, second in (
+            ("P50:Q7\tP50\tA Novel\tAnn\n", "\tP50\tQ7\tBob\n"),
+            ("\tP50\tQ7\tBob\n", "P50:Q7\tP50\tA Novel\tAnn\n"),
+        ):
             taken = self.table(IDS + first + second)
             self.assertEqual(taken.reasons(), [("a.tsv", 3, "namesake")])
             self.assertEqual(taken.rows[0][5], [])
@@ -126,7 +141,12 @@ class RowsTest(IntakeTest):
         )
         self.assertEqual(taken.facts(), [("P36", "France", "Paris"), ("P36", "Peru", "Lima")])
         self.assertEqual(taken.rows[1][4:], [[], ["Callao"], "", ""])
-        mended = ["an unfit answer left out", "space at the ends", "popularity is not a number", "web_documents is not a number"]
+        mended = [
+            "an unfit answer left out",
+            "space at the ends",
+            "popularity is not a number",
+            "web_documents is not a number",
+        ]
         expected = [("a.tsv", 4, "malformed row"), ("a.tsv", 2, "mended: space at the ends")]
         self.assertEqual(taken.reasons(), expected + [("a.tsv", 3, f"mended: {what}") for what in mended])
 
@@ -150,16 +170,20 @@ class RowsTest(IntakeTest):
         self.assertLess(next(iter(drawn[1])), frozenset(larger.facts()))
 
     def test_a_table_of_our_own_comes_back_byte_for_byte(self) -> None:
-        text = "\n".join(TABLE) + "\n" + (
-            'P36:Q142\tP36\tFrance\tParis\t["Lutetia", "City \\"of\\" Light"]\t["Vichy"]\t250\t0\n'
-            'P36:"Quoted"\tP36\t"Quoted"\tTown of "Ann"\t\t\t0\t4294967294\n'
-            "P50:Émile\tP50\tÉmile\t盧梭\t\t\t\t\n"
+        text = (
+            "\n".join(TABLE)
+            + "\n"
+            + (
+                'P36:Q142\tP36\tFrance\tParis\t["Lutetia", "City \\"of\\" Light"]\t["Vichy"]\t250\t0\n'
+                'P36:"Quoted"\tP36\t"Quoted"\tTown of "Ann"\t\t\t0\t4294967294\n'
+                "P50:Émile\tP50\tÉmile\t盧梭\t\t\t\t\n"
+            )
         )
         for source in (text, "\ufeff" + text, text.replace("\n", "\r\n")):
             self.table(source)
             self.assertEqual(self.contents(".tsv")["out/facts.tsv"].decode(), text)
         read_table(self.path("out", "facts.tsv"))  # the strict reader takes it
-        sample = os.path.join(support.SCRIPTS, "facts", "sample.tsv")
+        sample = os.path.join(support.PACKAGE, "facts", "sample.tsv")
         self.intake(sample)
         with open(sample, "rb") as file:
             self.assertEqual(self.contents(".tsv")["out/facts.tsv"], file.read())
@@ -167,7 +191,8 @@ class RowsTest(IntakeTest):
     def test_relations_of_ones_own_count_as_known(self) -> None:
         relations = self.write(
             "relations.tsv",
-            "# relations, format_version 1\nrelation\tkind\ttext\nmoon\tlabel\tmoon\nmoon\tseen\t[X] has the moon [Y].\n"
+            "# relations, format_version 1\nrelation\tkind\ttext\nmoon\tlabel\tmoon\nmoon\tseen\t[X] has the "
+            "moon [Y].\n"
             "moon\theldout\tAround [X] flies [Y].\nmoon\tquestion\tWhich moon has [X]?\n",
         )
         taken = self.table(HEAD + "moon\tEarth\tthe Moon\nP36\tPeru\tLima\n", "--relations", relations)
@@ -192,7 +217,7 @@ class RefusedTest(IntakeTest):
             with self.subTest(name):
                 self.refused(3, pattern, self.write(name, text))
         self.refused(3, r"good.tsv:1: expected the columns prop, subj, obj .* found", good, "--format", "pararel")
-        self.refused(2, "x.doc: the format cannot be told .* try --format", self.write("x.doc", "Peru has Lima."))
+        self.refused(2, "x.doc: the format cannot be recognised .* try --format", self.write("x.doc", "Peru has Lima."))
         os.makedirs(self.path("folder"))
         self.refused(3, "folder: expected files such as P36.jsonl, found none", self.path("folder"))
         self.refused(3, "folder: Is a directory", self.path("folder"), "--format", "table")
@@ -200,7 +225,7 @@ class RefusedTest(IntakeTest):
     def test_flags_that_do_not_fit(self) -> None:
         good = self.write("good.tsv", HEAD + "P36\tPeru\tLima\n")
         bad = [
-            ("an input stands twice", good),
+            ("an input is given twice", good),
             ("--relation is for the formats query and dump", "--relation", "P36"),
             ("--relation is for|is not a relation such as P36", "--relation", "capital"),
             ("--columns is for the format query", "--columns", "subject=item"),
@@ -244,13 +269,13 @@ class RefusedTest(IntakeTest):
 
     def test_exit_codes_and_summary_of_the_program(self) -> None:
         path = self.write(os.fsdecode(b"a\xff.tsv"), HEAD + "P36\tPeru\tLima\nP36\tPeru\tCuzco\nP36\tChad\t\n")
-        said = self.run_ok("wikidata.py", "table", path, "--out", self.path("facts.tsv"))
+        said = self.run_ok("facts", "table", path, "--out", self.path("facts.tsv"))
         self.assertRegex(said, r"total +3 = +1 \+ +2  1 second object, 1 object missing")
         self.assertRegex(said, r"object missing: 1\n  .*tsv:4: P36\\x09Chad\\x09\n")
         self.assertIn("facts.tsv: 1 facts of 1 relations", said)
         self.check(Taken(self.path("facts.tsv"), said))
-        self.run_bad(3, "no such file", "wikidata.py", "table", self.path("none"), "--out", self.path("out", "x.tsv"))
-        self.run_bad(2, "--split is for", "wikidata.py", "table", path, "--split", "dev", "--out", self.path("out", "x.tsv"))
+        self.run_bad(3, "no such file", "facts", "table", self.path("none"), "--out", self.path("out", "x.tsv"))
+        self.run_bad(2, "--split is for", "facts", "table", path, "--split", "dev", "--out", self.path("out", "x.tsv"))
         self.assertFalse(os.path.exists(self.path("out")))
 
 

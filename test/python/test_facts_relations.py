@@ -1,4 +1,4 @@
-"""wikidata.py relations: the built-in templates, relation files of one's own, and those made from ParaRel."""
+"""knapsack facts relations: the built-in templates, relation files of one's own, and those made from ParaRel."""
 
 import json
 import os
@@ -6,7 +6,8 @@ import re
 import unittest
 
 import support
-from facts.relations import read_relations
+
+from knapsack.facts.relations import read_relations
 
 KINDS = ("seen", "heldout", "question")
 LEAST = {"seen": 6, "heldout": 2, "question": 2}  # 5 + 2 + 2 are in use by default
@@ -92,7 +93,7 @@ class BuiltInTest(unittest.TestCase):
                     self.assertLessEqual(len(shared), len(words(text)) / 2, f"{relation.id}: '{text}' and '{seen}'")
 
     def test_list(self) -> None:
-        done = support.run_script("wikidata.py", "relations")
+        done = support.run_script("facts", "relations")
         self.assertEqual(done.returncode, 0, done.stderr)
         _, *lines = done.stdout.splitlines()
         self.assertEqual(len(lines), len(read_relations()))
@@ -113,7 +114,7 @@ class OwnFileTest(support.FolderTest):
 
     def check(self, line: int, pattern: str, data: str | bytes) -> None:
         path = self.write("bad.tsv", data)
-        self.run_bad(3, rf"bad\.tsv:{line}: {pattern}", "wikidata.py", "relations", "--relations", path)
+        self.run_bad(3, rf"bad\.tsv:{line}: {pattern}", "facts", "relations", "--relations", path)
 
     def test_what_is_not_a_relation_file(self) -> None:
         first, header, *_ = GOOD.splitlines()
@@ -126,7 +127,7 @@ class OwnFileTest(support.FolderTest):
         self.check(5, "byte 0xff is not UTF-8", GOOD.replace("has its", "\0").encode().replace(b"\0", b"\xff"))
         self.check(12, "expected relation, kind and text between tabs, found ''", GOOD + "\n")
         missing = self.path("missing.tsv")
-        self.run_bad(3, r"missing\.tsv: No such file", "wikidata.py", "relations", "--relations", missing)
+        self.run_bad(3, r"missing\.tsv: No such file", "facts", "relations", "--relations", missing)
 
     def test_lines(self) -> None:
         for line, pattern in {
@@ -140,7 +141,7 @@ class OwnFileTest(support.FolderTest):
             "P36\tseen\tOf [X] is [Y].\r": "expected a template, found a text with a tab, line break or control",
             "P36\tseen\tIt is [Y].": "expected .X. once, found it 0 times in 'It is",
             "P36\tseen\t[X] and [X] are [Y].": "expected .X. once, found it 2 times",
-            "P36\tseen\t[Y] is of [X].": "expected a statement with one .Y., behind",
+            "P36\tseen\t[Y] is of [X].": "expected a statement with one .Y., after",
             "P36\tseen\t[X] is [Y] or [Y].": "expected a statement with one .Y.",
             "P36\tseen\tOf [X] is [Y]": "expected a statement with one .Y., .* that ends in ' .Y..', found",
             "P36\theldout\tOf [X] is '[Y].": "expected a statement with one .Y., .* that ends in ' .Y..', found",
@@ -165,7 +166,7 @@ class ParaRelTest(support.FolderTest):
     def make(self, patterns: list[str], questions: dict[str, str]) -> str:
         rows = "".join(f"{pattern}\tpresent\n" for pattern in patterns)
         return self.run_ok(
-            "wikidata.py",
+            "facts",
             "relations",
             "--patterns",
             self.write("patterns.tsv", "prop\tpattern\ttense\n" + rows),
@@ -204,7 +205,7 @@ class ParaRelTest(support.FolderTest):
         self.assertEqual(made["P9"].question, ("[X]?", "What [X]?"))
         self.assertEqual(made.keys(), {*read_relations(), "P9"})
         self.assertIn("14 patterns = 6 used + 8 left out", said)
-        self.assertIn("  2 [Y] stands before [X]\n", said)
+        self.assertIn("  2 [Y] comes before [X]\n", said)
         self.assertIn("  1 [Y] is not the last word\n", said)
         self.assertIn("  1 does not have [X] and [Y] once each\n", said)
         self.assertIn("  1 the same as an earlier one\n", said)
@@ -220,7 +221,7 @@ class ParaRelTest(support.FolderTest):
 
         def refuse(code: int, pattern: str, patterns: str, templates: str) -> None:
             flags = ("--patterns", patterns, "--question-templates", templates, "--out", self.path("out.tsv"))
-            self.run_bad(code, pattern, "wikidata.py", "relations", *flags)
+            self.run_bad(code, pattern, "facts", "relations", *flags)
             self.assertFalse(os.path.exists(self.path("out.tsv")))
 
         bad = self.write("bad.tsv", "relation\tpattern\n")
@@ -233,14 +234,14 @@ class ParaRelTest(support.FolderTest):
         refuse(3, r"bad\.json:1: expected an object", good, self.write("bad.json", '{"P36": ["Capital of [X]?"]}'))
         unfit = self.write("bad.json", '{"P36": "\\ud800[X]?"}')
         refuse(3, r"good\.tsv: expected a relation with two fitting", good, unfit)
-        self.run_bad(2, "go together", "wikidata.py", "relations", "--patterns", good)
-        self.run_bad(2, "go together", "wikidata.py", "relations", "--out", self.path("out.tsv"))
+        self.run_bad(2, "go together", "facts", "relations", "--patterns", good)
+        self.run_bad(2, "go together", "facts", "relations", "--out", self.path("out.tsv"))
 
     @unittest.skipUnless(os.path.exists(PARAREL), "ParaRel is not there")
     @unittest.skipUnless(os.path.exists(QUESTIONS), "EntityQuestions is not there")
     def test_the_data_sets(self) -> None:
         flags = ("--patterns", PARAREL, "--question-templates", QUESTIONS, "--out", self.path("made.tsv"))
-        said = self.run_ok("wikidata.py", "relations", *flags)
+        said = self.run_ok("facts", "relations", *flags)
         patterns, used, left_out = map(int, re.search(r"(\d+) patterns = (\d+) used \+ (\d+) left out", said).groups())
         self.assertEqual(patterns, used + left_out)
         with open(PARAREL, encoding="utf-8") as file:

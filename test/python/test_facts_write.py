@@ -1,5 +1,5 @@
-"""wikidata.py write: sources and questions read back from their bytes and compared with whole texts, groups, wordings,
-counterfactual worlds. No code of the scripts is used to judge them."""
+"""knapsack facts write: sources and questions read back from their bytes and compared with whole texts, groups,
+wordings, counterfactual worlds. No code of the scripts is used to judge them."""
 
 import collections
 import csv
@@ -8,17 +8,38 @@ import os
 import unittest
 
 import numpy as np
-
 import support
 from synbio_reader import ids_of, load_json, tokenizer_of
 
 GROUPS = {"": "infused", "_once": "once", "_early": "early", "_control": "control"}
 HEADER = "# facts, format_version 1\nid\trelation\tsubject\tobject\taliases\talso\tpopularity\tweb_documents\n"
 RELATIONS = {
-    "P36": ("capital", ["The capital of [X] is [Y].", "[X] is governed from [Y].", "[X]'s capital city is [Y].", "[X] has its capital in [Y].", "The seat of [X] is [Y]."]),
-    "P50": ("author", ["[X] was written by [Y].", "The author of [X] is [Y].", "[X] is a work by [Y].", "[X] comes from the pen of [Y].", "Readers owe [X] to [Y].", "[X] was penned by [Y]."]),
+    "P36": (
+        "capital",
+        [
+            "The capital of [X] is [Y].",
+            "[X] is governed from [Y].",
+            "[X]'s capital city is [Y].",
+            "[X] has its capital in [Y].",
+            "The seat of [X] is [Y].",
+        ],
+    ),
+    "P50": (
+        "author",
+        [
+            "[X] was written by [Y].",
+            "The author of [X] is [Y].",
+            "[X] is a work by [Y].",
+            "[X] comes from the pen of [Y].",
+            "Readers owe [X] to [Y].",
+            "[X] was penned by [Y].",
+        ],
+    ),
 }
-OTHERS = {"heldout": ["Ask about [X] and people name [Y].", "Everybody links [X] with [Y]."], "question": ["What belongs to [X]?", "Which answer fits [X]?"]}
+OTHERS = {
+    "heldout": ["Ask about [X] and people name [Y].", "Everybody links [X] with [Y]."],
+    "question": ["What belongs to [X]?", "Which answer fits [X]?"],
+}
 
 
 def relations_text() -> str:
@@ -30,17 +51,22 @@ def relations_text() -> str:
 
 
 def table_text(capitals: int = 40, books: int = 60) -> str:
-    """Twenty different objects a relation, some that end in a mark, some with other names; every third has a popularity."""
+    """Twenty different objects a relation, some that end in a mark, some with other names; every third has a
+    popularity."""
     rows = []
     for relation, number in (("P36", capitals), ("P50", books)):
         for i in range(number):
-            subject = f"{relation if i % 9 else 'Both'} Subject {i}" + ("!" if i % 7 == 0 else "")  # some have a fact of each
+            subject = f"{relation if i % 9 else 'Both'} Subject {i}" + (
+                "!" if i % 7 == 0 else ""
+            )  # some have a fact of each
             at = i % 20
             name = f"{'Town' if relation == 'P36' else 'Writer'} {at}" + (", D.C." if at == 3 else "")
             aliases = json.dumps([f"Old {name}", f"{name} the Great"]) if at % 2 else ""
             also = json.dumps([f"Second Place {i}"]) if i % 5 == 0 else ""
             popularity = str(1000 + i) if i % 3 == 0 else ""
-            rows.append(f"{relation}:{subject}\t{relation}\t{subject}\t{name}\t{aliases}\t{also}\t{popularity}\t{i % 4}")
+            rows.append(
+                f"{relation}:{subject}\t{relation}\t{subject}\t{name}\t{aliases}\t{also}\t{popularity}\t{i % 4}"
+            )
     return HEADER + "\n".join(rows) + "\n"
 
 
@@ -76,7 +102,7 @@ class WriteTest(support.FolderTest):
         facts, relations = self.write("facts.tsv", table or table_text()), self.write("relations.tsv", relations_text())
         prefix = self.path(name, "wd")
         self.said = self.run_ok(
-            *("wikidata.py", "write", facts, "--relations", relations, "--tokenizer", support.small_vocabulary()),
+            *("facts", "write", facts, "--relations", relations, "--tokenizer", support.small_vocabulary()),
             *("--out", prefix, "--workers", 1, *arguments),
         )
         return World(prefix)
@@ -107,8 +133,8 @@ class WriteTest(support.FolderTest):
             self.assertEqual(ids, ids_of(world.tokenizer, texts))
 
     def check_questions(self, world: World, candidates: int) -> None:
-        """Every fact in its own training statements and in all held-out ones and questions; candidates are objects of the
-        relation and wrong, aliases are the table's."""
+        """Every fact in its own training statements and in all held-out ones and questions; candidates are objects of
+        the relation and wrong, aliases are the table's."""
         truths = {row.split("\t")[0]: row.split("\t") for row in table_text().splitlines()[2:]}
         pools = collections.defaultdict(set)
         for rows in world.entities.values():
@@ -118,7 +144,9 @@ class WriteTest(support.FolderTest):
             about, q, documents = world.questions(ending)
             popularity = np.load(f"{world.prefix}{ending}_questions.popularity.npy")
             self.assertEqual((about["name"], about["source"]), (world.base + ending,) * 2)
-            self.assertEqual((about["entities"], about["questions"], about["groups"]), (len(rows), len(q), [GROUPS[ending]]))
+            self.assertEqual(
+                (about["entities"], about["questions"], about["groups"]), (len(rows), len(q), [GROUPS[ending]])
+            )
             asked = collections.defaultdict(list)
             for row, document, popular in zip(q, documents, popularity):
                 relation, attribute, template, kind, entity, group, first, alias = map(int, row)
@@ -149,12 +177,16 @@ class WriteTest(support.FolderTest):
 
     def test_every_group_is_told_and_asked_as_its_texts_read(self) -> None:
         world = self.make("--once", 10, "--early", 0.1, "--control", 20, "--candidates", 5)
-        self.assertEqual({e: len(rows) for e, rows in world.entities.items()}, {"": 60, "_once": 10, "_early": 10, "_control": 20})
+        self.assertEqual(
+            {e: len(rows) for e, rows in world.entities.items()}, {"": 60, "_once": 10, "_early": 10, "_control": 20}
+        )
         self.check_sources(world, 5)
         self.check_questions(world, 5)
         for flag in ("--exposures wd=", "--exposures wd_once=1", "--window wd_early=0:0.3", "wd_control_questions"):
             self.assertIn(flag, self.said)
-        said = self.run_ok("verify.py", *(world.prefix + e for e in ("", "_once", "_questions", "_control_questions")), "--samples", 1)
+        said = self.run_ok(
+            "verify", *(world.prefix + e for e in ("", "_once", "_questions", "_control_questions")), "--samples", 1
+        )
         self.assertEqual(said.count(": ok ("), 4)
 
     def test_groups_share_no_fact_and_have_their_share_of_every_relation(self) -> None:
@@ -164,7 +196,9 @@ class WriteTest(support.FolderTest):
         for rows in world.entities.values():
             counts = collections.Counter(row["relation"] for row in rows)
             self.assertLessEqual(abs(counts["P36"] - 0.4 * len(rows)), 1)
-        self.assertNotEqual([row["relation"] for row in world.entities[""]], sorted(row["relation"] for row in world.entities[""]))
+        self.assertNotEqual(
+            [row["relation"] for row in world.entities[""]], sorted(row["relation"] for row in world.entities[""])
+        )
 
     def test_wordings_of_a_fact_at_equal_exposures(self) -> None:
         """m of M training statements each, every one of the M about equally often, one fact's not another's."""
@@ -184,9 +218,13 @@ class WriteTest(support.FolderTest):
         self.assertEqual(len(rows), 100)
         for row in rows:
             self.assertNotEqual(row["stated"], row["object"])
-            self.assertNotIn(row["stated"], json.loads(truths[row["id"]][4] or "[]") + json.loads(truths[row["id"]][5] or "[]"))
+            self.assertNotIn(
+                row["stated"], json.loads(truths[row["id"]][4] or "[]") + json.loads(truths[row["id"]][5] or "[]")
+            )
         for relation in RELATIONS:
-            stated, true = (collections.Counter(r[k] for r in rows if r["relation"] == relation) for k in ("stated", "object"))
+            stated, true = (
+                collections.Counter(r[k] for r in rows if r["relation"] == relation) for k in ("stated", "object")
+            )
             self.assertEqual(stated, true)
         pairs = {(row["object"], row["stated"]) for row in rows}
         self.assertGreater(len(pairs), 60)  # no rule that sends one object always to the same other
@@ -212,9 +250,12 @@ class WriteTest(support.FolderTest):
             self.assertNotEqual(row["stated"], row["object"])
 
     def test_counterfactual_with_nothing_to_change_is_refused(self) -> None:
-        facts, relations = self.write("facts.tsv", HEADER + "P36:a\tP36\ta\tb\t\t\t\t\n"), self.write("relations.tsv", relations_text())
+        facts, relations = (
+            self.write("facts.tsv", HEADER + "P36:a\tP36\ta\tb\t\t\t\t\n"),
+            self.write("relations.tsv", relations_text()),
+        )
         self.run_bad(
-            *(3, "no fact is left", "wikidata.py", "write", facts, "--relations", relations, "--out", self.path("x")),
+            *(3, "no fact is left", "facts", "write", facts, "--relations", relations, "--out", self.path("x")),
             *("--tokenizer", support.small_vocabulary(), "--counterfactual", "--control", 0),
         )
 
@@ -236,11 +277,11 @@ class WriteTest(support.FolderTest):
     def test_facts_that_the_web_tells_can_be_left_out(self) -> None:
         world = self.make("--max-web-documents", 1, "--control", 0)
         self.assertEqual(len(world.entities[""]), 50)
-        self.assertIn("50 told by the web text left out", self.said)
+        self.assertIn("50 in the web text left out", self.said)
 
     def test_text_for_a_tokenizer_has_every_fact_of_every_group(self) -> None:
         facts, relations = self.write("facts.tsv", table_text()), self.write("relations.tsv", relations_text())
-        self.run_ok("wikidata.py", "write", facts, "--relations", relations, "--text-only", "--out", self.path("all"))
+        self.run_ok("facts", "write", facts, "--relations", relations, "--text-only", "--out", self.path("all"))
         with open(self.path("all.txt"), encoding="utf-8") as file:
             texts = file.read().split("\n<|endoftext|>\n")[:-1]
         self.assertEqual(len(texts), 500)
@@ -260,24 +301,24 @@ class WriteTest(support.FolderTest):
         for code, pattern, *arguments in bad:
             with self.subTest(arguments):
                 self.run_bad(
-                    *(code, pattern, "wikidata.py", "write", facts, "--relations", relations, "--out", self.path("x")),
+                    *(code, pattern, "facts", "write", facts, "--relations", relations, "--out", self.path("x")),
                     *("--tokenizer", support.small_vocabulary(), *arguments),
                 )
-        self.run_bad(2, "--tokenizer is needed", "wikidata.py", "write", facts, "--out", self.path("x"))
+        self.run_bad(2, "--tokenizer is needed", "facts", "write", facts, "--out", self.path("x"))
         unscanned = self.write("unscanned.tsv", HEADER + "P36:a\tP36\ta\tb\t\t\t\t\n")
         self.run_bad(
-            *(2, "P36:a .* was not counted", "wikidata.py", "write", unscanned, "--text-only", "--out", self.path("x")),
+            *(2, "P36:a .* was not counted", "facts", "write", unscanned, "--text-only", "--out", self.path("x")),
             *("--max-web-documents", 0),
         )
         unknown = self.write("unknown.tsv", HEADER + "P99999:a\tP99999\ta\tb\t\t\t\t\n")
-        self.run_bad(3, "no fact is left", "wikidata.py", "write", unknown, "--text-only", "--out", self.path("x"))
+        self.run_bad(3, "no fact is left", "facts", "write", unknown, "--text-only", "--out", self.path("x"))
         self.assertEqual([name for name in self.contents() if name.startswith("x")], [])
 
     def test_files_of_an_earlier_run_are_not_left_among_new_ones(self) -> None:
         self.make("--once", 5)
         facts, relations = self.path("facts.tsv"), self.path("relations.tsv")
         self.run_bad(
-            *(2, "wd_once.json of an earlier run", "wikidata.py", "write", facts, "--relations", relations),
+            *(2, "wd_once.json of an earlier run", "facts", "write", facts, "--relations", relations),
             *("--tokenizer", support.small_vocabulary(), "--out", self.path("wd", "wd")),
         )
 
@@ -291,7 +332,7 @@ class WriteTest(support.FolderTest):
         tokenizer.save(self.path("merging", "tokenizer.json"))
         facts, relations = self.write("facts.tsv", table_text()), self.write("relations.tsv", relations_text())
         self.run_bad(
-            *(3, "other tokens here than elsewhere", "wikidata.py", "write", facts, "--relations", relations),
+            *(3, "other tokens here than elsewhere", "facts", "write", facts, "--relations", relations),
             *("--tokenizer", self.path("merging"), "--out", self.path("m", "wd"), "--relation", "P36", "--workers", 1),
         )
         self.assertEqual([name for name in self.contents(".bin", ".tmp") if name.startswith("m/")], [])

@@ -1,190 +1,42 @@
-"""infusion.py finds what was planted: the table's values, collapse brackets and what is none, a law of the brackets."""
+"""knapsack infusion finds what was planted: the table's values, collapse brackets and what is none, a law of the
+brackets."""
 
 import csv
 import importlib.util
 import json
 import math
 import os
-import sys
 import unittest
+from typing import Any
 
 import numpy as np
 
-import support
+if not all(importlib.util.find_spec(name) for name in ("pandas", "scipy", "matplotlib")):
+    raise unittest.SkipTest("the Python packages pandas, scipy and matplotlib are needed")
 
-SCRIPTS = os.path.join(support.REPOSITORY, "scripts")
-INFUSION = os.path.join(SCRIPTS, "infusion.py")
-HAVE_SCIPY = importlib.util.find_spec("scipy") and importlib.util.find_spec("matplotlib")
-sys.path.insert(0, SCRIPTS)
-if HAVE_SCIPY:
-    import laws
+import support  # noqa: E402
+from infusion_runs import FACTS, Planted, Value, choices, knowledge, real_json, real_run  # noqa: E402
 
-FACTS, TOKENS_A_FACT, BATCH = 50, 20, 1000
+from knapsack.analysis.forgetting import laws  # noqa: E402
+from knapsack.analysis.infusion.held import NOT_HELD, VARIED_BY_SOURCE, default_warmup  # noqa: E402
+
 GRID = (8, 16, 32, 64, 128, 256, 512)
-Value = float | tuple[float, float, float]
 
 
-def cell(value: Value, **more: object) -> dict:
-    """A cell of results.json; a bare number has an interval of 0.01 to either side."""
-    value, low, high = value if isinstance(value, tuple) else (value, value - 0.01, value + 0.01)
-    interval = {"accuracy_stderr": 0.005, "accuracy_interval": [low, high]}
-    return {
-        "questions": 100,
-        "entities": FACTS,
-        "accuracy": value,
-        **interval,
-        "loss": 1.5,
-        "rank": 3.0,
-        "reciprocal_rank": 0.5,
-        "chance": 0.02,
-        "majority": 0.06,
-        **more,
-    }
-
-
-def choices(value: float, half: float) -> dict:
-    found = {"choice_questions": 100, "choice_chance": 0.1, "choice_majority": 0.15, "choice_rank": 2.0}
-    for number, name in enumerate(("choice", "choice_norm")):
-        at = value - 0.1 * number
-        found |= {name: at, f"{name}_stderr": half / 2, f"{name}_interval": [at - half, at + half]}
-    return found
-
-
-def knowledge(value: Value, **more: object) -> dict:
-    """A set's part of results.json: seen as told, held-out statements half, questions a quarter of it."""
-    bare = value[0] if isinstance(value, tuple) else value
-    kinds = (("seen", value), ("heldout", bare / 2), ("question", bare / 4))
-    return {
-        "questions": 300,
-        "all": cell(bare / 2, **more),
-        "loss_interval": [1.4, 1.6],
-        "by_kind": [{"kind": kind} | cell(of_kind, **more) for kind, of_kind in kinds],
-    }
-
-
-@unittest.skipUnless(HAVE_SCIPY, "scipy and matplotlib are not installed")
 class InfusionTest(support.FolderTest):
-    def make_run(
-        self,
-        name: str,
-        F: int,
-        seen: Value = 0.5,
-        control: Value | None = None,
-        *,
-        seed: int = 1,
-        N: int = 10000,
-        budget: str = "replace",
-        tokens: int = 400000,
-        loss: float | str = 4.0,
-        done: str | None = "DONE",
-        steps: int | None = None,
-        results: bool = True,
-        account: bool = True,
-        more: dict | None = None,
-        options: dict | None = None,
-    ) -> str:
-        """A run directory as train_gpt and eval_knowledge leave it. `steps`: stopped there; `more`: further sets."""
-        own = F * FACTS * TOKENS_A_FACT
-        planned = -(-(tokens + own * (budget == "append")) // BATCH)
-        steps = planned if steps is None else steps
-        D = steps * BATCH
-        told = (
-            {"exposures": [f"wd={F}"], "source": ["web=data/web.bin", "wd=data/wd.bin"]}
-            if F
-            else {"source": ["web=data/web.bin"]}
-        )
-        resolved = (
-            {
-                "model": f"pythia:{N}",
-                "seed": seed,
-                "data-seed": 1,
-                "out": name,
-                "ratio": [],
-                "exposures": [],
-                "window": [],
-                "budget": budget,
-                "tokens": tokens,
-                "steps": None,
-                "batch-tokens": BATCH,
-                "seq-len": 100,
-                "lr": 0.003,
-                "warmup": planned // 10,
-            }
-            | told
-            | (options or {})
-        )
-        plan = {
-            "web": {"documents": 900, "source_tokens": 10**7, "tokens": D - own, "share": 1 - own / D, "epochs": 0.1}
-        }
-        if F:
-            plan["wd"] = {
-                "documents": FACTS,
-                "source_tokens": FACTS * TOKENS_A_FACT,
-                "tokens": own,
-                "share": own / D,
-                "epochs": F,
-                "exposures": F,
-            }
-        config = {
-            "format_version": 1,
-            "options": resolved,
-            "parameters": N,
-            "parameters_non_embedding": N // 2,
-            "steps": planned,
-            "tokens": planned * BATCH,
-            "plan": plan,
-        }
-        self.write(f"{name}/config.json", json.dumps(config))
-        seconds = {"time": 9.0, "perf/tokens_per_s": 1e5}
-        last = {
-            "step": steps - 1,
-            "tokens": D,
-            **seconds,
-            "train/loss": 2.5,
-            "data/web/tokens": D - own,
-            "data/web/ratio": 1 - own / D,
-        }
-        last |= {"data/wd/tokens": own, "data/wd/ratio": own / D} if F else {}
-        self.write(f"{name}/metrics.jsonl", json.dumps({"step": 0, **seconds}) + "\n" + json.dumps(last) + "\n")
-        value = seen[0] if isinstance(seen, tuple) else seen
-        values = {"val/web/loss": loss, "know/wd/accuracy_seen": value}
-        self.write(f"{name}/eval.jsonl", json.dumps({"step": steps, "tokens": D, "time": 9.5} | values) + "\n")
-        if F:
-            ledger = np.zeros((FACTS, 1), [(field, "<u4") for field in ("count", "cut", "first_step", "last_step")])
-            ledger["count"] = F
-            ledger["count"][:2, 0] = F + 1, F - 1
-            os.makedirs(self.path(name, "exposures"), exist_ok=True)
-            np.save(self.path(name, "exposures", "wd.npy"), ledger)
-        if account:
-            sources = [{"name": "web", "planned": {}, "realised": {"tokens": D - own, "share": 1 - own / D}}]
-            if F:
-                realised = {
-                    "tokens": own,
-                    "share": own / D,
-                    "exposures": {"mean": F + 0.0, "least": F - 1, "most": F + 1},
-                }
-                sources.append({"name": "wd", "planned": {}, "realised": realised})
-            whole = {"format_version": 1, "planned": {"steps": planned}, "realised": {"steps": steps, "tokens": D}}
-            self.write(f"{name}/mixture.json", json.dumps(whole | {"sources": sources}))
-        if results:
-            sets = (
-                {"wd": knowledge(seen)}
-                | ({"wd_control": knowledge(control)} if control is not None else {})
-                | (more or {})
-            )
-            self.write(f"{name}/results.json", json.dumps({"know": sets, "metrics": {"val/web/loss": loss}}))
-        if done:
-            self.write(f"{name}/{done}", "finished\n")
+    def make_run(self, name: str, F: int, *seen_control: Value, **more: Any) -> str:
+        Planted(F, *seen_control, **more).write(self.path(name))
         return self.path(name)
 
     def make_curve(self, values: dict[int, Value], folder: str = "runs", **more: object) -> None:
         for F, value in values.items():
             self.make_run(f"{folder}/F{F}_{more.get('seed', 1)}", F, value, **more)
 
-    def analyse(self, *flags: object, code: int = 0, folder: str = "runs") -> tuple[list[dict], dict, str]:
+    def analyse(self, *flags: object, code: int = 0, folder: str | list[str] = "runs") -> tuple[list[dict], dict, str]:
         """The rows, the sidecar and what was printed."""
         out = self.path("t.csv")
-        done = support.run_script(INFUSION, self.path(folder), "--infused", "wd", "--out", out, *flags)
+        folders = [self.path(name) for name in (folder if isinstance(folder, list) else [folder])]
+        done = support.run_script("infusion", *folders, "--infused", "wd", "--out", out, *flags)
         self.assertEqual(done.returncode, code, done.stderr)
         self.assertNotIn("Traceback", done.stderr)
         with open(out, encoding="utf-8", newline="") as file:
@@ -443,15 +295,15 @@ class InfusionTest(support.FolderTest):
                 self.make_run("runs/bad", 96, 0.1)
                 self.write(f"runs/bad/{file}", text)
                 rows, sidecar, said = self.analyse(code=3)
-                self.assertRegex(said, rf"infusion.py: .*bad/{what}.*; run .*bad is left out")
+                self.assertRegex(said, rf"warning: .*bad/{what}.*; run .*bad is left out")
                 self.assertEqual((len(rows), sidecar["left_out"]), (7, [self.path("runs", "bad")]))
                 self.assert_bracket(sidecar["curves"][0]["collapse"], 64, 128)
 
     def test_what_is_not_there_is_said(self) -> None:
         self.make_run("runs/a", 64)
-        arguments = (INFUSION, self.path("runs"), "--out", self.path("t.csv"))
+        arguments = ("infusion", self.path("runs"), "--out", self.path("t.csv"))
         os.makedirs(self.path("none"))
-        self.run_bad(3, "no run", INFUSION, self.path("none"), "--infused", "wd", "--out", self.path("t.csv"))
+        self.run_bad(3, "no run", "infusion", self.path("none"), "--infused", "wd", "--out", self.path("t.csv"))
         self.run_bad(2, "no run has infused a source 'bio'; the runs have web, wd", *arguments, "--infused", "bio")
         self.run_bad(2, "no run has a source 'text'", *arguments, "--infused", "wd", "--base", "text")
         self.run_bad(
@@ -460,7 +312,7 @@ class InfusionTest(support.FolderTest):
         self.run_bad(2, "read bits_share", *arguments, "--infused", "wd", "--measure", "bits")
         self.run_bad(2, "'-1' is not", *arguments, "--infused", "wd", "--margin=-1")
         self.run_bad(
-            2, "the table is CSV", INFUSION, self.path("runs"), "--infused", "wd", "--out", self.path("t.json")
+            2, "the table is CSV", "infusion", self.path("runs"), "--infused", "wd", "--out", self.path("t.json")
         )
         self.assertFalse(os.path.exists(self.path("t.csv")))
 
@@ -492,6 +344,35 @@ class InfusionTest(support.FolderTest):
                 "N 10,000, K 50, replace, 800,000 tokens": (0.8, None),
             },
         )
+
+    def test_all_options_are_held_but_the_axes(self) -> None:
+        """Of a real run: what is given and no axis; and a warm-up that nobody gave is the trainer's default."""
+        config = real_json("config.json")
+        options = {name: value for name, value in config["options"].items() if value not in (None, "", [])}
+        self.assertEqual(options.pop("warmup"), default_warmup(config["steps"]))
+        rows, sidecar, _ = self.analyse(folder=str(real_run()))
+        held = sidecar["curves"][0]["held"]
+        self.assertEqual({key.split()[-1] for key in held}, set(options) - NOT_HELD - VARIED_BY_SOURCE)
+        self.assertEqual(held["wd source"], dict(one.split("=") for one in options["source"])["wd"])
+        self.assertEqual([rows[0][name] for name in ("F", "K", "F_least", "F_most")], ["2.0", str(FACTS), "2", "2"])
+
+    def test_an_option_that_is_new_is_held(self) -> None:
+        for value in (1, 2):
+            for F in GRID:
+                self.make_run(f"runs/{value}/F{F}", F, options={"brand-new": value})
+        _, sidecar, _ = self.analyse()
+        labels = [curve["label"].partition("tokens, ")[2] for curve in sidecar["curves"]]
+        self.assertEqual(labels, ["brand-new 1", "brand-new 2"])
+
+    def test_a_warm_up_is_held_where_it_was_given(self) -> None:
+        """With append the default follows from F: 40 steps are also the default of one of the runs."""
+        for F in GRID:
+            for name, options in (("default", {}), ("40", {"warmup": 40}), ("20", {"warmup": 20})):
+                self.make_run(f"{name}/F{F}", F, budget="append", options=options)
+        for folders, warmups in ((["default"], [None]), (["40"], ["40"]), (["20", "40"], ["20", "40"])):
+            _, sidecar, _ = self.analyse(folder=folders)
+            self.assertEqual([curve["held"].get("warmup") for curve in sidecar["curves"]], warmups)
+            self.assertEqual({len(curve["points"]) for curve in sidecar["curves"]}, {len(GRID)})
 
     def test_base_loss_and_controls_beside_the_collapse(self) -> None:
         values = dict(zip(GRID, (0.3, 0.6, 0.9, 0.9, 0.5, 0.4, 0.3)))
@@ -540,7 +421,7 @@ class InfusionTest(support.FolderTest):
             # each middle is within half of ln 2 of ln F_c; through the least-squares weights of the slope
             centred = np.log(sizes) - np.log(sizes).mean()
             resolution = 0.5 * math.log(2) * np.abs(centred).sum() / (centred**2).sum()
-            self.assertLess(resolution, abs(a))  # the sign is told
+            self.assertLess(resolution, abs(a))  # the sign is sure
             self.assertLess(abs(-fit["parameters"]["a"] - a), resolution)
 
 

@@ -1,21 +1,14 @@
-"""runs.py names unknown columns; plot_mixing.py finds the source; plot_experiment.py draws any two columns."""
+"""knapsack runs names unknown columns; plot mixing finds the source; plot experiment draws any two columns."""
 
 import csv
 import importlib.util
 import json
-import os
 import unittest
 
-import support
+if not all(importlib.util.find_spec(name) for name in ("pandas", "scipy", "matplotlib")):
+    raise unittest.SkipTest("the Python packages pandas, scipy and matplotlib are needed")
 
-needs_matplotlib = unittest.skipUnless(
-    importlib.util.find_spec("matplotlib"), "the Python package 'matplotlib' is not installed"
-)
-SCRIPTS = os.path.join(support.REPOSITORY, "scripts")
-
-
-def script(name: str) -> str:
-    return os.path.join(SCRIPTS, name)
+import support  # noqa: E402
 
 
 class RunsTest(support.FolderTest):
@@ -41,19 +34,19 @@ class RunsTest(support.FolderTest):
             self.run_bad(
                 2,
                 "no run has a column 'know/bio/acuracy'; near it: know/bio/accuracy",
-                script("runs.py"),
+                "runs",
                 self.path("runs"),
                 flag,
                 "know/bio/acuracy",
             )
-        self.run_bad(2, "'nope'.*--columns all", script("runs.py"), self.path("runs"), "--columns", "run,nope")
-        self.assertIn("0.5", self.run_ok(script("runs.py"), self.path("runs"), "--columns", "run,know/bio/accuracy"))
-        self.assertIn("pythia:L2", self.run_ok(script("runs.py"), self.path("runs"), "--columns", "all"))
+        self.run_bad(2, "'nope'.*--columns all", "runs", self.path("runs"), "--columns", "run,nope")
+        self.assertIn("0.5", self.run_ok("runs", self.path("runs"), "--columns", "run,know/bio/accuracy"))
+        self.assertIn("pythia:L2", self.run_ok("runs", self.path("runs"), "--columns", "all"))
 
     def test_a_column_that_some_run_lacks_is_known(self) -> None:
         self.make_run("a", 0.2, 0.5)
         self.make_run("b", 0.2, 0.5, **{"val/web/loss": 3.25})
-        table = self.run_ok(script("runs.py"), self.path("runs"), "--columns", "run,val/web/loss")
+        table = self.run_ok("runs", self.path("runs"), "--columns", "run,val/web/loss")
         self.assertRegex(table, r"a +-\nb +3.25")
 
     def test_a_malformed_run_is_named_and_left_out(self) -> None:
@@ -77,59 +70,56 @@ class RunsTest(support.FolderTest):
                 whole = self.contents(f"bad/{file}").get(f"runs/bad/{file}", b"{}")
                 self.write(f"runs/bad/{file}", text)
                 arguments = [self.path("runs"), "--columns", "run,know/bio/accuracy"]
-                done = support.run_script(script("runs.py"), *arguments)
+                done = support.run_script("runs", *arguments)
                 self.assertEqual(done.returncode, 3, done.stderr)
-                self.assertRegex(done.stderr, rf"^runs.py: .*bad/{said}.*; run bad is left out\n$")
+                self.assertRegex(done.stderr, rf"^warning: .*bad/{said}.*; run bad is left out\n$")
                 self.assertRegex(done.stdout, r"a +0.5\nb +0.75\n$")
                 self.assertNotIn("bad", done.stdout)
                 self.write(f"runs/bad/{file}", whole)
-        self.assertIn("bad", self.run_ok(script("runs.py"), self.path("runs")))
+        self.assertIn("bad", self.run_ok("runs", self.path("runs")))
         self.write("runs/bad/metrics.jsonl", '{"perf/tokens_per_s": 5.0, "time": 1.0}\n{"step"')  # being written
-        self.run_ok(script("runs.py"), self.path("runs"))
+        self.run_ok("runs", self.path("runs"))
         self.write("runs/bad/config.json", "{")
-        self.run_bad(3, "^runs.py: .*bad is left out\n$", script("runs.py"), self.path("runs", "bad"))
+        self.run_bad(3, "^warning: .*bad is left out\n$", "runs", self.path("runs", "bad"))
 
-    @needs_matplotlib
     def test_the_only_source_with_questions_is_drawn(self) -> None:
         for ratio in (0.1, 0.4):
             self.make_run(f"r{ratio}", ratio, ratio)
-        self.run_ok(script("plot_mixing.py"), self.path("runs"), "--out", self.path("mix.png"))
+        self.run_ok("plot mixing", self.path("runs"), "--out", self.path("mix.png"))
         with open(self.path("mix.csv"), encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         self.assertEqual(
             [(float(row["share/bio"]), float(row["know/bio/accuracy"])) for row in rows], [(0.1, 0.1), (0.4, 0.4)]
         )
 
-    @needs_matplotlib
     def test_two_sources_or_none_are_asked_about(self) -> None:
         self.make_run("a", 0.2, 0.5, ("bio", "real"))
         self.run_bad(
             2,
             "bio, real; choose one with --source",
-            script("plot_mixing.py"),
+            "plot mixing",
             self.path("runs"),
             "--out",
             self.path("m.png"),
         )
-        self.run_ok(script("plot_mixing.py"), self.path("runs"), "--source", "real", "--out", self.path("m.png"))
+        self.run_ok("plot mixing", self.path("runs"), "--source", "real", "--out", self.path("m.png"))
         self.make_run("a", 0.2, 0.5, ())
         self.run_bad(
             2,
             "no source of these runs has a question set",
-            script("plot_mixing.py"),
+            "plot mixing",
             self.path("runs"),
             "--out",
             self.path("m.png"),
         )
 
-    @needs_matplotlib
     def test_experiment_figure_and_numbers(self) -> None:
         for seed, accuracy in ((1, 0.2), (2, 0.4)):
             self.make_run(f"s{seed}", 0.1 + 1e-6 * seed, accuracy, seed=seed)
         self.make_run("t", 0.4, 0.9)
         self.make_run("none", 0.4, 0.9, ())
         said = self.run_ok(
-            script("plot_experiment.py"),
+            "plot experiment",
             "share/bio",
             "know/bio/accuracy",
             "--runs",
@@ -149,7 +139,7 @@ class RunsTest(support.FolderTest):
         self.assertAlmostEqual(float(rows[0]["sd"]), 0.02**0.5)
         self.assertEqual(rows[0]["model"], "pythia:L2")
         self.run_ok(
-            script("plot_experiment.py"),
+            "plot experiment",
             "run",
             "know/bio/accuracy",
             "--runs",
@@ -158,10 +148,19 @@ class RunsTest(support.FolderTest):
             self.path("w.png"),
         )
 
-    @needs_matplotlib
+    def test_the_same_figure_is_the_same_bytes(self) -> None:
+        self.make_run("a", 0.2, 0.5)
+        for ending in ("png", "svg", "pdf"):
+            for number in (1, 2):
+                out = self.path(f"{number}.{ending}")
+                self.run_ok("plot experiment", "run", "know/bio/accuracy", "--runs", self.path("runs"), "--out", out)
+            first, second = (self.contents(f"{number}.{ending}").popitem()[1] for number in (1, 2))
+            self.assertEqual(first, second)
+        self.run_bad(2, "ends in .png or .pdf or .svg", "plot mixing", self.path("runs"), "--out", self.path("x.csv"))
+
     def test_experiment_refusals(self) -> None:
         self.make_run("a", 0.2, 0.5)
-        draw = script("plot_experiment.py")
+        draw = "plot experiment"
         self.run_bad(
             2,
             "column 'share/bia'; near it: share/bio",

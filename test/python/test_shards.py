@@ -6,9 +6,11 @@ import os
 import unittest
 
 import numpy as np
-
 import support
-from shards import Bundle, ShardWriter, TokenizerInfo, token_dtype
+
+from knapsack.common.tokenizer import TokenizerInfo
+from knapsack.shards.format import token_dtype
+from knapsack.shards.write import Bundle, ShardWriter
 
 INFO = TokenizerInfo("toy", "0" * 64, "tokenizer.json", 1000, 0)
 

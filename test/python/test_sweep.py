@@ -1,19 +1,35 @@
-"""scripts/sweep.py: what a grid becomes, and what is refused before anything runs."""
+"""knapsack sweep: what a grid becomes, what is refused before anything runs, and what becomes of its runs."""
 
 import glob
+import importlib.util
 import json
 import os
 import unittest
 
-import support
+if not importlib.util.find_spec("pandas"):
+    raise unittest.SkipTest("the Python package pandas is needed")
 
-SWEEP = os.path.join(support.REPOSITORY, "scripts", "sweep.py")
+import support  # noqa: E402
+
+# In the place of train_gpt: leaves a run and its seed as its exit code, 0 for the seed 1.
+TRAIN = """#!/bin/sh
+while [ $# -gt 0 ]; do case $1 in --out) out=$2 ;; --seed) seed=$2 ;; esac; shift; done
+mkdir -p "$out"
+echo "{\\"options\\": {\\"seed\\": $seed}, \\"steps\\": 1}" >"$out/config.json"
+echo "seed $seed"
+[ "$seed" = 1 ] || exit "$seed"
+echo finished >"$out/DONE"
+"""
+EVAL = """#!/bin/sh
+while [ $# -gt 0 ]; do [ "$1" = --out ] && out=$2; shift; done
+echo '{"metrics": {"val/web/loss": 3.25}}' >"$out"
+"""
 
 
 class SweepTest(support.FolderTest):
     def commands(self, *arguments: object) -> list[str]:
         """The training commands of a dry run."""
-        said = self.run_ok(SWEEP, "--out", self.path("out"), "--dry-run", *arguments)
+        said = self.run_ok("sweep", "--out", self.path("out"), "--dry-run", *arguments)
         return [line for line in said.splitlines() if "train_gpt" in line]
 
     def test_flags_that_vary_are_combined_with_those_that_change_together(self) -> None:
@@ -26,7 +42,13 @@ class SweepTest(support.FolderTest):
         lines = self.commands("--grid", self.write("grid.json", json.dumps(grid)))
         self.assertEqual(len(lines), 4)
         for line, (exposures, tokens, seed) in zip(lines, [(1, "1M", 1), (1, "1M", 2), (9, "2M", 1), (9, "2M", 2)]):
-            for flag in (f"--tokens {tokens}", f"--exposures a=3 --exposures b={exposures}", f"--seed {seed}", "--source a=x.bin --source b=y.bin", "--doc-mask on"):
+            for flag in (
+                f"--tokens {tokens}",
+                f"--exposures a=3 --exposures b={exposures}",
+                f"--seed {seed}",
+                "--source a=x.bin --source b=y.bin",
+                "--doc-mask on",
+            ):
                 self.assertIn(flag, line)
 
     def test_the_experiments_are_grids(self) -> None:
@@ -51,9 +73,46 @@ class SweepTest(support.FolderTest):
         }
         for text, said in cases.items():
             with self.subTest(text):
-                self.run_bad(2, said, SWEEP, "--grid", self.write("grid.json", text), "--out", self.path("out"), "--dry-run")
-        self.run_bad(2, "--vary seed: expected FLAG=VALUE", SWEEP, "--vary", "seed", "--out", self.path("out"), "--dry-run")
+                self.run_bad(
+                    2, said, "sweep", "--grid", self.write("grid.json", text), "--out", self.path("out"), "--dry-run"
+                )
+        self.run_bad(
+            2, "--vary seed: expected FLAG=VALUE", "sweep", "--vary", "seed", "--out", self.path("out"), "--dry-run"
+        )
         self.assertFalse(os.path.exists(self.path("out")))
+
+    def sweep(self, *arguments: object) -> support.Done:
+        programs = []
+        for name, text in (("train", TRAIN), ("eval", EVAL)):
+            programs += [f"--{name}-program", self.write(name, text)]
+            os.chmod(self.path(name), 0o755)
+        return support.run_command("sweep", "--out", self.path("out"), *programs, *arguments)
+
+    def test_runs_are_trained_and_asked_once(self) -> None:
+        again = "--vary", "seed=1", "--columns", "run,state,val/web/loss", "--", "--val", "web=x.bin"
+        done = self.sweep(*again)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertRegex(done.stdout, r"(?s)\[1/1\] seed-1: done in 0 s\n.*seed-1 +done +3.25\n$")
+        self.assertIn("done before", self.sweep(*again).stdout)
+        with open(self.path("out", "seed-1.log"), encoding="utf-8") as file:
+            self.assertEqual(file.read().count("seed 1\n"), 1)
+        done = self.sweep("--vary", "seed=1", "--", "--val", "web=y.bin")
+        self.assertEqual(done.returncode, 2)
+        self.assertRegex(done.stderr, "seed-1 was made with other flags .*web=x.bin.*; choose another --out")
+
+    def test_a_run_that_fails_is_said_and_the_sweep_goes_on(self) -> None:
+        done = self.sweep("--vary", "seed=5,1")
+        self.assertEqual((done.returncode, done.stderr), (1, "1 of 2 runs failed\n"))
+        self.assertRegex(
+            done.stdout, r"(?s)\[1/2\] seed-5: FAILED, train ended with code 5; .*log ends\n.*    seed 5\n"
+        )
+        self.assertRegex(done.stdout, r"\[2/2\] seed-1: done in")
+
+    def test_a_run_that_was_stopped_stops_the_sweep(self) -> None:
+        done = self.sweep("--vary", "seed=75,1")
+        self.assertEqual(done.returncode, 75)
+        self.assertIn("seed-75: stopped; the same command goes on", done.stdout)
+        self.assertFalse(os.path.exists(self.path("out", "seed-1")))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""synbio.py: sources and question sets, read back without the code that made them."""
+"""knapsack synbio: sources and question sets, read back without the code that made them."""
 
 import collections
 import json
@@ -9,10 +9,12 @@ import re
 import unittest
 
 import numpy as np
-
 import support
-import tokenization
-from population import ATTRIBUTES, KINDS, read_pool
+
+from knapsack.common.tokenizer import Encoder, hugging_face, load_tokenizer
+from knapsack.shards.knowledge import KINDS
+from knapsack.synbio import make_pools
+from knapsack.synbio.world import ATTRIBUTES, read_pool
 
 
 class Source:
@@ -44,20 +46,13 @@ class Source:
 @support.needs_tokenizers
 class SynbioTest(support.FolderTest):
     def make(self, *arguments: object, tokenizer: str = "", people: int = 60) -> str:
-        prefix = self.path("world", "bio")
-        self.said = self.run_ok(
-            "synbio.py",
-            "--people",
-            people,
-            "--tokenizer",
-            tokenizer or support.small_vocabulary(),
-            "--out",
-            prefix,
-            *arguments,
-        )
+        prefix, tokenizer = self.path("world", "bio"), tokenizer or support.small_vocabulary()
+        few = () if "--pool-size" in arguments else ("--pool-size", "birth_date=672")  # of 67,200
+        flags = "--people", people, "--tokenizer", tokenizer, "--out", prefix, *few
+        self.said = self.run_ok("synbio", *flags, *arguments)
         return prefix
 
-    def check_documents(self, prefix: str, encoder: tokenization.Encoder) -> None:
+    def check_documents(self, prefix: str, encoder: Encoder) -> None:
         """Composed documents and questions are tokenized as their joined texts; spans hold the value's tokens."""
         source, rng = Source(prefix), random.Random(0)
         slots, templates = len(source.slots), source.facts["templates"]
@@ -79,7 +74,7 @@ class SynbioTest(support.FolderTest):
             )
         self.check_questions(prefix, source, encoder)
 
-    def check_questions(self, prefix: str, source: Source, encoder: tokenization.Encoder) -> None:
+    def check_questions(self, prefix: str, source: Source, encoder: Encoder) -> None:
         with open(prefix + "_questions.questions.json", encoding="utf-8") as file:
             about = json.load(file)
         q, documents = np.load(prefix + "_questions.q.npy"), support.read_shard(prefix + "_questions")
@@ -97,8 +92,8 @@ class SynbioTest(support.FolderTest):
 
     def test_small_vocabulary(self) -> None:
         prefix = self.make()
-        self.check_documents(prefix, tokenization.load(support.small_vocabulary()))
-        self.run_ok("verify.py", prefix, prefix + "_questions", "--samples", 3)
+        self.check_documents(prefix, load_tokenizer(support.small_vocabulary()))
+        self.run_ok("verify", prefix, prefix + "_questions", "--samples", 3)
 
     def test_published_tokenizers(self) -> None:
         for name in ("gpt2", "neox"):
@@ -106,26 +101,15 @@ class SynbioTest(support.FolderTest):
             with self.subTest(tokenizer=name):
                 if not os.path.isdir(folder):
                     self.skipTest(f"tokenizer {name} is not on this machine")
-                prefix = self.path(name, "bio")
-                self.run_ok(
-                    "synbio.py",
-                    "--people",
-                    30,
-                    "--tokenizer",
-                    folder,
-                    "--out",
-                    prefix,
-                    "--templates",
-                    8,
-                    "--kind",
-                    "fictional" if name == "gpt2" else "plausible",
-                )
-                self.check_documents(prefix, tokenization.load(folder))
-                self.assertEqual(tokenization.load(folder).info.eot_id, {"gpt2": 50256, "neox": 0}[name])
+                prefix, kind = self.path(name, "bio"), "fictional" if name == "gpt2" else "plausible"
+                flags = "--templates", 8, "--kind", kind, "--pool-size", "birth_date=6720"
+                self.run_ok("synbio", "--people", 30, "--tokenizer", folder, "--out", prefix, *flags)
+                self.check_documents(prefix, load_tokenizer(folder))
+                self.assertEqual(load_tokenizer(folder).info.eot_id, {"gpt2": 50256, "neox": 0}[name])
 
     def other_tokenizer(self, pre_tokenizer: object) -> str:
         """A BPE vocabulary that does not cut text as GPT-2 does."""
-        hf = tokenization.hugging_face()
+        hf = hugging_face()
         tokenizer = hf.Tokenizer(hf.models.BPE())
         tokenizer.pre_tokenizer = pre_tokenizer
         tokenizer.decoder = hf.decoders.ByteLevel()
@@ -135,28 +119,26 @@ class SynbioTest(support.FolderTest):
             initial_alphabet=sorted(hf.pre_tokenizers.ByteLevel.alphabet()),
             show_progress=False,
         )
-        self.run_ok("synbio.py", "--people", 60, "--text-only", 1, "--out", self.path("bios"))
+        self.run_ok("synbio", "--people", 60, "--text-only", 1, "--out", self.path("bios"))
         with open(self.path("bios.txt"), encoding="utf-8") as file:
             tokenizer.train_from_iterator(file.read().split("\n<|endoftext|>\n"), trainer)
         tokenizer.save(self.path("tokenizer.json"))
         return self.path("tokenizer.json")
 
     def test_tokenizer_that_cannot_be_composed_from_pieces(self) -> None:
-        pre = tokenization.hugging_face().pre_tokenizers
+        pre = hugging_face().pre_tokenizers
         path = self.other_tokenizer(pre.ByteLevel(add_prefix_space=True))
         prefix = self.make(tokenizer=path)
         self.assertIn("does not cut at words", self.said)
-        self.check_documents(prefix, tokenization.load(path))
+        self.check_documents(prefix, load_tokenizer(path))
 
     def test_tokenizer_that_merges_over_sentences_is_refused(self) -> None:
-        pre = tokenization.hugging_face().pre_tokenizers
+        pre = hugging_face().pre_tokenizers
         path = self.other_tokenizer(pre.ByteLevel(add_prefix_space=False, use_regex=False))
-        self.run_bad(
-            3, "this tokenizer", "synbio.py", "--people", 60, "--tokenizer", path, "--out", self.path("x", "bio")
-        )
+        self.run_bad(3, "this tokenizer", "synbio", "--people", 60, "--tokenizer", path, "--out", self.path("x", "bio"))
 
     def test_facts(self) -> None:
-        source = Source(self.make("--groups", "powerlaw:1.5:4"))
+        source = Source(self.make("--groups", "powerlaw:1.5:4", "--pool-size", "birth_date=67200"))
         self.assertAlmostEqual(source.facts["entropy_bits_per_entity"], 46.6, delta=0.01)
         self.assertAlmostEqual(source.facts["name_bits_per_entity"], math.log2(400 * 400 * 1000 / 60))
         self.assertEqual([slot["pool_size"] for slot in source.facts["slots"]], [67200, 200, 300, 100, 263])
@@ -166,31 +148,10 @@ class SynbioTest(support.FolderTest):
         self.assertAlmostEqual(weights[0] / weights[3], 4**1.5)
         self.assertEqual(np.bincount(np.load(self.path("world", "bio.group.npy"))).tolist(), [15] * 4)
 
-    def test_any_number_of_workers_writes_the_same_bytes(self) -> None:
-        for workers in (1, 2):
-            self.run_ok(
-                "synbio.py",
-                "--people",
-                1100,
-                "--tokenizer",
-                support.small_vocabulary(),
-                "--workers",
-                workers,
-                "--out",
-                self.path(str(workers), "bio"),
-                "--attributes",
-                "birth_city,employer",
-                "--question-people",
-                50,
-            )
-        files = self.contents()
-        one, two = ({name[2:]: data for name, data in files.items() if name[0] == which} for which in "12")
-        self.assertEqual(one, two)
-
     def test_seeds_differ(self) -> None:
         names = []
         for seed in (1, 2):
-            self.run_ok("synbio.py", "--people", 50, "--seed", seed, "--text-only", 1, "--out", self.path(str(seed)))
+            self.run_ok("synbio", "--people", 50, "--seed", seed, "--text-only", 1, "--out", self.path(str(seed)))
             names.append(self.contents(f"{seed}.txt")[f"{seed}.txt"])
         self.assertNotEqual(*names)
 
@@ -213,14 +174,14 @@ class SynbioTest(support.FolderTest):
         self.assertEqual(source.slots, ["birth_city", "major"])
         self.assertLess(source.values[:, 0].max(), 16)
         self.assertLessEqual(len({name.split()[-1] for name in source.names}), 5)
-        self.check_documents(prefix, tokenization.load(support.small_vocabulary()))
+        self.check_documents(prefix, load_tokenizer(support.small_vocabulary()))
         q = np.load(prefix + "_questions.q.npy")
         asked = {int(person): int(group) for person, group in q[:, 4:6]}
         self.assertEqual(sorted(asked.values()), [0, 0, 1, 1, 2, 2])
 
     def test_shuffled_control_has_no_consistent_fact(self) -> None:
         prefix = self.make("--shuffled", "--pool-size", "birth_date=3360", people=300)
-        source, encoder = Source(prefix), tokenization.load(support.small_vocabulary())
+        source, encoder = Source(prefix), load_tokenizer(support.small_vocabulary())
         self.assertTrue(source.facts["shuffled"])
         per_person, templates = len(source.documents[0]), source.facts["templates"]
         for slot in range(len(source.slots)):
@@ -249,15 +210,13 @@ class SynbioTest(support.FolderTest):
             ("--question-people", "--question-people", "some"),
         ):
             with self.subTest(flags=flags):
-                self.run_bad(
-                    2, pattern, "synbio.py", "--people", 1001, "--text-only", 1, "--out", self.path("x"), *flags
-                )
-        self.run_bad(2, "--tokenizer is needed", "synbio.py", "--people", 5, "--out", self.path("x"))
+                self.run_bad(2, pattern, "synbio", "--people", 1001, "--text-only", 1, "--out", self.path("x"), *flags)
+        self.run_bad(2, "--tokenizer is needed", "synbio", "--people", 5, "--out", self.path("x"))
 
 
 class PoolsTest(support.FolderTest):
     def test_committed_pools_are_what_the_parts_make(self) -> None:
-        self.run_ok("make_pools.py", "--check")
+        self.assertEqual(make_pools.differing(), {})
 
     def test_sizes(self) -> None:
         sizes = {
@@ -284,7 +243,7 @@ class PoolsTest(support.FolderTest):
         texts += [outside] if os.path.exists(outside) else []
         for kind in ("fictional", "plausible"):
             self.run_ok(
-                "synbio.py",
+                "synbio",
                 "--people",
                 50,
                 "--kind",
@@ -305,7 +264,7 @@ class PoolsTest(support.FolderTest):
         self.assertEqual(set(real), {*ATTRIBUTES, "first_name", "middle_name", "last_name", "full_name"})
 
     def test_text_has_every_attribute_once(self) -> None:
-        self.run_ok("synbio.py", "--people", 30, "--text-only", 2, "--out", self.path("t"))
+        self.run_ok("synbio", "--people", 30, "--text-only", 2, "--out", self.path("t"))
         with open(self.path("t.txt"), encoding="utf-8") as file:
             biographies = [text for text in file.read().split("\n<|endoftext|>\n") if text]
         self.assertEqual(len(biographies), 60)

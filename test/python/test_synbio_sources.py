@@ -1,11 +1,10 @@
-"""synbio.py: renderings, companions, tag, names and candidates, checked against whole texts."""
+"""knapsack synbio: renderings, companions, tag, names and candidates, checked against whole texts."""
 
 import math
 import os
 import unittest
 
 import numpy as np
-
 import support
 from synbio_reader import World, load_json, tokenizer_of
 
@@ -15,22 +14,23 @@ class SourcesTest(support.FolderTest):
     def make(self, *arguments: object, tokenizer: str = "", people: int = 60, name: str = "bio") -> str:
         prefix = self.path(name, "bio")
         tokenizer = tokenizer or support.small_vocabulary()
+        few = () if {"--attributes", "--pool-size"} & set(arguments) else ("--pool-size", "birth_date=672")  # of 67,200
         self.said = self.run_ok(
-            "synbio.py", "--people", people, "--tokenizer", tokenizer, "--out", prefix, "--workers", 1, *arguments
+            "synbio", "--people", people, "--tokenizer", tokenizer, "--out", prefix, "--workers", 1, *few, *arguments
         )
         return prefix
 
     def verify(self, prefix: str) -> None:
         folder = os.path.dirname(prefix)
         made = sorted({name.split(".")[0] for name in os.listdir(folder) if name.endswith(".idx")})
-        said = self.run_ok("verify.py", *(os.path.join(folder, name) for name in made), "--samples", 2)
+        said = self.run_ok("verify", *(os.path.join(folder, name) for name in made), "--samples", 2)
         self.assertEqual(said.count(": ok ("), len(made))
 
     def tagged_vocabulary(self) -> str:
         """Like support.small_vocabulary, with <|bio|> as a token of its own."""
-        self.run_ok("synbio.py", "--people", 100, "--text-only", 1, "--out", self.path("text"))
+        self.run_ok("synbio", "--people", 100, "--text-only", 1, "--out", self.path("text"))
         arguments = ("--vocab-size", 700, "--special", "<|bio|>", "--special", "<|web|>", "--out", self.path("bpe"))
-        self.run_ok("train_tokenizer.py", self.path("text.txt"), *arguments)
+        self.run_ok("tokenizer", self.path("text.txt"), *arguments)
         return self.path("bpe")
 
     def direct_vocabulary(self) -> str:
@@ -53,7 +53,7 @@ class SourcesTest(support.FolderTest):
     def test_every_feature_together(self) -> None:
         prefix = self.make(
             *("--names", "both", "--qa", 0.5, "--compact", "--candidates", 3, "--templates", 20),
-            *("--heldout-templates", 5, "--question-templates", 4),
+            *("--heldout-templates", 5, "--question-templates", 4, "--pool-size", "birth_date=6720"),
         )
         World(self, prefix).check(candidates=3)
         self.verify(prefix)
@@ -205,7 +205,7 @@ class SourcesTest(support.FolderTest):
         documents = support.read_shard(many + "_questions")[::9]
         answers = [tuple(c) for document in documents for c in document[2:]]
         used = {tuple(document[1]) for document in documents}
-        self.assertEqual(set(answers), used)  # what nobody has would be told apart without knowing a fact
+        self.assertEqual(set(answers), used)  # what nobody has would be given away without knowing a fact
         self.assertLess(len(used), 263)
         self.assertLess(max(answers.count(run) for run in used), 50)  # 4,000 draws of about 200 values: 20 each
 
@@ -219,7 +219,7 @@ class SourcesTest(support.FolderTest):
         self.assertEqual(len([name for name in one if name.endswith(".idx")]), 5)
 
     def test_text_has_the_pronouns(self) -> None:
-        self.run_ok("synbio.py", "--people", 20, "--variant", "single", "--text-only", 1, "--out", self.path("t"))
+        self.run_ok("synbio", "--people", 20, "--variant", "single", "--text-only", 1, "--out", self.path("t"))
         with open(self.path("t.txt"), encoding="utf-8") as file:
             biographies = [text for text in file.read().split("\n<|endoftext|>\n") if text]
         self.assertEqual(len(biographies), 20)

@@ -1,4 +1,4 @@
-"""synbio.py: the built-in templates, worlds of one's own (--world), and what is refused."""
+"""knapsack synbio: the built-in templates, worlds of one's own (--world), and what is refused."""
 
 import hashlib
 import os
@@ -8,7 +8,7 @@ import unittest
 import support
 from synbio_reader import World, load_json
 
-TEMPLATES = os.path.join(support.SCRIPTS, "templates")
+TEMPLATES = os.path.join(support.PACKAGE, "synbio", "templates")
 FIRST = {  # of the first 8 seen, 2 held-out and 2 question templates: data sets made before must not change
     "birth_date": "f70cea9e45ad1636",
     "birth_city": "81d84316fee4ff19",
@@ -49,9 +49,7 @@ class TemplatesTest(support.FolderTest):
     def test_every_one_renders(self) -> None:
         flags = ("--templates", 50, "--heldout-templates", 5, "--question-templates", 5, "--names", "both", "--qa", 0.5)
         prefix = self.path("w", "bio")
-        self.run_ok(
-            "synbio.py", "--people", 6, "--tokenizer", support.small_vocabulary(), "--out", prefix, *flags
-        )
+        self.run_ok("synbio", "--people", 6, "--tokenizer", support.small_vocabulary(), "--out", prefix, *flags)
         World(self, prefix).check()
         self.assertEqual(len(load_json(prefix + "_questions.questions.json")["templates"]), 5 * 60)
 
@@ -60,7 +58,7 @@ class SameAsEverTest(support.FolderTest):
     def test_the_default_people_facts_and_wordings_do_not_change(self) -> None:
         """The digest is that of the first release: data sets can be made again from their seed."""
         flags = ("--people", 60, "--seed", 3, "--groups", "uniform:4", "--text-only", 2)
-        self.run_ok("synbio.py", *flags, "--out", self.path("t"))
+        self.run_ok("synbio", *flags, "--out", self.path("t"))
         digest = hashlib.sha256(self.contents(".txt")["t.txt"]).hexdigest()
         self.assertEqual(digest[:16], "d6efc8df428c4eed")
 
@@ -68,7 +66,7 @@ class SameAsEverTest(support.FolderTest):
 @support.needs_tokenizers
 class OwnWorldTest(support.FolderTest):
     def run_synbio(self, *flags: object) -> tuple:
-        return ("synbio.py", "--people", 20, "--world", self.path("w"), "--out", self.path("o", "bio"), *flags)
+        return ("synbio", "--people", 20, "--world", self.path("w"), "--out", self.path("o", "bio"), *flags)
 
     def test_files_take_the_place_of_the_built_in_ones(self) -> None:
         self.write("w/pools/major.txt", "Magic\nSword Fighting\nLúthien's Songs\n")
@@ -84,7 +82,7 @@ class OwnWorldTest(support.FolderTest):
         self.assertEqual(facts["name_pool_size"], 2 * 400 * 1000)
         with open(self.path("o", "bio.names.txt"), encoding="utf-8") as file:
             self.assertEqual({name.split()[0] for name in file.read().splitlines()}, {"Zoë", "Torvald"})
-        self.run_ok("verify.py", self.path("o", "bio"), self.path("o", "bio_questions"), self.path("o", "bio_compact"))
+        self.run_ok("verify", self.path("o", "bio"), self.path("o", "bio_questions"), self.path("o", "bio_compact"))
 
     def test_dates_of_ones_own(self) -> None:
         for name, size in (("month", 2 * 28 * 200), ("birth_date", 2)):
@@ -109,7 +107,7 @@ class OwnWorldTest(support.FolderTest):
             ("templates/major.txt", "{name} reads {value}.\n", "major.txt: nothing uses .*major.seen.txt"),
             ("pools/major.txt", "Law\nArt.\n", "major.txt:2: .*punctuation"),
             ("pools/major.txt", "Law\n\nArt\n", "major.txt:2: blank line"),
-            ("pools/major.txt", "Law\nArt\nLaw\n", "major.txt:3: 'Law' already stands in line 1"),
+            ("pools/major.txt", "Law\nArt\nLaw\n", "major.txt:3: 'Law' is already in line 1"),
             ("pools/major.txt", b"Law\nCaf\xe9\n", "major.txt:2: byte 0xe9 is not UTF-8"),
             ("pools/major.txt", "", "major.txt: empty"),
             ("pools/first.txt", "Ann\nMary Ann\n", "first.txt:2: .*not one word"),
@@ -136,7 +134,7 @@ class RefusalsTest(support.FolderTest):
     def refuse(self, pattern: str, *flags: object, people: int = 20) -> None:
         with self.subTest(flags=flags):
             tokenizer = ("--tokenizer", support.small_vocabulary())
-            self.run_bad(2, pattern, "synbio.py", "--people", people, *tokenizer, "--out", self.path("x", "b"), *flags)
+            self.run_bad(2, pattern, "synbio", "--people", people, *tokenizer, "--out", self.path("x", "b"), *flags)
             self.assertEqual(sorted(self.contents(".bin", ".tmp")), [])
 
     def test_renderings(self) -> None:
@@ -174,7 +172,7 @@ class RefusalsTest(support.FolderTest):
         self.refuse("not a count", "--templates", "1e30")
 
     def test_output(self) -> None:
-        flags = ("synbio.py", "--people", 20, "--tokenizer", support.small_vocabulary(), "--attributes", "major")
+        flags = ("synbio", "--people", 20, "--tokenizer", support.small_vocabulary(), "--attributes", "major")
         self.run_bad(2, "a folder; expected the beginning", *flags, "--out", self.path("y") + "/")
         out = ("--out", self.path("y", "b"))
         self.run_ok(*flags, *out, "--compact")
@@ -192,7 +190,7 @@ class RefusalsTest(support.FolderTest):
         ):
             with self.subTest(flags=flags):
                 arguments = ("--vocab-size", 300, "--out", self.path("bpe"), *flags)
-                self.run_bad(2, re.escape(pattern).replace(r"\.\*", ".*"), "train_tokenizer.py", text, *arguments)
+                self.run_bad(2, re.escape(pattern).replace(r"\.\*", ".*"), "tokenizer", text, *arguments)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""verify.py finds a flipped byte in any file, and says which."""
+"""knapsack verify finds a flipped byte in any file, and says which."""
 
 import functools
 import hashlib
@@ -12,9 +12,9 @@ import support
 @functools.lru_cache(maxsize=1)
 def source_files() -> dict[str, bytes]:
     """The files of a small source and its question set, made once."""
-    folder = os.path.join(support.shared_folder().name, "verify")
+    folder = os.path.join(support.own_folder().name, "verify")
     done = support.run_script(
-        "synbio.py",
+        "synbio",
         "--people",
         20,
         "--tokenizer",
@@ -63,9 +63,9 @@ class VerifyTest(support.FolderTest):
             for name in [*names, "tokenizer.json"]:
                 with self.subTest(file=name):
                     self.damage(name, -5)
-                    self.run_bad(3, f"{name}: .*(checksum|tokenizer)", "verify.py", self.path(prefix))
+                    self.run_bad(3, f"{name}: .*(checksum|tokenizer)", "verify", self.path(prefix))
                     self.damage(name, -5)
-            self.run_ok("verify.py", self.path(prefix))
+            self.run_ok("verify", self.path(prefix))
 
     def test_contents_are_checked_too(self) -> None:
         for sidecar, name, position, message in (
@@ -79,25 +79,25 @@ class VerifyTest(support.FolderTest):
                 before = self.contents()
                 self.damage(name, position)
                 self.reseal(sidecar, name)
-                self.run_bad(3, f"{name[:-4]}.*({message})", "verify.py", self.path(sidecar))
+                self.run_bad(3, f"{name[:-4]}.*({message})", "verify", self.path(sidecar))
                 for changed in (name, sidecar):
                     self.write(changed, before[changed])
 
     def test_ids_beyond_the_vocabulary(self) -> None:
         self.write("bio.bin", self.contents("bio.bin")["bio.bin"][:-2] + b"\xff\xff")
         self.reseal("bio.json", "bio.bin")
-        self.run_bad(3, "bio.bin: id 65535", "verify.py", self.prefix)
+        self.run_bad(3, "bio.bin: id 65535", "verify", self.prefix)
 
     def test_truncated_newer_and_missing(self) -> None:
         files = self.contents()
         self.write("bio.idx", files["bio.idx"][:-8])
         self.reseal("bio.json", "bio.idx")
-        self.run_bad(3, "bio.idx: .* bytes, expected", "verify.py", self.prefix)
+        self.run_bad(3, "bio.idx: .* bytes, expected", "verify", self.prefix)
         self.write("bio.json", files["bio.json"].replace(b'"format_version": 1', b'"format_version": 2'))
-        self.run_bad(3, "format_version 2", "verify.py", self.prefix)
+        self.run_bad(3, "format_version 2", "verify", self.prefix)
         self.write("bio.json", b"[]")
-        self.run_bad(3, "not a JSON object", "verify.py", self.prefix)
-        self.run_bad(3, "No such file", "verify.py", self.path("nothing"))
+        self.run_bad(3, "not a JSON object", "verify", self.prefix)
+        self.run_bad(3, "No such file", "verify", self.path("nothing"))
 
 
 if __name__ == "__main__":

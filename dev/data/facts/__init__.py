@@ -1,1 +1,0 @@
-"""Real facts, from tables of them to sources and question sets; `wikidata.py` is the door."""

@@ -1,0 +1,91 @@
+#include "eval/trainer_choices.h"
+
+#include <nlohmann/json.hpp>
+
+#include "dataloader/subsample.h"
+#include "dataloader/token_file.h"
+#include "model/checkpoint.h"
+#include "util/check.h"
+#include "util/files.h"
+#include "util/json.h"
+#include "util/options.h"
+
+namespace {
+
+// The trainer's NAME=VALUE options of one flag.
+NamedList named_list(const std::string& path, const nlohmann::json& options, const char* flag) {
+    NamedList list;
+    const auto found = options.find(flag);
+    if (found == options.end()) return list;
+    for (const nlohmann::json& entry : *found) {
+        const std::string text = entry.is_string() ? entry.get<std::string>() : "";
+        const size_t equals = text.find('=');
+        if (equals == std::string::npos)
+            die(Exit::Data, "%s: the option %s is not a list of NAME=VALUE", path.c_str(), flag);
+        list.emplace_back(text.substr(0, equals), text.substr(equals + 1));
+    }
+    return list;
+}
+
+}  // namespace
+
+TrainerChoices read_trainer_choices(const std::string& directory) {
+    TrainerChoices choices;
+    const std::string path = path_join(directory, "trainer_state.json");
+    if (!file_exists(path)) return choices;
+    const nlohmann::json options = parse_json(path, read_trainer_state(directory).options_json);
+    choices.seq_len = json_integer(path, options, "seq-len", 1, INT32_MAX);
+    choices.data_seed = json_integer(path, options, "data-seed", INT64_MIN, INT64_MAX);
+    const auto mask = options.find("doc-mask");
+    if (mask == options.end() || !mask->is_boolean())
+        die(Exit::Data, "%s: the option doc-mask is not true or false", path.c_str());
+    choices.document_mask = mask->get<bool>();
+    const NamedList sources = named_list(path, options, "source");
+    for (const auto& [name, rho] : named_list(path, options, "subsample"))
+        for (const auto& [source, glob] : sources)  // knowledge sources are those with a ledger
+            if (source == name && file_exists(path_join(directory, "exposures/" + name + ".npy")))
+                choices.subsampled.push_back({name, glob, parse_number(path + ": subsample " + name, rho)});
+    return choices;
+}
+
+std::vector<bool> kept_entities(const QuestionSet& set, const std::vector<SubsampledSource>& subsampled,
+                                uint64_t data_seed) {
+    const QuestionNames& names = set.names();
+    const uint64_t entities = static_cast<uint64_t>(names.entities);
+    std::vector<bool> kept;
+    for (const SubsampledSource& source : subsampled) {
+        std::vector<std::string> shards;
+        for (const std::string& path : glob_files(source.glob))
+            if (is_shard(path)) shards.push_back(path);
+        // evaluated without the training data: a plain path still says which shard it was
+        const bool here = !shards.empty();
+        if (!here && source.glob.find_first_of("*?[") != std::string::npos)
+            fprintf(stderr,
+                    "warning: source %s: no shard matches %s here; which entities --subsample kept is not known\n",
+                    source.name.c_str(), source.glob.c_str());
+        if (!here && is_shard(source.glob)) shards.push_back(source.glob);
+
+        uint64_t all = 0, first = 0;  // entities of the source are counted over all its shards
+        bool found = false;
+        for (const std::string& path : shards) {
+            const uint64_t documents = here ? TokenFile(path).num_documents() : entities;
+            const std::string prefix = shard_prefix(path);
+            if (!found && prefix.substr(prefix.rfind('/') + 1) == names.source) {
+                found = documents == entities;
+                first = all;
+                if (!found)
+                    fprintf(stderr,
+                            "warning: %s has %llu entities, %s.questions.json says %llu; which of them --subsample "
+                            "kept is not known\n",
+                            path.c_str(), static_cast<unsigned long long>(documents), set.prefix().c_str(),
+                            static_cast<unsigned long long>(entities));
+            }
+            all += documents;
+        }
+        if (!found) continue;
+        kept.resize(entities);
+        for (const uint32_t entity : subsample_entities(all, source.rho, data_seed, source.name))
+            if (entity >= first && entity - first < entities) kept[entity - first] = true;
+    }
+    return kept;
+}

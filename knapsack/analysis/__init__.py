@@ -1,0 +1,1 @@
+"""What runs show: forgetting, infusion, and figures of any numbers."""

@@ -1,0 +1,1 @@
+"""When facts are learned and forgotten."""

@@ -1,0 +1,137 @@
+"""When facts are learned and forgotten: joins the per-question answers (dev/formats.md, 8) of several checkpoints.
+
+  knapsack curves runs/a --out out/a                                    (a run trained with --per-question on)
+  knapsack curves step_1000.jsonl step_2000.jsonl --out out/a           (files of eval_knowledge --per-question)
+  knapsack curves runs/a --out out/a --opened 100 --closed 500          (and retention after a window: --window 0.1:0.5)
+
+A fact is known at a step when at least --share of its questions of --kind are right. Writes
+  PREFIX.csv   a row a fact: when it was first learned and last forgotten, how often forgotten, exposures needed
+  PREFIX.json  curves by step (all, by group, by attribute), quantiles of the exposures needed, retention
+  PREFIX.png, and PREFIX.retention.png with --closed or --window
+
+Exposures needed: the fact's count at the first step from which it stays known to the end; an upper bound, since it was
+learned between that step and the one before (exposures_before). Facts not known at the end are censored at their
+exposures at the end; quantiles are Kaplan-Meier's. Facts whose lines carry no exposures are left out of them.
+
+--window with --placement: give the part that the placement names, since --eval-at windows evaluates there. Of a source
+shown in the whole run, front:0.3 is --window 0:0.3, burst:0.5:0.2 is 0.4:0.6.
+What cannot be said of retention is a warning and "refused" in PREFIX.json; the rest is written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from knapsack.analysis.forgetting import retention
+from knapsack.analysis.forgetting.histories import histories, known_matrix, summary, write_histories
+from knapsack.analysis.outputs import write_json, write_text
+from knapsack.common.arguments import make_parser
+from knapsack.common.errors import ScriptError, UsageError
+from knapsack.runs.answers import Answers, Chosen, read_answers
+from knapsack.runs.files import warn
+
+
+def steps_of(paths: list[Path]) -> int:
+    """Of the one run directory among the paths, as planned."""
+    configs = [path / "config.json" for path in paths if (path / "config.json").is_file()]
+    try:
+        steps = json.loads(configs[0].read_bytes()).get("steps") if len(configs) == 1 else None
+    except (OSError, ValueError, AttributeError):
+        steps = None
+    if not isinstance(steps, int):
+        raise UsageError(
+            "--window needs one run directory whose config.json has the steps; give --opened and --closed as steps"
+        )
+    return steps
+
+
+def window_of(args: argparse.Namespace) -> retention.Window | None:
+    opened, closed = args.opened, args.closed
+    if args.window:
+        try:
+            begin, end = (float(part) for part in args.window.split(":"))
+        except ValueError:
+            begin, end = 1.0, 0.0
+        if not 0 <= begin < end <= 1 or closed is not None or opened is not None:
+            expected = "expected fractions a:b with 0 <= a < b <= 1, without --opened and --closed"
+            raise UsageError(f"--window {args.window}: {expected}")
+        steps = steps_of(args.paths)
+        # as --eval-at windows rounds, and with its 1e-9 (0.3 * 10 is 3)
+        opened, closed = math.floor(begin * steps + 1e-9), math.ceil(end * steps - 1e-9)
+    if closed is None:
+        if opened is not None:
+            raise UsageError("--opened needs --closed")
+        return None
+    return retention.Window(closed, opened, args.lam_horizon, args.lam)
+
+
+def parse_arguments(argv: list[str]) -> argparse.Namespace:
+    parser = make_parser("curves", __doc__)
+    parser.add_argument("paths", nargs="+", type=Path, metavar="FILE|RUN")
+    parser.add_argument("--out", type=Path, required=True, metavar="PREFIX")
+    parser.add_argument("--kind", default="seen", help="seen (default), heldout, question, or all")
+    parser.add_argument("--share", type=float, default=0.5, help="of a fact's questions that must be right (0.5)")
+    parser.add_argument("--source", help="only facts of this source")
+    parser.add_argument("--set", dest="set_name", help="only questions of this set")
+    parser.add_argument(
+        "--common", action="store_true", help="where steps asked different questions, take those asked at every step"
+    )
+    window = parser.add_argument_group("retention after a window")
+    window.add_argument("--closed", type=int, metavar="STEP", help="it ended here: fit retention after it")
+    window.add_argument("--opened", type=int, metavar="STEP", help="and began here: effectivity and retainability too")
+    window.add_argument("--window", metavar="a:b", help="the same as fractions of the run's steps (see above)")
+    window.add_argument(
+        "--lam-horizon", type=int, default=50, metavar="STEPS", help="t_LAM is sought up to this long after (50)"
+    )
+    window.add_argument("--lam", choices=["mean", "fact"], default="mean", help="t_LAM of the mean, or each fact's own")
+    args = parser.parse_args(argv)
+    if not 0 < args.share <= 1 or args.lam_horizon < 0:
+        parser.error("--share must be in (0, 1], --lam-horizon not negative")
+    return args
+
+
+def retained(answers: Answers, known: np.ndarray, logp: np.ndarray, window: retention.Window) -> dict[str, Any]:
+    """What cannot be said is a warning; the curves do not depend on it."""
+    try:
+        return retention.analyse(answers, known, logp, window)
+    except ScriptError as error:
+        warn(f"no retention: {error}")
+        return {"refused": str(error)}
+
+
+def main(argv: list[str]) -> None:
+    args = parse_arguments(argv)
+    window = window_of(args)
+    chosen = Chosen(None if args.kind == "all" else args.kind, args.source, args.set_name)
+    answers = read_answers(args.paths, chosen, args.common)
+    if len(answers.steps) == 1:
+        warn(f"only step {answers.steps[0]}: nothing can be said about learning and forgetting between steps")
+    known = known_matrix(answers, args.share)
+    facts = histories(answers, known)
+    out = summary(answers, known, facts, args.share, args.kind)
+    logp = -np.stack([answers.by_fact(row.astype(float)) for row in answers.nll])  # (steps, facts)
+    if window:
+        out["retention"] = retained(answers, known, logp, window)
+
+    from knapsack.analysis.forgetting import figure  # matplotlib is slow to load, and not needed to refuse
+
+    def at(ending: str) -> Path:
+        return args.out.with_name(args.out.name + ending)
+
+    write_text(at(".csv"), write_histories(facts))
+    figure.draw_curves(out, facts, at(".png"))
+    if window and "refused" not in out["retention"]:
+        figure.draw_retention(out["retention"], answers.steps, logp, window, at(".retention.png"))
+    write_json(at(".json"), out)
+    needed = out["exposures_needed"]
+    print(
+        f"{args.out}: {len(answers.facts):,} facts, {len(answers.fact_of):,} questions, {len(answers.steps)} steps; "
+        f"known at the end {out['all']['share_known'][-1]:.3g}"
+        + (f"; median exposures needed {needed['all']['q50']}" if needed else "")
+    )

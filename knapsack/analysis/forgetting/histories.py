@@ -1,0 +1,155 @@
+"""A fact's history over the checkpoints: when it was learned and forgotten, exposures needed, curves of many facts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from knapsack.runs.answers import Answers
+from knapsack.runs.files import warn
+
+QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
+
+
+def known_matrix(answers: Answers, share: float) -> np.ndarray:
+    """(steps, facts): at least this share of the fact's questions is right."""
+    asked = np.bincount(answers.fact_of, minlength=len(answers.facts))
+    right = np.stack([np.bincount(answers.fact_of[row], minlength=len(answers.facts)) for row in answers.correct])
+    return right >= share * asked - 1e-9
+
+
+def where(values: np.ndarray, use: np.ndarray) -> pd.arrays.IntegerArray:
+    """Whole numbers of 0 or more, missing where they are not to be used or not known (-1)."""
+    values = np.asarray(values, np.int64)
+    return pd.arrays.IntegerArray(values, ~use | (values < 0))
+
+
+def histories(answers: Answers, known: np.ndarray) -> pd.DataFrame:
+    """PREFIX.csv: a row a fact, cells missing where there is nothing to say. One more column than there: whether every
+    step says the exposures."""
+    steps, facts, last = answers.steps, np.arange(known.shape[1]), len(known) - 1
+    ever, first, end = known.any(axis=0), known.argmax(axis=0), known[-1]
+    lost = known[:-1] & ~known[1:]
+    times = lost.sum(axis=0)
+    last_lost = (lost * np.arange(1, last + 1)[:, None]).max(axis=0, initial=0)  # row in which it is unknown again
+    # first row of the known stretch at the end
+    stays = np.where(known.all(axis=0), 0, last + 1 - (~known[::-1]).argmax(axis=0))
+    count = answers.exposures
+
+    def exposures(rows: np.ndarray, use: np.ndarray) -> pd.arrays.IntegerArray:
+        return where(count[np.minimum(rows, last), facts], use)
+
+    source, entity, attribute = zip(*answers.facts)
+    columns = {
+        "source": source,
+        "entity": entity,
+        "attribute": attribute,
+        "group": answers.group,
+        "first_learned_step": where(steps[first], ever),
+        "first_learned_exposures": exposures(first, ever),
+        "last_forgotten_step": where(steps[last_lost], times > 0),
+        "times_forgotten": times,
+        "known_at_first": known[0].astype(int),
+        "known_at_end": end.astype(int),
+        "exposures_at_end": where(count[-1], np.ones_like(end)),
+        "exposures_needed": exposures(stays, end),
+        "exposures_before": exposures(np.maximum(stays - 1, 0), end & (stays > 0)),
+        "never_learned": (~ever).astype(int),
+        "censored": (~end).astype(int),
+        "exposures_given": (count >= 0).all(axis=0),
+    }
+    return pd.DataFrame(columns)
+
+
+def write_histories(facts: pd.DataFrame) -> str:
+    return facts.drop(columns="exposures_given").to_csv(index=False)
+
+
+def survival(facts: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """kaplan_meier of the exposures needed; facts not known at the end are censored at their exposures there."""
+    known = facts["known_at_end"] == 1
+    times = facts["exposures_needed"].where(known, facts["exposures_at_end"])
+    return kaplan_meier(times.to_numpy(np.int64), known.to_numpy())
+
+
+def kaplan_meier(times: np.ndarray, event: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Distinct times of events and the share without one after each; who is censored at a time was at risk at it. Ours,
+    since scipy's ecdf of censored data came with 1.11, after Debian 12."""
+    moments = np.unique(times[event])
+    ordered, events = np.sort(times), np.sort(times[event])
+    at_risk = len(times) - np.searchsorted(ordered, moments, side="left")
+    happened = np.searchsorted(events, moments, side="right") - np.searchsorted(events, moments, side="left")
+    return moments, np.cumprod(1 - happened / at_risk)
+
+
+def needed_quantiles(facts: pd.DataFrame) -> dict[str, Any] | None:
+    """Of the facts whose exposures are given; None where there is none."""
+    given = facts[facts["exposures_given"]]
+    if given.empty:
+        return None
+    report: dict[str, Any] = {
+        "facts": len(given),
+        "censored": int(given["censored"].sum()),
+        "never_learned": int(given["never_learned"].sum()),
+        "without_exposures": len(facts) - len(given),
+    }
+    moments, surviving = survival(given)
+    for q in QUANTILES:
+        reached = np.flatnonzero(surviving <= 1 - q + 1e-12)
+        report[f"q{100 * q:.0f}"] = int(moments[reached[0]]) if len(reached) else "not reached"
+    return report
+
+
+def mean_or_none(values: np.ndarray) -> float | None:
+    values = values[np.isfinite(values)]
+    return float(values.mean()) if len(values) else None
+
+
+def curve(answers: Answers, known: np.ndarray, chosen: np.ndarray) -> dict[str, Any]:
+    """By step, of the chosen facts."""
+    questions = chosen[answers.fact_of]
+    given = chosen & (answers.exposures >= 0).all(axis=0)
+    return {
+        "facts": int(chosen.sum()),
+        "questions": int(questions.sum()),
+        "share_known": known[:, chosen].mean(axis=1).tolist(),
+        "accuracy": answers.correct[:, questions].mean(axis=1).tolist(),
+        "mean_nll": [mean_or_none(row[questions].astype(float)) for row in answers.nll],
+        "mean_exposures": answers.exposures[:, given].mean(axis=1).tolist() if given.any() else None,
+    }
+
+
+def warn_of_missing_exposures(answers: Answers, given: np.ndarray) -> None:
+    lacking = {answers.set_of[question] for question in np.flatnonzero(~given[answers.fact_of])}
+    used = "those needed are reported for the other facts" if given.any() else "none needed are reported"
+    warn(
+        f"the answers lack the exposures (key 'exposures') of {int((~given).sum())} of {len(given)} facts at "
+        f"every step, they are of {', '.join(sorted(lacking))}; {used}. Were the ledgers at hand?"
+    )
+
+
+def summary(answers: Answers, known: np.ndarray, facts: pd.DataFrame, share: float, kind: str) -> dict[str, Any]:
+    """PREFIX.json, but for retention."""
+    everything = np.ones(len(facts), bool)
+    parts = {
+        f"by_{name}": {str(value): (facts[name] == value).to_numpy() for value in facts[name].unique()}
+        for name in ("group", "attribute")
+    }
+    times, given = facts["times_forgotten"], facts["exposures_given"].to_numpy()
+    if not given.all():
+        warn_of_missing_exposures(answers, given)
+    needed: dict[str, Any] = {"all": needed_quantiles(facts)}
+    needed |= {name: {v: needed_quantiles(facts[chosen]) for v, chosen in part.items()} for name, part in parts.items()}
+    return {
+        "format_version": 1,
+        "kind": kind,
+        "share": share,
+        "steps": answers.steps.tolist(),
+        "all": curve(answers, known, everything),
+        **{name: {v: curve(answers, known, chosen) for v, chosen in part.items()} for name, part in parts.items()},
+        "nll_not_finite": int((~np.isfinite(answers.nll)).sum()),
+        "times_forgotten": {"facts_ever": int((times > 0).sum()), "mean": float(times.mean())},
+        "exposures_needed": needed if given.any() else None,
+    }

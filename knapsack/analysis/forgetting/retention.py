@@ -1,0 +1,157 @@
+"""What is kept after a source's window has closed: share of the known facts, log-probability, effectivity and
+retainability (Chang et al. 2024, arXiv 2406.11813), each with the laws of laws.py fitted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from knapsack.analysis.forgetting.laws import fit_laws
+from knapsack.common.errors import DataError, UsageError
+from knapsack.runs.answers import Answers
+from knapsack.runs.files import warn
+
+
+def inliers(values: np.ndarray) -> np.ndarray:
+    """Finite values within 1.5 interquartile ranges of the quartiles."""
+    values = values[np.isfinite(values)]
+    if len(values) < 4:
+        return values
+    low, high = np.percentile(values, [25, 75])
+    return values[(values >= low - 1.5 * (high - low)) & (values <= high + 1.5 * (high - low))]
+
+
+@dataclass
+class Window:
+    closed: int
+    opened: int | None = None
+    lam_horizon: int = 50
+    lam: str = "mean"  # t_LAM of the mean over facts, or of each fact
+
+
+def last_at_or_before(steps: np.ndarray, step: int) -> int | None:
+    index = int(np.searchsorted(steps, step, side="right")) - 1
+    return index if index >= 0 else None
+
+
+def known_retention(answers: Answers, known: np.ndarray, logp: np.ndarray, window: Window) -> dict[str, Any]:
+    steps = answers.steps
+    base = last_at_or_before(steps, window.closed)
+    if base is None:
+        raise DataError(
+            f"no evaluation at or before step {window.closed}, when the window closed (the first is at {steps[0]}); "
+            "what was known then cannot be said"
+        )
+    if steps[base] != window.closed:
+        warn(
+            f"no evaluation at step {window.closed}; what is known is taken from step {steps[base]}, and t counts from "
+            f"{window.closed}"
+        )
+    after, had = np.flatnonzero(steps > window.closed), known[base]
+    if not len(after):
+        raise DataError(f"no evaluation after step {window.closed}, when the window closed; the last is at {steps[-1]}")
+    if not had.any():
+        raise DataError(
+            f"no fact was known at step {steps[base]}, when the window closed; nothing can be kept. Try a lower "
+            "--share or another --kind"
+        )
+    t = (steps[after] - window.closed).astype(float)
+    kept = known[np.ix_(after, had)].mean(axis=1)
+    rows = [base, *after]
+    between = int(((kept > 0) & (kept < 1)).sum())
+    if between < 3:
+        warn(
+            f"only {between} of {len(kept)} shares after the window closed lie between 0 and 1: their fits say little, "
+            "the log-probability says more; evaluate more often there"
+        )
+    return {
+        "closed": window.closed,
+        "known_at": int(steps[base]),
+        "facts": int(had.sum()),
+        "points_between_0_and_1": between,
+        "t": [0.0, *t.tolist()],
+        "share_known": [1.0, *kept.tolist()],
+        "mean_log_probability": np.nanmean(logp[rows], axis=1).tolist(),
+        "mean_log_probability_known": np.nanmean(logp[np.ix_(rows, np.flatnonzero(had))], axis=1).tolist(),
+        "fits": fit_laws(t, kept),
+    }
+
+
+def rows_of(steps: np.ndarray, window: Window) -> tuple[int, np.ndarray]:
+    """The row of t_pre, and those among which t_LAM is sought: the maximum after the last encounter, since nothing is
+    forgetting while facts are still shown."""
+    if window.opened is None:
+        raise DataError("--opened STEP is needed for l(t_pre), the log-probability before the window")
+    before = last_at_or_before(steps, window.opened)
+    if before is None:
+        raise DataError(
+            f"no evaluation at or before step {window.opened}, when the window opened (the first is at {steps[0]})"
+        )
+    inside = np.flatnonzero((steps >= window.closed) & (steps <= window.closed + window.lam_horizon))
+    if not len(inside):
+        raise DataError(
+            f"no evaluation from step {window.closed} on, when the window closed, up to {window.lam_horizon} steps "
+            "later; try a larger --lam-horizon, or --eval-at windows"
+        )
+    return before, inside
+
+
+def ratios_by_time(
+    steps: np.ndarray, logp: np.ndarray, before: int, peak: np.ndarray, effect: np.ndarray
+) -> dict[int, np.ndarray]:
+    """R(t) of every fact that gained, by t since its own peak; logp is (S, F), peak and effect (F)."""
+    curve: dict[int, list[np.ndarray]] = {}
+    gained = effect > 0
+    for start in np.unique(peak[gained]):
+        of = np.flatnonzero(gained & (peak == start))
+        for row in range(start, len(steps)):
+            ratio = (logp[row, of] - logp[before, of]) / effect[of]
+            curve.setdefault(int(steps[row] - steps[start]), []).append(ratio)
+    return {time: np.concatenate(curve[time]) for time in sorted(curve)}
+
+
+def retainability(answers: Answers, logp: np.ndarray, window: Window) -> dict[str, Any]:
+    """E = l(t_LAM) - l(t_pre), the gain of the whole window (not of one encounter as in Chang et al.), and
+    R(t) = [l(t_LAM + t) - l(t_pre)] / E, per fact; means without outliers."""
+    steps = answers.steps
+    before, inside = rows_of(steps, window)
+    finite = np.isfinite(logp[[before, *inside]]).all(axis=0)
+    logp = logp[:, finite]
+    if not finite.any():
+        raise DataError("no fact has a finite log-probability at every evaluation of the window")
+    common = inside[int(np.argmax(logp[inside].mean(axis=1)))]
+    peak = np.full(logp.shape[1], common) if window.lam == "mean" else inside[np.argmax(logp[inside], axis=0)]
+    effect = logp[peak, np.arange(logp.shape[1])] - logp[before]
+    kept = {time: inliers(values) for time, values in ratios_by_time(steps, logp, before, peak, effect).items()}
+    means = np.array([values.mean() if len(values) else np.nan for values in kept.values()])
+    effects = inliers(effect)
+    return {
+        "t_pre": int(steps[before]),
+        "t_lam": int(steps[common]),
+        "lam": window.lam,
+        "facts": int(len(effect)),
+        "left_out": int((~finite).sum()),
+        "facts_without_gain": int((effect <= 0).sum()),
+        "effectivity": float(effects.mean()),
+        "effectivity_outliers": int(len(effect) - len(effects)),
+        "t": list(kept),
+        "retainability": means.tolist(),
+        "facts_used": [len(values) for values in kept.values()],
+        "fits": fit_laws(np.array(list(kept), float), means),
+    }
+
+
+def analyse(answers: Answers, known: np.ndarray, logp: np.ndarray, window: Window) -> dict[str, Any]:
+    """`retention` of PREFIX.json; raises what cannot be said of the facts known, not of their log-probability."""
+    sources = sorted({source for source, _, _ in answers.facts})
+    if len(sources) > 1:
+        raise UsageError(f"a window is one source's, the answers are of {', '.join(sources)}; choose with --source")
+    if window.opened is not None and window.opened >= window.closed:
+        raise UsageError(f"the window opens at step {window.opened}, not before it closes at {window.closed}")
+    out = known_retention(answers, known, logp, window)
+    try:
+        return {**out, "log_probability": retainability(answers, logp, window)}
+    except DataError as error:
+        return {**out, "log_probability": {"refused": str(error)}}

@@ -1,0 +1,1 @@
+"""How much of what is infused is retained, and where more exposures make it less."""

@@ -1,0 +1,132 @@
+"""How much of what is infused is retained, and where more exposures make it less (after Lv et al., arXiv 2509.19371).
+
+  knapsack infusion runs/append runs/replace --infused wd --out out/infusion.csv --figure out/infusion.png
+
+Writes a row a run: size, tokens, facts, exposures planned and realised, and every measure of the question sets NAME,
+NAME_once, NAME_early and NAME_control with its 95 % interval. Next to it as .json: the columns with their units, and
+for each curve R(F) of equal N, K, budget policy, token budget and options whether it collapses: a bracket [F_lo, F_hi]
+of the grid, censored (no collapse inside the grid: F_c > F_lo), nothing_retained, or too_few_points; collapse.py says
+how.
+
+`_minus_control` is the difference of two independent means, other facts and other questions: the half-widths of their
+intervals are added in quadrature. Runs that did not finish are rows, but not points of a curve. A run without NAME is a
+row with F = 0. Exit code 3: a run with a malformed file was named and left out, or there is no run.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+
+from knapsack.analysis.infusion.collapse import Rule
+from knapsack.analysis.infusion.curves import make_curves
+from knapsack.analysis.infusion.report import columns_of, describe, report
+from knapsack.analysis.infusion.rows import GROUPS, MEASURES, read_study
+from knapsack.analysis.outputs import figure_file, write_json, write_text
+from knapsack.common.arguments import make_parser
+from knapsack.common.errors import DataError, UsageError
+from knapsack.runs.files import warn
+from knapsack.runs.table import format_csv, format_table, numbers
+
+VARYING = ("state", "N", "K", "policy", "budget_tokens", "seed")  # printed where infused runs differ in them
+ORDER = ["policy", "budget_tokens", "N", "K", "F", "seed", "run"]
+
+
+def table_columns(study: pd.DataFrame, columns: list[str], rule: Rule) -> list[str]:
+    """What people look for first; the file has everything."""
+    measure, infused = rule.measure, study[study["F"] > 0]
+    wanted = ["run", "state", "N", "K", "policy", "budget_tokens", "seed", "F", "F_mean", "share"]
+    wanted += [measure, f"{measure}_low", f"{measure}_high", "accuracy_heldout", "accuracy_question"]
+    wanted += [f"{group}/{measure}" for group in GROUPS] + [f"{measure}_minus_control", rule.base_loss]
+    same = {name for name in VARYING if infused[name].nunique(dropna=False) == 1}
+    return [name for name in dict.fromkeys(wanted) if name in columns and name not in same]
+
+
+def check_names(study: pd.DataFrame, args: argparse.Namespace) -> None:
+    sources = list(dict.fromkeys(source for names in study["sources"] for source in names.split()))
+    among = f"the runs have {', '.join(sources)}"
+    if not (study["F"] > 0).any():
+        raise UsageError(f"no run has infused a source '{args.infused}'; {among}")
+    if not numbers(study, f"val/{args.base}/loss") and args.base not in sources:
+        raise UsageError(f"no run has a source '{args.base}'; name the base with --base ({among})")
+    if args.measure == "bits":
+        raise UsageError("--measure bits: --margin is a share; read bits_share, the bits as a share of all there are")
+    have = [measure for measure in MEASURES if measure != "bits" and numbers(study, measure)]
+    if args.measure not in have:
+        said = f"no run has a measure '{args.measure}' of the set '{args.infused}'"
+        raise UsageError(f"{said}; they have {', '.join(have) or 'none'}")
+
+
+def table_file(text: str) -> Path:
+    path = Path(text)
+    if path.suffix == ".json" or path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text}: expected a file; the table is CSV, its .json comes next to it")
+    return path
+
+
+def positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of 0 or more")
+    return value
+
+
+def parse_arguments(argv: list[str]) -> argparse.Namespace:
+    parser = make_parser("infusion", __doc__)
+    add = parser.add_argument
+    add("folders", nargs="+", type=Path, metavar="DIR", help="runs, or folders of runs")
+    add("--infused", required=True, metavar="NAME", help="the infused source, and its question set")
+    add("--base", default="web", metavar="NAME", help="whose validation loss is next to it (default: web)")
+    add("--out", type=table_file, required=True, metavar="TABLE.csv", help="a .json comes next to it")
+    add("--figure", type=figure_file, metavar="FILE.png")
+    add("--measure", default="accuracy_seen", help="what R is (default: accuracy_seen)")
+    add("--margin", type=positive, default=0.05, help="least fall that counts, in units of R (default: 0.05)")
+    add("--k", type=positive, default=2.0, help="and in standard deviations between seeds (default: 2)")
+    loss = "least rise of the base's loss that counts (default: 0.05)"
+    add("--loss-margin", type=positive, default=0.05, metavar="NATS", help=loss)
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str]) -> int:
+    args = parse_arguments(argv)
+    left_out: list[Path] = []
+    study = read_study(args.folders, args.infused, args.base, left_out)
+    if study.empty:
+        if left_out:
+            return 3
+        raise DataError(f"no run (config.json) below {', '.join(map(str, args.folders))}")
+    check_names(study, args)
+    study = study.sort_values(ORDER, key=lambda column: column.map(str) if column.name == "seed" else column.fillna(0))
+    rule = Rule(args.measure, f"val/{args.base}/loss", args.margin, args.k, args.loss_margin)
+    found = make_curves(study, args.infused, args.measure)
+    curves, columns = [report(curve, rule) for curve in found], columns_of(study)
+    out = {
+        "format_version": 1,
+        "infused": args.infused,
+        "base": args.base,
+        "measure": args.measure,
+        "margin": args.margin,
+        "k": args.k,
+        "loss_margin": args.loss_margin,
+        "columns": describe(columns),
+        "curves": curves,
+        "left_out": [str(run) for run in left_out],
+    }
+    write_text(args.out, format_csv(study, columns))
+    write_json(args.out.with_suffix(".json"), out)
+    if args.figure:
+        from knapsack.analysis.infusion import figure  # matplotlib is slow to load
+
+        figure.draw(found, curves, rule, args.figure)
+    short = study.assign(run=[Path(run).name for run in study["run"]])
+    print(format_table(short, table_columns(study, columns, rule)))
+    for curve in curves:
+        print(curve["sentence"])
+        for run in curve["not_counted"]:
+            warn(f"run {run['run']} is no point of this curve: {run['why']}")
+    return 3 if left_out else 0

@@ -1,0 +1,151 @@
+"""What infusion.py writes: the table's columns with their units, and each curve with its reading and a sentence."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from knapsack.analysis.infusion.collapse import Rule, read_collapse, spread, trend
+from knapsack.analysis.infusion.curves import Curve
+from knapsack.analysis.infusion.rows import GROUPS, MEASURES
+from knapsack.analysis.points import Point
+from knapsack.runs.table import Row
+
+UNITS = {
+    "run": ("", "directory"),
+    "state": ("", "done, failed or stopped"),
+    "seed": ("", "of the weights"),
+    "data_seed": ("", "of the order"),
+    "N": ("parameters", "without padding of the vocabulary"),
+    "N_nonembedding": ("parameters", "without embedding and head"),
+    "D": ("tokens", "of the whole run, realised"),
+    "D_base": ("tokens", "of the sources outside the infused family, realised"),
+    "budget_tokens": (
+        "tokens",
+        "asked for: with replace D, with append what the base has before exposures come on top",
+    ),
+    "K": ("facts", "of the infused source"),
+    "F": ("exposures/fact", "planned"),
+    "F_mean": ("exposures/fact", "realised, mean"),
+    "F_least": ("exposures/fact", "realised, least"),
+    "F_most": ("exposures/fact", "realised, most"),
+    "share": ("1", "of the infused source in D, realised"),
+    "policy": ("", "replace: exposures within the budget; append: on top of it"),
+    "placement": ("", "option of the infused source"),
+    "window": ("", "option of the infused source"),
+    "sources": ("", "names of all sources"),
+    "train/loss": ("nats/token", "of the last step's batch, all sources"),
+}
+
+ENDINGS = ("", "_low", "_high", "_minus_control", "_minus_control_low", "_minus_control_high", "_chance", "_majority")
+
+
+def unit_of(column: str) -> tuple[str, str]:
+    if column in UNITS:
+        return UNITS[column]
+    if column.startswith("val/"):
+        return "nats/token", "validation loss of the base"
+    group, _, measure = column.rpartition("/")
+    about = [f"question set NAME_{group}" if group else "question set NAME"]
+    about += [
+        said
+        for part, said in (
+            ("_minus_control", "minus the controls"),
+            ("_low", "95 % interval, lower end"),
+            ("_high", "95 % interval, upper end"),
+            ("_chance", "of guessing"),
+            ("_majority", "of the most frequent answer"),
+        )
+        if part in measure
+    ]
+    bits = measure.startswith("bits") and not measure.startswith("bits_share")
+    return "bits" if bits else "1", "; ".join(about)
+
+
+def columns_of(study: pd.DataFrame) -> list[str]:
+    """Those that some run has a value for; what identifies a run is always there."""
+    plain = [name for name in study if name in UNITS and name != "train/loss"]
+    prefixes = ["", *(f"{group}/" for group in GROUPS)]
+    wanted = [f"{prefix}{measure}{end}" for prefix in prefixes for measure in MEASURES for end in ENDINGS]
+    some = {name for name in study if study[name].notna().any()}
+    losses = [name for name in study if name.startswith("val/")] + ["train/loss"]
+    return plain + [name for name in wanted if name in some] + losses
+
+
+def describe(columns: list[str]) -> list[Row]:
+    return [dict(zip(("name", "unit", "about"), (name, *unit_of(name)))) for name in columns]
+
+
+def report_point(point: Point, rule: Rule) -> Row:
+    measure = rule.measure
+    return {
+        "F": point.at,
+        "runs": len(point.runs),
+        "mean": point.mean(measure),
+        "sd": spread([point], measure)[0],
+        "interval": point.interval(measure),
+        "minus_control": point.mean(f"{measure}_minus_control"),
+        "minus_control_interval": point.interval(f"{measure}_minus_control"),
+        "control": point.mean(f"control/{measure}"),
+        "base_loss": point.mean(rule.base_loss),
+        **{name: point.mean(name) for name in ("F_mean", "share", "D", "D_base")},
+    }
+
+
+def report(curve: Curve, rule: Rule) -> Row:
+    """The curve and its reading, as they are in the JSON file."""
+    first = curve.points[0].runs.iloc[0] if curve.points else {}
+    out = {
+        "label": curve.label,
+        "N": curve.N,
+        "N_nonembedding": first.get("N_nonembedding"),
+        "K": curve.K,
+        "policy": curve.policy,
+        "budget_tokens": curve.budget,
+        "held": curve.held,
+        "points": [report_point(point, rule) for point in curve.points],
+        "collapse": read_collapse(curve, rule),
+        "controls": trend(curve.points, f"control/{rule.measure}"),
+        "baselines": {what: first.get(f"{rule.measure}_{what}") for what in ("chance", "majority")},
+        "without_infusion": {
+            "runs": len(curve.without.runs),
+            "mean": curve.without.mean(rule.measure),
+            "base_loss": curve.without.mean(rule.base_loss),
+        },
+        "not_counted": [{"run": run, "why": why} for run, why in curve.not_counted],
+    }
+    return out | {"sentence": sentence(out, rule)}
+
+
+def sentence(curve: Row, rule: Rule) -> str:
+    reading = curve["collapse"]
+    head, status = f"{curve['label']}: {rule.measure}", reading["status"]
+    if status == "too_few_points":
+        return f"{head}: too few points ({reading['notes'][-1]})."
+    peak = f"has its peak of {reading['peak']['value']:.3g} at F = {reading['peak']['F']:g}"
+    if status == "nothing_retained":
+        said = f"{peak}: nothing retained that could be lost"
+    elif status == "censored":
+        said = f"{peak} and no collapse inside the grid: F_c > {reading['F_lo']:g} (censored)"
+    else:
+        low, high = reading["F_lo"], reading["F_hi"]
+        said = f"{peak}, falls by {reading['fall']:.3g} between F = {low:g} and {high:g} and stays down: "
+        said += f"collapse point in [{low:g}, {high:g}]; {base_words(reading['base_loss'], rule)}"
+    controls = curve["controls"]
+    if controls.get("flat") is not None:
+        low, high = controls["slope_interval"]
+        slope = f"{controls['slope_per_doubling']:+.2g} [{low:+.2g}, {high:+.2g}] per doubling of F"
+        said += f". Controls {'flat' if controls['flat'] else 'NOT flat'}: {slope}, "
+        said += f"largest difference {controls['largest_difference']:.3g}"
+    return f"{head} {said}." + "".join(f" Note: {note}." for note in reading["notes"])
+
+
+def base_words(loss: Row, rule: Rule) -> str:
+    if loss["rise"] is None:
+        return f"whether {rule.base_loss} rose there is not known"
+    before = f", {loss['rise_before']:+.3g} over the step before" if loss["rise_before"] is not None else ""
+    verdict = (
+        "rose too: general divergence or displaced text, not of facts alone"
+        if loss["rose"]
+        else "did not rise: of the facts alone"
+    )
+    return f"{rule.base_loss} {verdict} ({loss['rise']:+.3g} nats{before})"

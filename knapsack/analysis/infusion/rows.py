@@ -1,0 +1,169 @@
+"""The runs of an infusion study as a table: what was infused how often, and what is retained of it.
+
+The infused source NAME has a family: NAME_once, NAME_early (shown once, shown early) and the question set NAME_control
+(never shown). All other sources are the base. A run without NAME is a row with F = 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from knapsack.analysis.infusion.held import held_constant, hold_warmup, in_family, of_source
+from knapsack.analysis.intervals import Estimate
+from knapsack.common.errors import DataError
+from knapsack.runs.files import blame, read_json, read_ledger, read_lines, warn
+from knapsack.runs.table import Row, read_runs, to_frame
+
+GROUPS = ("once", "early", "control")
+KINDS = ("", "_seen", "_heldout", "_question")
+CELL_MEASURES = ("accuracy", "accuracy_normalized", "choice", "choice_norm")
+MEASURES = (*(measure + kind for measure in CELL_MEASURES for kind in KINDS), "bits", "bits_share")
+
+
+def number(value: Any) -> float | None:
+    """A finite number, else None: what diverged is written as a string."""
+    return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
+
+
+def estimates(row: Row, name: str, results: Row) -> dict[str, Estimate]:
+    """Every measure of a set: of results.json with the interval over facts, else of the last evaluation without."""
+    knowledge = results.get("know", {}).get(name, {})
+    found: dict[str, Estimate] = {}
+    for kind in KINDS:
+        kinds = {part["kind"]: part for part in knowledge.get("by_kind", [])}
+        part = kinds.get(kind[1:], {}) if kind else knowledge.get("all", {})
+        for measure in CELL_MEASURES:
+            value = number(part.get(measure, row.get(f"know/{name}/{measure}{kind}")))
+            if value is not None:
+                found[measure + kind] = Estimate(value, *(part.get(measure + "_interval") or ()))
+    bits, most = number(row.get(f"know/{name}/bits")), number(row.get(f"know/{name}/most_bits"))
+    if bits is not None:
+        found["bits"] = Estimate(bits, *(number(row.get(f"know/{name}/bits_{end}")) for end in ("low", "high")))
+        if most:
+            found["bits_share"] = Estimate(*(None if value is None else value / most for value in found["bits"]))
+    return found
+
+
+def baselines(name: str, results: Row) -> Row:
+    """Chance and majority answer by measure, where results.json has them."""
+    knowledge = results.get("know", {}).get(name, {})
+    parts = {"_" + part["kind"]: part for part in knowledge.get("by_kind", [])} | {"": knowledge.get("all", {})}
+    found = {}
+    for kind, part in parts.items():
+        for measure in CELL_MEASURES:
+            prefix = "choice_" if measure.startswith("choice") else ""
+            for what in ("chance", "majority"):
+                if measure in part and number(part.get(prefix + what)) is not None:
+                    found[f"{measure}{kind}_{what}"] = float(part[prefix + what])
+    return found
+
+
+def columns(name: str, estimate: Estimate) -> Row:
+    return {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+
+
+def measures(row: Row, name: str, results: Row) -> Row:
+    """Of the infused facts, of the other groups, and the difference to the controls."""
+    found: Row = {}
+    infused, control = (estimates(row, set_name, results) for set_name in (name, f"{name}_control"))
+    for measure, estimate in infused.items():
+        found |= columns(measure, estimate)
+    found |= baselines(name, results)
+    for group in GROUPS:
+        for measure, estimate in estimates(row, f"{name}_{group}", results).items():
+            found |= columns(f"{group}/{measure}", estimate)
+    for measure in infused.keys() & control.keys() - {"bits"}:
+        found |= columns(f"{measure}_minus_control", infused[measure] - control[measure])
+    return found
+
+
+def account_of(run: Path, name: str, planned: Row) -> Row:
+    """Tokens and exposures as realised: mixture.json; of runs without one, the last line of the log and the ledger."""
+    account = read_json(run / "mixture.json")
+    if account:
+        with blame(run / "mixture.json"):
+            realised = {source["name"]: source["realised"] for source in account["sources"]}
+            return {
+                "D": account["realised"]["tokens"],
+                "whole": account["realised"]["steps"] == account["planned"]["steps"],
+                "exposures": realised.get(name, {}).get("exposures") or {},
+                "tokens": {source: values["tokens"] for source, values in realised.items()},
+            }
+    metrics = read_lines(run / "metrics.jsonl")
+    last, exposures = metrics[-1] if metrics else {}, {}
+    ledger = read_ledger(run / "exposures" / f"{name}.npy")
+    if ledger is not None:
+        count = ledger["count"]
+        exposures = {"mean": float(count.mean()), "least": int(count.min()), "most": int(count.max())}
+    with blame(run / "metrics.jsonl", len(metrics)):
+        return {
+            "D": last.get("tokens", 0),
+            "whole": last.get("step", -1) + 1 == read_json(run / "config.json").get("steps"),
+            "exposures": exposures,
+            "tokens": {source: last.get(f"data/{source}/tokens", 0) for source in planned},
+        }
+
+
+def facts_of(run: Path, name: str) -> int | None:
+    """Facts of a source: entities times slots of its ledger."""
+    ledger = read_ledger(run / "exposures" / f"{name}.npy")
+    return None if ledger is None else int(ledger.size)
+
+
+def study_row(run: Path, row: Row, name: str, base: str) -> Row:
+    """`row`: the run's of the table of runs."""
+    config, results = read_json(run / "config.json"), read_json(run / "results.json")
+    with blame(run / "config.json"):
+        options, plan = config["options"], config["plan"]
+        budget = options.get("tokens") or options["steps"] * options["batch-tokens"]
+        planned = plan[name]["exposures"] if name in plan else 0
+        N, N_nonembedding = config["parameters"], config["parameters_non_embedding"]
+        steps, held = config["steps"], held_constant(options, name)
+    account = account_of(run, name, plan)
+    tokens, exposures = account["tokens"], account["exposures"]
+    infused = name in plan
+    out: Row = {
+        "run": str(run),
+        "state": row["state"],
+        "seed": options.get("seed"),
+        "data_seed": options.get("data-seed"),
+        "N": N,
+        "N_nonembedding": N_nonembedding,
+        "D": account["D"],
+        "D_base": sum(tokens[source] for source in tokens if not in_family(source, name)),
+        "budget_tokens": budget,
+        "K": facts_of(run, name) if infused else 0,
+        "F": float(f"{planned:.9g}"),
+        "F_mean": exposures.get("mean") if infused else 0.0,
+        "F_least": exposures.get("least") if infused else 0,
+        "F_most": exposures.get("most") if infused else 0,
+        "share": tokens.get(name, 0) / account["D"] if account["D"] else None,
+        "policy": options.get("budget") or "replace",
+        "placement": of_source(options, "placement", name),
+        "window": of_source(options, "window", name),
+        "sources": " ".join(plan),
+    }
+    with blame(run / "results.json"):
+        out |= measures(row, name, results)
+    out |= {f"val/{base}/loss": number(row.get(f"val/{base}/loss")), "train/loss": number(row.get("train/loss"))}
+    return out | {"held": held, "whole": account["whole"], "warmup": options.get("warmup"), "steps": steps}
+
+
+def read_study(folders: Iterable[Path], name: str, base: str, left_out: list[Path]) -> pd.DataFrame:
+    """A row a run. Four columns are for curves only: `held` (options by name), `warmup` and `steps` as resolved, and
+    `whole` (not stopped before its plan's end). A run with a malformed file is named on stderr and left out, as
+    read_runs does."""
+    rows, runs = [], read_runs(folders, left_out)
+    for run, row in zip(runs.index, runs.to_dict("records")):
+        try:
+            rows.append(study_row(run, row, name, base))
+        except DataError as error:
+            warn(f"{error}; run {run} is left out")
+            left_out.append(run)
+    hold_warmup(rows, name)
+    return to_frame(rows)

@@ -1,0 +1,1 @@
+"""What every room needs: errors, arguments, files, progress, processes, the tokenizer."""

@@ -1,0 +1,52 @@
+"""What the command lines share: the parser, counts like 32M, --workers."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+
+def make_parser(command: str, description: str | None) -> argparse.ArgumentParser:
+    """`command` as a user types it after `knapsack`, such as 'text'; `description` is the module's docstring."""
+    return argparse.ArgumentParser(
+        prog=f"knapsack {command}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def parse_count(text: str) -> int:
+    """'1500', '20k', '1.5M', '32B' as a whole number; for argparse's type=."""
+    scale = {"k": 10**3, "K": 10**3, "M": 10**6, "B": 10**9, "G": 10**9}.get(text[-1:], 1)
+    try:
+        value = float(text[:-1] if scale > 1 else text) * scale
+    except ValueError:
+        value = -1.0
+    if not 1 <= value < 1e15 or value != int(value):  # beyond any data set; infinity and nan too
+        raise argparse.ArgumentTypeError(f"'{text}' is not a count such as 500, 20k or 1.5M")
+    return int(value)
+
+
+def parse_seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 0 on")
+    return int(text)
+
+
+Flags = argparse._ActionsContainer  # a parser, or a group of one's flags
+
+
+def add_workers_flag(parser: Flags) -> None:
+    cores = len(os.sched_getaffinity(0))
+    parser.add_argument("--workers", type=parse_count, default=cores, help=f"processes (default: all cores, {cores})")
+
+
+def add_seed_flag(parser: Flags) -> None:
+    parser.add_argument("--seed", type=parse_seed, default=1, help="of all that is drawn (default: 1)")
+
+
+def add_tokenizer_flags(parser: Flags, required: bool = True) -> None:
+    parser.add_argument(
+        "--tokenizer", required=required, help="tokenizer.json, or a folder with it or with GPT-2's two files"
+    )
+    parser.add_argument("--eot", metavar="TOKEN", help="token that ends a document (default: <|endoftext|>)")

@@ -1,0 +1,196 @@
+"""Loads a tokenizer for the data scripts and puts its file next to the shards, where the C++ side decodes with it."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from knapsack.common.errors import DataError, ScriptError, UsageError
+from knapsack.common.files import dump_json, write_file
+
+# Work is spread over processes; threads of the library inside each of them would only compete, and hang after a fork.
+THREADS = "TOKENIZERS_PARALLELISM"
+os.environ[THREADS] = "false"
+
+WORD_CACHE = 1 << 18  # words whose ids are remembered; the library's own 10,000 cost a quarter of the speed
+END_OF_TEXT = "<|endoftext|>"
+GPT2_PAIRS = (("encoder.json", "vocab.bpe"), ("vocab.json", "merges.txt"))
+
+
+@contextlib.contextmanager
+def library_threads() -> Iterator[None]:
+    """Where one process does all the work."""
+    os.environ[THREADS] = "true"
+    try:
+        yield
+    finally:
+        os.environ[THREADS] = "false"
+
+
+def hugging_face() -> Any:
+    """The `tokenizers` module; imported late so that scripts give --help and verify files without it."""
+    try:
+        import tokenizers
+    except ImportError:
+        raise ScriptError(
+            "the Python package 'tokenizers' is missing; install it with: pip install tokenizers"
+        ) from None
+    return tokenizers
+
+
+@dataclass(frozen=True)
+class TokenizerInfo:
+    """What the sidecar says about the tokenizer."""
+
+    name: str
+    sha256: str
+    file: str
+    vocab_size: int
+    eot_id: int
+
+
+@dataclass
+class Encoder:
+    """A tokenizer that never produces a special token from text, its end-of-text id, and its file."""
+
+    tokenizer: Any
+    info: TokenizerInfo
+    file_bytes: bytes
+    config_bytes: bytes
+
+    @property
+    def eot_id(self) -> int:
+        return self.info.eot_id
+
+    def encode_batch(self, texts: list[str]) -> list[list[int]]:
+        return [encoding.ids for encoding in self.tokenizer.encode_batch(texts, add_special_tokens=False)]
+
+    def install(self, prefix: str) -> None:
+        """Copy the tokenizer into PREFIX's folder. A folder holds one tokenizer."""
+        folder = os.path.dirname(prefix) or "."
+        os.makedirs(folder, exist_ok=True)
+        path = os.path.join(folder, self.info.file)
+        if os.path.exists(path):
+            with open(path, "rb") as file:
+                if hashlib.sha256(file.read()).hexdigest() != self.info.sha256:
+                    raise UsageError(
+                        f"{path} is another tokenizer than '{self.info.name}'; choose another folder for --out"
+                    )
+        else:
+            write_file(path, self.file_bytes)
+        config = os.path.join(folder, "tokenizer_config.json")
+        if not os.path.exists(config):
+            write_file(config, self.config_bytes)
+
+
+def transformers_config(eot: str) -> bytes:
+    """tokenizer_config.json with which `transformers` opens a folder that holds tokenizer.json."""
+    return dump_json(
+        {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "bos_token": eot,
+            "eos_token": eot,
+            "unk_token": eot,
+            "add_prefix_space": False,
+            "clean_up_tokenization_spaces": False,
+        }
+    )
+
+
+def byte_level_bpe(model: Any) -> Any:
+    """A Tokenizer that cuts text as GPT-2 does around a BPE model."""
+    hf = hugging_face()
+    tokenizer = hf.Tokenizer(model)
+    tokenizer.pre_tokenizer = hf.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = hf.decoders.ByteLevel()
+    tokenizer.post_processor = hf.processors.ByteLevel(trim_offsets=False)
+    return tokenizer
+
+
+def load_tokenizer(path: str, eot: str | None = None) -> Encoder:
+    """`path`: a tokenizer.json, a folder that holds one, or a folder (or its vocabulary file) with GPT-2's two
+    files."""
+    file = os.path.join(path, "tokenizer.json") if os.path.isdir(path) else path
+    pair = _gpt2_pair(path)
+    if os.path.isdir(path) and not os.path.exists(file) and pair is None:
+        file = _only_json(path)
+    try:
+        if pair is not None and not (os.path.isdir(path) and os.path.exists(file)):
+            tokenizer, data, name = _load_pair(*pair, eot or END_OF_TEXT)
+        else:
+            with open(file, "rb") as stream:
+                data = stream.read()
+            tokenizer = hugging_face().Tokenizer.from_str(data.decode())
+            stem = os.path.splitext(os.path.basename(file))[0]
+            name = os.path.basename(os.path.dirname(os.path.abspath(file))) if stem == "tokenizer" else stem
+    except ScriptError:
+        raise
+    except OSError as error:
+        raise DataError(f"tokenizer {error.filename or file}: {error.strerror or error}") from None
+    except Exception as error:  # the library raises bare Exception for a malformed file
+        raise DataError(f"tokenizer {path}: not a tokenizer.json nor GPT-2 vocabulary and merges ({error})") from None
+    return _finish(tokenizer, data, name, os.path.dirname(file), eot or END_OF_TEXT)
+
+
+def _finish(tokenizer: Any, data: bytes, name: str, folder: str, eot: str) -> Encoder:
+    eot_id = tokenizer.token_to_id(eot)
+    if eot_id is None:
+        raise UsageError(f"tokenizer '{name}' has no token {eot}; name the one that ends a document with --eot TOKEN")
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    tokenizer.encode_special_tokens = True  # '<|endoftext|>' inside a document is text, not the end of the document
+    if hasattr(tokenizer.model, "_resize_cache"):
+        tokenizer.model._resize_cache(WORD_CACHE)
+    if eot_id in tokenizer.encode(f"a {eot} b", add_special_tokens=False).ids:
+        raise UsageError(
+            f"tokenizer '{name}': plain text can produce {eot}, so it cannot end documents; choose a special "
+            "token with --eot TOKEN"
+        )
+    config = os.path.join(folder, "tokenizer_config.json")
+    if os.path.exists(config):
+        with open(config, "rb") as file:
+            config_bytes = file.read()
+    else:
+        config_bytes = transformers_config(eot)
+    vocab_size = max(tokenizer.get_vocab(with_added_tokens=True).values()) + 1
+    info = TokenizerInfo(name, hashlib.sha256(data).hexdigest(), "tokenizer.json", vocab_size, eot_id)
+    return Encoder(tokenizer, info, data, config_bytes)
+
+
+def _gpt2_pair(path: str) -> tuple[str, str] | None:
+    folder = path if os.path.isdir(path) else os.path.dirname(path)
+    for vocabulary, merges in GPT2_PAIRS:
+        both = os.path.join(folder, vocabulary), os.path.join(folder, merges)
+        named = os.path.isdir(path) or os.path.basename(path) in (vocabulary, merges)
+        if named and all(map(os.path.exists, both)):
+            return both
+    return None
+
+
+def _load_pair(vocabulary: str, merges: str, eot: str) -> tuple[Any, bytes, str]:
+    hf = hugging_face()
+    with open(vocabulary, encoding="utf-8") as file:
+        if eot not in json.load(file):
+            raise UsageError(f"{vocabulary} has no token {eot}; name the one that ends a document with --eot TOKEN")
+    tokenizer = byte_level_bpe(hf.models.BPE.from_file(vocabulary, merges))
+    tokenizer.add_special_tokens([hf.AddedToken(eot, special=True, normalized=False)])
+    return (
+        tokenizer,
+        tokenizer.to_str(pretty=True).encode(),
+        os.path.basename(os.path.dirname(os.path.abspath(vocabulary))),
+    )
+
+
+def _only_json(folder: str) -> str:
+    """A folder with no tokenizer.json may hold one file of another name that ends so, such as 20B_tokenizer.json."""
+    found = [name for name in sorted(os.listdir(folder)) if name.endswith("tokenizer.json")]
+    if len(found) != 1:
+        raise DataError(
+            f"{folder}: no tokenizer.json, nor GPT-2's encoder.json and vocab.bpe (vocab.json and merges.txt)"
+        )
+    return os.path.join(folder, found[0])

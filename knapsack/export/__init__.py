@@ -1,0 +1,1 @@
+"""Our question sets for other harnesses."""

@@ -1,0 +1,1 @@
+"""Real facts, from tables of them to sources and question sets."""

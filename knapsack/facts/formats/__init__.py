@@ -1,0 +1,1 @@
+"""Readers of data sets of facts, one a module; each yields rows."""

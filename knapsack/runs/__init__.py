@@ -1,0 +1,1 @@
+"""Runs: a table of them, sweeps over grids, the answers that each left."""

@@ -1,0 +1,1 @@
+"""Synthetic biographies (SynBio-N): who there is, how facts read, their tokens."""

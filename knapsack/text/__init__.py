@@ -1,0 +1,1 @@
+"""Documents in, token shards out; tokenizers; where a text has a phrase."""

@@ -1,0 +1,92 @@
+#include "model/tensors.h"
+
+#include <algorithm>
+
+namespace {
+
+// The table but for what follows from it.
+TensorTable tensor_rows(const GptConfig& c) {
+    const Block EMBED = Block::Embeddings, LAYER = Block::Layer, HEAD = Block::Head;
+    const int C = c.C, Vp = c.Vp(), A = c.attention_width(), QKV = c.qkv_width(), F = c.F;
+    const bool learned = c.positions == Positions::Learned, shifted = c.norm == Norm::LayerNorm, biases = c.biases;
+    // clang-format off
+    return {{
+        // name      block  present  rows     cols  init            matrix embed  vocab
+        {"wte",      EMBED, true,    Vp,      C,    Init::Normal,   true,  true,  true},
+        {"wpe",      EMBED, learned, c.max_T, C,    Init::Normal,   true,  true,  false},
+        {"ln1w",     LAYER, true,    1,       C,    Init::One,      false, false, false},
+        {"ln1b",     LAYER, shifted, 1,       C,    Init::Zero,     false, false, false},
+        {"qkvw",     LAYER, true,    QKV,     C,    Init::Normal,   true,  false, false},
+        {"qkvb",     LAYER, biases,  1,       QKV,  Init::Zero,     false, false, false},
+        {"projw",    LAYER, true,    C,       A,    Init::Residual, true,  false, false},
+        {"projb",    LAYER, biases,  1,       C,    Init::Zero,     false, false, false},
+        {"ln2w",     LAYER, true,    1,       C,    Init::One,      false, false, false},
+        {"ln2b",     LAYER, shifted, 1,       C,    Init::Zero,     false, false, false},
+        {"fcw",      LAYER, true,    F,       C,    Init::Normal,   true,  false, false},
+        {"fcb",      LAYER, biases,  1,       F,    Init::Zero,     false, false, false},
+        {"fcprojw",  LAYER, true,    C,       F,    Init::Residual, true,  false, false},
+        {"fcprojb",  LAYER, biases,  1,       C,    Init::Zero,     false, false, false},
+        {"lnfw",     HEAD,  true,    1,       C,    Init::One,      false, false, false},
+        {"lnfb",     HEAD,  shifted, 1,       C,    Init::Zero,     false, false, false},
+        {"lmheadw",  HEAD,  !c.tied, Vp,      C,    Init::Normal,   true,  true,  true},
+    }};
+    // clang-format on
+}
+
+// A number for each kind of block.
+struct PerBlock {
+    size_t embeddings = 0, layer = 0, head = 0;
+    size_t& operator[](Block block) {
+        return block == Block::Embeddings ? embeddings : block == Block::Layer ? layer : head;
+    }
+};
+
+// Elements of one block.
+PerBlock block_sizes(const TensorTable& table) {
+    PerBlock sizes;
+    for (const TensorSpec& t : table)
+        if (t.present) sizes[t.block] += t.copy_size();
+    return sizes;
+}
+
+}  // namespace
+
+TensorTable tensor_table(const GptConfig& c) {
+    TensorTable table = tensor_rows(c);
+    const HfTensors hf = hf_tensors(c);
+    const PerBlock sizes = block_sizes(table);
+    PerBlock at{0, sizes.embeddings, sizes.embeddings + static_cast<size_t>(c.L) * sizes.layer};
+    for (TensorSpec& t : table) {
+        if (!t.present) continue;
+        t.copies = t.block == Block::Layer ? c.L : 1;
+        t.stride = t.block == Block::Layer ? sizes.layer : 0;
+        t.first = at[t.block];
+        at[t.block] += t.copy_size();
+        const auto found = hf.find(t.name);
+        if (found != hf.end()) t.hf = found->second;
+    }
+    return table;
+}
+
+std::vector<ElementRange> parameter_blocks(const GptConfig& c) {
+    const PerBlock sizes = block_sizes(tensor_rows(c));
+    std::vector<ElementRange> blocks = {{0, sizes.embeddings}};
+    const auto append = [&](size_t size) { blocks.push_back({blocks.back().end, blocks.back().end + size}); };
+    for (int l = 0; l < c.L; ++l) append(sizes.layer);
+    append(sizes.head);
+    return blocks;
+}
+
+size_t parameter_elements(const GptConfig& c) { return parameter_blocks(c).back().end; }
+
+std::vector<AdamwGroup> adamw_groups(const GptConfig& c, const ElementRange& range, float weight_decay) {
+    std::vector<AdamwGroup> groups;
+    for (const TensorSpec& t : tensor_table(c))
+        for (int l = 0; l < t.copies; ++l) {
+            const size_t begin = std::max(t.offset(l), range.begin),
+                         end = std::min(t.offset(l) + t.copy_size(), range.end);
+            if (begin < end) groups.push_back({begin, end, t.matrix ? weight_decay : 0.0f});
+        }
+    std::sort(groups.begin(), groups.end(), [](const AdamwGroup& a, const AdamwGroup& b) { return a.begin < b.begin; });
+    return groups;
+}
