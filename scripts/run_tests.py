@@ -106,7 +106,7 @@ def run_part(part: Part, build: Path) -> Counts:
 
 
 def python_parts(folder: Path, cuda: Path, marked: str = "") -> list[Part]:
-    """The test files of a folder that contain `marked`, the largest first: it is taken for the one that takes longest."""
+    """The test files of a folder that contain `marked`; the largest, taken for the one that takes longest, first."""
     files = [file for file in folder.glob("test*.py") if marked in file.read_text(encoding="utf-8")]
     discover = [sys.executable, "-m", "unittest", "discover", "-v", "-s", str(folder), "-p"]
     return [
