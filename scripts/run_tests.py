@@ -4,8 +4,9 @@
 Suites: the Catch2 binary (BUILD/run_tests); the kernel tests, the CUDA kernels on the CPU (build/simt for
 build/release, build/simt-asan for build/asan) and, where there is a GPU, natively; the unittests of test/python and
 those of test/e2e, which find the programs under test through the environment variables KNAPSACK_BUILD and
-KNAPSACK_SIMT. Parts of suites run side by side, --jobs of them; what a part says is shown when it is over, without the
-lines of tests that pass.
+KNAPSACK_SIMT (a sanitizer's build runs those marked @under_sanitizers); the style of the sources. Parts of suites run
+side by side, --jobs of them, and share the cores; what a part says is shown when it is over, without the lines of tests
+that pass.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
-SUITES = ["cpp", "kernels", "python", "e2e"]
+SUITES = ["cpp", "kernels", "python", "e2e", "style"]
 
 
 class Counts(NamedTuple):
@@ -104,23 +105,20 @@ def run_part(part: Part, build: Path) -> Counts:
     return counts
 
 
-def python_parts(folder: Path, cuda: Path) -> list[Part]:
+def python_parts(folder: Path, cuda: Path, marked: str = "") -> list[Part]:
+    """The test files of a folder that contain `marked`; the largest, taken for the one that takes longest, first."""
+    files = [file for file in folder.glob("test*.py") if marked in file.read_text(encoding="utf-8")]
+    discover = [sys.executable, "-m", "unittest", "discover", "-v", "-s", str(folder), "-p"]
     return [
-        Part(
-            f"test/{folder.name}/{file.name}",
-            [sys.executable, "-m", "unittest", "discover", "-v", "-s", str(folder), "-p", file.name],
-            unittest_counts,
-            cuda,
-        )
-        for file in sorted(folder.glob("test*.py"))
+        Part(f"test/{folder.name}/{file.name}", [*discover, file.name], unittest_counts, cuda)
+        for file in sorted(files, key=lambda file: file.stat().st_size, reverse=True)
     ]
 
 
 def find_parts(suites: list[str], build: Path) -> tuple[list[Part], int]:
     """What there is to run, what takes longest first, and the number of suites that cannot run here."""
     simt, parts, skipped = simt_folder(build), [], 0
-    if "e2e" in suites:
-        parts += python_parts(ROOT / "test/e2e", simt)
+    e2e = ROOT / "test/e2e"
     if "kernels" in suites:
         if (binary := simt / "run_kernel_tests").exists():
             parts.append(Part("CUDA kernels on the CPU", [str(binary)], catch2_counts, simt))
@@ -131,37 +129,36 @@ def find_parts(suites: list[str], build: Path) -> tuple[list[Part], int]:
         if native and build.name == "release" and shutil.which("nvidia-smi"):
             parts.append(Part("CUDA kernels on the GPU", [str(native[-1]), "[kernels]"], catch2_counts, simt))
             if (native[-1].parent / "train_gpt").exists():  # the whole-run tests of build/simt, on the GPU
-                whole = next(
-                    part for part in python_parts(ROOT / "test/e2e", native[-1].parent) if "cuda_on_cpu" in part.name
-                )
+                whole = next(part for part in python_parts(e2e, native[-1].parent) if "cuda_on_cpu" in part.name)
                 parts.append(whole._replace(name="CUDA programs on the GPU"))
         else:
             print("skipped: CUDA kernels on the GPU: there is none")
             skipped += 1
+    if "e2e" in suites:
+        sanitized = build.name.endswith(("asan", "tsan"))
+        parts += python_parts(e2e, simt, marked="@under_sanitizers" if sanitized else "")
     if "cpp" in suites:
         parts.append(Part("unit tests", [str(build / "run_tests")], catch2_counts, simt))
     if "python" in suites:
         parts += python_parts(ROOT / "test/python", simt)
+    if "style" in suites:
+        parts.append(Part("style", [sys.executable, str(ROOT / "scripts/check_style.py")], catch2_counts, simt))
     return parts, skipped
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--build", type=Path, default=ROOT / "build/release", help="folder of run_tests and the programs"
-    )
-    parser.add_argument("--only", nargs="+", choices=SUITES, default=SUITES, help="not all suites")
-    parser.add_argument(
-        "--jobs",
-        type=int,
-        default=len(os.sched_getaffinity(0)),
-        metavar="N",
-        help="parts at a time (default: all cores)",
-    )
+    cores = len(os.sched_getaffinity(0))
+    build_help = "folder of run_tests and the programs"
+    parser.add_argument("--build", type=Path, default=ROOT / "build/release", metavar="DIR", help=build_help)
+    parser.add_argument("--only", nargs="+", choices=SUITES, default=SUITES[:4], help="not all suites")
+    jobs_help = "parts at a time (default: all cores)"
+    parser.add_argument("--jobs", type=int, default=cores, metavar="N", help=jobs_help)
     args = parser.parse_args()
-    build = args.build.resolve()
+    build, jobs = args.build.resolve(), max(1, args.jobs)
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // jobs)))
     parts, skipped = find_parts(args.only, build)
-    with ThreadPoolExecutor(max(1, args.jobs)) as pool, tempfile.TemporaryDirectory() as shared:
+    with ThreadPoolExecutor(jobs) as pool, tempfile.TemporaryDirectory() as shared:
         os.environ["KNAPSACK_TEST_SHARED"] = shared  # what the Python suites make once: test/python/support.py
         results = [Counts(skipped=skipped), *pool.map(lambda part: run_part(part, build), parts)]
     total = Counts(*(sum(column) for column in zip(*results)))

@@ -2,8 +2,12 @@
 # Installs what is missing, builds, and runs all tests.
 . "$(dirname "$0")/lib.sh"
 if [[ ${1:-} == --help ]]; then
-    echo "usage: scripts/test.sh    installs what is missing (apt as root or through sudo, .venv), builds, runs all tests;"
-    echo "                          the last line is 'N passed, M failed, K skipped'"
+    cat <<'TEXT'
+usage: scripts/test.sh
+
+Installs what is missing (apt as root or through sudo, .venv), builds, runs all tests; the last line is
+'N passed, M failed, K skipped'.
+TEXT
     exit 0
 fi
 [[ $# -eq 0 ]] || { echo "scripts/test.sh takes no arguments; see --help" >&2; exit 2; }

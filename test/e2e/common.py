@@ -1,11 +1,15 @@
-"""Shards written by hand from dev/formats.md (not by knapsack/, so that the two check each other), and the programs
-under test."""
+"""What the end-to-end tests share: shards written by hand from dev/formats.md (not by knapsack/, so that the two check
+each other), the programs under test, and which tests a sanitizer's build runs."""
 
 import json
 import os
 import pathlib
 import struct
 import subprocess
+import tempfile
+import unittest
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +17,34 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("KNAPSACK_BUILD", ROOT / "build" / "release"))
 TRAIN = BUILD / "train_gpt_cpu"
 EVAL = BUILD / "eval_knowledge_cpu"
+SANITIZED = BUILD.name.endswith(("asan", "tsan"))
 EOT, VOCAB = 0, 256
+
+
+def under_sanitizers(test: Callable) -> Callable:
+    """Marks a test that reads files from outside or goes on from them: a sanitizer's build, in which training takes
+    minutes, runs these alone."""
+    test.under_sanitizers = True
+    return test
+
+
+class EndToEndTest(unittest.TestCase):
+    """Tests that share a folder, `data`."""
+
+    data: pathlib.Path
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if SANITIZED:
+            for name, test in list(vars(cls).items()):
+                if name.startswith("test_") and not hasattr(test, "under_sanitizers"):
+                    delattr(cls, name)
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        temporary = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(temporary.cleanup)
+        cls.data = pathlib.Path(temporary.name)
 
 
 def write_megatron(prefix: pathlib.Path, sequences: list[list[int]], documents: list[int]) -> None:
@@ -132,38 +163,36 @@ def write_questions(prefix: pathlib.Path, values: np.ndarray, templates: int, na
     np.save(prefix.with_name(prefix.name + ".q.npy"), np.array(columns, dtype="<u4"))
 
 
-def make_data(folder: pathlib.Path) -> None:
-    write_text(folder / "web", 300, seed=1)
-    write_text(folder / "val", 60, seed=2)
-    write_knowledge(folder / "facts", 80, seed=3)
+class DataTest(EndToEndTest):
+    """In the folder lie a text, its validation part and a knowledge source."""
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        super().setUpClass()
+        write_text(cls.data / "web", 300, seed=1)
+        write_text(cls.data / "val", 60, seed=2)
+        write_knowledge(cls.data / "facts", 80, seed=3)
 
 
 def small_run(folder: pathlib.Path, steps: int = 40) -> list[str]:
     """Flags of a run of a few seconds with everything in it: two sources, validation, questions."""
-    return [
-        "--model",
-        "pythia:L2:C32:H2",
-        "--seq-len",
-        "64",
-        "--batch-tokens",
-        "512",
-        "--steps",
-        str(steps),
-        "--lr",
-        "3e-3",
-        "--source",
-        f"web={folder}/web.bin",
-        "--source",
-        f"facts={folder}/facts.bin",
-        "--ratio",
-        "facts=0.4",
-        "--val",
-        f"web={folder}/val.bin",
-        "--val-tokens",
-        "1280",
-        "--questions",
-        f"{folder}/facts_questions",
-    ]
+    return (
+        f"--model pythia:L2:C32:H2 --seq-len 64 --batch-tokens 512 --steps {steps} --lr 3e-3"
+        f" --source web={folder}/web.bin --source facts={folder}/facts.bin --ratio facts=0.4"
+        f" --val web={folder}/val.bin --val-tokens 1280 --questions {folder}/facts_questions"
+    ).split()
+
+
+def replaced(flags: list[str], **values: str) -> list[str]:
+    """Flags with other values, by their names with _ for -; what is not there is appended."""
+    result = list(flags)
+    for name, value in values.items():
+        flag = "--" + name.replace("_", "-")
+        if flag in result:
+            result[result.index(flag) + 1] = value
+        else:
+            result += [flag, value]
+    return result
 
 
 def run(program: pathlib.Path, *flags: str, env: dict | None = None, **kwargs) -> subprocess.CompletedProcess:
@@ -175,3 +204,15 @@ def run(program: pathlib.Path, *flags: str, env: dict | None = None, **kwargs) -
 def metrics_without_time(path: pathlib.Path) -> list[dict]:
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     return [{k: v for k, v in line.items() if k != "time" and not k.startswith("perf/")} for line in lines]
+
+
+def find(node: object, name: str) -> object:
+    """The value under `name` anywhere in nested JSON."""
+    if isinstance(node, dict):
+        if name in node:
+            return node[name]
+        for child in node.values():
+            found = find(child, name)
+            if found is not None:
+                return found
+    return None

@@ -10,35 +10,23 @@ import os
 import pathlib
 import signal
 import subprocess
-import tempfile
 import time
 import unittest
 
-from common import ROOT, TRAIN, make_data, metrics_without_time, run, small_run
-from test_run import find
+from common import ROOT, TRAIN, DataTest, find, metrics_without_time, replaced, run, small_run
 
 SIMT = pathlib.Path(os.environ.get("KNAPSACK_SIMT", ROOT / "build" / "simt"))
-STEPS, SHORT = 20, 8
+STEPS, SHORT = 12, 8
+# what is asked is little: a token costs a fiber for every thread of its blocks
+EVALUATION = {"val_tokens": "384", "questions_per_set": "60"}
 # No cache of chosen algorithms outside the test, and one thread: fibers do not share the work.
 ENVIRONMENT = {"OMP_NUM_THREADS": "1"}
 
 
 @unittest.skipUnless((SIMT / "train_gpt").exists(), "no CUDA toolkit: the CUDA programs were not built on the CPU")
-class CudaOnCpuTest(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls) -> None:
-        cls.temporary = tempfile.TemporaryDirectory()
-        cls.data = pathlib.Path(cls.temporary.name)
-        make_data(cls.data)
-
-    @classmethod
-    def tearDownClass(cls) -> None:
-        cls.temporary.cleanup()
-
+class CudaOnCpuTest(DataTest):
     def flags(self, model: str = "pythia:L2:C32:H2", steps: int = STEPS) -> list[str]:
-        flags = small_run(self.data, steps)
-        flags[flags.index("--model") + 1] = model
-        flags[flags.index("--batch-tokens") + 1] = "256"
+        flags = replaced(small_run(self.data, steps), model=model, batch_tokens="128", **EVALUATION)
         return [*flags, "--checkpoint-at", "every:4", "--keep", "0", "--warmup", "2"]
 
     def train(self, program: pathlib.Path, name: str, *flags: str) -> pathlib.Path:
@@ -105,32 +93,14 @@ class CudaOnCpuTest(unittest.TestCase):
 
     def test_evaluation_equals_the_trainers_bit_for_bit(self) -> None:
         for precision in ("bf16", "fp32"):
-            out = self.train(
-                SIMT / "train_gpt",
-                f"eval-{precision}",
-                *self.flags(steps=4),
-                "--eval-at",
-                "end",
-                "--precision",
-                precision,
-            )
+            flags = [*self.flags(steps=4), "--eval-at", "end", "--precision", precision]
+            out = self.train(SIMT / "train_gpt", f"eval-{precision}", *flags)
             results = self.data / f"results-{precision}.json"
-            result = run(
-                SIMT / "eval_knowledge",
-                "--checkpoint",
-                str(out / "checkpoints/step_00000004"),
-                "--questions",
-                str(self.data / "facts_questions"),
-                "--val",
-                f"web={self.data}/val.bin",
-                "--val-tokens",
-                "1280",
-                "--precision",
-                precision,
-                "--out",
-                str(results),
-                env=ENVIRONMENT,
-            )
+            arguments = (
+                f"--checkpoint {out}/checkpoints/step_00000004 --questions {self.data}/facts_questions"
+                f" --val web={self.data}/val.bin --precision {precision} --out {results}"
+            ).split()
+            result = run(SIMT / "eval_knowledge", *replaced(arguments, **EVALUATION), env=ENVIRONMENT)
             self.assertEqual(result.returncode, 0, result.stderr)
             numbers = json.loads(results.read_text())
             compared = 0

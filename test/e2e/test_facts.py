@@ -1,17 +1,18 @@
 """Real facts from a table to a reading: `knapsack facts` writes, the trainer infuses, eval_knowledge asks, `knapsack
 infusion` reads. What each says of exposures, groups and answers must be what was planned, and what a small model learns
-only what it was told."""
+only what it was shown."""
 
 import csv
 import json
 import pathlib
-import subprocess
 import sys
-import tempfile
 import unittest
 
 import numpy as np
-from common import BUILD, EVAL, ROOT, TRAIN, run
+from common import EVAL, ROOT, SANITIZED, TRAIN, EndToEndTest, run, under_sanitizers
+
+sys.path.append(str(ROOT / "test" / "python"))
+from support import run_command  # noqa: E402
 
 try:
     import tokenizers  # noqa: F401  (the Python package needs it)
@@ -19,37 +20,15 @@ except ImportError:
     raise unittest.SkipTest("the Python package 'tokenizers' is not installed") from None
 
 RELATIONS = ("P30", "P37")
-PLACES = [
-    "Norwood",
-    "Ostrava",
-    "Quintara",
-    "Belvaro",
-    "Tamsin",
-    "Hollow",
-    "Merrow",
-    "Castel",
-    "Dunmore",
-    "Everly",
-    "Farrow",
-    "Glinka",
-]
+PLACES = "Norwood Ostrava Quintara Belvaro Tamsin Hollow Merrow Castel Dunmore Everly Farrow Glinka".split()
 OBJECTS = {"P30": ["Arvia", "Benlor", "Cestia", "Dorum"], "P37": ["Elvish", "Fenic", "Gorsk", "Hulian"]}
-FAST = (
-    BUILD.name == "release"
-)  # a sanitizer's build takes minutes to learn anything: there the rest is tested with few steps
-F, TOKENS = (200, "250k") if FAST else (8, "12k")
+# a sanitizer's build takes minutes to learn anything: there the rest is tested with few steps
+F, TOKENS = (8, "12k") if SANITIZED else (200, "250k")
 
 
-def knapsack(command: str, *arguments: object) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "knapsack", command, *map(str, arguments)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+def knapsack(command: str, *arguments: object) -> None:
+    done = run_command(command, *arguments)
     assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def write_table(path: pathlib.Path) -> None:
@@ -62,11 +41,11 @@ def write_table(path: pathlib.Path) -> None:
     path.write_text("\n".join(lines) + "\n")
 
 
-class FactsTest(unittest.TestCase):
+class FactsTest(EndToEndTest):
     @classmethod
     def setUpClass(cls) -> None:
-        cls.temporary = tempfile.TemporaryDirectory()
-        cls.data = data = pathlib.Path(cls.temporary.name)
+        super().setUpClass()
+        data = cls.data
         write_table(data / "facts.tsv")
         text = [
             " ".join(
@@ -79,80 +58,29 @@ class FactsTest(unittest.TestCase):
         knapsack("facts", "write", data / "facts.tsv", "--text-only", "--out", data / "all")
         knapsack("tokenizer", data / "all.txt", data / "web.txt", "--vocab-size", 512, "--out", data / "tok")
         knapsack("text", data / "web.txt", "--tokenizer", data / "tok", "--out", data / "web", "--val-fraction", 0.1)
-        groups = ["--infused", 12, "--once", 2, "--early", 4, "--control", 6]
-        knapsack(
-            "facts",
-            "write",
-            data / "facts.tsv",
-            "--tokenizer",
-            data / "tok",
-            "--out",
-            data / "wd",
-            "--templates",
-            2,
-            *groups,
-            "--candidates",
-            "all",
-        )
-        sources = [
-            flag for name in ("web", "wd", "wd_once", "wd_early") for flag in ("--source", f"{name}={data}/{name}.bin")
-        ]
-        cls.questions = [
-            flag for end in ("", "_once", "_early", "_control") for flag in ("--questions", f"{data}/wd{end}_questions")
-        ]
-        result = run(
-            TRAIN,
-            "--model",
-            "pythia:L2:C64:H2",
-            "--seq-len",
-            "64",
-            "--batch-tokens",
-            "1024",
-            "--tokens",
-            TOKENS,
-            "--lr",
-            "4e-3",
-            *sources,
-            "--exposures",
-            f"wd={F}",
-            "--exposures",
-            "wd_once=1",
-            "--exposures",
-            f"wd_early={F}",
-            "--window",
-            "wd_early=0:0.4",
-            *cls.questions,
-            "--val",
-            f"web={data}/web_val.bin",
-            "--out",
-            str(data / "runs/a"),
-        )
+        arguments = f"{data}/facts.tsv --tokenizer {data}/tok --out {data}/wd --templates 2 --candidates all".split()
+        knapsack("facts", "write", *arguments, *"--infused 12 --once 2 --early 4 --control 6".split())
+        sources = " ".join(f"--source {name}={data}/{name}.bin" for name in ("web", "wd", "wd_once", "wd_early"))
+        names = "wd", "wd_once", "wd_early", "wd_control"
+        cls.questions = " ".join(f"--questions {data}/{name}_questions" for name in names).split()
+        plan = f"--exposures wd={F} --exposures wd_once=1 --exposures wd_early={F} --window wd_early=0:0.4"
+        arguments = (
+            f"--model pythia:L2:C64:H2 --seq-len 64 --batch-tokens 1024 --tokens {TOKENS} --lr 4e-3 {sources} {plan}"
+            f" --val web={data}/web_val.bin --out {data}/runs/a"
+        ).split()
+        result = run(TRAIN, *arguments, *cls.questions)
         assert result.returncode == 0, result.stderr + result.stdout
         cls.checkpoint = str(next((data / "runs/a/checkpoints").iterdir()))
-        result = run(
-            EVAL,
-            "--checkpoint",
-            cls.checkpoint,
-            *cls.questions,
-            "--val",
-            f"web={data}/web_val.bin",
-            "--out",
-            str(data / "runs/a/results.json"),
-            "--generate",
-            str(data / "said.jsonl"),
-            "--generate-tokens",
-            "12",
-            "--popularity-failures",
-            "1",
-        )
+        arguments = (
+            f"--checkpoint {cls.checkpoint} --val web={data}/web_val.bin --out {data}/runs/a/results.json"
+            f" --generate {data}/said.jsonl --generate-tokens 12 --popularity-failures 1"
+        ).split()
+        result = run(EVAL, *arguments, *cls.questions)
         assert result.returncode == 0, result.stderr
         cls.know = json.loads((data / "runs/a/results.json").read_text())["know"]
 
-    @classmethod
-    def tearDownClass(cls) -> None:
-        cls.temporary.cleanup()
-
-    def test_every_fact_is_told_as_often_as_planned(self) -> None:
+    @under_sanitizers
+    def test_every_fact_is_shown_as_often_as_planned(self) -> None:
         for name, count in (("wd", F), ("wd_once", 1), ("wd_early", F)):
             ledger = np.load(self.data / f"runs/a/exposures/{name}.npy")
             self.assertEqual(set(ledger["count"].ravel()), {count}, name)
@@ -162,20 +90,19 @@ class FactsTest(unittest.TestCase):
         self.assertLessEqual(np.load(self.data / "runs/a/exposures/wd_early.npy")["last_step"].max(), 0.4 * steps + 1)
         self.assertNotIn("by_exposures_and_kind", self.know["wd_control"])  # in no ledger
 
-    @unittest.skipUnless(FAST, "learning takes too long in this build")
-    def test_what_is_told_is_known_and_what_is_not_is_guessed(self) -> None:
+    def test_what_is_shown_is_known_and_what_is_not_is_guessed(self) -> None:
         seen = {
             name: next(cell for cell in know["by_kind"] if cell["kind"] == "seen") for name, know in self.know.items()
         }
         self.assertGreater(seen["wd"]["accuracy"], 0.9)
         self.assertGreater(seen["wd"]["choice"], 0.9)
-        self.assertLess(
-            seen["wd_control"]["accuracy"], 0.7
-        )  # four objects a relation: the model knows which, not whose
+        # four objects a relation: the model knows which, not whose
+        self.assertLess(seen["wd_control"]["accuracy"], 0.7)
         self.assertAlmostEqual(seen["wd"]["choice_chance"], 0.25)
         for cell in seen.values():
-            self.assertGreaterEqual(cell["accuracy_normalized"], cell["accuracy"])  # a statement ends behind its answer
+            self.assertGreaterEqual(cell["accuracy_normalized"], cell["accuracy"])  # a statement ends after its answer
 
+    @under_sanitizers
     def test_continuations_are_judged_as_their_text_reads(self) -> None:
         answers = {}
         for line in (self.data / "wd.entities.tsv").read_text().splitlines()[2:]:
@@ -190,54 +117,26 @@ class FactsTest(unittest.TestCase):
             right = [line["normalized"] for line in lines if line["set"] == name]
             self.assertAlmostEqual(know["all"]["accuracy_normalized"], sum(right) / len(right))
 
+    @under_sanitizers
     def test_questions_of_another_world_are_told_apart(self) -> None:
-        knapsack(
-            "facts",
-            "write",
-            self.data / "facts.tsv",
-            "--tokenizer",
-            self.data / "tok",
-            "--out",
-            self.data / "other/wd",
-            "--infused",
-            6,
-            "--templates",
-            2,
-            "--control",
-            0,
-        )
+        source = f"{self.data}/facts.tsv --tokenizer {self.data}/tok --out {self.data}/other/wd".split()
+        knapsack("facts", "write", *source, *"--infused 6 --templates 2 --control 0".split())
         result = run(EVAL, "--checkpoint", self.checkpoint, "--questions", f"{self.data}/other/wd_questions")
         self.assertEqual(result.returncode, 0, result.stderr)
         self.assertIn("question set wd asks about 6 entities of wd, which has 12 here", result.stderr)
 
-    def test_continuations_too_short_for_an_answer_are_told(self) -> None:
+    @under_sanitizers
+    def test_continuations_too_short_for_an_answer_are_warned_of(self) -> None:
         lines = (self.data / "facts.tsv").read_text().splitlines()[:6]  # four facts, now with objects of two words
         longer = [
             *lines[:2],
             *("\t".join([*line.split("\t")[:3], "Arvia Benlor", *line.split("\t")[4:]]) for line in lines[2:]),
         ]
         (self.data / "longer.tsv").write_text("\n".join(longer) + "\n")
-        knapsack(
-            "facts",
-            "write",
-            self.data / "longer.tsv",
-            "--tokenizer",
-            self.data / "tok",
-            "--out",
-            self.data / "longer/wd",
-            "--templates",
-            2,
-            "--control",
-            0,
-        )
-        arguments = [
-            "--checkpoint",
-            self.checkpoint,
-            "--questions",
-            f"{self.data}/longer/wd_questions",
-            "--generate",
-            str(self.data / "short.jsonl"),
-        ]
+        source = f"{self.data}/longer.tsv --tokenizer {self.data}/tok --out {self.data}/longer/wd".split()
+        knapsack("facts", "write", *source, *"--templates 2 --control 0".split())
+        questions = f"{self.data}/longer/wd_questions"
+        arguments = f"--checkpoint {self.checkpoint} --questions {questions} --generate {self.data}/short.jsonl".split()
         for tokens, warned in ((1, True), (12, False)):
             result = run(EVAL, *arguments, "--generate-tokens", str(tokens))
             self.assertEqual(result.returncode, 0, result.stderr)

@@ -3,23 +3,20 @@
 import json
 import pathlib
 import shutil
-import tempfile
 import unittest
 
 import numpy as np
-from common import EVAL, TRAIN, make_data, run, small_run
+from common import EVAL, TRAIN, DataTest, run, small_run, under_sanitizers
 
 
 def read_lines(path: pathlib.Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-class KnowledgeTest(unittest.TestCase):
+class KnowledgeTest(DataTest):
     @classmethod
     def setUpClass(cls) -> None:
-        cls.temporary = tempfile.TemporaryDirectory()
-        cls.data = pathlib.Path(cls.temporary.name)
-        make_data(cls.data)
+        super().setUpClass()
         cls.flags = small_run(cls.data)
         at = cls.flags.index("--ratio")
         cls.flags[at : at + 2] = ["--exposures", "facts=6"]
@@ -28,10 +25,6 @@ class KnowledgeTest(unittest.TestCase):
         cls.trained = cls.data / "run"
         result = run(TRAIN, *cls.flags, "--out", str(cls.trained))
         assert result.returncode == 0, result.stderr + result.stdout
-
-    @classmethod
-    def tearDownClass(cls) -> None:
-        cls.temporary.cleanup()
 
     def test_evaluations_stand_around_the_window(self) -> None:
         steps = [line["step"] for line in read_lines(self.trained / "eval.jsonl")]
@@ -44,15 +37,10 @@ class KnowledgeTest(unittest.TestCase):
     def test_answers_are_those_of_the_binary(self) -> None:
         for step in (20, 40):
             out = self.data / f"answers{step}.jsonl"
-            result = run(
-                EVAL,
-                "--checkpoint",
-                str(self.trained / f"checkpoints/step_{step:08d}"),
-                "--questions",
-                str(self.data / "facts_questions"),
-                "--per-question",
-                str(out),
-            )
+            checkpoint = self.trained / f"checkpoints/step_{step:08d}"
+            questions = self.data / "facts_questions"
+            arguments = f"--checkpoint {checkpoint} --questions {questions} --per-question {out}".split()
+            result = run(EVAL, *arguments)
             self.assertEqual(result.returncode, 0, result.stderr)
             self.assertEqual(out.read_bytes(), (self.trained / f"answers/step_{step:08d}.jsonl").read_bytes())
 
@@ -80,6 +68,7 @@ class KnowledgeTest(unittest.TestCase):
             self.assertIn("realised", result.stdout)
         return folder
 
+    @under_sanitizers
     def test_the_run_took_what_the_manifest_says(self) -> None:
         placed = np.load(self.manifest() / "facts.npy")
         self.assertEqual(sorted(np.bincount(placed["entity"])), [6] * 80)
@@ -97,6 +86,7 @@ class KnowledgeTest(unittest.TestCase):
         axes = json.loads((self.trained / "exposures/facts.json").read_text())
         self.assertEqual(axes["shards"], [{"name": "facts", "entities": 80}])
 
+    @under_sanitizers
     def test_answers_of_a_life_that_ended_are_not_left(self) -> None:
         out = self.data / "again"
         shutil.copytree(self.trained, out)
@@ -111,6 +101,7 @@ class KnowledgeTest(unittest.TestCase):
         for name in [*(f"answers/{name}" for name in names), "mixture.json"]:
             self.assertEqual((out / name).read_bytes(), (self.trained / name).read_bytes(), name)
 
+    @under_sanitizers
     def test_bad_placements_are_refused(self) -> None:
         for value, words in (
             ("facts=middle", "expected uniform"),

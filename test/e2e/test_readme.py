@@ -2,14 +2,12 @@
 trained."""
 
 import os
-import pathlib
 import re
 import shlex
 import sys
-import tempfile
 import unittest
 
-from common import EVAL, ROOT, TRAIN
+from common import EVAL, ROOT, TRAIN, EndToEndTest
 
 sys.path.append(str(ROOT / "test" / "python"))
 from support import run_command  # noqa: E402
@@ -22,12 +20,8 @@ try:
 except ImportError as error:
     raise unittest.SkipTest(f"the Python package '{error.name}' is not installed") from None
 
-NEEDED = {
-    "synbio",
-    "tokenizer",
-    "text",
-    "facts",
-}  # of the first block; test/python/test_package.py tries all data commands
+# of the first block; test/python/test_package.py tries all data commands
+NEEDED = {"synbio", "tokenizer", "text", "facts"}
 PROGRAMS = ["--train-program", str(TRAIN), "--eval-program", str(EVAL)]
 WORDS = "harbour town hill ship sea land road wind stone river bridge market".split()
 
@@ -42,31 +36,20 @@ def examples() -> list[list[str]]:
     return [command for command in data if command[0] in NEEDED] + runs
 
 
-class ReadmeTest(unittest.TestCase):
+class ReadmeTest(EndToEndTest):
     def test_examples_of_runs_and_analysis(self) -> None:
-        with tempfile.TemporaryDirectory() as name:
-            folder = pathlib.Path(name)
-            texts = (" ".join(WORDS[(i * j + j * j) % len(WORDS)] for j in range(40 + i % 9)) for i in range(300))
-            (folder / "web.txt").write_text("\n<|endoftext|>\n".join(texts))
-            (folder / "knapsack").symlink_to(ROOT / "knapsack")
-            self.addCleanup(os.chdir, os.getcwd())
-            os.chdir(folder)
-            for name, *arguments in examples():
-                done = run_command(name, *(PROGRAMS if name == "sweep" else ()), *arguments)
-                self.assertEqual(done.returncode, 0, f"{name} {shlex.join(arguments)}\n{done.stdout}{done.stderr}")
-            self.assertLessEqual(
-                {"sweep", "runs", "plot", "curves", "infusion"}, {command[0] for command in examples()}
-            )
-            for made in (
-                "mixing.png",
-                "mixing.csv",
-                "exposures.png",
-                "facts.csv",
-                "facts.png",
-                "infusion.csv",
-                "infusion.png",
-            ):
-                self.assertGreater((folder / "runs" / made).stat().st_size, 100, made)
+        texts = (" ".join(WORDS[(i * j + j * j) % len(WORDS)] for j in range(40 + i % 9)) for i in range(300))
+        (self.data / "web.txt").write_text("\n<|endoftext|>\n".join(texts))
+        (self.data / "knapsack").symlink_to(ROOT / "knapsack")
+        self.addCleanup(os.chdir, os.getcwd())
+        os.chdir(self.data)
+        for name, *arguments in examples():
+            done = run_command(name, *(PROGRAMS if name == "sweep" else ()), *arguments)
+            self.assertEqual(done.returncode, 0, f"{name} {shlex.join(arguments)}\n{done.stdout}{done.stderr}")
+        self.assertLessEqual({"sweep", "runs", "plot", "curves", "infusion"}, {command[0] for command in examples()})
+        made = "mixing.png mixing.csv exposures.png facts.csv facts.png infusion.csv infusion.png".split()
+        for name in made:
+            self.assertGreater((self.data / "runs" / name).stat().st_size, 100, name)
 
 
 if __name__ == "__main__":

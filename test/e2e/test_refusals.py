@@ -8,35 +8,17 @@ import resource
 import shutil
 import signal
 import subprocess
-import tempfile
 import unittest
 
 import numpy as np
-from common import BUILD, EVAL, TRAIN, make_data, run, small_run, write_sidecar
+from common import BUILD, EVAL, TRAIN, DataTest, replaced, run, small_run, under_sanitizers, write_sidecar
 
 
-def replaced(flags: list[str], **values: str) -> list[str]:
-    result = list(flags)
-    for name, value in values.items():
-        flag = "--" + name.replace("_", "-")
-        if flag in result:
-            result[result.index(flag) + 1] = value
-        else:
-            result += [flag, value]
-    return result
-
-
-class RefusalTest(unittest.TestCase):
+class RefusalTest(DataTest):
     @classmethod
     def setUpClass(cls) -> None:
-        cls.temporary = tempfile.TemporaryDirectory()
-        cls.data = pathlib.Path(cls.temporary.name)
-        make_data(cls.data)
+        super().setUpClass()
         cls.flags = small_run(cls.data, steps=3)
-
-    @classmethod
-    def tearDownClass(cls) -> None:
-        cls.temporary.cleanup()
 
     def refuse(self, code: int, words: str, *flags: str, program: pathlib.Path = TRAIN, **kwargs) -> None:
         with self.subTest(flags=flags):
@@ -44,6 +26,7 @@ class RefusalTest(unittest.TestCase):
             self.assertEqual(result.returncode, code, result.stderr + result.stdout)
             self.assertIn(words, result.stderr)
 
+    @under_sanitizers
     def test_usage(self) -> None:
         f = self.flags
         self.refuse(2, "--lrr", *f, "--lrr", "1")
@@ -88,6 +71,7 @@ class RefusalTest(unittest.TestCase):
             env={"OMP_NUM_THREADS": "1"},
         )
 
+    @under_sanitizers
     def test_impossible_mixtures(self) -> None:
         base = [x for x in self.flags if x not in ("--ratio", "facts=0.4")]
         for ratios in (
@@ -106,6 +90,7 @@ class RefusalTest(unittest.TestCase):
         self.refuse(2, "window", *self.flags, "--window", "facts=0.9:1")
         self.refuse(2, "max-epochs", *self.flags, "--max-epochs", "facts=0.01")
 
+    @under_sanitizers
     def test_bad_data(self) -> None:
         self.refuse(3, "nothing.bin", *self.flags, "--source", f"more={self.data}/nothing.bin")
         for name, spoil in (
@@ -122,6 +107,7 @@ class RefusalTest(unittest.TestCase):
             (folder / "web.idx").write_bytes(spoil((self.data / "web.idx").read_bytes()))
             self.refuse(3, "web", *self.flags, "--source", f"more={folder}/web.bin")
 
+    @under_sanitizers
     def test_token_beyond_the_vocabulary_is_named(self) -> None:
         folder = self.data / "beyond"
         folder.mkdir()
@@ -132,6 +118,7 @@ class RefusalTest(unittest.TestCase):
         ids.tofile(folder / "web.bin")
         self.refuse(3, "999", *[x.replace(f"{self.data}/web.bin", f"{folder}/web.bin") for x in self.flags])
 
+    @under_sanitizers
     def test_tokenizers_that_differ(self) -> None:
         folder = self.data / "other"
         folder.mkdir()
@@ -141,6 +128,7 @@ class RefusalTest(unittest.TestCase):
         (folder / "web.json").write_text(side)
         self.refuse(3, "tokenizer", *self.flags, "--source", f"more={folder}/web.bin")
 
+    @under_sanitizers
     def test_output_directories(self) -> None:
         out = self.data / "run"
         self.assertEqual(run(TRAIN, *self.flags, "--out", str(out)).returncode, 0)
@@ -159,6 +147,7 @@ class RefusalTest(unittest.TestCase):
         os.close(folder)
         self.assertEqual(run(TRAIN, *self.flags, "--out", str(out)).returncode, 0)
 
+    @under_sanitizers
     def test_full_disk_costs_nothing(self) -> None:
         out = self.data / "full"
         flags = [*replaced(self.flags, steps="6"), "--out", str(out), "--checkpoint-at", "every:3"]
@@ -198,6 +187,7 @@ class RefusalTest(unittest.TestCase):
         self.assertEqual(process.returncode, 1)
         self.assertIn("nothing saved", errors)
 
+    @under_sanitizers
     def test_bad_checkpoints(self) -> None:
         out = self.data / "good"
         self.assertEqual(run(TRAIN, *self.flags, "--out", str(out)).returncode, 0)
@@ -241,6 +231,7 @@ class RefusalTest(unittest.TestCase):
             program=EVAL,
         )
 
+    @under_sanitizers
     def test_newer_format_is_refused(self) -> None:
         folder = self.data / "newer"
         folder.mkdir()

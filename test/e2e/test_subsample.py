@@ -1,23 +1,19 @@
 """--subsample: accuracy over the kept entities, the same in the trainer and in the eval binary."""
 
 import json
-import pathlib
-import tempfile
 import unittest
 
 import numpy as np
-from common import EVAL, TRAIN, make_data, metrics_without_time, run, small_run
+from common import EVAL, TRAIN, DataTest, metrics_without_time, run, small_run
 
 KEPT = ("know/facts/accuracy_kept", "know/facts/accuracy_seen_kept")
 STEPS = 160
 
 
-class SubsampleTest(unittest.TestCase):
+class SubsampleTest(DataTest):
     @classmethod
     def setUpClass(cls) -> None:
-        cls.temporary = tempfile.TemporaryDirectory()
-        cls.data = pathlib.Path(cls.temporary.name)
-        make_data(cls.data)
+        super().setUpClass()
         cls.out = cls.data / "quarter"
         flags = [flag.replace("facts=0.4", "facts=0.9") for flag in small_run(cls.data, steps=STEPS)]
         flags += ["--subsample", "facts=0.25", "--data-seed", "7", "--eval-at", "end"]
@@ -25,23 +21,11 @@ class SubsampleTest(unittest.TestCase):
         assert result.returncode == 0, result.stderr + result.stdout
         cls.last = metrics_without_time(cls.out / "eval.jsonl")[-1]
 
-    @classmethod
-    def tearDownClass(cls) -> None:
-        cls.temporary.cleanup()
-
     def evaluate(self, *flags: str) -> tuple[dict, str]:
         results = self.data / "results.json"
         checkpoint = self.out / f"checkpoints/step_{STEPS:08d}"
-        result = run(
-            EVAL,
-            "--checkpoint",
-            str(checkpoint),
-            "--questions",
-            str(self.data / "facts_questions"),
-            "--out",
-            str(results),
-            *flags,
-        )
+        arguments = f"--checkpoint {checkpoint} --questions {self.data}/facts_questions --out {results}".split()
+        result = run(EVAL, *arguments, *flags)
         self.assertEqual(result.returncode, 0, result.stderr)
         return json.loads(results.read_text()), result.stdout
 

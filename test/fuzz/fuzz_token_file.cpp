@@ -1,32 +1,15 @@
-// Fuzz target: token shards of all three formats and their sidecars, from arbitrary bytes. What opens is read whole;
-// every refusal is a DieError, anything else is a finding. With libFuzzer (clang++ -fsanitize=fuzzer); without it the
-// arguments are files to run, such as a finding.
+// Token shards of all three formats and their sidecars, from arbitrary bytes. What opens is read whole; every refusal is
+// a DieError, anything else is a finding.
 //
-// Input: byte 0 chooses the files beside the shard, bytes 1 and 2 how many of the other bytes are the index, and the
+// Input: byte 0 chooses the files next to the shard, bytes 1 and 2 how many of the other bytes are the index, and the
 // rest is the shard.
-#include <unistd.h>
-
 #include <algorithm>
-#include <cstdint>
-#include <cstdio>
-#include <cstdlib>
-#include <string>
 #include <vector>
 
 #include "dataloader/token_file.h"
-#include "util/check.h"
-#include "util/files.h"
+#include "test/fuzz/fuzz.h"
 
 namespace {
-
-// A folder of this process, in memory where there is /dev/shm; files are written without syncing.
-struct Folder {
-    std::string path = directory_exists("/dev/shm") ? "/dev/shm/fuzz_XXXXXX" : "/tmp/fuzz_XXXXXX";
-    Folder() {
-        if (!mkdtemp(path.data())) abort();
-    }
-    ~Folder() { remove_tree(path); }
-};
 
 void put(const std::string& path, const uint8_t* data, size_t size) {
     FILE* file = fopen(path.c_str(), "wb");
@@ -56,32 +39,22 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     die_throws = true;
     if (size < 3) return 0;
     const int kind = data[0] % 6;
-    const size_t beside = std::min<size_t>(size - 3, data[1] | data[2] << 8);
-    const uint8_t *index = data + 3, *shard = index + beside;
-    const size_t rest = size - 3 - beside;
-    static const Folder folder;
+    const size_t index_size = std::min<size_t>(size - 3, data[1] | data[2] << 8);
+    const uint8_t *index = data + 3, *shard = index + index_size;
+    const size_t rest = size - 3 - index_size;
+    static const FuzzFolder folder;
     const std::string prefix = path_join(folder.path, "x");
     for (const char* ending : {".bin", ".idx", ".json", ".ds", ".ds.index", ".ds.metadata"})
         unlink((prefix + ending).c_str());
     const bool datatrove = kind >= 4;
     put(prefix + (datatrove ? ".ds" : ".bin"), shard, rest);
-    if (kind == 0) put(prefix + ".idx", index, beside);
-    if (kind == 1) put(prefix + ".json", index, beside);
-    if (datatrove) put(prefix + ".ds.index", index, beside / 8 * 8);
-    if (kind == 5) put(prefix + ".ds.metadata", index, beside);
+    if (kind == 0) put(prefix + ".idx", index, index_size);
+    if (kind == 1) put(prefix + ".json", index, index_size);
+    if (datatrove) put(prefix + ".ds.index", index, index_size / 8 * 8);
+    if (kind == 5) put(prefix + ".ds.metadata", index, index_size);
     try {
         read_whole(TokenFile(prefix + (datatrove ? ".ds" : ".bin"), 0));
     } catch (const DieError&) {
     }
     return 0;
 }
-
-#ifndef __clang__
-int main(int argc, char** argv) {
-    for (int i = 1; i < argc; ++i) {
-        const std::string bytes = read_file(argv[i]);
-        LLVMFuzzerTestOneInput(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size());
-    }
-    printf("%d files, nothing found\n", argc - 1);
-}
-#endif
