@@ -9,7 +9,7 @@
 
 std::vector<double> bootstrap_ratios(const RatioTable& table, uint32_t statistics, int resamples, uint64_t seed) {
     const uint64_t E = table.entities();
-    ENSURE(E < 1ull << 32, "bootstrap: %llu entities", static_cast<unsigned long long>(E));
+    ENSURE(E < 1ull << 32, "bootstrap: %u entities", E);
     const uint64_t stream = hash_name("bootstrap");
     std::vector<double> ratios(static_cast<size_t>(resamples) * statistics);
     const double work = static_cast<double>(resamples) * static_cast<double>(E + table.entries.size());

@@ -81,8 +81,8 @@ void check_options(const EvalOptions& o) {
     const std::string files[] = {o.out, o.per_question, o.generate};
     for (const std::string& file : files) {
         if (!file.empty() && std::count(std::begin(files), std::end(files), file) > 1)
-            die(Exit::Usage, "%s: two results cannot be one file", file.c_str());
-        if (directory_exists(file)) die(Exit::Usage, "%s: a directory; expected the name of a file", file.c_str());
+            die(Exit::Usage, "%s: two results cannot be one file", file);
+        if (directory_exists(file)) die(Exit::Usage, "%s: a directory; expected the name of a file", file);
     }
 }
 
@@ -101,9 +101,9 @@ void check_room(const EvaluationPlan& plan, int max_T) {
         for (const uint32_t number : task.chosen)
             if (const int prompt = task.set->length(number).prompt; prompt + tokens > max_T)
                 die(Exit::Usage,
-                    "--generate-tokens %lld: the model's rows have %d tokens, the prompt of question %u takes %d of "
+                    "--generate-tokens %d: the model's rows have %d tokens, the prompt of question %u takes %d of "
                     "them; at most %d are left",
-                    static_cast<long long>(tokens), max_T, number, prompt, max_T - prompt);
+                    tokens, max_T, number, prompt, max_T - prompt);
 }
 
 // Says which sets have right answers that the continuations are too short for.
@@ -121,11 +121,10 @@ void warn_of_long_answers(const EvaluationPlan& plan) {
             needed = std::max(needed, shortest);
         }
         if (cut > 0)
-            fprintf(stderr,
-                    "warning: --generate-tokens %lld is less than any right answer of %lld questions of %s has; %d "
-                    "would do\n",
-                    static_cast<long long>(tokens), static_cast<long long>(cut), task.set->names().name.c_str(),
-                    needed);
+            print(stderr,
+                  "warning: --generate-tokens %d is less than any right answer of %d questions of %s has; %d "
+                  "would do\n",
+                  tokens, cut, task.set->names().name, needed);
     }
 }
 
@@ -156,8 +155,7 @@ int main(int argc, char** argv) {
     for (const std::string& file : {o.out, o.per_question, o.generate})  // before the work, not after it
         if (!file.empty()) make_directories(folder_of(file));
     check_options(o);
-    if (!directory_exists(o.checkpoint))
-        die(Exit::Data, "--checkpoint %s: there is no such directory", o.checkpoint.c_str());
+    if (!directory_exists(o.checkpoint)) die(Exit::Data, "--checkpoint %s: there is no such directory", o.checkpoint);
     const GptConfig config = read_model_config(o.checkpoint);
     const TrainerChoices trainer = read_trainer_choices(o.checkpoint);
     EvaluationOptions& options = o.evaluation;
@@ -167,12 +165,12 @@ int main(int argc, char** argv) {
         options.seq_len.n = trainer.seq_len > 0 ? trainer.seq_len : std::min(2048, config.max_T);
     const std::string tokenizer = find_tokenizer(o);
     if (tokenizer.empty())
-        fprintf(stderr, "warning: %s has no tokenizer.json; whether the questions fit the model is not checked\n",
-                o.checkpoint.c_str());
+        print(stderr, "warning: %s has no tokenizer.json; whether the questions fit the model is not checked\n",
+              o.checkpoint);
     if (!o.generate.empty() && tokenizer.empty())
         die(Exit::Usage, "--generate writes text: give --tokenizer, the checkpoint has none");
     if (!o.generate.empty() && !lower_cases_unicode())
-        fprintf(stderr, "warning: there is no locale C.UTF-8 here; answers are compared with only A-Z lower-cased\n");
+        print(stderr, "warning: there is no locale C.UTF-8 here; answers are compared with only A-Z lower-cased\n");
 
     // data, before the weights: it is what is most often wrong
     options.tokenizer_file = tokenizer;

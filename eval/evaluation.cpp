@@ -14,8 +14,8 @@ void check_tokenizer(const std::string& path, const Sidecar& sidecar, const Eval
     die(Exit::Data,
         "%s.json: made with tokenizer %s (sha256 %s), the model with %s (sha256 %s); prepare it again with the model's "
         "tokenizer",
-        path.c_str(), sidecar.tokenizer_name.c_str(), sidecar.tokenizer_sha256.c_str(),
-        options.tokenizer_file.empty() ? "another" : options.tokenizer_file.c_str(), options.tokenizer_sha256.c_str());
+        path, sidecar.tokenizer_name, sidecar.tokenizer_sha256,
+        options.tokenizer_file.empty() ? "another" : options.tokenizer_file, options.tokenizer_sha256);
 }
 
 // Above 0, up to 1; NaN where it was not given.
@@ -25,7 +25,7 @@ void check_share(const char* flag, double share) {
 }
 
 void check_count(const char* flag, int64_t count) {
-    if (count < 1) die(Exit::Usage, "--%s %lld: expected at least 1", flag, static_cast<long long>(count));
+    if (count < 1) die(Exit::Usage, "--%s %d: expected at least 1", flag, count);
 }
 
 void check_options(const EvaluationOptions& o, int max_T) {
@@ -33,13 +33,11 @@ void check_options(const EvaluationOptions& o, int max_T) {
     check_share("popularity-target", o.report.popularity.target);
     check_count("popularity-failures", o.report.popularity.failures.n);
     check_count("generate-tokens", o.generate_tokens.n);
-    if (o.report.resamples.n > 1000000)
-        die(Exit::Usage, "--bootstrap %lld: expected at most 1M", static_cast<long long>(o.report.resamples.n));
+    if (o.report.resamples.n > 1000000) die(Exit::Usage, "--bootstrap %d: expected at most 1M", o.report.resamples.n);
     if (o.questions_per_set.n == 0) die(Exit::Usage, "--questions-per-set 0: expected at least 1, or all");
     if (o.validation.empty()) return;
     if (o.seq_len.n < 2 || o.seq_len.n > max_T)
-        die(Exit::Usage, "--seq-len %lld: this model takes rows of 2 to %d tokens", static_cast<long long>(o.seq_len.n),
-            max_T);
+        die(Exit::Usage, "--seq-len %d: this model takes rows of 2 to %d tokens", o.seq_len.n, max_T);
     check_count("val-tokens", o.val_tokens.n);
 }
 
@@ -54,7 +52,7 @@ EvaluationPlan plan_evaluation(const EvaluationOptions& options, int vocab, int 
     for (size_t i = 0; i < options.validation.size(); ++i) {
         const auto& [name, glob] = options.validation[i];
         for (size_t j = 0; j < i; ++j)
-            if (options.validation[j].first == name) die(Exit::Usage, "--val: %s is given twice", name.c_str());
+            if (options.validation[j].first == name) die(Exit::Usage, "--val: %s is given twice", name);
         for (const std::string& path : glob_files(glob))
             if (is_shard(path)) check_tokenizer(shard_prefix(path), read_sidecar(shard_prefix(path)), options);
         plan.validation.push_back(
@@ -70,7 +68,7 @@ EvaluationPlan plan_evaluation(const EvaluationOptions& options, int vocab, int 
         for (const QuestionTask& other : plan.questions)
             if (other.set->names().name == set.names().name)
                 die(Exit::Data, "%s and %s are both named \"%s\"; their metrics would have one name",
-                    other.set->prefix().c_str(), set.prefix().c_str(), set.names().name.c_str());
+                    other.set->prefix(), set.prefix(), set.names().name);
         check_tokenizer(set.prefix(), set.sidecar(), options);
         task.kept = kept_entities(set, options.subsampled, options.data_seed);
         plan.questions.push_back(std::move(task));

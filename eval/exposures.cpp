@@ -1,7 +1,8 @@
 #include "eval/exposures.h"
 
 #include <algorithm>
-#include <cstdio>
+
+#include "util/check.h"
 
 namespace {
 
@@ -63,11 +64,10 @@ void warn_of_other_entities(const QuestionSet& set, const std::vector<Ledger>& l
     for (const Ledger& ledger : ledgers)
         for (const LedgerShard& shard : ledger.shards())
             if (shard.name == names.source)
-                fprintf(stderr,
-                        "warning: question set %s asks about %lld entities of %s, which has %llu here: not the same "
-                        "data, and how often its facts were seen is not known\n",
-                        names.name.c_str(), static_cast<long long>(names.entities), shard.name.c_str(),
-                        static_cast<unsigned long long>(shard.entities));
+                print(stderr,
+                      "warning: question set %s asks about %d entities of %s, which has %u here: not the same "
+                      "data, and how often its facts were seen is not known\n",
+                      names.name, names.entities, shard.name, shard.entities);
 }
 
 std::vector<uint32_t> question_exposures(const QuestionSet& set, const std::vector<uint32_t>& chosen,

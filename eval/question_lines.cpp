@@ -1,52 +1,33 @@
 #include <cmath>
-#include <nlohmann/json.hpp>
 
 #include "eval/exposures.h"
 #include "eval/results.h"
 #include "util/check.h"
 #include "util/files.h"
+#include "util/json_text.h"
 
 namespace {
 
-using nlohmann::ordered_json;
-
-std::string quote(const std::string& text) {
-    return ordered_json(text).dump(-1, ' ', false, ordered_json::error_handler_t::replace);
+// The names of a set as JSON strings: quoted once rather than for every question.
+QuestionNames quoted(QuestionNames names) {
+    for (std::string* name : {&names.name, &names.source}) *name = json_quote(*name);
+    for (std::vector<std::string>* list :
+         {&names.relations, &names.attributes, &names.templates, &names.kinds, &names.groups})
+        for (std::string& name : *list) name = json_quote(name);
+    return names;
 }
 
-// The names of a set, quoted once rather than for every question.
-struct QuotedNames {
-    explicit QuotedNames(const QuestionNames& n)
-        : set(quote(n.name)),
-          source(quote(n.source)),
-          relations(quote_all(n.relations)),
-          attributes(quote_all(n.attributes)),
-          templates(quote_all(n.templates)),
-          kinds(quote_all(n.kinds)),
-          groups(quote_all(n.groups)) {}
-    std::string set, source;
-    std::vector<std::string> relations, attributes, templates, kinds, groups;
-
-  private:
-    static std::vector<std::string> quote_all(std::vector<std::string> names) {
-        for (std::string& name : names) name = quote(name);
-        return names;
-    }
-};
-
-std::string question_text(const QuotedNames& names, uint32_t number, const Question& q) {
+std::string question_text(const QuestionNames& names, uint32_t number, const Question& q) {
     return format_text(
         "\"set\":%s,\"source\":%s,\"question\":%u,\"entity\":%u,\"relation\":%s,\"attribute\":%s,\"template\":%s,"
         "\"kind\":%s,\"group\":%s",
-        names.set.c_str(), names.source.c_str(), number, q.entity, names.relations[q.relation].c_str(),
-        names.attributes[q.attribute].c_str(), names.templates[q.template_index].c_str(), names.kinds[q.kind].c_str(),
-        names.groups[q.group].c_str());
+        names.name, names.source, number, q.entity, names.relations[q.relation], names.attributes[q.attribute],
+        names.templates[q.template_index], names.kinds[q.kind], names.groups[q.group]);
 }
 
 std::string result_text(const QuestionResult& r) {
-    std::string text =
-        format_text(",\"correct\":%s,\"nll\":%s,\"rank\":%d,\"tokens\":%d", r.correct ? "true" : "false",
-                    std::isfinite(r.nll) ? format_text("%.9g", r.nll).c_str() : "null", r.rank, r.tokens);
+    std::string text = format_text(",\"correct\":%s,\"nll\":%s,\"rank\":%d,\"tokens\":%d", r.correct ? "true" : "false",
+                                   std::isfinite(r.nll) ? format_text("%.9g", r.nll) : "null", r.rank, r.tokens);
     if (r.alias >= 0) text += format_text(",\"alias\":%d", r.alias);
     if (r.choices > 0)
         text += format_text(",\"choices\":%d,\"choice\":%.9g,\"choice_norm\":%.9g,\"choice_rank\":%.9g", r.choices,
@@ -58,10 +39,10 @@ std::string result_text(const QuestionResult& r) {
 template <class Rest>
 void write_lines(const std::string& path, const EvaluationPlan& plan, int64_t step, Rest rest) {
     FileWriter writer(path);
-    const std::string begin = step < 0 ? "{" : format_text("{\"step\":%lld,", static_cast<long long>(step));
+    const std::string begin = step < 0 ? "{" : format_text("{\"step\":%d,", step);
     for (size_t i = 0; i < plan.questions.size(); ++i) {
         const QuestionSet& set = *plan.questions[i].set;
-        const QuotedNames names(set.names());
+        const QuestionNames names = quoted(set.names());
         std::string lines;
         for (size_t k = 0; k < plan.questions[i].chosen.size(); ++k) {
             const uint32_t number = plan.questions[i].chosen[k];
@@ -96,9 +77,9 @@ void write_continuations(const std::string& path, const EvaluationPlan& plan, co
         const std::vector<int>& words = knowledge.continuations[k];
         const std::string prompt =
             prompt_text(*plan.questions[task].set, plan.questions[task].chosen[k], plan.tokenizer);
-        return ",\"prompt\":" + quote(prompt) +
-               ",\"text\":" + quote(plan.tokenizer.decode(words.data(), words.size())) +
-               format_text(",\"tokens\":%zu,\"ended\":%s,\"normalized\":%s", words.size(),
+        return ",\"prompt\":" + json_quote(prompt) +
+               ",\"text\":" + json_quote(plan.tokenizer.decode(words.data(), words.size())) +
+               format_text(",\"tokens\":%u,\"ended\":%s,\"normalized\":%s", words.size(),
                            words.size() < static_cast<size_t>(plan.options.generate_tokens.n) ? "true" : "false",
                            knowledge.results[k].normalized > 0 ? "true" : "false");
     });

@@ -20,12 +20,12 @@ constexpr double ROUNDING = 0.01;          // of bits written with two decimals
 
 const json& member(const std::string& file, const json& object, const char* key) {
     const auto found = object.find(key);
-    if (found == object.end()) die(Exit::Data, "%s: the key \"%s\" is missing", file.c_str(), key);
+    if (found == object.end()) die(Exit::Data, "%s: the key \"%s\" is missing", file, key);
     return *found;
 }
 
 std::string text_of(const std::string& file, const json& value, const char* key) {
-    if (!value.is_string()) die(Exit::Data, "%s: \"%s\" must hold text", file.c_str(), key);
+    if (!value.is_string()) die(Exit::Data, "%s: \"%s\" must hold text", file, key);
     return value.get<std::string>();
 }
 
@@ -36,16 +36,15 @@ std::string shown(const json& value) { return value.dump(-1, ' ', true, json::er
 // texts, and two attributes may share one.
 std::vector<std::string> names_of(const std::string& file, const json& object, const char* key) {
     const json& list = member(file, object, key);
-    if (!list.is_array() || list.empty())
-        die(Exit::Data, "%s: \"%s\" must be a list of at least one name", file.c_str(), key);
+    if (!list.is_array() || list.empty()) die(Exit::Data, "%s: \"%s\" must be a list of at least one name", file, key);
     std::vector<std::string> names;
     std::unordered_map<std::string, size_t> first;
     for (const json& name : list) {
         names.push_back(text_of(file, name, key));
         const auto [before, fresh] = first.emplace(names.back(), names.size() - 1);
         if (!fresh && strcmp(key, "templates") != 0)
-            die(Exit::Data, "%s: \"%s\" names %.80s twice, at positions %zu and %zu (from 0)", file.c_str(), key,
-                shown(name).c_str(), before->second, names.size() - 1);
+            die(Exit::Data, "%s: \"%s\" names %.80s twice, at positions %u and %u (from 0)", file, key, shown(name),
+                before->second, names.size() - 1);
     }
     return names;
 }
@@ -54,20 +53,19 @@ std::vector<std::string> kinds_of(const std::string& file, const json& object) {
     const std::vector<std::string> kinds = names_of(file, object, "kinds");
     for (const std::string& kind : kinds)
         if (std::find(std::begin(KINDS), std::end(KINDS), kind) == std::end(KINDS))
-            die(Exit::Data, "%s: \"kinds\" knows seen, heldout and question, found \"%s\"", file.c_str(), kind.c_str());
+            die(Exit::Data, "%s: \"kinds\" knows seen, heldout and question, found \"%s\"", file, kind);
     return kinds;
 }
 
 std::vector<int64_t> pools_of(const std::string& file, const json& object, size_t attributes) {
     const json& list = member(file, object, "attribute_pools");
     if (!list.is_array() || list.size() != attributes)
-        die(Exit::Data, "%s: \"attribute_pools\" must list one size for each of the %zu attributes", file.c_str(),
-            attributes);
+        die(Exit::Data, "%s: \"attribute_pools\" must list one size for each of the %u attributes", file, attributes);
     std::vector<int64_t> pools;
     for (const json& pool : list) {
         if (!pool.is_number_unsigned() || pool.get<uint64_t>() > MAX_POOL)
-            die(Exit::Data, "%s: \"attribute_pools\" must hold whole numbers up to 2^53, found %.40s", file.c_str(),
-                shown(pool).c_str());
+            die(Exit::Data, "%s: \"attribute_pools\" must hold whole numbers up to 2^53, found %.40s", file,
+                shown(pool));
         pools.push_back(pool.get<int64_t>());
     }
     return pools;
@@ -77,13 +75,12 @@ std::vector<int64_t> pools_of(const std::string& file, const json& object, size_
 std::vector<double> amounts_of(const std::string& file, const json& list, const char* key, size_t size,
                                const char* names) {
     if (!list.is_array() || list.size() != size)
-        die(Exit::Data, "%s: \"%s\" must list one number for each of the %zu %s", file.c_str(), key, size, names);
+        die(Exit::Data, "%s: \"%s\" must list one number for each of the %u %s", file, key, size, names);
     std::vector<double> amounts;
     for (const json& amount : list) {
         const double x = amount.is_number() ? amount.get<double>() : -1;
         if (!(x >= 0 && std::isfinite(x)))
-            die(Exit::Data, "%s: \"%s\" must hold finite numbers of at least 0, found %.40s", file.c_str(), key,
-                shown(amount).c_str());
+            die(Exit::Data, "%s: \"%s\" must hold finite numbers of at least 0, found %.40s", file, key, shown(amount));
         amounts.push_back(x);
     }
     return amounts;
@@ -97,8 +94,8 @@ std::vector<double> bits_of(const std::string& file, const json& object, const Q
     const std::vector<double> given = amounts_of(file, *found, "attribute_bits", bits.size(), "attributes");
     for (size_t a = 0; a < bits.size(); ++a) {
         if (names.pools[a] > 0 && given[a] > bits[a] + ROUNDING)
-            die(Exit::Data, "%s: \"attribute_bits\" says %g for %s, more than log2 of its pool of %lld (%.4f)",
-                file.c_str(), given[a], names.attributes[a].c_str(), static_cast<long long>(names.pools[a]), bits[a]);
+            die(Exit::Data, "%s: \"attribute_bits\" says %g for %s, more than log2 of its pool of %d (%.4f)", file,
+                given[a], names.attributes[a], names.pools[a], bits[a]);
         bits[a] = std::min(bits[a], given[a]);
     }
     return bits;
@@ -111,7 +108,7 @@ std::vector<double> weights_of(const std::string& file, const json& object, size
     double sum = 0;
     for (const double weight : weights) sum += weight;
     if (!(sum > 0 && std::isfinite(sum)))
-        die(Exit::Data, "%s: \"group_weights\" sum to %g, expected a finite number above 0", file.c_str(), sum);
+        die(Exit::Data, "%s: \"group_weights\" sum to %g, expected a finite number above 0", file, sum);
     return weights;
 }
 
@@ -124,7 +121,7 @@ QuestionNames parse_question_names(const std::string& file, const std::string& t
     names.name = text_of(file, member(file, object, "name"), "name");
     if (names.name.empty() || names.name.find_first_of("/ \t\n\"\\") != std::string::npos)
         die(Exit::Data, "%s: \"name\" becomes part of metric names and must be one word without a slash, found \"%s\"",
-            file.c_str(), names.name.c_str());
+            file, names.name);
     if (object.contains("source")) names.source = text_of(file, object["source"], "source");
     names.questions = json_integer(file, object, "questions", 1, MAX_COUNT);
     names.entities = json_integer(file, object, "entities", 1, MAX_COUNT);

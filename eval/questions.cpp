@@ -10,8 +10,6 @@
 
 namespace {
 
-using ull = unsigned long long;
-
 std::string prefix_of(const std::string& path) {
     for (const std::string ending : {".questions.json", ".bin"})
         if (path.size() > ending.size() && path.compare(path.size() - ending.size(), ending.size(), ending) == 0)
@@ -38,21 +36,20 @@ QuestionSet::QuestionSet(const std::string& path, int vocab, int max_T)
       vocab_(vocab),
       max_T_(max_T) {
     const std::string bin = prefix_ + ".bin";
-    if (file_.format() != TokenFormat::Megatron)
-        die(Exit::Data, "%s: a question set needs its %s.idx", bin.c_str(), prefix_.c_str());
+    if (file_.format() != TokenFormat::Megatron) die(Exit::Data, "%s: a question set needs its %s.idx", bin, prefix_);
     if (!sidecar().present || sidecar().kind != "questions")
-        die(Exit::Data, "%s.json: expected the sidecar of a question set (kind \"questions\"), found %s",
-            prefix_.c_str(), sidecar().present ? ("kind \"" + sidecar().kind + "\"").c_str() : "none");
+        die(Exit::Data, "%s.json: expected the sidecar of a question set (kind \"questions\"), found %s", prefix_,
+            sidecar().present ? ("kind \"" + sidecar().kind + "\"") : "none");
     if (sidecar().eot_id < 0 || sidecar().eot_id >= vocab)
-        die(Exit::Data, "%s.json: eot_id %lld is not below the model's vocabulary of %d", prefix_.c_str(),
-            static_cast<long long>(sidecar().eot_id), vocab);
-    const ull questions = static_cast<ull>(names_.questions);
+        die(Exit::Data, "%s.json: eot_id %d is not below the model's vocabulary of %d", prefix_, sidecar().eot_id,
+            vocab);
+    const uint64_t questions = static_cast<uint64_t>(names_.questions);
     if (file_.num_documents() != questions)
-        die(Exit::Data, "%s: %llu documents, but %s.questions.json says %llu questions", bin.c_str(),
-            static_cast<ull>(file_.num_documents()), prefix_.c_str(), questions);
+        die(Exit::Data, "%s: %u documents, but %s.questions.json says %u questions", bin, file_.num_documents(),
+            prefix_, questions);
     if (columns_.rows() != questions)
-        die(Exit::Data, "%s.q.npy: %llu rows, but %s.questions.json says %llu questions", prefix_.c_str(),
-            static_cast<ull>(columns_.rows()), prefix_.c_str(), questions);
+        die(Exit::Data, "%s.q.npy: %u rows, but %s.questions.json says %u questions", prefix_, columns_.rows(), prefix_,
+            questions);
 
     for (uint32_t i = 0; i < size(); ++i) {
         check_columns(i);
@@ -96,14 +93,15 @@ void QuestionSet::check_columns(uint32_t i) const {
         const char* name;
         uint32_t value;
         uint64_t size;
-    } columns[] = {
-        {"relation", q.relation, names_.relations.size()},       {"attribute", q.attribute, names_.attributes.size()},
-        {"template", q.template_index, names_.templates.size()}, {"kind", q.kind, names_.kinds.size()},
-        {"entity", q.entity, static_cast<ull>(names_.entities)}, {"group", q.group, names_.groups.size()}};
+    } columns[] = {{"relation", q.relation, names_.relations.size()},
+                   {"attribute", q.attribute, names_.attributes.size()},
+                   {"template", q.template_index, names_.templates.size()},
+                   {"kind", q.kind, names_.kinds.size()},
+                   {"entity", q.entity, static_cast<uint64_t>(names_.entities)},
+                   {"group", q.group, names_.groups.size()}};
     for (const auto& c : columns)
         if (c.value >= c.size)
-            die(Exit::Data, "%s.q.npy: question %u: %s %u, but the set has %llu", prefix_.c_str(), i, c.name, c.value,
-                static_cast<ull>(c.size));
+            die(Exit::Data, "%s.q.npy: question %u: %s %u, but the set has %u", prefix_, i, c.name, c.value, c.size);
 
     const uint64_t sequences = file_.document_sequences(i).size();
     const bool candidates = q.first_candidate != 0, aliases = q.first_alias != 0;
@@ -113,9 +111,9 @@ void QuestionSet::check_columns(uint32_t i) const {
     if (sequences < 2 || (candidates && (q.first_candidate != 2 || listed <= 2)) || (!candidates && listed != 2) ||
         (aliases ? listed >= sequences : listed != sequences))
         die(Exit::Data,
-            "%s.q.npy: question %u: %llu sequences do not make a prompt, an answer, candidates from %u and aliases "
+            "%s.q.npy: question %u: %u sequences do not make a prompt, an answer, candidates from %u and aliases "
             "from %u (0: none)",
-            prefix_.c_str(), i, static_cast<ull>(sequences), q.first_candidate, q.first_alias);
+            prefix_, i, sequences, q.first_candidate, q.first_alias);
 }
 
 void QuestionSet::check_texts(uint32_t i) const {
@@ -129,34 +127,33 @@ void QuestionSet::check_texts(uint32_t i) const {
     std::vector<int> tokens;
     for (uint32_t text = 0; text < n.all(); ++text) {
         const Length l = length(i, text);
-        if (l.answer == 0)
-            die(Exit::Data, "%s.bin: question %u: the %s is empty", prefix_.c_str(), i, name(text).c_str());
+        if (l.answer == 0) die(Exit::Data, "%s.bin: question %u: the %s is empty", prefix_, i, name(text));
         const int64_t both = static_cast<int64_t>(l.prompt) + l.answer;
         if (both > max_T_)
-            die(Exit::Data, "%s.bin: question %u: prompt and %s have %lld tokens, the model's rows %d", prefix_.c_str(),
-                i, name(text).c_str(), static_cast<long long>(both), max_T_);
+            die(Exit::Data, "%s.bin: question %u: prompt and %s have %d tokens, the model's rows %d", prefix_, i,
+                name(text), both, max_T_);
         tokens.resize(static_cast<size_t>(l.both()));
         read(i, tokens.data(), text);
         const auto begin = tokens.begin() + l.prompt;
         if (std::find(begin, tokens.end(), eot_id()) != tokens.end())
-            die(Exit::Data, "%s.bin: question %u: the end-of-text id %d stands inside the %s", prefix_.c_str(), i,
-                eot_id(), name(text).c_str());
+            die(Exit::Data, "%s.bin: question %u: the end-of-text id %d stands inside the %s", prefix_, i, eot_id(),
+                name(text));
         if (n.all() > 1) known.emplace_back(std::vector<int>(begin, tokens.end()), text);
     }
     std::sort(known.begin(), known.end());
     for (size_t k = 1; k < known.size(); ++k)
         if (known[k].first == known[k - 1].first)
-            die(Exit::Data, "%s.bin: question %u: %s repeats the tokens of %s", prefix_.c_str(), i,
-                name(known[k].second).c_str(), name(known[k - 1].second).c_str());
+            die(Exit::Data, "%s.bin: question %u: %s repeats the tokens of %s", prefix_, i, name(known[k].second),
+                name(known[k - 1].second));
 }
 
 void QuestionSet::open_popularity() {
     const std::string path = prefix_ + ".popularity.npy";
     if (!file_exists(path)) return;
     popularity_ = NpyArray(path, "<u4", sizeof(uint32_t), 0);
-    if (popularity_.rows() != static_cast<ull>(names_.questions))
-        die(Exit::Data, "%s: %llu rows, but %s.questions.json says %llu questions", path.c_str(),
-            static_cast<ull>(popularity_.rows()), prefix_.c_str(), static_cast<ull>(names_.questions));
+    if (popularity_.rows() != static_cast<uint64_t>(names_.questions))
+        die(Exit::Data, "%s: %u rows, but %s.questions.json says %u questions", path, popularity_.rows(), prefix_,
+            names_.questions);
 }
 
 void QuestionSet::count_entities() {

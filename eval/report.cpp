@@ -152,11 +152,11 @@ CellSums sum_cells(const QuestionTask& task, const std::vector<Grouping>& groupi
 KnowledgeReport summarize(const QuestionTask& task, const std::vector<QuestionResult>& results,
                           const ReportOptions& options, const std::vector<uint32_t>& exposures) {
     const QuestionNames& names = task.set->names();
-    ENSURE(!task.chosen.empty() && task.chosen.size() == results.size(), "report: %zu results for %zu questions",
+    ENSURE(!task.chosen.empty() && task.chosen.size() == results.size(), "report: %u results for %u questions",
            results.size(), task.chosen.size());
     ENSURE(task.kept.empty() || task.kept.size() == static_cast<size_t>(names.entities),
-           "report: %zu entities kept or not, of %lld", task.kept.size(), static_cast<long long>(names.entities));
-    ENSURE(exposures.empty() || exposures.size() == task.chosen.size(), "report: exposures of %zu questions, of %zu",
+           "report: %u entities kept or not, of %d", task.kept.size(), names.entities);
+    ENSURE(exposures.empty() || exposures.size() == task.chosen.size(), "report: exposures of %u questions, of %u",
            exposures.size(), task.chosen.size());
     const std::vector<Grouping> groupings = groupings_of(names, count_bins(exposures), !task.kept.empty());
     const CellSums sums = sum_cells(task, groupings, results, exposures, options);

@@ -47,9 +47,8 @@ const Cell* find_cell(const std::vector<Cell>& cells, const Cell& row, const std
 // A row's name and a statistic for each kind, without the line's end.
 void print_kinds(FILE* out, const std::string& name, const KnowledgeReport& report, const std::vector<Cell>& cells,
                  const Cell& row, const char* statistic = "accuracy") {
-    fprintf(out, "  %-22.22s", name.c_str());
-    for (const Cell& kind : report.kinds)
-        fprintf(out, " %22s", percent(find_cell(cells, row, kind.kind), statistic).c_str());
+    print(out, "  %-22.22s", name);
+    for (const Cell& kind : report.kinds) print(out, " %22s", percent(find_cell(cells, row, kind.kind), statistic));
 }
 
 // What a row has over all kinds, and the line's end.
@@ -58,20 +57,20 @@ void print_figures(FILE* out, const Cell& row, const std::vector<Over>& groups) 
         const Column column = statistics()[s].column;
         const bool given = row.questions(statistics()[s].over) > 0;
         const std::string text = given ? figure_text(column, row.estimates[s].value) : "-";
-        fprintf(out, " %*s", width(column), text.c_str());
+        print(out, " %*s", width(column), text);
     });
-    fprintf(out, "\n");
+    print(out, "\n");
 }
 
 // A statistic by attribute and kind, and what the groups of questions have besides; rows without such questions left
 // out.
 void print_section(FILE* out, const char* title, const char* statistic, const std::vector<Over>& groups,
                    const KnowledgeReport& report) {
-    fprintf(out, "  %-22s", title);
-    for (const Cell& kind : report.kinds) fprintf(out, " %22s", kind.kind.c_str());
+    print(out, "  %-22s", title);
+    for (const Cell& kind : report.kinds) print(out, " %22s", kind.kind);
     visit_columns(groups,
-                  [&](size_t s) { fprintf(out, " %*s", width(statistics()[s].column), statistics()[s].heading); });
-    fprintf(out, "\n");
+                  [&](size_t s) { print(out, " %*s", width(statistics()[s].column), statistics()[s].heading); });
+    print(out, "\n");
     auto print_row = [&](const std::string& name, const std::vector<Cell>& cells, const Cell& row) {
         if (row.questions(groups[0]) == 0) return;
         print_kinds(out, name, report, cells, row, statistic);
@@ -85,51 +84,48 @@ void print_section(FILE* out, const char* title, const char* statistic, const st
 void print_cells(FILE* out, const char* heading, const KnowledgeReport& report, const std::vector<Cell>& cells,
                  const std::function<std::string(const Cell&)>& name) {
     if (cells.empty()) return;
-    fprintf(out, "  %s\n", heading);
+    print(out, "  %s\n", heading);
     std::string before;
     for (size_t i = 0; i < cells.size(); ++i) {
         if (i > 0 && name(cells[i]) == before) continue;
         print_kinds(out, before = name(cells[i]), report, cells, cells[i]);
-        fprintf(out, "\n");
+        print(out, "\n");
     }
 }
 
 std::string exposures_name(const Cell& cell) {
     const long long low = cell.exposures_low, high = cell.exposures_high;
-    return low == high ? format_text("%lld", low) : format_text("%lld-%lld", low, high);
+    return low == high ? format_text("%d", low) : format_text("%d-%d", low, high);
 }
 
 void print_threshold(FILE* out, const FrequencyThreshold& t) {
     if (t.target == 0) return;
-    fprintf(out, "  frequency threshold: ");
+    print(out, "  frequency threshold: ");
     if (!t.reached) {
-        fprintf(out, "none of %lld groups is under %.3g %%\n", static_cast<long long>(t.groups_above), 100 * t.target);
+        print(out, "none of %d groups is under %.3g %%\n", t.groups_above, 100 * t.target);
         return;
     }
-    fprintf(out, "%.4g of the documents for each entity of %s, the first group under %.3g %% (%.1f %%", t.frequency,
-            t.group.c_str(), 100 * t.target, 100 * t.accuracy);
-    if (!std::isnan(t.exposures)) fprintf(out, ", %.1f exposures", t.exposures);
-    fprintf(out, "); %lld groups above\n", static_cast<long long>(t.groups_above));
+    print(out, "%.4g of the documents for each entity of %s, the first group under %.3g %% (%.1f %%", t.frequency,
+          t.group, 100 * t.target, 100 * t.accuracy);
+    if (!std::isnan(t.exposures)) print(out, ", %.1f exposures", t.exposures);
+    print(out, "); %d groups above\n", t.groups_above);
 }
 
 void print_popularity(FILE* out, const KnowledgeReport& report, const PopularityRule& rule) {
     for (const PopularityThreshold& t : report.popularity) {
-        fprintf(out, "  popularity threshold, %s%s: ", t.kind.c_str(), t.normalized ? ", normalized" : "");
+        print(out, "  popularity threshold, %s%s: ", t.kind, t.normalized ? ", normalized" : "");
         if (t.reached)
-            fprintf(out, "%u", t.popularity);
+            print(out, "%u", t.popularity);
         else
-            fprintf(out, "none, down to %u", t.popularity);
-        fprintf(out,
-                " (target %.3g %%, %lld failures; %.1f %% of the %lld items of at least this popularity, of %lld)\n",
-                100 * rule.target, static_cast<long long>(rule.failures.n), 100 * t.accuracy,
-                static_cast<long long>(t.items_at_least), static_cast<long long>(t.items));
+            print(out, "none, down to %u", t.popularity);
+        print(out, " (target %.3g %%, %d failures; %.1f %% of the %d items of at least this popularity, of %d)\n",
+              100 * rule.target, rule.failures.n, 100 * t.accuracy, t.items_at_least, t.items);
     }
 }
 
 void print_kept(FILE* out, const KnowledgeReport& report, const std::vector<Over>& groups) {
     if (!report.subsampled) return;
-    fprintf(out, "  kept entities: %lld of %lld\n", static_cast<long long>(report.entities_kept),
-            static_cast<long long>(report.entities));
+    print(out, "  kept entities: %d of %d\n", report.entities_kept, report.entities);
     if (report.kept.questions() == 0) return;
     print_kinds(out, "kept", report, report.kept_kinds, report.kept);
     print_figures(out, report.kept, groups);
@@ -139,38 +135,34 @@ void print_bits(FILE* out, const KnowledgeReport& report) {
     if (!report.has_bits) return;
     int64_t facts = 0, asked = 0;
     for (const AttributeBits& b : report.attribute_bits) facts += b.entities, asked += b.entities_asked;
-    fprintf(out, "  learned bits: %.0f", report.bits);
+    print(out, "  learned bits: %.0f", report.bits);
     if (!std::isnan(report.bits_interval.low))
-        fprintf(out, " [%.0f, %.0f]", report.bits_interval.low, report.bits_interval.high);
-    fprintf(out, " of %.0f; %.4g per parameter, %.4g per non-embedding parameter", report.most_bits,
-            report.bits_per_param, report.bits_per_nonembedding_param);
-    if (asked < facts)
-        fprintf(out, " (scaled from %lld of %lld facts asked)", static_cast<long long>(asked),
-                static_cast<long long>(facts));
-    fprintf(out, "\n");
+        print(out, " [%.0f, %.0f]", report.bits_interval.low, report.bits_interval.high);
+    print(out, " of %.0f; %.4g per parameter, %.4g per non-embedding parameter", report.most_bits,
+          report.bits_per_param, report.bits_per_nonembedding_param);
+    if (asked < facts) print(out, " (scaled from %d of %d facts asked)", asked, facts);
+    print(out, "\n");
 }
 
 void print_set(FILE* out, const QuestionTask& task, const KnowledgeReport& report, const PopularityRule& popularity) {
     const Cell& all = report.all;
     const bool judged = all.questions(Over::Judged) > 0;
-    fprintf(out, "\n%s: %lld of %lld questions about %lld entities\n", task.set->names().name.c_str(),
-            static_cast<long long>(all.questions()), static_cast<long long>(report.questions),
-            static_cast<long long>(all.entities));
+    print(out, "\n%s: %d of %d questions about %d entities\n", task.set->names().name, all.questions(),
+          report.questions, all.entities);
     const std::vector<Over> groups = judged ? std::vector{Over::All, Over::Judged} : std::vector{Over::All};
     print_section(out, "exact match", "accuracy", groups, report);
     print_cells(out, "by group", report, report.group_kinds, [](const Cell& cell) { return cell.group; });
     print_cells(out, "by exposures", report, report.exposure_kinds, exposures_name);
     print_kept(out, report, groups);
-    fprintf(
+    print(
         out,
         "  over all questions: exact match %s; loss in nats per answer token, mean rank of the answer's worst token\n",
-        percent(all["accuracy"]).c_str());
-    if (judged)
-        fprintf(out, "  the model's own words, normalised: right %s\n", percent(all["accuracy_normalized"]).c_str());
+        percent(all["accuracy"]));
+    if (judged) print(out, "  the model's own words, normalised: right %s\n", percent(all["accuracy_normalized"]));
     if (all.questions(Over::Choices) > 0) {
         print_section(out, "choice", "choice", {Over::Choices}, report);
-        fprintf(out, "  over all questions: choice among the candidates %s, by log-probability per token %s\n",
-                percent(all["choice"]).c_str(), percent(all["choice_norm"]).c_str());
+        print(out, "  over all questions: choice among the candidates %s, by log-probability per token %s\n",
+              percent(all["choice"]), percent(all["choice_norm"]));
     }
     print_threshold(out, report.threshold);
     print_popularity(out, report, popularity);
@@ -181,9 +173,9 @@ void print_set(FILE* out, const QuestionTask& task, const KnowledgeReport& repor
 
 void print_results(FILE* out, const EvaluationPlan& plan, const Evaluation& evaluation) {
     for (const ValidationResult& v : evaluation.validation) {
-        fprintf(out, "val %s: loss %.6f nats per token", v.name.c_str(), v.loss);
-        if (!std::isnan(v.bits_per_byte)) fprintf(out, ", %.4f bits per byte", v.bits_per_byte);
-        fprintf(out, " (%lld tokens)\n", static_cast<long long>(v.tokens));
+        print(out, "val %s: loss %.6f nats per token", v.name, v.loss);
+        if (!std::isnan(v.bits_per_byte)) print(out, ", %.4f bits per byte", v.bits_per_byte);
+        print(out, " (%d tokens)\n", v.tokens);
     }
     for (size_t i = 0; i < plan.questions.size(); ++i)
         print_set(out, plan.questions[i], evaluation.knowledge[i].report, plan.options.report.popularity);

@@ -68,7 +68,7 @@ const std::vector<Statistic>& statistics() {
 size_t statistic_number(const std::string& name) {
     size_t s = 0;
     while (s < statistics().size() && statistics()[s].name != name) ++s;
-    ENSURE(s < statistics().size(), "there is no statistic %s", name.c_str());
+    ENSURE(s < statistics().size(), "there is no statistic %s", name);
     return s;
 }
 

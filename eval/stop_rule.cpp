@@ -11,8 +11,7 @@ std::vector<StopRule> parse_stop_rules(const std::vector<std::string>& texts) {
         const size_t at = text.find_first_of("<>");
         if (at == std::string::npos || at == 0 || text.compare(at + 1, 1, "=") != 0)
             die(Exit::Usage,
-                "--stop-at: expected METRIC>=X or METRIC<=X, such as 'know/synbio/accuracy>=0.6', found '%s'",
-                text.c_str());
+                "--stop-at: expected METRIC>=X or METRIC<=X, such as 'know/synbio/accuracy>=0.6', found '%s'", text);
         rules.push_back(
             {text, text.substr(0, at), text[at] == '>', parse_number("--stop-at " + text, text.substr(at + 2))});
     }
@@ -31,7 +30,7 @@ void check_stop_rules(const std::vector<StopRule>& rules, const EvaluationPlan& 
         if (std::find(known.begin(), known.end(), rule.metric) != known.end()) continue;
         std::string names;
         for (const std::string& name : known) names += " " + name;
-        die(Exit::Usage, "--stop-at %s: no such metric; this run can give%s", rule.text.c_str(), names.c_str());
+        die(Exit::Usage, "--stop-at %s: no such metric; this run can give%s", rule.text, names);
     }
 }
 

@@ -20,8 +20,7 @@ NamedList named_list(const std::string& path, const nlohmann::json& options, con
     for (const nlohmann::json& entry : *found) {
         const std::string text = entry.is_string() ? entry.get<std::string>() : "";
         const size_t equals = text.find('=');
-        if (equals == std::string::npos)
-            die(Exit::Data, "%s: the option %s is not a list of NAME=VALUE", path.c_str(), flag);
+        if (equals == std::string::npos) die(Exit::Data, "%s: the option %s is not a list of NAME=VALUE", path, flag);
         list.emplace_back(text.substr(0, equals), text.substr(equals + 1));
     }
     return list;
@@ -38,7 +37,7 @@ TrainerChoices read_trainer_choices(const std::string& directory) {
     choices.data_seed = json_integer(path, options, "data-seed", INT64_MIN, INT64_MAX);
     const auto mask = options.find("doc-mask");
     if (mask == options.end() || !mask->is_boolean())
-        die(Exit::Data, "%s: the option doc-mask is not true or false", path.c_str());
+        die(Exit::Data, "%s: the option doc-mask is not true or false", path);
     choices.document_mask = mask->get<bool>();
     const NamedList sources = named_list(path, options, "source");
     for (const auto& [name, rho] : named_list(path, options, "subsample"))
@@ -60,9 +59,9 @@ std::vector<bool> kept_entities(const QuestionSet& set, const std::vector<Subsam
         // evaluated without the training data: a plain path still says which shard it was
         const bool here = !shards.empty();
         if (!here && source.glob.find_first_of("*?[") != std::string::npos)
-            fprintf(stderr,
-                    "warning: source %s: no shard matches %s here; which entities --subsample kept is not known\n",
-                    source.name.c_str(), source.glob.c_str());
+            print(stderr,
+                  "warning: source %s: no shard matches %s here; which entities --subsample kept is not known\n",
+                  source.name, source.glob);
         if (!here && is_shard(source.glob)) shards.push_back(source.glob);
 
         uint64_t all = 0, first = 0;  // entities of the source are counted over all its shards
@@ -74,11 +73,10 @@ std::vector<bool> kept_entities(const QuestionSet& set, const std::vector<Subsam
                 found = documents == entities;
                 first = all;
                 if (!found)
-                    fprintf(stderr,
-                            "warning: %s has %llu entities, %s.questions.json says %llu; which of them --subsample "
-                            "kept is not known\n",
-                            path.c_str(), static_cast<unsigned long long>(documents), set.prefix().c_str(),
-                            static_cast<unsigned long long>(entities));
+                    print(stderr,
+                          "warning: %s has %u entities, %s.questions.json says %u; which of them --subsample "
+                          "kept is not known\n",
+                          path, documents, set.prefix(), entities);
             }
             all += documents;
         }

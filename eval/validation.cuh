@@ -16,7 +16,7 @@ inline int validation_rows_per_pass(const ValidationRows& rows) {
 // Mean loss over all targets, summed in double in row order.
 template <class Real>
 ValidationResult validation_loss(const Gpt<Real>& gpt, const ValidationRows& rows, backend::stream_t stream) {
-    ENSURE(rows.rows > 0, "validation source %s has no rows", rows.name.c_str());
+    ENSURE(rows.rows > 0, "validation source %s has no rows", rows.name);
     const int B = validation_rows_per_pass(rows);
     const size_t T = static_cast<size_t>(rows.T), N = static_cast<size_t>(B) * T;
     const bool mask = !rows.segment_start.empty();

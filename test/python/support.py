@@ -174,7 +174,7 @@ class FolderTest(unittest.TestCase):
         done = run_script(script, *arguments, **options)
         self.assertEqual(done.returncode, code, done.stderr)
         self.assertRegex(done.stderr, pattern)
-        self.assertNotIn("Traceback", done.stderr)
+        self.assertNotRegex(done.stderr, "Traceback|a fault of the program")
 
     def contents(self, *suffixes: str) -> dict[str, bytes]:
         """All files of the test's folder by their relative name, perhaps only those with certain endings."""

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <vector>
 
+#include "kernels/machine.h"
 #include "kernels/matmul_context.h"
 #include "model/checkpoint.h"
 #include "model/init.h"
@@ -128,6 +129,13 @@ void check_update_in_slices() {
 TEST_CASE("updates of slices of the blocks are the bits of one update on the CUDA kernels", "[model]") {
     check_update_in_slices<float>();
     check_update_in_slices<bf16>();
+}
+
+TEST_CASE("shapes that the CUDA kernels cannot run are refused", "[model]") {
+    const gpu::Machine machine;
+    machine.check_model(64, 256, 16);
+    REQUIRE_DIES(Exit::Usage, "100 hidden channels of the feed-forward", machine.check_model(64, 100, 16));
+    REQUIRE_DIES(Exit::Usage, "a head size of 8", machine.check_model(64, 256, 8));
 }
 
 TEST_CASE("bf16 directories that we export give transformers our logits", "[model]") {

@@ -16,8 +16,8 @@ import pandas as pd
 from knapsack.analysis.infusion.held import held_constant, hold_warmup, in_family, of_source
 from knapsack.analysis.intervals import Estimate
 from knapsack.common.errors import DataError
-from knapsack.runs.files import blame, read_json, read_ledger, read_lines, warn
-from knapsack.runs.table import Row, read_runs, to_frame
+from knapsack.runs.files import blame, read_json, read_ledger, read_lines, read_results, warn
+from knapsack.runs.table import Row, read_runs, to_frame, warn_of_not_finite
 
 GROUPS = ("once", "early", "control")
 KINDS = ("", "_seen", "_heldout", "_question")
@@ -90,6 +90,7 @@ def account_of(run: Path, name: str, planned: Row) -> Row:
             realised = {source["name"]: source["realised"] for source in account["sources"]}
             return {
                 "D": account["realised"]["tokens"],
+                "steps": account["realised"]["steps"],
                 "whole": account["realised"]["steps"] == account["planned"]["steps"],
                 "exposures": realised.get(name, {}).get("exposures") or {},
                 "tokens": {source: values["tokens"] for source, values in realised.items()},
@@ -103,6 +104,7 @@ def account_of(run: Path, name: str, planned: Row) -> Row:
     with blame(run / "metrics.jsonl", len(metrics)):
         return {
             "D": last.get("tokens", 0),
+            "steps": last.get("step", -1) + 1,
             "whole": last.get("step", -1) + 1 == read_json(run / "config.json").get("steps"),
             "exposures": exposures,
             "tokens": {source: last.get(f"data/{source}/tokens", 0) for source in planned},
@@ -117,7 +119,7 @@ def facts_of(run: Path, name: str) -> int | None:
 
 def study_row(run: Path, row: Row, name: str, base: str) -> Row:
     """`row`: the run's of the table of runs."""
-    config, results = read_json(run / "config.json"), read_json(run / "results.json")
+    config = read_json(run / "config.json")
     with blame(run / "config.json"):
         options, plan = config["options"], config["plan"]
         budget = options.get("tokens") or options["steps"] * options["batch-tokens"]
@@ -125,6 +127,7 @@ def study_row(run: Path, row: Row, name: str, base: str) -> Row:
         N, N_nonembedding = config["parameters"], config["parameters_non_embedding"]
         steps, held = config["steps"], held_constant(options, name)
     account = account_of(run, name, plan)
+    results = read_results(run, account["steps"], say=False)  # read_runs said it
     tokens, exposures = account["tokens"], account["exposures"]
     infused = name in plan
     out: Row = {
@@ -159,6 +162,7 @@ def read_study(folders: Iterable[Path], name: str, base: str, left_out: list[Pat
     `whole` (not stopped before its plan's end). A run with a malformed file is named on stderr and left out, as
     read_runs does."""
     rows, runs = [], read_runs(folders, left_out)
+    warn_of_not_finite(runs, (column for column in runs if column.startswith((f"val/{base}/loss", f"know/{name}"))))
     for run, row in zip(runs.index, runs.to_dict("records")):
         try:
             rows.append(study_row(run, row, name, base))

@@ -1,0 +1,79 @@
+# The CUDA programs: by nvcc for one architecture, under build/cuda-sm_<arch>/; and by g++ for the CPU, on kernels/simt,
+# under build/simt/, which needs CUDA's headers only.
+NVCC ?= $(firstword $(shell command -v nvcc 2>/dev/null) $(wildcard /usr/local/cuda/bin/nvcc))
+CUDA := $(if $(NVCC),$(abspath $(dir $(NVCC))/..))
+GPU_ARCH := $(patsubst 90,90a,$(shell nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | \
+  sed -nE '1s/^([0-9]+)\.([0-9]+)$$/\1\2/p'))
+GPU := $(and $(NVCC),$(GPU_ARCH))
+ARCH ?= $(or $(GPU_ARCH),90a)
+ARCHS ?= 80 89 90a
+CUDA_BUILD := build/cuda-sm_$(ARCH)
+SIMT := build/simt$(if $(filter-out release,$(VARIANT)),-$(VARIANT))
+NVCC_ARCH := -gencode arch=compute_$(ARCH),code=$(if $(filter %a,$(ARCH)),sm_$(ARCH),[sm_$(ARCH),compute_$(ARCH)])
+NVCC_FLAGS := $(INCLUDES) -std=c++17 -O3 -lineinfo $(NVCC_ARCH) -Xptxas -v \
+              -Xcompiler=-Wall,-Wextra,-fno-strict-aliasing,-fopenmp $(NVCCFLAGS)
+CUDA_HOST_FLAGS := $(INCLUDES) -isystem $(CUDA)/include $(COMMON) -O2
+SIMT_FLAGS := -DKNAPSACK_SIMT $(INCLUDES) -isystem $(CUDA)/include $(COMMON) -Wno-unknown-pragmas $(OPENMP) \
+              $(if $(filter release,$(VARIANT)),-O2 -g1,$(FLAGS) -O1)
+
+CASES := $(patsubst %.cpp,%.o,$(wildcard test/cases/*.cpp))
+KERNELS := $(patsubst %.cu,%.o,$(wildcard kernels/*.cu))
+SIMT_RUNTIME := kernels/simt/runtime.o kernels/simt/cuda_runtime.o
+SIMT_TESTS := $(patsubst %.cpp,%.o,$(wildcard test/simt/test_*.cpp))
+ifeq ($(VARIANT),tsan)
+  SIMT_TESTS := $(filter-out %/test_model.o %/test_matmul_context.o,$(SIMT_TESTS))
+endif
+
+# ---- Targets
+ifeq ($(NVCC),)
+train_gpt eval_knowledge:
+	@echo 'nvcc is not on PATH and not in /usr/local/cuda/bin: install the CUDA toolkit (12.4 or newer),' \
+	  'or make $@_cpu' >&2; exit 2
+else
+train_gpt eval_knowledge: %: $(CUDA_BUILD)/%  ## the CUDA programs (nvcc; ARCH=80, 89, 90a, ...: this machine's GPU)
+	@cp -f $< $@
+endif
+simt: $(addprefix $(SIMT)/,run_kernel_tests train_gpt eval_knowledge)  ## the CUDA programs by g++, on kernels/simt
+GPU_PROGRAMS := $(addprefix $(CUDA_BUILD)/,run_kernel_tests bench_gpu write_logits)
+gpu: $(PROGRAMS) train_gpt eval_knowledge $(GPU_PROGRAMS)  ## what scripts/on_gpu.sh runs on a GPU
+gpu_dry: $(PROGRAMS) simt $(SIMT)/bench_gpu $(SIMT)/write_logits  ## the same by g++, for its --dry-run
+check_kernels:  ## nvcc for every ARCHS (80 89 90a): fails on warnings, and on spills but in head size 256
+	@set -e; for arch in $(ARCHS); do $(MAKE) --no-print-directory ARCH=$$arch kernel_objects; done
+	@scripts/check_ptxas.py $(ARCHS:%=build/cuda-sm_%)
+kernel_objects: $(KERNELS:%=$(CUDA_BUILD)/%)
+floors: $(SIMT)/bench_gpu  ## bytes, flops and floor of every CUDA kernel at real shapes; needs no GPU
+	@$< --floors
+
+# ---- Programs
+CUDA_PROGRAMS := train_gpt eval_knowledge run_kernel_tests bench_gpu write_logits
+FOLDERS := $(CUDA_BUILD) $(SIMT)
+$(FOLDERS:=/train_gpt): %/train_gpt: %/train_gpt.o
+$(FOLDERS:=/eval_knowledge): %/eval_knowledge: %/eval/eval_knowledge.o
+$(FOLDERS:=/bench_gpu): %/bench_gpu: %/dev/bench/bench_gpu.o $(addprefix %/,$(CASES))
+$(FOLDERS:=/write_logits): %/write_logits: %/dev/oracle/write_logits.o
+$(FOLDERS:=/run_kernel_tests): %/run_kernel_tests: %/test/test_kernels.o $(addprefix %/,$(CASES)) $(TEST_MAIN)
+$(FOLDERS:=/run_kernel_tests): private LDLIBS += $(CATCH_LIBS)
+$(SIMT)/run_kernel_tests: $(SIMT_TESTS:%=$(SIMT)/%)
+$(CUDA_PROGRAMS:%=$(CUDA_BUILD)/%): $(KERNELS:%=$(CUDA_BUILD)/%) $(LIB)
+	$(NVCC) $(NVCC_ARCH) -Xcompiler -fopenmp -o $@ $(filter-out $(LIB),$^) $(LIB) $(LDLIBS) -lcublasLt
+$(CUDA_PROGRAMS:%=$(SIMT)/%): $(SIMT_RUNTIME:%=$(SIMT)/%) $(KERNELS:%=$(SIMT)/%) $(LIB)
+	$(CXX) $(SIMT_FLAGS) $(CXXFLAGS) -o $@ $(filter-out $(LIB),$^) $(LIB) $(LDLIBS)
+
+# ---- Objects
+$(CUDA_BUILD)/%.o: %.cu $(CUDA_BUILD)/flags.txt
+	@mkdir -p $(@D)
+	$(NVCC) $(NVCC_FLAGS) -MMD -MP -c -o $@ $< 2> $@.ptxas || { cat $@.ptxas >&2; exit 1; }
+	@grep -iE -A3 'warning|error' $@.ptxas >&2 || true
+$(CUDA_BUILD)/%.o: %.cpp $(CUDA_BUILD)/flags.txt
+	@mkdir -p $(@D)
+	$(CXX) $(CUDA_HOST_FLAGS) $(CXXFLAGS) -MMD -MP -c -o $@ $<
+$(SIMT)/%.o: %.cu $(SIMT)/flags.txt
+	@mkdir -p $(@D)
+	$(CXX) $(SIMT_FLAGS) $(CXXFLAGS) -MMD -MP -x c++ -c -o $@ $<
+$(SIMT)/%.o: %.cpp $(SIMT)/flags.txt
+	@mkdir -p $(@D)
+	$(CXX) $(SIMT_FLAGS) $(CXXFLAGS) -MMD -MP -c -o $@ $<
+# the fibers' runtime is never instrumented: it announces to TSan what CUDA promises, and nothing else
+$(SIMT)/kernels/simt/runtime.o: private SIMT_FLAGS := $(filter-out -fsanitize=% -fno-sanitize-recover=%,$(SIMT_FLAGS))
+$(CUDA_BUILD)/flags.txt: WHAT = $(NVCC) $(NVCC_FLAGS) $(CUDA_HOST_FLAGS) $(CXXFLAGS)
+$(SIMT)/flags.txt: WHAT = $(CXX) $(SIMT_FLAGS) $(CXXFLAGS)
