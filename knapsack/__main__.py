@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import io
 import sys
 
 from knapsack.common.errors import UsageError, run
@@ -60,6 +61,9 @@ def call(argv: list[str]) -> int | None:
         code = importlib.import_module(COMMANDS[name][0]).main(rest)
         failed = False
         return code
+    except BrokenPipeError:  # nobody reads what it prints; what it wrote is as it should be
+        failed = False
+        raise
     finally:
         files.end_command(undo=failed and name in GROUPS["make data"])
 
@@ -67,6 +71,9 @@ def call(argv: list[str]) -> int | None:
 def main(argv: list[str] | None = None) -> int:
     """`argv`: without the program; by default this process's."""
     argv = sys.argv[1:] if argv is None else argv
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of the world on a terminal of fewer letters
     program = " ".join(["knapsack", *(name for name in argv[:1] if name in COMMANDS)])
     return run(lambda: call(argv), program)
 

@@ -29,6 +29,7 @@ class _Command:
         self.inputs: dict[tuple[int, int], str] = {}
         self.outputs: dict[str, str] = {}  # by real path: the name given
         self.made: list[str] = []  # folders and whole files, in order
+        self.shared: set[str] = set()  # those that files of other commands in the same folder may use
 
 
 _command = _Command()
@@ -42,10 +43,19 @@ def begin_command() -> None:
 def end_command(undo: bool) -> None:
     """`undo`: what the command has made is half of something; it takes it away, the latest first."""
     global _command
+    shared = {os.path.basename(path) for path in _command.shared}
     for path in reversed(_command.made) if undo else ():
         with contextlib.suppress(OSError):
-            os.rmdir(path) if os.path.isdir(path) else os.unlink(path)
+            if os.path.isdir(path):
+                os.rmdir(path)
+            elif path not in _command.shared or shared.issuperset(os.listdir(os.path.dirname(path))):
+                os.unlink(path)
     _command = _Command()
+
+
+def share(path: str) -> None:
+    """Files that come into the folder meanwhile may need this one."""
+    _command.shared.add(os.path.realpath(path))
 
 
 def make_folder(path: str) -> None:
