@@ -107,6 +107,15 @@ def refuse_input(path: str) -> None:
             raise UsageError(f"{path}: an input of this command{same}; choose another name for the output")
 
 
+def check_output(path: str) -> None:
+    """Refuses what a finished file must not replace."""
+    if kind := irregular(path):
+        raise UsageError(f"{path}: the output is {kind}, which a finished file would replace; choose a file")
+    if os.path.isdir(path):
+        raise UsageError(f"{path}: the output is a folder; choose a file")
+    refuse_input(path)
+
+
 def sync_folder(folder: str) -> None:
     """A rename is on the disk only when its folder is."""
     descriptor = os.open(folder or ".", os.O_RDONLY)
@@ -136,11 +145,7 @@ class AtomicFile:
     def __init__(self, path: str) -> None:
         self.path, self.real = path, os.path.realpath(path)
         self.hash = hashlib.sha256()
-        if kind := irregular(path):
-            raise UsageError(f"{path}: the output is {kind}, which a finished file would replace; choose a file")
-        if os.path.isdir(path):
-            raise UsageError(f"{path}: the output is a folder; choose a file")
-        refuse_input(path)
+        check_output(path)
         refuse_input(self.temporary)
         if (other := _command.outputs.get(self.real)) is not None:
             raise UsageError(f"{path}: another output of this command ({other}) is the same file; choose another name")

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from knapsack.common.errors import DataError
-from knapsack.common.files import CHUNK, AtomicFile, dump_json, make_folder, naming, write_file
+from knapsack.common.files import CHUNK, AtomicFile, check_output, dump_json, make_folder, naming, write_file
 from knapsack.common.tokenizer import TokenizerInfo
 from knapsack.shards.format import DTYPE_CODES, FORMAT_VERSION, IDX_HEADER, IDX_MAGIC
 
@@ -116,6 +116,7 @@ class Bundle:
         self.files: list[AtomicFile] = []
         self.columns: list[NpyWriter] = []
         self.unnamed: list[BinaryIO] = []
+        check_output(prefix + ".json")  # the sidecar, which is written last
         make_folder(os.path.dirname(prefix))
 
     def __enter__(self) -> Bundle:
@@ -161,8 +162,9 @@ class Bundle:
             "bytes": shard.bytes,
             "checksums": {os.path.basename(file.path): "sha256:" + file.hash.hexdigest() for file in self.files},
         }
-        if os.path.exists(self.prefix + ".json"):
-            os.unlink(self.prefix + ".json")  # an old sidecar must not vouch for a mixture of old and new files
+        check_output(self.prefix + ".json")
+        with contextlib.suppress(FileNotFoundError):  # an old sidecar must not vouch for a mixture of old and new files
+            os.unlink(os.path.realpath(self.prefix + ".json"))
         for file in self.files:
             file.rename()
         write_file(self.prefix + ".json", dump_json(sidecar))

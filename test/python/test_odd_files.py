@@ -114,6 +114,13 @@ class OddFilesTest(support.FolderTest):
                      prose.removesuffix(".txt"))  # fmt: skip
         self.assertEqual(self.contents()["prose/web.txt"], b"x")
 
+    def test_a_sidecar_does_not_replace_an_input(self) -> None:
+        lines = "".join(json.dumps({"text": text}) + "\n" for text in support.documents(9))
+        name = self.write("web.json", lines)
+        self.run_bad(2, "an input", "text", name, *self.tokenizer, "--out", self.path("web"))
+        tables = {name: data for name, data in self.contents().items() if name != "web.txt"}
+        self.assertEqual(tables, {"facts.tsv": FACTS.encode(), "web.json": lines.encode()})
+
     def test_two_outputs_that_are_one_file(self) -> None:
         os.mkdir(self.path("d"))
         os.symlink(self.path("d"), self.path("e"))
