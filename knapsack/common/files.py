@@ -29,7 +29,7 @@ class _Command:
         self.inputs: dict[tuple[int, int], str] = {}
         self.outputs: dict[str, str] = {}  # by real path: the name given
         self.made: list[str] = []  # folders and whole files, in order
-        self.shared: set[str] = set()  # those that files of other commands in the same folder may use
+        self.shared: set[str] = set()  # those that shards of other commands in the same folder may need
 
 
 _command = _Command()
@@ -43,18 +43,22 @@ def begin_command() -> None:
 def end_command(undo: bool) -> None:
     """`undo`: what the command has made is half of something; it takes it away, the latest first."""
     global _command
-    shared = {os.path.basename(path) for path in _command.shared}
     for path in reversed(_command.made) if undo else ():
         with contextlib.suppress(OSError):
             if os.path.isdir(path):
                 os.rmdir(path)
-            elif path not in _command.shared or shared.issuperset(os.listdir(os.path.dirname(path))):
+            elif path not in _command.shared or not has_shards(os.path.dirname(path)):
                 os.unlink(path)
     _command = _Command()
 
 
+def has_shards(folder: str) -> bool:
+    """Finished or begun."""
+    return any(name.endswith((".bin", ".bin.tmp")) for name in os.listdir(folder))
+
+
 def share(path: str) -> None:
-    """Files that come into the folder meanwhile may need this one."""
+    """Shards that come into the folder meanwhile may need this file."""
     _command.shared.add(os.path.realpath(path))
 
 
