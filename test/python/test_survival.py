@@ -419,7 +419,16 @@ class LongTextTest(support.FolderTest):
         bad = ["{oops", '{"body": 1}', "[" * 10**5, '{"text": "\\ud800"}', '{"text": ' + "9" * 5000 + "}"]
         data = "\n".join([good[0], *bad, good[1], good[2][:9]]).encode() + b"\n\xff\xfe\n" + good[2].encode()
         name = self.write("in.jsonl", data)
-        self.run_bad(3, r"in\.jsonl:2: not JSON", "text", name, "--tokenizer", support.small_vocabulary(), "--out", "x")
+        self.run_bad(
+            3,
+            r"in\.jsonl:2: not JSON",
+            "text",
+            name,
+            "--tokenizer",
+            support.small_vocabulary(),
+            "--out",
+            self.path("x"),
+        )
         said = self.prepare(name, "--skip-bad", "--out", self.path("o"))
         self.assertRegex(said, r"warning: 7 bad lines or records skipped, the first: .*in\.jsonl:2: not JSON")
         self.assertEqual(len(self.ids(self.path("o"))), 3)
