@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import io
 import sys
 
 from knapsack.common.errors import UsageError, run
@@ -71,9 +70,6 @@ def call(argv: list[str]) -> int | None:
 def main(argv: list[str] | None = None) -> int:
     """`argv`: without the program; by default this process's."""
     argv = sys.argv[1:] if argv is None else argv
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # names of the world on a terminal of fewer letters
     program = " ".join(["knapsack", *(name for name in argv[:1] if name in COMMANDS)])
     return run(lambda: call(argv), program)
 
