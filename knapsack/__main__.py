@@ -60,6 +60,9 @@ def call(argv: list[str]) -> int | None:
         code = importlib.import_module(COMMANDS[name][0]).main(rest)
         failed = False
         return code
+    except BrokenPipeError:  # nobody reads what it prints; what it wrote is as it should be
+        failed = False
+        raise
     finally:
         files.end_command(undo=failed and name in GROUPS["make data"])
 

@@ -29,6 +29,7 @@ class _Command:
         self.inputs: dict[tuple[int, int], str] = {}
         self.outputs: dict[str, str] = {}  # by real path: the name given
         self.made: list[str] = []  # folders and whole files, in order
+        self.shared: set[str] = set()  # those that shards of other commands in the same folder may need
 
 
 _command = _Command()
@@ -44,8 +45,21 @@ def end_command(undo: bool) -> None:
     global _command
     for path in reversed(_command.made) if undo else ():
         with contextlib.suppress(OSError):
-            os.rmdir(path) if os.path.isdir(path) else os.unlink(path)
+            if os.path.isdir(path):
+                os.rmdir(path)
+            elif path not in _command.shared or not has_shards(os.path.dirname(path)):
+                os.unlink(path)
     _command = _Command()
+
+
+def has_shards(folder: str) -> bool:
+    """Finished or begun."""
+    return any(name.endswith((".bin", ".bin.tmp")) for name in os.listdir(folder))
+
+
+def share(path: str) -> None:
+    """Shards that come into the folder meanwhile may need this file."""
+    _command.shared.add(os.path.realpath(path))
 
 
 def make_folder(path: str) -> None:
@@ -97,6 +111,15 @@ def refuse_input(path: str) -> None:
             raise UsageError(f"{path}: an input of this command{same}; choose another name for the output")
 
 
+def check_output(path: str) -> None:
+    """Refuses what a finished file must not replace."""
+    if kind := irregular(path):
+        raise UsageError(f"{path}: the output is {kind}, which a finished file would replace; choose a file")
+    if os.path.isdir(path):
+        raise UsageError(f"{path}: the output is a folder; choose a file")
+    refuse_input(path)
+
+
 def sync_folder(folder: str) -> None:
     """A rename is on the disk only when its folder is."""
     descriptor = os.open(folder or ".", os.O_RDONLY)
@@ -126,11 +149,7 @@ class AtomicFile:
     def __init__(self, path: str) -> None:
         self.path, self.real = path, os.path.realpath(path)
         self.hash = hashlib.sha256()
-        if kind := irregular(path):
-            raise UsageError(f"{path}: the output is {kind}, which a finished file would replace; choose a file")
-        if os.path.isdir(path):
-            raise UsageError(f"{path}: the output is a folder; choose a file")
-        refuse_input(path)
+        check_output(path)
         refuse_input(self.temporary)
         if (other := _command.outputs.get(self.real)) is not None:
             raise UsageError(f"{path}: another output of this command ({other}) is the same file; choose another name")

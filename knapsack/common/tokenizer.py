@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from knapsack.common.errors import DataError, ScriptError, UsageError
-from knapsack.common.files import dump_json, know_input, make_folder, open_input, parse_json, write_file
+from knapsack.common.files import dump_json, know_input, make_folder, open_input, parse_json, share, write_file
 
 # Work is spread over processes; threads of the library inside each of them would only compete, and hang after a fork.
 THREADS = "TOKENIZERS_PARALLELISM"
@@ -116,9 +116,11 @@ class Encoder:
                 self.info = replace(self.info, sha256=hashlib.sha256(found).hexdigest())  # the file that is there
         else:
             write_file(path, self.file_bytes)
+            share(path)
         config = os.path.join(folder, "tokenizer_config.json")
         if not os.path.exists(config):
             write_file(config, self.config_bytes)
+            share(config)
 
 
 def decode_batch(tokenizer: Any, runs: list[list[int]]) -> list[str]:

@@ -26,7 +26,6 @@ import hashlib
 import heapq
 import os
 import re
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -323,8 +322,6 @@ def check(options: argparse.Namespace) -> None:
 
 def main(options: argparse.Namespace) -> None:
     start = time.monotonic()
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # names of the world on a terminal of fewer letters
     check(options)
     stem = options.out.removesuffix(".tsv")
     with FileGroup() as files:

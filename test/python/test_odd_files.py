@@ -4,6 +4,9 @@ numbers. Each is refused with a reason and leaves nothing; none hangs."""
 import json
 import os
 import resource
+import shlex
+import subprocess
+import sys
 import unittest
 
 import support
@@ -111,6 +114,13 @@ class OddFilesTest(support.FolderTest):
                      prose.removesuffix(".txt"))  # fmt: skip
         self.assertEqual(self.contents()["prose/web.txt"], b"x")
 
+    def test_a_sidecar_does_not_replace_an_input(self) -> None:
+        lines = "".join(json.dumps({"text": text}) + "\n" for text in support.documents(9))
+        name = self.write("web.json", lines)
+        self.run_bad(2, "an input", "text", name, *self.tokenizer, "--out", self.path("web"))
+        tables = {name: data for name, data in self.contents().items() if name != "web.txt"}
+        self.assertEqual(tables, {"facts.tsv": FACTS.encode(), "web.json": lines.encode()})
+
     def test_two_outputs_that_are_one_file(self) -> None:
         os.mkdir(self.path("d"))
         os.symlink(self.path("d"), self.path("e"))
@@ -145,6 +155,23 @@ class OddFilesTest(support.FolderTest):
                 self.assertRegex(done.stderr, "File too large|No space")
                 self.assertNotIn("Traceback", done.stderr)
                 self.assertEqual(set(self.contents()), before)
+
+    def test_a_closed_pipe_takes_no_file_away(self) -> None:
+        words = [sys.executable, "-m", "knapsack", "text", self.text, *self.tokenizer, "--out", self.path("o", "x")]
+        environment = dict(os.environ, PYTHONPATH=support.REPOSITORY)
+        subprocess.run(
+            ["bash", "-c", f"{shlex.join(map(str, words))} | true"], env=environment, timeout=60, check=False
+        )
+        self.run_ok("verify", self.path("o", "x"))
+
+    def test_a_terminal_of_fewer_letters(self) -> None:
+        table = self.write("f.tsv", FACTS.replace("Aland", "São Tomé"))
+        self.run_ok("facts", "write", table, *self.tokenizer, "--out", self.path("o", "wd"), "--control", 0)
+        done = support.run_process(
+            "verify", self.path("o", "wd"), "--samples", 3, env=dict(os.environ, PYTHONIOENCODING="ascii")
+        )
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("S\\xe3o Tom\\xe9", done.stdout)
 
     def test_work_without_bound_is_refused(self) -> None:
         out = "--out", self.path("o", "x")
@@ -204,6 +231,19 @@ class OpeningTest(support.FolderTest):
         self.assertEqual(self.contents(), {})
         files.write_files({self.path("a"): b"1", self.path("b"): b"2"})
         self.assertEqual(self.contents(), {"a": b"1", "b": b"2"})
+
+    def test_undoing_keeps_what_others_share(self) -> None:
+        for others in ({}, {"other.bin": b"x"}):
+            files.begin_command()
+            files.write_file(self.path("d", "tokenizer.json"), b"t")
+            files.share(self.path("d", "tokenizer.json"))
+            files.write_file(self.path("d", "half.bin"), b"h")
+            for name, data in others.items():
+                self.write("d/" + name, data)
+            files.end_command(undo=True)
+            self.assertEqual(os.path.exists(self.path("d", "tokenizer.json")), bool(others))
+            self.assertEqual(os.path.exists(self.path("d")), bool(others))
+            self.assertFalse(os.path.exists(self.path("d", "half.bin")))
 
     def test_json_says_where(self) -> None:
         for data in ("[" * 10**5, "9" * 5000, "{oops", b"\xff"):

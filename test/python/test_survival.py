@@ -23,6 +23,30 @@ HEADER = "# facts, format_version 1\nid\trelation\tsubject\tobject\taliases\tals
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ abcdefghijklmnopqrstuvwxyz '?,."
 
 
+def save(tokenizer, trainer, folder: str) -> str:
+    """Trained on a little text."""
+    tokenizer.train_from_iterator([LETTERS, *support.documents(20)], trainer)
+    os.makedirs(folder, exist_ok=True)
+    tokenizer.save(os.path.join(folder, "tokenizer.json"))
+    return folder
+
+
+def llama(folder: str) -> str:
+    """Spaces as U+2581, bytes as <0x..> where there is no token."""
+    hf = support.tokenizers
+    tokenizer = hf.Tokenizer(hf.models.BPE(byte_fallback=True, unk_token="<unk>"))
+    pre, back = hf.pre_tokenizers, hf.decoders
+    tokenizer.pre_tokenizer = pre.Sequence(
+        [pre.Metaspace(prepend_scheme="first", split=True), pre.Punctuation("isolated"), pre.Digits(True)]
+    )
+    tokenizer.decoder = back.Sequence(
+        [back.Replace("\u2581", " "), back.ByteFallback(), back.Fuse(), back.Strip(" ", 1, 0)]
+    )
+    special = ["<unk>", "<s>", "</s>", *(f"<0x{i:02X}>" for i in range(256))]
+    trainer = hf.trainers.BpeTrainer(vocab_size=700, special_tokens=special, show_progress=False)
+    return save(tokenizer, trainer, folder)
+
+
 class SpellingTest(unittest.TestCase):
     def test_one_name_in_two_spellings(self) -> None:
         for one, other in (
@@ -76,15 +100,17 @@ class LossTest(support.FolderTest):
         tokenizer.pre_tokenizer = hf.pre_tokenizers.ByteLevel(add_prefix_space=False)
         tokenizer.decoder = hf.decoders.ByteLevel()
         trainer = hf.trainers.BpeTrainer(vocab_size=300, special_tokens=["<|endoftext|>"], show_progress=False)
-        return self.save(tokenizer, trainer, "holes")
+        return save(tokenizer, trainer, self.path("holes"))
 
     def unknown(self) -> str:
         hf = support.tokenizers
         tokenizer = hf.Tokenizer(hf.models.WordLevel(unk_token="[UNK]"))
         tokenizer.pre_tokenizer = hf.pre_tokenizers.Whitespace()
         special = ["<|endoftext|>", "[UNK]"]
-        return self.save(
-            tokenizer, hf.trainers.WordLevelTrainer(vocab_size=200, special_tokens=special, show_progress=False), "unk"
+        return save(
+            tokenizer,
+            hf.trainers.WordLevelTrainer(vocab_size=200, special_tokens=special, show_progress=False),
+            self.path("unk"),
         )
 
     def lower(self) -> str:
@@ -97,28 +123,7 @@ class LossTest(support.FolderTest):
         trainer = hf.trainers.BpeTrainer(
             vocab_size=400, special_tokens=["<|endoftext|>"], initial_alphabet=alphabet, show_progress=False
         )
-        return self.save(tokenizer, trainer, "lower")
-
-    def llama(self) -> str:
-        """Spaces as U+2581, bytes as <0x..> where there is no token."""
-        hf = support.tokenizers
-        tokenizer = hf.Tokenizer(hf.models.BPE(byte_fallback=True, unk_token="<unk>"))
-        pre, back = hf.pre_tokenizers, hf.decoders
-        tokenizer.pre_tokenizer = pre.Sequence(
-            [pre.Metaspace(prepend_scheme="first", split=True), pre.Punctuation("isolated"), pre.Digits(True)]
-        )
-        tokenizer.decoder = back.Sequence(
-            [back.Replace("\u2581", " "), back.ByteFallback(), back.Fuse(), back.Strip(" ", 1, 0)]
-        )
-        special = ["<unk>", "<s>", "</s>", *(f"<0x{i:02X}>" for i in range(256))]
-        trainer = hf.trainers.BpeTrainer(vocab_size=700, special_tokens=special, show_progress=False)
-        return self.save(tokenizer, trainer, "llama")
-
-    def save(self, tokenizer, trainer, name: str) -> str:
-        tokenizer.train_from_iterator([LETTERS, *support.documents(20)], trainer)
-        os.makedirs(self.path(name), exist_ok=True)
-        tokenizer.save(self.path(name, "tokenizer.json"))
-        return self.path(name)
+        return save(tokenizer, trainer, self.path("lower"))
 
     def test_fates(self) -> None:
         self.assertEqual(fate("a b", " a b "), SAME)
@@ -166,7 +171,7 @@ class LossTest(support.FolderTest):
         self.assertIn("1 answers have the tokens of another one", said.getvalue())
 
     def test_a_llama_like_tokenizer(self) -> None:
-        flags = "--tokenizer", self.llama(), "--eot", "</s>"
+        flags = "--tokenizer", llama(self.path("llama")), "--eot", "</s>"
         sample = os.path.join(support.PACKAGE, "facts", "sample.tsv")
         out = self.path("d", "wd")
         self.run_ok("facts", "write", sample, *flags, "--out", out, "--relation", "P36", "--workers", 1)
@@ -332,6 +337,15 @@ class LongTextTest(support.FolderTest):
             self.assertEqual(json.load(file)["bytes"], len(long.encode()))
         self.assertEqual(list(Inputs([text]).documents()), ["before", long, "after"])
 
+    def test_a_long_document_and_a_llama_like_tokenizer(self) -> None:
+        """Which puts a space before a text, but not before what goes on one."""
+        long = self.words(2 * PIECE + 1000)
+        encoder = load_tokenizer(llama(self.path("llama")), "</s>")
+        text = self.write("long.txt", long)
+        flags = "--tokenizer", self.path("llama"), "--eot", "</s>", "--out", self.path("o", "a"), "--workers", 1
+        self.run_ok("text", text, *flags)
+        self.assertEqual(self.ids(self.path("o", "a")), [[*encoder.encode_batch([long])[0], encoder.eot_id]])
+
     def test_it_falls_on_the_same_side_of_a_split(self) -> None:
         long = self.words(2 * PIECE + 1000)
         text = self.write("t.txt", SEPARATOR.join([*support.documents(9), long]))
@@ -405,7 +419,16 @@ class LongTextTest(support.FolderTest):
         bad = ["{oops", '{"body": 1}', "[" * 10**5, '{"text": "\\ud800"}', '{"text": ' + "9" * 5000 + "}"]
         data = "\n".join([good[0], *bad, good[1], good[2][:9]]).encode() + b"\n\xff\xfe\n" + good[2].encode()
         name = self.write("in.jsonl", data)
-        self.run_bad(3, r"in\.jsonl:2: not JSON", "text", name, "--tokenizer", support.small_vocabulary(), "--out", "x")
+        self.run_bad(
+            3,
+            r"in\.jsonl:2: not JSON",
+            "text",
+            name,
+            "--tokenizer",
+            support.small_vocabulary(),
+            "--out",
+            self.path("x"),
+        )
         said = self.prepare(name, "--skip-bad", "--out", self.path("o"))
         self.assertRegex(said, r"warning: 7 bad lines or records skipped, the first: .*in\.jsonl:2: not JSON")
         self.assertEqual(len(self.ids(self.path("o"))), 3)
