@@ -83,14 +83,13 @@ class AllCommandsTest(support.FolderTest):
 
     def test_screens_without_the_letters_and_full_ones(self) -> None:
         self.write("runs/\u00e9\u4e2d/config.json", "{}")
-        for encoding in ("ascii", "latin-1"):
-            done = support.run_process("runs", self.path("runs"), env=dict(os.environ, PYTHONIOENCODING=encoding))
-            self.assertEqual((done.returncode, done.stderr), (0, ""))
-            self.assertIn("\\u4e2d", done.stdout)
+        done = support.run_process("runs", self.path("runs"), env=dict(os.environ, PYTHONIOENCODING="ascii"))
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertIn("\\xe9\\u4e2d", done.stdout)
         if os.path.exists("/dev/full"):
             with open("/dev/full", "w") as full:
                 call = [sys.executable, "-m", "knapsack", "runs", self.path("runs")]
-                environment = dict(os.environ, PYTHONPATH=support.REPOSITORY)
+                environment = dict(os.environ, PYTHONPATH=support.REPOSITORY, PYTHONUNBUFFERED="")
                 done = subprocess.run(call, stdout=full, stderr=subprocess.PIPE, text=True, env=environment)
             said = "knapsack runs: standard output: No space left on device\n"
             self.assertEqual((done.returncode, done.stderr), (1, said))
