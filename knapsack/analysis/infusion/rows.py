@@ -30,7 +30,7 @@ def number(value: Any) -> float | None:
 
 
 def whole(value: Any) -> int:
-    if type(value) is not int or not 0 <= value < 1 << 62:
+    if type(value) is not int or abs(value) >= 1 << 62:
         raise ValueError(f"expected a whole number, found {str(value)[:40]}")
     return value
 
