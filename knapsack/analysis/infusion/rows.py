@@ -94,7 +94,8 @@ def measures(row: Row, name: str, results: Row) -> Row:
 
 
 def numbers_of(values: Row) -> Row:
-    return {name: number(value) for name, value in values.items()}
+    """As they are, None for what is none."""
+    return {name: None if number(value) is None else value for name, value in values.items()}
 
 
 def account_of(run: Path, name: str, planned: Row) -> Row:
