@@ -22,7 +22,7 @@ from knapsack.analysis.points import place, points_of
 from knapsack.analysis.style import GREEN, GREY, KINDS, draw_points, legend, plt, save
 from knapsack.common.errors import DataError, UsageError
 from knapsack.runs.files import files_of, find_runs, warn
-from knapsack.runs.table import finished_runs, finite_runs, format_csv, numbers, read_runs
+from knapsack.runs.table import cell, finished_runs, finite_runs, format_csv, numbers, read_runs
 
 MEASURES = ("accuracy", "accuracy_seen", "accuracy_heldout", "accuracy_question", "chance", "bits", "most_bits")
 
@@ -94,7 +94,7 @@ def draw_baseline(axes: Any, value: float, label: str) -> None:
 
 def draw_figure(runs: pd.DataFrame, names: Names, out: Path) -> None:
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2))
-    models = runs["model"].fillna("") if "model" in runs else pd.Series("", runs.index)
+    models = pd.Series([cell(model or "") for model in runs.get("model", [""] * len(runs))], runs.index)
     for number, model in enumerate(models.unique()):
         chosen = runs[(models == model).values]
         line = ["-", "--", ":", "-."][number % 4]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import os
 from collections.abc import Iterable
@@ -10,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from knapsack.common.errors import UsageError
-from knapsack.common.files import dump_json
 from knapsack.runs.files import write_bytes
 
 FIGURES = (".png", ".pdf", ".svg")
@@ -54,9 +54,13 @@ def same_file(path: str, others: Iterable[str]) -> str | None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    write_bytes(path, dump_json(strict(value)))
+    write_text(path, json.dumps(strict(value), indent=1, ensure_ascii=False) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
-    """A name of a file that is not UTF-8 keeps its bytes."""
-    write_bytes(path, text.encode(errors="surrogateescape"))
+    """A name of a file that is not UTF-8 keeps its bytes, half a surrogate pair becomes its number."""
+    try:
+        data = text.encode(errors="surrogateescape")
+    except UnicodeEncodeError:
+        data = text.encode(errors="backslashreplace")
+    write_bytes(path, data)

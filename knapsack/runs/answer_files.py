@@ -111,7 +111,7 @@ def parse(line: bytes, named_step: int | None, path: Path, number: int) -> Answe
     if not all(isinstance(word, str) for word in words):
         raise DataError(f"{place}: expected texts at set, source, attribute, kind and group, found {answer}")
     whole = (step, question[1], fact[1], -1 if exposures is None else exposures)
-    if not all(type(number) is int for number in whole) or type(correct) is not bool:
+    if not all(type(number) is int and abs(number) < 1 << 62 for number in whole) or type(correct) is not bool:
         raise DataError(
             f"{place}: expected whole numbers at step, question, entity and exposures and true or false at correct, "
             f"found {answer}"
@@ -123,6 +123,6 @@ def parse(line: bytes, named_step: int | None, path: Path, number: int) -> Answe
 def parse_nll(nll: Any, place: str) -> float:
     try:
         found = math.nan if nll is None else float(nll)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise DataError(f"{place}: expected a number at nll, found {nll!r}") from None
     return found if math.isfinite(found) else math.nan

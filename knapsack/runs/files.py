@@ -32,7 +32,7 @@ def blame(path: Path, line: int = 1) -> Iterator[None]:
         yield
     except KeyError as error:
         raise DataError(f"{path}:{line}: no key {error}") from None
-    except (AttributeError, TypeError, ValueError, IndexError, EOFError, OSError) as error:
+    except (AttributeError, TypeError, ValueError, ArithmeticError, IndexError, EOFError, OSError) as error:
         raise DataError(f"{path}:{line}: not as expected ({error})") from None
 
 

@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import difflib
 import json
-import math
 import statistics
 import sys
 from collections.abc import Iterable
@@ -134,7 +133,11 @@ def read_runs(folders: Iterable[Path | str], left_out: list[Path] | None = None)
 
 
 def is_not_finite(value: Any) -> bool:
-    return value in NOT_FINITE if isinstance(value, str) else isinstance(value, float) and not math.isfinite(value)
+    if isinstance(value, str):
+        return value in NOT_FINITE
+    return (
+        isinstance(value, (int, float)) and not abs(value) <= sys.float_info.max
+    )  # JSON has whole numbers of any size
 
 
 def warn_of_not_finite(runs: pd.DataFrame, columns: Iterable[str]) -> None:

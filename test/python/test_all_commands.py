@@ -91,7 +91,7 @@ class AllCommandsTest(support.FolderTest):
         if os.path.exists("/dev/full"):
             with open("/dev/full", "w") as full:
                 call = [sys.executable, "-m", "knapsack", "runs", self.path("runs")]
-                environment = dict(os.environ, PYTHONPATH=support.REPOSITORY)
+                environment = dict(os.environ, PYTHONPATH=support.REPOSITORY, PYTHONUNBUFFERED="")
                 done = subprocess.run(call, stdout=full, stderr=subprocess.PIPE, text=True, env=environment)
             said = "knapsack runs: standard output: No space left on device\n"
             self.assertEqual((done.returncode, done.stderr), (1, said))

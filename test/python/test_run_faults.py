@@ -144,7 +144,7 @@ class SweepFaultsTest(support.FolderTest):
 class FigureFaultsTest(support.FolderTest):
     def make_run(self, name: str, share: float, score: float | str, done: str | None = "finished", **more) -> None:
         self.write(f"{name}/config.json", json.dumps({"options": {"seed": 1, "model": "m"}, "steps": 10}))
-        log = {"step": 9, "time": 1.0, "perf/tokens_per_s": 5.0, "data/bio/ratio": share, "data/web/ratio": 1 - share}
+        log = {"step": 9, "time": 1.0, "perf/tokens_per_s": 5.0, "data/bio/ratio": share, "data/web/ratio": 1}
         self.write(f"{name}/metrics.jsonl", json.dumps(log) + "\n")
         know = {"know/bio/accuracy": score, "know/bio/accuracy_seen": score, "know/bio/loss": score}
         self.write(f"{name}/eval.jsonl", json.dumps({"step": 10} | know | more) + "\n")
@@ -273,6 +273,29 @@ class FigureFaultsTest(support.FolderTest):
         self.run_bad(3, "a FIFO", "curves", self.path("step_00000001.jsonl"), "--out", self.path("c"))
         deep = self.write("deep.jsonl", '{"step": ' + "[" * 100000 + "\n")
         self.run_bad(3, "deep.jsonl:1: not JSON", "curves", deep, "--out", self.path("c"))
+
+    def test_values_of_another_type_are_said_with_their_place(self) -> None:
+        """Found by changing values of a run's files at random."""
+        config = {"options": {"steps": 10, "batch-tokens": 5}, "parameters": 1, "parameters_non_embedding": 1}
+        config |= {"steps": 10, "plan": {"bio": {"exposures": 1}}}
+        for wrong in ({"steps": "NaN"}, {"steps": 10**400}, {"parameters": []}, {"plan": {"bio": {"exposures": {}}}}):
+            self.make_run("a", 0.2, 0.5)
+            self.write("a/config.json", json.dumps(config | wrong))
+            place = "a/config.json:1: not as expected .*left out"
+            self.run_bad(3, place, "infusion", self.path("a"), "--infused", "bio", "--out", self.path("t.csv"))
+        self.make_run("a", 10**400, 0.5, **{"know/bio/bits": "\ud800"})
+        self.run_ok("runs", self.path("a"), "--columns", "all")
+        self.run_bad(
+            3,
+            "no run has both X and Y",
+            "plot experiment",
+            "share/bio",
+            "know/bio/accuracy",
+            "--runs",
+            self.path("a"),
+            "--out",
+            self.path("x.png"),
+        )
 
     def test_a_full_disk_names_the_file_and_leaves_nothing(self) -> None:
         """A limit of file size stands for it: writing fails, with another reason."""

@@ -42,7 +42,7 @@ def steps_of(paths: list[Path]) -> int:
     """Of the one run directory among the paths, as planned."""
     configs = [path / "config.json" for path in paths if (path / "config.json").is_file()]
     steps = read_json(configs[0]).get("steps") if len(configs) == 1 else None
-    if type(steps) is not int:
+    if type(steps) is not int or not 0 <= steps < 1 << 62:
         raise UsageError(
             "--window needs one run directory whose config.json has the steps; give --opened and --closed as steps"
         )
@@ -89,6 +89,8 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     )
     window.add_argument("--lam", choices=["mean", "fact"], default="mean", help="t_LAM of the mean, or each fact's own")
     args = parser.parse_args(argv)
+    if not args.out.name:
+        parser.error(f"--out {args.out}: expected the beginning of files' names")
     if not 0 < args.share <= 1 or args.lam_horizon < 0:
         parser.error("--share must be in (0, 1], --lam-horizon not negative")
     return args
