@@ -15,13 +15,11 @@
 // newest complete checkpoint; everything after it is byte-identical to the run that was not interrupted, but for times
 // and speeds. dev/formats.md has every file.
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <chrono>
 #include <cmath>
-#include <csignal>
+#include <cstdio>
 #include <cstdlib>
 #include <new>
 #include <optional>
@@ -48,7 +46,9 @@
 #include "util/check.h"             // defines: die, Exit, format_text
 #include "util/files.h"             // defines: path_join, make_directories, read_file, write_file
 #include "util/json_text.h"         // defines: JsonLine, json_quote, integer_member, text_member
+#include "util/mapped_file.h"       // defines: die_of_bus_errors
 #include "util/options.h"           // defines: OptionTable, the kinds of option, ranges
+#include "util/stop.h"              // defines: hear_signals, on_signals_exit, signal_received, Stopped
 #include "util/system.h"            // defines: wait_politely, num_threads
 
 using backend::Machine;
@@ -409,6 +409,7 @@ struct Trainer {
     std::vector<int64_t> source_tokens;  // targets seen, per source
     int64_t step = 0;                    // updates queued
     std::string loader_state;            // after them
+    bool evaluation_owed = false;        // that of `step` was cut short by a signal
 };
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -491,6 +492,7 @@ template <class Real>
 void save_checkpoint(Run& r, const Trainer<Real>& t, const std::string& stopped) {
     r.log.sync();
     const std::string directory = checkpoint_begin(r.directory.path(), t.step);
+    const Temporary unfinished(directory);  // on a full disk it makes room for FAILED
     save_training_state(directory, t.gpt, t.adam, r.plan().tokenizer_file);
     write_file(path_join(directory, "loader_state.json"), t.loader_state);
     save_ledgers(t.ledgers, directory);
@@ -498,6 +500,8 @@ void save_checkpoint(Run& r, const Trainer<Real>& t, const std::string& stopped)
     facts.add("metrics_bytes", r.log.metrics_bytes());
     facts.add("eval_bytes", r.log.eval_bytes());
     facts.add("stopped", stopped);
+    facts.add("seconds", format_text("%.3f", r.log.seconds()));
+    if (t.evaluation_owed) facts.add("evaluation", "owed");
     for (size_t i = 0; i < t.source_tokens.size(); ++i)
         facts.add("tokens/" + r.plan().sources[i].name, t.source_tokens[i]);
     TrainerState state;
@@ -546,9 +550,10 @@ void begin_training(Run& r, Trainer<Real>& t) {
             r.plan().steps);
 }
 
-// config.json, and the logs cut to where the run goes on. Returns the stop rule that ended the run already ("": none).
+// config.json, and the logs cut to where the run goes on. Returns the stop rule that ended the run already ("": none) and
+// says whether the checkpoint's evaluation is still to be made.
 template <class Real>
-std::string open_directory(Run& r, const Trainer<Real>& t) {
+std::string open_directory(Run& r, Trainer<Real>& t) {
     r.directory.create();
     if (!r.directory.active()) return "";
     r.directory.mark_failures();
@@ -568,7 +573,9 @@ std::string open_directory(Run& r, const Trainer<Real>& t) {
                                                  {"matmul", json_quote(r.machine.matmul_library())},
                                                  {"threads", std::to_string(num_threads())},
                                                  {"matmul_gflops", std::to_string(r.flops_rate / 1e9)}});
-    r.log.open(r.directory, integer_member(where, facts, "metrics_bytes"), integer_member(where, facts, "eval_bytes"));
+    t.evaluation_owed = text_member(where, facts, "evaluation") == "owed";
+    r.log.open(r.directory, integer_member(where, facts, "metrics_bytes"), integer_member(where, facts, "eval_bytes"),
+               t.step, strtod(text_member(where, facts, "seconds").c_str(), nullptr));
     r.directory.remove_results_after(r.resumed.empty() ? -1 : t.step);
     if (!r.resumed.empty()) save_ledgers(t.ledgers, r.directory.path());
     return text_member(where, facts, "stopped");
@@ -577,11 +584,19 @@ std::string open_directory(Run& r, const Trainer<Real>& t) {
 // ---------------------------------------------------------------------------------------------------------------------
 // evaluation
 
-// Evaluates, logs, writes the answers where wanted, and returns the stop rule that holds now ("" for none).
+// Evaluates, logs, writes the answers where wanted, and returns the stop rule that holds now ("" for none). Cut short by a
+// signal it leaves nothing but the note that it is owed.
 template <class Real>
-std::string evaluate_and_log(Run& r, const Trainer<Real>& t) {
+std::string evaluate_and_log(Run& r, Trainer<Real>& t) {
     const NvtxRange range("evaluation");
-    const Evaluation evaluation = t.evaluator.run(t.gpt, t.stream, t.ledgers);
+    t.evaluation_owed = true;
+    Evaluation evaluation;
+    try {
+        evaluation = t.evaluator.run(t.gpt, t.stream, t.ledgers);
+    } catch (const Stopped&) {
+        return "";
+    }
+    t.evaluation_owed = false;
     if (r.o.per_question.on) {
         make_directories(r.directory.file("answers"));
         write_question_lines(r.directory.answers(t.step), r.evaluation, evaluation, t.step);
@@ -599,12 +614,6 @@ std::string evaluate_and_log(Run& r, const Trainer<Real>& t) {
 
 // ---------------------------------------------------------------------------------------------------------------------
 // the loop
-
-volatile sig_atomic_t signal_received = 0;
-void on_signal(int number) {
-    if (signal_received && number == SIGINT) _exit(1);  // the second Ctrl-C leaves at once
-    signal_received = number;
-}
 
 template <class Real>
 int train(Run& r) {
@@ -628,20 +637,23 @@ int train(Run& r) {
         clock = now;
         queued.reset();
     };
+    on_signals_exit(0);  // from here on there is something to save
     for (;;) {
-        const bool fresh = r.resumed.empty() || t.step > first_step;  // not what the checkpoint's own run did already
+        // not what the checkpoint's own run did already
+        const bool fresh = r.resumed.empty() || t.step > first_step || t.evaluation_owed;
         if (fresh && t.evaluator.active() && r.eval_when.due(t.step, plan.steps)) {
             settle();
             stopped = evaluate_and_log(r, t);
             clock = std::chrono::steady_clock::now();
         }
-        const bool last = t.step == plan.steps || !stopped.empty();
-        const int signal_now = signal_received;  // read once: what is saved and what is said are of the same moment
+        const bool last = (t.step == plan.steps || !stopped.empty()) && !t.evaluation_owed;
+        int signal_now = signal_received();  // read once: what is saved and what is said are of the same moment
         const bool save = last || signal_now || (t.step > first_step && r.checkpoint_when.due(t.step, plan.steps));
         if (save) settle();
         if (r.directory.active() && fresh && save) {
             save_checkpoint(r, t, stopped);
             clock = std::chrono::steady_clock::now();
+            signal_now = signal_received();  // also one that came while this was being saved
         }
         if (last) break;
         if (signal_now) {
@@ -671,15 +683,18 @@ int train(Run& r) {
 // main
 
 int main(int argc, char** argv) {
+    std::set_new_handler(
+        [] { die(Exit::Runtime, "out of memory; try a smaller --micro-batch, --batch-tokens or --model"); });
     wait_politely(argv);
+    hear_signals();
+    die_of_bus_errors();
+    setvbuf(stdout, nullptr, _IOLBF, BUFSIZ);  // what is printed is in the log file, whatever comes
 
     // options
     TrainOptions given;
     option_table(given).parse(argc, argv);
     check_options(given);
-    std::set_new_handler(
-        [] { die(Exit::Runtime, "out of memory; try a smaller --micro-batch, --batch-tokens or --model"); });
-    for (const int number : {SIGINT, SIGTERM, SIGUSR1, SIGUSR2}) signal(number, on_signal);
+    on_signals_exit(static_cast<int>(given.out.empty() || only_looks(given) ? Exit::Runtime : Exit::Requeue));
     When eval_when("--eval-at", given.eval_at), checkpoint_when("--checkpoint-at", given.checkpoint_at);
     const std::vector<StopRule> stop_rules = parse_stop_rules(given.stop_at);
 
