@@ -22,7 +22,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <new>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -37,6 +36,7 @@
 #include "model/init.h"             // defines: initialise_parameters
 #include "model/state.cuh"          // defines: load_weights, load_training_state, save_training_state
 #include "train/device_batch.cuh"   // defines: DeviceBatch
+#include "train/evaluation_data.h"  // defines: evaluation_identities, check_evaluation_data
 #include "train/log.h"              // defines: Log, StepReport
 #include "train/memory.cuh"         // defines: RunShape, memory_of, largest_micro_batch, byte_text
 #include "train/run_directory.h"    // defines: RunDirectory
@@ -194,6 +194,14 @@ RunShape setup_shape(const TrainOptions& o, const std::string& resumed) {
             !o.val.empty() || !o.questions.empty()};
 }
 
+// A checkpoint's own config.json is not read where --model says the same; it must say the same.
+void check_resumed_shape(const GptConfig& c, const std::string& resumed) {
+    const GptConfig there = read_model_config(resumed);
+    if (there.family != c.family || there.L != c.L || there.C != c.C || there.NH != c.NH || (c.V > 0 && there.V != c.V))
+        die(Exit::Usage, "--resume: %s is of a model with L=%d C=%d NH=%d V=%d, not of --model's L=%d C=%d NH=%d V=%d",
+            resumed, there.L, there.C, there.NH, there.V, c.L, c.C, c.NH, c.V);
+}
+
 // Tokens of a step: a whole number of rows; with --micro-batch, of micro-batches.
 int64_t setup_batch(const TrainOptions& o, int64_t T) {
     if (o.micro_batch.n > INT32_MAX / T)
@@ -321,11 +329,16 @@ TrainOptions resolve(const TrainOptions& given, const RunShape& shape, const Pla
     return o;
 }
 
-// A resumed run is the run that was started, but for where it lies and how long checkpoints are kept.
-void check_resumed_options(const TrainOptions& o, const std::string& resumed) {
+// A resumed run is the run that was started, but for where it and its data lie, when checkpoints are made and kept, how
+// many rows fit into memory, and what is evaluated besides. Data are compared by content: by the loader, and here.
+void check_resumed_options(const TrainOptions& o, const EvaluationPlan& evaluation, const std::string& options_there,
+                           const std::string& facts_there) {
+    std::vector<std::string> may_differ = {"out",      "resume", "keep",          "plan",        "print-order",
+                                           "manifest", "source", "checkpoint-at", "micro-batch", "tokenizer"};
+    if (check_evaluation_data(facts_there, evaluation_identities(evaluation)))
+        may_differ.insert(may_differ.end(), {"val", "questions"});
     std::string text;
-    for (const std::string& line : options_difference(options_json(o), read_trainer_state(resumed).options_json,
-                                                      {"out", "resume", "keep", "plan", "print-order", "manifest"}))
+    for (const std::string& line : options_difference(options_json(o), options_there, may_differ))
         text += "\n  " + line;
     if (!text.empty())
         die(Exit::Usage, "--resume: options differ from the checkpoint's; give the ones the run was started with:%s",
@@ -343,6 +356,7 @@ struct Run {
     Schedule schedule;
     When eval_when, checkpoint_when;
     EvaluationPlan evaluation;
+    std::vector<std::pair<std::string, std::string>> evaluation_data;  // what it is known by
     std::vector<StopRule> stop_rules;
     std::string resumed;     // the checkpoint that --resume found, "" for none
     std::string start_from;  // that, or --branch's
@@ -502,6 +516,7 @@ void save_checkpoint(Run& r, const Trainer<Real>& t, const std::string& stopped)
     facts.add("stopped", stopped);
     facts.add("seconds", format_text("%.3f", r.log.seconds()));
     if (t.evaluation_owed) facts.add("evaluation", "owed");
+    for (const auto& [name, checksum] : r.evaluation_data) facts.add(name, checksum);
     for (size_t i = 0; i < t.source_tokens.size(); ++i)
         facts.add("tokens/" + r.plan().sources[i].name, t.source_tokens[i]);
     TrainerState state;
@@ -516,14 +531,27 @@ void save_checkpoint(Run& r, const Trainer<Real>& t, const std::string& stopped)
     checkpoint_prune(r.directory.path(), static_cast<int>(r.o.keep.n));
 }
 
+// The data stream's place in a checkpoint.
+std::string read_loader_state(const std::string& checkpoint) {
+    checkpoint_verify_file(checkpoint, "loader_state.json");
+    const std::string path = path_join(checkpoint, "loader_state.json"), state = read_file(path);
+    if (state.empty()) die(Exit::Data, "%s: empty; take another checkpoint", path);
+    return state;
+}
+
 // Weights, moments, ledgers and counters of the checkpoint that the run goes on from.
 template <class Real>
 void load_checkpoint(const Run& r, Trainer<Real>& t) {
     const std::string& directory = r.start_from;
-    checkpoint_verify(directory);
     load_training_state(directory, t.gpt, t.adam);
     const TrainerState state = read_trainer_state(directory);
     t.step = state.step;
+    if (state.tokens != r.loader.step() * r.plan().batch_tokens)
+        die(Exit::Data, "%s/trainer_state.json: %d tokens, loader_state.json is after %d; take another checkpoint",
+            directory, state.tokens, r.loader.step() * r.plan().batch_tokens);
+    if (!r.resumed.empty() && state.step != r.loader.step())
+        die(Exit::Data, "%s/trainer_state.json: step %d, loader_state.json is after step %d; take another checkpoint",
+            directory, state.step, r.loader.step());
     for (Ledger& ledger : t.ledgers)
         if (!ledger.empty()) ledger.read(path_join(directory, "exposures"));
     for (size_t i = 0; i < t.source_tokens.size(); ++i)
@@ -535,7 +563,10 @@ void load_checkpoint(const Run& r, Trainer<Real>& t) {
 // Where the run begins: a checkpoint, another model's weights, or weights of its own.
 template <class Real>
 void begin_training(Run& r, Trainer<Real>& t) {
-    if (!r.start_from.empty()) t.loader_state = read_file(path_join(r.start_from, "loader_state.json"));
+    if (!r.start_from.empty()) {
+        checkpoint_verify(r.start_from);
+        t.loader_state = read_loader_state(r.start_from);
+    }
     r.loader.start(t.loader_state, r.resumed.empty());
     if (!r.start_from.empty())
         load_checkpoint(r, t);
@@ -627,15 +658,16 @@ int train(Run& r) {
     r.log.print("\n");
     r.log.begin(plan, first_step, r.flops_a_token(), r.flops_rate);
 
-    std::optional<StepReport> queued;  // not waited for yet
+    StepReport queued;  // not waited for yet, while `waiting`
+    bool waiting = false;
     auto clock = std::chrono::steady_clock::now();
     const auto settle = [&] {
-        if (!queued) return;
-        finish_step(t, *queued);
+        if (!waiting) return;
+        finish_step(t, queued);
         const auto now = std::chrono::steady_clock::now();
-        r.log.step(*queued, std::chrono::duration<double>(now - clock).count());
+        r.log.step(queued, std::chrono::duration<double>(now - clock).count());
         clock = now;
-        queued.reset();
+        waiting = false;
     };
     on_signals_exit(0);  // from here on there is something to save
     for (;;) {
@@ -667,6 +699,7 @@ int train(Run& r) {
         StepReport next = queue_step(r, t, r.loader.next());
         settle();  // the step before, while the device is at this one
         queued = std::move(next);
+        waiting = true;
         if (!Machine::IS_GPU) settle();  // it is over: the time until now is its own
     }
     r.log.end();
@@ -702,15 +735,12 @@ int main(int argc, char** argv) {
     Log log;
     RunDirectory directory;
     if (!given.out.empty() && !only_looks(given)) directory = RunDirectory(given.out, given.resume);
-    if (directory.done()) {
-        log.print("%s: already DONE; nothing to do\n", given.out);
-        return 0;
-    }
     const std::string resumed = given.resume ? checkpoint_latest(given.out) : "",
                       start_from = resumed.empty() ? given.branch : resumed;
 
     // shape -> data -> plan
     RunShape shape = setup_shape(given, resumed);
+    if (!resumed.empty()) check_resumed_shape(shape.config, resumed);
     const MixtureOptions mixture = setup_mixture(given, shape);
     Loader loader(mixture, {given.doc_mask.on});
     const Plan& plan = loader.plan();
@@ -740,13 +770,26 @@ int main(int argc, char** argv) {
     // the machine, and what it decides
     Machine machine;
     machine.check_model(shape.config.C, shape.config.F, shape.config.HS);
-    if (given.resume && resumed.empty()) log.print("%s: no complete checkpoint; starting anew\n", given.out);
-    if (!resumed.empty()) log.print("resuming from %s\n", resumed);
+    if (given.resume && resumed.empty() && !directory.done())
+        log.print("%s: no complete checkpoint; starting anew\n", given.out);
+    if (!resumed.empty() && !directory.done()) log.print("resuming from %s\n", resumed);
     const int64_t micro_batch = setup_micro_batch(given, shape, plan, resumed, machine);
     const TrainOptions o = resolve(given, shape, plan, schedule, micro_batch);
-    if (!resumed.empty() && !o.plan) check_resumed_options(o, resumed);
     EvaluationPlan evaluation = plan_evaluation(setup_evaluation(o, shape, plan), shape.config.V, shape.config.max_T);
+    const auto evaluation_data = evaluation_identities(evaluation);
     check_stop_rules(stop_rules, evaluation);
+    if (!resumed.empty() && !o.plan) {
+        const TrainerState state = read_trainer_state(resumed);
+        check_resumed_options(o, evaluation, state.options_json, state.metrics_json);
+    }
+    if (directory.done()) {  // of this very run?
+        if (!resumed.empty())
+            loader.check_state(read_loader_state(resumed));
+        else
+            check_resumed_options(o, evaluation, directory.options(), "{}");
+        log.print("%s: already DONE; nothing to do\n", given.out);
+        return 0;
+    }
 
     Run r{o,
           shape,
@@ -758,6 +801,7 @@ int main(int argc, char** argv) {
           eval_when,
           checkpoint_when,
           std::move(evaluation),
+          evaluation_data,
           stop_rules,
           resumed,
           start_from,

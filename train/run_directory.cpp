@@ -14,6 +14,7 @@
 
 #include "util/check.h"
 #include "util/files.h"
+#include "util/json.h"
 
 using ordered_json = nlohmann::ordered_json;
 
@@ -53,6 +54,14 @@ void RunDirectory::write_config(const std::string& options_json,
     ordered_json object = {{"format_version", 1}, {"options", ordered_json::parse(options_json)}};
     for (const auto& [name, value] : facts) object[name] = ordered_json::parse(value);
     write_file(file("config.json"), object.dump(2) + "\n");
+}
+
+std::string RunDirectory::options() const {
+    const std::string path = file("config.json");
+    const nlohmann::json config = parse_json(path, read_file(path));
+    if (!config.is_object() || !config.contains("options") || !config["options"].is_object())
+        die(Exit::Data, "%s: no options", path);
+    return config["options"].dump();
 }
 
 AppendFile RunDirectory::open_log(const std::string& name, int64_t bytes) const {

@@ -1,8 +1,8 @@
 """Every write, fsync, rename, mmap and allocation of a short run is made to fail once, in the manner of SQLite's tests.
 
-The run has two sources, evaluations, answers and checkpoints. After each failure it ends with a documented exit code and a
-sentence, or goes on; the next start with --resume then ends with the bytes of an undisturbed run. The library that fails the
-n-th call is test/faults/fail_call.cpp. As a test a seeded sample of calls is taken; all of them, by hand:
+The run has two sources, evaluations, answers and checkpoints. After each failure it ends with a documented exit code
+and a sentence, or goes on; the next start with --resume then ends with the bytes of an undisturbed run. The library
+that fails the n-th call is test/faults/fail_call.cpp. As a test a seeded sample is taken; all of them, by hand:
 
     python3 test/e2e/test_faults.py --every write=1 fsync=1 rename=1 mmap=1 alloc=20
 """
@@ -110,7 +110,8 @@ class Injector:
         if files != found:
             return f"missing {sorted(map(str, files - found))}, left over {sorted(map(str, found - files))}"
         for name in sorted(files):
-            if name.suffix in (".safetensors", ".npy") or name.name in ("loader_state.json",) or "answers" in name.parts:
+            exact = name.suffix in (".safetensors", ".npy") or name.name == "loader_state.json"
+            if exact or "answers" in name.parts:
                 if (self.whole / name).read_bytes() != (out / name).read_bytes():
                     return f"{name} differs"
         return ""
