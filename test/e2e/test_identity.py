@@ -2,6 +2,7 @@
 content at another place is the same."""
 
 import json
+import os
 import pathlib
 import shutil
 import tempfile
@@ -187,6 +188,28 @@ class IdentityTest(unittest.TestCase):
                 result = run(TRAIN, *self.flags, "--out", str(out), "--resume")
                 self.assertEqual(result.returncode, code, result.stderr)
                 self.assertIn(words, result.stderr)
+
+    def test_what_is_no_regular_file_is_refused_and_not_waited_for(self) -> None:
+        folder = self.copy("special")
+        for name in ("web.bin", "web.idx", "web.json", "facts.values.npy", "facts_questions.questions.json"):
+            with self.subTest(name=name):
+                (folder / name).rename(folder / "kept")
+                os.mkfifo(folder / name)
+                result = run(TRAIN, *moved(self.flags, self.data, folder), "--out", str(self.root / "never"))
+                self.assertEqual(result.returncode, 3, result.stderr)
+                self.assertIn(f"{name}: not a regular file", result.stderr)
+                self.assertFalse((self.root / "never").exists())
+                (folder / "kept").replace(folder / name)
+        os.mkfifo(folder / "run.toml")
+        result = run(TRAIN, *self.flags, "--config", str(folder / "run.toml"))
+        self.assertEqual(result.returncode, 3)
+        self.assertIn("run.toml: not a regular file", result.stderr)
+        (folder / "empty.toml").write_text("lr =\n")
+        result = run(TRAIN, *self.flags, "--config", str(folder / "empty.toml"))
+        self.assertEqual(result.returncode, 2)
+        self.assertIn("line 1: 'lr =' has no value", result.stderr)
+        result = run(TRAIN, *self.flags, "--out", "/dev/null")
+        self.assertEqual(result.returncode, 2, result.stderr)
 
     def complete(self, checkpoint: pathlib.Path) -> str:
         marker = json.loads((checkpoint / "COMPLETE").read_text())
