@@ -15,13 +15,11 @@
 // newest complete checkpoint; everything after it is byte-identical to the run that was not interrupted, but for times
 // and speeds. dev/formats.md has every file.
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <chrono>
 #include <cmath>
-#include <csignal>
+#include <cstdio>
 #include <cstdlib>
 #include <new>
 #include <string>
@@ -38,6 +36,7 @@
 #include "model/init.h"             // defines: initialise_parameters
 #include "model/state.cuh"          // defines: load_weights, load_training_state, save_training_state
 #include "train/device_batch.cuh"   // defines: DeviceBatch
+#include "train/evaluation_data.h"  // defines: evaluation_identities, check_evaluation_data
 #include "train/log.h"              // defines: Log, StepReport
 #include "train/memory.cuh"         // defines: RunShape, memory_of, largest_micro_batch, byte_text
 #include "train/run_directory.h"    // defines: RunDirectory
@@ -47,7 +46,9 @@
 #include "util/check.h"             // defines: die, Exit, format_text
 #include "util/files.h"             // defines: path_join, make_directories, read_file, write_file
 #include "util/json_text.h"         // defines: JsonLine, json_quote, integer_member, text_member
+#include "util/mapped_file.h"       // defines: die_of_bus_errors
 #include "util/options.h"           // defines: OptionTable, the kinds of option, ranges
+#include "util/stop.h"              // defines: hear_signals, on_signals_exit, signal_received, Stopped
 #include "util/system.h"            // defines: wait_politely, num_threads
 
 using backend::Machine;
@@ -197,6 +198,14 @@ RunShape setup_shape(const TrainOptions& o, const std::string& resumed) {
     return {o.precision, c, static_cast<int>(T), o.recompute.on ? Keep::Inputs : Keep::All, o.evaluation.active()};
 }
 
+// A checkpoint's own config.json is not read where --model says the same; it must say the same.
+void check_resumed_shape(const GptConfig& c, const std::string& resumed) {
+    const GptConfig there = read_model_config(resumed);
+    if (there.family != c.family || there.L != c.L || there.C != c.C || there.NH != c.NH || (c.V > 0 && there.V != c.V))
+        die(Exit::Usage, "--resume: %s is of a model with L=%d C=%d NH=%d V=%d, not of --model's L=%d C=%d NH=%d V=%d",
+            resumed, there.L, there.C, there.NH, there.V, c.L, c.C, c.NH, c.V);
+}
+
 // Tokens of a step: a whole number of rows; with --micro-batch, of micro-batches.
 int64_t setup_batch(const TrainOptions& o, int64_t T) {
     if (o.micro_batch.n > INT32_MAX / T)
@@ -320,11 +329,16 @@ TrainOptions resolve(const TrainOptions& given, const RunShape& shape, const Pla
     return o;
 }
 
-// A resumed run is the run that was started, but for where it lies and how long checkpoints are kept.
-void check_resumed_options(const TrainOptions& o, const std::string& resumed) {
+// A resumed run is the run that was started, but for where it and its data lie, when checkpoints are made and kept, how
+// many rows fit into memory, and what is evaluated besides. Data are compared by content: by the loader, and here.
+void check_resumed_options(const TrainOptions& o, const EvaluationPlan& evaluation, const std::string& options_there,
+                           const std::string& facts_there) {
+    std::vector<std::string> may_differ = {"out",      "resume", "keep",          "plan",        "print-order",
+                                           "manifest", "source", "checkpoint-at", "micro-batch", "tokenizer"};
+    if (check_evaluation_data(facts_there, evaluation_identities(evaluation)))
+        may_differ.insert(may_differ.end(), {"val", "questions"});
     std::string text;
-    for (const std::string& line : options_difference(options_json(o), read_trainer_state(resumed).options_json,
-                                                      {"out", "resume", "keep", "plan", "print-order", "manifest"}))
+    for (const std::string& line : options_difference(options_json(o), options_there, may_differ))
         text += "\n  " + line;
     if (!text.empty())
         die(Exit::Usage, "--resume: options differ from the checkpoint's; give the ones the run was started with:%s",
@@ -342,6 +356,7 @@ struct Run {
     Schedule schedule;
     When eval_when, checkpoint_when;
     EvaluationPlan evaluation;
+    std::vector<std::pair<std::string, std::string>> evaluation_data;  // what it is known by
     std::vector<StopRule> stop_rules;
     std::string resumed;     // the checkpoint that --resume found, "" for none
     std::string start_from;  // that, or --branch's
@@ -408,6 +423,7 @@ struct Trainer {
     std::vector<int64_t> source_tokens;  // targets seen, per source
     int64_t step = 0;                    // updates queued
     std::string loader_state;            // after them
+    bool evaluation_owed = false;        // that of `step` was cut short by a signal
 };
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -490,6 +506,7 @@ template <class Real>
 void save_checkpoint(Run& r, const Trainer<Real>& t, const std::string& stopped) {
     r.log.sync();
     const std::string directory = checkpoint_begin(r.directory.path(), t.step);
+    const Temporary unfinished(directory);  // on a full disk it makes room for FAILED
     save_training_state(directory, t.gpt, t.adam, r.plan().tokenizer_file);
     write_file(path_join(directory, "loader_state.json"), t.loader_state);
     save_ledgers(t.ledgers, directory);
@@ -497,6 +514,9 @@ void save_checkpoint(Run& r, const Trainer<Real>& t, const std::string& stopped)
     facts.add("metrics_bytes", r.log.metrics_bytes());
     facts.add("eval_bytes", r.log.eval_bytes());
     facts.add("stopped", stopped);
+    facts.add("seconds", format_text("%.3f", r.log.seconds()));
+    if (t.evaluation_owed) facts.add("evaluation", "owed");
+    for (const auto& [name, checksum] : r.evaluation_data) facts.add(name, checksum);
     for (size_t i = 0; i < t.source_tokens.size(); ++i)
         facts.add("tokens/" + r.plan().sources[i].name, t.source_tokens[i]);
     TrainerState state;
@@ -511,14 +531,27 @@ void save_checkpoint(Run& r, const Trainer<Real>& t, const std::string& stopped)
     checkpoint_prune(r.directory.path(), static_cast<int>(r.o.keep.n));
 }
 
+// The data stream's place in a checkpoint.
+std::string read_loader_state(const std::string& checkpoint) {
+    checkpoint_verify_file(checkpoint, "loader_state.json");
+    const std::string path = path_join(checkpoint, "loader_state.json"), state = read_file(path);
+    if (state.empty()) die(Exit::Data, "%s: empty; take another checkpoint", path);
+    return state;
+}
+
 // Weights, moments, ledgers and counters of the checkpoint that the run goes on from.
 template <class Real>
 void load_checkpoint(const Run& r, Trainer<Real>& t) {
     const std::string& directory = r.start_from;
-    checkpoint_verify(directory);
     load_training_state(directory, t.gpt, t.adam);
     const TrainerState state = read_trainer_state(directory);
     t.step = state.step;
+    if (state.tokens != r.loader.step() * r.plan().batch_tokens)
+        die(Exit::Data, "%s/trainer_state.json: %d tokens, loader_state.json is after %d; take another checkpoint",
+            directory, state.tokens, r.loader.step() * r.plan().batch_tokens);
+    if (!r.resumed.empty() && state.step != r.loader.step())
+        die(Exit::Data, "%s/trainer_state.json: step %d, loader_state.json is after step %d; take another checkpoint",
+            directory, state.step, r.loader.step());
     for (Ledger& ledger : t.ledgers)
         if (!ledger.empty()) ledger.read(path_join(directory, "exposures"));
     for (size_t i = 0; i < t.source_tokens.size(); ++i)
@@ -530,7 +563,10 @@ void load_checkpoint(const Run& r, Trainer<Real>& t) {
 // Where the run begins: a checkpoint, another model's weights, or weights of its own.
 template <class Real>
 void begin_training(Run& r, Trainer<Real>& t) {
-    if (!r.start_from.empty()) t.loader_state = read_file(path_join(r.start_from, "loader_state.json"));
+    if (!r.start_from.empty()) {
+        checkpoint_verify(r.start_from);
+        t.loader_state = read_loader_state(r.start_from);
+    }
     r.loader.start(t.loader_state, r.resumed.empty());
     if (!r.start_from.empty())
         load_checkpoint(r, t);
@@ -545,9 +581,10 @@ void begin_training(Run& r, Trainer<Real>& t) {
             r.plan().steps);
 }
 
-// config.json, and the logs cut to where the run goes on. Returns the stop rule that ended the run already ("": none).
+// config.json, and the logs cut to where the run goes on. Returns the stop rule that ended the run already ("": none) and
+// says whether the checkpoint's evaluation is still to be made.
 template <class Real>
-std::string open_directory(Run& r, const Trainer<Real>& t) {
+std::string open_directory(Run& r, Trainer<Real>& t) {
     r.directory.create();
     if (!r.directory.active()) return "";
     r.directory.mark_failures();
@@ -567,7 +604,9 @@ std::string open_directory(Run& r, const Trainer<Real>& t) {
                                                  {"matmul", json_quote(r.machine.matmul_library())},
                                                  {"threads", std::to_string(num_threads())},
                                                  {"matmul_gflops", std::to_string(r.flops_rate / 1e9)}});
-    r.log.open(r.directory, integer_member(where, facts, "metrics_bytes"), integer_member(where, facts, "eval_bytes"));
+    t.evaluation_owed = text_member(where, facts, "evaluation") == "owed";
+    r.log.open(r.directory, integer_member(where, facts, "metrics_bytes"), integer_member(where, facts, "eval_bytes"),
+               t.step, strtod(text_member(where, facts, "seconds").c_str(), nullptr));
     r.directory.remove_results_after(r.resumed.empty() ? -1 : t.step);
     if (!r.resumed.empty()) save_ledgers(t.ledgers, r.directory.path());
     return text_member(where, facts, "stopped");
@@ -576,11 +615,19 @@ std::string open_directory(Run& r, const Trainer<Real>& t) {
 // ---------------------------------------------------------------------------------------------------------------------
 // evaluation
 
-// Evaluates, logs, writes the answers where wanted, and returns the stop rule that holds now ("" for none).
+// Evaluates, logs, writes the answers where wanted, and returns the stop rule that holds now ("" for none). Cut short by a
+// signal it leaves nothing but the note that it is owed.
 template <class Real>
-std::string evaluate_and_log(Run& r, const Trainer<Real>& t) {
+std::string evaluate_and_log(Run& r, Trainer<Real>& t) {
     const NvtxRange range("evaluation");
-    const Evaluation evaluation = t.evaluator.run(t.gpt, t.stream, t.ledgers);
+    t.evaluation_owed = true;
+    Evaluation evaluation;
+    try {
+        evaluation = t.evaluator.run(t.gpt, t.stream, t.ledgers);
+    } catch (const Stopped&) {
+        return "";
+    }
+    t.evaluation_owed = false;
     if (r.o.per_question.on) {
         make_directories(r.directory.file("answers"));
         write_question_lines(r.directory.answers(t.step), r.evaluation, evaluation, t.step);
@@ -599,12 +646,6 @@ std::string evaluate_and_log(Run& r, const Trainer<Real>& t) {
 // ---------------------------------------------------------------------------------------------------------------------
 // the loop
 
-volatile sig_atomic_t signal_received = 0;
-void on_signal(int number) {
-    if (signal_received && number == SIGINT) _exit(1);  // the second Ctrl-C leaves at once
-    signal_received = number;
-}
-
 template <class Real>
 int train(Run& r) {
     const Plan& plan = r.plan();
@@ -617,8 +658,8 @@ int train(Run& r) {
     r.log.print("\n");
     r.log.begin(plan, first_step, r.flops_a_token(), r.flops_rate);
 
-    StepReport queued;     // the newest step, while
-    bool waiting = false;  // it was not waited for yet
+    StepReport queued;  // not waited for yet, while `waiting`
+    bool waiting = false;
     auto clock = std::chrono::steady_clock::now();
     const auto settle = [&] {
         if (!waiting) return;
@@ -628,20 +669,23 @@ int train(Run& r) {
         clock = now;
         waiting = false;
     };
+    on_signals_exit(0);  // from here on there is something to save
     for (;;) {
-        const bool fresh = r.resumed.empty() || t.step > first_step;  // not what the checkpoint's own run did already
+        // not what the checkpoint's own run did already
+        const bool fresh = r.resumed.empty() || t.step > first_step || t.evaluation_owed;
         if (fresh && t.evaluator.active() && r.eval_when.due(t.step, plan.steps)) {
             settle();
             stopped = evaluate_and_log(r, t);
             clock = std::chrono::steady_clock::now();
         }
-        const bool last = t.step == plan.steps || !stopped.empty();
-        const int signal_now = signal_received;  // read once: what is saved and what is said are of the same moment
+        const bool last = (t.step == plan.steps || !stopped.empty()) && !t.evaluation_owed;
+        int signal_now = signal_received();  // read once: what is saved and what is said are of the same moment
         const bool save = last || signal_now || (t.step > first_step && r.checkpoint_when.due(t.step, plan.steps));
         if (save) settle();
         if (r.directory.active() && fresh && save) {
             save_checkpoint(r, t, stopped);
             clock = std::chrono::steady_clock::now();
+            signal_now = signal_received();  // also one that came while this was being saved
         }
         if (last) break;
         if (signal_now) {
@@ -654,7 +698,8 @@ int train(Run& r) {
 
         StepReport next = queue_step(r, t, r.loader.next());
         settle();  // the step before, while the device is at this one
-        queued = std::move(next), waiting = true;
+        queued = std::move(next);
+        waiting = true;
         if (!Machine::IS_GPU) settle();  // it is over: the time until now is its own
     }
     r.log.end();
@@ -671,15 +716,18 @@ int train(Run& r) {
 // main
 
 int main(int argc, char** argv) {
+    std::set_new_handler(
+        [] { die(Exit::Runtime, "out of memory; try a smaller --micro-batch, --batch-tokens or --model"); });
     wait_politely(argv);
+    hear_signals();
+    die_of_bus_errors();
+    setvbuf(stdout, nullptr, _IOLBF, BUFSIZ);  // what is printed is in the log file, whatever comes
 
     // options
     TrainOptions given;
     option_table(given).parse(argc, argv);
     check_options(given);
-    std::set_new_handler(
-        [] { die(Exit::Runtime, "out of memory; try a smaller --micro-batch, --batch-tokens or --model"); });
-    for (const int number : {SIGINT, SIGTERM, SIGUSR1, SIGUSR2}) signal(number, on_signal);
+    on_signals_exit(static_cast<int>(given.out.empty() || only_looks(given) ? Exit::Runtime : Exit::Requeue));
     When eval_when("--eval-at", given.eval_at), checkpoint_when("--checkpoint-at", given.checkpoint_at);
     const std::vector<StopRule> stop_rules = parse_stop_rules(given.stop_at);
 
@@ -687,15 +735,12 @@ int main(int argc, char** argv) {
     Log log;
     RunDirectory directory;
     if (!given.out.empty() && !only_looks(given)) directory = RunDirectory(given.out, given.resume);
-    if (directory.done()) {
-        log.print("%s: already DONE; nothing to do\n", given.out);
-        return 0;
-    }
     const std::string resumed = given.resume ? checkpoint_latest(given.out) : "",
                       start_from = resumed.empty() ? given.branch : resumed;
 
     // shape -> data -> plan
     RunShape shape = setup_shape(given, resumed);
+    if (!resumed.empty()) check_resumed_shape(shape.config, resumed);
     const MixtureOptions mixture = setup_mixture(given, shape);
     Loader loader(mixture, {given.doc_mask.on});
     const Plan& plan = loader.plan();
@@ -725,18 +770,31 @@ int main(int argc, char** argv) {
     // the machine, and what it decides
     Machine machine;
     machine.check_model(shape.config.C, shape.config.F, shape.config.HS);
-    if (given.resume && resumed.empty()) log.print("%s: no complete checkpoint; starting anew\n", given.out);
-    if (!resumed.empty()) log.print("resuming from %s\n", resumed);
+    if (given.resume && resumed.empty() && !directory.done())
+        log.print("%s: no complete checkpoint; starting anew\n", given.out);
+    if (!resumed.empty() && !directory.done()) log.print("resuming from %s\n", resumed);
     const int64_t micro_batch = setup_micro_batch(given, shape, plan, resumed, machine);
     const TrainOptions o = resolve(given, shape, plan, schedule, micro_batch);
-    if (!resumed.empty() && !o.plan) check_resumed_options(o, resumed);
     EvaluationPlan evaluation = plan_evaluation(setup_evaluation(o, shape, plan), shape.config.V, shape.config.max_T);
+    const auto evaluation_data = evaluation_identities(evaluation);
     check_stop_rules(stop_rules, evaluation);
+    if (!resumed.empty() && !o.plan) {
+        const TrainerState state = read_trainer_state(resumed);
+        check_resumed_options(o, evaluation, state.options_json, state.metrics_json);
+    }
+    if (directory.done()) {  // of this very run?
+        if (!resumed.empty())
+            loader.check_state(read_loader_state(resumed));
+        else
+            check_resumed_options(o, evaluation, directory.options(), "{}");
+        log.print("%s: already DONE; nothing to do\n", given.out);
+        return 0;
+    }
 
     const double flops_rate = machine.flops_rate(o.precision == "bf16");
-    Run r{o,          shape,     machine,         std::move(loader),     directory,  std::move(log),
-          schedule,   eval_when, checkpoint_when, std::move(evaluation), stop_rules, resumed,
-          start_from, flops_rate};
+    Run r{o,        shape,      machine,         std::move(loader),     directory,       std::move(log),
+          schedule, eval_when,  checkpoint_when, std::move(evaluation), evaluation_data, stop_rules,
+          resumed,  start_from, flops_rate};
     if (o.plan) {
         print_run(r);
         return 0;

@@ -13,11 +13,52 @@ namespace {
 
 constexpr const char* state_file = "loader_state.json";
 
+std::string show(const json& object, const char* key) {
+    return object.contains(key) ? object[key].dump() : std::string("nothing");
+}
+
+// The files of a source, by what they hold: name and folder may be others.
+void compare_files(const Source& source, const json& theirs) {
+    const std::vector<Source::FileIdentity> ours = source.identities();
+    const auto content = [](const Source::FileIdentity& file) { return format_text("%08x", file.content); };
+    const auto name_of = [](const json& file) { return file.is_object() ? file.value("name", "") : std::string(); };
+    if (theirs.size() != ours.size()) {
+        std::string extra;  // the first that the other side does not have
+        if (ours.size() > theirs.size())
+            for (const Source::FileIdentity& file : ours) {
+                const bool known = std::any_of(theirs.begin(), theirs.end(), [&](const json& their) {
+                    return name_of(their) == file.path.substr(file.path.rfind('/') + 1);
+                });
+                if (!known && extra.empty()) extra = file.path + " is new";
+            }
+        else
+            for (const json& their : theirs) {
+                const bool known = std::any_of(ours.begin(), ours.end(), [&](const Source::FileIdentity& file) {
+                    return name_of(their) == file.path.substr(file.path.rfind('/') + 1);
+                });
+                if (!known && extra.empty()) extra = name_of(their) + " is missing";
+            }
+        die(Exit::Usage, "source %s had %d files when the checkpoint was saved, there are %d%s%s", source.name(),
+            theirs.size(), ours.size(), extra.empty() ? "" : ": ", extra);
+    }
+    for (size_t i = 0; i < ours.size(); ++i) {
+        const json& their = theirs[i];
+        const std::string checksums = their.is_object() ? their.value("checksums", "") : "";
+        if (show(their, "content") == json(content(ours[i])).dump() &&
+            show(their, "tokens") == std::to_string(ours[i].tokens) &&
+            (checksums.empty() || ours[i].checksums.empty() || checksums == ours[i].checksums))
+            continue;
+        die(Exit::Data,
+            "%s: not the file that the checkpoint was trained on (%s): %s tokens in %s documents there, %d in %d here, "
+            "checksum %s there, %s here; restore the file, or start a new run on the new one",
+            ours[i].path, name_of(their), show(their, "tokens"), show(their, "documents"), ours[i].tokens,
+            ours[i].documents, their.is_object() ? their.value("content", "") : "", content(ours[i]));
+    }
+}
+
 // Names what differs between the fingerprint of a state's data set and ours.
-void compare_fingerprints(const json& theirs, const json& ours, bool new_horizon) {
-    const auto show = [](const json& object, const char* key) {
-        return object.contains(key) ? object[key].dump() : std::string("nothing");
-    };
+void compare_fingerprints(const json& theirs, const DataSet& data, bool new_horizon) {
+    const json ours = json::parse(data.fingerprint);
     const std::pair<const char*, const char*> flags[] = {
         {"data_seed", "--data-seed"}, {"T", "--seq-len"}, {"eot_id", "the EOT id"}, {"tokens", "the run's tokens"}};
     for (const auto& [key, flag] : flags)
@@ -28,11 +69,22 @@ void compare_fingerprints(const json& theirs, const json& ours, bool new_horizon
     const json there = theirs.contains("sources") && theirs["sources"].is_array() ? theirs["sources"] : json::array();
     if (there.size() != here.size())
         die(Exit::Usage, "the data stream was saved with %d sources, there are %d", there.size(), here.size());
-    for (size_t s = 0; s < here.size(); ++s)
-        for (const char* key : {"name", "options", "data"})
+    for (size_t s = 0; s < here.size(); ++s) {
+        const Source& source = data.sources[s];
+        for (const char* key : {"name", "options"})
             if (show(there[s], key) != show(here[s], key))
                 die(Exit::Usage, "the data stream was saved with another %s of source %s: %s there, %s here", key,
-                    here[s]["name"].get<std::string>(), show(there[s], key), show(here[s], key));
+                    source.name(), show(there[s], key), show(here[s], key));
+        if (there[s].contains("files")) {
+            compare_files(source, there[s]["files"]);
+            continue;
+        }
+        // of an older version: names, sizes and sidecars are all that it knows
+        const std::string data_here = json(format_text("%016x", source.hash())).dump();
+        if (show(there[s], "data") != data_here)
+            die(Exit::Data, "the data stream was saved with other data of source %s: %s there, %s here", source.name(),
+                show(there[s], "data"), data_here);
+    }
 }
 
 }  // namespace
@@ -152,7 +204,7 @@ void Batches::restore(const std::string& text, bool new_horizon) {
     check_format_version(state_file, state);
     if (!state.contains("manifest") || !state["manifest"].is_object())
         die(Exit::Data, "%s: key 'manifest' is missing", state_file);
-    compare_fingerprints(state["manifest"], json::parse(data_.fingerprint), new_horizon);
+    compare_fingerprints(state["manifest"], data_, new_horizon);
     const bool longer = state["manifest"].value("tokens", json()) != json(data_.plan.tokens);
     for (const Source& source : data_.sources)
         if (longer && (source.options().exposures >= 0 || !source.options().windows.empty()))

@@ -11,6 +11,9 @@ using nlohmann::json;
 
 namespace {
 
+// Of shards whose sha256 is compared with their sidecars' at every start; `knapsack verify` compares all.
+constexpr uint64_t CHECKED_BYTES = 32 << 20;
+
 // One tokenizer for all: from the sidecars, and from --tokenizer for shards that have none. Fills the plan's
 // vocabulary, EOT and tokenizer.
 void agree_on_tokenizer(const MixtureOptions& options, const Tokenizer& tokenizer, const std::vector<Source>& sources,
@@ -89,11 +92,20 @@ DataSet open_data_set(const MixtureOptions& options) {
     for (Source& source : data.sources) source.set_vocab(data.plan.vocab);
     data.mixture = plan_mixture(options, data.sources, &data.plan);
 
+    uint64_t budget = CHECKED_BYTES;
+    for (const Source& source : data.sources) source.check_checksums(&budget);
+
     json sources = json::array();
-    for (const Source& source : data.sources)
-        sources.push_back({{"name", source.name()},
-                           {"options", describe(source.options())},
-                           {"data", format_text("%016x", source.hash())}});
+    for (const Source& source : data.sources) {
+        json files = json::array();
+        for (const Source::FileIdentity& file : source.identities())
+            files.push_back({{"name", file.path.substr(file.path.rfind('/') + 1)},
+                             {"tokens", file.tokens},
+                             {"documents", file.documents},
+                             {"content", format_text("%08x", file.content)},
+                             {"checksums", file.checksums}});
+        sources.push_back({{"name", source.name()}, {"options", describe(source.options())}, {"files", files}});
+    }
     data.fingerprint = json{
         {"data_seed", options.data_seed},
         {"T", options.T},

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "util/check.h"
+#include "util/crc32c.h"
 #include "util/files.h"
 #include "util/json.h"
 #include "util/rng.h"
@@ -25,7 +26,8 @@ KnowledgeFile::KnowledgeFile(TokenFile file) : file_(std::move(file)) {
     if (spans_.rows() != file_.num_sequences())
         die(Exit::Data, "%s.spans.npy: %d rows, expected one for each of %d sequences", prefix, spans_.rows(),
             file_.num_sequences());
-    const uint64_t values = NpyArray(prefix + ".values.npy", "<u4", 4, slots()).rows();
+    const NpyArray value_column(prefix + ".values.npy", "<u4", 4, slots());
+    const uint64_t values = value_column.rows();
     groups_ = NpyArray(prefix + ".group.npy", "<u4", 4, 0);
     names_ = MappedFile(prefix + ".names.txt");
     const char* text = reinterpret_cast<const char*>(names_.data());
@@ -37,6 +39,13 @@ KnowledgeFile::KnowledgeFile(TokenFile file) : file_(std::move(file)) {
             values, groups_.rows(), lines, entities_);
     check_groups(prefix + ".group.npy");
     check_sentences();
+    const uint32_t parts[] = {file_.content(),
+                              crc32c(&hash_, sizeof hash_, 0),
+                              crc32c_sample(spans_.data(), spans_.rows() * 4),
+                              crc32c_sample(value_column.data(), values * slots() * 4),
+                              crc32c_sample(groups_.data(), groups_.rows() * 4),
+                              crc32c_sample(names_.data(), names_.size())};
+    content_ = crc32c(parts, sizeof parts, 0);
 }
 
 void KnowledgeFile::read_facts(const std::string& path) {

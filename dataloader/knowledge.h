@@ -52,6 +52,7 @@ class KnowledgeFile {
     uint32_t forms() const { return forms_; }
     const std::vector<std::string>& slot_names() const { return slot_names_; }
     uint64_t hash() const { return hash_; }          // of facts.json
+    uint32_t content() const { return content_; }    // a checksum of shard, facts.json and columns (crc32c_sample)
     uint64_t hash_of_groups() const;                 // of the column
     std::string entity_name(uint64_t entity) const;  // a line of names.txt
     const std::vector<std::string>& group_names() const { return group_names_; }
@@ -88,6 +89,7 @@ class KnowledgeFile {
     NpyArray groups_;  // (entities) u32
     MappedFile names_;
     uint64_t entities_ = 0, hash_ = 0;
+    uint32_t content_ = 0;
     uint32_t templates_ = 0, forms_ = 0;
     Rendering rendering_;
     std::vector<std::string> slot_names_, group_names_;

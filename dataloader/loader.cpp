@@ -120,6 +120,12 @@ void Loader::start(const std::string& state, bool new_horizon) {
         m.prefetcher = std::make_unique<Prefetcher>(*m.batches, count, m.options.prefetch);
 }
 
+int64_t Loader::step() const { return impl_->next_step; }
+
+void Loader::check_state(const std::string& state) const {
+    const Batches batches(impl_->data, impl_->options.document_mask, state, false);
+}
+
 const Batch& Loader::next() {
     Impl& m = *impl_;
     ENSURE(m.batches, "Loader::next before start");

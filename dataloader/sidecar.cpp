@@ -46,5 +46,9 @@ Sidecar read_sidecar(const std::string& prefix) {
     sidecar.documents = json_integer(path, object, "documents", 0, most);
     sidecar.tokens = json_integer(path, object, "tokens", 0, most);
     sidecar.bytes = json_integer(path, object, "bytes", 0, most);
+    const auto checksums = object.find("checksums");
+    if (checksums != object.end() && checksums->is_object())
+        for (const auto& [name, checksum] : checksums->items())
+            if (checksum.is_string()) sidecar.checksums.emplace_back(name, checksum.get<std::string>());
     return sidecar;
 }

@@ -2,6 +2,8 @@
 #pragma once
 #include <cstdint>
 #include <string>
+#include <utility>
+#include <vector>
 
 struct Sidecar {
     bool present = false;  // foreign shards have none
@@ -9,7 +11,8 @@ struct Sidecar {
     std::string tokenizer_name, tokenizer_sha256;
     std::string tokenizer_file;  // its path, resolved against the sidecar's folder
     int64_t vocab_size = 0, eot_id = -1, documents = 0, tokens = 0, bytes = 0;
-    uint64_t hash = 0;  // of the file's text, so of every checksum in it
+    std::vector<std::pair<std::string, std::string>> checksums;  // by file name: "sha256:" and 64 hex digits
+    uint64_t hash = 0;  // of the file's text: what checkpoints of older versions know it by
 };
 
 // Not present where there is no such file. Dies with Exit::Data on a malformed one.

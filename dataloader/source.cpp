@@ -314,6 +314,35 @@ std::vector<const Sidecar*> Source::sidecars() const {
     return result;
 }
 
+std::vector<Source::FileIdentity> Source::identities() const {
+    std::vector<FileIdentity> result;
+    for (size_t i = 0; i < num_files(); ++i) {
+        const TokenFile& file = file_of(i);
+        std::string checksums;
+        for (const auto& [file_name, checksum] : file.sidecar().checksums) checksums += checksum + " ";
+        if (!checksums.empty()) checksums = format_text("%016x", hash_name(checksums));
+        result.push_back({file.path(), file.num_tokens(), file.num_documents(),
+                          knowledge() ? knowledge_[i].content() : file.content(), checksums});
+    }
+    return result;
+}
+
+void Source::check_checksums(uint64_t* budget) const {
+    for (size_t i = 0; i < num_files(); ++i) {
+        const TokenFile& file = file_of(i);
+        for (const auto& [file_name, checksum] : file.sidecar().checksums) {
+            if (file_name != base_name(file.path()) || checksum.rfind("sha256:", 0) != 0) continue;
+            if (file.bytes() > *budget) return;
+            *budget -= file.bytes();
+            if ("sha256:" + sha256_file(file.path()) != checksum)
+                die(Exit::Data,
+                    "%s: not what the sha256 in its sidecar (.json) says: it was changed or damaged after it was "
+                    "prepared; prepare the data again",
+                    file.path());
+        }
+    }
+}
+
 uint64_t Source::hash() const {
     std::string text;
     for (size_t i = 0; i < num_files(); ++i) {

@@ -30,7 +30,17 @@ class Source {
     void set_vocab(int64_t vocab) { vocab_ = static_cast<int32_t>(vocab); }  // before the first read
     std::vector<const Sidecar*> sidecars() const;                            // one a file
     const std::string& path(size_t file) const { return file_of(file).path(); }
-    uint64_t hash() const;  // of names, sizes and sidecars: another data set has another one
+    // What each file is known by: the same content in another folder is the same.
+    struct FileIdentity {
+        std::string path;
+        uint64_t tokens, documents;
+        uint32_t content;       // TokenFile::content or KnowledgeFile::content
+        std::string checksums;  // of the sidecar; "": it has none
+    };
+    std::vector<FileIdentity> identities() const;
+    uint64_t hash() const;  // of names, sizes and sidecars: what checkpoints of older versions know the files by
+    // Dies with Exit::Data when a file is not what the checksum in its sidecar says. Only while `*budget` bytes last.
+    void check_checksums(uint64_t* budget) const;
 
     // What an epoch holds, after --subsample.
     uint64_t draws() const { return draws_; }

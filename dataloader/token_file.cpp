@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "util/check.h"
+#include "util/crc32c.h"
 #include "util/files.h"
 
 namespace {
@@ -206,6 +207,12 @@ void TokenFile::open_datatrove() {
         die(Exit::Data, "%s: %d bytes, its index asks for %d ids of 2 or 4 bytes; truncated?", path_, tokens_.size(),
             num_tokens_);
     ids_ = tokens_.data();
+}
+
+uint32_t TokenFile::content() const {
+    const uint32_t parts[2] = {crc32c_sample(tokens_.data(), tokens_.size()),
+                               crc32c_sample(index_.data(), index_.size())};
+    return crc32c(parts, sizeof parts, 0);
 }
 
 TokenFile::Range TokenFile::sequence(uint64_t i) const {

@@ -26,6 +26,9 @@ class TokenFile {
     TokenFormat format() const { return format_; }
     const Sidecar& sidecar() const { return sidecar_; }
     int64_t eot_id() const { return eot_id_; }  // the sidecar's, else what was given
+    // A checksum of the ids and of the index, of blocks of them where they are large (crc32c_sample).
+    uint32_t content() const;
+    uint64_t bytes() const { return tokens_.size(); }  // of the file
 
     uint64_t num_tokens() const { return num_tokens_; }
     uint64_t num_documents() const { return num_documents_; }

@@ -10,6 +10,7 @@
 #include "kernels/backend.h"
 #include "model/gpt.cuh"  // defines: gpt_forward, gpt_score
 #include "util/check.h"
+#include "util/stop.h"
 
 // A forward pass has B rows of T positions.
 struct PackShape {
@@ -75,7 +76,9 @@ class PackedPass {
     // order.
     void predict(int row, int target) { host_rows_.push_back(row), host_targets_.push_back(target); }
 
+    // Throws Stopped when a signal has asked the program to end.
     void run() {
+        throw_if_stopped();
         for (int b = 0; b < shape_.B; ++b) add(b, filler_.data(), shape_.T - used_[static_cast<size_t>(b)]);
         const size_t n = host_rows_.size();
         copy_to_device(tokens_.get(), host_tokens_.data(), N_);

@@ -6,6 +6,7 @@
 #include "eval/evaluation.h"  // defines: ValidationResult, ValidationRows
 #include "kernels/backend.h"
 #include "model/gpt.cuh"  // defines: gpt_forward, gpt_losses
+#include "util/stop.h"
 
 // Rows of a pass: their number depends on the source alone, never on a micro-batch, so that whoever evaluates gets the
 // same bits.
@@ -13,7 +14,7 @@ inline int validation_rows_per_pass(const ValidationRows& rows) {
     return std::min(rows.rows, std::max(1, EVAL_POSITIONS / rows.T));
 }
 
-// Mean loss over all targets, summed in double in row order.
+// Mean loss over all targets, summed in double in row order. Throws Stopped when a signal has asked the program to end.
 template <class Real>
 ValidationResult validation_loss(const Gpt<Real>& gpt, const ValidationRows& rows, backend::stream_t stream) {
     ENSURE(rows.rows > 0, "validation source %s has no rows", rows.name);
@@ -26,6 +27,7 @@ ValidationResult validation_loss(const Gpt<Real>& gpt, const ValidationRows& row
 
     double sum = 0;
     for (int row = 0; row < rows.rows; row += B) {
+        throw_if_stopped();
         // a last pass that is not full keeps older rows after its own; they are computed and not counted
         const size_t at = static_cast<size_t>(row) * T, n = static_cast<size_t>(std::min(B, rows.rows - row)) * T;
         copy_to_device(inputs.get(), rows.inputs.data() + at, n);

@@ -273,11 +273,11 @@ TEST_CASE("a loader with group weights resumes at any step, and only with the sa
     REQUIRE_DIES(Exit::Data, "damaged", damaged("\"groups\":[", "\"others\":["));
     std::swap(world.people.group[0], world.people.group[59]);  // another column under the same names and weights
     world.people.write(world.folder / "people");
-    REQUIRE_DIES(Exit::Usage, "data of source people", batches(state));
+    REQUIRE_DIES(Exit::Data, "people.bin: not the file", batches(state));
     std::swap(world.people.group[0], world.people.group[59]);
     world.people.weights = power_law(20, 1.4);
     world.people.write(world.folder / "people");
-    REQUIRE_DIES(Exit::Usage, "data of source people", batches(state));
+    REQUIRE_DIES(Exit::Data, "people.bin: not the file", batches(state));
 }
 
 TEST_CASE("--exposures is the same for every entity, whatever the weights", "[groups]") {

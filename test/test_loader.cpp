@@ -3,14 +3,19 @@
 #include <array>
 #include <cstring>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <set>
 
+#include "dataloader/data_set.h"
 #include "dataloader/loader.h"
 #include "dataloader/validation.h"
 #include "test/catch.h"
 #include "test/shard_builder.h"
 #include "test/support.h"
 #include "test/world.h"
+#include "util/crc32c.h"
+
+using nlohmann::json;
 
 namespace {
 
@@ -314,12 +319,48 @@ TEST_CASE("a state of another run is refused", "[loader]") {
     other.batch_tokens *= 5;
     REQUIRE_DIES(Exit::Usage, "--batch-tokens", start(other));
     write_text(world.folder / "web", random_documents(299, 1, 90, 5), {"text", "aa11", world.people.vocab_size()});
-    REQUIRE_DIES(Exit::Usage, "data of source web", start(world.options));
+    REQUIRE_DIES(Exit::Data, "web.bin: not the file", start(world.options));
 
     Loader loader(world.options, {});
     REQUIRE_DIES(Exit::Data, "JSON", loader.start("{"));
     REQUIRE_DIES(Exit::Data, "format_version", loader.start("{\"format_version\": 2}"));
     REQUIRE_DIES(Exit::Data, "manifest", loader.start("{\"format_version\": 1}"));
+}
+
+TEST_CASE("a state of an older version knows its data by a hash of names, sizes and sidecars", "[loader]") {
+    World world = make_world(20);
+    json state = json::parse(all_batches(world.options, {})[3].state);
+    {
+        const DataSet data = open_data_set(world.options);
+        for (size_t s = 0; s < data.sources.size(); ++s) {
+            json& source = state["manifest"]["sources"][s];
+            CHECK(source.erase("files") == 1);
+            source["data"] = format_text("%016x", data.sources[s].hash());
+        }
+    }
+    Loader loader(world.options, {});
+    loader.start(state.dump());
+    CHECK(loader.step() == 4);
+    state["manifest"]["sources"][1]["data"] = "0123456789abcdef";
+    REQUIRE_DIES(Exit::Data, "other data of source people", loader.start(state.dump()));
+}
+
+TEST_CASE("large data are known by blocks of them", "[loader]") {
+    std::string data(1 << 20, 'a');
+    const uint32_t whole = crc32c_sample(data.data(), data.size());
+    CHECK(whole == crc32c_sample(data.data(), data.size()));
+    CHECK(whole != crc32c_sample(data.data(), data.size() - 1));
+    for (const size_t at : {size_t{0}, data.size() - 1}) {
+        data[at] = 'b';
+        CHECK(whole != crc32c_sample(data.data(), data.size()));
+        data[at] = 'a';
+    }
+    for (size_t at = 1 << 18; at < (1 << 18) + 40000; ++at) data[at] = 'b';  // longer than the gap between two blocks
+    CHECK(whole != crc32c_sample(data.data(), data.size()));
+    std::string small(1 << 18, 'a');
+    const uint32_t all = crc32c_sample(small.data(), small.size());
+    small[77777] = 'b';
+    CHECK(all != crc32c_sample(small.data(), small.size()));
 }
 
 TEST_CASE("a branch carries the ratios on over a new horizon", "[loader]") {

@@ -68,8 +68,8 @@ std::vector<std::string> records(const std::string& file) {
 }
 
 std::string write_example(const std::string& folder) {
-    TensorBoard board(folder);
-    for (int step : {0, 1, 300}) {
+    TensorBoard board(folder, 7);
+    for (int step : {7, 8, 300}) {
         JsonLine line;
         line.add("step", step);
         line.add("train/loss", 6.5 - step);
@@ -88,12 +88,19 @@ TEST_CASE("TensorBoard: the events are what the format says", "[util]") {
     CHECK(write_example(folder.path()) != path);  // a resumed run opens another file
 
     const std::vector<std::string> events = records(read_file(path));
-    REQUIRE(events.size() == 4);
+    REQUIRE(events.size() == 5);
     const std::vector<Field> first = decode(events[0]);
     REQUIRE(first.size() == 2);
     CHECK(first[1].number == 3);
     CHECK(first[1].bytes == "brain.Event:2");
-    const std::vector<Field> last = decode(events[3]);
+    // START of a session at step 7: what older files have of this step and later ones is forgotten
+    const std::vector<Field> session = decode(events[1]);
+    REQUIRE(session.size() == 3);
+    CHECK(session[1].number == 2);
+    CHECK(session[1].value == 7);
+    CHECK(session[2].number == 7);
+    CHECK(session[2].bytes == std::string{1 << 3 | 0, 1});
+    const std::vector<Field> last = decode(events[4]);
     REQUIRE(last.size() == 3);
     double wall_time;
     memcpy(&wall_time, last[0].bytes.data(), 8);
@@ -112,7 +119,7 @@ TEST_CASE("TensorBoard: the events are what the format says", "[util]") {
     CHECK(value == 6.5f - 300);
     CHECK(decode(values[1].bytes).at(0).bytes == "data/web/tokens");
     CHECK(TensorBoard().path().empty());
-    REQUIRE_DIES(Exit::Runtime, "cannot be opened", TensorBoard(folder / "none"));
+    REQUIRE_DIES(Exit::Runtime, "cannot be opened", TensorBoard(folder / "none", 0));
 }
 
 TEST_CASE("TensorBoard: the real one reads the files", "[util][live]") {
@@ -125,7 +132,7 @@ TEST_CASE("TensorBoard: the real one reads the files", "[util][live]") {
         "from tensorboard.backend.event_processing.event_accumulator import EventAccumulator\n"
         "events = EventAccumulator(sys.argv[1]).Reload()\n"
         "assert events.Tags()['scalars'] == ['train/loss', 'data/web/tokens'], events.Tags()\n"
-        "assert [(e.step, e.value) for e in events.Scalars('train/loss')] == [(0, 6.5), (1, 5.5), (300, -293.5)]\n";
+        "assert [(e.step, e.value) for e in events.Scalars('train/loss')] == [(7, -0.5), (8, -1.5), (300, -293.5)]\n";
     write_file(folder / "script.py", script);
     std::string output;
     const int status = run_command(python + " " + (folder / "script.py") + " " + folder.path(), &output);

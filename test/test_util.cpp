@@ -209,6 +209,9 @@ TEST_CASE("Options take the values of their range", "[util]") {
     REQUIRE_DIES(Exit::Usage, "--cooldown 1.5: expected a number from 0 to 1", parse({"--cooldown", "1.5"}));
     REQUIRE_DIES(Exit::Usage, "--cooldown -0.1: expected", parse({"--cooldown=-0.1"}));
     REQUIRE_DIES(Exit::Usage, "--steps 0: expected a number of at least 1", parse({"--steps", "0"}));
+    for (const char* odd : {"0x10", "inf", "nan", " 7", "3000000000000000000000"})
+        REQUIRE_DIES(Exit::Usage, "--steps: expected a count", parse({"--steps", odd}));
+    REQUIRE_DIES(Exit::Usage, "--lr: expected a number", parse({"--lr", "0x1p-3"}));
     REQUIRE_DIES(Exit::Usage, "--zero 2: expected a number from 0 to below 2", parse({"--zero", "2"}));
 }
 
@@ -234,7 +237,7 @@ TEST_CASE("A run's log is one voice", "[util]") {
     const auto say = [&](FILE* screen, FILE* errors, bool files) {
         Log log(screen, errors);
         log.warn("careful");
-        if (files) log.open(directory, 0, 0);
+        if (files) log.open(directory, 0, 0, 0, 0);
         log.begin(plan, 0, 1e6, 1e9);
         log.step(report, 0.5);
         log.print("%s %d\n", "said", 1);

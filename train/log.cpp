@@ -14,10 +14,18 @@ void Log::warn(const std::string& warning) {
     ::print(errors_, "warning: %s\n", warning);
 }
 
-void Log::open(const RunDirectory& directory, int64_t metrics_bytes, int64_t eval_bytes) {
+void Log::open(const RunDirectory& directory, int64_t metrics_bytes, int64_t eval_bytes, int64_t step, double seconds) {
     metrics_ = directory.open_log("metrics.jsonl", metrics_bytes);
     eval_ = directory.open_log("eval.jsonl", eval_bytes);
-    board_ = TensorBoard(directory.path());
+    seconds_before_ = seconds;
+    board_ = TensorBoard(directory.path(), step);
+    // The board forgets what it has of this step and later ones, but the evaluation at this step is not made again.
+    if (eval_bytes == 0) return;
+    const std::string lines = read_file(eval_.path());
+    const size_t end = lines.size() - 1, begin = lines.rfind('\n', end - 1);
+    const JsonLine last = parse_json_line(eval_.path(), lines.substr(begin == std::string::npos ? 0 : begin + 1));
+    for (const auto& [name, number] : last.numbers())
+        if (name == "step" && number == static_cast<double>(step)) board_.write(step, last);
 }
 
 void Log::sync() {
@@ -34,11 +42,15 @@ void Log::begin(const Plan& plan, int64_t first_step, double flops_per_token, do
     progress_.emplace(plan.steps, first_step, flops_per_token * tokens, flops_rate, tokens, errors_);
 }
 
+double Log::seconds() const {
+    return seconds_before_ + std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count();
+}
+
 JsonLine Log::line_of(int64_t step, int64_t tokens) const {
     JsonLine line;
     line.add("step", step);
     line.add("tokens", tokens);
-    line.add("time", std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count());
+    line.add("time", seconds());
     return line;
 }
 

@@ -38,12 +38,16 @@ class Log {
     }
     void warn(const std::string& warning);
 
-    // The files of a run, cut to where it goes on (bytes). Without them nothing but the screen is written to.
-    void open(const RunDirectory& directory, int64_t metrics_bytes, int64_t eval_bytes);
+    // The files of a run, cut to where it goes on: bytes, steps and the seconds that it took until there. Without them
+    // nothing but the screen is written to.
+    void open(const RunDirectory& directory, int64_t metrics_bytes, int64_t eval_bytes, int64_t step, double seconds);
     // Before a checkpoint says how long they are.
     void sync();
     int64_t metrics_bytes() const { return metrics_.size(); }
     int64_t eval_bytes() const { return eval_.size(); }
+
+    // Of training, over all lives of the run.
+    double seconds() const;
 
     // Before the first step. flops_rate: per second, what perf/mfu is a share of.
     void begin(const Plan& plan, int64_t first_step, double flops_per_token, double flops_rate);
@@ -64,5 +68,6 @@ class Log {
     Plan plan_;
     double flops_per_token_ = 0, flops_rate_ = 0;
     std::chrono::steady_clock::time_point begin_;
+    double seconds_before_ = 0;  // of earlier lives
     std::optional<Progress> progress_;
 };

@@ -5,12 +5,16 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <climits>
+#include <cstring>
 
 #include <nlohmann/json.hpp>
 
 #include "util/check.h"
 #include "util/files.h"
+#include "util/json.h"
 
 using ordered_json = nlohmann::ordered_json;
 
@@ -18,9 +22,13 @@ RunDirectory::RunDirectory(const std::string& path, bool resume) : path_(path) {
     if (directory_exists(path)) {
         if (!list_directory(path).empty() && !resume)
             die(Exit::Usage, "--out %s: not empty; give --resume to go on with that run, or another directory", path);
-        if (resume && !list_directory(path).empty() && !file_exists(file("config.json")))
+        // what a start that failed before its first file may leave
+        const auto is_left = [](const std::string& name) { return name == "FAILED" || name == "config.json.tmp"; };
+        const std::vector<std::string> names = list_directory(path);
+        const bool begun = !std::all_of(names.begin(), names.end(), is_left);
+        if (resume && begun && !file_exists(file("config.json")))
             die(Exit::Usage, "--out %s: holds files but no run (no config.json); give the directory of a run", path);
-    } else if (file_exists(path)) {
+    } else if (access(path.c_str(), F_OK) == 0) {
         die(Exit::Usage, "--out %s: there is a file of that name; give a directory", path);
     }
 }
@@ -46,6 +54,14 @@ void RunDirectory::write_config(const std::string& options_json,
     ordered_json object = {{"format_version", 1}, {"options", ordered_json::parse(options_json)}};
     for (const auto& [name, value] : facts) object[name] = ordered_json::parse(value);
     write_file(file("config.json"), object.dump(2) + "\n");
+}
+
+std::string RunDirectory::options() const {
+    const std::string path = file("config.json");
+    const nlohmann::json config = parse_json(path, read_file(path));
+    if (!config.is_object() || !config.contains("options") || !config["options"].is_object())
+        die(Exit::Data, "%s: no options", path);
+    return config["options"].dump();
 }
 
 AppendFile RunDirectory::open_log(const std::string& name, int64_t bytes) const {
@@ -75,13 +91,17 @@ void RunDirectory::mark_done(const std::string& reason) const {
 }
 
 void RunDirectory::mark_failures() const {
-    static std::string failed;  // die_hook is a plain function
-    failed = file("FAILED");
-    // Not through write_file: the program is dying already, perhaps of a full disk, and must not die again here.
+    // Not through write_file: the program is dying already, of a full disk or in a signal handler, and must not die again
+    // here. A FAILED without its text would say less than none.
+    static char failed[PATH_MAX];
+    const std::string path = file("FAILED");
+    if (path.size() >= sizeof failed) return;
+    memcpy(failed, path.c_str(), path.size() + 1);
     die_hook = [](Exit, const char* message) {
-        if (FILE* f = fopen(failed.c_str(), "w")) {
-            fprintf(f, "%s\n", message);
-            fclose(f);
-        }
+        const int fd = open(failed, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+        if (fd < 0) return;
+        const size_t bytes = strlen(message);
+        const bool whole = write(fd, message, bytes) == static_cast<ssize_t>(bytes) && write(fd, "\n", 1) == 1;
+        if (close(fd) != 0 || !whole) unlink(failed);
     };
 }

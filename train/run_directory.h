@@ -25,6 +25,8 @@ class RunDirectory {
     // config.json: options as given by OptionTable::json(), then named facts (values are JSON texts).
     void write_config(const std::string& options_json,
                       const std::vector<std::pair<std::string, std::string>>& facts) const;
+    // The options in config.json, as OptionTable::json() gave them.
+    std::string options() const;
     // metrics.jsonl or eval.jsonl, cut back to its size at the checkpoint. Dies with Exit::Data when it is shorter.
     AppendFile open_log(const std::string& name, int64_t bytes) const;
     // Removes what a run that goes on from `step` makes again: FAILED, the ledgers, answers of later steps. -1: a new

@@ -21,7 +21,8 @@ void put_varint(std::string* out, uint64_t value) {
 }
 
 // Protobuf: a field's key is number << 3 | wire type (0 varint, 1 eight bytes, 2 length and bytes, 5 four bytes).
-constexpr char WALL_TIME = 1 << 3 | 1, STEP = 2 << 3 | 0, FILE_VERSION = 3 << 3 | 2, SUMMARY = 5 << 3 | 2;
+constexpr char WALL_TIME = 1 << 3 | 1, STEP = 2 << 3 | 0, FILE_VERSION = 3 << 3 | 2, SUMMARY = 5 << 3 | 2,
+               SESSION_LOG = 7 << 3 | 2;
 constexpr char VALUE = 1 << 3 | 2, TAG = 1 << 3 | 2, SIMPLE_VALUE = 2 << 3 | 5;
 
 void put_bytes(std::string* out, char key, const std::string& bytes) {
@@ -43,7 +44,7 @@ uint32_t masked_crc(const void* data, size_t bytes) {
 
 }  // namespace
 
-TensorBoard::TensorBoard(const std::string& directory) {
+TensorBoard::TensorBoard(const std::string& directory, int64_t first_step) {
     char host[256] = "localhost";
     gethostname(host, sizeof host - 1);
     std::string path;
@@ -53,6 +54,11 @@ TensorBoard::TensorBoard(const std::string& directory) {
     file_ = AppendFile(path);
     std::string event = event_at_now();
     put_bytes(&event, FILE_VERSION, "brain.Event:2");
+    record(event);
+    event = event_at_now();
+    event += STEP;
+    put_varint(&event, static_cast<uint64_t>(first_step));
+    put_bytes(&event, SESSION_LOG, std::string{1 << 3 | 0, 1});
     record(event);
 }
 

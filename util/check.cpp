@@ -1,5 +1,8 @@
 #include "util/check.h"
 
+#include <unistd.h>
+
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 
@@ -72,9 +75,17 @@ std::string format_arguments(const char* format, std::initializer_list<FormatArg
 
 void die_with(Exit code, const std::string& message) {
     if (die_throws) throw DieError{code, message};
-    if (die_hook) die_hook(code, message.c_str());
+    static std::atomic<bool> dying;
+    static thread_local bool dying_here;
+    if (dying_here) _Exit(static_cast<int>(code));  // of what it takes to die: memory
+    dying_here = true;
+    while (dying.exchange(true)) pause();  // another thread does, and ends this one
     fflush(stdout);
-    print(stderr, "error: %s\n", message);
+    fputs("error: ", stderr);
+    fputs(message.c_str(), stderr);
+    fputs("\n", stderr);
     fflush(stderr);
+    if (cleanup_hook) cleanup_hook();
+    if (die_hook) die_hook(code, message.c_str());
     _Exit(static_cast<int>(code));  // no destructors: worker threads may be in the middle of something
 }

@@ -1,7 +1,8 @@
 // check.h - how the program ends when something cannot be handled.
 //
 // One policy: a message that says what was expected, what was found and what to try, on stderr, then the exit code of
-// the table below. Files are written under a temporary name and renamed, so dying is always safe.
+// the table below. Files are written under a temporary name and renamed, so dying is always safe; what has a temporary
+// name at that moment is removed, which on a full disk makes room for the FAILED marker that is written next.
 // Tests set `die_throws`, and a refusal becomes an exception that they can look at.
 #pragma once
 #include <cstdint>
@@ -28,6 +29,7 @@ struct DieError {
 
 inline bool die_throws = false;                        // tests only
 inline void (*die_hook)(Exit, const char*) = nullptr;  // the trainer's: writes the FAILED marker of a run
+inline void (*cleanup_hook)() = nullptr;               // of files.h: removes temporary files and folders
 
 // A value in a message: a number, a string (char*, std::string, std::string_view), a character.
 struct FormatArgument {

@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "util/rng.h"
+
 namespace {
 
 // Slicing by eight: table[k][b] is the CRC of byte b followed by k zero bytes, so that eight bytes take eight look-ups
@@ -36,4 +38,23 @@ uint32_t crc32c(const void* data, size_t bytes, uint32_t before) {
     }
     for (; bytes > 0; --bytes, ++at) crc = crc >> 8 ^ t[0][(crc ^ *at) & 255];
     return ~crc;
+}
+
+uint32_t crc32c_sample(const void* data, size_t bytes) {
+    constexpr size_t block = 4096, blocks = 64;
+    const uint64_t size = bytes;
+    const uint32_t crc = crc32c(&size, sizeof size, 0);
+    if (bytes <= blocks * block) return crc32c(data, bytes, crc);
+    const unsigned char* const all = static_cast<const unsigned char*>(data);
+    uint32_t result = crc;
+    const size_t stride = (bytes - block) / (blocks - 1);
+    for (size_t i = 0; i < blocks; ++i) {
+        // somewhere in its share of the data, so that no period of their layout falls between the blocks
+        const size_t shift = i == 0 || i + 1 == blocks || stride <= block
+                                 ? 0
+                                 : static_cast<size_t>(random_u64(size, 0, i) % (stride - block));
+        const size_t at = i + 1 == blocks ? bytes - block : i * stride + shift;
+        result = crc32c(all + at, block, result);
+    }
+    return result;
 }

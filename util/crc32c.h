@@ -5,3 +5,6 @@
 #include <cstdint>
 
 uint32_t crc32c(const void* data, size_t bytes, uint32_t before = 0);
+// What data are known by where reading all of them would take too long: up to 256 KiB all of them, else 64 blocks of 4
+// KiB, the first, the last and 62 between at places that their size alone decides; and their size.
+uint32_t crc32c_sample(const void* data, size_t bytes);

@@ -6,7 +6,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
+#include <climits>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
@@ -36,23 +38,45 @@ struct Descriptor {
     }
 };
 
-void write_all(int fd, const void* data, size_t bytes, const std::string& path) {
+// False, and errno, when not all of it could be written.
+bool write_all(int fd, const void* data, size_t bytes) {
     const char* at = static_cast<const char*>(data);
     while (bytes > 0) {
         const ssize_t n = ::write(fd, at, bytes);
         if (n < 0 && errno == EINTR) continue;
-        if (n < 0) die_errno(Exit::Runtime, path, "written");
+        if (n < 0) return false;
         at += n;
         bytes -= static_cast<size_t>(n);
     }
+    return true;
 }
+
+// What is removed when the program dies. Of fixed size: nothing may be allocated then.
+struct TemporarySlot {
+    std::atomic<bool> taken;
+    char path[PATH_MAX];  // valid once taken: written by the thread that is about to make the file
+};
+TemporarySlot temporaries[16];
+
+void remove_temporaries() {
+    for (TemporarySlot& slot : temporaries) {
+        if (!slot.taken || !slot.path[0]) continue;
+        if (unlink(slot.path) == 0 || (errno != EISDIR && errno != EPERM)) continue;
+        std::error_code error;
+        fs::remove_all(slot.path, error);
+    }
+}
+
+bool is_special(const struct stat& info) { return !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode); }
 
 // Calls consume(data, bytes) for the parts of a file; not a mapping, because a file that shrinks meanwhile would kill
 // us.
 template <class Consume>
 void read_parts(const std::string& path, Consume consume) {
-    const Descriptor file{open(path.c_str(), O_RDONLY | O_CLOEXEC)};
-    if (file.fd < 0) die_errno(Exit::Data, path, "read");
+    const Descriptor file{open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
+    struct stat info;
+    if (file.fd < 0 || fstat(file.fd, &info) != 0) die_errno(Exit::Data, path, "read");
+    if (is_special(info)) die(Exit::Data, "%s: not a regular file", path);
     std::vector<char> buffer(1 << 20);
     for (;;) {
         const ssize_t n = ::read(file.fd, buffer.data(), buffer.size());
@@ -71,7 +95,22 @@ void write_file(const std::string& path, std::string_view bytes) {
     writer.commit();
 }
 
-FileWriter::FileWriter(const std::string& path) : path_(path), temporary_(path + ".tmp") {
+Temporary::Temporary(const std::string& path) : slot_(-1) {
+    cleanup_hook = remove_temporaries;
+    for (TemporarySlot& slot : temporaries) {
+        if (path.size() >= sizeof slot.path) return;  // it stays then
+        if (slot.taken.exchange(true)) continue;
+        memcpy(slot.path, path.c_str(), path.size() + 1);
+        slot_ = static_cast<int>(&slot - temporaries);
+        return;
+    }
+}
+
+Temporary::~Temporary() {
+    if (slot_ >= 0) temporaries[slot_].taken = false;
+}
+
+FileWriter::FileWriter(const std::string& path) : path_(path), temporary_(path + ".tmp"), while_open_(temporary_) {
     fd_ = open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (fd_ < 0) die_errno(Exit::Runtime, temporary_, "created");
 }
@@ -84,7 +123,7 @@ FileWriter::~FileWriter() {
 
 void FileWriter::write(const void* data, size_t bytes) {
     ENSURE(fd_ >= 0, "%s: written to after commit()", path_);
-    write_all(fd_, data, bytes, temporary_);
+    if (!write_all(fd_, data, bytes)) die_errno(Exit::Runtime, temporary_, "written");
 }
 
 void FileWriter::commit() {
@@ -120,7 +159,11 @@ AppendFile& AppendFile::operator=(AppendFile&& other) noexcept {
 }
 
 void AppendFile::write(std::string_view bytes) {
-    write_all(fd_, bytes.data(), bytes.size(), path_);
+    if (!write_all(fd_, bytes.data(), bytes.size())) {
+        const int error = errno;
+        if (ftruncate(fd_, size_) != 0) errno = error;  // half a line stays, and the next start cuts it
+        die_error(Exit::Runtime, path_, "written", error);
+    }
     size_ += static_cast<int64_t>(bytes.size());
 }
 
@@ -137,8 +180,10 @@ std::string read_file(const std::string& path) {
 }
 
 bool file_exists(const std::string& path) {
-    std::error_code error;
-    return fs::is_regular_file(path, error);
+    struct stat info;
+    if (stat(path.c_str(), &info) != 0) return false;
+    if (is_special(info)) die(Exit::Data, "%s: not a regular file", path);
+    return S_ISREG(info.st_mode);
 }
 
 bool directory_exists(const std::string& path) {
@@ -147,9 +192,14 @@ bool directory_exists(const std::string& path) {
 }
 
 void make_directories(const std::string& path) {
-    std::error_code error;
-    fs::create_directories(path, error);
-    if (error) die_error(Exit::Runtime, path, "created", error.value());
+    // by mkdir itself: the library's create_directories reports what its last look at the path found
+    for (size_t end = 0; end < path.size();) {
+        end = std::min(path.find('/', end + 1), path.size());
+        const std::string folder = path.substr(0, end);
+        if (mkdir(folder.c_str(), 0777) == 0) continue;
+        const int error = errno;
+        if (!directory_exists(folder)) die_error(Exit::Runtime, folder, "created", error == EEXIST ? ENOTDIR : error);
+    }
 }
 
 void remove_tree(const std::string& path) {

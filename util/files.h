@@ -8,6 +8,18 @@
 #include <utility>
 #include <vector>
 
+// While it is there, the path is removed if the program dies (die() runs no destructors).
+class Temporary {
+  public:
+    explicit Temporary(const std::string& path);
+    ~Temporary();
+    Temporary(const Temporary&) = delete;
+    Temporary& operator=(const Temporary&) = delete;
+
+  private:
+    int slot_;
+};
+
 // Replaces `path` by `bytes`.
 void write_file(const std::string& path, std::string_view bytes);
 // The same for content that comes in parts: write(...) any number of times, then commit(). Without commit the temporary
@@ -23,11 +35,12 @@ class FileWriter {
 
   private:
     std::string path_, temporary_;
+    Temporary while_open_;
     int fd_ = -1;
 };
 
 // A file that grows at its end, from where it ended before: a log. A write() is handed to the system at once and in one
-// piece, so that a killed program leaves whole lines.
+// piece, so that a killed program leaves whole lines; one that does not fit is taken back.
 class AppendFile {
   public:
     AppendFile() = default;  // none
@@ -50,8 +63,9 @@ class AppendFile {
     int64_t size_ = 0;
 };
 
-// Dies with Exit::Data when it cannot be read.
+// Dies with Exit::Data when it cannot be read, and when it is not a regular file: a FIFO would wait for ever.
 std::string read_file(const std::string& path);
+// A regular file. Dies with Exit::Data where a FIFO, a device or a socket has that name.
 bool file_exists(const std::string& path);
 bool directory_exists(const std::string& path);
 void make_directories(const std::string& path);                    // like mkdir -p

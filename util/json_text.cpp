@@ -37,6 +37,15 @@ void JsonLine::add(const std::string& name, int64_t value) {
 
 void JsonLine::add(const std::string& name, const std::string& text) { member(name, json_quote(text)); }
 
+JsonLine parse_json_line(const std::string& where, const std::string& text) {
+    const json object = parse_json(where, text);
+    if (!object.is_object()) die(Exit::Data, "%s: a line is not an object", where);
+    JsonLine line;
+    for (const auto& [name, value] : object.items())
+        if (value.is_number()) line.add(name, value.get<double>());
+    return line;
+}
+
 int64_t integer_member(const std::string& where, const std::string& text, const std::string& name) {
     const json object = parse_json(where, text);
     if (!object.is_object() || !object.contains(name)) die(Exit::Data, "%s: '%s' is missing", where, name);

@@ -30,6 +30,9 @@ class JsonLine {
     std::vector<std::pair<std::string, double>> numbers_;
 };
 
+// The members of such a line that are numbers, read back. Dies with Exit::Data; `where` is for messages.
+JsonLine parse_json_line(const std::string& where, const std::string& json);
+
 // A member of the object `json` as a whole number of at least 0. Dies with Exit::Data when it is not there; `where` is
 // for messages.
 int64_t integer_member(const std::string& where, const std::string& json, const std::string& name);

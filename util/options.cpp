@@ -7,13 +7,23 @@
 #include <nlohmann/json.hpp>
 
 #include "util/check.h"
+#include "util/files.h"
 
 using ordered_json = nlohmann::ordered_json;
+
+namespace {
+
+// strtod also takes hexadecimal numbers, "inf", "nan" and blanks before a number.
+bool is_decimal(const std::string& text) {
+    return !text.empty() && text.find_first_of("xXnNiI \t\n\v\f\r") == std::string::npos;
+}
+
+}  // namespace
 
 double parse_number(const std::string& what, const std::string& text) {
     char* end = nullptr;
     const double value = strtod(text.c_str(), &end);
-    if (text.empty() || *end || !std::isfinite(value))
+    if (!is_decimal(text) || *end || !std::isfinite(value))
         die(Exit::Usage, "%s: expected a number, found '%s'", what, text);
     return value;
 }
@@ -25,7 +35,7 @@ int64_t parse_count(const std::string& what, const std::string& text) {
     const bool has_unit = !text.empty() && *end && !end[1];
     if (has_unit) unit = *end == 'k' || *end == 'K' ? 1e3 : *end == 'M' ? 1e6 : *end == 'B' || *end == 'G' ? 1e9 : 0;
     const double value = number * unit;
-    if (text.empty() || (*end && !has_unit) || unit == 0 || !(value >= 0) || value > 9e18 ||
+    if (!is_decimal(text) || (*end && !has_unit) || unit == 0 || !(value >= 0) || value > 9e18 ||
         std::abs(value - std::round(value)) > 1e-6 * unit)
         die(Exit::Usage, "%s: expected a count such as 1000, 32k, 1.5M or 2B, found '%s'", what, text);
     return static_cast<int64_t>(std::llround(value));
@@ -70,7 +80,8 @@ void set_value(const Option& o, const std::string& text) {
         char* end = nullptr;
         errno = 0;
         **integer = strtoll(text.c_str(), &end, 10);
-        if (text.empty() || *end || errno) die(Exit::Usage, "%s: expected a whole number, found '%s'", flag, text);
+        if (!is_decimal(text) || *end || errno)
+            die(Exit::Usage, "%s: expected a whole number from %d to %d, found '%s'", flag, INT64_MIN, INT64_MAX, text);
         check_range(o, text, static_cast<double>(**integer));
     } else if (auto* number = std::get_if<double*>(&o.field)) {
         **number = parse_number(flag, text);
@@ -155,6 +166,36 @@ std::string nearest(const std::string& name, const std::vector<Option>& options)
     return best.empty() ? "--help lists the options" : "did you mean " + best + "? --help lists the options";
 }
 
+// What the TOML reader takes without a word: a FIFO, which it would wait for, and keys without a value.
+void check_config_file(const std::string& path) {
+    if (!file_exists(path)) return;  // the reader says so
+    const std::string text = read_file(path);
+    int open = 0;  // brackets of an array over several lines
+    int number = 0;
+    for (size_t begin = 0; begin < text.size(); ++number) {
+        const size_t end = std::min(text.find('\n', begin), text.size());
+        std::string line = text.substr(begin, end - begin);
+        begin = end + 1;
+        char quote = 0;
+        std::string bare;  // without strings and comment
+        for (const char c : line) {
+            if (!quote && c == '#') break;
+            if (!quote && (c == '"' || c == '\''))
+                quote = c, bare += c;
+            else if (quote && c == quote)
+                quote = 0;
+            else if (!quote && !std::isspace(static_cast<unsigned char>(c)))
+                bare += c;
+        }
+        const bool inside = open > 0;
+        for (const char c : bare) open += (c == '[') - (c == ']');
+        if (inside || bare.empty() || bare[0] == '[') continue;
+        const size_t equals = bare.find('=');
+        if (equals == std::string::npos || equals + 1 == bare.size())
+            die(Exit::Usage, "--config %s: line %d: '%s' has no value; expected key = value", path, number + 1, line);
+    }
+}
+
 }  // namespace
 
 OptionTable::OptionTable(std::string program, std::string description, std::vector<Option> options)
@@ -180,6 +221,11 @@ void OptionTable::parse(int argc, char** argv) {
             entries.push_back(is_list(o) ? entry->expected(1, -1)
                                          : entry->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll));
         }
+    }
+    for (int i = 1; i < argc; ++i) {
+        const std::string flag = argv[i];
+        if (flag.rfind("--config=", 0) == 0) check_config_file(flag.substr(strlen("--config=")));
+        if (flag == "--config" && i + 1 < argc) check_config_file(argv[i + 1]);
     }
     try {
         app.parse(argc, argv);

@@ -1,0 +1,20 @@
+// stop.h - signals that ask the program to end: SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2. SIGPIPE is ignored: whoever
+// reads the screen may leave.
+#pragma once
+#include <csignal>
+
+// From now on these signals are heard. A program started with SIGHUP ignored (nohup) goes on ignoring it.
+void hear_signals();
+
+// How a signal is answered: with `code` not 0 the program ends at once with it, there is nothing to be saved; with 0 the
+// signal is kept for those who ask. A second SIGINT always ends the program.
+void on_signals_exit(int code);
+
+// The signal that arrived, 0: none.
+int signal_received();
+
+// Thrown out of long work that nothing is lost by cutting short: an evaluation.
+struct Stopped {
+    int signal;
+};
+void throw_if_stopped();
