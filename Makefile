@@ -114,7 +114,9 @@ $(TEST_MAIN): test/main.cpp
 	@mkdir -p $(@D)
 	$(CXX) $(INCLUDES) $(COMMON) $(CXXFLAGS) -MMD -MP -c -o $@ $<
 $(TEST_OBJ) $(BUILD)/pch/tests.h.gch: private LEVEL := -O0
-ifneq ($(VARIANT),release)
+ifeq ($(VARIANT),release)
+$(BUILD)/util/options.o: private LEVEL := -O1  # CLI11: much code that runs once
+else
 $(BUILD)/kernels/%.o: private LEVEL := -O1
 endif
 
