@@ -30,10 +30,10 @@ COMPILE = $(CXX) $(INCLUDES) -DKNAPSACK_CPU $(HOST_FLAGS) $(LEVEL) $(CXXFLAGS) -
 CATCH_LIBS = $(shell pkg-config --libs catch2 2>/dev/null)
 
 # ---- Sources. What TSan's tests and the fuzz targets need is built for them, no more.
-SRC_tsan := $(wildcard dataloader/*.cpp util/*.cpp)
+SRC_tsan := $(wildcard kernels/*.cpp dataloader/*.cpp util/*.cpp)
 SRC_fuzz := $(filter-out model/weights.cpp,$(wildcard dataloader/*.cpp model/*.cpp util/*.cpp)) eval/question_names.cpp
 TESTS_tsan := $(wildcard test/test_loader*.cpp)
-LIB_SRC := $(or $(SRC_$(VARIANT)),$(wildcard $(addsuffix /*.cpp,kernels/cpu dataloader model util eval train)))
+LIB_SRC := $(or $(SRC_$(VARIANT)),$(wildcard $(addsuffix /*.cpp,kernels kernels/cpu dataloader model util eval train)))
 TEST_SRC := $(or $(TESTS_$(VARIANT)),$(wildcard test/test_*.cpp))
 PROGRAMS := train_gpt_cpu eval_knowledge_cpu
 BENCHES := $(patsubst dev/bench/%.cpp,$(BUILD)/bench/%,$(filter-out %/bench_gpu.cpp,$(wildcard dev/bench/*.cpp)))
@@ -91,10 +91,11 @@ help:  ## this list
 $(BUILD)/train_gpt_cpu: $(BUILD)/train_gpt.o $(LIB)
 $(BUILD)/eval_knowledge_cpu: $(BUILD)/eval/eval_knowledge.o $(LIB)
 $(BENCHES): $(BUILD)/bench/%: $(BUILD)/dev/bench/%.o $(LIB)
+$(BUILD)/bench/bench_kernels: $(CASES:%=$(BUILD)/%)
 $(FUZZERS): $(BUILD)/fuzz/%: $(BUILD)/test/fuzz/%.o $(LIB)
 $(FUZZERS): private HOST_FLAGS += -fsanitize=fuzzer
 # the library's objects first: an inline function that several files have is then the library's, optimised or sanitized
-$(BUILD)/run_tests: $(LIB_OBJ) $(TEST_OBJ) $(TEST_MAIN)
+$(BUILD)/run_tests: $(LIB_OBJ) $(TEST_OBJ) $(if $(filter tsan,$(VARIANT)),,$(CASES:%=$(BUILD)/%)) $(TEST_MAIN)
 $(BUILD)/run_tests: private LDLIBS += $(CATCH_LIBS)
 $(PROGRAMS:%=$(BUILD)/%) $(BUILD)/run_tests $(BENCHES) $(FUZZERS):
 	@mkdir -p $(@D)

@@ -733,20 +733,10 @@ int main(int argc, char** argv) {
     EvaluationPlan evaluation = plan_evaluation(setup_evaluation(o, shape, plan), shape.config.V, shape.config.max_T);
     check_stop_rules(stop_rules, evaluation);
 
-    Run r{o,
-          shape,
-          machine,
-          std::move(loader),
-          directory,
-          std::move(log),
-          schedule,
-          eval_when,
-          checkpoint_when,
-          std::move(evaluation),
-          stop_rules,
-          resumed,
-          start_from,
-          machine.flops_rate(o.precision == "bf16")};
+    const double flops_rate = machine.flops_rate(o.precision == "bf16");
+    Run r{o,          shape,     machine,         std::move(loader),     directory,  std::move(log),
+          schedule,   eval_when, checkpoint_when, std::move(evaluation), stop_rules, resumed,
+          start_from, flops_rate};
     if (o.plan) {
         print_run(r);
         return 0;

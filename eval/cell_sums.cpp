@@ -9,6 +9,7 @@
 namespace {
 
 constexpr double NONE = std::numeric_limits<double>::quiet_NaN();
+constexpr size_t NOWHERE = SIZE_MAX;  // no cell
 constexpr double LN2 = 0.693147180559945309417;
 
 }  // namespace
@@ -16,7 +17,7 @@ constexpr double LN2 = 0.693147180559945309417;
 std::vector<Grouping> groupings_of(const QuestionNames& n, uint32_t exposure_bins, bool subsampled) {
     using Asked = const AskedQuestion&;
     using Report = KnowledgeReport*;
-    const size_t K = n.kinds.size(), A = n.attributes.size(), G = n.groups.size(), NOWHERE = SIZE_MAX;
+    const size_t K = n.kinds.size(), A = n.attributes.size(), G = n.groups.size();
     const size_t R = n.relations == n.attributes ? 0 : n.relations.size();
     return {
         {1, [](Asked) { return 0; }, [](Report r, Cell c, size_t) { r->all = std::move(c); }},
@@ -47,9 +48,9 @@ std::vector<Grouping> groupings_of(const QuestionNames& n, uint32_t exposure_bin
              c.exposures_low = range.low, c.exposures_high = range.high, c.kind = n.kinds[i % K];
              r->exposure_kinds.push_back(std::move(c));
          }},
-        {subsampled ? 1u : 0u, [NOWHERE](Asked q) { return q.kept ? 0 : NOWHERE; },
+        {subsampled ? 1u : 0u, [](Asked q) { return q.kept ? 0 : NOWHERE; },
          [](Report r, Cell c, size_t) { r->kept = std::move(c); }},
-        {subsampled ? K : 0, [NOWHERE](Asked q) { return q.kept ? q.columns.kind : NOWHERE; },
+        {subsampled ? K : 0, [](Asked q) { return q.kept ? q.columns.kind : NOWHERE; },
          [&n](Report r, Cell c, size_t i) { c.kind = n.kinds[i], r->kept_kinds.push_back(std::move(c)); }},
     };
 }

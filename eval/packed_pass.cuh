@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "kernels/device.h"
+#include "kernels/backend.h"
 #include "model/gpt.cuh"  // defines: gpt_forward, gpt_score
 #include "util/check.h"
 

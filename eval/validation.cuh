@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "eval/evaluation.h"  // defines: ValidationResult, ValidationRows
-#include "kernels/device.h"
+#include "kernels/backend.h"
 #include "model/gpt.cuh"  // defines: gpt_forward, gpt_losses
 
 // Rows of a pass: their number depends on the source alone, never on a micro-batch, so that whoever evaluates gets the

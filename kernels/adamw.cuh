@@ -9,7 +9,7 @@
 #include <cstring>
 #include <type_traits>
 
-#include "kernels/gpu.h"
+#include "kernels/operations.h"
 #include "kernels/pack.cuh"
 #include "kernels/simt.h"
 #include "util/check.h"
@@ -63,11 +63,11 @@ __device__ inline void store_eight(float* to, const Eight& x) {
 // bf16: w is `master`, params = stochastic_round(w). float: w is params. Element i is at i - first in all arrays; noise
 // goes by i. A thread has 8 elements. Bytes an element: bf16 34 (params 2 written; master, m, v 8 each, read and
 // written; grads 8, read and zeroed), float 32. 70.4M parameters in bf16: 0.56 ms.
-template <class T>
+template <class Real>
 __global__ void __launch_bounds__(ADAMW_THREADS)
-    adamw_update_kernel(T* params, float* master, float* m, float* v, float* grads, const double* norm_squared,
+    adamw_update_kernel(Real* params, float* master, float* m, float* v, float* grads, const double* norm_squared,
                         const __grid_constant__ AdamwTable table, size_t end) {
-    constexpr bool ROUNDED = !std::is_same_v<T, float>;
+    constexpr bool ROUNDED = !std::is_same_v<Real, float>;
     float& grad_scale = shared_memory<float>();
     if (threadIdx.x == 0) {  // one thread, because some GPUs have few units for double
         const double ratio = norm_squared ? static_cast<double>(table.grad_clip) / sqrt(*norm_squared) : 1;
@@ -100,18 +100,19 @@ __global__ void __launch_bounds__(ADAMW_THREADS)
     store_eight(grads + at, g8);
     if constexpr (ROUNDED) {
         const Philox4 noise = philox(table.seed, table.noise_stream, element / ADAMW_ELEMENTS);
-        Pack<T> rounded;
+        Pack<Real> rounded;
         for (int i = 0; i < ADAMW_ELEMENTS; ++i)
             rounded[i] = stochastic_round(w[i], noise.x[i / 2] >> (i % 2 * 16) & 0xFFFFu);
         store_pack(params + at, rounded);
     }
 }
 
-template <class T>
-void adamw_update(T* params, float* master, float* m, float* v, float* grads, const double* norm_squared, size_t first,
-                  const AdamwGroup* groups, int num_groups, const AdamwSettings& settings, stream_t stream) {
+template <class Real>
+void adamw_update(Real* params, Stat<Real>* master, Stat<Real>* m, Stat<Real>* v, Stat<Real>* grads,
+                  const double* norm_squared, size_t first, const AdamwGroup* groups, int num_groups,
+                  const AdamwSettings& settings, stream_t stream) {
     ENSURE(num_groups > 0 && num_groups <= MAX_ADAMW_GROUPS, "adamw: %d groups: 1 to %d", num_groups, MAX_ADAMW_GROUPS);
-    ENSURE((master == nullptr) == (std::is_same_v<T, float>),
+    ENSURE((master == nullptr) == (std::is_same_v<Real, float>),
            "adamw: bf16 weights have a master, float ones have none");
     ENSURE(settings.step > 0, "adamw: step %d: counted from 1", settings.step);
     ENSURE(first % 8 == 0 && first <= groups[0].begin,
@@ -143,7 +144,7 @@ void adamw_update(T* params, float* master, float* m, float* v, float* grads, co
     table.noise_stream = adamw_noise_stream(settings.step);
     constexpr size_t BLOCK = ADAMW_THREADS * ADAMW_ELEMENTS;
     const unsigned blocks = static_cast<unsigned>((end - table.begin + BLOCK - 1) / BLOCK);
-    LAUNCH(adamw_update_kernel<T>, blocks, ADAMW_THREADS, sizeof(float), stream.cuda, params, master, m, v, grads,
+    LAUNCH(adamw_update_kernel<Real>, blocks, ADAMW_THREADS, sizeof(float), stream.cuda, params, master, m, v, grads,
            norm_squared, table, end);
 }
 

@@ -7,66 +7,61 @@
 #include "kernels/attention_mask.cuh"
 #include "kernels/attention_softmax.cuh"
 #include "kernels/attention_tile.cuh"
-#include "kernels/gpu.h"
+#include "kernels/operations.h"
 #include "kernels/simt.h"
 #include "util/check.h"
 
 namespace gpu {
 
-template <class T, int HS>
+template <class Real, int HS>
 struct AttentionForward {
-    static constexpr int ROWS = forward_rows<T, HS>(), KEYS = forward_keys<T, HS>(), THREADS = ROWS * 2;
+    static constexpr int ROWS = forward_rows<Real, HS>(), KEYS = forward_keys<Real, HS>(), THREADS = ROWS * 2;
     // Blocks that an SM is to hold, which limits a thread's registers to 96, 128, 168, 168 and 255: what the compiler
     // reaches without spilling.
-    static constexpr int BLOCKS = !std::is_same_v<T, bf16> ? 1 : HS <= 16 ? 5 : HS <= 32 ? 4 : HS <= 80 ? 3 : 2;
+    static constexpr int BLOCKS = !std::is_same_v<Real, bf16> ? 1 : HS <= 16 ? 5 : HS <= 32 ? 4 : HS <= 80 ? 3 : 2;
     // The queries as operands in registers for all tiles of keys, where that leaves BLOCKS as it is.
-    static constexpr bool KEEPS_QUERIES = std::is_same_v<T, bf16> && (HS <= 32 || HS == 128);
+    static constexpr bool KEEPS_QUERIES = std::is_same_v<Real, bf16> && (HS <= 32 || HS == 128);
     struct Shared {
-        SharedTile<T, ROWS, HS> q;
-        SharedTile<T, KEYS, HS> k[2], v[2];
+        SharedTile<Real, ROWS, HS> q;
+        SharedTile<Real, KEYS, HS> k[2], v[2];
     };
     static_assert(sizeof(Shared) <= SHARED_MEMORY_LIMIT);
 };
 
-// out[i,:] = sum_j p_ij v_j,  p_ij = exp(q_i . k_j / sqrt(HS) - lse[i]),  lse[i] = log sum_j exp(q_i . k_j / sqrt(HS)),
-// j <= i for the tokens i, j of one segment and one head.     out (B, T, NH, HS); lse (B, NH, T); qkv (B, T, 3, NH, HS)
+// attention_forward, for the tokens of one segment and one head.
 // blockIdx = (work item, head, part of the item); a block owns ROWS queries, a warp 16 of them, and walks over tiles of
-// keys up to the diagonal while the next tile is on its way. Scores live in registers, rounded to T as operand of p v.
-// 2 B NH T^2 HS flops (the causal half; without a mask), 4 N NH HS sizeof(T) bytes: at 790 TFLOP/s and 4.3 TB/s the
+// keys up to the diagonal while the next tile is on its way. Scores live in registers, rounded to Real as operand of
+// p v.
+// 2 B NH T^2 HS flops (the causal half; without a mask), 4 N NH HS sizeof(Real) bytes: at 790 TFLOP/s and 4.3 TB/s the
 // flops are the floor from T = 735 on.
 // A row's maximum and sum run over a lane's keys in ascending order, then over the row's four lanes; outputs over keys
 // in the product's order, tile by tile in ascending order.
-template <class T, int HS>
-__global__ void __launch_bounds__(AttentionForward<T, HS>::THREADS, AttentionForward<T, HS>::BLOCKS)
-    attention_forward_kernel(T* out, float* lse, const T* qkv, const int* schedule, int T_, int NH, float scale) {
-    using Shape = AttentionForward<T, HS>;
+template <class Real, int HS>
+__global__ void __launch_bounds__(AttentionForward<Real, HS>::THREADS, AttentionForward<Real, HS>::BLOCKS)
+    attention_forward_kernel(Real* out, float* lse, const Real* qkv, const int* schedule, int T, int NH, float scale) {
+    using Shape = AttentionForward<Real, HS>;
     constexpr int ROWS = Shape::ROWS, KEYS = Shape::KEYS, THREADS = Shape::THREADS;
     auto& s = shared_memory<typename Shape::Shared>();
     const int lane = lane_index(), warp_row = static_cast<int>(threadIdx.x) / 32 * 16;
     const int head = static_cast<int>(blockIdx.y), count = schedule[0];
 
     for (int index = static_cast<int>(blockIdx.x); index < count; index += static_cast<int>(gridDim.x)) {
-        const WorkItem item = work_item(schedule, index, T_, NH, head);
+        const WorkItem item = work_item(schedule, index, T, NH, head);
         const int token = item.token, length = item.length;
         const int first_query = item.query + static_cast<int>(blockIdx.z) * ROWS;
         if (first_query >= length) continue;
         const int tiles = (min(first_query + ROWS, length) + KEYS - 1) / KEYS;
-        auto start_loading = [&](int tile) {
-            const int first = tile * KEYS;
-            const size_t part = static_cast<size_t>(detached(NH)) * HS;
-            const T* const k = head_of_token<HS>(qkv, 3, token + first, NH, head) + part;
-            load_tile<THREADS>(s.k[tile % 2], k, 3 * part, length - first);
-            load_tile<THREADS>(s.v[tile % 2], k + part, 3 * part, length - first);
-            copy_async_commit();
+        const auto start_loading = [&](int tile) {
+            start_loading_keys<THREADS>(s.k, s.v, tile, qkv, token, length, NH, head);
         };
 
-        load_tile<THREADS>(s.q, head_of_token<HS>(qkv, 3, token + first_query, NH, head),
-                           3 * static_cast<size_t>(NH) * HS, length - first_query);
+        load_tile<THREADS>(s.q, Packed<HS>::query(qkv, token + first_query, NH, head), Packed<HS>::token(NH),
+                           length - first_query);
         start_loading(0);
         copy_async_wait<0>();
         __syncthreads();
         const int q_offset = lane_offset<decltype(s.q)>(warp_row);
-        Matrices<T> kept[Shape::KEEPS_QUERIES ? HS / 16 : 1];
+        Matrices<Real> kept[Shape::KEEPS_QUERIES ? HS / 16 : 1];
         if constexpr (Shape::KEEPS_QUERIES) {
             UNROLL
             for (int i = 0; i < HS / 16; ++i) kept[i] = left_operand(s.q, q_offset, i);
@@ -77,7 +72,7 @@ __global__ void __launch_bounds__(AttentionForward<T, HS>::THREADS, AttentionFor
         for (int tile = 0; tile < tiles; ++tile) {
             if (tile + 1 < tiles) start_loading(tile + 1);
             float p[KEYS / 8][4] = {};
-            multiply_transposed<Shape::KEEPS_QUERIES ? HS / 16 : UNROLLED_STEPS<T>>(
+            multiply_transposed<Shape::KEEPS_QUERIES ? HS / 16 : UNROLLED_STEPS<Real>>(
                 p,
                 [&](int i) {
                     if constexpr (Shape::KEEPS_QUERIES)
@@ -103,10 +98,10 @@ __global__ void __launch_bounds__(AttentionForward<T, HS>::THREADS, AttentionFor
         softmax.finish();
         const float inverse[2] = {1.0f / softmax.sum[0], 1.0f / softmax.sum[1]};
         const int queries = length - first_query;  // those from ROWS on are other blocks'
-        store_rows(head_of_token<HS>(out, 1, token + first_query + warp_row, NH, head), static_cast<size_t>(NH) * HS,
+        store_rows(head_of_token<HS>(out, token + first_query + warp_row, NH, head), static_cast<size_t>(NH) * HS,
                    queries - warp_row, output, inverse, s.q, warp_row);
         if (lane % 4 == 0) {
-            float* const row_lse = lse + work_item(detached(schedule), index, T_, NH, head).statistic + first_query;
+            float* const row_lse = lse + work_item(detached(schedule), index, T, NH, head).statistic + first_query;
             for (int r = 0; r < 2; ++r) {
                 const int row = warp_row + lane / 4 + 8 * r;
                 if (row < queries) row_lse[row] = softmax.log_sum(r, scale);
@@ -120,15 +115,15 @@ bool attention_has_head_size(int HS) {
     return with_head_size(HS, [](auto) {});
 }
 
-template <class T>
-void attention_forward(T* out, float* lse, const T* qkv, const int* schedule, int B, int T_, int NH, int HS,
+template <class Real>
+void attention_forward(Real* out, Stat<Real>* lse, const Real* qkv, const int* schedule, int B, int T, int NH, int HS,
                        stream_t stream) {
-    check_attention_shape("attention_forward", B, T_, NH);
+    check_attention_shape("attention_forward", B, T, NH);
     const bool known = with_head_size(HS, [&](auto head_size) {
-        using Shape = AttentionForward<T, head_size.value>;
-        const dim3 grid = attention_grid(B, T_, NH, ATTENTION_TILE / Shape::ROWS);
-        LAUNCH((attention_forward_kernel<T, head_size.value>), grid, dim3(Shape::THREADS),
-               sizeof(typename Shape::Shared), stream.cuda, out, lse, qkv, schedule, T_, NH,
+        using Shape = AttentionForward<Real, head_size.value>;
+        const dim3 grid = attention_grid(B, T, NH, ATTENTION_TILE / Shape::ROWS);
+        LAUNCH((attention_forward_kernel<Real, head_size.value>), grid, dim3(Shape::THREADS),
+               sizeof(typename Shape::Shared), stream.cuda, out, lse, qkv, schedule, T, NH,
                LOG2_E / sqrtf(static_cast<float>(HS)));
     });
     ENSURE(known, "attention_forward: HS=%d: head sizes are %s", HS, HEAD_SIZES);

@@ -7,7 +7,7 @@
 // (The backward pass gives the entry of a segment's last tile to its first tile of keys, whose work is the longest.)
 #pragma once
 #include "kernels/attention_tile.cuh"
-#include "kernels/gpu.h"
+#include "kernels/operations.h"
 #include "kernels/simt.h"
 #include "util/check.h"
 
@@ -15,18 +15,18 @@ namespace gpu {
 
 constexpr int SCHEDULE_WARPS = 4, SCAN_THREADS = 1024;
 
-__host__ __device__ inline int attention_levels(int T_) { return (T_ + ATTENTION_TILE - 1) / ATTENTION_TILE; }
+__host__ __device__ inline int attention_levels(int T) { return (T + ATTENTION_TILE - 1) / ATTENTION_TILE; }
 
 // Calls tile(position, rank) for the tiles of one level in one row, in ascending position; rank counts from 0. Returns
 // their number. One warp, 32 positions at a time.
 template <class F>
-__device__ inline int for_each_tile(const int* segment_start, int row, int level, int T_, F tile) {
+__device__ inline int for_each_tile(const int* segment_start, int row, int level, int T, F tile) {
     const int lane = lane_index();
     int found = 0;
-    for (int base = level * ATTENTION_TILE; base < T_; base += 32) {  // no tile of the level begins earlier
+    for (int base = level * ATTENTION_TILE; base < T; base += 32) {  // no tile of the level begins earlier
         const int t = base + lane;
-        const int first = segment_start && t < T_ ? segment_start[static_cast<size_t>(row) * T_ + t] : 0;
-        const bool begins = t < T_ && t - first == level * ATTENTION_TILE;
+        const int first = segment_start && t < T ? segment_start[static_cast<size_t>(row) * T + t] : 0;
+        const bool begins = t < T && t - first == level * ATTENTION_TILE;
         const unsigned votes = __ballot_sync(~0u, begins);
         if (begins) tile(t, found + __popc(votes & ((1u << lane) - 1)));
         found += __popc(votes);
@@ -36,12 +36,12 @@ __device__ inline int for_each_tile(const int* segment_start, int row, int level
 
 // counts[(levels - 1 - level) * B + b] = tiles of that level in row b.
 // segment_start (B, T) or null; one warp per (level, row). Reads B T^2 / 128 ints, from L2 but for the first B T.
-__global__ void attention_schedule_count_kernel(int* counts, const int* segment_start, int B, int T_) {
+__global__ void attention_schedule_count_kernel(int* counts, const int* segment_start, int B, int T) {
     const int index = static_cast<int>(blockIdx.x) * SCHEDULE_WARPS + static_cast<int>(threadIdx.x) / 32;
-    const int levels = attention_levels(T_);
+    const int levels = attention_levels(T);
     if (index >= levels * B) return;  // a whole warp; there is no barrier
     const int found =
-        for_each_tile(segment_start, index % B, levels - 1 - index / B, T_, [](int /*position*/, int /*rank*/) {});
+        for_each_tile(segment_start, index % B, levels - 1 - index / B, T, [](int /*position*/, int /*rank*/) {});
     if (lane_index() == 0) counts[index] = found;
 }
 
@@ -77,18 +77,18 @@ __global__ void __launch_bounds__(SCAN_THREADS) attention_schedule_scan_kernel(i
 // entries[offsets[i] + rank] = (row, first position of the segment, its length, first query of the tile)
 // One warp per (level, row), as in the count. The end of a segment is found by bisection: starts ascend along a row.
 __global__ void attention_schedule_write_kernel(int* entries, const int* offsets, const int* segment_start, int B,
-                                                int T_) {
+                                                int T) {
     const int index = static_cast<int>(blockIdx.x) * SCHEDULE_WARPS + static_cast<int>(threadIdx.x) / 32;
-    const int levels = attention_levels(T_);
+    const int levels = attention_levels(T);
     if (index >= levels * B) return;  // a whole warp; there is no barrier
     const int row = index % B, level = levels - 1 - index / B;
-    for_each_tile(segment_start, row, level, T_, [&](int position, int rank) {
+    for_each_tile(segment_start, row, level, T, [&](int position, int rank) {
         const int first = position - level * ATTENTION_TILE;
-        int inside = position, end = T_;  // the last position known to be of the segment, the first known not to be
-        if (!segment_start) inside = T_ - 1;
+        int inside = position, end = T;  // the last position known to be of the segment, the first known not to be
+        if (!segment_start) inside = T - 1;
         while (end - inside > 1) {
             const int middle = inside + (end - inside) / 2;
-            (segment_start[static_cast<size_t>(row) * T_ + middle] > first ? end : inside) = middle;
+            (segment_start[static_cast<size_t>(row) * T + middle] > first ? end : inside) = middle;
         }
         int* entry = entries + 4 * (static_cast<size_t>(offsets[index]) + rank);
         entry[0] = row;
@@ -98,20 +98,20 @@ __global__ void attention_schedule_write_kernel(int* entries, const int* offsets
     });
 }
 
-void attention_schedule(int* schedule, const int* segment_start, int B, int T_, stream_t stream) {
-    ENSURE(B >= 1 && T_ >= 1, "attention_schedule: B=%d T=%d: both must be at least 1", B, T_);
-    int* counts = schedule + 1 + 4 * static_cast<size_t>(B) * T_;
-    const int n = attention_levels(T_) * B;
+void attention_schedule(int* schedule, const int* segment_start, int B, int T, stream_t stream) {
+    ENSURE(B >= 1 && T >= 1, "attention_schedule: B=%d T=%d: both must be at least 1", B, T);
+    int* counts = schedule + 1 + 4 * static_cast<size_t>(B) * T;
+    const int n = attention_levels(T) * B;
     const dim3 grid((n + SCHEDULE_WARPS - 1) / SCHEDULE_WARPS), block(SCHEDULE_WARPS * 32);
-    LAUNCH(attention_schedule_count_kernel, grid, block, 0, stream.cuda, counts, segment_start, B, T_);
+    LAUNCH(attention_schedule_count_kernel, grid, block, 0, stream.cuda, counts, segment_start, B, T);
     LAUNCH(attention_schedule_scan_kernel, dim3(1), dim3(SCAN_THREADS), 32 * sizeof(int), stream.cuda, schedule, counts,
            n);
-    LAUNCH(attention_schedule_write_kernel, grid, block, 0, stream.cuda, schedule + 1, counts, segment_start, B, T_);
+    LAUNCH(attention_schedule_write_kernel, grid, block, 0, stream.cuda, schedule + 1, counts, segment_start, B, T);
 }
 
 // The count, an entry for every token (each may be a segment of its own), and the counts per level and row.
-size_t attention_schedule_size(int B, int T_) {
-    return 1 + static_cast<size_t>(B) * (4 * static_cast<size_t>(T_) + attention_levels(T_));
+size_t attention_schedule_size(int B, int T) {
+    return 1 + static_cast<size_t>(B) * (4 * static_cast<size_t>(T) + attention_levels(T));
 }
 
 }  // namespace gpu

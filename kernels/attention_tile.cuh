@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <type_traits>
 
-#include "kernels/gpu.h"
+#include "kernels/operations.h"
 #include "kernels/pack.cuh"
 #include "kernels/ptx.cuh"
 #include "kernels/simt.h"
@@ -47,26 +47,26 @@ constexpr size_t SHARED_MEMORY_LIMIT = 99 * 1024;
 // Own rows of a block, 16 to a warp: the whole work item, 4 warps, while two own tiles of 64 rows fit beside the
 // others. Rows of 1 KiB (float, HS = 256) leave room for 32 (one own tile: forward) or 16 (two: backward); the item is
 // then cut.
-template <class T, int HS>
+template <class Real, int HS>
 constexpr int forward_rows() {
-    return HS * sizeof(T) <= 512 ? ATTENTION_TILE : 32;
+    return HS * sizeof(Real) <= 512 ? ATTENTION_TILE : 32;
 }
-template <class T, int HS>
+template <class Real, int HS>
 constexpr int backward_rows() {
-    return HS * sizeof(T) <= 512 ? ATTENTION_TILE : 16;
+    return HS * sizeof(Real) <= 512 ? ATTENTION_TILE : 16;
 }
 // Keys of a tile in the forward pass: 64 scores a row are 32 registers beside HS / 2 of the output, and 4 tiles (K and
 // V, twice) of 64 rows of 256 bytes are 64 KiB. Longer rows: what fits. HS = 80: 32, or there would be registers for
 // two blocks on an SM instead of three.
-template <class T, int HS>
+template <class Real, int HS>
 constexpr int forward_keys() {
-    return HS * sizeof(T) <= 256 && HS != 80 ? 64 : HS * sizeof(T) <= 512 ? 32 : 16;
+    return HS * sizeof(Real) <= 256 && HS != 80 ? 64 : HS * sizeof(Real) <= 512 ? 32 : 16;
 }
 // Rows of the other side in the backward pass, where scores and their gradients are alive at once, and for dK and dV
 // two outputs of HS / 2 registers each: 64 up to HS = 64, 32 up to HS = 128; 16 is what fits from 512 bytes a row on.
-template <class T, int HS>
+template <class Real, int HS>
 constexpr int backward_columns() {
-    return HS * sizeof(T) <= 128 ? 64 : HS * sizeof(T) <= 320 ? 32 : 16;
+    return HS * sizeof(Real) <= 128 ? 64 : HS * sizeof(Real) <= 320 ? 32 : 16;
 }
 
 // ---- work items -----------------------------------------------------------------------------------------------------
@@ -78,42 +78,52 @@ struct WorkItem {
     size_t statistic;  // the segment's first token in (B, NH, T), of this head
 };
 
-__device__ inline WorkItem work_item(const int* schedule, int index, int T_, int NH, int head) {
+__device__ inline WorkItem work_item(const int* schedule, int index, int T, int NH, int head) {
     const int* entry = schedule + 1 + 4 * static_cast<size_t>(index);
-    return {entry[0] * T_ + entry[1], entry[2], entry[3],
-            (static_cast<size_t>(entry[0]) * NH + head) * T_ + static_cast<size_t>(entry[1])};
+    return {entry[0] * T + entry[1], entry[2], entry[3],
+            (static_cast<size_t>(entry[0]) * NH + head) * T + static_cast<size_t>(entry[1])};
 }
 
-// Where `parts` tensors of NH heads lie beside each other in a token's row, as in qkv and dqkv (3), out and dout (1):
-// the head's elements at that token, of the first part. The stride between parts is NH HS, between tokens `parts` times
-// that. Computed anew at each use (`detached`): pointers kept over a loop are registers that the sums need.
-template <int HS, class T>
-__device__ __forceinline__ T* head_of_token(T* tensor, int parts, int token, int NH, int head) {
-    return tensor + (static_cast<size_t>(detached(token)) * parts * NH + head) * HS;
+// Where a head's elements of a token are in out and dout, (B, T, NH, HS). Computed anew at each use (`detached`):
+// pointers kept over a loop are registers that the sums need.
+template <int HS, class Real>
+__device__ __forceinline__ Real* head_of_token(Real* out, int token, int NH, int head) {
+    return out + (static_cast<size_t>(detached(token)) * NH + head) * HS;
 }
+// The same in qkv and dqkv, (B, T, 3, NH, HS): the head's query, and how far its key lies from it, its value from the
+// key, and the next token's from each. What the packed layout is, is said here alone.
+template <int HS>
+struct Packed {
+    template <class Real>
+    __device__ __forceinline__ static Real* query(Real* qkv, int token, int NH, int head) {
+        return qkv + (static_cast<size_t>(detached(token)) * 3 * NH + head) * HS;
+    }
+    __device__ __forceinline__ static size_t part(int NH) { return static_cast<size_t>(NH) * HS; }
+    __device__ __forceinline__ static size_t token(int NH) { return 3 * part(NH); }
+};
 
 // Enough blocks for every tile without a document mask; with one the host cannot know their number, and the blocks walk
 // on in strides of the grid.
-inline dim3 attention_grid(int B, int T_, int NH, int blocks_to_item) {
-    return dim3(static_cast<unsigned>(B * ((T_ + ATTENTION_TILE - 1) / ATTENTION_TILE)), static_cast<unsigned>(NH),
+inline dim3 attention_grid(int B, int T, int NH, int blocks_to_item) {
+    return dim3(static_cast<unsigned>(B * ((T + ATTENTION_TILE - 1) / ATTENTION_TILE)), static_cast<unsigned>(NH),
                 static_cast<unsigned>(blocks_to_item));
 }
 
-inline void check_attention_shape(const char* what, int B, int T_, int NH) {
+inline void check_attention_shape(const char* what, int B, int T, int NH) {
     ENSURE(
-        B >= 1 && T_ >= 1 && NH >= 1 && NH <= 65535 && static_cast<size_t>(B) * T_ < (size_t(1) << 31) - 64 * size_t(B),
-        "%s: B=%d T=%d NH=%d: at least 1 each, fewer than 2^31 tokens, at most 65535 heads", what, B, T_, NH);
+        B >= 1 && T >= 1 && NH >= 1 && NH <= 65535 && static_cast<size_t>(B) * T < (size_t(1) << 31) - 64 * size_t(B),
+        "%s: B=%d T=%d NH=%d: at least 1 each, fewer than 2^31 tokens, at most 65535 heads", what, B, T, NH);
 }
 
 // ---- tiles in shared memory -----------------------------------------------------------------------------------------
 // ROWS x COLUMNS elements, row after row. Units of 8 elements change places within a row by the bits of the row's
 // number, so that the 8 rows of a matrix lie in different banks; a unit stays among SPAN neighbours, the largest power
 // of two that divides the row.
-template <class T, int ROWS, int COLUMNS>
+template <class Real, int ROWS, int COLUMNS>
 struct SharedTile {
     static constexpr int UNITS = COLUMNS / 8;
     static constexpr int SPAN = (UNITS & -UNITS) < 8 ? (UNITS & -UNITS) : 8;
-    alignas(128) T data[ROWS * COLUMNS];
+    alignas(128) Real data[ROWS * COLUMNS];
 
     __device__ static int offset(int row, int unit) { return row * COLUMNS + (unit ^ (row / (8 / SPAN) % SPAN)) * 8; }
     // The offset of unit `unit` + `further` out of that of `unit` < 2: `further` even and known to the compiler, and so
@@ -121,8 +131,8 @@ struct SharedTile {
     __device__ static int offset_further(int offset, int further) {
         return (offset ^ (further % SPAN * 8)) + further / SPAN * SPAN * 8;
     }
-    __device__ T* unit(int row, int unit) { return data + offset(row, unit); }
-    __device__ const T* unit(int row, int unit) const { return data + offset(row, unit); }
+    __device__ Real* unit(int row, int unit) { return data + offset(row, unit); }
+    __device__ const Real* unit(int row, int unit) const { return data + offset(row, unit); }
 };
 
 // Threads that share a row of PIECES pieces: a power of two, so that a thread keeps its column.
@@ -133,9 +143,10 @@ __host__ __device__ constexpr int threads_to_row(int pieces, int threads) {
 }
 
 // Starts copying rows 0 .. ROWS of `from` (`stride` elements apart); those from `rows` on become zeros.
-template <int THREADS, class T, int ROWS, int COLUMNS>
-__device__ __forceinline__ void load_tile(SharedTile<T, ROWS, COLUMNS>& tile, const T* from, size_t stride, int rows) {
-    constexpr int PIECE = 16 / sizeof(T), PIECES = COLUMNS / PIECE;
+template <int THREADS, class Real, int ROWS, int COLUMNS>
+__device__ __forceinline__ void load_tile(SharedTile<Real, ROWS, COLUMNS>& tile, const Real* from, size_t stride,
+                                          int rows) {
+    constexpr int PIECE = 16 / sizeof(Real), PIECES = COLUMNS / PIECE;
     constexpr int SHARERS = threads_to_row(PIECES, THREADS), STEP = THREADS / SHARERS;
     static_assert(ROWS % STEP == 0);
     const int first = static_cast<int>(threadIdx.x) / SHARERS, own = static_cast<int>(threadIdx.x) % SHARERS;
@@ -153,6 +164,19 @@ __device__ __forceinline__ void load_tile(SharedTile<T, ROWS, COLUMNS>& tile, co
     }
 }
 
+// Starts copying tile number `tile` of the keys and values of a segment of `length` tokens from `token` on.
+template <int THREADS, class Real, int KEYS, int HS>
+__device__ __forceinline__ void start_loading_keys(SharedTile<Real, KEYS, HS> (&k)[2],
+                                                   SharedTile<Real, KEYS, HS> (&v)[2], int tile, const Real* qkv,
+                                                   int token, int length, int NH, int head) {
+    const int first = tile * KEYS, heads = detached(NH);
+    const size_t part = Packed<HS>::part(heads), stride = Packed<HS>::token(heads);
+    const Real* const keys = Packed<HS>::query(qkv, token + first, NH, head) + part;
+    load_tile<THREADS>(k[tile % 2], keys, stride, length - first);
+    load_tile<THREADS>(v[tile % 2], keys + part, stride, length - first);
+    copy_async_commit();
+}
+
 // Which row and unit a lane names when a warp loads 16 x 16 elements: matrices in the order of a left operand (and of a
 // right one by TRANSPOSED loading), or in that of a right operand whose columns are the tile's rows.
 template <class Tile>
@@ -166,9 +190,9 @@ __device__ __forceinline__ int lane_offset_right() {
 }
 
 // The 16 x 16 elements at (row, 16 k) as a left operand, out of lane_offset(row).
-template <class T, int ROWS, int COLUMNS>
-__device__ __forceinline__ Matrices<T> left_operand(const SharedTile<T, ROWS, COLUMNS>& tile, int offset, int k) {
-    Matrices<T> m;
+template <class Real, int ROWS, int COLUMNS>
+__device__ __forceinline__ Matrices<Real> left_operand(const SharedTile<Real, ROWS, COLUMNS>& tile, int offset, int k) {
+    Matrices<Real> m;
     load_matrices<false>(m, tile.data + tile.offset_further(offset, 2 * k));
     return m;
 }
@@ -176,20 +200,20 @@ __device__ __forceinline__ Matrices<T> left_operand(const SharedTile<T, ROWS, CO
 // Turns of a product's loop over k to be unrolled where no register is indexed by k: enough for addresses to be
 // constants; more would be loads too early and registers too many. Of float's product on the CUDA cores one is long
 // enough.
-template <class T>
-constexpr int UNROLLED_STEPS = std::is_same_v<T, float> ? 1 : 4;
+template <class Real>
+constexpr int UNROLLED_STEPS = std::is_same_v<Real, float> ? 1 : 4;
 
 // sum (16 x N) += left * right^T over all columns; left(k) gives the 16 x 16 operand of columns 16 k to 16 k + 15.
-template <int STEPS, class T, int N, int COLUMNS, class Left>
+template <int STEPS, class Real, int N, int COLUMNS, class Left>
 __device__ __forceinline__ void multiply_transposed(float (&sum)[N / 8][4], Left left,
-                                                    const SharedTile<T, N, COLUMNS>& right) {
-    const int offset = lane_offset_right<SharedTile<T, N, COLUMNS>>();
+                                                    const SharedTile<Real, N, COLUMNS>& right) {
+    const int offset = lane_offset_right<SharedTile<Real, N, COLUMNS>>();
     UNROLL_BY(STEPS)
     for (int k = 0; k < COLUMNS / 16; ++k) {
-        const Matrices<T> a = left(k);
+        const Matrices<Real> a = left(k);
         UNROLL
         for (int n = 0; n < N / 16; ++n) {
-            Matrices<T> b;
+            Matrices<Real> b;
             load_matrices<false>(b, right.data + right.offset_further(offset, 2 * k) + n * 16 * COLUMNS);
             multiply_add(sum[2 * n], a, b, 0);
             multiply_add(sum[2 * n + 1], a, b, 1);
@@ -197,17 +221,17 @@ __device__ __forceinline__ void multiply_transposed(float (&sum)[N / 8][4], Left
     }
 }
 
-// sum (16 x COLUMNS) += left * right, left being the sums of an earlier product, rounded to T.
-template <class T, int N, int COLUMNS>
+// sum (16 x COLUMNS) += left * right, left being the sums of an earlier product, rounded to Real.
+template <class Real, int N, int COLUMNS>
 __device__ __forceinline__ void multiply(float (&sum)[COLUMNS / 8][4], const float (&left)[N / 8][4],
-                                         const SharedTile<T, N, COLUMNS>& right) {
-    const int offset = lane_offset<SharedTile<T, N, COLUMNS>>(0);
+                                         const SharedTile<Real, N, COLUMNS>& right) {
+    const int offset = lane_offset<SharedTile<Real, N, COLUMNS>>(0);
     UNROLL
     for (int k = 0; k < N / 16; ++k) {
-        const Matrices<T> a = left_operand<T>(left[2 * k], left[2 * k + 1]);
+        const Matrices<Real> a = left_operand<Real>(left[2 * k], left[2 * k + 1]);
         UNROLL
         for (int n = 0; n < COLUMNS / 16; ++n) {
-            Matrices<T> b;
+            Matrices<Real> b;
             load_matrices<true>(b, right.data + right.offset_further(offset, 2 * n) + k * 16 * COLUMNS);
             multiply_add(sum[2 * n], a, b, 0);
             multiply_add(sum[2 * n + 1], a, b, 1);
@@ -223,9 +247,9 @@ __device__ inline void store_pair(float* to, float a, float b) { *reinterpret_ca
 // Writes a warp's 16 rows to `to` (`stride` elements apart), as many as are < rows, times factor[0] (rows 0 to 7) and
 // factor[1]. They pass through the warp's own rows of `tile`, which nobody else reads, so that whole 16-byte pieces
 // reach memory.
-template <class T, int ROWS, int COLUMNS>
-__device__ __forceinline__ void store_rows(T* to, size_t stride, int rows, const float (&sum)[COLUMNS / 8][4],
-                                           const float (&factor)[2], SharedTile<T, ROWS, COLUMNS>& tile, int first) {
+template <class Real, int ROWS, int COLUMNS>
+__device__ __forceinline__ void store_rows(Real* to, size_t stride, int rows, const float (&sum)[COLUMNS / 8][4],
+                                           const float (&factor)[2], SharedTile<Real, ROWS, COLUMNS>& tile, int first) {
     const int lane = lane_index(), g = lane / 4, t = 2 * (lane % 4);
     __syncwarp();  // the warp has read its rows for the last time
     UNROLL
@@ -235,7 +259,7 @@ __device__ __forceinline__ void store_rows(T* to, size_t stride, int rows, const
             store_pair(tile.unit(first + g + r * 8, n) + t, sum[n][2 * r] * factor[r], sum[n][2 * r + 1] * factor[r]);
     }
     __syncwarp();
-    constexpr int PIECE = 16 / sizeof(T), PIECES = COLUMNS / PIECE;
+    constexpr int PIECE = 16 / sizeof(Real), PIECES = COLUMNS / PIECE;
     static_assert(16 * PIECES % 32 == 0);
     UNROLL
     for (int pass = 0; pass < 16 * PIECES / 32; ++pass) {

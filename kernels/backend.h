@@ -1,31 +1,19 @@
-// backend.h - which kernels the names of model/gpt.cuh mean. The CPU build sees namespace `cpu` and no CUDA header at
-// all; every other build sees the launchers of namespace `gpu`.
-//
-// Machine is what a program runs on: its stream, its name, its memory, how fast it multiplies matrices. with_precision
+// backend.h - what model, trainer and evaluation see of the kernels: the operations (operations.h), device memory, and
+// the Machine that a program runs on (its stream, its name, its memory, how fast it multiplies matrices). `backend` is
+// namespace cpu in the CPU build, which knows no CUDA header at all, and namespace gpu in every other. with_precision
 // turns the word of --precision into a type.
 #pragma once
 #include <string>
 
+#include "kernels/operations.h"
 #include "util/check.h"  // defines: ENSURE
 #ifdef KNAPSACK_CPU
-#include "kernels/cpu/adamw.h"
-#include "kernels/cpu/attention.h"
-#include "kernels/cpu/classifier.h"
-#include "kernels/cpu/embedding.h"
-#include "kernels/cpu/gelu.h"
-#include "kernels/cpu/global_norm.h"
-#include "kernels/cpu/layernorm.h"
 #include "kernels/cpu/machine.h"
-#include "kernels/cpu/matmul.h"
-#include "kernels/cpu/rotary.h"
-
-namespace backend = cpu;
 #else
-#include "kernels/gpu.h"
 #include "kernels/machine.h"
-
-namespace backend = gpu;
 #endif
+
+namespace backend = BACKEND;
 
 // use(real) with a value whose type is that of --precision, bf16 or fp32; returns what it returns. A build without bf16
 // (Machine::HAS_BF16) has refused that word before.
@@ -34,13 +22,13 @@ auto with_precision(const std::string& precision, Use use) {
 #ifndef KNAPSACK_CPU
     if (precision == "bf16") return use(bf16{});
 #endif
-    ENSURE(precision == "fp32", "precision %s: not in this build", precision.c_str());
+    ENSURE(precision == "fp32", "precision %s: not in this build", precision);
     return use(float{});
 }
 
 #if defined(KNAPSACK_CPU) || defined(KNAPSACK_SIMT)
-// Rows of the head computed at a time: bounds the logits in memory (the whole N x Vp would dwarf everything else), large
-// enough that the head's weight gradient is not rewritten too often.
+// Rows of the head computed at a time: bounds the logits in memory (the whole N x Vp would dwarf everything else),
+// large enough that the head's weight gradient is not rewritten too often.
 constexpr int MAX_HEAD_ROWS = 1024;
 // Rows of the head that questions are scored in.
 constexpr int SCORE_ROWS = 64;

@@ -6,7 +6,7 @@
 #include <cmath>
 #include <type_traits>
 
-#include "kernels/gpu.h"
+#include "kernels/operations.h"
 #include "kernels/pack.cuh"
 #include "kernels/reduce.cuh"
 #include "kernels/simt.h"
@@ -24,9 +24,9 @@ struct ClassifierShared {
 };
 
 // The fast exponential is off by 2 units in the last place of float: far below one of bf16.
-template <class T>
+template <class Real>
 __device__ inline float exponential(float x) {
-    if constexpr (std::is_same_v<T, float>)
+    if constexpr (std::is_same_v<Real, float>)
         return expf(x);
     else
         return __expf(x);
@@ -37,12 +37,12 @@ __device__ inline float exponential(float x) {
 __device__ inline float shift_for(float largest) { return fmaxf(largest, -FLT_MAX); }
 
 // logits v .. v + SIZE of a row as floats, -inf from V on.
-template <class T>
-__device__ inline void load_logits(float (&x)[Pack<T>::SIZE], const T* row, int v, int V) {
-    const Pack<T> pack = load_pack(row + v);
-    for (int i = 0; i < Pack<T>::SIZE; ++i) x[i] = to_float(pack[i]);
-    if (v + Pack<T>::SIZE > V)
-        for (int i = 0; i < Pack<T>::SIZE; ++i)
+template <class Real>
+__device__ inline void load_logits(float (&x)[Pack<Real>::SIZE], const Real* row, int v, int V) {
+    const Pack<Real> pack = load_pack(row + v);
+    for (int i = 0; i < Pack<Real>::SIZE; ++i) x[i] = to_float(pack[i]);
+    if (v + Pack<Real>::SIZE > V)
+        for (int i = 0; i < Pack<Real>::SIZE; ++i)
             if (v + i >= V) x[i] = -INFINITY;
 }
 
@@ -56,9 +56,10 @@ struct RowSum {
 // sums in ascending order, rescaling its sum when a larger logit comes; then the block's sums in the order of
 // block_sum. Nothing but V and the row's values has a say in the bits. Not inlined, because the compiler could fuse a
 // multiplication with an addition in one kernel and not in the other, and their losses would differ.
-template <class T>
-__device__ __attribute__((noinline)) RowSum row_sum(const T* row, int V, float target_logit, ClassifierShared& shared) {
-    constexpr int SIZE = Pack<T>::SIZE;
+template <class Real>
+__device__ __attribute__((noinline)) RowSum row_sum(const Real* row, int V, float target_logit,
+                                                    ClassifierShared& shared) {
+    constexpr int SIZE = Pack<Real>::SIZE;
     float largest = -INFINITY, sum = 0;
     for (int v = static_cast<int>(threadIdx.x) * SIZE; v < V; v += CLASSIFIER_THREADS * SIZE) {
         float x[SIZE];
@@ -66,29 +67,27 @@ __device__ __attribute__((noinline)) RowSum row_sum(const T* row, int V, float t
         const float before = shift_for(largest);
         for (int i = 0; i < SIZE; ++i) largest = fmaxf(largest, x[i]);  // passes over NaN, which comes out of the sum
         const float shift = shift_for(largest);
-        sum *= exponential<T>(before - shift);
-        for (int i = 0; i < SIZE; ++i) sum += exponential<T>(x[i] - shift);
+        sum *= exponential<Real>(before - shift);
+        for (int i = 0; i < SIZE; ++i) sum += exponential<Real>(x[i] - shift);
     }
     const float before = shift_for(largest);
     largest = block_max(largest, shared.reduction);
-    sum *= exponential<T>(before - shift_for(largest));
+    sum *= exponential<Real>(before - shift_for(largest));
     sum = block_sum(sum, shared.reduction);
     return {largest, sum, logf(sum) + (largest - target_logit)};
 }
 
-// losses[n] = log sum_v exp(logits[n,v]) - logits[n,targets[n]]        n < N, v < V
-// logits[n,v] <- (exp(logits[n,v]) / sum - [v = targets[n]]) * dloss, 0 for V <= v < Vp        (with `write_gradient`)
-// losses, targets (N); logits (N, Vp). A block has row n, a thread every CLASSIFIER_THREADS-th pack of 16 bytes.
-// With the gradient 2 N Vp sizeof(T) bytes: in bf16 N=8192, Vp=50304 0.38 ms; without it half as much. The second pass
-// runs from the row's end to its begin, so that it meets first what the first pass left in the SM's own cache.
-template <class T>
+// classifier_forward. A block has row n, a thread every CLASSIFIER_THREADS-th pack of 16 bytes.
+// With the gradient 2 N Vp sizeof(Real) bytes: in bf16 N=8192, Vp=50304 0.38 ms; without it half as much. The second
+// pass runs from the row's end to its begin, so that it meets first what the first pass left in the SM's own cache.
+template <class Real>
 __global__ void __launch_bounds__(CLASSIFIER_THREADS, CLASSIFIER_BLOCKS)
-    classifier_forward_kernel(float* losses, T* logits, const int* targets, float dloss, bool write_gradient, int V,
+    classifier_forward_kernel(float* losses, Real* logits, const int* targets, float dloss, bool write_gradient, int V,
                               int Vp) {
-    constexpr int SIZE = Pack<T>::SIZE;
+    constexpr int SIZE = Pack<Real>::SIZE;
     ClassifierShared& shared = shared_memory<ClassifierShared>();
     const size_t n = blockIdx.x;
-    T* row = logits + n * static_cast<size_t>(Vp);
+    Real* row = logits + n * static_cast<size_t>(Vp);
     const int target = targets[n];
     const float target_logit = to_float(row[target]);  // before the barriers, behind which its place is written
     const RowSum all = row_sum(row, V, target_logit, shared);
@@ -98,27 +97,27 @@ __global__ void __launch_bounds__(CLASSIFIER_THREADS, CLASSIFIER_BLOCKS)
     for (int v = Vp - SIZE - static_cast<int>(threadIdx.x) * SIZE; v >= 0; v -= CLASSIFIER_THREADS * SIZE) {
         float x[SIZE];
         load_logits(x, row, v, V);
-        Pack<T> gradient;
+        Pack<Real> gradient;
         for (int i = 0; i < SIZE; ++i) {
-            float d = exponential<T>(x[i] - shift) * scale;
+            float d = exponential<Real>(x[i] - shift) * scale;
             if (v + i == target) d -= dloss;
             if (v + i >= V) d = 0;  // also where the row's sum is NaN
-            gradient[i] = from_float<T>(d);
+            gradient[i] = from_float<Real>(d);
         }
         store_pack_streaming(row + v, gradient);  // the next reader comes when all of it has left the caches
     }
 }
 
-// losses as above, the same bits; argmax[n] = first v with the largest logit, 0 where all are NaN;
-// rank[n] = 1 + #{v: logits[n,v] > logits[n,target]} + #{v < target: equal}        target = targets[n]
-// A block has row n. N V sizeof(T) bytes: in bf16 N=1024, V=50304 24 us. Minimum and count are of integers.
-template <class T>
+// classifier_score. A block has row n. N V sizeof(Real) bytes: in bf16 N=1024, V=50304 24 us. Minimum and count are of
+// integers.
+template <class Real>
 __global__ void __launch_bounds__(CLASSIFIER_THREADS, CLASSIFIER_BLOCKS)
-    classifier_score_kernel(float* losses, int* argmax, int* rank, const T* logits, const int* targets, int V, int Vp) {
-    constexpr int SIZE = Pack<T>::SIZE;
+    classifier_score_kernel(float* losses, int* argmax, int* rank, const Real* logits, const int* targets, int V,
+                            int Vp) {
+    constexpr int SIZE = Pack<Real>::SIZE;
     ClassifierShared& shared = shared_memory<ClassifierShared>();
     const size_t n = blockIdx.x;
-    const T* row = logits + n * static_cast<size_t>(Vp);
+    const Real* row = logits + n * static_cast<size_t>(Vp);
     const int target = targets[n];
     const float target_logit = to_float(row[target]);
     if (threadIdx.x == 0) {
@@ -128,7 +127,7 @@ __global__ void __launch_bounds__(CLASSIFIER_THREADS, CLASSIFIER_BLOCKS)
     const RowSum all = row_sum(row, V, target_logit, shared);
     int first = V, ahead = 0;
     for (int v = static_cast<int>(threadIdx.x) * SIZE; v < V; v += CLASSIFIER_THREADS * SIZE) {
-        const Pack<T> pack = load_pack(row + v);
+        const Pack<Real> pack = load_pack(row + v);
         for (int i = 0; i < SIZE; ++i) {
             if (v + i >= V) continue;
             const float x = to_float(pack[i]);
@@ -145,9 +144,8 @@ __global__ void __launch_bounds__(CLASSIFIER_THREADS, CLASSIFIER_BLOCKS)
     rank[n] = 1 + shared.ahead;
 }
 
-// sums[s] += sum of losses[n] over n with source[n] = s, in double        n < N
-// A block has source s and reads all of `source`: 2 N bytes from the second-level cache; S is a handful. A thread adds
-// up every LOSS_SUMS_THREADS-th row in ascending order, then the block in the order of block_sum.
+// loss_sums. A block has source s and reads all of `source`: 2 N bytes from the second-level cache; S is a handful. A
+// thread adds up every LOSS_SUMS_THREADS-th row in ascending order, then the block in the order of block_sum.
 __global__ void __launch_bounds__(LOSS_SUMS_THREADS)
     loss_sums_kernel(double* sums, const float* losses, const uint16_t* source, int N) {
     double* reduction = &shared_memory<double>();
@@ -163,23 +161,24 @@ inline void check_classifier(int N, int V, int Vp) {
            "classifier: N=%d V=%d Vp=%d: rows are padded from V to Vp, a multiple of 8", N, V, Vp);
 }
 
-template <class T>
-void classifier_forward(float* losses, T* logits, const int* targets, float dloss, bool write_gradient, int N, int V,
-                        int Vp, stream_t stream) {
+template <class Real>
+void classifier_forward(Stat<Real>* losses, Real* logits, const int* targets, Stat<Real> dloss, bool write_gradient,
+                        int N, int V, int Vp, stream_t stream) {
     check_classifier(N, V, Vp);
-    LAUNCH(classifier_forward_kernel<T>, N, CLASSIFIER_THREADS, sizeof(ClassifierShared), stream.cuda, losses, logits,
-           targets, dloss, write_gradient, V, Vp);
+    LAUNCH(classifier_forward_kernel<Real>, N, CLASSIFIER_THREADS, sizeof(ClassifierShared), stream.cuda, losses,
+           logits, targets, dloss, write_gradient, V, Vp);
 }
 
-template <class T>
-void classifier_score(float* losses, int* argmax, int* rank, const T* logits, const int* targets, int N, int V, int Vp,
-                      stream_t stream) {
+template <class Real>
+void classifier_score(Stat<Real>* losses, int* argmax, int* rank, const Real* logits, const int* targets, int N, int V,
+                      int Vp, stream_t stream) {
     check_classifier(N, V, Vp);
-    LAUNCH(classifier_score_kernel<T>, N, CLASSIFIER_THREADS, sizeof(ClassifierShared), stream.cuda, losses, argmax,
+    LAUNCH(classifier_score_kernel<Real>, N, CLASSIFIER_THREADS, sizeof(ClassifierShared), stream.cuda, losses, argmax,
            rank, logits, targets, V, Vp);
 }
 
-void loss_sums(double* sums, const float* losses, const uint16_t* source, int N, int S, stream_t stream) {
+template <class Real>
+void loss_sums(double* sums, const Real* losses, const uint16_t* source, int N, int S, stream_t stream) {
     ENSURE(N > 0 && S > 0 && S <= MAX_LOSS_SOURCES, "loss_sums: N=%d S=%d: 1 to %d sources", N, S, MAX_LOSS_SOURCES);
     LAUNCH(loss_sums_kernel, S, LOSS_SUMS_THREADS, 32 * sizeof(double), stream.cuda, sums, losses, source, N);
 }

@@ -2,7 +2,7 @@
 // cut into chunks, a block sums a chunk's columns into a row of partial sums, and a second kernel adds these rows.
 // Where the chunks lie follows from the shape alone, so the bits do not depend on the GPU.
 #pragma once
-#include "kernels/gpu.h"
+#include "kernels/device.h"
 #include "kernels/pack.cuh"
 #include "kernels/simt.h"
 #include "util/check.h"
@@ -27,10 +27,10 @@ constexpr int BIAS_CHUNKS = 512;
 template <int WIDTH>
 struct ColumnTile {
     static constexpr int GROUPS = COLUMN_THREADS / WIDTH;
-    template <class T>
-    static constexpr int COLUMNS = Pack<T>::SIZE* WIDTH;
-    template <class T>
-    static constexpr size_t SHARED = sizeof(float) * COLUMNS<T>* GROUPS;
+    template <class Real>
+    static constexpr int COLUMNS = Pack<Real>::SIZE* WIDTH;
+    template <class Real>
+    static constexpr size_t SHARED = sizeof(float) * COLUMNS<Real>* GROUPS;
 };
 using BiasTile = ColumnTile<16>;   // 256 bytes of a row: bf16 rows of 128 fill it
 using FinishTile = ColumnTile<8>;  // narrow, because there are few columns to make blocks of
@@ -38,14 +38,14 @@ using FinishTile = ColumnTile<8>;  // narrow, because there are few columns to m
 // sum_{i < rows} x[i * stride + c] for the columns of the block's tile that begins at `first`. Thread t of those below
 // COLUMNS gets that of column first + t. A group takes every GROUPS-th row in ascending order, then the groups are
 // added in order. All threads of the block take part, once a launch: `scratch` is not guarded against a second use.
-template <class Tile, class T>
-__device__ inline float column_sum(const T* x, int rows, int first, int C, size_t stride, float* scratch) {
-    constexpr int SIZE = Pack<T>::SIZE, COLUMNS = Tile::template COLUMNS<T>, WIDTH = COLUMNS / SIZE;
+template <class Tile, class Real>
+__device__ inline float column_sum(const Real* x, int rows, int first, int C, size_t stride, float* scratch) {
+    constexpr int SIZE = Pack<Real>::SIZE, COLUMNS = Tile::template COLUMNS<Real>, WIDTH = COLUMNS / SIZE;
     const int group = static_cast<int>(threadIdx.x) / WIDTH, at = static_cast<int>(threadIdx.x) % WIDTH * SIZE;
     float sum[SIZE] = {};
     if (first + at < C)
         for (int i = group; i < rows; i += Tile::GROUPS) {
-            const Pack<T> pack = load_pack(x + i * stride + first + at);
+            const Pack<Real> pack = load_pack(x + i * stride + first + at);
             for (int k = 0; k < SIZE; ++k) sum[k] += to_float(pack[k]);
         }
     for (int k = 0; k < SIZE; ++k) scratch[group * COLUMNS + at + k] = sum[k];
@@ -57,18 +57,18 @@ __device__ inline float column_sum(const T* x, int rows, int first, int C, size_
 }
 
 // partial[p,c] = sum_n x[n,c] over the rows n of chunk p        p < P, c < C
-// partial (P, C); x (N, C). A block has a chunk and 256 bytes of its columns; order as in column_sum. N C sizeof(T)
+// partial (P, C); x (N, C). A block has a chunk and 256 bytes of its columns; order as in column_sum. N C sizeof(Real)
 // bytes, and 4 P C written: bf16 N=65536, C=2048 63 us.
-template <class T>
+template <class Real>
 __global__ void __launch_bounds__(COLUMN_THREADS)
-    column_partial_kernel(float* partial, const T* x, int rows, int N, int C) {
-    const int first = static_cast<int>(blockIdx.y) * BiasTile::COLUMNS<T>;
+    column_partial_kernel(float* partial, const Real* x, int rows, int N, int C) {
+    const int first = static_cast<int>(blockIdx.y) * BiasTile::COLUMNS<Real>;
     const int begin = static_cast<int>(blockIdx.x) * rows;
     const size_t stride = static_cast<size_t>(C);
     const float sum =
         column_sum<BiasTile>(x + begin * stride, min(rows, N - begin), first, C, stride, &shared_memory<float>());
     const int c = first + static_cast<int>(threadIdx.x);
-    if (threadIdx.x < BiasTile::COLUMNS<T> && c < C) partial[blockIdx.x * stride + c] = sum;
+    if (threadIdx.x < BiasTile::COLUMNS<Real> && c < C) partial[blockIdx.x * stride + c] = sum;
 }
 
 // to_m[c] += sum_p partial[p,m,c]        p < P, m < M, c < C; to_0 = first, to_1 = second
@@ -93,13 +93,14 @@ inline void add_column_sums(float* first, float* second, const float* partial, i
 }
 
 // dbias[o] += sum_n dout[n,o]        n < N, o < OC.     scratch: bias_backward_scratch(N, OC) bytes
-template <class T>
-void bias_backward(float* dbias, float* scratch, const T* dout, int N, int OC, cudaStream_t stream) {
+template <class Real>
+void bias_backward(float* dbias, float* scratch, const Real* dout, int N, int OC, cudaStream_t stream) {
     ENSURE(N > 0 && OC > 0 && OC % 8 == 0, "bias_backward: N=%d OC=%d: OC is a multiple of 8", N, OC);
-    constexpr int COLUMNS = BiasTile::COLUMNS<T>;
+    constexpr int COLUMNS = BiasTile::COLUMNS<Real>;
     const int chunks = row_chunks(N, BIAS_CHUNKS), rows = chunk_rows(N, BIAS_CHUNKS);
     const dim3 grid(static_cast<unsigned>(chunks), static_cast<unsigned>((OC + COLUMNS - 1) / COLUMNS));
-    LAUNCH(column_partial_kernel<T>, grid, COLUMN_THREADS, BiasTile::SHARED<T>, stream, scratch, dout, rows, N, OC);
+    LAUNCH(column_partial_kernel<Real>, grid, COLUMN_THREADS, BiasTile::SHARED<Real>, stream, scratch, dout, rows, N,
+           OC);
     add_column_sums(dbias, nullptr, scratch, chunks, OC, stream);
 }
 inline size_t bias_backward_scratch(int N, int OC) {

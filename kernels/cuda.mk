@@ -1,4 +1,4 @@
-# The CUDA programs: by nvcc for one architecture, under build/cuda-sm_<arch>/; and by g++ for the CPU, on test/simt,
+# The CUDA programs: by nvcc for one architecture, under build/cuda-sm_<arch>/; and by g++ for the CPU, on kernels/simt,
 # under build/simt/, which needs CUDA's headers only.
 NVCC ?= $(firstword $(shell command -v nvcc 2>/dev/null) $(wildcard /usr/local/cuda/bin/nvcc))
 CUDA := $(if $(NVCC),$(abspath $(dir $(NVCC))/..))
@@ -18,7 +18,7 @@ SIMT_FLAGS := -DKNAPSACK_SIMT $(INCLUDES) -isystem $(CUDA)/include $(COMMON) -Wn
 
 CASES := $(patsubst %.cpp,%.o,$(wildcard test/cases/*.cpp))
 KERNELS := $(patsubst %.cu,%.o,$(wildcard kernels/*.cu))
-SIMT_RUNTIME := test/simt/runtime.o test/simt/cuda_runtime.o
+SIMT_RUNTIME := kernels/simt/runtime.o kernels/simt/cuda_runtime.o
 SIMT_TESTS := $(patsubst %.cpp,%.o,$(wildcard test/simt/test_*.cpp))
 ifeq ($(VARIANT),tsan)
   SIMT_TESTS := $(filter-out %/test_model.o %/test_matmul_context.o,$(SIMT_TESTS))
@@ -33,7 +33,7 @@ else
 train_gpt eval_knowledge: %: $(CUDA_BUILD)/%  ## the CUDA programs (nvcc; ARCH=80, 89, 90a, ...: this machine's GPU)
 	@cp -f $< $@
 endif
-simt: $(addprefix $(SIMT)/,run_kernel_tests train_gpt eval_knowledge)  ## the CUDA programs by g++, on test/simt
+simt: $(addprefix $(SIMT)/,run_kernel_tests train_gpt eval_knowledge)  ## the CUDA programs by g++, on kernels/simt
 GPU_PROGRAMS := $(addprefix $(CUDA_BUILD)/,run_kernel_tests bench_gpu write_logits)
 gpu: $(PROGRAMS) train_gpt eval_knowledge $(GPU_PROGRAMS)  ## what scripts/on_gpu.sh runs on a GPU
 gpu_dry: $(PROGRAMS) simt $(SIMT)/bench_gpu $(SIMT)/write_logits  ## the same by g++, for its --dry-run
@@ -51,9 +51,9 @@ $(FOLDERS:=/train_gpt): %/train_gpt: %/train_gpt.o
 $(FOLDERS:=/eval_knowledge): %/eval_knowledge: %/eval/eval_knowledge.o
 $(FOLDERS:=/bench_gpu): %/bench_gpu: %/dev/bench/bench_gpu.o $(addprefix %/,$(CASES))
 $(FOLDERS:=/write_logits): %/write_logits: %/dev/oracle/write_logits.o
-$(FOLDERS:=/run_kernel_tests): %/run_kernel_tests: %/test/simt/test_kernels.o $(addprefix %/,$(CASES)) $(TEST_MAIN)
+$(FOLDERS:=/run_kernel_tests): %/run_kernel_tests: %/test/test_kernels.o $(addprefix %/,$(CASES)) $(TEST_MAIN)
 $(FOLDERS:=/run_kernel_tests): private LDLIBS += $(CATCH_LIBS)
-$(SIMT)/run_kernel_tests: $(filter-out %/test_kernels.o,$(SIMT_TESTS:%=$(SIMT)/%))
+$(SIMT)/run_kernel_tests: $(SIMT_TESTS:%=$(SIMT)/%)
 $(CUDA_PROGRAMS:%=$(CUDA_BUILD)/%): $(KERNELS:%=$(CUDA_BUILD)/%) $(LIB)
 	$(NVCC) $(NVCC_ARCH) -Xcompiler -fopenmp -o $@ $(filter-out $(LIB),$^) $(LIB) $(LDLIBS) -lcublasLt
 $(CUDA_PROGRAMS:%=$(SIMT)/%): $(SIMT_RUNTIME:%=$(SIMT)/%) $(KERNELS:%=$(SIMT)/%) $(LIB)
@@ -74,6 +74,6 @@ $(SIMT)/%.o: %.cpp $(SIMT)/flags.txt
 	@mkdir -p $(@D)
 	$(CXX) $(SIMT_FLAGS) $(CXXFLAGS) -MMD -MP -c -o $@ $<
 # the fibers' runtime is never instrumented: it announces to TSan what CUDA promises, and nothing else
-$(SIMT)/test/simt/runtime.o: private SIMT_FLAGS := $(filter-out -fsanitize=% -fno-sanitize-recover=%,$(SIMT_FLAGS))
+$(SIMT)/kernels/simt/runtime.o: private SIMT_FLAGS := $(filter-out -fsanitize=% -fno-sanitize-recover=%,$(SIMT_FLAGS))
 $(CUDA_BUILD)/flags.txt: WHAT = $(NVCC) $(NVCC_FLAGS) $(CUDA_HOST_FLAGS) $(CXXFLAGS)
 $(SIMT)/flags.txt: WHAT = $(CXX) $(SIMT_FLAGS) $(CXXFLAGS)

@@ -5,7 +5,7 @@
 // kernel.
 #pragma once
 #include "kernels/column_sum.cuh"
-#include "kernels/gpu.h"
+#include "kernels/operations.h"
 #include "kernels/pack.cuh"
 #include "kernels/simt.h"
 #include "kernels/token_sort.cuh"
@@ -20,22 +20,21 @@ using CarryTile = ColumnTile<32>;
 
 inline int run_chunks(int N) { return (N - 1) / RUN_CHUNK + 1; }
 
-// out[n,c] = wte[tokens[n],c] + wpe[positions[n],c]        n < N, c < C; wpe null: the first term alone
-// out (N, C); wte (Vp, C); wpe (max_T, C). A thread has 16 bytes of out. 2 N C sizeof(T) bytes where a token is rarely
-// met twice, half of it where the table stays in the caches: bf16 N=65536, C=512 31 us.
-template <class T>
+// embedding_forward. A thread has 16 bytes of out. 2 N C sizeof(Real) bytes where a token is rarely met twice, half of
+// it where the table stays in the caches: bf16 N=65536, C=512 31 us.
+template <class Real>
 __global__ void __launch_bounds__(EMBEDDING_THREADS)
-    embedding_forward_kernel(T* out, const int* tokens, const int* positions, const T* wte, const T* wpe, int N,
-                             int C) {
-    constexpr int SIZE = Pack<T>::SIZE;
+    embedding_forward_kernel(Real* out, const int* tokens, const int* positions, const Real* wte, const Real* wpe,
+                             int N, int C) {
+    constexpr int SIZE = Pack<Real>::SIZE;
     const unsigned packs = static_cast<unsigned>(C / SIZE), i = blockIdx.x * EMBEDDING_THREADS + threadIdx.x;
     const unsigned n = i / packs, c = i % packs * SIZE;
     if (n >= static_cast<unsigned>(N)) return;
     const size_t stride = static_cast<size_t>(C);
-    Pack<T> x = load_pack(wte + static_cast<size_t>(tokens[n]) * stride + c);
+    Pack<Real> x = load_pack(wte + static_cast<size_t>(tokens[n]) * stride + c);
     if (wpe) {
-        const Pack<T> y = load_pack(wpe + static_cast<size_t>(positions[n]) * stride + c);
-        for (int k = 0; k < SIZE; ++k) x[k] = from_float<T>(to_float(x[k]) + to_float(y[k]));
+        const Pack<Real> y = load_pack(wpe + static_cast<size_t>(positions[n]) * stride + c);
+        for (int k = 0; k < SIZE; ++k) x[k] = from_float<Real>(to_float(x[k]) + to_float(y[k]));
     }
     store_pack(out + n * stride + c, x);
 }
@@ -54,12 +53,12 @@ __device__ inline void put_sums(float* to, const float (&sum)[SIZE], bool add) {
 // For the runs that begin in chunk p: dtable[id,c] += sum of dout[row,c] over the entries of (id, row) in the chunk
 // For the run that goes on from the chunk before: partial[p,c] = that sum        p < P, c < C
 // dtable (Vp, C); partial (P, C), of which other rows are not written; dout (N, C); sorted (N). A thread has a chunk
-// and 16 bytes of its columns, and adds in the order of the entries, ascending n. N C sizeof(T) bytes, 8 C for each
+// and 16 bytes of its columns, and adds in the order of the entries, ascending n. N C sizeof(Real) bytes, 8 C for each
 // token met, 4 C for each row of partial: bf16 N=65536, C=512 with 12,000 different tokens 27 us.
-template <class T>
+template <class Real>
 __global__ void __launch_bounds__(EMBEDDING_THREADS)
-    embedding_backward_kernel(float* dtable, float* partial, const T* dout, const TokenRow* sorted, int N, int C) {
-    constexpr int SIZE = Pack<T>::SIZE;
+    embedding_backward_kernel(float* dtable, float* partial, const Real* dout, const TokenRow* sorted, int N, int C) {
+    constexpr int SIZE = Pack<Real>::SIZE;
     const unsigned packs = static_cast<unsigned>(C / SIZE), thread = blockIdx.x * EMBEDDING_THREADS + threadIdx.x;
     const unsigned chunk = thread / packs, c = thread % packs * SIZE;
     const size_t stride = static_cast<size_t>(C);
@@ -76,7 +75,7 @@ __global__ void __launch_bounds__(EMBEDDING_THREADS)
     };
     for (int first = begin; first < end; first += RUN_BATCH) {
         int ids[RUN_BATCH];
-        Pack<T> x[RUN_BATCH];
+        Pack<Real> x[RUN_BATCH];
         for (int j = 0; j < RUN_BATCH; ++j)
             if (first + j < end) {
                 const TokenRow entry = sorted[first + j];
@@ -127,41 +126,41 @@ __global__ void __launch_bounds__(COLUMN_THREADS)
 }
 
 // Blocks that give one thread to each pack of `rows` rows.
-template <class T>
+template <class Real>
 unsigned embedding_blocks(int rows, int C) {
-    const size_t packs = static_cast<size_t>(rows) * static_cast<size_t>(C / Pack<T>::SIZE);
+    const size_t packs = static_cast<size_t>(rows) * static_cast<size_t>(C / Pack<Real>::SIZE);
     ENSURE(packs <= UINT32_MAX - EMBEDDING_THREADS, "embedding: %d rows of C=%d: more than 2^32 times 16 bytes", rows,
            C);
     return static_cast<unsigned>((packs + EMBEDDING_THREADS - 1) / EMBEDDING_THREADS);
 }
 
-template <class T>
-void embedding_forward(T* out, const int* tokens, const int* positions, const T* wte, const T* wpe, int N, int C,
-                       stream_t stream) {
+template <class Real>
+void embedding_forward(Real* out, const int* tokens, const int* positions, const Real* wte, const Real* wpe, int N,
+                       int C, stream_t stream) {
     ENSURE(N > 0 && C > 0 && C % 8 == 0, "embedding: N=%d C=%d: C is a multiple of 8", N, C);
     ENSURE(!wpe || positions, "embedding: learned positions, but which position a row has is not given");
-    LAUNCH(embedding_forward_kernel<T>, embedding_blocks<T>(N, C), EMBEDDING_THREADS, 0, stream.cuda, out, tokens,
+    LAUNCH(embedding_forward_kernel<Real>, embedding_blocks<Real>(N, C), EMBEDDING_THREADS, 0, stream.cuda, out, tokens,
            positions, wte, wpe, N, C);
 }
 
 // dtable[ids[n],c] += dout[n,c]        ids < num_ids
-template <class T>
-void table_backward(float* dtable, void* scratch, const T* dout, const int* ids, int N, int C, int num_ids,
+template <class Real>
+void table_backward(float* dtable, void* scratch, const Real* dout, const int* ids, int N, int C, int num_ids,
                     stream_t stream) {
     const int chunks = run_chunks(N);
     const TokenRow* sorted = sort_tokens(scratch, ids, N, num_ids, stream.cuda);
     float* partial = reinterpret_cast<float*>(static_cast<char*>(scratch) + token_sort_scratch(N));
-    LAUNCH(embedding_backward_kernel<T>, embedding_blocks<T>(chunks, C), EMBEDDING_THREADS, 0, stream.cuda, dtable,
-           partial, dout, sorted, N, C);
+    LAUNCH(embedding_backward_kernel<Real>, embedding_blocks<Real>(chunks, C), EMBEDDING_THREADS, 0, stream.cuda,
+           dtable, partial, dout, sorted, N, C);
     constexpr int COLUMNS = CarryTile::COLUMNS<float>;
     const dim3 grid(static_cast<unsigned>(chunks), static_cast<unsigned>((C + COLUMNS - 1) / COLUMNS));
     LAUNCH(embedding_carry_kernel<CarryTile>, grid, COLUMN_THREADS, CarryTile::SHARED<float>, stream.cuda, dtable,
            partial, sorted, C);
 }
 
-template <class T>
-void embedding_backward(float* dwte, float* dwpe, void* scratch, const T* dout, const int* tokens, const int* positions,
-                        int N, int C, int Vp, int max_T, stream_t stream) {
+template <class Real>
+void embedding_backward(Stat<Real>* dwte, Stat<Real>* dwpe, void* scratch, const Real* dout, const int* tokens,
+                        const int* positions, int N, int C, int Vp, int max_T, stream_t stream) {
     ENSURE(N > 0 && C > 0 && C % 8 == 0 && Vp > 0, "embedding: N=%d C=%d Vp=%d: C is a multiple of 8", N, C, Vp);
     ENSURE(!dwpe || (positions && max_T > 0), "embedding: learned positions need max_T=%d above 0 and a position a row",
            max_T);

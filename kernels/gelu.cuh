@@ -1,9 +1,9 @@
-// gelu.cuh - Gaussian error linear unit (Hendrycks & Gimpel 2016), element by element: GPT-2's tanh form and NeoX's
-// exact one. The tanh form is x/2 (1 + tanh u) = x / (1 + e^(-2u)), which loses no digits where tanh u nears -1.
+// gelu.cuh - both forms of GELU, element by element. The tanh form is x/2 (1 + tanh u) = x / (1 + e^(-2u)), which loses
+// no digits where tanh u nears -1.
 #pragma once
 #include <type_traits>
 
-#include "kernels/gpu.h"
+#include "kernels/operations.h"
 #include "kernels/pack.cuh"
 #include "kernels/simt.h"
 #include "util/check.h"
@@ -15,10 +15,10 @@ constexpr int GELU_THREADS = 256;
 // 1 / (1 + e^(-2u)), u = sqrt(2/pi) (x + 0.044715 x^3). The fast exponential and division are off by a few units in the
 // last place of float: far below one of bf16.
 constexpr float GELU_A = 0.797884560802865356f, GELU_B = GELU_A * 0.044715f;
-template <class T>
+template <class Real>
 __device__ inline float tanh_gate(float x) {
     const float minus_2u = x * (x * x * (-2 * GELU_B) - 2 * GELU_A);
-    if constexpr (std::is_same_v<T, float>)
+    if constexpr (std::is_same_v<Real, float>)
         return 1 / (1 + expf(minus_2u));
     else
         return __fdividef(1.0f, 1 + __expf(minus_2u));
@@ -32,9 +32,9 @@ __device__ inline float tanh_gate(float x) {
 struct Normal {
     float bell, cdf;
 };
-template <class T>
+template <class Real>
 __device__ inline Normal normal(float x) {
-    if constexpr (std::is_same_v<T, float>) {
+    if constexpr (std::is_same_v<Real, float>) {
         return {expf(-0.5f * x * x), 0.5f * erfcf(x * -0.707106781186547524f)};
     } else {
         const float bell = __expf(-0.5f * x * x), t = __fdividef(1.0f, 1 + 0.375f * fabsf(x));
@@ -47,30 +47,30 @@ __device__ inline Normal normal(float x) {
     }
 }
 
-template <class T, Gelu KIND>
+template <class Real, Gelu KIND>
 __device__ inline float gelu_value(float x) {
     if constexpr (KIND == Gelu::Tanh)
-        return x * tanh_gate<T>(x);
+        return x * tanh_gate<Real>(x);
     else
-        return x * normal<T>(x).cdf;
+        return x * normal<Real>(x).cdf;
 }
 
-template <class T, Gelu KIND>
+template <class Real, Gelu KIND>
 __device__ inline float gelu_slope(float x) {
     if constexpr (KIND == Gelu::Tanh) {
-        const float s = tanh_gate<T>(x), slope = s + s * ((1 - s) * (x * (x * x * (6 * GELU_B) + 2 * GELU_A)));
+        const float s = tanh_gate<Real>(x), slope = s + s * ((1 - s) * (x * (x * x * (6 * GELU_B) + 2 * GELU_A)));
         return fabsf(x) > 10 ? s : slope;  // the second term is below 1e-36 there, or 0 * inf
     } else {
-        const Normal at = normal<T>(x);
+        const Normal at = normal<Real>(x);
         return at.cdf + x * (at.bell * 0.398942280401432678f);  // 1/sqrt(2 pi)
     }
 }
 
 // Each thread's share of n elements: whole(first) for its pack; where that reaches beyond n, single(i) for what is
 // below.
-template <class T, class PackFunction, class ElementFunction>
+template <class Real, class PackFunction, class ElementFunction>
 __device__ inline void each_pack(size_t n, PackFunction whole, ElementFunction single) {
-    constexpr size_t SIZE = Pack<T>::SIZE;
+    constexpr size_t SIZE = Pack<Real>::SIZE;
     const size_t first = (static_cast<size_t>(blockIdx.x) * GELU_THREADS + threadIdx.x) * SIZE;
     if (first + SIZE <= n)
         whole(first);
@@ -78,60 +78,65 @@ __device__ inline void each_pack(size_t n, PackFunction whole, ElementFunction s
         for (size_t i = first; i < n; ++i) single(i);
 }
 
-// out[i] = gelu(inp[i])        i < n
-// A thread has 16 bytes, the last one of the array what is left. 2 n sizeof(T) bytes: bf16 N=65536, 4C=2048 125 us.
-template <class T, Gelu KIND>
-__global__ void __launch_bounds__(GELU_THREADS) gelu_forward_kernel(T* out, const T* inp, size_t n) {
-    const auto value = [](T x) { return from_float<T>(gelu_value<T, KIND>(to_float(x))); };
-    each_pack<T>(
+// gelu_forward. A thread has 16 bytes, the last one of the array what is left. 2 n sizeof(Real) bytes: bf16 N=65536,
+// 4C=2048 125 us.
+template <class Real, Gelu KIND>
+__global__ void __launch_bounds__(GELU_THREADS) gelu_forward_kernel(Real* out, const Real* inp, size_t n) {
+    const auto value = [](Real x) { return from_float<Real>(gelu_value<Real, KIND>(to_float(x))); };
+    each_pack<Real>(
         n,
         [&](size_t i) {
-            Pack<T> x = load_pack(inp + i);
-            for (int k = 0; k < Pack<T>::SIZE; ++k) x[k] = value(x[k]);
+            Pack<Real> x = load_pack(inp + i);
+            for (int k = 0; k < Pack<Real>::SIZE; ++k) x[k] = value(x[k]);
             store_pack(out + i, x);
         },
         [&](size_t i) { out[i] = value(inp[i]); });
 }
 
-// dinp[i] = dout[i] * gelu'(inp[i])        i < n; dinp may be dout
-// A thread has 16 bytes, the last one of the array what is left. 3 n sizeof(T) bytes: bf16 N=65536, 4C=2048 187 us.
-template <class T, Gelu KIND>
-__global__ void __launch_bounds__(GELU_THREADS) gelu_backward_kernel(T* dinp, const T* inp, const T* dout, size_t n) {
-    const auto value = [](T d, T x) { return from_float<T>(to_float(d) * gelu_slope<T, KIND>(to_float(x))); };
-    each_pack<T>(
+// gelu_backward. A thread has 16 bytes, the last one of the array what is left. 3 n sizeof(Real) bytes: bf16 N=65536,
+// 4C=2048 187 us.
+template <class Real, Gelu KIND>
+__global__ void __launch_bounds__(GELU_THREADS)
+    gelu_backward_kernel(Real* dinp, const Real* inp, const Real* dout, size_t n) {
+    const auto value = [](Real d, Real x) {
+        return from_float<Real>(to_float(d) * gelu_slope<Real, KIND>(to_float(x)));
+    };
+    each_pack<Real>(
         n,
         [&](size_t i) {
-            Pack<T> d = load_pack(dout + i);
-            const Pack<T> x = load_pack(inp + i);
-            for (int k = 0; k < Pack<T>::SIZE; ++k) d[k] = value(d[k], x[k]);
+            Pack<Real> d = load_pack(dout + i);
+            const Pack<Real> x = load_pack(inp + i);
+            for (int k = 0; k < Pack<Real>::SIZE; ++k) d[k] = value(d[k], x[k]);
             store_pack(dinp + i, d);
         },
         [&](size_t i) { dinp[i] = value(dout[i], inp[i]); });
 }
 
-template <class T>
+template <class Real>
 unsigned gelu_blocks(size_t n) {
-    constexpr size_t BLOCK = GELU_THREADS * Pack<T>::SIZE;
+    constexpr size_t BLOCK = GELU_THREADS * Pack<Real>::SIZE;
     ENSURE(n > 0 && n <= INT32_MAX * BLOCK, "gelu: n=%zu: from 1 to 2^31 blocks of %zu", n, BLOCK);
     return static_cast<unsigned>((n + BLOCK - 1) / BLOCK);
 }
 
-template <class T>
-void gelu_forward(T* out, const T* inp, size_t n, Gelu kind, stream_t stream) {
+template <class Real>
+void gelu_forward(Real* out, const Real* inp, size_t n, Gelu kind, stream_t stream) {
     if (kind == Gelu::Tanh)
-        LAUNCH((gelu_forward_kernel<T, Gelu::Tanh>), gelu_blocks<T>(n), GELU_THREADS, 0, stream.cuda, out, inp, n);
+        LAUNCH((gelu_forward_kernel<Real, Gelu::Tanh>), gelu_blocks<Real>(n), GELU_THREADS, 0, stream.cuda, out, inp,
+               n);
     else
-        LAUNCH((gelu_forward_kernel<T, Gelu::Exact>), gelu_blocks<T>(n), GELU_THREADS, 0, stream.cuda, out, inp, n);
+        LAUNCH((gelu_forward_kernel<Real, Gelu::Exact>), gelu_blocks<Real>(n), GELU_THREADS, 0, stream.cuda, out, inp,
+               n);
 }
 
-template <class T>
-void gelu_backward(T* dinp, const T* inp, const T* dout, size_t n, Gelu kind, stream_t stream) {
+template <class Real>
+void gelu_backward(Real* dinp, const Real* inp, const Real* dout, size_t n, Gelu kind, stream_t stream) {
     if (kind == Gelu::Tanh)
-        LAUNCH((gelu_backward_kernel<T, Gelu::Tanh>), gelu_blocks<T>(n), GELU_THREADS, 0, stream.cuda, dinp, inp, dout,
-               n);
+        LAUNCH((gelu_backward_kernel<Real, Gelu::Tanh>), gelu_blocks<Real>(n), GELU_THREADS, 0, stream.cuda, dinp, inp,
+               dout, n);
     else
-        LAUNCH((gelu_backward_kernel<T, Gelu::Exact>), gelu_blocks<T>(n), GELU_THREADS, 0, stream.cuda, dinp, inp, dout,
-               n);
+        LAUNCH((gelu_backward_kernel<Real, Gelu::Exact>), gelu_blocks<Real>(n), GELU_THREADS, 0, stream.cuda, dinp, inp,
+               dout, n);
 }
 
 }  // namespace gpu

@@ -1,7 +1,7 @@
 // global_norm.cuh - the sum of squares of a run of gradients, in double: chunks of a fixed size, then the chunks' sums
 // in one block. The chunks depend on n alone, so the bits do not depend on the GPU. Then the sum over the runs.
 #pragma once
-#include "kernels/gpu.h"
+#include "kernels/operations.h"
 #include "kernels/pack.cuh"
 #include "kernels/reduce.cuh"
 #include "kernels/simt.h"
@@ -53,7 +53,8 @@ inline size_t norm_chunks(size_t n) { return (n + NORM_CHUNK - 1) / NORM_CHUNK; 
 
 size_t global_norm_scratch(size_t n) { return norm_chunks(n) * sizeof(double); }
 
-void global_norm_squared(double* sum, void* scratch, const float* x, size_t n, stream_t stream) {
+template <class Real>
+void global_norm_squared(double* sum, void* scratch, const Real* x, size_t n, stream_t stream) {
     ENSURE(n > 0, "global_norm: no elements");
     const size_t chunks = norm_chunks(n), shared = 32 * sizeof(double);
     double* partial = static_cast<double*>(scratch);

@@ -4,7 +4,7 @@
 // gradients in registers, a block adds its teams', and column_sum.cuh adds the blocks'.
 #pragma once
 #include "kernels/column_sum.cuh"
-#include "kernels/gpu.h"
+#include "kernels/operations.h"
 #include "kernels/pack.cuh"
 #include "kernels/reduce.cuh"
 #include "kernels/simt.h"
@@ -28,9 +28,9 @@ constexpr int MAX_LAYERNORM_C = 8192;
 constexpr size_t TEAM_SHARED = 32 * sizeof(float);  // what a sum over a block needs
 
 // f(Team) with the smallest team that holds a row of C elements.
-template <class T, class F>
+template <class Real, class F>
 void with_team(int C, F f) {
-    const int packs = C / Pack<T>::SIZE;
+    const int packs = C / Pack<Real>::SIZE;
     if (packs <= 16) return f(Team<16, 1>{});
     if (packs <= 32) return f(Team<32, 1>{});
     if (packs <= 64) return f(Team<32, 2>{});
@@ -39,7 +39,7 @@ void with_team(int C, F f) {
     if (packs <= 256) return f(Team<128, 2>{});
     if (packs <= 512) return f(Team<128, 4>{});
     if (packs <= 1024) return f(Team<512, 2>{});
-    if constexpr (MAX_LAYERNORM_C / Pack<T>::SIZE > 1024) f(Team<512, 4>{});
+    if constexpr (MAX_LAYERNORM_C / Pack<Real>::SIZE > 1024) f(Team<512, 4>{});
 }
 
 // The sum over the threads of a team, for all of them.
@@ -55,17 +55,14 @@ __device__ inline float team_sum(float x, float* reduction) {
     }
 }
 
-// x = a (+ b (+ c)) rounded to T, residual = x (null: not written)        n < N, c < C
-// mean[n] = mean_c x,  rstd[n] = 1 / sqrt(mean_c (x - mean)^2 + eps)
-// y.out[n,c] = (x[n,c] - mean[n]) * rstd[n] * y.weight[c] + y.bias[c]      for y in {first, second} with y.out
-// All (N, C) but mean, rstd (N) and weight, bias (C). A team has a row; a thread adds its packs in ascending order,
-// then the team by halving distances (and a block's warps as block_sum does). Bytes: N C sizeof(T) for each of a, b, c,
-// residual and the outputs: bf16 N=65536, C=512, of a alone 31 us, of three inputs to residual and two outputs 94 us.
-template <class T, class Row>
+// layernorm_forward. A team has a row; a thread adds its packs in ascending order, then the team by halving distances
+// (and a block's warps as block_sum does). Bytes: N C sizeof(Real) for each of a, b, c, residual and the outputs: bf16
+// N=65536, C=512, of a alone 31 us, of three inputs to residual and two outputs 94 us.
+template <class Real, class Row>
 __global__ void __launch_bounds__(Row::BLOCK)
-    layernorm_forward_kernel(T* residual, Affine<T> first, Affine<T> second, float* mean, float* rstd, const T* a,
-                             const T* b, const T* c, int N, int C, float eps) {
-    constexpr int SIZE = Pack<T>::SIZE, PACKS = Row::PACKS;
+    layernorm_forward_kernel(Real* residual, Affine<Real> first, Affine<Real> second, float* mean, float* rstd,
+                             const Real* a, const Real* b, const Real* c, int N, int C, float eps) {
+    constexpr int SIZE = Pack<Real>::SIZE, PACKS = Row::PACKS;
     float* reduction = &shared_memory<float>();
     const int i = static_cast<int>(threadIdx.x) % Row::THREADS;
     const size_t n = static_cast<size_t>(blockIdx.x) * Row::ROWS + threadIdx.x / Row::THREADS;
@@ -77,7 +74,7 @@ __global__ void __launch_bounds__(Row::BLOCK)
     for (int p = 0; p < PACKS; ++p) {
         const int at = (i + p * Row::THREADS) * SIZE;
         if (at >= columns) continue;
-        Pack<T> pack = load_pack(a + row + at);
+        Pack<Real> pack = load_pack(a + row + at);
         for (int k = 0; k < SIZE; ++k) x[p][k] = to_float(pack[k]);
         if (b) {
             pack = load_pack(b + row + at);
@@ -87,7 +84,7 @@ __global__ void __launch_bounds__(Row::BLOCK)
                 for (int k = 0; k < SIZE; ++k) x[p][k] += to_float(pack[k]);
             }
             for (int k = 0; k < SIZE; ++k) {
-                pack[k] = from_float<T>(x[p][k]);
+                pack[k] = from_float<Real>(x[p][k]);
                 x[p][k] = to_float(pack[k]);
             }
         }
@@ -104,15 +101,15 @@ __global__ void __launch_bounds__(Row::BLOCK)
     const float scale = 1 / sqrtf(team_sum<Row>(squares, reduction) / static_cast<float>(C) + eps);
 
     for (int which = 0; which < 2; ++which) {
-        const Affine<T>& y = which == 0 ? first : second;
+        const Affine<Real>& y = which == 0 ? first : second;
         if (!y.out) continue;
         for (int p = 0; p < PACKS; ++p) {
             const int at = (i + p * Row::THREADS) * SIZE;
             if (at >= columns) continue;
-            const Pack<T> weight = load_pack(y.weight + at), bias = load_pack(y.bias + at);
-            Pack<T> out;
+            const Pack<Real> weight = load_pack(y.weight + at), bias = load_pack(y.bias + at);
+            Pack<Real> out;
             for (int k = 0; k < SIZE; ++k)
-                out[k] = from_float<T>((x[p][k] - center) * scale * to_float(weight[k]) + to_float(bias[k]));
+                out[k] = from_float<Real>((x[p][k] - center) * scale * to_float(weight[k]) + to_float(bias[k]));
             store_pack(y.out + row + at, out);
         }
     }
@@ -122,16 +119,16 @@ __global__ void __launch_bounds__(Row::BLOCK)
     }
 }
 
-// dinp[n,c] += rstd[n] * (g - mean_c(g) - x * mean_c(g x)),  g = dout * weight,  x = (inp - mean) * rstd
+// layernorm_backward, but for the sums over all rows:
 // partial[p,0,c] = sum of dout * x, partial[p,1,c] = sum of dout, over the rows n of chunk p        p < P, c < C
-// dinp, dout, inp (N, C); weight (C); mean, rstd (N); partial (P, 2, C). A block has a chunk, a team every ROWS-th row
-// of it in ascending order; sums over a row as in the forward pass; those over rows by team, then over the teams in
-// order. 4 N C sizeof(T) bytes: bf16 N=65536, C=512 62 us.
-template <class T, class Row>
+// partial (P, 2, C). A block has a chunk, a team every ROWS-th row of it in ascending order; sums over a row as in the
+// forward pass; those over rows by team, then over the teams in order. 4 N C sizeof(Real) bytes: bf16 N=65536, C=512
+// 62 us.
+template <class Real, class Row>
 __global__ void __launch_bounds__(Row::BLOCK, Row::RESIDENT)
-    layernorm_backward_kernel(T* dinp, float* partial, const T* dout, const T* inp, const T* weight, const float* mean,
-                              const float* rstd, int rows, int N, int C) {
-    constexpr int SIZE = Pack<T>::SIZE, PACKS = Row::PACKS, SPAN = Row::THREADS * SIZE;
+    layernorm_backward_kernel(Real* dinp, float* partial, const Real* dout, const Real* inp, const Real* weight,
+                              const float* mean, const float* rstd, int rows, int N, int C) {
+    constexpr int SIZE = Pack<Real>::SIZE, PACKS = Row::PACKS, SPAN = Row::THREADS * SIZE;
     float* reduction = &shared_memory<float>();
     const int i = static_cast<int>(threadIdx.x) % Row::THREADS, team = static_cast<int>(threadIdx.x) / Row::THREADS;
     const int begin = static_cast<int>(blockIdx.x) * rows, end = min(begin + rows, N);
@@ -143,7 +140,7 @@ __global__ void __launch_bounds__(Row::BLOCK, Row::RESIDENT)
         const int columns = n < end ? C : 0;
         const size_t row = static_cast<size_t>(n) * stride;
         const float center = columns ? mean[n] : 0, scale = columns ? rstd[n] : 0;
-        Pack<T> dy[PACKS], in[PACKS], w[PACKS], dx[PACKS];
+        Pack<Real> dy[PACKS], in[PACKS], w[PACKS], dx[PACKS];
         float sum = 0, dot = 0;
         for (int p = 0; p < PACKS; ++p) {
             const int at = i * SIZE + p * SPAN;
@@ -171,7 +168,7 @@ __global__ void __launch_bounds__(Row::BLOCK, Row::RESIDENT)
             if (at >= columns) continue;
             for (int k = 0; k < SIZE; ++k) {
                 const float x = (to_float(in[p][k]) - center) * scale, g = to_float(dy[p][k]) * to_float(w[p][k]);
-                dx[p][k] = from_float<T>(to_float(dx[p][k]) + scale * (g - mean_g - x * mean_gx));
+                dx[p][k] = from_float<Real>(to_float(dx[p][k]) + scale * (g - mean_g - x * mean_gx));
             }
             store_pack(dinp + row + at, dx[p]);
         }
@@ -209,30 +206,31 @@ inline void check_layernorm(int N, int C) {
            N, C, MAX_LAYERNORM_C);
 }
 
-template <class T>
-void layernorm_forward(T* residual, Affine<T> first, Affine<T> second, float* mean, float* rstd, const T* a, const T* b,
-                       const T* c, int N, int C, float eps, stream_t stream) {
+template <class Real>
+void layernorm_forward(Real* residual, Affine<Real> first, Affine<Real> second, Stat<Real>* mean, Stat<Real>* rstd,
+                       const Real* a, const Real* b, const Real* c, int N, int C, Stat<Real> eps, stream_t stream) {
     check_layernorm(N, C);
     ENSURE(residual || !b, "layernorm: a sum needs a place to be written to");
     ENSURE(b || !c, "layernorm: a third term without a second one");
-    with_team<T>(C, [&](auto team) {
+    with_team<Real>(C, [&](auto team) {
         using Row = decltype(team);
-        LAUNCH((layernorm_forward_kernel<T, Row>), (N - 1) / Row::ROWS + 1, Row::BLOCK, TEAM_SHARED, stream.cuda,
+        LAUNCH((layernorm_forward_kernel<Real, Row>), (N - 1) / Row::ROWS + 1, Row::BLOCK, TEAM_SHARED, stream.cuda,
                residual, first, second, mean, rstd, a, b, c, N, C, eps);
     });
 }
 
-template <class T>
-void layernorm_backward(T* dinp, float* dweight, float* dbias, void* scratch, const T* dout, const T* inp,
-                        const T* weight, const float* mean, const float* rstd, int N, int C, stream_t stream) {
+template <class Real>
+void layernorm_backward(Real* dinp, Stat<Real>* dweight, Stat<Real>* dbias, void* scratch, const Real* dout,
+                        const Real* inp, const Real* weight, const Stat<Real>* mean, const Stat<Real>* rstd, int N,
+                        int C, stream_t stream) {
     check_layernorm(N, C);
     float* partial = static_cast<float*>(scratch);
-    with_team<T>(C, [&](auto team) {
+    with_team<Real>(C, [&](auto team) {
         using Row = decltype(team);
         static_assert(ROW_CHUNK_UNIT % Row::ROWS == 0 && Row::CHUNKS <= MAX_LAYERNORM_CHUNKS);
         const int chunks = row_chunks(N, Row::CHUNKS), rows = chunk_rows(N, Row::CHUNKS);
-        constexpr size_t SUMS = sizeof(float) * Row::BLOCK * 2 * Pack<T>::SIZE;
-        LAUNCH((layernorm_backward_kernel<T, Row>), chunks, Row::BLOCK, Row::ROWS == 1 ? TEAM_SHARED : SUMS,
+        constexpr size_t SUMS = sizeof(float) * Row::BLOCK * 2 * Pack<Real>::SIZE;
+        LAUNCH((layernorm_backward_kernel<Real, Row>), chunks, Row::BLOCK, Row::ROWS == 1 ? TEAM_SHARED : SUMS,
                stream.cuda, dinp, partial, dout, inp, weight, mean, rstd, rows, N, C);
         add_column_sums(dweight, dbias, partial, chunks, C, stream.cuda);
     });

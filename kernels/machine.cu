@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <string>
 
-#include "kernels/device.h"
 #include "kernels/matmul_context.h"
+#include "kernels/operations.h"
 #include "util/check.h"
 
 namespace gpu {

@@ -3,7 +3,7 @@
 #include <memory>
 #include <string>
 
-#include "kernels/gpu.h"
+#include "kernels/device.h"
 
 namespace gpu {
 

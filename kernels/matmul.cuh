@@ -5,33 +5,34 @@
 #include <type_traits>
 
 #include "kernels/column_sum.cuh"
-#include "kernels/gpu.h"
 #include "kernels/matmul_context.h"
+#include "kernels/operations.h"
 #include "util/check.h"
 
 namespace gpu {
 
-template <class T>
-constexpr Storage STORAGE = std::is_same_v<T, float> ? Storage::Fp32 : Storage::Bf16;
+template <class Real>
+constexpr Storage STORAGE = std::is_same_v<Real, float> ? Storage::Fp32 : Storage::Bf16;
 
 inline void check_matmul(int N, int C, int OC, const stream_t& stream) {
     ENSURE(N > 0 && C > 0 && OC > 0, "matmul: N=%d C=%d OC=%d: all of them are at least 1", N, C, OC);
     ENSURE(stream.matmul, "matmul: the stream has no MatmulContext");
 }
 
-// The floor is 2 N C OC flops at 790 TFLOP/s, or (N C + C OC + N OC) sizeof(T) bytes at 4.3 TB/s where C is small.
+// The floor is 2 N C OC flops at 790 TFLOP/s, or (N C + C OC + N OC) sizeof(Real) bytes at 4.3 TB/s where C is small.
 // Every element is one sum over c in an order that shape and algorithm fix.
-template <class T>
-void matmul_forward(T* out, const T* inp, const T* weight, const T* bias, int N, int C, int OC, stream_t stream) {
+template <class Real>
+void matmul_forward(Real* out, const Real* inp, const Real* weight, const Real* bias, int N, int C, int OC,
+                    stream_t stream) {
     check_matmul(N, C, OC, stream);
     const Product product = bias ? Product::ForwardBias : Product::Forward;
-    stream.matmul->multiply({product, STORAGE<T>, OC, N, C}, {out, weight, inp, bias}, stream.cuda);
+    stream.matmul->multiply({product, STORAGE<Real>, OC, N, C}, {out, weight, inp, bias}, stream.cuda);
 }
 
 // Two products of the forward's flops. The weight gradient reads and writes 8 C OC bytes beside its operands.
-template <class T>
-void matmul_backward(T* dinp, float* dweight, float* dbias, const T* dout, const T* inp, const T* weight, int N, int C,
-                     int OC, stream_t stream) {
+template <class Real>
+void matmul_backward(Real* dinp, Stat<Real>* dweight, Stat<Real>* dbias, const Real* dout, const Real* inp,
+                     const Real* weight, int N, int C, int OC, stream_t stream) {
     check_matmul(N, C, OC, stream);
     MatmulContext& context = *stream.matmul;
     if (dbias) {
@@ -39,8 +40,8 @@ void matmul_backward(T* dinp, float* dweight, float* dbias, const T* dout, const
         bias_backward(dbias, scratch, dout, N, OC, stream.cuda);
     }
     if (dinp)
-        context.multiply({Product::InputGradient, STORAGE<T>, C, N, OC}, {dinp, weight, dout, nullptr}, stream.cuda);
-    context.multiply({Product::WeightGradient, STORAGE<T>, C, OC, N}, {dweight, inp, dout, nullptr}, stream.cuda);
+        context.multiply({Product::InputGradient, STORAGE<Real>, C, N, OC}, {dinp, weight, dout, nullptr}, stream.cuda);
+    context.multiply({Product::WeightGradient, STORAGE<Real>, C, OC, N}, {dweight, inp, dout, nullptr}, stream.cuda);
 }
 
 }  // namespace gpu

@@ -1,11 +1,10 @@
-// matmul_context.cu - host code. Three parts: choices as text; the library, once over cuBLASLt and once over the CPU's
-// product; the context on top of either.
+// matmul_context.cu - host code. Two parts: the library, once over cuBLASLt and once over the CPU's product; the
+// context on top of either.
 #include "kernels/matmul_context.h"
 
 #include <unistd.h>
 
 #include <algorithm>
-#include <cctype>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -16,7 +15,7 @@
 #include <utility>
 #include <vector>
 
-#include "kernels/gpu.h"
+#include "kernels/device.h"
 #include "util/check.h"
 
 #ifdef KNAPSACK_SIMT
@@ -29,103 +28,6 @@ namespace gpu {
 namespace {
 
 constexpr size_t WORKSPACE_BYTES = size_t{32} << 20;  // what NVIDIA recommends for Hopper; smaller GPUs need less
-
-// ---- choices as text ------------------------------------------------------------------------------------------------
-// ["gpu NVIDIA H200", "library cublaslt 130001", "forward bf16 1536 65536 512 <algorithm>", ...]
-
-constexpr std::pair<Product, const char*> PRODUCT_NAMES[] = {{Product::Forward, "forward"},
-                                                             {Product::ForwardBias, "forward+bias"},
-                                                             {Product::InputGradient, "dinp"},
-                                                             {Product::WeightGradient, "dweight"}};
-constexpr std::pair<Storage, const char*> STORAGE_NAMES[] = {{Storage::Bf16, "bf16"}, {Storage::Fp32, "fp32"}};
-
-template <class Value, size_t COUNT>
-const char* name_of(const std::pair<Value, const char*> (&names)[COUNT], Value value) {
-    for (const auto& entry : names)
-        if (entry.first == value) return entry.second;
-    die(Exit::Runtime, "matmul: a value without a name");
-}
-template <class Value, size_t COUNT>
-bool find_name(const std::pair<Value, const char*> (&names)[COUNT], const std::string& name, Value* value) {
-    for (const auto& entry : names) {
-        if (name != entry.second) continue;
-        *value = entry.first;
-        return true;
-    }
-    return false;
-}
-
-std::string words_of(const ProductShape& s) {
-    return format_text("%s %s %d %d %d", name_of(PRODUCT_NAMES, s.product), name_of(STORAGE_NAMES, s.storage), s.M, s.N,
-                       s.K);
-}
-
-// Letters, digits and a few signs, so that a name needs no escapes in JSON or in a file name.
-std::string plain_name(const std::string& name, char other) {
-    std::string plain = name;
-    for (char& c : plain)
-        if (!isalnum(static_cast<unsigned char>(c)) && !strchr(other == ' ' ? " .-_()" : ".-", c)) c = other;
-    return plain;
-}
-
-struct ChoicesText {
-    std::string device, library;
-    std::map<ProductShape, std::string> choices;
-};
-
-std::string print(const ChoicesText& text) {
-    std::string json = "[\"gpu " + text.device + "\",\n \"library " + text.library + "\"";
-    for (const auto& [shape, algorithm] : text.choices) json += ",\n \"" + words_of(shape) + " " + algorithm + "\"";
-    return json + "]\n";
-}
-
-// The strings of a JSON array of strings without escapes: no other one is ever written. "" or what is wrong.
-std::string parse_strings(const std::string& json, std::vector<std::string>* strings) {
-    size_t at = 0;
-    const auto next = [&] {
-        at = std::min(json.find_first_not_of(" \t\r\n", at), json.size());
-        return at < json.size() ? json[at] : '\0';
-    };
-    if (next() != '[') return "expected a JSON array";
-    ++at;
-    if (next() == ']') return ++at, next() ? "text after the array" : "";
-    while (true) {
-        if (next() != '"') return "expected a string";
-        const size_t begin = ++at;
-        while (at < json.size() && json[at] != '"' && json[at] != '\\') ++at;
-        if (at == json.size() || json[at] != '"') return "a string without its end, or with an escape";
-        strings->push_back(json.substr(begin, at++ - begin));
-        const char separator = next();
-        ++at;
-        if (separator == ']') return next() ? "text after the array" : "";
-        if (separator != ',') return "expected a comma or the end of the array";
-    }
-}
-
-std::string parse(const std::string& json, ChoicesText* text) {
-    std::vector<std::string> strings;
-    const std::string wrong = parse_strings(json, &strings);
-    if (!wrong.empty() || strings.empty()) return wrong;  // an empty array: no choices, of no machine
-    const auto rest = [&](size_t i, const char* word) {
-        const size_t length = strlen(word);
-        return i < strings.size() && strings[i].compare(0, length, word) == 0 ? strings[i].substr(length) : "";
-    };
-    text->device = rest(0, "gpu ");
-    text->library = rest(1, "library ");
-    if (text->device.empty() || text->library.empty()) return "expected the names of a GPU and a library first";
-    for (size_t i = 2; i < strings.size(); ++i) {
-        std::istringstream words(strings[i]);
-        std::string product, storage, algorithm, more;
-        ProductShape shape{};
-        const bool complete =
-            static_cast<bool>(words >> product >> storage >> shape.M >> shape.N >> shape.K >> algorithm);
-        if (!complete || words >> more || !find_name(PRODUCT_NAMES, product, &shape.product) ||
-            !find_name(STORAGE_NAMES, storage, &shape.storage) || std::min({shape.M, shape.N, shape.K}) < 1)
-            return "\"" + strings[i].substr(0, 100) + "\" is not a product with its algorithm";
-        text->choices[shape] = algorithm;
-    }
-    return "";
-}
 
 // The null stream zeroes it, which a stream that does not wait for the null stream could meet.
 template <class T>
@@ -161,9 +63,9 @@ class MatmulContext::Library {
                                  bias = floats(s.storage, operands.bias, operands.bias ? M : 0);
         std::vector<float> rounded(s.storage == Storage::Bf16 && !weight_gradient ? M * N : 0);
         float* out = rounded.empty() ? static_cast<float*>(operands.out) : rounded.data();
-        cpu::gemm_threads<float>(weight_gradient, forward, s.N, s.M, s.K, b.data(), weight_gradient ? s.N : s.K,
-                                 a.data(), forward ? s.K : s.M, operands.bias ? bias.data() : nullptr, weight_gradient,
-                                 out, s.M);
+        cpu::gemm_threads<float>({out, s.M}, {b.data(), weight_gradient ? s.N : s.K, weight_gradient},
+                                 {a.data(), forward ? s.K : s.M, forward}, s.N, s.M, s.K,
+                                 operands.bias ? bias.data() : nullptr, weight_gradient);
         for (size_t i = 0; i < rounded.size(); ++i)
             static_cast<bf16*>(operands.out)[i] = __float2bfloat16_rn(rounded[i]);
     }
@@ -331,7 +233,7 @@ class MatmulContext::Library {
             best = median;
             choice = words_of(p.algorithm);
         }
-        if (choice.empty()) die(Exit::Device, "cuBLASLt has no algorithm for %s", words_of(shape).c_str());
+        if (choice.empty()) die(Exit::Device, "cuBLASLt has no algorithm for %s", words_of(shape));
         return choice;
     }
 
@@ -428,14 +330,14 @@ void MatmulContext::multiply(const ProductShape& shape, const ProductOperands& o
         if (loaded != loaded_.end()) {
             if (!library_->prepare(shape, loaded->second))
                 die(Exit::Data, "checkpoint: its algorithm for the product %s is not one of %s on this %s",
-                    words_of(shape).c_str(), library_name().c_str(), device_.c_str());
+                    words_of(shape), library_name(), device_);
             used_[shape] = loaded->second;
         } else if (cached != cached_.end() && library_->prepare(shape, cached->second)) {
             used_[shape] = cached->second;
         } else {
             const std::string choice = library_->fastest(shape, operands, workspace_.get(), stream);
             ENSURE(library_->prepare(shape, choice), "matmul: the library refuses what it proposed for %s",
-                   words_of(shape).c_str());
+                   words_of(shape));
             used_[shape] = cached_[shape] = choice;
             write_cache();
         }
@@ -449,30 +351,31 @@ void* MatmulContext::scratch(size_t bytes) {
 }
 
 std::string MatmulContext::json() const {
-    ChoicesText text{device_, library_name(), used_};
-    text.choices.insert(loaded_.begin(), loaded_.end());
-    return print(text);
+    MatmulChoices choices{device_, library_name(), used_};
+    choices.algorithm.insert(loaded_.begin(), loaded_.end());
+    return to_json(choices);
 }
 
-void MatmulContext::load(const std::string& json, bool must_match) {
-    ChoicesText text;
+void MatmulContext::load(const std::string& json) {
+    MatmulChoices text;
     std::string wrong = parse(json, &text);
     const bool own = text.device == device_ && text.library == library_name();
-    for (const auto& [shape, algorithm] : text.choices)
+    for (const auto& [shape, algorithm] : text.algorithm)
         if (wrong.empty() && own && !Library::well_formed(algorithm))
             wrong = "\"" + algorithm.substr(0, 100) + "\" is not an algorithm of " + library_name();
-    if (!wrong.empty()) die(Exit::Data, "algorithms of matrix products: damaged: %s", wrong.c_str());
+    if (!wrong.empty()) die(Exit::Data, "algorithms of matrix products: damaged: %s", wrong);
     if (text.device.empty()) return;
     if (!own) {
-        const std::string message =
-            format_text("the checkpoint's algorithms for matrix products are those of %s with %s, this is %s with %s",
-                        text.device.c_str(), text.library.c_str(), device_.c_str(), library_name().c_str());
-        if (must_match) die(Exit::Device, "%s", message.c_str());
-        if (!warned_) fprintf(stderr, "warning: %s; the last bits of results may differ\n", message.c_str());
+        if (!warned_)
+            print(
+                stderr,
+                "warning: the checkpoint's algorithms for matrix products are those of %s with %s, this is %s with %s; "
+                "the last bits of results may differ\n",
+                text.device, text.library, device_, library_name());
         warned_ = true;
         return;
     }
-    for (const auto& [shape, algorithm] : text.choices) {
+    for (const auto& [shape, algorithm] : text.algorithm) {
         loaded_[shape] = algorithm;
         used_.erase(shape);
         library_->forget(shape);
@@ -484,9 +387,9 @@ void MatmulContext::read_cache(Choices* choices) const {
     std::ifstream file(cache_path_, std::ios::binary);
     std::ostringstream content;
     if (!file || !(content << file.rdbuf())) return;
-    ChoicesText text;
+    MatmulChoices text;
     if (!parse(content.str(), &text).empty() || text.device != device_ || text.library != library_name()) return;
-    for (const auto& [shape, algorithm] : text.choices)
+    for (const auto& [shape, algorithm] : text.algorithm)
         if (Library::well_formed(algorithm)) choices->emplace(shape, algorithm);
 }
 
@@ -500,7 +403,7 @@ void MatmulContext::write_cache() {
     const int descriptor = mkstemp(temporary.data());
     if (descriptor < 0) return;
     FILE* file = fdopen(descriptor, "w");
-    const std::string text = print({device_, library_name(), cached_});
+    const std::string text = to_json({device_, library_name(), cached_});
     bool written = file && fwrite(text.data(), 1, text.size(), file) == text.size();
     written = file && fclose(file) == 0 && written;
     if (!written || rename(temporary.c_str(), cache_path_.c_str()) != 0) unlink(temporary.c_str());

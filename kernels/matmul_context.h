@@ -14,28 +14,11 @@
 #include <map>
 #include <memory>
 #include <string>
-#include <tuple>
 
 #include "kernels/device.h"
+#include "kernels/matmul_choices.h"  // defines: Product, Storage, ProductShape
 
 namespace gpu {
-
-// The products of a linear layer. cuBLASLt counts by columns, where a row-major (R, C) matrix is C x R, so each is
-// written as D = op(A) op(B) with D of M x N and the inner dimension K:
-//   Forward, ForwardBias   M = OC, N = rows, K = C      A = weight, B = inp       (ForwardBias: + bias)
-//   InputGradient          M = C, N = rows, K = OC      A = weight, B = dout
-//   WeightGradient         M = C, N = OC, K = rows      A = inp, B = dout; D is float and added to
-enum class Product { Forward, ForwardBias, InputGradient, WeightGradient };
-enum class Storage { Bf16, Fp32 };
-
-struct ProductShape {
-    Product product;
-    Storage storage;
-    int M, N, K;
-    bool operator<(const ProductShape& other) const {
-        return std::tie(product, storage, M, N, K) < std::tie(other.product, other.storage, other.M, other.N, other.K);
-    }
-};
 
 // Device memory. out of WeightGradient is float, everything else of the shape's storage; bias null but for ForwardBias.
 struct ProductOperands {
@@ -62,8 +45,8 @@ class MatmulContext {
     // The algorithms in use, for a checkpoint: a JSON array of strings.
     std::string json() const;
     // Takes the algorithms of json()'s text in place of own choices. Text that json() did not write: Exit::Data.
-    // Text of another GPU model or library version: a warning, once, and own choices; with must_match Exit::Device.
-    void load(const std::string& text, bool must_match = false);
+    // Text of another GPU model or library version: a warning, once, and own choices.
+    void load(const std::string& text);
 
     // $XDG_CACHE_HOME/knapsack or ~/.cache/knapsack; "" where neither is set, and in the build for the CPU, where there
     // is nothing to measure.

@@ -2,15 +2,15 @@
 //
 // Every wrapper has two element types. For bf16 it is the instruction; for float it does the same on the CUDA cores, in
 // the same layout over the lanes, so that one tile code serves both: exact float products (no tf32), summed in
-// ascending k. Every wrapper also has a branch for the CPU (test/simt), where the last lane to arrive does the warp's
-// work.
+// ascending k. Every wrapper also has a branch for the CPU (kernels/simt), where the last lane to arrive does the
+// warp's work.
 //
 // Layout (PTX ISA, mma.m16n8k16): of an 8 x 8 matrix, lane l holds elements 2t and 2t+1 of row g, g = l / 4, t = l % 4.
 #pragma once
 #include <cstring>
 #include <type_traits>
 
-#include "kernels/gpu.h"
+#include "kernels/device.h"
 #include "kernels/simt.h"
 
 #ifdef __CUDACC__
@@ -27,7 +27,7 @@ namespace gpu {
 // A lane's share of four 8 x 8 matrices. As the left operand of a product (16 x 16) they are the quarters top left,
 // bottom left, top right, bottom right; as the right operand (16 deep), matrices 0 and 1 are the upper and lower half
 // of 8 columns, 2 and 3 those of the next 8.
-template <class T>
+template <class Real>
 struct Matrices;
 template <>
 struct Matrices<bf16> {
@@ -54,41 +54,41 @@ inline void set(Matrices<bf16>& m, int i, const bf16* value) {
     m.pair[i / 2] = i % 2 ? (m.pair[i / 2] & 0xffffu) | static_cast<uint32_t>(bits) << 16 : bits;
 }
 
-template <class T>
+template <class Real>
 struct Load {
-    Matrices<T>* to;
-    const T* row;
+    Matrices<Real>* to;
+    const Real* row;
 };
-template <class T, bool TRANSPOSED>
+template <class Real, bool TRANSPOSED>
 void finish_load(simt::Group group) {
     if (group.members != ~0u) simt::fail("load_matrices needs the whole warp");
-    const T* rows[32];
+    const Real* rows[32];
     for (int l = 0; l < 32; ++l) {
-        rows[l] = static_cast<Load<T>*>(group.payload[l])->row;
+        rows[l] = static_cast<Load<Real>*>(group.payload[l])->row;
         if (reinterpret_cast<uintptr_t>(rows[l]) % 16) simt::fail("load_matrices: a row is not 16-byte aligned");
     }
     for (int l = 0; l < 32; ++l)
         for (int i = 0; i < 8; ++i) {
             const int matrix = i / 2, g = l / 4, t = 2 * (l % 4) + i % 2;
-            set(*static_cast<Load<T>*>(group.payload[l])->to, i,
+            set(*static_cast<Load<Real>*>(group.payload[l])->to, i,
                 TRANSPOSED ? &rows[matrix * 8 + t][g] : &rows[matrix * 8 + g][t]);
         }
 }
 
-template <class T>
+template <class Real>
 struct Product {
     float* sum;
-    const Matrices<T>*left, *right;
+    const Matrices<Real>*left, *right;
     int half;
 };
-template <class T>
+template <class Real>
 void finish_product(simt::Group group) {
     if (group.members != ~0u) simt::fail("multiply_add needs the whole warp");
     using Row = float __attribute__((vector_size(32)));
     float left[16][16];
     Row right[16], sum[16];
     for (int l = 0; l < 32; ++l) {
-        const auto& p = *static_cast<Product<T>*>(group.payload[l]);
+        const auto& p = *static_cast<Product<Real>*>(group.payload[l]);
         const int g = l / 4, t = 2 * (l % 4);
         for (int i = 0; i < 8; ++i) left[g + i / 2 % 2 * 8][t + i / 4 * 8 + i % 2] = element(*p.left, i);
         for (int i = 0; i < 4; ++i) {
@@ -100,7 +100,7 @@ void finish_product(simt::Group group) {
         for (int k = 0; k < 16; ++k) sum[row] += left[row][k] * right[k];
     for (int l = 0; l < 32; ++l)
         for (int i = 0; i < 4; ++i)
-            static_cast<Product<T>*>(group.payload[l])->sum[i] = sum[l / 4 + i / 2 * 8][2 * (l % 4) + i % 2];
+            static_cast<Product<Real>*>(group.payload[l])->sum[i] = sum[l / 4 + i / 2 * 8][2 * (l % 4) + i % 2];
 }
 
 }  // namespace host
@@ -192,16 +192,16 @@ __device__ __forceinline__ void multiply_add(float (&sum)[4], const Matrices<flo
 #endif
 }
 
-// Sums of a product as the left operand of the next: 16 x 16 out of two neighbouring 16 x 8, rounded to T. No data
+// Sums of a product as the left operand of the next: 16 x 16 out of two neighbouring 16 x 8, rounded to Real. No data
 // moves between lanes: the two layouts agree.
-template <class T>
-__device__ __forceinline__ Matrices<T> left_operand(const float (&left)[4], const float (&right)[4]) {
-    Matrices<T> m;
+template <class Real>
+__device__ __forceinline__ Matrices<Real> left_operand(const float (&left)[4], const float (&right)[4]) {
+    Matrices<Real> m;
     UNROLL
     for (int i = 0; i < 4; ++i) {
         const float(&from)[4] = i < 2 ? left : right;
         const float a = from[i % 2 * 2], b = from[i % 2 * 2 + 1];
-        if constexpr (std::is_same_v<T, float>) {
+        if constexpr (std::is_same_v<Real, float>) {
             m.element[2 * i] = a;
             m.element[2 * i + 1] = b;
         } else {
@@ -251,10 +251,10 @@ __device__ __forceinline__ void copy_async_wait() {
 
 // The same pointer or number, as if from nowhere: what is computed from it is computed where it is used and not kept in
 // registers from one turn of a loop to the next.
-template <class T>
-__device__ __forceinline__ T detached(T value) {
+template <class Value>
+__device__ __forceinline__ Value detached(Value value) {
 #ifdef __CUDACC__
-    if constexpr (sizeof(T) == 8)
+    if constexpr (sizeof(Value) == 8)
         asm("" : "+l"(value));
     else
         asm("" : "+r"(value));

@@ -11,8 +11,8 @@ __device__ inline T warp_reduce(T x, Combine combine) {
     return x;
 }
 
-// For blocks of one dimension and whole warps. scratch: shared memory, 32 elements, which nobody is using when the first
-// thread calls; when the call returns it is free again, for the next one or for anything else.
+// For blocks of one dimension and whole warps. scratch: shared memory, 32 elements, which nobody is using when the
+// first thread calls; when the call returns it is free again, for the next one or for anything else.
 template <class T, class Combine>
 __device__ inline T block_reduce(T x, T* scratch, Combine combine) {
     const int warps = static_cast<int>(blockDim.x / 32);
@@ -39,10 +39,6 @@ struct Max {  // a NaN loses against a number
 template <class T>
 __device__ inline T warp_sum(T x) {
     return warp_reduce(x, Sum());
-}
-template <class T>
-__device__ inline T warp_max(T x) {
-    return warp_reduce(x, Max());
 }
 template <class T>
 __device__ inline T block_sum(T x, T* scratch) {

@@ -1,7 +1,7 @@
-// rotary.cuh - rotary position embedding (Su et al. 2021) on the first R dimensions of q and k, in NeoX's half-split
-// form. The angles, in double, are in a table made once; a rotation is in place, each thread turning a few pairs.
+// rotary.cuh - rotary position embedding: the table of angles is made once; a rotation is in place, each thread turning
+// a few pairs.
 #pragma once
-#include "kernels/gpu.h"
+#include "kernels/operations.h"
 #include "kernels/pack.cuh"
 #include "kernels/simt.h"
 #include "util/check.h"
@@ -10,8 +10,7 @@ namespace gpu {
 
 constexpr int ROTARY_THREADS = 256;
 
-// table[p, i] = cos(p f_i), table[p, R/2 + i] = sin(p f_i),  f_i = base^(-2i/R)        p < P, i < R/2
-// table (P, R). A thread has a pair (p, i). 4 P R bytes, once for a model.
+// rotary_table. A thread has a pair (p, i). 4 P R bytes, once for a model.
 __global__ void __launch_bounds__(ROTARY_THREADS) rotary_table_kernel(float* table, int P, int R, double base) {
     const unsigned half = static_cast<unsigned>(R / 2), thread = blockIdx.x * ROTARY_THREADS + threadIdx.x;
     const unsigned p = thread / half, i = thread % half;
@@ -23,39 +22,38 @@ __global__ void __launch_bounds__(ROTARY_THREADS) rotary_table_kernel(float* tab
 }
 
 // W consecutive elements that move as one: 16 or 8 bytes, or one element.
-template <class T, int W>
-struct alignas(W * sizeof(T)) Span {
-    T x[W];
+template <class Real, int W>
+struct alignas(W * sizeof(Real)) Span {
+    Real x[W];
 };
-template <class T, int W>
-__device__ inline Span<T, W> load_span(const T* from) {
-    return *reinterpret_cast<const Span<T, W>*>(from);
+template <class Real, int W>
+__device__ inline Span<Real, W> load_span(const Real* from) {
+    return *reinterpret_cast<const Span<Real, W>*>(from);
 }
-template <class T, int W>
-__device__ inline void store_span(T* to, const Span<T, W>& x) {
-    *reinterpret_cast<Span<T, W>*>(to) = x;
+template <class Real, int W>
+__device__ inline void store_span(Real* to, const Span<Real, W>& x) {
+    *reinterpret_cast<Span<Real, W>*>(to) = x;
 }
 
-// (x_i, x_{i+R/2}) <- (x_i cos - x_{i+R/2} sin, x_{i+R/2} cos + x_i sin)        i < R/2; `sign` is that of sin
-// qkv (N, 3, NH, HS): q and k of every head, in place; table (P, R), positions (N) < P. A thread has W neighbouring
-// pairs. Each pair is read and written once: 4 N NH R sizeof(T) bytes, where a head's part is not below the 32 bytes
-// that memory moves: bf16 N=65536, NH=8, R=16 16 us.
-template <class T, int W>
+// The rotation of rotary_forward, `sign` times as far. A thread has W neighbouring pairs. Each pair is read and written
+// once: 4 N NH R sizeof(Real) bytes, where a head's part is not below the 32 bytes that memory moves: bf16 N=65536,
+// NH=8, R=16 16 us.
+template <class Real, int W>
 __global__ void __launch_bounds__(ROTARY_THREADS)
-    rotary_kernel(T* qkv, const float* table, const int* positions, float sign, int N, int NH, int HS, int R) {
+    rotary_kernel(Real* qkv, const float* table, const int* positions, float sign, int N, int NH, int HS, int R) {
     const unsigned half = static_cast<unsigned>(R / 2), spans = half / W, heads = 2 * static_cast<unsigned>(NH);
     const unsigned thread = blockIdx.x * ROTARY_THREADS + threadIdx.x;
     const unsigned i = thread % spans * W, head = thread / spans % heads, n = thread / spans / heads;
     if (n >= static_cast<unsigned>(N)) return;
     const float* cosine = table + static_cast<size_t>(positions[n]) * static_cast<size_t>(R) + i;
     const float* sine = cosine + half;
-    // q's heads are followed by k's
-    T* at = qkv + (static_cast<size_t>(n) * 3 * static_cast<size_t>(NH) + head) * static_cast<size_t>(HS) + i;
-    Span<T, W> x = load_span<T, W>(at), y = load_span<T, W>(at + half);
+    // (N, 3, NH, HS): q's heads are followed by k's, and they by v's
+    Real* at = qkv + (static_cast<size_t>(n) * 3 * static_cast<size_t>(NH) + head) * static_cast<size_t>(HS) + i;
+    Span<Real, W> x = load_span<Real, W>(at), y = load_span<Real, W>(at + half);
     for (int k = 0; k < W; ++k) {
         const float u = to_float(x.x[k]), v = to_float(y.x[k]), c = cosine[k], s = sign * sine[k];
-        x.x[k] = from_float<T>(u * c - v * s);
-        y.x[k] = from_float<T>(v * c + u * s);
+        x.x[k] = from_float<Real>(u * c - v * s);
+        y.x[k] = from_float<Real>(v * c + u * s);
     }
     store_span(at, x);
     store_span(at + half, y);
@@ -68,42 +66,45 @@ inline unsigned rotary_blocks(int rows, int threads) {
     return static_cast<unsigned>((all + ROTARY_THREADS - 1) / ROTARY_THREADS);
 }
 
-void rotary_table(float* table, int P, int R, double base, stream_t stream) {
+template <class Real>
+void rotary_table(Real* table, int P, int R, double base, stream_t stream) {
     ENSURE(P > 0 && R > 0 && R % 2 == 0, "rotary: a table of %d positions, R=%d: R is even", P, R);
     LAUNCH(rotary_table_kernel, rotary_blocks(P, R / 2), ROTARY_THREADS, 0, stream.cuda, table, P, R, base);
 }
 
-template <class T, int W>
-void rotate_spans(T* qkv, const float* table, const int* positions, float sign, int N, int NH, int HS, int R,
+template <class Real, int W>
+void rotate_spans(Real* qkv, const float* table, const int* positions, float sign, int N, int NH, int HS, int R,
                   stream_t stream) {
     const int threads = NH * (R / W);  // of a row: R/2 pairs of 2 NH heads
-    LAUNCH((rotary_kernel<T, W>), rotary_blocks(N, threads), ROTARY_THREADS, 0, stream.cuda, qkv, table, positions,
+    LAUNCH((rotary_kernel<Real, W>), rotary_blocks(N, threads), ROTARY_THREADS, 0, stream.cuda, qkv, table, positions,
            sign, N, NH, HS, R);
 }
 
 // sign = 1 turns q and k by their position's angles, -1 turns gradients back. The widest access that R/2 is a multiple
 // of.
-template <class T>
-void rotate(T* qkv, const float* table, const int* positions, float sign, int N, int NH, int HS, int R,
+template <class Real>
+void rotate(Real* qkv, const float* table, const int* positions, float sign, int N, int NH, int HS, int R,
             stream_t stream) {
     ENSURE(N > 0 && NH > 0 && HS > 0 && HS % 8 == 0 && R > 0 && R % 2 == 0 && R <= HS,
            "rotary: N=%d NH=%d HS=%d R=%d: HS is a multiple of 8, R even and no larger", N, NH, HS, R);
-    constexpr int SIZE = Pack<T>::SIZE;
+    constexpr int SIZE = Pack<Real>::SIZE;
     if (R / 2 % SIZE == 0)
-        rotate_spans<T, SIZE>(qkv, table, positions, sign, N, NH, HS, R, stream);
+        rotate_spans<Real, SIZE>(qkv, table, positions, sign, N, NH, HS, R, stream);
     else if (R / 2 % (SIZE / 2) == 0)
-        rotate_spans<T, SIZE / 2>(qkv, table, positions, sign, N, NH, HS, R, stream);
+        rotate_spans<Real, SIZE / 2>(qkv, table, positions, sign, N, NH, HS, R, stream);
     else
-        rotate_spans<T, 1>(qkv, table, positions, sign, N, NH, HS, R, stream);
+        rotate_spans<Real, 1>(qkv, table, positions, sign, N, NH, HS, R, stream);
 }
 
-template <class T>
-void rotary_forward(T* qkv, const float* table, const int* positions, int N, int NH, int HS, int R, stream_t stream) {
+template <class Real>
+void rotary_forward(Real* qkv, const Stat<Real>* table, const int* positions, int N, int NH, int HS, int R,
+                    stream_t stream) {
     rotate(qkv, table, positions, 1.0f, N, NH, HS, R, stream);
 }
 
-template <class T>
-void rotary_backward(T* dqkv, const float* table, const int* positions, int N, int NH, int HS, int R, stream_t stream) {
+template <class Real>
+void rotary_backward(Real* dqkv, const Stat<Real>* table, const int* positions, int N, int NH, int HS, int R,
+                     stream_t stream) {
     rotate(dqkv, table, positions, -1.0f, N, NH, HS, R, stream);
 }
 

@@ -1,8 +1,9 @@
 // simt.h - one source for the kernels, two compilers; the only header that knows which one is running.
 //
 // nvcc: what CUDA has no word for, LAUNCH and shared_memory<T>().
-// g++:  the same two, and CUDA's own words (threadIdx, __syncthreads, __shfl_xor_sync, ...), which test/simt runs on the
-//       CPU as fibers, one block at a time. It refuses there what a GPU leaves undefined; test/simt/README.md has the list.
+// g++:  the same two, and CUDA's own words (threadIdx, __syncthreads, __shfl_xor_sync, ...), which kernels/simt runs on
+//       the CPU as fibers, one block at a time. It refuses there what a GPU leaves undefined; test/simt/README.md has
+//       the list.
 #pragma once
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
@@ -38,7 +39,7 @@ void allow_shared_memory(Kernel* kernel, size_t bytes, size_t* limit) {
 
 #else
 
-#include "test/simt/device_functions.h"
+#include "kernels/simt/device_functions.h"
 
 template <class T>
 T& shared_memory() {

@@ -4,7 +4,6 @@
 //
 // Stable means: among equal ids the rows ascend. That fixes the order of the sums that are made over the sorted rows.
 #pragma once
-#include "kernels/gpu.h"
 #include "kernels/simt.h"
 #include "util/check.h"
 
@@ -122,7 +121,7 @@ __global__ void __launch_bounds__(SORT_THREADS)
         if (first + j * 32 < N) to[shared.place[warp][digit_of(entry[j].id, shift)] + rank[j]] = entry[j];
 }
 
-// Two arrays of entries that the passes go to and fro between, the counts of the tiles and the totals.
+// Two ping-pong buffers of entries, the counts of the tiles and the totals.
 inline size_t sort_entries(int N) { return (static_cast<size_t>(N) + 1) / 2 * 2; }  // whole 16 bytes
 inline size_t token_sort_scratch(int N) {
     return 2 * sort_entries(N) * sizeof(TokenRow) + (static_cast<size_t>(sort_tiles(N)) + 1) * DIGITS * sizeof(int);

@@ -52,7 +52,19 @@ def call(argv: list[str]) -> int | None:
     if name not in COMMANDS:
         nearest = difflib.get_close_matches(name, COMMANDS, 1, cutoff=0.0)[0]
         raise UsageError(f"no command '{name}'; did you mean '{nearest}'? `knapsack --help` lists all")
-    return importlib.import_module(COMMANDS[name][0]).main(rest)
+    from knapsack.common import files  # with numpy, which the list of commands does without
+
+    files.begin_command()
+    failed = True
+    try:
+        code = importlib.import_module(COMMANDS[name][0]).main(rest)
+        failed = False
+        return code
+    except BrokenPipeError:  # nobody reads what it prints; what it wrote is as it should be
+        failed = False
+        raise
+    finally:
+        files.end_command(undo=failed and name in GROUPS["make data"])
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "kernels/backend.h"
-#include "kernels/device.h"
 #include "model/config.h"
 
 // Of one layer (N = B*T rows).

@@ -13,7 +13,7 @@ usage: scripts/on_gpu.sh [--out DIR] [--only PART...] [--minutes M] [--text FILE
   --text FILE         web text as WEB_TEXT of scripts/quickstart.sh (default: prose from the docstrings of Python packages)
   --torch PYTHON      a Python with torch and transformers (default: the one in use, else python3)
   --jobs N            compilations at a time (default: all cores)
-  --dry-run           no GPU: the same parts at toy sizes on test/simt and the CPU programs, nothing measured
+  --dry-run           no GPU: the same parts at toy sizes on kernels/simt and the CPU programs, nothing measured
   --pack-headers DIR  copies the headers of Catch2, CLI11 and nlohmann-json from here to DIR, and leaves
 
 A part that fails stops none of the others. Each has a limit below ten minutes, so that it fits into a command of ten when asked

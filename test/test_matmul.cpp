@@ -5,14 +5,28 @@
 #include <type_traits>
 
 #include "kernels/cpu/gemm.h"
-#include "kernels/cpu/matmul.h"
+#include "kernels/operations.h"
 #include "test/catch.h"
-#include "test/kernel_reference.h"
 #include "util/rng.h"
 
-using reference::Doubles;
-
 namespace {
+
+using Doubles = std::vector<double>;
+
+// C = alpha op(A) op(B) + beta C, element by element
+Doubles formula(bool ta, bool tb, int M, int N, int K, double alpha, const Doubles& A, int lda, const Doubles& B,
+                int ldb, double beta, Doubles C, int ldc) {
+    for (int m = 0; m < M; ++m)
+        for (int n = 0; n < N; ++n) {
+            double sum = 0;
+            for (int k = 0; k < K; ++k)
+                sum += A[ta ? size_t(k) * lda + m : size_t(m) * lda + k] *
+                       B[tb ? size_t(n) * ldb + k : size_t(k) * ldb + n];
+            double& c = C[size_t(m) * ldc + n];
+            c = alpha * sum + (beta == 0 ? 0 : beta * c);
+        }
+    return C;
+}
 
 template <class Real>
 std::vector<Real> random_values(size_t n, const char* name) {
@@ -43,13 +57,12 @@ TEMPLATE_TEST_CASE("gemm agrees with the formula", "[matmul]", float, double) {
             const auto A = random_values<Real>(size_t(ta ? K : M) * lda, "A"),
                        B = random_values<Real>(size_t(tb ? N : K) * ldb, "B");
             auto C = random_values<Real>(size_t(M) * ldc, "C");
-            Doubles want(C.begin(), C.end());
+            const Doubles want = formula(ta, tb, M, N, K, alpha, Doubles(A.begin(), A.end()), lda,
+                                         Doubles(B.begin(), B.end()), ldb, beta, Doubles(C.begin(), C.end()), ldc);
             // with beta = 0 what C holds does not count
             if (beta == 0)
                 for (int m = 0; m < M; ++m) std::fill_n(C.begin() + m * ldc, N, std::numeric_limits<Real>::quiet_NaN());
-            reference::gemm(ta, tb, M, N, K, alpha, Doubles(A.begin(), A.end()), lda, Doubles(B.begin(), B.end()), ldb,
-                            beta, want, ldc);
-            cpu::gemm<Real>(ta, tb, M, N, K, alpha, A.data(), lda, B.data(), ldb, beta, C.data(), ldc);
+            cpu::gemm<Real>({C.data(), ldc}, {A.data(), lda, ta}, {B.data(), ldb, tb}, M, N, K, alpha, beta);
             double worst = 0;
             bool outside = true;
             for (int m = 0; m < M; ++m) {
@@ -81,11 +94,11 @@ TEMPLATE_TEST_CASE("a row of a product does not depend on its company", "[matmul
                    bias = random_values<Real>(N, "b");
         for (const bool tb : {false, true}) {
             std::vector<Real> all(size_t(M) * N), some(all.size());
-            cpu::gemm<Real>(false, tb, M, N, K, 1, A.data(), K, B.data(), tb ? K : N, 0, all.data(), N);
+            const cpu::Matrix<const Real> b{B.data(), tb ? K : N, tb};
+            cpu::gemm<Real>({all.data(), N}, {A.data(), K}, b, M, N, K, 1, 0);
             for (const auto& [first, count] :
                  {std::pair{0, 1}, {0, 2}, {1, 13}, {5, 14}, {7, 15}, {100, 64}, {3, 200}, {299, 1}}) {
-                cpu::gemm<Real>(false, tb, count, N, K, 1, &A[size_t(first) * K], K, B.data(), tb ? K : N, 0,
-                                some.data(), N);
+                cpu::gemm<Real>({some.data(), N}, {&A[size_t(first) * K], K}, b, count, N, K, 1, 0);
                 INFO("N=" << N << " K=" << K << " transpose_b=" << tb << " rows " << first << " +" << count);
                 CHECK(!std::memcmp(some.data(), &all[size_t(first) * N], size_t(count) * N * sizeof(Real)));
             }

@@ -1,5 +1,5 @@
-// adamw.cpp - bound by memory: one pass, every array streamed once.
-#include "kernels/cpu/adamw.h"
+// adamw.cpp - bound by memory: one pass, every array streamed once, 32 bytes an element in fp32.
+#include "kernels/operations.h"
 
 #include <algorithm>
 #include <cmath>
@@ -32,8 +32,9 @@ struct Step {
 }  // namespace
 
 template <class Real>
-void adamw_update(Real* params, Real* master, Real* m, Real* v, Real* grads, const double* norm_squared, size_t first,
-                  const AdamwGroup* groups, int num_groups, const AdamwSettings& settings, stream_t) {
+void adamw_update(Real* params, Stat<Real>* master, Stat<Real>* m, Stat<Real>* v, Stat<Real>* grads,
+                  const double* norm_squared, size_t first, const AdamwGroup* groups, int num_groups,
+                  const AdamwSettings& settings, stream_t) {
     ENSURE(!master, "adamw: the CPU's weights are their own masters");
     ENSURE(num_groups > 0 && groups[0].begin >= first, "adamw: %d groups, the arrays begin at element %zu", num_groups,
            first);

@@ -1,8 +1,9 @@
 // attention.cpp - tiles of 64 keys x 64 queries; a tile's probabilities live on the stack.
 //
 // Tiles are kept transposed, a query to a column: maxima and sums over keys then run down the columns, a vector of
-// queries at a time, and nothing is ever summed across a register.
-#include "kernels/cpu/attention.h"
+// queries at a time, and nothing is ever summed across a register. Only tiles at or below the diagonal are computed:
+// about 2 B NH T^2 HS flops without segments, and 2.5 times as many backward.
+#include "kernels/operations.h"
 
 #include <algorithm>
 #include <cmath>
@@ -29,26 +30,35 @@ Segment segment_of(const int* schedule, int i) {
     return {s[0], s[1], s[2]};
 }
 
-// One head of one segment in the (B, T, ...) tensors: pointers to its first token, and strides between tokens.
-template <class Real>
+// Where one head of one segment lies in the tensors: the offset of its first token, and how far one token is from the
+// next. What the packed layout (B, T, 3, NH, HS) of qkv and dqkv is, is said here alone.
 struct Head {
-    const Real *q, *k, *v;
-    size_t first;  // token's row in (B * T)
-    int qkv_stride, stride;
-    Head(const Real* qkv, const Segment& s, int head, int T, int NH, int HS)
-        : first(static_cast<size_t>(s.row) * T + s.begin), qkv_stride(3 * NH * HS), stride(NH * HS) {
-        q = qkv + first * qkv_stride + static_cast<size_t>(head) * HS;
-        k = q + stride;
-        v = k + stride;
+    size_t q, k, v;    // in qkv and dqkv
+    size_t out;        // in out and dout (B, T, NH, HS)
+    size_t statistic;  // in lse (B, NH, T)
+    int qkv_stride, out_stride;
+    Head(const Segment& s, int head, int T, int NH, int HS) : qkv_stride(3 * NH * HS), out_stride(NH * HS) {
+        const size_t token = static_cast<size_t>(s.row) * T + s.begin, column = static_cast<size_t>(head) * HS;
+        q = token * qkv_stride + column;
+        k = q + static_cast<size_t>(NH) * HS;
+        v = k + static_cast<size_t>(NH) * HS;
+        out = token * out_stride + column;
+        statistic = (static_cast<size_t>(s.row) * NH + head) * T + s.begin;
     }
 };
+
+// The rows from token t of the segment on.
+template <class Real>
+Matrix<Real> rows_from(Real* first, int stride, int t, bool transposed = false) {
+    return {first + static_cast<size_t>(t) * stride, stride, transposed};
+}
 
 // s[j,i] = scale * q_i . k_j for a tile, with the keys after the query (on the diagonal tile only) at -inf. Columns up
 // to the next whole vector are 0, so that loops over queries need no tails.
 template <class Real>
-int scores(Real* s, const Head<Real>& h, int q0, int k0, int queries, int keys, int HS, Real scale) {
-    gemm<Real>(false, true, keys, queries, HS, scale, h.k + static_cast<size_t>(k0) * h.qkv_stride, h.qkv_stride,
-               h.q + static_cast<size_t>(q0) * h.qkv_stride, h.qkv_stride, 0, s, TILE);
+int scores(Real* s, const Real* qkv, const Head& h, int q0, int k0, int queries, int keys, int HS, Real scale) {
+    gemm<Real>({s, TILE}, rows_from(qkv + h.k, h.qkv_stride, k0), rows_from(qkv + h.q, h.qkv_stride, q0, true), keys,
+               queries, HS, scale, 0);
     const int padded = (queries + LANES<Real> - 1) / LANES<Real> * LANES<Real>;
     for (int j = 0; j < keys; ++j) {
         std::fill(s + j * TILE + queries, s + j * TILE + padded, Real(0));
@@ -59,6 +69,7 @@ int scores(Real* s, const Head<Real>& h, int q0, int k0, int queries, int keys, 
 
 }  // namespace
 
+// The segments: their count, then (row, first position, length) of each.
 void attention_schedule(int* schedule, const int* segment_start, int B, int T, stream_t) {
     int count = 0;
     for (int b = 0; b < B; ++b) {
@@ -77,7 +88,7 @@ size_t attention_schedule_size(int B, int T) { return 1 + 3 * static_cast<size_t
 
 // A tile of queries is one thread's: maximum, sum and output row are carried over the key tiles in ascending order.
 template <class Real>
-void attention_forward(Real* out, Real* lse, const Real* qkv, const int* schedule, int B, int T, int NH, int HS,
+void attention_forward(Real* out, Stat<Real>* lse, const Real* qkv, const int* schedule, int B, int T, int NH, int HS,
                        stream_t) {
     struct Work {
         Segment segment;
@@ -93,15 +104,15 @@ void attention_forward(Real* out, Real* lse, const Real* qkv, const int* schedul
 #pragma omp parallel for schedule(dynamic) if (worth_sharing(B * T, 4 * NH * HS))
     for (size_t w = 0; w < work.size(); ++w) {
         const auto& [segment, head, q0] = work[w];
-        const Head<Real> h(qkv, segment, head, T, NH, HS);
+        const Head h(segment, head, T, NH, HS);
         const int queries = std::min(TILE, segment.length - q0);
-        Real* o = out + (h.first + q0) * h.stride + static_cast<size_t>(head) * HS;
+        const Matrix<Real> o = rows_from(out + h.out, h.out_stride, q0);
         alignas(64) Tile<Real> p;
         Real largest[TILE], sum[TILE] = {}, shrink[TILE];
         std::fill_n(largest, TILE, -std::numeric_limits<Real>::infinity());
         for (int k0 = 0; k0 <= q0; k0 += TILE) {
             const int keys = std::min(TILE, segment.length - k0);
-            const int padded = scores(p, h, q0, k0, queries, keys, HS, scale);
+            const int padded = scores(p, qkv, h, q0, k0, queries, keys, HS, scale);
             for (int i = 0; i < padded; i += LANES<Real>) {
                 const Vector<Real> before = load(largest + i);
                 Vector<Real> top = before, total{};
@@ -121,42 +132,36 @@ void attention_forward(Real* out, Real* lse, const Real* qkv, const int* schedul
             }
             if (k0 > 0)
                 for (int i = 0; i < queries; ++i)
-                    for (int d = 0; d < HS; ++d) o[static_cast<size_t>(i) * h.stride + d] *= shrink[i];
-            gemm<Real>(true, false, queries, HS, keys, 1, p, TILE, h.v + static_cast<size_t>(k0) * h.qkv_stride,
-                       h.qkv_stride, k0 > 0 ? 1 : 0, o, h.stride);
+                    for (int d = 0; d < HS; ++d) o.data[static_cast<size_t>(i) * o.stride + d] *= shrink[i];
+            gemm<Real>(o, {p, TILE, true}, rows_from(qkv + h.v, h.qkv_stride, k0), queries, HS, keys, 1,
+                       k0 > 0 ? 1 : 0);
         }
-        Real* l = lse + (static_cast<size_t>(segment.row) * NH + head) * T + segment.begin + q0;
+        Real* l = lse + h.statistic + q0;
         for (int i = 0; i < queries; ++i) {
             const Real inverse = 1 / sum[i];
-            for (int d = 0; d < HS; ++d) o[static_cast<size_t>(i) * h.stride + d] *= inverse;
+            for (int d = 0; d < HS; ++d) o.data[static_cast<size_t>(i) * o.stride + d] *= inverse;
             l[i] = largest[i] + std::log(sum[i]);
         }
     }
 }
 
-// With P = softmax(S), dP = dO V^T, D_i = dO_i . O_i:  dS = P (dP - D),  dV = P^T dO,  dQ = dS K / sqrt(HS),  dK = dS^T
-// Q / sqrt(HS)
+// One thread walks all tiles of its (row, head, segment) in order.
 template <class Real>
-void attention_backward(Real* dqkv, void* scratch, const Real* dout, const Real* out, const Real* lse, const Real* qkv,
-                        const int* schedule, int B, int T, int NH, int HS, stream_t) {
+void attention_backward(Real* dqkv, void* scratch, const Real* dout, const Real* out, const Stat<Real>* lse,
+                        const Real* qkv, const int* schedule, int B, int T, int NH, int HS, stream_t) {
     const Real scale = 1 / std::sqrt(Real(HS));
 
 #pragma omp parallel for schedule(dynamic) if (worth_sharing(B * T, 4 * NH * HS))
     for (int w = 0; w < schedule[0] * NH; ++w) {
         const Segment segment = segment_of(schedule, w / NH);
         const int head = w % NH;
-        const Head<Real> h(qkv, segment, head, T, NH, HS);
-        const size_t offset = h.first * h.stride + static_cast<size_t>(head) * HS;
-        const Real *o = out + offset, *d_o = dout + offset;
-        Real* dq = dqkv + (h.q - qkv);
-        Real* dk = dq + h.stride;
-        Real* dv = dk + h.stride;
-        const size_t statistics = (static_cast<size_t>(segment.row) * NH + head) * T + segment.begin;
-        const Real* l = lse + statistics;
-        Real* D = static_cast<Real*>(scratch) + statistics;
+        const Head h(segment, head, T, NH, HS);
+        const Real* l = lse + h.statistic;
+        Real* D = static_cast<Real*>(scratch) + h.statistic;
         for (int t = 0; t < segment.length; ++t) {
             Vector<Real> dot{};
-            const Real *a = o + static_cast<size_t>(t) * h.stride, *b = d_o + static_cast<size_t>(t) * h.stride;
+            const Real *a = rows_from(out + h.out, h.out_stride, t).data,
+                       *b = rows_from(dout + h.out, h.out_stride, t).data;
             for_vectors<Real>(HS, [&](auto get, auto) { dot += get(a) * get(b); });
             D[t] = sum_lanes<Real>(dot);
         }
@@ -164,14 +169,14 @@ void attention_backward(Real* dqkv, void* scratch, const Real* dout, const Real*
         alignas(64) Tile<Real> ds;
         for (int k0 = 0; k0 < segment.length; k0 += TILE) {
             const int keys = std::min(TILE, segment.length - k0);
-            const size_t k_row = static_cast<size_t>(k0) * h.qkv_stride;
+            const auto k_rows = [&](auto* first) { return rows_from(first, h.qkv_stride, k0); };
             for (int q0 = k0; q0 < segment.length; q0 += TILE) {
                 const int queries = std::min(TILE, segment.length - q0);
-                const size_t q_row = static_cast<size_t>(q0) * h.qkv_stride;
-                const Real* do_tile = d_o + static_cast<size_t>(q0) * h.stride;
-                scores(p, h, q0, k0, queries, keys, HS, scale);
-                gemm<Real>(false, true, keys, queries, HS, 1, h.v + k_row, h.qkv_stride, do_tile, h.stride, 0, ds,
-                           TILE);
+                const auto q_rows = [&](auto* first) { return rows_from(first, h.qkv_stride, q0); };
+                const Matrix<const Real> do_rows = rows_from(dout + h.out, h.out_stride, q0);
+                scores(p, qkv, h, q0, k0, queries, keys, HS, scale);
+                gemm<Real>({ds, TILE}, k_rows(qkv + h.v), {do_rows.data, do_rows.stride, true}, keys, queries, HS, 1,
+                           0);
                 for (int j = 0; j < keys; ++j) {
                     Real *p_j = p + j * TILE, *ds_j = ds + j * TILE;
                     for_vectors<Real>(queries, [&](auto get, auto put) {
@@ -182,12 +187,10 @@ void attention_backward(Real* dqkv, void* scratch, const Real* dout, const Real*
                 }
                 // the first tile that touches a gradient writes it: the diagonal one for dk and dv, k0 = 0 for dq
                 const Real later = q0 > k0 ? 1 : 0;
-                gemm<Real>(false, false, keys, HS, queries, 1, p, TILE, do_tile, h.stride, later, dv + k_row,
-                           h.qkv_stride);
-                gemm<Real>(false, false, keys, HS, queries, scale, ds, TILE, h.q + q_row, h.qkv_stride, later,
-                           dk + k_row, h.qkv_stride);
-                gemm<Real>(true, false, queries, HS, keys, scale, ds, TILE, h.k + k_row, h.qkv_stride, k0 > 0 ? 1 : 0,
-                           dq + q_row, h.qkv_stride);
+                gemm<Real>(k_rows(dqkv + h.v), {p, TILE}, do_rows, keys, HS, queries, 1, later);
+                gemm<Real>(k_rows(dqkv + h.k), {ds, TILE}, q_rows(qkv + h.q), keys, HS, queries, scale, later);
+                gemm<Real>(q_rows(dqkv + h.q), {ds, TILE, true}, k_rows(qkv + h.k), queries, HS, keys, scale,
+                           k0 > 0 ? 1 : 0);
             }
         }
     }
@@ -196,6 +199,8 @@ void attention_backward(Real* dqkv, void* scratch, const Real* dout, const Real*
 size_t attention_backward_scratch(int B, int T, int NH, int) {  // enough for double
     return static_cast<size_t>(B) * static_cast<size_t>(NH) * static_cast<size_t>(T) * sizeof(double);
 }
+
+bool attention_has_head_size(int) { return true; }
 
 template void attention_forward(float*, float*, const float*, const int*, int, int, int, int, stream_t);
 template void attention_forward(double*, double*, const double*, const int*, int, int, int, int, stream_t);

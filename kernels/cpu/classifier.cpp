@@ -1,6 +1,6 @@
 // classifier.cpp - a row of logits is 200 KB at V = 50304: it comes from memory once and stays in the second-level
-// cache for the passes.
-#include "kernels/cpu/classifier.h"
+// cache for the passes. One thread a row; the sum of exponentials runs in a fixed order.
+#include "kernels/operations.h"
 
 #include <algorithm>
 #include <cmath>
@@ -57,8 +57,8 @@ double sum_exponentials(std::conditional_t<keep, Real, const Real>* row, int V, 
 }  // namespace
 
 template <class Real>
-void classifier_forward(Real* losses, Real* logits, const int* targets, Real dloss, bool write_gradient, int N, int V,
-                        int Vp, stream_t) {
+void classifier_forward(Stat<Real>* losses, Real* logits, const int* targets, Stat<Real> dloss, bool write_gradient,
+                        int N, int V, int Vp, stream_t) {
 #pragma omp parallel for schedule(static) if (worth_sharing(N, V))
     for (int n = 0; n < N; ++n) {
         Real* row = logits + static_cast<size_t>(n) * Vp;
@@ -76,7 +76,7 @@ void classifier_forward(Real* losses, Real* logits, const int* targets, Real dlo
 }
 
 template <class Real>
-void classifier_score(Real* losses, int* argmax, int* rank, const Real* logits, const int* targets, int N, int V,
+void classifier_score(Stat<Real>* losses, int* argmax, int* rank, const Real* logits, const int* targets, int N, int V,
                       int Vp, stream_t) {
 #pragma omp parallel for schedule(static) if (worth_sharing(N, V))
     for (int n = 0; n < N; ++n) {
@@ -95,6 +95,7 @@ void classifier_score(Real* losses, int* argmax, int* rank, const Real* logits, 
     }
 }
 
+// In the order of n.
 template <class Real>
 void loss_sums(double* sums, const Real* losses, const uint16_t* source, int N, int, stream_t) {
     for (int n = 0; n < N; ++n) sums[source[n]] += static_cast<double>(losses[n]);

@@ -1,5 +1,5 @@
 // gelu.cpp - element by element.
-#include "kernels/cpu/gelu.h"
+#include "kernels/operations.h"
 
 #include <algorithm>
 
@@ -18,8 +18,8 @@ struct Tanh {
     static Vector<Real> gate(Vector<Real> x) { return Real(1) / (Real(1) + exp(x * (x * x * (-2 * B) - 2 * A))); }
     static Vector<Real> value(Vector<Real> x) { return x * gate(x); }
     static Vector<Real> slope(Vector<Real> x) {
-        const Vector<Real> s = gate(x);
-        return s + s * ((Real(1) - s) * (x * (x * x * (6 * B) + 2 * A)));
+        const Vector<Real> s = gate(x), slope = s + s * ((Real(1) - s) * (x * (x * x * (6 * B) + 2 * A)));
+        return x * x > Real(1e4) ? s : slope;  // the second term is 0 there, or 0 * inf
     }
 };
 

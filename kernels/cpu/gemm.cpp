@@ -218,23 +218,16 @@ class Workspace {
 };
 
 template <class Real>
-Product<Real> make_product(bool transpose_a, bool transpose_b, int M, int N, int K, Real alpha, const Real* A, int lda,
-                           const Real* B, int ldb, const Real* bias, Real beta, Real* C, int ldc) {
+Product<Real> make_product(Matrix<Real> C, Matrix<const Real> A, Matrix<const Real> B, int M, int N, int K, Real alpha,
+                           Real beta, const Real* bias) {
     ENSURE(K > 0, "gemm: an inner dimension of %d", K);
-    const size_t stride = static_cast<size_t>(ldc);
+    const size_t stride = static_cast<size_t>(C.stride);
     if (beta != 0 && beta != 1)
         for (int m = 0; m < M; ++m)
-            for (int n = 0; n < N; ++n) C[m * stride + n] *= beta;
-    return {M,
-            N,
-            K,
-            {A, static_cast<size_t>(lda), !transpose_a},
-            {B, static_cast<size_t>(ldb), transpose_b},
-            alpha,
-            bias,
-            beta != 0,
-            C,
-            stride};
+            for (int n = 0; n < N; ++n) C.data[m * stride + n] *= beta;
+    const Operand<Real> a{A.data, static_cast<size_t>(A.stride), !A.transposed},
+        b{B.data, static_cast<size_t>(B.stride), B.transposed};
+    return {M, N, K, a, b, alpha, bias, beta != 0, C.data, stride};
 }
 
 // Room for one block of op(A), then one of op(B); the two begin on a cache line.
@@ -251,10 +244,8 @@ std::pair<Real*, Real*> packing_space(int M, int N, int K) {
 }  // namespace
 
 template <class Real>
-void gemm(bool transpose_a, bool transpose_b, int M, int N, int K, Real alpha, const Real* A, int lda, const Real* B,
-          int ldb, Real beta, Real* C, int ldc) {
-    const auto product =
-        make_product<Real>(transpose_a, transpose_b, M, N, K, alpha, A, lda, B, ldb, nullptr, beta, C, ldc);
+void gemm(Matrix<Real> C, Matrix<const Real> A, Matrix<const Real> B, int M, int N, int K, Real alpha, Real beta) {
+    const auto product = make_product<Real>(C, A, B, M, N, K, alpha, beta, nullptr);
     const auto [packed_a, packed_b] = packing_space<Real>(M, N, K);
     blocked_product(product, packed_a, packed_b, [](int count, const auto& f) {
         for (int i = 0; i < count; ++i) f(i);
@@ -262,10 +253,9 @@ void gemm(bool transpose_a, bool transpose_b, int M, int N, int K, Real alpha, c
 }
 
 template <class Real>
-void gemm_threads(bool transpose_a, bool transpose_b, int M, int N, int K, const Real* A, int lda, const Real* B,
-                  int ldb, const Real* bias, bool add, Real* C, int ldc) {
-    const auto product =
-        make_product<Real>(transpose_a, transpose_b, M, N, K, 1, A, lda, B, ldb, bias, add ? 1 : 0, C, ldc);
+void gemm_threads(Matrix<Real> C, Matrix<const Real> A, Matrix<const Real> B, int M, int N, int K, const Real* bias,
+                  bool add) {
+    const auto product = make_product<Real>(C, A, B, M, N, K, 1, add ? 1 : 0, bias);
     const auto space = packing_space<Real>(M, N, K);
 #pragma omp parallel if (worth_sharing_products(static_cast <size_t>(M) * static_cast <size_t>(N) * \
                                                 static_cast <size_t>(K)))
@@ -275,11 +265,10 @@ void gemm_threads(bool transpose_a, bool transpose_b, int M, int N, int K, const
     });
 }
 
-template void gemm(bool, bool, int, int, int, float, const float*, int, const float*, int, float, float*, int);
-template void gemm(bool, bool, int, int, int, double, const double*, int, const double*, int, double, double*, int);
-template void gemm_threads(bool, bool, int, int, int, const float*, int, const float*, int, const float*, bool, float*,
-                           int);
-template void gemm_threads(bool, bool, int, int, int, const double*, int, const double*, int, const double*, bool,
-                           double*, int);
+template void gemm(Matrix<float>, Matrix<const float>, Matrix<const float>, int, int, int, float, float);
+template void gemm(Matrix<double>, Matrix<const double>, Matrix<const double>, int, int, int, double, double);
+template void gemm_threads(Matrix<float>, Matrix<const float>, Matrix<const float>, int, int, int, const float*, bool);
+template void gemm_threads(Matrix<double>, Matrix<const double>, Matrix<const double>, int, int, int, const double*,
+                           bool);
 
 }  // namespace cpu

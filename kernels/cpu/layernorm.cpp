@@ -1,5 +1,6 @@
-// layernorm.cpp - a row at a time, summed in vectors (simd.h) while it stays in the first-level cache.
-#include "kernels/cpu/layernorm.h"
+// layernorm.cpp - a row at a time, one thread's, summed in vectors (simd.h) while it stays in the first-level cache.
+// Moves 8 bytes an element in fp32 forward, 8 more for the sum, and 16 backward.
+#include "kernels/operations.h"
 
 #include <algorithm>
 #include <cmath>
@@ -15,8 +16,8 @@ int num_chunks(int N) { return (N + CHUNK - 1) / CHUNK; }
 }  // namespace
 
 template <class Real>
-void layernorm_forward(Real* residual, Affine<Real> first, Affine<Real> second, Real* mean, Real* rstd, const Real* a,
-                       const Real* b, const Real* c, int N, int C, Real eps, stream_t) {
+void layernorm_forward(Real* residual, Affine<Real> first, Affine<Real> second, Stat<Real>* mean, Stat<Real>* rstd,
+                       const Real* a, const Real* b, const Real* c, int N, int C, Stat<Real> eps, stream_t) {
     ENSURE(residual || !b, "layernorm: a sum needs a place to be written to");
     const size_t stride = static_cast<size_t>(C);
 #pragma omp parallel for schedule(static) if (worth_sharing(N, C))
@@ -55,9 +56,11 @@ void layernorm_forward(Real* residual, Affine<Real> first, Affine<Real> second, 
     }
 }
 
+// The parameters' sums run over fixed chunks of rows, then over the chunks in order.
 template <class Real>
-void layernorm_backward(Real* dinp, Real* dweight, Real* dbias, void* scratch, const Real* dout, const Real* inp,
-                        const Real* weight, const Real* mean, const Real* rstd, int N, int C, stream_t) {
+void layernorm_backward(Real* dinp, Stat<Real>* dweight, Stat<Real>* dbias, void* scratch, const Real* dout,
+                        const Real* inp, const Real* weight, const Stat<Real>* mean, const Stat<Real>* rstd, int N,
+                        int C, stream_t) {
     Real* const partial = static_cast<Real*>(scratch);  // (chunk, dweight and dbias, C)
     const size_t stride = static_cast<size_t>(C);
     const int chunks = num_chunks(N);

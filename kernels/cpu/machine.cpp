@@ -4,13 +4,14 @@
 #include <chrono>
 #include <vector>
 
-#include "kernels/cpu/matmul.h"
+#include "kernels/cpu/simd.h"
+#include "kernels/operations.h"
 #include "util/system.h"
 
 namespace cpu {
 
 std::string Machine::name() const { return cpu_name(); }
-std::string Machine::matmul_library() const { return cpu::matmul_library(); }
+std::string Machine::matmul_library() const { return "built-in, " + std::to_string(8 * VECTOR_BYTES) + "-bit vectors"; }
 size_t Machine::available_memory() const { return ::available_memory(); }
 
 double Machine::flops_rate(bool) const {

@@ -3,7 +3,7 @@
 #include <cstddef>
 #include <string>
 
-#include "kernels/cpu/stream.h"
+#include "kernels/cpu/device.h"
 
 namespace cpu {
 

@@ -1,25 +1,24 @@
-// matmul.cpp - three products a layer, all of gemm_threads (gemm.cpp).
-#include "kernels/cpu/matmul.h"
+// matmul.cpp - three products a layer, all of gemm_threads (gemm.cpp); sums over rows run in ascending order.
+#include "kernels/operations.h"
 
 #include <algorithm>
 #include <cstddef>
 
 #include "kernels/cpu/gemm.h"
-#include "kernels/cpu/simd.h"
 #include "kernels/cpu/threads.h"
 
 namespace cpu {
 
 template <class Real>
 void matmul_forward(Real* out, const Real* inp, const Real* weight, const Real* bias, int N, int C, int OC, stream_t) {
-    gemm_threads<Real>(false, true, N, OC, C, inp, C, weight, C, bias, false, out, OC);
+    gemm_threads<Real>({out, OC}, {inp, C}, {weight, C, true}, N, OC, C, bias, false);
 }
 
 template <class Real>
-void matmul_backward(Real* dinp, Real* dweight, Real* dbias, const Real* dout, const Real* inp, const Real* weight,
-                     int N, int C, int OC, stream_t) {
-    if (dinp) gemm_threads<Real>(false, false, N, C, OC, dout, OC, weight, C, nullptr, false, dinp, C);
-    gemm_threads<Real>(true, false, OC, C, N, dout, OC, inp, C, nullptr, true, dweight, C);
+void matmul_backward(Real* dinp, Stat<Real>* dweight, Stat<Real>* dbias, const Real* dout, const Real* inp,
+                     const Real* weight, int N, int C, int OC, stream_t) {
+    if (dinp) gemm_threads<Real>({dinp, C}, {dout, OC}, {weight, C}, N, C, OC, nullptr, false);
+    gemm_threads<Real>({dweight, C}, {dout, OC, true}, {inp, C}, OC, C, N, nullptr, true);
     if (!dbias) return;
     constexpr int COLUMNS = 64;  // of one thread, which adds up the rows in order
 #pragma omp parallel for schedule(static) if (worth_sharing(N, OC))
@@ -33,12 +32,6 @@ void matmul_backward(Real* dinp, Real* dweight, Real* dbias, const Real* dout, c
         }
         for (int o = 0; o < width; ++o) dbias[first + o] += sums[o];
     }
-}
-
-const char* matmul_library() {
-    return VECTOR_BYTES == 64   ? "built-in, 512-bit vectors"
-           : VECTOR_BYTES == 32 ? "built-in, 256-bit vectors"
-                                : "built-in, 128-bit vectors";
 }
 
 template void matmul_forward(float*, const float*, const float*, const float*, int, int, int, stream_t);

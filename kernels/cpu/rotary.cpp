@@ -1,5 +1,5 @@
 // rotary.cpp - one rotation per (position, frequency), computed in double and shared by all heads, layers and steps.
-#include "kernels/cpu/rotary.h"
+#include "kernels/operations.h"
 
 #include <cmath>
 #include <cstddef>
@@ -48,12 +48,13 @@ void rotary_table(Real* table, int P, int R, double base, stream_t) {
 }
 
 template <class Real>
-void rotary_forward(Real* qkv, const Real* table, const int* positions, int N, int NH, int HS, int R, stream_t) {
+void rotary_forward(Real* qkv, const Stat<Real>* table, const int* positions, int N, int NH, int HS, int R, stream_t) {
     rotate<Real>(qkv, table, positions, N, NH, HS, R, 1);
 }
 
 template <class Real>
-void rotary_backward(Real* dqkv, const Real* table, const int* positions, int N, int NH, int HS, int R, stream_t) {
+void rotary_backward(Real* dqkv, const Stat<Real>* table, const int* positions, int N, int NH, int HS, int R,
+                     stream_t) {
     rotate<Real>(dqkv, table, positions, N, NH, HS, R, -1);
 }
 

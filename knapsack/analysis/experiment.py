@@ -6,7 +6,7 @@
 
 A line for each Y and each value of the --lines column; words on the x axis are points without lines. Runs of equal X
 (to three digits: seeds) are points around their mean, a single run shows its 95 % interval where results.json has one.
-Runs that lack X or Y are named and left out.
+Runs that have not finished, that lack X or Y, or whose X or Y is not a finite number, are named and left out.
 """
 
 from __future__ import annotations
@@ -18,12 +18,22 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from knapsack.analysis.outputs import figure_file, write_text
-from knapsack.analysis.points import Point, points_of
+from knapsack.analysis.outputs import check_outputs, figure_file, write_text
+from knapsack.analysis.points import Point, place, points_of
 from knapsack.analysis.style import color_of, draw_points, legend, marker_of, plt, save
 from knapsack.common.errors import DataError, UsageError
-from knapsack.runs.files import warn
-from knapsack.runs.table import Row, cell, check_columns, format_csv, read_runs, to_frame
+from knapsack.runs.files import files_of, find_runs, warn
+from knapsack.runs.table import (
+    Row,
+    cell,
+    check_columns,
+    finished_runs,
+    finite_runs,
+    format_csv,
+    is_not_finite,
+    read_runs,
+    to_frame,
+)
 
 
 class Line(NamedTuple):
@@ -47,10 +57,6 @@ def usable(runs: pd.DataFrame, x: str, ys: list[str]) -> pd.DataFrame:
     if all(isinstance(value, (int, float)) for value in found[x]):
         return found
     return found.assign(**{x: found[x].map(cell)})  # a list, as of a flag that repeats, is one word
-
-
-def place(value: Any) -> Any:
-    return float(f"{value:.3g}") if isinstance(value, float) else value
 
 
 def lines_of(runs: pd.DataFrame, x: str, ys: list[str], lines: str | None) -> list[Line]:
@@ -117,6 +123,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def draw(args: argparse.Namespace) -> None:
+    table = args.out.with_suffix(".csv")
+    check_outputs([args.out, table], files_of(find_runs(args.runs)))
     runs = read_runs(args.runs)
     if runs.empty:
         raise DataError(f"no run (config.json) below {', '.join(map(str, args.runs))}")
@@ -125,14 +133,14 @@ def draw(args: argparse.Namespace) -> None:
         f"run {run['run']}: {y} is '{run[y]}', not a number"
         for _, run in runs.iterrows()
         for y in args.y
-        if run.get(y) is not None and not is_number(run[y])
+        if run.get(y) is not None and not is_number(run[y]) and not is_not_finite(run[y])
     ]
     if wrong:
         raise UsageError("\n".join(wrong))
-    chosen = usable(runs, args.x, args.y)
+    chosen = usable(finite_runs(finished_runs(runs), [args.x, *args.y]), args.x, args.y)
     lines = lines_of(chosen, args.x, args.y, args.lines)
     tables = [summary(line, args.x, args.lines) for line in lines]
     draw_figure(lines, tables, args)
     numbers = to_frame([row for table in tables for row in table])
-    write_text(args.out.with_suffix(".csv"), format_csv(numbers, list(numbers)))
-    print(f"{args.out} and {args.out.with_suffix('.csv')}: {len(chosen)} runs, {len(numbers)} points")
+    write_text(table, format_csv(numbers, list(numbers)))
+    print(f"{args.out} and {table}: {len(chosen)} runs, {len(numbers)} points")

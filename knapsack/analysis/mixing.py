@@ -3,8 +3,9 @@ web epochs below.
 
   knapsack plot mixing runs/quickstart --out mixing.png
 
-A line a model; several runs at one ratio (seeds) are points around their mean, a single run shows its 95 % interval.
-The numbers drawn are written next to the figure as .csv.
+A line a model; several runs at one ratio (seeds, to three digits) are points around their mean, a single run shows its
+95 % interval. Runs that have not finished, that lack the source or the questions, or whose numbers are not finite, are
+named and left out. The numbers drawn are written next to the figure as .csv.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from knapsack.analysis.outputs import figure_file, write_text
-from knapsack.analysis.points import points_of
+from knapsack.analysis.outputs import check_outputs, figure_file, write_text
+from knapsack.analysis.points import place, points_of
 from knapsack.analysis.style import GREEN, GREY, KINDS, draw_points, legend, plt, save
 from knapsack.common.errors import DataError, UsageError
-from knapsack.runs.table import format_csv, numbers, read_runs
+from knapsack.runs.files import files_of, find_runs, warn
+from knapsack.runs.table import cell, finished_runs, finite_runs, format_csv, numbers, read_runs
 
 MEASURES = ("accuracy", "accuracy_seen", "accuracy_heldout", "accuracy_question", "chance", "bits", "most_bits")
 
@@ -53,10 +55,10 @@ def the_source(runs: pd.DataFrame, knowledge: str | None) -> str:
 
 
 def draw_line(axes: Any, runs: pd.DataFrame, names: Names, column: str, scale: float, **look: Any) -> None:
-    """Mean over runs of equal ratio (to four digits); whiskers where there is one run with an interval."""
+    """Mean over runs of equal ratio; whiskers where there is one run with an interval."""
     if column not in runs:
         return
-    points = points_of(runs.dropna(subset=[column]), names.ratio, lambda ratio: round(ratio, 4))
+    points = points_of(runs.dropna(subset=[column]), names.ratio, place)
     intervals = [point.interval(column) if len(point.runs) == 1 else None for point in points]
     draw_points(
         axes,
@@ -68,16 +70,21 @@ def draw_line(axes: Any, runs: pd.DataFrame, names: Names, column: str, scale: f
     )
 
 
+def of_all(values: list[float], form: str) -> str:
+    """What the runs of a ratio have, from the least to the most; '-' where none has any."""
+    return "\N{EN DASH}".join(dict.fromkeys(format(end, form) for end in (min(values), max(values)))) if values else "-"
+
+
 def label_ratios(axes: Any, runs: pd.DataFrame, names: Names) -> None:
     """Ratio and web epochs at the bottom, exposures at the top."""
-    points = points_of(runs, names.ratio, lambda ratio: round(ratio, 4))
-    columns = (f"epochs/{names.web}", f"exposures/{names.source}")
-    epochs, exposures = ([(point.values(column) or [0])[-1] for point in points] for column in columns)
+    points = points_of(runs, names.ratio, place)
+    epochs = [of_all(point.values(f"epochs/{names.web}"), ".2g") for point in points]
+    exposures = [of_all(point.values(f"exposures/{names.source}"), ".0f") for point in points]
     ratios = [point.at for point in points]
-    axes.set_xticks(ratios, [f"{ratio:.3g}\n{epoch:.2g}" for ratio, epoch in zip(ratios, epochs)])
+    axes.set_xticks(ratios, [f"{ratio:.3g}\n{epoch}" for ratio, epoch in zip(ratios, epochs)])
     axes.set_xlabel(f"mixing ratio of {names.source}, and epochs of {names.web} below")
     above = axes.secondary_xaxis("top")
-    above.set_xticks(ratios, [f"{count:.0f}" for count in exposures])
+    above.set_xticks(ratios, exposures)
     above.set_xlabel("exposures per fact")
 
 
@@ -87,7 +94,7 @@ def draw_baseline(axes: Any, value: float, label: str) -> None:
 
 def draw_figure(runs: pd.DataFrame, names: Names, out: Path) -> None:
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2))
-    models = runs["model"].fillna("") if "model" in runs else pd.Series("", runs.index)
+    models = pd.Series([cell(model or "") for model in runs.get("model", [""] * len(runs))], runs.index)
     for number, model in enumerate(models.unique()):
         chosen = runs[(models == model).values]
         line = ["-", "--", ":", "-."][number % 4]
@@ -125,6 +132,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def draw(args: argparse.Namespace) -> None:
+    table = args.out.with_suffix(".csv")
+    check_outputs([args.out, table], files_of(find_runs(args.folders)))
     below = f"below {', '.join(map(str, args.folders))}"
     runs = read_runs(args.folders)
     if runs.empty:
@@ -132,11 +141,15 @@ def draw(args: argparse.Namespace) -> None:
     source = args.source or the_source(runs, args.knowledge)
     names = Names(source, args.web, args.knowledge or source)
     needed = [names.ratio, names.know("accuracy")]
-    if set(needed) <= set(runs):
-        runs = runs.dropna(subset=needed).sort_values(names.ratio, kind="stable")
-    if not set(needed) <= set(runs) or runs.empty:
+    if not set(needed) <= set(runs):
         raise DataError(f"no run {below} with source {source} and question set {names.knowledge}")
+    runs = finite_runs(finished_runs(runs), csv_columns(names)[3:])
+    has = runs[needed].notna().all(axis=1)
+    for name in runs["run"][~has]:
+        warn(f"run {name} has no {' or no '.join(needed)}, left out")
+    if not has.any():
+        raise DataError(f"no finished run {below} with source {source} and question set {names.knowledge}")
+    runs = runs[has].sort_values(names.ratio, kind="stable")
     draw_figure(runs, names, args.out)
-    table = args.out.with_suffix(".csv")
     write_text(table, format_csv(runs, csv_columns(names)))
     print(f"{args.out} and {table}: {len(runs)} runs")

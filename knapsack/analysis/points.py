@@ -32,6 +32,11 @@ class Point:
         return (mean(low), mean(high)) if len(low) == len(high) == len(self.runs) > 0 else None
 
 
+def place(value: Any) -> Any:
+    """Numbers that agree to three digits are one place, as the shares that seeds realised."""
+    return float(f"{value:.3g}") if isinstance(value, float) else value
+
+
 def points_of(runs: pd.DataFrame, column: str, place: Callable[[Any], Any] = lambda value: value) -> list[Point]:
     """The runs by `place` of their column, in the order of the table."""
     places = pd.Series([place(value) for value in runs[column]], runs.index, object)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
 from knapsack.analysis.points import Interval  # noqa: E402
+from knapsack.runs.files import write_bytes  # noqa: E402
 
 COLORS = ("#0b6e99", "#d9730d", "#6940a5", "#0f7b6c", "#ad1a72", "#dfab01", "#64473a", "#e03e3e")
 BLUE, ORANGE, PURPLE, GREEN = COLORS[:4]
@@ -81,7 +83,9 @@ def legend(axes: Any) -> None:
 
 
 def save(figure: Any, path: Path) -> None:
+    """Whole or not at all."""
+    image = io.BytesIO()
     figure.tight_layout()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, metadata=UNDATED.get(path.suffix))
+    figure.savefig(image, format=path.suffix[1:], metadata=UNDATED.get(path.suffix))
     plt.close(figure)
+    write_bytes(path, image.getvalue())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import os
+
+from knapsack.common.parallel import available_cores
 
 
 def make_parser(command: str, description: str | None) -> argparse.ArgumentParser:
@@ -28,8 +29,8 @@ def parse_count(text: str) -> int:
 
 
 def parse_seed(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 0 on")
+    if not text.isdecimal() or len(text) > 20 or int(text) >= 2**64:
+        raise argparse.ArgumentTypeError(f"'{text[:40]}' is not a whole number from 0 to 2^64 - 1")
     return int(text)
 
 
@@ -37,8 +38,9 @@ Flags = argparse._ActionsContainer  # a parser, or a group of one's flags
 
 
 def add_workers_flag(parser: Flags) -> None:
-    cores = len(os.sched_getaffinity(0))
-    parser.add_argument("--workers", type=parse_count, default=cores, help=f"processes (default: all cores, {cores})")
+    cores = available_cores()
+    said = f"processes, at most the cores (default: all, {cores})"
+    parser.add_argument("--workers", type=parse_count, default=cores, help=said)
 
 
 def add_seed_flag(parser: Flags) -> None:

@@ -13,18 +13,27 @@ from knapsack.common.errors import DataError, ScriptError
 
 BLOCK = 1 << 18
 PACKED_BLOCK = 1 << 12  # which may unpack to hundreds of times as much
+LONGEST_WINDOW = 1 << 31  # of zstd --long=31; memory goes up to what the file says, not to this
 
 
 def unpack(name: str, raw: BinaryIO) -> Iterator[tuple[int, bytes]]:
     """Numbered lines of a plain, .gz, .bz2 or .zst file, from 1 on, without their ends."""
-    number = 0
+    for number, line, _ in unpack_parts(name, raw, None):
+        yield number, line
+
+
+def unpack_parts(name: str, raw: BinaryIO, limit: int | None) -> Iterator[tuple[int, bytes, bool]]:
+    """The same with long lines in parts of about `limit` bytes: number of the line, bytes, whether the line ends
+    there."""
+    number = 1
     try:
-        for number, line in enumerate(split_lines(open_packed(name, raw)), 1):
-            yield number, line
+        for line, ends in split_lines(open_packed(name, raw), limit):
+            yield number, line, ends
+            number += ends
     except packing_errors(name) as error:
         if getattr(error, "errno", None) is not None:  # the disk's, not the packer's
             raise
-        raise DataError(f"{name}:{number + 1}: packed data are broken or cut off ({error})") from None
+        raise DataError(f"{name}:{number}: packed data are broken or cut off ({error})") from None
 
 
 def open_packed(name: str, raw: BinaryIO) -> Any:
@@ -35,7 +44,7 @@ def open_packed(name: str, raw: BinaryIO) -> Any:
     if ending == ".bz2":
         return Frames(bz2.BZ2Decompressor, raw)
     if ending == ".zst":
-        return Frames(zstandard_module(name).ZstdDecompressor().decompressobj, raw)
+        return Frames(zstandard_module(name).ZstdDecompressor(max_window_size=LONGEST_WINDOW).decompressobj, raw)
     return raw
 
 
@@ -79,14 +88,23 @@ class Frames:
         return out
 
 
-def split_lines(stream: Any) -> Iterator[bytes]:
-    rest = b""
+def split_lines(stream: Any, limit: int | None) -> Iterator[tuple[bytes, bool]]:
+    """Time and memory of a long line are linear: its blocks are joined once."""
+    parts: list[bytes] = []
+    size = 0
     while block := stream.read(BLOCK):
-        lines = (rest + block).split(b"\n")
-        rest = lines.pop()
-        yield from lines
-    if rest:
-        yield rest
+        first, *lines = block.split(b"\n")
+        parts.append(first)
+        size += len(first)
+        if lines:
+            yield b"".join(parts), True
+            yield from ((line, True) for line in lines[:-1])
+            parts, size = [lines[-1]], len(lines[-1])
+        if limit is not None and size >= limit:
+            yield b"".join(parts), False
+            parts, size = [], 0
+    if size:
+        yield b"".join(parts), True
 
 
 def decode(name: str, number: int, line: bytes) -> str:

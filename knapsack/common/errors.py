@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, NoReturn
@@ -36,9 +37,10 @@ def run(main: Callable[[], int | None], program: str) -> int:
         return code
 
     signal.signal(signal.SIGTERM, _interrupt)
+    sys.stdout.reconfigure(errors="backslashreplace")  # what a terminal has no letters for
     try:
         code = main() or 0
-        sys.stdout.flush()
+        _flush()
         return code
     except ScriptError as error:
         return say(str(error), error.code)
@@ -54,9 +56,26 @@ def run(main: Callable[[], int | None], program: str) -> int:
         end_by(signal.SIGPIPE)
     except OSError as error:
         return say(f"{error.filename or 'input/output'}: {error.strerror or error}", 1)
+    except MemoryError:
+        return say("not enough memory", 1)
     except KeyboardInterrupt as interrupt:
         say("interrupted; unfinished files are removed", 1)
         end_by(interrupt.args[0] if interrupt.args else signal.SIGINT)
+    except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        found = f"{type(error).__name__}: {error}".splitlines()[0]
+        return say(f"a fault of the program ({found}, in {place.filename}:{place.lineno}); please report it", 1)
+
+
+def _flush() -> None:
+    """What was printed arrives, or that is the error; Python would try again at its end and complain on its own."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise OSError(error.errno, error.strerror, "standard output") from None
 
 
 def _interrupt(number: int, _frame: Any) -> NoReturn:

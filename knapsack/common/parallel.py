@@ -34,11 +34,16 @@ def _start_worker(state: Any) -> None:
     threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
 
 
+def available_cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
 def ordered_map(function: Callable[..., Any], items: Iterable[Any], workers: int, state: Any = None) -> Iterator[Any]:
     """function(item), or function(state, item), of every item: in the order of the items, whatever the number of
     processes. At most four items a process are under way, so that an endless input is read no faster than it is used.
     The processes are forked, so a state may be large: it is not copied. `function` is one that pickle finds by
-    name: of a module, or of the state's class."""
+    name: of a module, or of the state's class. More processes than cores are never started."""
+    workers = min(workers, available_cores())
     if workers <= 1:
         yield from map(function, items) if state is None else (function(state, item) for item in items)
         return

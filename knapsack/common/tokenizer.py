@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from knapsack.common.errors import DataError, ScriptError, UsageError
-from knapsack.common.files import dump_json, write_file
+from knapsack.common.files import dump_json, know_input, make_folder, open_input, parse_json, share, write_file
 
 # Work is spread over processes; threads of the library inside each of them would only compete, and hang after a fork.
 THREADS = "TOKENIZERS_PARALLELISM"
@@ -70,22 +71,73 @@ class Encoder:
     def encode_batch(self, texts: list[str]) -> list[list[int]]:
         return [encoding.ids for encoding in self.tokenizer.encode_batch(texts, add_special_tokens=False)]
 
+    def encode_after(self, before: str, text: str) -> tuple[list[int], bool]:
+        """Ids of a text that goes on after `before`, and whether the tokenizer cuts between the two: else the place
+        of the cut shows in the tokens."""
+        if not before:
+            return self.encode_batch([text])[0], True
+        first, both = self.encode_batch([before, before + text])
+        if both[: len(first)] == first:
+            return both[len(first) :], True
+        return self.encode_batch([text])[0], False
+
+    def after_word(self, text: str) -> list[int]:
+        """Ids of a text that follows a word at once, such as a full stop. Alone, some tokenizers give it a space."""
+        return self.encode_after("a", text)[0]
+
+    def decode_batch(self, runs: list[list[int]]) -> list[str]:
+        return decode_batch(self.tokenizer, runs)
+
+    def decode(self, ids: list[int]) -> str:
+        return self.decode_batch([ids])[0]
+
+    @functools.cached_property
+    def unknown_id(self) -> int | None:
+        """Of the token that stands for all that has none."""
+        model = json.loads(self.tokenizer.to_str()).get("model", {})
+        unknown = model.get("unk_token")
+        return self.tokenizer.token_to_id(unknown) if isinstance(unknown, str) else model.get("unk_id")
+
+    def unknown_in(self, ids: list[int]) -> int:
+        return ids.count(self.unknown_id) if self.unknown_id is not None else 0
+
     def install(self, prefix: str) -> None:
         """Copy the tokenizer into PREFIX's folder. A folder holds one tokenizer."""
         folder = os.path.dirname(prefix) or "."
-        os.makedirs(folder, exist_ok=True)
+        make_folder(folder)
         path = os.path.join(folder, self.info.file)
         if os.path.exists(path):
-            with open(path, "rb") as file:
-                if hashlib.sha256(file.read()).hexdigest() != self.info.sha256:
+            with open_input(path) as file:
+                found = file.read()
+                if found != self.file_bytes and not same_tokenizer(found, self.file_bytes):
                     raise UsageError(
                         f"{path} is another tokenizer than '{self.info.name}'; choose another folder for --out"
                     )
+                self.info = replace(self.info, sha256=hashlib.sha256(found).hexdigest())  # the file that is there
         else:
             write_file(path, self.file_bytes)
+            share(path)
         config = os.path.join(folder, "tokenizer_config.json")
         if not os.path.exists(config):
             write_file(config, self.config_bytes)
+            share(config)
+
+
+def decode_batch(tokenizer: Any, runs: list[list[int]]) -> list[str]:
+    """As the file's decoder has it; where it has none, as its vocabulary is written."""
+    if tokenizer.decoder is None and any(tokenizer.token_to_id(mark) is not None for mark in ("\u0120", "\u2581")):
+        decode = hugging_face().decoders.ByteLevel().decode
+        texts = ("".join(tokenizer.id_to_token(id) or "" for id in ids) for ids in runs)
+        return [decode([text.replace("\u2581", "\u0120")]) for text in texts]
+    return tokenizer.decode_batch(runs, skip_special_tokens=False)
+
+
+def same_tokenizer(one: bytes, other: bytes) -> bool:
+    """Files that differ in layout alone, as when another version of the library wrote one."""
+    try:
+        return len({hugging_face().Tokenizer.from_str(data.decode()).to_str() for data in (one, other)}) == 1
+    except Exception:  # the library raises bare Exception for a malformed file
+        return False
 
 
 def transformers_config(eot: str) -> bytes:
@@ -123,7 +175,7 @@ def load_tokenizer(path: str, eot: str | None = None) -> Encoder:
         if pair is not None and not (os.path.isdir(path) and os.path.exists(file)):
             tokenizer, data, name = _load_pair(*pair, eot or END_OF_TEXT)
         else:
-            with open(file, "rb") as stream:
+            with open_input(file) as stream:
                 data = stream.read()
             tokenizer = hugging_face().Tokenizer.from_str(data.decode())
             stem = os.path.splitext(os.path.basename(file))[0]
@@ -153,7 +205,7 @@ def _finish(tokenizer: Any, data: bytes, name: str, folder: str, eot: str) -> En
         )
     config = os.path.join(folder, "tokenizer_config.json")
     if os.path.exists(config):
-        with open(config, "rb") as file:
+        with open_input(config) as file:
             config_bytes = file.read()
     else:
         config_bytes = transformers_config(eot)
@@ -174,8 +226,9 @@ def _gpt2_pair(path: str) -> tuple[str, str] | None:
 
 def _load_pair(vocabulary: str, merges: str, eot: str) -> tuple[Any, bytes, str]:
     hf = hugging_face()
-    with open(vocabulary, encoding="utf-8") as file:
-        if eot not in json.load(file):
+    know_input(merges)
+    with open_input(vocabulary) as file:
+        if eot not in parse_json(file.read(), vocabulary):
             raise UsageError(f"{vocabulary} has no token {eot}; name the one that ends a document with --eot TOKEN")
     tokenizer = byte_level_bpe(hf.models.BPE.from_file(vocabulary, merges))
     tokenizer.add_special_tokens([hf.AddedToken(eot, special=True, normalized=False)])

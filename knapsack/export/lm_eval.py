@@ -19,15 +19,15 @@ import argparse
 import json
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from knapsack.common.arguments import make_parser
 from knapsack.common.errors import DataError, UsageError
-from knapsack.common.files import AtomicFile, write_file
-from knapsack.common.tokenizer import hugging_face
+from knapsack.common.files import AtomicFile, FileGroup, make_folder
+from knapsack.common.tokenizer import decode_batch, hugging_face
 from knapsack.shards.read import QuestionSet, StoredQuestion, tokenizer_file
 
 CHUNK = 1000
@@ -60,7 +60,7 @@ class Texts:
     eot_id: int
 
     def decode(self, ids: np.ndarray) -> str:
-        return self.tokenizer.decode(ids.tolist(), skip_special_tokens=False)
+        return decode_batch(self.tokenizer, [ids.tolist()])[0]
 
     def parts(self, prompt: np.ndarray, answers: list[np.ndarray]) -> tuple[str, list[str]]:
         """The prompt and what follows it; cut out of the joined text, since some decoders drop a leading space."""
@@ -186,6 +186,21 @@ def load_texts(prefix: str, sidecar: dict[str, Any], given: str | None, no_eot: 
     return Texts(tokenizer, "" if no_eot else eot, eot_id)
 
 
+def with_space(texts: Texts, asked: list[Asked]) -> Texts:
+    """Tokenizers that begin every text with a space (SentencePiece's) give the first word none after a special token:
+    the prompts' own tokens then come back with a space in front of them."""
+    if not texts.prefix_text or not asked:
+        return texts
+    prompts = [one.stored.prompt.tolist() for one in asked]
+
+    def agree(prefix: str) -> int:
+        runs = texts.tokenizer.encode_batch([prefix + one.prompt for one in asked], add_special_tokens=False)
+        return sum(run.ids == [texts.eot_id, *prompt] for run, prompt in zip(runs, prompts))
+
+    spaced = texts.prefix_text + " "
+    return replace(texts, prefix_text=spaced) if agree(spaced) > agree(texts.prefix_text) else texts
+
+
 class Tasks:
     """The tasks that a question set becomes, and the questions that the harness will tokenize otherwise."""
 
@@ -225,13 +240,18 @@ class Tasks:
         return self.tasks[name]
 
     def commit(self, data_folder: str, prefix_text: str) -> None:
-        for task in self.tasks.values():
-            task.file.commit()
-            write_file(os.path.join(self.folder, task.name + ".yaml"), task.yaml(data_folder, prefix_text))
+        with FileGroup() as files:
+            files.files += [task.file for task in self.tasks.values()]
+            for task in self.tasks.values():
+                files.write(os.path.join(self.folder, task.name + ".yaml"), task.yaml(data_folder, prefix_text))
+            self.write_group(files)
+            files.commit()
+
+    def write_group(self, files: FileGroup) -> None:
         if len(self.tasks) > 1 or self.by:
             group = self.name if self.name not in self.tasks else self.name + "_all"
             data = group_yaml(group, list(self.tasks.values()))
-            write_file(os.path.join(self.folder, group + "_group.yaml"), data)
+            files.write(os.path.join(self.folder, group + "_group.yaml"), data)
 
     def print_summary(self, questions: int) -> None:
         for task in self.tasks.values():
@@ -253,7 +273,9 @@ def main(argv: list[str]) -> None:
     if not re.fullmatch(r"[\w.-]+", name):
         raise UsageError(f"--name {name}: a task's name is one word of letters, digits, '_', '-' and '.'")
     texts = load_texts(questions.prefix, questions.sidecar, options.tokenizer, options.no_eot)
-    os.makedirs(options.out, exist_ok=True)
+    first_asked = [as_text(questions[number], texts) for number in range(min(CHUNK, len(questions)))]
+    texts = with_space(texts, [asked for asked in first_asked if asked.prompt])
+    make_folder(options.out)
     with Tasks(name, options.out, options.by, bool((questions.column("candidates") == 0).any())) as tasks:
         for first in range(0, len(questions), CHUNK):
             numbers = range(first, min(first + CHUNK, len(questions)))

@@ -11,7 +11,9 @@ Formats, recognised by name and content, or named by --format:
   dump             a truthy dump: .nt, .nt.gz, .nt.bz2, .nt.zst, read twice
   table            a table of this program; columns other than relation, subject, object may be missing
 
-Of several objects of a subject the first is the fact's object, the others are further right answers. A row is dropped
+Names are kept with composed letters and plain spaces, without invisible characters, and compared whatever their marks
+and spaces. Of several objects of a subject the first is the fact's object, the others are further right answers; two
+objects of one name and different Wikidata ids are told apart in a column object_id. A row is dropped
 as `duplicate` (the same relation, subject, object), `second object` (its object becomes a right answer of the first
 row's fact), `namesake` (another subject with the name of one before), and for defects. OUT.account.json has the counts,
 OUT.dropped.tsv every row dropped or mended.
@@ -24,14 +26,14 @@ import hashlib
 import heapq
 import os
 import re
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator
 
 from knapsack.common.arguments import parse_count
 from knapsack.common.errors import DataError, UsageError
-from knapsack.common.files import AtomicFile, write_file
+from knapsack.common.files import FileGroup
+from knapsack.common.spelling import clean, fold
 from knapsack.facts.account import Account
 from knapsack.facts.formats.recognise import READERS, recognise
 from knapsack.facts.relations import read_relations
@@ -48,7 +50,7 @@ from knapsack.facts.rows import (
     UNKNOWN_RELATION,
     Row,
 )
-from knapsack.facts.table import BREAKS, LIMIT, SURROGATES, Fact, write_table
+from knapsack.facts.table import BREAKS, LIMIT, SURROGATES, Fact, table_bytes
 
 LONGEST_NAME = 200
 ROLES = ("subject", "object", "relation", "subjectLabel", "objectLabel", "objectAltLabel", "sitelinks")
@@ -87,6 +89,8 @@ class Kept:
 
     def take(self, row: Row, as_also: bool) -> None:
         """Add what a row of this relation and subject says."""
+        if row.cut_aliases:
+            self.mend("further names joined by commas left out; try --alias-separator", row)
         self.add(row, (row.object, *row.aliases), as_also)
         self.add(row, row.also, True)
         if self.popularity is None and row.popularity is not None:
@@ -105,23 +109,42 @@ class Kept:
 
     def add(self, row: Row, names: tuple[str, ...], as_also: bool) -> None:
         for name in names:
-            clean = name.strip()
-            if not clean or defect(clean):
+            kept = clean(name.strip())
+            if not kept or defect(kept):
                 self.mend("an unfit answer left out", row)
-            elif clean != self.row.object and clean not in (self.names or ()):
+            elif kept != self.row.object and kept not in (self.names or ()):
                 self.names = self.names or {}
-                self.names[clean] = as_also
-                if clean != name:
-                    self.mend("space at the ends", row)
+                self.names[kept] = as_also
+                if kept != name:
+                    self.mend(spelled(name), row)
 
     def fact(self) -> Fact:
         row, names = self.row, self.names or {}
         aliases, also = (tuple(name for name in names if names[name] is kind) for kind in (False, True))
-        return Fact(self.id, row.relation, row.subject, row.object, aliases, also, self.popularity, self.web_documents)
+        return Fact(
+            self.id,
+            row.relation,
+            row.subject,
+            row.object,
+            aliases,
+            also,
+            self.popularity,
+            self.web_documents,
+            row.object_id,
+        )
 
 
 def object_keys(row: Row) -> set[tuple[str, str]]:
-    return {("name", row.object)} | ({("id", row.object_id)} if row.object_id else set())
+    return {("name", fold(row.object))} | ({("id", row.object_id)} if row.object_id else set())
+
+
+def spelled(name: str) -> str:
+    """What is mended in a name that clean() changes."""
+    return (
+        "space at the ends"
+        if clean(name.strip()) == name.strip()
+        else "invisible characters, spaces or letters composed"
+    )
 
 
 class Intake:
@@ -135,11 +158,12 @@ class Intake:
 
     def take(self, row: Row) -> None:
         self.account.read[row.group] += 1
-        subject, object_ = row.subject.strip(), row.object.strip()
+        given = row.subject, row.object
+        subject, object_ = (clean(name.strip()) for name in given)
         reason = row.reason or self.unfit(row.relation, subject, object_)
-        spaced = (subject, object_) != (row.subject, row.object)
+        mended = next((spelled(name) for name in given if clean(name.strip()) != name), None)
         row.subject, row.object = subject, object_
-        reason = reason or self.add(row, spaced)
+        reason = reason or self.add(row, mended)
         if reason:
             self.account.drop(row, reason)
 
@@ -148,13 +172,14 @@ class Intake:
             return UNKNOWN_RELATION
         if not subject or not object_:
             return NO_OBJECT if subject else NO_SUBJECT
-        return defect(subject) or defect(object_) or (SAME if subject == object_ else None)
+        return defect(subject) or defect(object_) or (SAME if fold(subject) == fold(object_) else None)
 
-    def add(self, row: Row, spaced: bool) -> str | None:
+    def add(self, row: Row, mended: str | None) -> str | None:
         """Keeps a row as a fact, or joins it to the one of its subject and says so."""
         id = f"{row.relation}:{row.subject_id or row.subject}"
-        named = self.by_name.get((row.relation, row.subject))
-        kept = self.by_id.get(id)
+        name = fold(row.subject)
+        named = self.by_name.get((row.relation, name))
+        kept = self.by_id.get(f"{row.relation}:{row.subject_id or name}")
         if kept is None and named is not None:
             if row.subject_id and named.row.subject_id:
                 return NAMESAKE
@@ -169,9 +194,9 @@ class Intake:
             kept.web_documents = number(row.web_documents)
             if kept.web_documents is None:
                 kept.mend("web_documents is not a number", row)
-        if spaced:
-            kept.mend("space at the ends", row)
-        self.by_id[id] = self.by_name[row.relation, row.subject] = kept
+        if mended:
+            kept.mend(mended, row)
+        self.by_id[f"{row.relation}:{row.subject_id or name}"] = self.by_name[row.relation, name] = kept
         self.facts.append(kept)
         return None
 
@@ -221,19 +246,20 @@ def parse_relation(text: str) -> list[str]:
     return text.split(",")
 
 
-def parse_language(text: str) -> str:
-    if not re.fullmatch("[A-Za-z0-9]+(-[A-Za-z0-9]+)*", text):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a language such as en or pt-br")
-    return text
+def parse_languages(text: str) -> list[str]:
+    if not all(re.fullmatch("[A-Za-z0-9]+(-[A-Za-z0-9]+)*", name) for name in text.split(",")):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a language such as en or pt-br, or several with commas")
+    return list(dict.fromkeys([*text.split(","), "mul"]))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help="files or folders, read in order")
     parser.add_argument("--out", required=True, metavar="FACTS.tsv", help="the table")
     parser.add_argument("--format", choices=list(READERS), help="of all inputs (default: by name and content)")
-    parser.add_argument("--relations", metavar="FILE", help="your relations, instead of the built-in ones")
-    parser.add_argument("--limit-per-relation", type=parse_count, metavar="N", help="at most N facts of a relation")
-    parser.add_argument("--seed", type=int, default=1, help="which facts a limit leaves (1)")
+    which = parser.add_argument_group("which facts")
+    which.add_argument("--relations", metavar="FILE", help="your relations, instead of the built-in ones")
+    which.add_argument("--limit-per-relation", type=parse_count, metavar="N", help="at most N facts of a relation")
+    which.add_argument("--seed", type=int, default=1, help="which facts a limit leaves (1)")
     of_formats = parser.add_argument_group("of single formats")
     of_formats.add_argument(
         "--relation", type=parse_relation, metavar="P36", help="query: what it asked; dump: only these (P36,P19)"
@@ -245,7 +271,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     of_formats.add_argument(
         "--split", choices=["train", "dev", "test", "all"], default="all", help="entityquestions: which files (all)"
     )
-    of_formats.add_argument("--language", type=parse_language, default="en", help="dump: of the names (en)")
+    of_formats.add_argument(
+        "--language",
+        type=parse_languages,
+        default=["en", "mul"],
+        metavar="en,...",
+        help="dump: of the names, in order of preference (en); names for all languages (mul) come last",
+    )
+    of_formats.add_argument(
+        "--alias-separator",
+        metavar="TEXT",
+        help="query: what the list of alternative labels is joined by. Without it lists joined by ', ', as the label "
+        "service makes them, are left out: a label may have a comma itself",
+    )
 
 
 def check(options: argparse.Namespace) -> None:
@@ -260,13 +298,16 @@ def check(options: argparse.Namespace) -> None:
         raise UsageError("an input is given twice")
     options.formats = {path: options.format or recognise(path) for path in options.inputs}
     formats = set(options.formats.values())
+    if options.alias_separator == "":
+        raise UsageError("--alias-separator: expected a text such as '|'")
     if options.relation and not formats & {"query", "dump"}:
         raise UsageError("--relation is for the formats query and dump")
     if "query" in formats and options.relation and len(options.relation) > 1:
         raise UsageError("--relation takes one relation for the format query")
     given = {
         "--columns": ("query", options.columns),
-        "--language": ("dump", options.language != "en"),
+        "--language": ("dump", options.language != ["en", "mul"]),
+        "--alias-separator": ("query", options.alias_separator),
         "--question-templates": ("entityquestions", options.question_templates),
         "--split": ("entityquestions", options.split != "all"),
     }
@@ -281,12 +322,10 @@ def check(options: argparse.Namespace) -> None:
 
 def main(options: argparse.Namespace) -> None:
     start = time.monotonic()
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # names of the world on a terminal of fewer letters
     check(options)
     stem = options.out.removesuffix(".tsv")
-    with AtomicFile(stem + ".dropped.tsv") as dropped:
-        account = Account(dropped)
+    with FileGroup() as files:
+        table, account = files.open(options.out), Account(files.open(stem + ".dropped.tsv"))
         intake = Intake(account, options.relations)
         for row in rows_of(options):
             intake.take(row)
@@ -295,9 +334,9 @@ def main(options: argparse.Namespace) -> None:
         print(account.examples(), flush=True)
         if not facts:
             raise DataError(f"{', '.join(options.inputs)}: expected at least one fact, found none that could be kept")
-        dropped.commit()
         seconds = time.monotonic() - start
-        write_file(stem + ".account.json", account.as_json(seconds))
-        write_table(options.out, facts)
+        files.write(stem + ".account.json", account.as_json(seconds))
+        table.write(table_bytes(facts))
+        files.commit()
     relations = len({fact.relation for fact in facts})
     print(f"{options.out}: {len(facts):,} facts of {relations} relations, {seconds:.1f} s")

@@ -25,7 +25,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from knapsack.common.errors import DataError, UsageError
-from knapsack.common.files import write_file
+from knapsack.common.files import open_input, write_file
+from knapsack.common.spelling import fold_case
 from knapsack.facts.table import defect
 from knapsack.shards.format import KINDS, QUESTION, SEEN
 
@@ -48,7 +49,7 @@ class Relation:
 def read_lines(path: str) -> list[str]:
     """Without the end of the last line."""
     try:
-        with open(path, "rb") as file:
+        with open_input(path) as file:
             data = file.read()
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from None
@@ -60,7 +61,7 @@ def read_lines(path: str) -> list[str]:
 
 
 def normalized(text: str) -> str:
-    return " ".join(text.casefold().split())
+    return fold_case(text)
 
 
 def asked(kind: str, text: str) -> str:

@@ -55,7 +55,7 @@ class Renderer:
             self.wordings += [Wording(text, kind) for kind, texts in kinds for text in texts]
         known = sorted(set(names))
         self.ids = dict(zip(known, encoder.encode_batch([" " + name for name in known])))
-        self.stop = encoder.encode_batch(["."])[0]
+        self.stop = encoder.after_word(".")
 
     def prompts(self) -> list[str]:
         """Of questions.json, with the subject's hole still open."""

@@ -43,6 +43,7 @@ class Row:
     also: tuple[str, ...] = ()
     subject_id: str | None = None
     object_id: str | None = None
+    cut_aliases: int = 0  # further names that were left out, since where they end is not known
     popularity: str | int | None = None
     web_documents: str | int | None = None
     reason: str | None = None

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from knapsack.common.errors import DataError, UsageError
+from knapsack.common.spelling import fold, fold_case
 from knapsack.facts.relations import Relation
 from knapsack.facts.table import Fact
 
@@ -38,6 +39,7 @@ class World:
     groups: dict[str, list[Stated]]
     unused: int  # facts that no group wanted
     without_another: int  # counterfactual: facts left out, for want of another object
+    shared_names: int = 0  # facts whose object has the name of another one, too
 
 
 def key(seed: int, purpose: str, fact: Fact) -> bytes:
@@ -89,15 +91,47 @@ def split(facts: list[Fact], wanted: dict[str, float | None], seed: int) -> tupl
 
 
 def folded(texts: Iterable[str]) -> set[str]:
-    return {text.casefold() for text in texts}
+    return set(map(fold_case, texts))
 
 
-def objects_of(facts: Iterable[Fact]) -> dict[str, tuple[str, ...]]:
-    """Every object of these facts, which are of one relation, with all the aliases that any fact gives it."""
-    aliases: dict[str, dict[str, None]] = defaultdict(dict)
-    for fact in facts:
-        aliases[fact.object].update(dict.fromkeys(fact.aliases))
-    return {name: tuple(found) for name, found in sorted(aliases.items())}
+class Objects:
+    """The objects of one relation's facts, each with all names that any fact gives it. Two items of one name, such as
+    Athens in Greece and in Georgia, are two objects and share no alias; a fact that does not say which of them it means
+    keeps to its own."""
+
+    def __init__(self, facts: Iterable[Fact]) -> None:
+        facts = list(facts)
+        items: dict[str, set[str]] = defaultdict(set)
+        for fact in facts:
+            if fact.object_id:
+                items[fold(fact.object)].add(fact.object_id)
+        self.items = dict(items)
+        self.shared = sum(len(items[fold(fact.object)]) > 1 for fact in facts)  # facts with a name of several objects
+        self.name: dict[str, str] = {}  # by key: as the first fact has it
+        aliases: dict[str, dict[str, None]] = defaultdict(dict)
+        spellings: dict[str, dict[str, None]] = defaultdict(dict)
+        self.folded_of: dict[str, set[str]] = defaultdict(set)  # by object's name: all names of all objects called so
+        for fact in facts:
+            key = self.key(fact)
+            self.name.setdefault(key, fact.object)
+            aliases[key].update(dict.fromkeys(fact.aliases))
+            spellings[key][fact.object] = None
+        self.names = {key: tuple(dict.fromkeys((*aliases[key], *spellings[key]))) for key in self.name}
+        self.folded = {key: folded(names) for key, names in self.names.items()}
+        for fact in facts:
+            self.folded_of[fact.object] |= self.folded[self.key(fact)]
+
+    def key(self, fact: Fact) -> str:
+        """The item, where it is known or the only one of this name; else the name."""
+        name = fold(fact.object)
+        items = self.items.get(name, ())
+        if fact.object_id or len(items) == 1:
+            return fact.object_id or next(iter(items))
+        return f"{name}\t{fact.id}" if items else name
+
+    def others(self, key: str, name: str) -> tuple[str, ...]:
+        """Further names of an object that is stated as `name`."""
+        return tuple(other for other in self.names[key] if other != name)
 
 
 def partners(rng: random.Random, number: int) -> Iterator[int]:
@@ -106,15 +140,15 @@ def partners(rng: random.Random, number: int) -> Iterator[int]:
     yield from rng.sample(range(number), number)
 
 
-def permuted(facts: list[Fact], objects: dict[str, tuple[str, ...]], seed: int) -> dict[str, str]:
-    """Counterfactual objects of one relation's facts, by id: they change hands, so that each is stated as often as
-    before and none is true, under whatever name. A fact for which no other object can be found (where one is half of
-    the relation) is left out."""
+def permuted(facts: list[Fact], objects: Objects, seed: int) -> dict[str, str]:
+    """Counterfactual objects (their keys) of one relation's facts, by id: they change hands, so that each is stated as
+    often as before and none is true, under whatever name. A fact for which no other object can be found (where one is
+    half of the relation) is left out."""
     facts = sorted(facts, key=lambda fact: (key(seed, "permutation", fact), fact.id))
-    names = {name: folded((name, *others)) for name, others in objects.items()}
-    true = [names[fact.object] | folded(fact.also) for fact in facts]
+    names = objects.folded
+    true = [names[objects.key(fact)] | folded(fact.also) for fact in facts]
     rng = random.Random(f"{seed}/permutation/{facts[0].relation}")
-    given = [fact.object for fact in facts]
+    given = [objects.key(fact) for fact in facts]
     rng.shuffle(given)
     wrong = [names[object].isdisjoint(true[i]) for i, object in enumerate(given)]
     for i in range(len(facts)):
@@ -133,15 +167,13 @@ def wordings(fact: Fact, pool: int, number: int, seed: int) -> tuple[int, ...]:
     return tuple(sorted(generator(seed, "templates", fact).sample(range(pool), number)))
 
 
-def rivals(
-    stated: Stated, objects: dict[str, tuple[str, ...]], names: list[str], number: int | None, seed: int
-) -> Stated:
+def rivals(stated: Stated, objects: Objects, names: list[str], number: int | None, seed: int) -> Stated:
     """With `number` wrong answers (None: all), drawn evenly out of the relation's objects; fewer where it has no more.
     Nothing that is another name of the right one."""
     right = folded((stated.object, *stated.accepted))
 
     def competes(name: str) -> bool:
-        return name.casefold() not in right and right.isdisjoint(folded(objects[name]))
+        return right.isdisjoint(objects.folded_of[name])
 
     if number is None or number >= len(names):
         return replace(stated, rivals=tuple(filter(competes, names)))
@@ -198,12 +230,17 @@ def make_world(facts: list[Fact], relations: dict[str, Relation], choice: Choice
     found = by_relation(facts)
     check_templates((relations[name] for name in found), choice)
     check_candidates(found, choice)
-    objects = {name: objects_of(of_relation) for name, of_relation in found.items()}
-    object_of = {fact.id: fact.object for fact in facts}
+    objects = {name: Objects(of_relation) for name, of_relation in found.items()}
+    key_of = {fact.id: objects[fact.relation].key(fact) for fact in facts}
     if choice.counterfactual:
-        object_of = {}
+        key_of = {}
         for name, of_relation in found.items():
-            object_of |= permuted(of_relation, objects[name], choice.seed)
+            key_of |= permuted(of_relation, objects[name], choice.seed)
+    object_of = {
+        fact.id: objects[fact.relation].name[key_of[fact.id]] if choice.counterfactual else fact.object
+        for fact in facts
+        if fact.id in key_of
+    }
     left = [fact for fact in facts if fact.id in object_of]
     if not left:
         raise DataError("--counterfactual: no fact is left, for want of another object in its relation")
@@ -213,9 +250,8 @@ def make_world(facts: list[Fact], relations: dict[str, Relation], choice: Choice
 
     def state(fact: Fact) -> Stated:
         object = object_of[fact.id]
-        others = fact.also if object == fact.object else ()
-        accepted = dict.fromkeys((*objects[fact.relation][object], *others))
-        accepted.pop(object, None)
+        others = () if choice.counterfactual else fact.also
+        accepted = dict.fromkeys((*objects[fact.relation].others(key_of[fact.id], object), *others))
         templates = wordings(fact, choice.templates, choice.templates_per_fact, choice.seed)
         one = Stated(fact, object, tuple(accepted), templates)
         if choice.candidates == 0:
@@ -229,4 +265,5 @@ def make_world(facts: list[Fact], relations: dict[str, Relation], choice: Choice
         {name: list(map(state, group)) for name, group in groups.items()},
         unused,
         len(facts) - len(left),
+        sum(of_relation.shared for of_relation in objects.values()),
     )

@@ -19,12 +19,14 @@ import time
 from knapsack.common.arguments import Flags, add_seed_flag, add_tokenizer_flags, add_workers_flag, parse_count
 from knapsack.common.errors import DataError, UsageError
 from knapsack.common.files import AtomicFile
-from knapsack.common.tokenizer import END_OF_TEXT, load_tokenizer
+from knapsack.common.survival import check_answers, check_texts
+from knapsack.common.tokenizer import END_OF_TEXT, Encoder, load_tokenizer
 from knapsack.facts.relations import Relation, read_relations
 from knapsack.facts.render import statement
 from knapsack.facts.selection import CONTROL, EARLY, GROUPS, INFUSED, ONCE, Choice, World, make_world
 from knapsack.facts.table import Fact, read_table
 from knapsack.facts.write_files import ENDING, WorldWriter
+from knapsack.shards.format import KINDS
 from knapsack.shards.knowledge import Written
 
 
@@ -147,6 +149,18 @@ def write_text(path: str, world: World) -> None:
     print(f"{path}: {documents:,} statements")
 
 
+def check_tokens(encoder: Encoder, world: World) -> None:
+    everybody = [stated for group in world.groups.values() for stated in group]
+    answers = {name for pool in world.pools.values() for name in pool}
+    check_answers(encoder, answers.union(*(stated.accepted for stated in everybody)))
+    check_texts(encoder, {stated.fact.subject for stated in everybody}, "subjects")
+    check_texts(encoder, {text for relation in world.relations for text in texts_of(relation)}, "templates")
+
+
+def texts_of(relation: Relation) -> list[str]:
+    return [text.replace("[X]", "A").replace("[Y]", "B") for kind in KINDS for text in getattr(relation, kind)]
+
+
 def check_output(prefix: str, groups: set[str]) -> None:
     if not os.path.basename(prefix):
         raise UsageError(f"--out {prefix}: a folder; expected the beginning of the files' names, such as {prefix}wd")
@@ -181,6 +195,8 @@ def print_summary(prefix: str, world: World, choice: Choice, written: dict[str, 
     if choice.counterfactual:
         left = f", {world.without_another:,} facts left out for want of one" if world.without_another else ""
         print(f"  counterfactual: every fact states another object than the true one{left}")
+    if world.shared_names:
+        print(f"  {world.shared_names:,} facts have an object with the name of another one; each keeps its own aliases")
     if world.unused:
         print(f"  {world.unused:,} facts of the table are in no group")
     print("  to train, together with a text source:\n    " + " \\\n    ".join(flags_for_training(prefix, written)))
@@ -207,6 +223,7 @@ def main(options: argparse.Namespace) -> None:
         write_text(options.out + ".txt", world)
         return
     encoder = load_tokenizer(options.tokenizer, options.eot)
+    check_tokens(encoder, world)
     encoder.install(options.out)
     writer = WorldWriter(options.out, world, choice, encoder, options.workers)
     nothing = Written(0, 0)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sys
 from collections import Counter
 from typing import Any
 
 from knapsack.common.errors import DataError, UsageError
+from knapsack.common.files import open_input, parse_json
 from knapsack.reasoning.problems import Problem, final_answer, solve
 
 
@@ -28,12 +28,9 @@ def problem_of(record: dict[str, Any], task: str, place: str) -> Problem:
     return tuple(numbers)
 
 
-def check_answer(line: str, place: str, task: str | None) -> tuple[str, bool]:
+def check_answer(line: bytes, place: str, task: str | None) -> tuple[str, bool]:
     """'right', 'wrong' or 'malformed', and whether a limit of tokens ended the text before its answer."""
-    try:
-        record = json.loads(line)
-    except ValueError as error:
-        raise DataError(f"{place}: not JSON ({error})") from None
+    record = parse_json(line, place)
     if not isinstance(record, dict) or not isinstance(record.get("text"), str):
         raise DataError(f"{place}: expected an object with the generated text at 'text'")
     task = task or record.get("task")
@@ -51,13 +48,13 @@ def check(options: argparse.Namespace) -> None:
     counts: Counter[str] = Counter()
     cut = 0
     try:
-        with open(options.answers, encoding="utf-8") as lines:
+        with open_input(options.answers) as lines:
             for number, line in enumerate(lines, 1):
                 verdict, was_cut = check_answer(line, f"{options.answers}:{number}", options.task)
                 counts[verdict] += 1
                 cut += was_cut
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{options.answers}: {getattr(error, 'strerror', None) or error}") from None
+    except OSError as error:
+        raise DataError(f"{options.answers}: {error.strerror}") from None
     right, total = counts["right"], sum(counts.values())
     if not total:
         raise DataError(f"{options.answers}: empty; expected one JSON object a generated text")

@@ -19,16 +19,20 @@ import json
 
 from knapsack.common.arguments import add_seed_flag, add_tokenizer_flags, add_workers_flag, make_parser, parse_count
 from knapsack.common.files import write_file
+from knapsack.common.survival import check_answers
 from knapsack.common.tokenizer import load_tokenizer
 from knapsack.reasoning.check import check
-from knapsack.reasoning.problems import Task, identity
+from knapsack.reasoning.problems import LIMIT, Task, identity
 from knapsack.reasoning.write import Training, draw_heldout, heldout_records, write_questions
+
+MOST_NUMBERS = 10_000
 
 
 def write(options: argparse.Namespace) -> None:
     task = Task(options.command, getattr(options, "numbers", 0), getattr(options, "solution", "") == "short")
     encoder = load_tokenizer(options.tokenizer, options.eot)
     encoder.install(options.out)
+    check_answers(encoder, {str(number) for number in range(LIMIT)}, "numbers")
     heldout = draw_heldout(task, options.seed, options.heldout)
     questions = write_questions(options.out + "_questions", task, encoder, heldout)
     lines = (json.dumps(record, ensure_ascii=False) + "\n" for record in heldout_records(task, heldout))
@@ -74,7 +78,10 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     command = commands.add_parser("check", help="judge generated texts by their final answer")
     command.add_argument("answers", metavar="ANSWERS.jsonl")
     command.add_argument("--task", choices=["slope", "max"], help="where the lines have no 'task'")
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    if getattr(options, "numbers", 0) > MOST_NUMBERS:
+        parser.error(f"--numbers: at most {MOST_NUMBERS:,}, since a problem is one document")
+    return options
 
 
 def main(argv: list[str]) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from knapsack.common.errors import DataError, UsageError
 from knapsack.common.parallel import ordered_map
+from knapsack.common.survival import LOST, fate
 from knapsack.common.tokenizer import Encoder
 from knapsack.reasoning.problems import Problem, Task, identity, solve
 from knapsack.shards.format import HELDOUT
@@ -85,7 +86,7 @@ class Training:
         with TextShards(prefix, self.encoder) as shards:
             for chunk in ordered_map(Training.chunk, range(-(-self.documents // CHUNK)), workers, self):
                 for ids, size in zip(chunk.documents, chunk.sizes):
-                    shards.append(np.array(ids, np.uint32), size)
+                    shards.append([np.array(ids, np.uint32)], len(ids), size)
                 seen.update(map(hash, chunk.identities))
                 refused += chunk.refused
                 if not self.held.isdisjoint(chunk.identities):
@@ -111,6 +112,17 @@ def write_questions(prefix: str, task: Task, encoder: Encoder, heldout: list[tup
     records = list(heldout_records(task, heldout))
     prompts = encoder.encode_batch([record["prompt"] for record in records])
     wholes = encoder.encode_batch([record["prompt"] + record["solution"] for record in records])
+    lossy = [
+        record["solution"]
+        for record, back in zip(records, encoder.decode_batch(wholes))
+        if fate(record["prompt"] + record["solution"], back) == LOST
+    ]
+    if lossy or any(map(encoder.unknown_in, wholes)):
+        shown = f", such as '{lossy[0][:60]}'" if lossy else ""
+        raise DataError(
+            f"tokenizer '{encoder.info.name}' loses letters of {len(lossy):,} of {len(records):,} solutions{shown}; "
+            "take one that has a token for every byte"
+        )
     for record, prompt, whole in zip(records, prompts, wholes):
         if whole[: len(prompt)] != prompt or len(whole) == len(prompt):
             raise DataError(

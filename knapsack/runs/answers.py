@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from knapsack.common.errors import DataError
-from knapsack.runs.answer_files import Answer, Fact, answer_files, read_file
+from knapsack.runs.answer_files import Answer, Fact, read_file
 from knapsack.runs.files import warn
 
 
@@ -207,8 +207,9 @@ class Reader:
         return most
 
 
-def read_answers(paths: Iterable[Path], chosen: Chosen, common: bool = False) -> Answers:
+def read_answers(files: Iterable[Path], chosen: Chosen, common: bool = False) -> Answers:
+    """`files`: as answer_files finds them."""
     reader = Reader(chosen)
-    for path in answer_files(paths):
+    for path in files:
         reader.read(path)
     return reader.finish(common)

@@ -3,22 +3,30 @@ line."""
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
+import math
 import re
 import shlex
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from knapsack.common.errors import UsageError
+from knapsack.common.errors import DataError, UsageError
+from knapsack.runs.files import read_bytes
 
 KEYS = ("vary", "train", "runs", "about")
 Flags = dict[str, list[str]]  # flag -> its values, [] for a switch
 
 
+LONGEST = 150  # of a run's name; its files have up to 11 characters more, a file system takes 255 bytes
+Dimension = tuple[str, list[str]]  # a flag and its values
+
+
 class Grid(NamedTuple):
-    vary: dict[str, list[str]]
+    vary: list[Dimension]  # a flag may be in several, by the sources that its values name
     train: Flags
     together: dict[str, Flags]  # runs by name: flags that change together
 
@@ -27,6 +35,7 @@ class Run(NamedTuple):
     name: str
     directory: Path
     flags: Flags
+    plain: str  # the name without a hash
 
     def has(self, file: str) -> bool:
         return (self.directory / file).exists()
@@ -103,32 +112,99 @@ def read_grid(path: Path | None, vary: Iterable[str] = (), flags: Iterable[str] 
     grid: dict[str, Any] = {}
     if path:
         try:
-            grid = json.loads(path.read_text())
-        except (OSError, ValueError) as error:
+            grid = json.loads(read_bytes(path).decode())
+        except DataError as error:
+            raise UsageError(str(error)) from None
+        except (ValueError, RecursionError) as error:
             raise UsageError(f"{path}: {error}") from None
         check_grid(grid, path)
-    varied = {name: as_list(values) for name, values in grid.get("vary", {}).items()}
-    for text in vary:
-        name, _, values = text.partition("=")
-        if not values:
-            raise UsageError(f"--vary {text}: expected FLAG=VALUE,VALUE,...")
-        varied[name] = values.split(",")
+    vary = [parse_vary(text) for text in vary]
+    own = {flag for flag, _ in vary}
+    varied = [(flag, as_list(values)) for flag, values in grid.get("vary", {}).items() if flag not in own]
+    for flag, values in vary:
+        add_dimension(varied, flag, values)
     train = as_flags(grid.get("train", {})) | parse_flags(flags)
     return Grid(varied, train, {name: as_flags(flags) for name, flags in grid.get("runs", {}).items()})
 
 
+def parse_vary(text: str) -> Dimension:
+    flag, _, values = text.partition("=")
+    words = values.split(",")
+    if not flag or not all(words):
+        raise UsageError(f"--vary {text}: expected FLAG=VALUE,VALUE,...")
+    return flag.removeprefix("--"), words
+
+
+def sources_of(values: list[str]) -> set[str]:
+    """The NAMEs of NAME=VALUE, where all are of that form."""
+    return {value.partition("=")[0] for value in values} if all("=" in value for value in values) else set()
+
+
+def add_dimension(varied: list[Dimension], flag: str, values: list[str]) -> None:
+    """A flag that is varied twice: of other sources it is one more dimension, of the same more values of one."""
+    for other, before in varied:
+        if other == flag and sources_of(before) == sources_of(values):
+            before += values
+            return
+        if other == flag and not (sources_of(before) and sources_of(values).isdisjoint(sources_of(before))):
+            raise UsageError(f"--vary {flag} is given twice, with {','.join(before)} and {','.join(values)}")
+    varied.append((flag, values))
+
+
+def slug(part: str) -> str:
+    return re.sub(r"[^A-Za-z0-9.+-]+", "-", part)
+
+
+def is_lost(parts: list[str], name: str) -> bool:
+    """Whether a name cannot stand for what it was made of: characters beyond the usual separators, or too many."""
+    return (
+        len(name) > LONGEST or name.startswith(".") or any(re.search(r"[^A-Za-z0-9.+=:/,@_-]", part) for part in parts)
+    )
+
+
+def hashed(parts: list[str], name: str) -> str:
+    return f"{name[: LONGEST - 9]}-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:8]}"
+
+
+def merge(flags: Flags, flag: str, words: list[str]) -> None:
+    """The value of one source goes next to those of others, in the place of its own."""
+    own = sources_of(words)
+    flags[flag] = [word for word in flags.get(flag, []) if own and word.partition("=")[0] not in own] + words
+
+
+def check_ratios(flags: Flags, name: str) -> None:
+    """Weights that can be no shares are said before anything runs; what else a plan needs the trainer says."""
+    try:
+        ratios = {source: float(share) for source, _, share in (text.partition("=") for text in flags.get("ratio", []))}
+    except ValueError:
+        return
+    total = math.fsum(ratios.values())
+    if total > 1 + 1e-6:
+        raise UsageError(
+            f"run {name}: the ratios sum to {total:g}; they are shares of the run's tokens, at most 1 in all"
+        )
+    sources = sources_of(flags.get("source", []))
+    if ratios and "config" not in flags and sources and sources <= set(ratios) and total < 1 - 1e-6:
+        raise UsageError(f"run {name}: the ratios sum to {total:g}, not to 1, and no source without one takes the rest")
+
+
 def make_runs(grid: Grid, out: Path) -> list[Run]:
-    """Every combination, named by what it varies."""
-    runs = []
-    for group, *values in itertools.product(grid.together or [""], *grid.vary.values()):
-        chosen = dict(zip(grid.vary, values))
-        parts = [group] * bool(group) + [f"{flag}-{value}" for flag, value in chosen.items()]
-        name = "_".join(re.sub(r"[^A-Za-z0-9.+-]+", "-", part) for part in parts) or "run"
+    """Every combination, named by what it varies; with a hash where the name alone would not tell it from others."""
+    made = []
+    for group, *values in itertools.product(grid.together or [""], *(values for _, values in grid.vary)):
+        chosen = [(flag, value) for (flag, _), value in zip(grid.vary, values)]
+        parts = [group] * bool(group) + [f"{flag}-{value}" for flag, value in chosen]
         flags = dict(grid.train)
-        varied = {flag: [value] for flag, value in chosen.items()}
-        for flag, words in [*grid.together.get(group, {}).items(), *varied.items()]:
-            # the value of one source goes next to those of others
-            named = flag in flags and all("=" in word for word in words)
-            flags[flag] = flags[flag] + words if named else words
-        runs.append(Run(name, out / name, flags))
+        for flag, words in [*grid.together.get(group, {}).items(), *((flag, [value]) for flag, value in chosen)]:
+            merge(flags, flag, words)
+        made.append((parts, "_".join(map(slug, parts)) or "run", flags))
+    for parts, number in Counter(tuple(parts) for parts, _, _ in made).items():
+        if number > 1:
+            raise UsageError(f"the grid has a run twice: {', '.join(parts)}")
+    plain = Counter(name for _, name, _ in made)
+    runs = []
+    for parts, name, flags in made:
+        own = hashed(parts, name) if is_lost(parts, name) or plain[name] > 1 else name
+        check_ratios(flags, own)
+        runs.append(Run(own, out / own, flags, name))
     return runs

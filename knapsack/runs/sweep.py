@@ -12,15 +12,20 @@ change together are in "runs": {"rare": {"ratio": "synbio=0.05", "tokens": "16M"
 every combination of "vary", next to or instead of the flags of "train". dev/experiments has examples; their key "about"
 is for readers.
 
-Finished runs are skipped, others resumed. A run that fails is recorded and the sweep goes on; the exit code is 1 then,
-2 for a wrong grid, and 75 when it was stopped by Ctrl-C or a signal (the same command goes on). What a program prints
-is in OUT/RUN.log.
+--vary of one flag twice is one dimension more where the values name other sources (ratio=a=..., ratio=b=...), else more
+values. RUN is what varies, with a hash where that alone does not tell runs apart ("web_1", "web-1").
+
+Finished runs are skipped, others resumed. A run is known by its options and the content of its data
+(OUT/RUN.flags.json): one with other options or data is refused before anything runs (2, 3), data that moved are the
+same. A run that fails is recorded and the sweep goes on; the exit code is 1 then, 2 for a wrong grid, and 75 when it
+was stopped by Ctrl-C or a signal (the same command goes on). What a program prints is in OUT/RUN.log.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import contextlib
+import os
 import shlex
 import shutil
 import signal
@@ -31,10 +36,22 @@ from pathlib import Path
 from typing import TextIO
 
 from knapsack.common.arguments import make_parser
-from knapsack.common.errors import UsageError
+from knapsack.common.errors import DataError, ScriptError, UsageError
+from knapsack.common.files import dump_json
 from knapsack.common.progress import Progress
-from knapsack.runs.files import last_line, read_json
-from knapsack.runs.grid import Run, flag_text, flag_words, make_runs, read_grid
+from knapsack.runs.files import (
+    checkpoint_step,
+    is_there,
+    last_line,
+    naming,
+    read_bytes,
+    read_json,
+    read_results,
+    warn,
+    write_bytes,
+)
+from knapsack.runs.grid import Run, flag_words, make_runs, read_grid
+from knapsack.runs.identity import check_distinct, check_same, earlier_name, note_of
 from knapsack.runs.table import default_columns, format_table, read_runs
 
 ROOT = Path(__file__).resolve().parents[2]  # of a checkout
@@ -48,23 +65,28 @@ def train_command(run: Run, program: Path) -> list[str]:
     return [str(program), *flag_words(run.flags), "--out", str(run.directory), *resume]
 
 
+def last_checkpoint(run: Run) -> Path | None:
+    found = sorted((run.directory / "checkpoints").glob("step_????????"))
+    return found[-1] if found else None
+
+
 def eval_command(run: Run, program: Path) -> list[str]:
-    checkpoints = sorted((run.directory / "checkpoints").glob("step_????????"))
-    checkpoint = checkpoints[-1] if checkpoints else run.directory / "checkpoints" / "step_XXXXXXXX"
+    checkpoint = last_checkpoint(run) or run.directory / "checkpoints" / "step_XXXXXXXX"
     flags = flag_words({name: run.flags[name] for name in EVAL_FLAGS if name in run.flags})
     return [str(program), "--checkpoint", str(checkpoint), *flags, "--out", str(run.directory / "results.json")]
 
 
 def show(run: Run, progress: Progress) -> None:
-    """How far the training is, by its log."""
-    line = last_line(run.directory / "metrics.jsonl")
-    steps = read_json(run.directory / "config.json").get("steps", 0)
-    if line and steps:
-        done = line["step"] + 1
-        rest = (steps - done) * line["perf/step_ms"] / 1e3
-        speed = f"{line['perf/tokens_per_s']:,.0f} tokens/s"
-        loss = float(line["train/loss"])
-        progress.update(done / steps, f"step {done:,} of {steps:,}, loss {loss:.3f}, {speed}, {rest:.0f} s to go")
+    """How far the training is, by its log; a log that does not say it is no reason to end the training."""
+    with contextlib.suppress(DataError, KeyError, TypeError, ValueError):
+        line = last_line(run.directory / "metrics.jsonl")
+        steps = read_json(run.directory / "config.json").get("steps", 0)
+        if line and steps:
+            done = line["step"] + 1
+            rest = (steps - done) * line["perf/step_ms"] / 1e3
+            speed = f"{line['perf/tokens_per_s']:,.0f} tokens/s"
+            loss = float(line["train/loss"])
+            progress.update(done / steps, f"step {done:,} of {steps:,}, loss {loss:.3f}, {speed}, {rest:.0f} s to go")
 
 
 def run_program(command: list[str], log: TextIO, tick: Callable[[], None] = lambda: None) -> int:
@@ -79,32 +101,57 @@ def run_program(command: list[str], log: TextIO, tick: Callable[[], None] = lamb
                 return process.wait(timeout=POLL_SECONDS)
             except subprocess.TimeoutExpired:
                 tick()
-    except KeyboardInterrupt:
+    except BaseException:  # a signal, or nobody reads the progress: the program must not go on without us
         process.send_signal(signal.SIGINT)
         process.wait()
         raise
 
 
-def check_same_flags(run: Run) -> None:
-    """A run that is there already must be the one that is meant."""
-    note = run.file("flags.json")
-    if note.exists() and run.directory.is_dir() and (before := read_json(note)) != run.flags:
-        found = f"{run.directory} was made with other flags ({flag_text(before)})"
-        raise UsageError(f"{found}; choose another --out or remove it")
-    note.parent.mkdir(parents=True, exist_ok=True)
-    note.write_text(json.dumps(run.flags) + "\n")
+def check_runs(runs: list[Run], out: Path) -> None:
+    """Before anything runs: where they are written, and that those that are there are those that are meant."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UsageError(f"--out {out}: {error.filename} is not a folder") from None
+    for run in runs:
+        for path in (run.file("log"), run.file("flags.json")):
+            if is_there(path) and not path.is_file():
+                raise UsageError(f"{path} is not a file, but the run's is written there; choose another --out")
+        if is_there(run.directory) and not run.directory.is_dir():
+            raise UsageError(f"{run.directory} is not a folder; choose another --out or remove it")
+    check_distinct(runs)
+    if unknown := [run.name for run in runs if not check_same(run)]:
+        named = ", ".join(unknown[:3]) + (", ..." if len(unknown) > 3 else "")
+        warn(f"whether the data of runs that have no checksums of them are still the same is not known: {named}")
+
+
+def is_trained(run: Run) -> bool:
+    """A run that no sweep made, which has no note, is for the trainer to judge."""
+    return run.has("DONE") and is_there(run.file("flags.json"))
+
+
+def is_asked(run: Run) -> bool:
+    """Whether results.json is there, of the last checkpoint, or nothing is to be asked."""
+    if not any(name in run.flags for name in ("questions", "val")):
+        return True
+    try:
+        return bool(read_results(run.directory, checkpoint_step(str(last_checkpoint(run))), say=False))
+    except DataError:  # broken: made again
+        return False
 
 
 def do_run(run: Run, progress: Progress, args: argparse.Namespace) -> str:
     """Trains and questions one run; says what became of it: '' or what failed."""
-    with run.file("log").open("a") as log:
-        if not run.has("DONE"):
+    with run.file("log").open("a") as log, naming(run.file("log")):
+        if not is_trained(run):
+            if not run.directory.is_dir() or not any(run.directory.iterdir()):
+                write_bytes(run.file("flags.json"), dump_json(note_of(run)))
             code = run_program(train_command(run, args.train_program), log, lambda: show(run, progress))
             if code == STOPPED:
                 raise KeyboardInterrupt
             if code != 0:
                 return f"{args.train_program.name} ended with code {code}"
-        if any(name in run.flags for name in ("questions", "val")) and not run.has("results.json"):
+        if not is_asked(run):
             code = run_program(eval_command(run, args.eval_program), log)
             if code != 0:
                 return f"{args.eval_program.name} ended with code {code}"
@@ -112,7 +159,7 @@ def do_run(run: Run, progress: Progress, args: argparse.Namespace) -> str:
 
 
 def last_words(run: Run) -> str:
-    text = run.file("log").read_text(errors="replace").replace("\r", "\n")
+    text = read_bytes(run.file("log")).decode(errors="replace").replace("\r", "\n")
     return "\n".join("    " + line for line in text.strip().splitlines()[-3:])
 
 
@@ -121,7 +168,7 @@ def sweep(runs: list[Run], args: argparse.Namespace) -> int:
     failures = 0
     for number, run in enumerate(runs, 1):
         label = f"[{number}/{len(runs)}] {run.name}"
-        if run.has("DONE") and run.has("results.json"):
+        if is_trained(run) and is_asked(run):
             print(f"{label}: done before", flush=True)
             continue
         with Progress(label, 1.0) as progress:
@@ -130,6 +177,8 @@ def sweep(runs: list[Run], args: argparse.Namespace) -> int:
             except KeyboardInterrupt:
                 progress.say(f"{label}: stopped; the same command goes on")
                 return STOPPED
+            except ScriptError as error:  # such as a broken file of the run's own
+                failure = str(error)
         failures += bool(failure)
         said = f"FAILED, {failure}; {run.file('log')} ends\n{last_words(run)}" if failure else ""
         print(f"{label}: {said or f'done in {progress.seconds:.0f} s'}", flush=True)
@@ -167,7 +216,7 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
 
 def main(argv: list[str]) -> int:
     args = parse_arguments(argv)
-    runs = make_runs(read_grid(args.grid, args.vary, args.flags), args.out)
+    runs = [earlier_name(run) for run in make_runs(read_grid(args.grid, args.vary, args.flags), args.out)]
     if args.dry_run:
         for run in runs:
             print(shlex.join(train_command(run, args.train_program)))
@@ -176,8 +225,11 @@ def main(argv: list[str]) -> int:
     for path in (args.train_program, args.eval_program):
         if not path.exists():
             raise UsageError(f"{path} is not there; build it with `make` or name another one")
-    for run in runs:
-        check_same_flags(run)
+        if not path.is_file() or not os.access(path, os.X_OK):
+            raise UsageError(f"{path} is not a program")
+    check_runs(runs, args.out)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # not under nohup: the terminal is gone, stop as at Ctrl-C
+        signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM))
     code = sweep(runs, args)
     table = read_runs([args.out])
     if not table.empty:

@@ -3,12 +3,15 @@
   knapsack runs runs/quickstart                              (every run below the folder, the columns that differ)
   knapsack runs runs/a runs/b --columns run,share/synbio,know/synbio/accuracy --format csv
 
-Columns: run, state (done, failed, stopped), the options by their names (model, seed, lr, ...), what the run has seen of
-each source (share/SOURCE, epochs/SOURCE, exposures/SOURCE: the mean over the ledger's facts), the last values of
-metrics.jsonl and eval.jsonl by theirs (train/loss, val/web/loss, ...), and those of results.json, which win, with
-know/SET/accuracy_low and _high (95 %), chance and most_bits.
+Columns: run, state (done, failed, stopped), step (updates done; steps and tokens are the plan's), the options by their
+names (model, seed, lr, ...), what the run has seen of each source (share/SOURCE, epochs/SOURCE, exposures/SOURCE: the
+mean over the ledger's facts), the last values of metrics.jsonl and eval.jsonl by theirs (train/loss, val/web/loss,
+...), and those of results.json, which win, with know/SET/accuracy_low and _high (95 %), chance and most_bits.
+results.json of an earlier step than the run's last is named and not used. Runs of one name in several folders have as
+much of their path as tells them apart.
 
-A run with a malformed file is left out and named on stderr; the exit code is then 3.
+--sort puts numbers first, then words, then what lacks the column, and last what is not a finite number (NaN); such a
+cell is warned of. A run with a malformed file is left out and named on stderr; the exit code is then 3.
 """
 
 from __future__ import annotations
@@ -26,13 +29,25 @@ import pandas as pd
 
 from knapsack.common.arguments import make_parser
 from knapsack.common.errors import DataError, UsageError
-from knapsack.runs.files import blame, find_runs, read_json, read_ledger, read_lines, run_state, warn
+from knapsack.runs.files import (
+    blame,
+    find_runs,
+    names_of,
+    read_bytes,
+    read_json,
+    read_ledger,
+    read_lines,
+    read_results,
+    run_state,
+    warn,
+)
 
 Row = dict[str, Any]
 ACCOUNTS = ("parameters", "parameters_non_embedding", "tokens", "steps")  # of config.json, as resolved
 DEFAULT_COLUMNS = ("share/", "exposures/", "epochs/", "val/", "know/")
 UNINTERESTING = ("_low", "_high", "/chance", "/most_bits", "/rank", "/bits_per_param")
-ASIDE = ("out", "time", "ratio", "resume")  # differ between runs and say nothing that other columns do not
+NOT_FINITE = ("NaN", "Infinity", "-Infinity")  # as the programs write them, since JSON has none
+ASIDE = ("step", "out", "time", "ratio", "resume")  # differ between runs and say nothing that other columns do not
 
 
 def add_results(row: Row, results: Row) -> None:
@@ -72,7 +87,7 @@ def read_run(run: Path) -> Row:
     with blame(run / "config.json"):
         row.update({name: value for name, value in config.get("options", {}).items() if value not in (None, "", [])})
     row.update({name: config[name] for name in ACCOUNTS if name in config})
-    metrics = read_lines(run / "metrics.jsonl")
+    metrics, last_step = read_lines(run / "metrics.jsonl"), None
     row.update(what_was_seen(run, metrics[-1] if metrics else {}))
     if metrics:
         row.update({name: value for name, value in metrics[-1].items() if "/" in name})
@@ -83,10 +98,12 @@ def read_run(run: Path) -> Row:
         row["perf/tokens_per_s"] = statistics.median(speeds)
         with blame(run / "metrics.jsonl", len(metrics)):
             row["time"] = metrics[-1]["time"]
+            last_step = metrics[-1]["step"] + 1 if "step" in metrics[-1] else None
+        row["step"] = last_step
     evaluations = read_lines(run / "eval.jsonl")
     row.update({name: value for name, value in (evaluations[-1] if evaluations else {}).items() if "/" in name})
     with blame(run / "results.json"):
-        add_results(row, read_json(run / "results.json"))
+        add_results(row, read_results(run, last_step))
     return row
 
 
@@ -100,7 +117,8 @@ def to_frame(rows: list[Row], index: list[Any] | None = None) -> pd.DataFrame:
 def read_runs(folders: Iterable[Path | str], left_out: list[Path] | None = None) -> pd.DataFrame:
     """The table: a row a run, by its directory. A run with a malformed file is named on stderr and left out, and added
     to `left_out`."""
-    rows, directories = [], []
+    rows: list[Row] = []
+    directories: list[Path] = []
     for run in find_runs(map(Path, folders)):
         try:
             rows.append(read_run(run))
@@ -109,7 +127,47 @@ def read_runs(folders: Iterable[Path | str], left_out: list[Path] | None = None)
             warn(f"{error}; run {run.name} is left out")
             if left_out is not None:
                 left_out.append(run)
+    for row, name in zip(rows, names_of(directories)):
+        row["run"] = name
     return to_frame(rows, directories)
+
+
+def is_not_finite(value: Any) -> bool:
+    if isinstance(value, str):
+        return value in NOT_FINITE
+    return (
+        isinstance(value, (int, float)) and not abs(value) <= sys.float_info.max
+    )  # JSON has whole numbers of any size
+
+
+def warn_of_not_finite(runs: pd.DataFrame, columns: Iterable[str]) -> None:
+    """A sentence for each column that in some run is no number where others have one, or was to be one."""
+    for column in columns:
+        if column in runs and (wrong := [is_not_finite(value) for value in runs[column]]).count(True):
+            named = ", ".join(f"{run} ({value})" for run, value in zip(runs["run"][wrong], runs[column][wrong]))
+            warn(f"{column} is not a finite number in {named}")
+
+
+def finite_runs(runs: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
+    """The same with None where one of these columns is not a finite number, which is warned of."""
+    columns = [column for column in columns if column in runs]
+    warn_of_not_finite(runs, columns)
+    finite = {name: [None if is_not_finite(value) else value for value in runs[name]] for name in columns}
+    return runs.assign(**{name: pd.Series(values, runs.index, object) for name, values in finite.items()})
+
+
+def finished_runs(runs: pd.DataFrame) -> pd.DataFrame:
+    """Those that are done; the others, whose numbers are of an early step, are named. Raises DataError where none is.
+    A run that its --stop-at ended is done, and named too: it is shorter than its plan."""
+    done = runs["state"] == "done"
+    for directory, row in runs.iterrows():
+        if row["state"] != "done":
+            warn(f"run {row['run']} has not finished (its state is '{row['state']}'), left out")
+        elif (ended := read_bytes(directory / "DONE").decode(errors="replace").strip()).startswith("stopped"):
+            warn(f"run {row['run']} ended before its plan ({ended})")
+    if not done.any():
+        raise DataError(f"none of {len(runs)} runs has finished")
+    return runs[done]
 
 
 def numbers(runs: pd.DataFrame, column: str) -> list[Any]:
@@ -118,13 +176,14 @@ def numbers(runs: pd.DataFrame, column: str) -> list[Any]:
 
 
 def default_columns(runs: pd.DataFrame) -> list[str]:
-    """Run, state, the scalar options that differ between rows, and the numbers people look for."""
+    """Run, state, how far where not all are done, the scalar options that differ between rows, and the numbers people
+    look for."""
 
     def shown(name: str) -> bool:
         interesting = name.startswith(DEFAULT_COLUMNS) and not name.endswith(UNINTERESTING)
         return interesting or ("/" not in name and runs[name].map(json.dumps).nunique() > 1)
 
-    first = ["run", "state"]
+    first = ["run", "state", *(["step"] if "step" in runs and (runs["state"] != "done").any() else [])]
     return first + [name for name in runs if name not in (*first, *ASIDE) and shown(name)]
 
 
@@ -181,8 +240,16 @@ def check_columns(wanted: Iterable[str], runs: pd.DataFrame) -> list[str]:
 
 
 def sort_runs(runs: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Ascending: numbers, then words and lists, then what lacks it."""
-    ranks = [(value is None, isinstance(value, str), isinstance(value, list), value) for value in runs[column]]
+    """Ascending: numbers, then words and lists, then what lacks it, then what is not a finite number."""
+
+    def rank(value: Any) -> tuple:
+        if is_not_finite(value):
+            return (4, str(value))
+        if value is None or isinstance(value, (str, list)):
+            return (3,) if value is None else (2, list(map(str, value))) if isinstance(value, list) else (1, value)
+        return (0, value) if isinstance(value, (int, float)) else (2, [str(value)])
+
+    ranks = [rank(value) for value in runs[column]]
     return runs.iloc[sorted(range(len(ranks)), key=ranks.__getitem__)]
 
 
@@ -209,5 +276,6 @@ def main(argv: list[str]) -> int:
     if args.sort:
         runs = sort_runs(runs, args.sort)
     columns = list(runs) if args.columns == "all" else wanted or default_columns(runs)
+    warn_of_not_finite(runs, dict.fromkeys([*columns, *([args.sort] if args.sort else [])]))
     sys.stdout.write(FORMATS[args.format](runs, columns))
     return 3 if left_out else 0

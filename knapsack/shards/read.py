@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from knapsack.common.errors import DataError
-from knapsack.common.files import CHUNK
+from knapsack.common.files import CHUNK, know_input, open_input, parse_json
 from knapsack.shards.format import DTYPE_CODES, FORMAT_VERSION, IDX_HEADER, IDX_MAGIC, QUESTION_COLUMNS
 
 HEADER = struct.Struct(IDX_HEADER)
@@ -25,12 +25,10 @@ def expect(condition: bool, path: str, message: str) -> None:
 
 def load_json(path: str) -> dict[str, Any]:
     try:
-        with open(path, encoding="utf-8") as file:
-            value = json.load(file)
+        with open_input(path) as file:
+            value = parse_json(file.read(), path)
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from None
-    except ValueError as error:
-        raise DataError(f"{path}: not JSON ({error})") from None
     expect(isinstance(value, dict), path, "not a JSON object")
     version = value.get("format_version")
     expect(
@@ -44,7 +42,7 @@ def load_json(path: str) -> dict[str, Any]:
 def file_sha256(path: str) -> str:
     digest = hashlib.sha256()
     try:
-        with open(path, "rb") as file:
+        with open_input(path) as file:
             while data := file.read(CHUNK):
                 digest.update(data)
     except OSError as error:
@@ -70,9 +68,10 @@ def open_shard(prefix: str) -> Shard:
     idx, bin_ = prefix + ".idx", prefix + ".bin"
     for path in (idx, bin_):
         expect(os.path.exists(path), path, "no such file")
+        know_input(path)
     size = os.path.getsize(idx)
     expect(size >= HEADER.size, idx, f"{size} bytes, too short for a header")
-    with open(idx, "rb") as file:
+    with open_input(idx) as file:
         magic, version, code, sequences, ends = HEADER.unpack(file.read(HEADER.size))
     expect(magic == IDX_MAGIC and version == 1, idx, "not a Megatron index of version 1")
     expect(code in DTYPE_CODES, idx, f"dtype code {code}, expected 8 (u16) or 4 (i32)")
@@ -119,7 +118,7 @@ def check_index(idx: str, lengths: np.ndarray, offsets: np.ndarray, documents: n
 
 def load_column(path: str, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
     try:
-        column = np.load(path, mmap_mode="r", allow_pickle=False)
+        column = np.load(know_input(path), mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: {error}") from None
     expect(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -26,15 +27,16 @@ class TextShards:
     def __exit__(self, *_: object) -> None:
         self.discard()
 
-    def append(self, tokens: np.ndarray, text_bytes: int) -> None:
-        if self.writer and self.limit and self.writer.tokens + len(tokens) > self.limit:
+    def append(self, blocks: Iterable[np.ndarray], length: int, text_bytes: int) -> None:
+        """A document of `length` tokens, which come in blocks."""
+        if self.writer and self.limit and self.writer.tokens + length > self.limit:
             self.commit()
         if self.writer is None:
             name = f"{self.prefix}_{self.number:06d}" if self.limit else self.prefix
             self.bundle, self.number = Bundle(name), self.number + 1
             self.writer = ShardWriter(self.bundle, token_dtype(self.encoder.info.vocab_size), 1)
-        self.writer.append(tokens, np.array([len(tokens)]), text_bytes)
-        self.tokens += len(tokens)
+        self.writer.append(blocks, np.array([length]), text_bytes)
+        self.tokens += length
         self.documents += 1
         self.bytes += text_bytes
 

@@ -15,8 +15,8 @@ import numpy as np
 
 from knapsack.common.arguments import make_parser, parse_count
 from knapsack.common.errors import DataError
-from knapsack.common.files import CHUNK
-from knapsack.common.tokenizer import hugging_face
+from knapsack.common.files import CHUNK, open_input
+from knapsack.common.tokenizer import decode_batch, hugging_face
 from knapsack.shards.read import Shard, expect, file_sha256, load_column, load_json, load_question_rows, open_shard
 
 
@@ -70,8 +70,11 @@ def check_knowledge(prefix: str, shard: Shard) -> None:
     )
     groups = load_column(prefix + ".group.npy", "<u4", (people,))
     expect(bool((groups < len(facts["groups"])).all()), prefix + ".group.npy", "a group has no name")
-    with open(prefix + ".names.txt", encoding="utf-8") as file:
-        names = file.read().splitlines()
+    with open_input(prefix + ".names.txt") as file:
+        try:
+            names = file.read().decode().split("\n")[:-1]
+        except UnicodeDecodeError as error:
+            raise DataError(f"{prefix}.names.txt: not UTF-8 (byte {error.start})") from None
     # where groups are relations an entity is a fact, its name the subject's, of which there may be other facts
     of_relation = facts["groups"] == facts["relations"]
     different = set(zip(names, groups.tolist())) if of_relation else set(names)
@@ -111,7 +114,7 @@ def show_samples(prefix: str, sidecar: dict[str, Any], shard: Shard, samples: in
     for document in np.linspace(0, documents - 1, min(samples, documents)).astype(int):
         first, last = shard.documents[document], shard.documents[document + 1]
         shown = [shard.sequence(number)[:200].tolist() for number in range(first, min(last, first + 4))]
-        texts = [tokenizer.decode(ids, skip_special_tokens=False) for ids in shown]
+        texts = decode_batch(tokenizer, shown)
         print(f"  document {document}: {' | '.join(texts)}{' ...' if last - first > 4 else ''}")
 
 

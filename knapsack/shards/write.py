@@ -10,13 +10,17 @@ import contextlib
 import os
 import struct
 import tempfile
+from collections.abc import Iterable
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from knapsack.common.files import CHUNK, AtomicFile, dump_json, write_file
+from knapsack.common.errors import DataError
+from knapsack.common.files import CHUNK, AtomicFile, check_output, dump_json, make_folder, naming, write_file
 from knapsack.common.tokenizer import TokenizerInfo
 from knapsack.shards.format import DTYPE_CODES, FORMAT_VERSION, IDX_HEADER, IDX_MAGIC
+
+LONGEST = 2**31 - 1  # tokens of a sequence, in .idx
 
 
 class NpyWriter:
@@ -31,6 +35,8 @@ class NpyWriter:
     def append(self, rows: np.ndarray) -> None:
         if rows.shape[1:] != self.shape[1:]:
             raise ValueError(f"{self.file.path}: rows of shape {rows.shape[1:]}, expected {self.shape[1:]}")
+        if rows.size and (rows.max() > np.iinfo(self.dtype).max or rows.min() < 0):
+            raise DataError(f"{self.file.path}: {rows.max()} does not fit into {self.dtype}; shorter texts do")
         self.file.write(rows.astype(self.dtype, copy=False))
         self.rows += len(rows)
 
@@ -50,19 +56,29 @@ class ShardWriter:
         self.lengths, self.sizes = bundle.open_unnamed(), bundle.open_unnamed()
         self.documents = self.sequences = self.tokens = self.bytes = 0
 
-    def append(self, tokens: np.ndarray, lengths: np.ndarray, text_bytes: int, sizes: np.ndarray | None = None) -> None:
-        """Whole documents: their tokens one after another, a length per sequence, the bytes of the text, and the
-        sequences of each document where they differ."""
+    def append(
+        self,
+        tokens: np.ndarray | Iterable[np.ndarray],
+        lengths: np.ndarray,
+        text_bytes: int,
+        sizes: np.ndarray | None = None,
+    ) -> None:
+        """Whole documents: their tokens one after another, perhaps in blocks, a length per sequence, the bytes of the
+        text, and the sequences of each document where they differ."""
         if sizes is None:
             sizes = np.full(len(lengths) // self.per_document, self.per_document)
+        if len(lengths) and lengths.max() > LONGEST:
+            raise DataError(f"{self.bundle.prefix}: a document of {lengths.max():,} tokens; at most {LONGEST:,} fit")
         if sizes.sum() != len(lengths):
             raise ValueError(f"{self.bundle.prefix}: {len(lengths)} sequences are not whole documents")
-        self.bin.write(tokens.astype(self.dtype, copy=False))
-        for spool, numbers in ((self.lengths, lengths), (self.sizes, sizes)):
-            spool.write(memoryview(np.ascontiguousarray(numbers, dtype="<i4")).cast("B"))
+        for block in [tokens] if isinstance(tokens, np.ndarray) else tokens:
+            self.bin.write(block.astype(self.dtype, copy=False))
+            self.tokens += len(block)
+        with naming(self.bundle.prefix):
+            for spool, numbers in ((self.lengths, lengths), (self.sizes, sizes)):
+                spool.write(memoryview(np.ascontiguousarray(numbers, dtype="<i4")).cast("B"))
         self.documents += len(sizes)
         self.sequences += len(lengths)
-        self.tokens += len(tokens)
         self.bytes += text_bytes
 
     def close(self) -> None:
@@ -85,7 +101,8 @@ class ShardWriter:
             first = int(ends[-1])
 
     def _spooled(self, spool: BinaryIO) -> Any:
-        spool.seek(0)
+        with naming(self.bundle.prefix):
+            spool.seek(0)
         while data := spool.read(4 * CHUNK):
             yield np.frombuffer(data, dtype="<i4")
 
@@ -99,7 +116,8 @@ class Bundle:
         self.files: list[AtomicFile] = []
         self.columns: list[NpyWriter] = []
         self.unnamed: list[BinaryIO] = []
-        os.makedirs(os.path.dirname(prefix) or ".", exist_ok=True)
+        check_output(prefix + ".json")  # the sidecar, which is written last
+        make_folder(os.path.dirname(prefix))
 
     def __enter__(self) -> Bundle:
         return self
@@ -144,8 +162,9 @@ class Bundle:
             "bytes": shard.bytes,
             "checksums": {os.path.basename(file.path): "sha256:" + file.hash.hexdigest() for file in self.files},
         }
-        if os.path.exists(self.prefix + ".json"):
-            os.unlink(self.prefix + ".json")  # an old sidecar must not vouch for a mixture of old and new files
+        check_output(self.prefix + ".json")
+        with contextlib.suppress(FileNotFoundError):  # an old sidecar must not vouch for a mixture of old and new files
+            os.unlink(os.path.realpath(self.prefix + ".json"))
         for file in self.files:
             file.rename()
         write_file(self.prefix + ".json", dump_json(sidecar))

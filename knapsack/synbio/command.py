@@ -27,7 +27,8 @@ import numpy as np
 
 from knapsack.common.errors import UsageError
 from knapsack.common.files import AtomicFile, dump_json, write_file
-from knapsack.common.tokenizer import END_OF_TEXT, load_tokenizer
+from knapsack.common.survival import check_answers, check_texts
+from knapsack.common.tokenizer import END_OF_TEXT, Encoder, load_tokenizer
 from knapsack.shards.format import HELDOUT, QUESTION, SEEN
 from knapsack.shards.knowledge import Written
 from knapsack.synbio import occurrences
@@ -118,12 +119,22 @@ def print_summary(prefix: str, population: Population, variant: Variant, written
     print(f"{prefix}_names: to measure names, asked after {'the tag' if tag else 'an empty prompt'}")
 
 
+def check_tokens(encoder: Encoder, population: Population) -> None:
+    """Values and names are asked for; templates are read."""
+    for slot in population.slots:
+        check_answers(encoder, slot.pool, f"values of {slot.name}")
+        templates = {template.text.format(name="Ann", value="Oslo") for template in slot.templates}
+        check_texts(encoder, templates, f"templates of {slot.name}")
+    check_answers(encoder, (name for pool in population.parts for name in pool), "names")
+
+
 def write_shards(
     options: argparse.Namespace, population: Population, variant: Variant, trained: np.ndarray | None
 ) -> None:
     """`trained`: whose questions are trained on."""
     encoder = load_tokenizer(options.tokenizer, options.eot)
     tag = parse_tag(options.tag, special_tokens(encoder), encoder.tokenizer.id_to_token(encoder.eot_id))
+    check_tokens(encoder, population)
     encoder = tagged(encoder, tag)
     encoder.install(options.out)
     wordings = [biographies(population, tag, variant.names, variant.rendering)]
@@ -154,7 +165,9 @@ def write_shards(
 def main(argv: list[str]) -> None:
     start, options = time.monotonic(), parse_arguments(argv, __doc__)
     attributes = parse_attributes(options.attributes)
-    parse_question_people(options.question_people)
+    asked_about = parse_question_people(options.question_people)
+    if asked_about is not None and asked_about > options.people:
+        raise UsageError(f"--question-people {asked_about}: there are only {options.people:,} people")
     variant = choose(options.variant, options.wordings, options.orders, options.names)
     check_control(options, variant)
     if options.world:

@@ -146,7 +146,7 @@ def parse_pool_sizes(texts: list[str], attributes: list[str]) -> dict[str, int]:
     sizes = {}
     for text in texts:
         name, _, size = text.partition("=")
-        if name not in (*attributes, *NAME_PARTS) or not size.isdecimal():
+        if name not in (*attributes, *NAME_PARTS) or not size.isdecimal() or len(size) > 18:
             raise UsageError(
                 f"--pool-size {text}: expected NAME=K with NAME out of {', '.join((*attributes, *NAME_PARTS))}"
             )

@@ -8,6 +8,8 @@ import os
 from dataclasses import dataclass
 
 from knapsack.common.errors import DataError, UsageError
+from knapsack.common.files import open_input
+from knapsack.common.spelling import fold
 from knapsack.shards.format import KINDS, QUESTION, SEEN
 
 FOLDER = os.path.dirname(os.path.abspath(__file__))
@@ -22,7 +24,7 @@ TEMPLATE_FILES = tuple(f"{attribute}.{kind}" for attribute in ATTRIBUTES for kin
 def read_items(path: str) -> list[str]:
     """An item a line; no blank line, none twice."""
     try:
-        with open(path, "rb") as file:
+        with open_input(path) as file:
             data = file.read()
         items = data.decode().splitlines()
     except OSError as error:
@@ -34,9 +36,9 @@ def read_items(path: str) -> list[str]:
     for number, item in enumerate(items, 1):
         if item != item.strip() or not item:
             raise DataError(f"{path}:{number}: blank line, or space at an end of '{item}'")
-        if item in first_line:
-            raise DataError(f"{path}:{number}: '{item}' is already in line {first_line[item]}")
-        first_line[item] = number
+        first = first_line.setdefault(fold(item), number)
+        if first != number:
+            raise DataError(f"{path}:{number}: '{item}' is already in line {first}, perhaps in another spelling")
     if not items:
         raise DataError(f"{path}: empty")
     return items

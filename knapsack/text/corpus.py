@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from knapsack.common.tokenizer import hugging_face
+from knapsack.common.tokenizer import decode_batch, hugging_face
 from knapsack.shards.read import Shard, load_json, open_shard, tokenizer_file
 from knapsack.text.documents import Inputs
 
@@ -18,12 +18,15 @@ CHUNK_TOKENS = 1 << 17
 
 
 class Chunk(NamedTuple):
-    """Documents as text, or those numbered first .. last - 1 of a shard."""
+    """Documents as text, or those numbered first .. last - 1 of a shard; or a piece of a long document, after the end
+    of the piece before, so that no name is cut."""
 
     texts: list[str]
     shard: int = -1
     first: int = 0
     last: int = 0
+    is_piece: bool = False
+    ends: bool = True
 
 
 class TokenShard:
@@ -52,14 +55,13 @@ class TokenShard:
             parts = [self.shard.sequence(number) for number in range(begin, end)]
             ids = np.concatenate(parts) if parts else np.zeros(0, np.int64)
             documents.append(ids[ids != self.eot_id].tolist())
-        return self.tokenizer.decode_batch(documents, skip_special_tokens=False)
+        return decode_batch(self.tokenizer, documents)
 
 
 class Corpus:
     """Names are prefixes of token shards (PREFIX or PREFIX.bin) or files that knapsack text reads."""
 
-    def __init__(self, names: list[str], key: str | None) -> None:
-        self.key = key
+    def __init__(self, names: list[str], key: str | None, skip_bad: bool = False) -> None:
         self.shards: list[TokenShard] = []
         self.parts: list[int | Inputs] = []  # a shard's number, or files of text
         for name in names:
@@ -68,7 +70,7 @@ class Corpus:
                 self.parts.append(len(self.shards))
                 self.shards.append(TokenShard(prefix))
             else:
-                self.parts.append(Inputs([name], key))
+                self.parts.append(Inputs([name], key, skip_bad))
 
     def chunks(self) -> Iterator[Chunk]:
         for part in self.parts:
@@ -76,14 +78,20 @@ class Corpus:
                 yield from (Chunk([], part, *stretch) for stretch in self.shards[part].ranges())
                 continue
             texts, size = [], 0
-            for text in part.documents():
-                texts.append(text)
-                size += len(text)
+            for piece in part.pieces():
+                if not piece.is_whole:
+                    yield Chunk([piece.before + piece.text], is_piece=True, ends=piece.ends)
+                    continue
+                texts.append(piece.text)
+                size += len(piece.text)
                 if size >= CHUNK_CHARACTERS:
                     yield Chunk(texts)
                     texts, size = [], 0
             if texts:
                 yield Chunk(texts)
+
+    def warnings(self) -> list[str]:
+        return [said for part in self.parts if isinstance(part, Inputs) for said in part.warnings()]
 
     def texts(self, chunk: Chunk) -> list[str]:
         return chunk.texts if chunk.shard < 0 else self.shards[chunk.shard].texts(chunk.first, chunk.last)

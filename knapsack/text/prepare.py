@@ -11,22 +11,29 @@ from __future__ import annotations
 import argparse
 import glob
 import heapq
+import os
 import sys
+import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
 from knapsack.common.arguments import add_tokenizer_flags, add_workers_flag, make_parser, parse_count
 from knapsack.common.errors import DataError, UsageError
+from knapsack.common.files import CHUNK, naming
 from knapsack.common.parallel import ordered_map
 from knapsack.common.progress import Progress
+from knapsack.common.survival import Survival, warn
 from knapsack.common.tokenizer import Encoder, load_tokenizer
 from knapsack.shards.format import token_dtype
 from knapsack.shards.text_shards import TextShards
-from knapsack.text.documents import Inputs, document_hash
+from knapsack.text.documents import DocumentHash, Inputs, Piece, document_hash
 
 CHUNK_CHARACTERS = 1 << 19
+CHECKED_CHARACTERS = 1 << 14  # of a chunk are decoded again
+MOST_MISFITS = 1000  # documents in a row that do not fit into --max-tokens
 
 
 def parse_arguments(argv: list[str]) -> argparse.Namespace:
@@ -61,7 +68,17 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
         metavar="N",
         help="begin a new shard PREFIX_000000, PREFIX_000001, ... before N tokens are exceeded",
     )
-    parser.add_argument("--max-tokens", type=parse_count, metavar="N", help="stop before training tokens exceed N")
+    parser.add_argument(
+        "--max-tokens",
+        type=parse_count,
+        metavar="N",
+        help="training tokens, at most; a document that does not fit is left out, and reading ends near N",
+    )
+    parser.add_argument(
+        "--skip-bad",
+        action="store_true",
+        help="skip lines and records that cannot be read (JSON, UTF-8, no text) and say how many; else they end it",
+    )
     add_workers_flag(parser)
     options = parser.parse_args(argv)
     if not 0.0 <= options.val_fraction < 1.0:
@@ -78,39 +95,87 @@ class Split:
     wanted: int = 0
 
     def is_val(self, text: str) -> bool:
-        return self.threshold > 0 and document_hash(text) < self.threshold
+        return self.threshold > 0 and self.takes(document_hash(text))
+
+    def takes(self, hash: int) -> bool:
+        return hash < self.threshold
+
+
+def all_hashes(inputs: Inputs) -> Iterator[int]:
+    hasher = DocumentHash()
+    for piece in inputs.pieces():
+        hasher.add(piece.text)
+        if piece.ends:
+            yield hasher.value()
+            hasher = DocumentHash()
 
 
 def make_split(inputs: Inputs, fraction: float, documents: int | None) -> Split:
     if documents is None:
         return Split(int(fraction * 2.0**64))
-    hashes = [document_hash(text) for text in inputs.documents()]
+    hashes = list(all_hashes(inputs))
     if len(hashes) <= documents:
         raise UsageError(f"--val-documents {documents}: the input has only {len(hashes)} documents")
     threshold = heapq.nsmallest(documents, hashes)[-1] + 1
     return Split(threshold, sum(value < threshold for value in hashes))
 
 
+class Part(NamedTuple):
+    """A piece on its way; `val` is its document's side, known where the document ends."""
+
+    piece: Piece
+    val: bool | None
+
+
 @dataclass
 class Encoded:
-    """A chunk of documents after tokenization: ids with EOT, one length, side and number of bytes a document."""
+    """A chunk after tokenization: ids, with EOT where a document ends; a length, side and number of bytes a part."""
 
     tokens: np.ndarray
     lengths: list[int]
-    val: list[bool]
+    val: list[bool | None]
     text_bytes: list[int]
+    cuts: int  # inside of a document where the tokenizer would not cut
+    survival: Survival
 
 
-def _encode_chunk(encoder: Encoder, chunk: list[tuple[str, bool]]) -> Encoded:
-    eot = [encoder.eot_id]
-    ids = [document + eot for document in encoder.encode_batch([text for text, _ in chunk])]
-    tokens = np.concatenate([np.array(document, token_dtype(encoder.info.vocab_size)) for document in ids])
+def _encode_chunk(encoder: Encoder, chunk: list[Part]) -> Encoded:
+    whole = iter(encoder.encode_batch([part.piece.text for part in chunk if not part.piece.before]))
+    ids, cuts, survival, to_check = [], 0, Survival(), CHECKED_CHARACTERS
+    for piece, _ in chunk:
+        run, clean = encoder.encode_after(piece.before, piece.text) if piece.before else (next(whole), True)
+        cuts += not clean
+        survival.unknown += encoder.unknown_in(run)
+        if piece.is_whole and to_check > 0:
+            survival.check(piece.text, encoder.decode(run))
+            to_check -= len(piece.text)
+        ids.append(np.array(run + [encoder.eot_id] if piece.ends else run, token_dtype(encoder.info.vocab_size)))
     return Encoded(
-        tokens,
-        [len(document) for document in ids],
-        [val for _, val in chunk],
-        [len(text.encode()) for text, _ in chunk],
+        np.concatenate(ids),
+        [len(run) for run in ids],
+        [part.val for part in chunk],
+        [len(part.piece.text.encode()) for part in chunk],
+        cuts,
+        survival,
     )
+
+
+class LongDocument:
+    """The ids of a document in parts, until its side is known: in a file without a name."""
+
+    def __init__(self, folder: str, dtype: np.dtype) -> None:
+        self.file, self.dtype = tempfile.TemporaryFile(dir=folder), dtype
+        self.length = self.text_bytes = 0
+
+    def add(self, tokens: np.ndarray, text_bytes: int) -> None:
+        self.file.write(memoryview(tokens).cast("B"))
+        self.length += len(tokens)
+        self.text_bytes += text_bytes
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        self.file.seek(0)
+        while data := self.file.read(CHUNK):
+            yield np.frombuffer(data, self.dtype)
 
 
 @dataclass
@@ -121,16 +186,34 @@ class Preparation:
     val: TextShards
     max_tokens: int | None
     train_full: bool = False
+    left_out: int = 0  # documents that did not fit into --max-tokens
+    in_a_row: int = 0
+    cuts: int = 0
+    survival: Survival = field(default_factory=Survival)
+    long: LongDocument | None = None
 
-    def chunks(self) -> Iterator[list[tuple[str, bool]]]:
-        """Documents with their side, about half a megabyte at a time, in the order of the input."""
-        chunk, size = [], 0
-        for text in self.inputs.documents():
-            val = self.split.is_val(text)
-            if self.train_full and not val:
+    def parts(self) -> Iterator[Part]:
+        """Pieces with their side where their document ends."""
+        hasher: DocumentHash | None = None
+        for piece in self.inputs.pieces():
+            if piece.is_whole:
+                yield Part(piece, self.split.is_val(piece.text))
                 continue
-            chunk.append((text, val))
-            size += len(text)
+            hasher = hasher or DocumentHash()
+            hasher.add(piece.text)
+            val = None
+            if piece.ends:
+                val, hasher = self.split.takes(hasher.value()), None
+            yield Part(piece, val)
+
+    def chunks(self) -> Iterator[list[Part]]:
+        """About half a megabyte at a time, in the order of the input."""
+        chunk, size = [], 0
+        for part in self.parts():
+            if self.train_full and part.piece.is_whole and not part.val:
+                continue
+            chunk.append(part)
+            size += len(part.piece.text)
             if size >= CHUNK_CHARACTERS:
                 yield chunk
                 chunk, size = [], 0
@@ -141,17 +224,50 @@ class Preparation:
         """Put the documents where they belong; False when no more are needed. What is written depends on the order of
         the documents only, never on how far the workers have read ahead."""
         end = 0
+        self.cuts += encoded.cuts
+        self.survival.add(encoded.survival)
         for length, val, text_bytes in zip(encoded.lengths, encoded.val, encoded.text_bytes):
             begin, end = end, end + length
+            if val is None or self.long:
+                folder = os.path.dirname(self.train.prefix) or "."
+                self.long = self.long or LongDocument(folder, encoded.tokens.dtype)
+                with naming(self.train.prefix):
+                    self.long.add(encoded.tokens[begin:end], text_bytes)
+                if val is None:
+                    continue
+                blocks, length, text_bytes = self.long.blocks(), self.long.length, self.long.text_bytes
+                self.long = None
+            else:
+                blocks = iter([encoded.tokens[begin:end]])
             if val:
-                self.val.append(encoded.tokens[begin:end], text_bytes)
+                self.val.append(blocks, length, text_bytes)
             elif not self.train_full:
-                self.train_full = self.max_tokens is not None and self.train.tokens + length > self.max_tokens
-                if not self.train_full:
-                    self.train.append(encoded.tokens[begin:end], text_bytes)
+                self.take(blocks, length, text_bytes)
             if self.train_full and self.val.documents >= self.split.wanted:
                 return False
         return True
+
+    def take(self, blocks: Iterator[np.ndarray], length: int, text_bytes: int) -> None:
+        """A document for training, unless it does not fit. One long document must not end it all: full is what has
+        99 % of --max-tokens when a document does not fit, or sees so many in a row that do not."""
+        if self.max_tokens is None or self.train.tokens + length <= self.max_tokens:
+            self.train.append(blocks, length, text_bytes)
+            self.in_a_row = 0
+            return
+        self.left_out += 1
+        self.in_a_row += 1
+        self.train_full = self.train.tokens >= 0.99 * self.max_tokens or self.in_a_row >= MOST_MISFITS
+
+    def warnings(self) -> list[str]:
+        said = []
+        if self.left_out > 1 or (self.left_out and not self.train_full):
+            said.append(f"{self.left_out:,} documents that did not fit into --max-tokens are left out")
+        if self.cuts:
+            said.append(
+                f"long documents were cut at {self.cuts:,} places where this tokenizer would not: a token or two "
+                "differ at each"
+            )
+        return said
 
     def run(self, encoder: Encoder, workers: int) -> Progress:
         with self.train, self.val, Progress(self.train.prefix, self.inputs.total_bytes) as progress:
@@ -164,9 +280,7 @@ class Preparation:
                 rate = tokens / progress.seconds
                 progress.update(self.inputs.bytes_read, f"{tokens / 1e6:.1f}M tokens, {rate / 1e6:.2f}M tokens/s")
             if not self.train.documents:
-                raise DataError(
-                    "no document for training: the input is empty, or --max-tokens is below its first document"
-                )
+                raise DataError("no document for training: the input is empty, or no document fits into --max-tokens")
             self.train.commit()
             self.val.commit()
         return progress
@@ -183,13 +297,15 @@ def describe(shards: TextShards) -> str:
 def main(argv: list[str]) -> None:
     options = parse_arguments(argv)
     encoder = load_tokenizer(options.tokenizer, options.eot)
-    inputs = Inputs(options.inputs, options.key)
+    inputs = Inputs(options.inputs, options.key, options.skip_bad)
     encoder.install(options.out)
     split = make_split(inputs, options.val_fraction, options.val_documents)
     train = TextShards(options.out, encoder, options.shard_tokens)
     val = TextShards(options.out + "_val", encoder)
-    progress = Preparation(inputs, split, train, val, options.max_tokens).run(encoder, options.workers)
+    preparation = Preparation(inputs, split, train, val, options.max_tokens)
+    progress = preparation.run(encoder, options.workers)
     print(describe(train))
+    warn(inputs.warnings() + preparation.survival.warnings("documents") + preparation.warnings())
     for path in train.leftovers():
         print(f"warning: {path} is left from an earlier run", file=sys.stderr)
     if val.documents:

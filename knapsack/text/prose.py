@@ -17,6 +17,7 @@ from pathlib import Path
 
 from knapsack.common.arguments import make_parser, parse_count
 from knapsack.common.errors import DataError
+from knapsack.common.files import AtomicFile
 from knapsack.common.parallel import ordered_map
 from knapsack.common.tokenizer import END_OF_TEXT
 
@@ -142,18 +143,16 @@ def files_below(folders: list[Path]) -> list[Path]:
 
 def write_documents(found: Iterable[str], path: Path, max_bytes: int) -> int:
     """Until there are `max_bytes` of them; how many. None: no file."""
-    temporary = path.with_name(path.name + ".tmp")
     count = size = 0
-    with temporary.open("w", encoding="utf-8") as out:
+    with AtomicFile(str(path)) as out:
         for document in found:
-            size += out.write(f"{document}\n{END_OF_TEXT}\n")
+            size += out.write(f"{document}\n{END_OF_TEXT}\n".encode())
             count += 1
             if size >= max_bytes:
                 break
-    if count == 0:
-        temporary.unlink()
-        return 0
-    temporary.rename(path)
+        if count == 0:
+            return 0
+        out.commit()
     print(f"{path}: {count} documents, {size / 1e6:.1f} MB of prose")
     return count
 

@@ -16,7 +16,8 @@ from collections.abc import Iterator
 
 from knapsack.common.arguments import make_parser, parse_count
 from knapsack.common.errors import DataError, UsageError
-from knapsack.common.files import write_file
+from knapsack.common.files import write_files
+from knapsack.common.survival import warn
 from knapsack.common.tokenizer import (
     END_OF_TEXT,
     byte_level_bpe,
@@ -27,6 +28,7 @@ from knapsack.common.tokenizer import (
 )
 from knapsack.text.documents import Inputs, document_hash
 
+LARGEST_VOCABULARY = 10_000_000  # the library sets memory aside for all of them at once
 SMALLEST_VOCABULARY = 257  # all bytes and <|endoftext|>
 
 
@@ -43,6 +45,7 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
         help="a further special token (ids from 1 on), such as one for knapsack synbio --tag; may be given again",
     )
     parser.add_argument("--key", help="JSON key of the text (default: text, else content)")
+    parser.add_argument("--skip-bad", action="store_true", help="skip lines and records that cannot be read")
     options = parser.parse_args(argv)
     special = [END_OF_TEXT, *options.special]
     for number, token in enumerate(special):
@@ -51,6 +54,8 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
                 f"--special '{token}': expected tokens of two signs or more, with no space at their ends, each once"
             )
     smallest = SMALLEST_VOCABULARY + len(options.special)
+    if options.vocab_size > LARGEST_VOCABULARY:
+        parser.error(f"--vocab-size must be at most {LARGEST_VOCABULARY:,}")
     if options.vocab_size < smallest:
         parser.error(f"--vocab-size must be at least {smallest}: all bytes and {', '.join(special)}")
     return options
@@ -73,17 +78,24 @@ def parse_input(text: str) -> tuple[str, float, int | None]:
         raise UsageError(f"{text}: after '@' expected a share in (0, 1] or a size such as 20M") from None
 
 
-def sample(text: str, key: str | None) -> Iterator[str]:
+class Sample:
     """The documents of one input that the vocabulary is trained on."""
-    name, share, limit = parse_input(text)
-    taken = 0
-    for document in Inputs([name], key).documents():
-        if share < 1.0 and document_hash(document) >= share * 2.0**64:
-            continue
-        yield document
-        taken += len(document.encode())
-        if limit is not None and taken >= limit:
-            return
+
+    def __init__(self, text: str, key: str | None, skip_bad: bool) -> None:
+        name, self.share, self.limit = parse_input(text)
+        self.inputs = Inputs([name], key, skip_bad)
+
+    def texts(self) -> Iterator[str]:
+        """Long documents in pieces, unless their hash is asked for."""
+        taken = 0
+        whole = self.share < 1.0
+        for text in self.inputs.documents() if whole else (piece.text for piece in self.inputs.pieces()):
+            if whole and document_hash(text) >= self.share * 2.0**64:
+                continue
+            yield text
+            taken += len(text.encode())
+            if self.limit is not None and taken >= self.limit:
+                return
 
 
 def main(argv: list[str]) -> None:
@@ -97,15 +109,17 @@ def main(argv: list[str]) -> None:
         initial_alphabet=sorted(hf.pre_tokenizers.ByteLevel.alphabet()),
         show_progress=sys.stderr.isatty(),
     )
-    samples = [sample(text, options.key) for text in options.inputs]
+    samples = [Sample(text, options.key, options.skip_bad) for text in options.inputs]
     with library_threads():
-        tokenizer.train_from_iterator((document for documents in samples for document in documents), trainer)
+        tokenizer.train_from_iterator((text for sample in samples for text in sample.texts()), trainer)
     size = tokenizer.get_vocab_size()
     if size == SMALLEST_VOCABULARY + len(options.special) < options.vocab_size:
         raise DataError(f"{', '.join(options.inputs)}: no text to learn a vocabulary from")
-    write_file(os.path.join(options.out, "tokenizer.json"), tokenizer.to_str(pretty=True).encode())
-    write_file(os.path.join(options.out, "tokenizer_config.json"), transformers_config(END_OF_TEXT))
+    files = {"tokenizer.json": tokenizer.to_str(pretty=True).encode()}
+    files["tokenizer_config.json"] = transformers_config(END_OF_TEXT)
+    write_files({os.path.join(options.out, name): data for name, data in files.items()})
     load_tokenizer(options.out)
+    warn(said for sample in samples for said in sample.inputs.warnings())
     print(f"{options.out}: {size} ids")
     if size < options.vocab_size:
         print(f"warning: the text yields only {size} of {options.vocab_size} ids", file=sys.stderr)

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""compute-sanitizer's four tools over the kernel cases, a room at a time, and over whole small runs; several side by
-side.
+"""compute-sanitizer's four tools over the kernel cases, a room at a time, and over whole small runs; several at a
+time.
 
   sanitizer.py --cuda build/cuda-sm_90a --out DIR --json sanitizer.json -- FLAGS OF A TINY train_gpt RUN
 
@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 TOOLS = ["memcheck", "racecheck", "initcheck", "synccheck"]
-ROOMS = ["embedding", "layernorm", "rotary", "gelu", "attention", "classifier", "matmul", "update"]
 FOUND = 86  # compute-sanitizer's exit code where it found something; no code of our programs
 
 
@@ -33,6 +32,21 @@ class Job(NamedTuple):
     tool: str
     target: str
     command: list[str]
+
+
+def read_rooms(text: str) -> list[str]:
+    """The tags that Catch2 lists for the tests tagged [kernels]: each of those has one more, its room."""
+    tags = re.findall(r"^\s*\d+\s+\[(\w+)\]\s*$", text, re.MULTILINE)
+    return [tag for tag in tags if tag != "kernels"]
+
+
+def find_rooms(cuda: Path) -> list[str]:
+    command = [str(cuda / "run_kernel_tests"), "--list-tags", "[kernels]"]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)  # its code counts the tags
+    rooms = read_rooms(done.stdout)
+    if not rooms:
+        sys.exit(f"{' '.join(command)} lists no room:\n{done.stdout}{done.stderr}")
+    return rooms
 
 
 def find_jobs(tools: list[str], cuda: Path, out: Path, flags: list[str]) -> list[Job]:
@@ -49,7 +63,9 @@ def find_jobs(tools: list[str], cuda: Path, out: Path, flags: list[str]) -> list
                 )
             )
     jobs += [
-        Job(tool, room, [str(cuda / "run_kernel_tests"), f"[kernels][{room}]"]) for room in ROOMS for tool in tools
+        Job(tool, room, [str(cuda / "run_kernel_tests"), f"[kernels][{room}]"])
+        for room in find_rooms(cuda)
+        for tool in tools
     ]
     return jobs
 

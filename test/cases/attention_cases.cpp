@@ -1,16 +1,11 @@
-// attention_cases.cpp - the schedule of tiles, attention forward and backward, and that the bits of a segment do not
-// depend on where it stands.
+// attention_cases.cpp - the schedule of what there is to do, attention forward and backward, and that the bits of a
+// segment do not depend on where it is.
 #include <algorithm>
-#include <limits>
+#include <cmath>
 
 #include "test/cases/case.h"
-#include "test/kernel_reference.h"
-#include "util/check.h"
 
 namespace {
-
-using reference::Doubles;
-using reference::Ints;
 
 // Segments in each of the rows, one after another; what is left of a row is one more. The lengths begin one further on
 // in each row, so that rows differ. Empty: no document mask.
@@ -34,54 +29,93 @@ Ints segment_starts(const Shape& s) {
     return start;
 }
 
-std::string name_of(const std::string& what, const Shape& s) {
-    std::string name = format_text("%s B=%d T=%d NH=%d HS=%d", what.c_str(), s.B, s.T, s.NH, s.HS);
-    if (s.lengths.empty()) return name;
-    for (size_t i = 0; i < s.lengths.size(); ++i) name += (i ? "," : " segments=") + std::to_string(s.lengths[i]);
+std::string name_of(std::string name, const Ints& lengths) {
+    for (size_t i = 0; i < lengths.size(); ++i) name += (i ? "," : " segments=") + std::to_string(lengths[i]);
     return name;
 }
+std::string name_of(const char* operation, const char* type, const Shape& s) {
+    return name_of(format_text("%s %s B=%d T=%d NH=%d HS=%d", operation, type, s.B, s.T, s.NH, s.HS), s.lengths);
+}
 
-// Attention with all its tensors in device memory. Outputs start as NaN: what is not written shows.
-template <class T>
+// The whole T x T matrix of probabilities, one row and head at a time. dout empty: no gradient.
+struct Result {
+    Doubles out, lse, dqkv;
+};
+Result attend(const Doubles& qkv, const Doubles& dout, const Ints& segment_start, const Shape& s) {
+    const int B = s.B, T = s.T, NH = s.NH, HS = s.HS;
+    const size_t tokens = product(B, T), width = product(NH, HS);
+    Result r{Doubles(tokens * width), Doubles(tokens * NH), Doubles(dout.empty() ? 0 : qkv.size())};
+    const double scale = 1 / std::sqrt(double(HS));
+    const auto at = [&](int b, int t, int part, int h) { return (((size_t(b) * T + t) * 3 + part) * NH + h) * HS; };
+    for (int b = 0; b < B; ++b)
+        for (int h = 0; h < NH; ++h)
+            for (int t = 0; t < T; ++t) {
+                const int first = segment_start.empty() ? 0 : segment_start[size_t(b) * T + t];
+                const size_t row = ((size_t(b) * T + t) * NH + h) * HS;
+                Doubles p(T);
+                double sum = 0;
+                for (int j = first; j <= t; ++j) {
+                    for (int d = 0; d < HS; ++d) p[j] += scale * qkv[at(b, t, 0, h) + d] * qkv[at(b, j, 1, h) + d];
+                    sum += std::exp(p[j]);
+                }
+                r.lse[(size_t(b) * NH + h) * T + t] = std::log(sum);
+                for (int j = first; j <= t; ++j) {
+                    p[j] = std::exp(p[j]) / sum;
+                    for (int d = 0; d < HS; ++d) r.out[row + d] += p[j] * qkv[at(b, j, 2, h) + d];
+                }
+                if (dout.empty()) continue;
+                double mean = 0;  // sum_j p_j dp_j
+                Doubles dp(T);
+                for (int j = first; j <= t; ++j) {
+                    for (int d = 0; d < HS; ++d) dp[j] += dout[row + d] * qkv[at(b, j, 2, h) + d];
+                    mean += p[j] * dp[j];
+                }
+                for (int j = first; j <= t; ++j)
+                    for (int d = 0; d < HS; ++d) {
+                        const double ds = p[j] * (dp[j] - mean) * scale;
+                        r.dqkv[at(b, t, 0, h) + d] += ds * qkv[at(b, j, 1, h) + d];
+                        r.dqkv[at(b, j, 1, h) + d] += ds * qkv[at(b, t, 0, h) + d];
+                        r.dqkv[at(b, j, 2, h) + d] += p[j] * dout[row + d];
+                    }
+            }
+    return r;
+}
+
+// Attention with all its tensors on the device.
+template <class Real>
 struct Attention {
     Shape shape;
-    Ints start;
-    std::vector<T> qkv, dout;
-    std::shared_ptr<DeviceArray<T>> d_qkv, d_dout, d_out, d_dqkv;
-    std::shared_ptr<DeviceArray<float>> d_lse;
-    std::shared_ptr<DeviceArray<int>> d_schedule;
-    std::shared_ptr<DeviceArray<char>> d_scratch;
+    Tensor<int> start, schedule;
+    Tensor<Real> qkv, dout, out, dqkv;
+    Tensor<Stat<Real>> lse;
+    Tensor<char> scratch;
 
-    Attention(const Shape& s, const std::vector<T>& qkv_, const std::vector<T>& dout_)
-        : shape(s), start(segment_starts(s)), qkv(qkv_), dout(dout_) {
-        const T nan = T(std::numeric_limits<float>::quiet_NaN());
-        d_qkv = device_copy(qkv);
-        d_dout = device_copy(dout);
-        d_out = device_copy(std::vector<T>(dout.size(), nan));
-        d_dqkv = device_copy(std::vector<T>(qkv.size(), nan));
-        d_lse = device_copy(std::vector<float>(tokens() * s.NH, std::numeric_limits<float>::quiet_NaN()));
-        d_schedule = std::make_shared<DeviceArray<int>>(gpu::attention_schedule_size(s.B, s.T));
-        d_scratch = std::make_shared<DeviceArray<char>>(gpu::attention_backward_scratch(s.B, s.T, s.NH, s.HS));
-        const auto d_start = start.empty() ? nullptr : device_copy(start);
-        gpu::attention_schedule(d_schedule->get(), d_start ? d_start->get() : nullptr, s.B, s.T, {});
-        if (d_start) host_copy(*d_start);  // waits: the schedule has been made
+    Attention(const Shape& s, const std::vector<Real>& qkv, const std::vector<Real>& dout)
+        : shape(s),
+          start(segment_starts(s)),
+          schedule(backend::attention_schedule_size(s.B, s.T)),
+          qkv(qkv),
+          dout(dout),
+          out(dout.size()),
+          dqkv(qkv.size()),
+          lse(product(s.B * s.T, s.NH)),
+          scratch(backend::attention_backward_scratch(s.B, s.T, s.NH, s.HS)) {
+        backend::attention_schedule(schedule, start, s.B, s.T, case_stream());
     }
-    Attention(const Shape& s) : Attention(s, normal_values<T>(3 * elements(s), 1), normal_values<T>(elements(s), 2)) {}
+    explicit Attention(const Shape& s)
+        : Attention(s, normal_values<Real>(3 * elements(s), 1), normal_values<Real>(elements(s), 2)) {}
 
-    static size_t elements(const Shape& s) { return static_cast<size_t>(s.B) * s.T * s.NH * s.HS; }
-    size_t tokens() const { return static_cast<size_t>(shape.B) * shape.T; }
+    static size_t elements(const Shape& s) { return product(s.B * s.T, s.NH * s.HS); }
 
-    void forward(gpu::stream_t stream) {
-        gpu::attention_forward<T>(d_out->get(), d_lse->get(), d_qkv->get(), d_schedule->get(), shape.B, shape.T,
-                                  shape.NH, shape.HS, stream);
+    void forward(backend::stream_t stream) const {
+        backend::attention_forward<Real>(out, lse, qkv, schedule, shape.B, shape.T, shape.NH, shape.HS, stream);
     }
-    void backward(gpu::stream_t stream) {
-        gpu::attention_backward<T>(d_dqkv->get(), d_scratch->get(), d_dout->get(), d_out->get(), d_lse->get(),
-                                   d_qkv->get(), d_schedule->get(), shape.B, shape.T, shape.NH, shape.HS, stream);
+    void backward(backend::stream_t stream) const {
+        backend::attention_backward<Real>(dqkv, scratch, dout, out, lse, qkv, schedule, shape.B, shape.T, shape.NH,
+                                          shape.HS, stream);
     }
-    reference::Attention expected(bool gradient) const {
-        return reference::attention(doubles(qkv), gradient ? doubles(dout) : Doubles{}, start, shape.B, shape.T,
-                                    shape.NH, shape.HS);
+    Result expected(bool gradient) const {
+        return attend(doubles(qkv.first()), gradient ? doubles(dout.first()) : Doubles{}, start.first(), shape);
     }
     // (B, T, 3, NH, HS) -> (B, T, NH, 3, HS): a token's three gradients of a head become one row of errors. Alone, dq
     // and dk of a segment's first token have nothing to be compared with: they are 0.
@@ -96,71 +130,60 @@ struct Attention {
     }
 };
 
-template <class T>
-std::vector<T> rounded(const Doubles& x) {
-    std::vector<T> y;
-    for (const double v : x) y.push_back(T(static_cast<float>(v)));
-    return y;
-}
+// Tolerances are about twice the worst row of all cases: out 4.6e-3 (bf16) and 1.4e-6 (float), lse of a row of tokens
+// 1.6e-7; dqkv 1.4e-2 and 1.9e-6, at tokens whose gradient nearly cancels (D comes out of the rounded output), and over
+// a row of tokens 2.8e-3 and 5.4e-7.
 
-// About twice the worst row of all cases: out 4.6e-3 (bf16) and 1.4e-6 (float), lse of a row of tokens 1.6e-7; dqkv
-// 1.4e-2 and 1.9e-6, at tokens whose gradient nearly cancels (D comes out of the rounded output), and over a row of
-// tokens 2.8e-3 and 5.4e-7.
-template <class T>
-double tolerance(double bf16_tolerance, double fp32_tolerance) {
-    return std::is_same_v<T, bf16> ? bf16_tolerance : fp32_tolerance;
-}
-
-template <class T>
+template <class Real>
 Case forward_case(const Shape& s, bool timed = false) {
     Case c;
-    c.name = name_of(std::string("attention_forward ") + type_name<T>(), s);
-    c.timed = timed;
+    c.name = name_of("attention_forward", TYPE_NAME<Real>, s);
     const double N = static_cast<double>(s.B) * s.T, channels = static_cast<double>(s.NH) * s.HS;
-    c.bytes = 4 * N * channels * sizeof(T) + 4 * N * s.NH;
+    c.bytes = 4 * N * channels * sizeof(Real) + sizeof(Stat<Real>) * N * s.NH;
     c.flops = 2 * N * s.T * channels;
+    const Once<Result> formula;
     c.make = [=] {
-        auto a = std::make_shared<Attention<T>>(s);
+        const Attention<Real> a(s);
         Instance instance;
-        instance.run = [=](gpu::stream_t stream, bool) { a->forward(stream); };
+        instance.run = [=](backend::stream_t stream, bool) { a.forward(stream); };
         if (!timed)
             instance.check = [=] {
-                const auto want = a->expected(false);
-                return std::vector<Output>{
-                    {"out", static_cast<size_t>(s.HS), tolerance<T>(1e-2, 3e-6), host_doubles(*a->d_out), want.out},
-                    {"lse", static_cast<size_t>(s.NH * s.T), 5e-7, host_doubles(*a->d_lse), want.lse}};
+                const Result& want = formula([&] { return a.expected(false); });
+                return Outputs{
+                    {"out", static_cast<size_t>(s.HS), tolerance<Real>(1e-2, 3e-6), a.out.doubles(), want.out},
+                    {"lse", product(s.NH, s.T), stat_tolerance<Real>(5e-7), a.lse.doubles(), want.lse}};
             };
         return instance;
     };
     return c;
 }
 
-template <class T>
+template <class Real>
 Case backward_case(const Shape& s, bool timed = false) {
     Case c;
-    c.name = name_of(std::string("attention_backward ") + type_name<T>(), s);
-    c.timed = timed;
+    c.name = name_of("attention_backward", TYPE_NAME<Real>, s);
     const double N = static_cast<double>(s.B) * s.T, channels = static_cast<double>(s.NH) * s.HS;
-    c.bytes = 8 * N * channels * sizeof(T) + 4 * N * s.NH;
+    c.bytes = 8 * N * channels * sizeof(Real) + sizeof(Stat<Real>) * N * s.NH;
     c.flops = 5 * N * s.T * channels;
+    const Once<Result> formula;
     c.make = [=] {
-        auto a = std::make_shared<Attention<T>>(s);
-        auto want = std::make_shared<reference::Attention>();
+        Attention<Real> a(s);
+        Doubles want;
         if (timed) {
-            a->forward({});
+            a.forward(case_stream());
         } else {
-            *want = a->expected(true);
-            a->d_out = device_copy(rounded<T>(want->out));
-            a->d_lse = device_copy(rounded<float>(want->lse));
+            const Result& result = formula([&] { return a.expected(true); });
+            a.out = Tensor<Real>(converted<Real>(result.out));
+            a.lse = Tensor<Stat<Real>>(converted<Stat<Real>>(result.lse));
+            want = a.by_head(result.dqkv);
         }
         Instance instance;
-        instance.run = [=](gpu::stream_t stream, bool) { a->backward(stream); };
+        instance.run = [=](backend::stream_t stream, bool) { a.backward(stream); };
         if (!timed)
             instance.check = [=] {
-                const Doubles got = a->by_head(host_doubles(*a->d_dqkv)), gradient = a->by_head(want->dqkv);
-                return std::vector<Output>{
-                    {"dqkv", static_cast<size_t>(3 * s.HS), tolerance<T>(3e-2, 4e-6), got, gradient},
-                    {"dqkv of a row of tokens", got.size() / s.B, tolerance<T>(6e-3, 1.2e-6), got, gradient}};
+                const Doubles got = a.by_head(a.dqkv.doubles());
+                return Outputs{{"dqkv", static_cast<size_t>(3 * s.HS), tolerance<Real>(3e-2, 4e-6), got, want},
+                               {"dqkv of a row of tokens", got.size() / s.B, tolerance<Real>(6e-3, 1.2e-6), got, want}};
             };
         return instance;
     };
@@ -168,133 +191,157 @@ Case backward_case(const Shape& s, bool timed = false) {
 }
 
 // The same segment as the only row of a batch, and in the middle of the second of two rows: the same bits.
-template <class T>
+template <class Real>
 Case placement_case(int length, int NH, int HS) {
     const Shape shape{2, length + 67, NH, HS, {9, 37, length}};  // row 1 begins with 37
     const int begin = 37;
     Case c;
-    c.name = format_text("attention_placement %s length=%d NH=%d HS=%d", type_name<T>(), length, NH, HS);
+    c.name = format_text("attention_placement %s length=%d NH=%d HS=%d", TYPE_NAME<Real>, length, NH, HS);
     c.make = [=] {
-        auto there = std::make_shared<Attention<T>>(shape);
+        const Attention<Real> there(shape);
+        const size_t width = product(NH, HS);
         // tokens `begin` to `begin + length` of row 1, of a tensor with `width` values a token
-        auto cut = [=](const auto& x, size_t width) {
-            const auto from = x.begin() + static_cast<ptrdiff_t>((shape.T + begin) * width);
-            return std::decay_t<decltype(x)>(from, from + static_cast<ptrdiff_t>(length * width));
+        const auto cut = [=](const auto& x, size_t width) {
+            return part(x, static_cast<size_t>(shape.T + begin) * width, static_cast<size_t>(length) * width);
         };
-        const size_t width = static_cast<size_t>(NH) * HS;
-        auto alone = std::make_shared<Attention<T>>(Shape{1, length, NH, HS}, cut(there->qkv, 3 * width),
-                                                    cut(there->dout, width));
+        const Attention<Real> alone(Shape{1, length, NH, HS}, cut(there.qkv.first(), 3 * width),
+                                    cut(there.dout.first(), width));
         Instance instance;
-        instance.run = [=](gpu::stream_t stream, bool) {
+        instance.run = [=](backend::stream_t stream, bool) {
             for (const auto& a : {there, alone}) {
-                a->forward(stream);
-                a->backward(stream);
+                a.forward(stream);
+                a.backward(stream);
             }
         };
         instance.check = [=] {
-            const Doubles lse = host_doubles(*there->d_lse);
+            const Doubles lse = there.lse.doubles();
             Doubles lse_there;
-            for (int h = 0; h < NH; ++h) {
-                const auto from = lse.begin() + (NH + h) * shape.T + begin;
-                lse_there.insert(lse_there.end(), from, from + length);
-            }
-            return std::vector<Output>{
-                {"out", length * width, 0, cut(host_doubles(*there->d_out), width), host_doubles(*alone->d_out)},
-                {"lse", lse_there.size(), 0, lse_there, host_doubles(*alone->d_lse)},
-                {"dqkv", 3 * length * width, 0, cut(host_doubles(*there->d_dqkv), 3 * width),
-                 host_doubles(*alone->d_dqkv)}};
+            for (int h = 0; h < NH; ++h)
+                for (const double x : part(lse, static_cast<size_t>((NH + h) * shape.T + begin), length))
+                    lse_there.push_back(x);
+            return Outputs{{"out", length * width, 0, cut(there.out.doubles(), width), alone.out.doubles()},
+                           {"lse", lse_there.size(), 0, lse_there, alone.lse.doubles()},
+                           {"dqkv", 3 * length * width, 0, cut(there.dqkv.doubles(), 3 * width), alone.dqkv.doubles()}};
         };
         return instance;
     };
     return c;
 }
 
-// By falling distance from the segment's start, then by row, then by position.
-Case schedule_case(const Shape& s, bool timed = false) {
+// What each backend lists. CUDA: (row, begin, length, first query) of every tile of 64 queries, by falling distance
+// from the segment's start, then by row, then by position. The CPU: (row, begin, length) of every segment.
+Doubles entries_of(const Ints& start, int B, int T) {
+    struct Entry {
+        int row, begin, length, query;
+    };
+    std::vector<Entry> entries;
+    for (int b = 0; b < B; ++b)
+        for (int begin = 0, end; begin < T; begin = end) {
+            end = begin + 1;
+            while (end < T && (start.empty() || start[static_cast<size_t>(b) * T + end] == begin)) ++end;
+            for (int query = 0; query < (ON_CPU ? 1 : end - begin); query += 64)
+                entries.push_back({b, begin, end - begin, query});
+        }
+    std::stable_sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) { return a.query > b.query; });
+    Doubles list{static_cast<double>(entries.size())};
+    for (const Entry& e : entries) {
+        for (const int x : {e.row, e.begin, e.length}) list.push_back(x);
+        if (!ON_CPU) list.push_back(e.query);
+    }
+    return list;
+}
+
+Case schedule_case(const Shape& s) {
     Case c;
-    c.name = format_text("attention_schedule B=%d T=%d", s.B, s.T);
-    for (size_t i = 0; i < s.lengths.size(); ++i) c.name += (i ? "," : " segments=") + std::to_string(s.lengths[i]);
-    c.timed = timed;
+    c.name = name_of(format_text("attention_schedule B=%d T=%d", s.B, s.T), s.lengths);
     c.bytes = (s.lengths.empty() ? 0 : 4.0 * s.B * s.T) + 16.0 * s.B * s.T / 64;
     c.make = [=] {
-        const Ints start = segment_starts(s);
-        auto d_start = start.empty() ? nullptr : device_copy(start);
-        auto d_schedule = device_copy(Ints(gpu::attention_schedule_size(s.B, s.T), -1));
+        const Tensor<int> start(segment_starts(s)), schedule(backend::attention_schedule_size(s.B, s.T));
         Instance instance;
-        instance.run = [=](gpu::stream_t stream, bool) {
-            gpu::attention_schedule(d_schedule->get(), d_start ? d_start->get() : nullptr, s.B, s.T, stream);
+        instance.run = [=](backend::stream_t stream, bool) {
+            backend::attention_schedule(schedule, start, s.B, s.T, stream);
         };
         instance.check = [=] {
-            struct Entry {
-                int row, begin, length, query;
-            };
-            std::vector<Entry> entries;
-            for (int b = 0; b < s.B; ++b)
-                for (int begin = 0, end; begin < s.T; begin = end) {
-                    end = begin + 1;
-                    while (end < s.T && (start.empty() || start[static_cast<size_t>(b) * s.T + end] == begin)) ++end;
-                    for (int query = 0; query < end - begin; query += 64)
-                        entries.push_back({b, begin, end - begin, query});
-                }
-            std::stable_sort(entries.begin(), entries.end(),
-                             [](const Entry& a, const Entry& b) { return a.query > b.query; });
-            Output count{"count", 1, 0, {}, {static_cast<double>(entries.size())}}, list{"entries", 4, 0, {}, {}};
-            for (const Entry& e : entries)
-                for (const int x : {e.row, e.begin, e.length, e.query}) list.want.push_back(x);
-            const Ints got = host_copy(*d_schedule);
-            count.got = {static_cast<double>(got[0])};
-            list.got.assign(got.begin() + 1, got.begin() + 1 + static_cast<ptrdiff_t>(list.want.size()));
-            return std::vector<Output>{count, list};
+            const Doubles want = entries_of(start.first(), s.B, s.T);
+            return Outputs{{"count and entries", 1, 0, part(schedule.doubles(), 0, want.size()), want}};
         };
         return instance;
     };
     return c;
 }
 
-template <class T>
-void add_cases(std::vector<Case>& cases) {
+// Every head size, one row of a full tile and a tail. Under a sanitizer one that is common and one that is no power of
+// two (80), since what it looks for hardly depends on the size.
+std::vector<Shape> shapes() {
     std::vector<Shape> shapes;
-    for (const int HS : {16, 32, 64, 80, 128, 256}) shapes.push_back({1, 65, HS < 80 ? 2 : 1, HS});
-    for (const int length : {1, 2, 15, 63, 64})
-        shapes.push_back({length < 16 ? 3 : 1, length, length < 16 ? 3 : 1, 32});
-    shapes.push_back({1, 130, 1, 64});
-    shapes.push_back({2, 193, 1, 16});
-    shapes.push_back({1, 130, 1, 128});
-    shapes.push_back({3, 65, 2, 32, {1, 5, 1, 1, 13}});  // more tiles than blocks
-    shapes.push_back({2, 160, 1, 16, {70, 1, 64}});      // one across 64, one of exactly 64, a ragged end
+    for (const int HS : UNDER_SANITIZER ? Ints{64, 80} : Ints{16, 32, 64, 80, 128, 256})
+        shapes.push_back({1, 65, 1, HS});
+    for (const int length : {1, 2, 15}) shapes.push_back({2, length, 3, UNDER_SANITIZER ? 80 : 32});
+    shapes.push_back({2, 65, 2, UNDER_SANITIZER ? 64 : 32, {1, 5, 1, 1, 13}});  // more tiles than blocks
+    // one across 64, one of exactly 64, a ragged end
+    shapes.push_back({2, 160, 1, UNDER_SANITIZER ? 64 : 16, {70, 1, 64}});
     shapes.push_back({2, 150, 1, 64, {40, 100}});
     shapes.push_back({1, 97, 1, 80, {97}});
-    shapes.push_back({1, 90, 1, 256, {20, 66}});
-    for (const Shape& s : shapes) {
-        cases.push_back(forward_case<T>(s));
-        cases.push_back(backward_case<T>(s));
+    if (!UNDER_SANITIZER) {
+        for (const int length : {63, 64}) shapes.push_back({1, length, 1, 32});
+        shapes.push_back({2, 193, 1, 16});
+        shapes.push_back({1, 130, 1, 64});
+        shapes.push_back({1, 130, 1, 128});
+        shapes.push_back({1, 90, 1, 256, {20, 66}});
     }
-    cases.push_back(placement_case<T>(100, 2, 16));
-    cases.push_back(placement_case<T>(70, 1, 64));
-    cases.push_back(placement_case<T>(33, 1, 80));
+    if (ON_CPU) {
+        shapes.insert(shapes.end(), {{1, 1, 1, 8}, {2, 7, 3, 10}, {2, 67, 1, 34}, {1, 211, 2, 64}});
+        shapes.push_back({2, 160, 2, 32, {70, 1, 64, 129}});
+    }
+    return shapes;
 }
 
 }  // namespace
 
 std::vector<Case> attention_cases() {
     std::vector<Case> cases;
+    const Doubles qkv = normal_doubles(60, 30), dout = normal_doubles(20, 31);
+    for (const Ints& start : {Ints{}, Ints{0, 0, 2, 3, 3}}) {
+        const Shape s{1, 5, 2, 2};
+        cases.push_back(gradient_case(
+            start.empty() ? "attention" : "attention in segments",
+            [=](const Doubles& x) { return attend(x, {}, start, s).out; }, qkv, dout,
+            attend(qkv, dout, start, s).dqkv));
+    }
     for (const Shape& s : std::vector<Shape>{{1, 1, 0, 0},
                                              {3, 64, 0, 0},
                                              {2, 65, 0, 0},
-                                             {70, 1000, 0, 0},  // more rows and levels than one pass of the scan
+                                             {210, 300, 0, 0},  // more rows and levels than one pass of the scan
                                              {1, 1, 0, 0, {1}},
                                              {3, 200, 0, 0, {1, 1, 64, 65, 1}},
                                              {2, 300, 0, 0, {300}},
-                                             {70, 1000, 0, 0, {1, 130, 2, 700}}})
+                                             {210, 300, 0, 0, {1, 130, 2, 100}}})
         cases.push_back(schedule_case(s));
-    add_cases<bf16>(cases);
-    add_cases<float>(cases);
-    // Pythia 70M and 14M, GPT-2 124M, Pythia 1.4B
-    for (const Shape& s :
-         std::vector<Shape>{{32, 2048, 8, 64}, {64, 2048, 4, 32}, {32, 1024, 12, 64}, {8, 2048, 16, 128}}) {
-        cases.push_back(schedule_case(s, true));
-        cases.push_back(forward_case<bf16>(s, true));
-        cases.push_back(backward_case<bf16>(s, true));
-    }
+    for_each_real([&](auto real) {
+        using Real = decltype(real);
+        for (const Shape& s : shapes()) {
+            cases.push_back(forward_case<Real>(s));
+            cases.push_back(backward_case<Real>(s));
+        }
+        if (!UNDER_SANITIZER) cases.push_back(placement_case<Real>(100, 2, 16));
+        cases.push_back(placement_case<Real>(70, 1, 64));
+        cases.push_back(placement_case<Real>(33, 1, 80));
+        if (ON_CPU) cases.push_back(placement_case<Real>(131, 2, 34));
+    });
+    return cases;
+}
+
+std::vector<Case> attention_timed_cases(const TrainingStep& step) {
+    std::vector<Case> cases;
+    const Shape s{step.B, step.T, step.NH, step.HS()};
+    cases.push_back(schedule_case(s));
+    cases.back().calls = 1;
+    for_each_timed_real(false, [&](auto real) {
+        using Real = decltype(real);
+        for (Case c : {forward_case<Real>(s, true), backward_case<Real>(s, true)}) {
+            c.calls = step.L;
+            cases.push_back(std::move(c));
+        }
+    });
     return cases;
 }

@@ -1,6 +1,8 @@
 #include "test/cases/case.h"
 
-#include <type_traits>
+#include <algorithm>
+#include <cmath>
+#include <map>
 
 #include "util/rng.h"
 
@@ -9,65 +11,74 @@ namespace {
 // streams of the generator
 constexpr uint64_t NORMAL_VALUES = 7, RANDOM_INTS = 8;
 
-template <class T>
-double to_double(T x) {
-    if constexpr (std::is_same_v<T, bf16>)
-        return static_cast<double>(__bfloat162float(x));
-    else
-        return static_cast<double>(x);
-}
-
 }  // namespace
 
-template <class T>
-std::vector<T> normal_values(size_t n, uint64_t seed, double deviation) {
-    std::vector<T> values(n);
-    for (size_t i = 0; i < n; ++i) values[i] = T(static_cast<float>(deviation * random_normal(seed, NORMAL_VALUES, i)));
-    return values;
+WorstRow worst_row(const Output& output) {
+    WorstRow worst;
+    for (size_t row = 0; row * output.row < output.got.size(); ++row) {
+        double difference = 0, size = 0;
+        for (size_t i = row * output.row; i < std::min((row + 1) * output.row, output.got.size()); ++i) {
+            const double d = output.got[i] - output.want[i];
+            difference += d * d;
+            size += output.want[i] * output.want[i];
+        }
+        const double error = std::sqrt(size > 0 ? difference / size : difference);
+        if (!(error <= worst.error)) worst = {row, error};
+        if (std::isnan(error)) break;
+    }
+    return worst;
 }
 
-std::vector<int> random_ints(size_t n, int below, uint64_t seed) {
-    std::vector<int> values(n);
+std::vector<Case> all_cases() {
+    std::vector<Case> cases;
+#define ADD_ROOM(name) \
+    for (Case & c : name##_cases()) cases.push_back(std::move(c));
+    CASE_ROOMS(ADD_ROOM)
+#undef ADD_ROOM
+    return cases;
+}
+
+std::vector<Case> timed_cases(const TrainingStep& step) {
+    std::vector<Case> cases;
+#define ADD_ROOM(name) \
+    for (Case & c : name##_timed_cases(step)) cases.push_back(std::move(c));
+    CASE_ROOMS(ADD_ROOM)
+#undef ADD_ROOM
+    return cases;
+}
+
+Doubles normal_doubles(size_t n, uint64_t seed) {
+    static std::map<uint64_t, Doubles> drawn;  // by seed: the same few are asked for again and again
+    Doubles& values = drawn[seed];
+    for (size_t i = values.size(); i < n; ++i) values.push_back(random_normal(seed, NORMAL_VALUES, i));
+    return part(values, 0, n);
+}
+
+Ints random_ints(size_t n, int below, uint64_t seed) {
+    Ints values(n);
     for (size_t i = 0; i < n; ++i)
         values[i] = static_cast<int>(random_below(static_cast<uint64_t>(below), seed, RANDOM_INTS, i));
     return values;
 }
 
-template <class T>
-std::vector<double> doubles(const std::vector<T>& v) {
-    std::vector<double> result(v.size());
-    for (size_t i = 0; i < v.size(); ++i) result[i] = to_double(v[i]);
+Case gradient_case(const std::string& name, const std::function<Doubles(const Doubles&)>& f, const Doubles& x,
+                   const Doubles& weights, const Doubles& gradient) {
+    Case result;
+    result.name = "formula's gradient of " + name;
+    result.make = [=] {
+        constexpr double STEP = 1e-5;
+        Doubles numeric(x.size());
+        for (size_t i = 0; i < x.size(); ++i) {
+            Doubles up = x, down = x;
+            up[i] += STEP;
+            down[i] -= STEP;
+            const Doubles a = f(up), b = f(down);
+            for (size_t j = 0; j < a.size(); ++j) numeric[i] += weights[j] * (a[j] - b[j]) / (2 * STEP);
+        }
+        return Instance{[](backend::stream_t, bool) {},
+                        [=] {
+                            return Outputs{{"gradient", x.size(), 1e-8, gradient, numeric}};
+                        }};
+    };
     return result;
 }
-
-template <class T>
-std::shared_ptr<DeviceArray<T>> device_copy(const std::vector<T>& v) {
-    auto array = std::make_shared<DeviceArray<T>>(v.size());
-    copy_to_device(array->get(), v.data(), v.size());
-    return array;
-}
-
-template <class T>
-std::vector<T> host_copy(const DeviceArray<T>& d) {
-    std::vector<T> values(d.size());
-    copy_to_host(values.data(), d.get(), values.size());
-    return values;
-}
-
-template <class T>
-std::vector<double> host_doubles(const DeviceArray<T>& d) {
-    return doubles(host_copy(d));
-}
-
-#define INSTANTIATE(T)                                                           \
-    template std::vector<double> doubles(const std::vector<T>&);                 \
-    template std::shared_ptr<DeviceArray<T>> device_copy(const std::vector<T>&); \
-    template std::vector<T> host_copy(const DeviceArray<T>&);                    \
-    template std::vector<double> host_doubles(const DeviceArray<T>&);
-INSTANTIATE(bf16)
-INSTANTIATE(float)
-INSTANTIATE(double)
-INSTANTIATE(int)
-INSTANTIATE(uint16_t)
-template std::vector<bf16> normal_values(size_t, uint64_t, double);
-template std::vector<float> normal_values(size_t, uint64_t, double);

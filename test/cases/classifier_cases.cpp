@@ -4,41 +4,53 @@
 #include <limits>
 
 #include "test/cases/case.h"
-#include "test/kernel_reference.h"
 
 namespace {
 
-using reference::Doubles;
-using reference::Ints;
+constexpr double INF = std::numeric_limits<double>::infinity(), NOT_A_NUMBER = std::numeric_limits<double>::quiet_NaN();
+constexpr double DLOSS = 0.37;
 
-constexpr float INF = std::numeric_limits<float>::infinity(), NOT_A_NUMBER = std::numeric_limits<float>::quiet_NaN();
-constexpr float DLOSS = 0.37f;
+// Measured in CUDA: losses 1.1e-7, gradient 2.8e-3 in bf16 and 9e-8 in float. The GPU's fast exponential may cost a
+// little more of the loss.
+template <class Real>
+constexpr double LOSS_TOLERANCE = stat_tolerance<Real>(4e-7);
+template <class Real>
+constexpr double GRADIENT_TOLERANCE = tolerance<Real>(4e-3, 4e-7);
 
-// Losses are float whatever the storage; the gradient is rounded to it. Measured: 1.1e-7, and 2.8e-3 in bf16, 9e-8 in
-// float. The GPU's fast exponential may cost a little more of the loss.
-constexpr double LOSS_TOLERANCE = 4e-7;
-template <class T>
-constexpr double GRADIENT_TOLERANCE = sizeof(T) == 2 ? 4e-3 : 4e-7;
+struct Shape {
+    int N, V, Vp;
+};
 
-std::string shape_name(int N, int V, int Vp) {
-    return " N=" + std::to_string(N) + " V=" + std::to_string(V) + " Vp=" + std::to_string(Vp);
+struct Result {
+    Doubles losses, dlogits;
+    Ints argmax, rank;
+};
+Result classify(const Doubles& logits, const Ints& targets, double dloss, const Shape& s) {
+    const size_t N = targets.size(), V = static_cast<size_t>(s.V), Vp = static_cast<size_t>(s.Vp);
+    Result r{Doubles(N), Doubles(logits.size()), Ints(N), Ints(N, 1)};
+    for (size_t n = 0; n < N; ++n) {
+        const double *x = &logits[n * Vp], *best = std::max_element(x, x + V);
+        const size_t target = static_cast<size_t>(targets[n]);
+        double sum = 0;
+        for (size_t v = 0; v < V; ++v) sum += std::exp(x[v] - *best);
+        r.losses[n] = std::log(sum) + *best - x[target];
+        for (size_t v = 0; v < V; ++v) {
+            r.dlogits[n * Vp + v] = (std::exp(x[v] - *best) / sum - (v == target)) * dloss;
+            r.rank[n] += x[v] > x[target] || (v < target && x[v] == x[target]);
+        }
+        r.argmax[n] = static_cast<int>(best - x);
+    }
+    return r;
 }
-size_t product(int a, int b) { return static_cast<size_t>(a) * static_cast<size_t>(b); }
 
 // What a padded column holds must not matter, so it holds the worst.
-template <class T>
-std::vector<T> padded_logits(int N, int V, int Vp, uint64_t seed) {
-    std::vector<T> logits = normal_values<T>(product(N, Vp), seed, 3);
-    for (int n = 0; n < N; ++n)
-        for (int v = V; v < Vp; ++v) logits[product(n, Vp) + static_cast<size_t>(v)] = T(v % 2 ? NOT_A_NUMBER : INF);
+template <class Real>
+std::vector<Real> padded_logits(const Shape& s, uint64_t seed) {
+    std::vector<Real> logits = normal_values<Real>(product(s.N, s.Vp), seed, 3);
+    for (int n = 0; n < s.N; ++n)
+        for (int v = s.V; v < s.Vp; ++v)
+            logits[product(n, s.Vp) + static_cast<size_t>(v)] = rounded<Real>(v % 2 ? NOT_A_NUMBER : INF);
     return logits;
-}
-
-template <class T>
-std::vector<T> values_of(const Doubles& doubles) {
-    std::vector<T> values;
-    for (const double x : doubles) values.push_back(T(static_cast<float>(x)));
-    return values;
 }
 
 // Doubles that can be compared: NaN and infinities as numbers that nothing else is.
@@ -47,33 +59,55 @@ Doubles finite(Doubles x) {
         if (!std::isfinite(value)) value = std::isnan(value) ? 1e30 : std::copysign(1e31, value);
     return x;
 }
-Doubles wide(const Ints& x) { return Doubles(x.begin(), x.end()); }
 
-template <class T>
-Case forward_case(int N, int V, int Vp, bool write_gradient) {
+std::string name_of(const char* operation, const char* type, const Shape& s) {
+    return format_text("%s %s N=%d V=%d Vp=%d", operation, type, s.N, s.V, s.Vp);
+}
+
+// A batch of logits with what the two operations make of it.
+template <class Real>
+struct Batch {
+    Shape shape;
+    Tensor<Real> logits;
+    Tensor<int> targets, argmax, rank;
+    Tensor<Stat<Real>> losses;
+    Batch(const Shape& s, const std::vector<Real>& logits, const Ints& targets)
+        : shape(s),
+          logits(logits),
+          targets(targets),
+          argmax(targets.size()),
+          rank(targets.size()),
+          losses(targets.size()) {}
+
+    void forward(bool write_gradient, backend::stream_t stream) const {
+        backend::classifier_forward<Real>(losses, logits, targets, static_cast<Stat<Real>>(DLOSS), write_gradient,
+                                          shape.N, shape.V, shape.Vp, stream);
+    }
+    void score(backend::stream_t stream) const {
+        backend::classifier_score<Real>(losses, argmax, rank, logits, targets, shape.N, shape.V, shape.Vp, stream);
+    }
+};
+
+template <class Real>
+Case forward_case(const Shape& s, bool write_gradient) {
     Case result;
-    result.name = std::string("classifier_forward ") + type_name<T>() + shape_name(N, V, Vp) +
-                  (write_gradient ? "" : " losses only");
-    result.make = [=]() -> Instance {
-        const auto logits = padded_logits<T>(N, V, Vp, 1);
-        const Ints targets = random_ints(static_cast<size_t>(N), V, 2);
-        const auto d_logits = device_copy(logits);
-        const auto d_targets = device_copy(targets);
-        const auto d_losses = std::make_shared<DeviceArray<float>>(static_cast<size_t>(N));
-        reference::Classifier want =
-            reference::classifier(doubles(logits), targets, static_cast<double>(DLOSS), N, V, Vp);
-        if (!write_gradient) want.dlogits = finite(doubles(logits));
+    result.name = name_of("classifier_forward", TYPE_NAME<Real>, s) + (write_gradient ? "" : " losses only");
+    const Once<Result> formula;
+    result.make = [=] {
+        const Batch<Real> x(s, padded_logits<Real>(s, 1), random_ints(static_cast<size_t>(s.N), s.V, 2));
         Instance instance;
-        instance.run = [=](gpu::stream_t stream, bool fresh) {
-            if (fresh) copy_to_device(d_logits->get(), logits.data(), logits.size());
-            gpu::classifier_forward<T>(d_losses->get(), d_logits->get(), d_targets->get(), DLOSS, write_gradient, N, V,
-                                       Vp, stream);
+        instance.run = [=](backend::stream_t stream, bool fresh) {
+            if (fresh) x.logits.reset();
+            x.forward(write_gradient, stream);
         };
         instance.check = [=] {
-            return std::vector<Output>{
-                {"losses", 1, LOSS_TOLERANCE, host_doubles(*d_losses), want.losses},
-                {"logits", static_cast<size_t>(Vp), write_gradient ? GRADIENT_TOLERANCE<T> : 0,
-                 write_gradient ? host_doubles(*d_logits) : finite(host_doubles(*d_logits)), want.dlogits}};
+            const Doubles logits = doubles(x.logits.first());
+            const Result& want =
+                formula([&] { return classify(logits, x.targets.first(), static_cast<Stat<Real>>(DLOSS), s); });
+            return Outputs{{"losses", 1, LOSS_TOLERANCE<Real>, x.losses.doubles(), want.losses},
+                           {"logits", static_cast<size_t>(s.Vp), write_gradient ? GRADIENT_TOLERANCE<Real> : 0,
+                            write_gradient ? x.logits.doubles() : finite(x.logits.doubles()),
+                            write_gradient ? want.dlogits : finite(logits)}};
         };
         return instance;
     };
@@ -81,44 +115,41 @@ Case forward_case(int N, int V, int Vp, bool write_gradient) {
 }
 
 // Logits rounded to halves, so that many are equal: arg-max is the first of them, rank counts those before the target.
-template <class T>
-Case score_case(int N, int V, int Vp) {
+template <class Real>
+Case score_case(const Shape& s) {
     Case result;
-    result.name = std::string("classifier_score ") + type_name<T>() + shape_name(N, V, Vp);
-    result.make = [=]() -> Instance {
-        auto logits = padded_logits<T>(N, V, Vp, 3);
-        for (T& x : logits) x = T(std::round(2 * static_cast<float>(x)) / 2);
-        const Ints targets = random_ints(static_cast<size_t>(N), V, 4);
-        const auto d_logits = device_copy(logits), d_overwritten = device_copy(logits);
-        const auto d_targets = device_copy(targets);
-        const auto size = static_cast<size_t>(N);
-        const auto d_losses = std::make_shared<DeviceArray<float>>(size),
-                   d_forward_losses = std::make_shared<DeviceArray<float>>(size);
-        const auto d_argmax = std::make_shared<DeviceArray<int>>(size),
-                   d_rank = std::make_shared<DeviceArray<int>>(size);
-        const reference::Classifier want = reference::classifier(doubles(logits), targets, 1, N, V, Vp);
+    result.name = name_of("classifier_score", TYPE_NAME<Real>, s);
+    const Once<Result> formula;
+    result.make = [=] {
+        auto logits = padded_logits<Real>(s, 3);
+        for (Real& x : logits) x = rounded<Real>(std::round(2 * to_double(x)) / 2);
+        const Ints targets = random_ints(static_cast<size_t>(s.N), s.V, 4);
+        const Batch<Real> scored(s, logits, targets), losses_only(s, logits, targets),
+            with_gradient(s, logits, targets);
         Instance instance;
-        instance.run = [=](gpu::stream_t stream, bool) {
-            gpu::classifier_score<T>(d_losses->get(), d_argmax->get(), d_rank->get(), d_logits->get(), d_targets->get(),
-                                     N, V, Vp, stream);
-            copy_to_device(d_overwritten->get(), logits.data(), logits.size());
-            gpu::classifier_forward<T>(d_forward_losses->get(), d_overwritten->get(), d_targets->get(), DLOSS, true, N,
-                                       V, Vp, stream);
+        instance.run = [=](backend::stream_t stream, bool) {
+            scored.score(stream);
+            losses_only.forward(false, stream);
+            with_gradient.logits.reset();
+            with_gradient.forward(true, stream);
         };
         instance.check = [=] {
-            return std::vector<Output>{
-                {"losses", 1, LOSS_TOLERANCE, host_doubles(*d_losses), want.losses},
-                {"losses: those of classifier_forward", 1, 0, host_doubles(*d_losses), host_doubles(*d_forward_losses)},
-                {"argmax", 1, 0, wide(host_copy(*d_argmax)), wide(want.argmax)},
-                {"rank", 1, 0, wide(host_copy(*d_rank)), wide(want.rank)}};
+            const Doubles logits = doubles(scored.logits.first()), losses = scored.losses.doubles();
+            const Result& want = formula([&] { return classify(logits, targets, 1, s); });
+            return Outputs{{"losses", 1, LOSS_TOLERANCE<Real>, losses, want.losses},
+                           {"losses: those of classifier_forward", 1, 0, losses, losses_only.losses.doubles()},
+                           {"losses: those with the gradient", 1, 0, losses, with_gradient.losses.doubles()},
+                           {"argmax", 1, 0, scored.argmax.doubles(), doubles(want.argmax)},
+                           {"rank", 1, 0, scored.rank.doubles(), doubles(want.rank)},
+                           {"logits", static_cast<size_t>(s.Vp), 0, finite(scored.logits.doubles()), finite(logits)}};
         };
         return instance;
     };
     return result;
 }
 
-// Rows with NaN and infinities, the arithmetic of gpu.h by hand.
-template <class T>
+// Rows with NaN and infinities, the arithmetic of operations.h by hand.
+template <class Real>
 Case special_case() {
     constexpr int V = 11, Vp = 16;
     struct Row {
@@ -127,62 +158,84 @@ Case special_case() {
         double loss;
         int argmax, rank;
     };
-    const double nan = static_cast<double>(NOT_A_NUMBER), inf = static_cast<double>(INF);
     const std::vector<Row> rows = {
-        {{}, 3, std::log(11.0), 0, 4},    {{1, nan}, 2, nan, 0, 2},  // NaN is not above the target; the 1 is
-        {{0, inf, 2}, 2, nan, 1, 2},                                 // +inf: as the logits of a run that diverged
-        {{inf, 1, inf}, 0, nan, 0, 1},    {{-inf, -inf}, 2, std::log(9.0), 2, 1},  // -inf: a probability of 0
-        {{-inf, 5, -inf}, 2, inf, 1, 11},  // the target's is 0: an infinite loss
-        {Doubles(V, -inf), 4, nan, 0, 5},  // nothing has a probability
-        {Doubles(V, nan), 4, nan, 0, 1},  {Doubles(V, -3e38), 0, std::log(11.0), 0, 1},  // at the end of the range
+        {{}, 3, std::log(11.0), 0, 4},
+        {{1, NOT_A_NUMBER}, 2, NOT_A_NUMBER, 0, 2},  // NaN is not above the target
+        {{0, INF, 2}, 2, NOT_A_NUMBER, 1, 2},        // +inf: as the logits of a run that diverged
+        {{INF, 1, INF}, 0, NOT_A_NUMBER, 0, 1},
+        {{-INF, -INF}, 2, std::log(9.0), 2, 1},     // -inf: a probability of 0
+        {{-INF, 5, -INF}, 2, INF, 1, 11},           // the target's is 0: an infinite loss
+        {Doubles(V, -INF), 4, NOT_A_NUMBER, 0, 5},  // nothing has a probability
+        {Doubles(V, NOT_A_NUMBER), 4, NOT_A_NUMBER, 0, 1},
+        {Doubles(V, -3e38), 0, std::log(11.0), 0, 1},  // at the end of float's range
     };
     Case result;
-    result.name = std::string("classifier_forward ") + type_name<T>() + " and score: NaN and infinities";
-    result.make = [=]() -> Instance {
-        const int N = static_cast<int>(rows.size());
+    result.name = std::string("classifier_forward ") + TYPE_NAME<Real> + " and score: NaN and infinities";
+    result.make = [=] {
+        const Shape shape{static_cast<int>(rows.size()), V, Vp};
         Doubles values, losses;
         Ints targets, argmax, rank;
         for (const Row& row : rows) {
             Doubles logits = row.logits;
             logits.resize(V);
-            logits.resize(Vp, nan);
+            logits.resize(Vp, NOT_A_NUMBER);
             values.insert(values.end(), logits.begin(), logits.end());
             targets.push_back(row.target);
             losses.push_back(row.loss);
             argmax.push_back(row.argmax);
             rank.push_back(row.rank);
         }
-        const std::vector<T> logits = values_of<T>(values);
-        const auto d_logits = device_copy(logits);
-        const auto d_targets = device_copy(targets);
-        const auto size = static_cast<size_t>(N);
-        const auto d_losses = std::make_shared<DeviceArray<float>>(size),
-                   d_scored = std::make_shared<DeviceArray<float>>(size);
-        const auto d_argmax = std::make_shared<DeviceArray<int>>(size),
-                   d_rank = std::make_shared<DeviceArray<int>>(size);
+        const std::vector<Real> logits = converted<Real>(values);
+        const Batch<Real> x(shape, logits, targets), scored(shape, logits, targets);
         Instance instance;
-        instance.run = [=](gpu::stream_t stream, bool) {
-            copy_to_device(d_logits->get(), logits.data(), logits.size());
-            gpu::classifier_score<T>(d_scored->get(), d_argmax->get(), d_rank->get(), d_logits->get(), d_targets->get(),
-                                     N, V, Vp, stream);
-            gpu::classifier_forward<T>(d_losses->get(), d_logits->get(), d_targets->get(), DLOSS, true, N, V, Vp,
-                                       stream);
+        instance.run = [=](backend::stream_t stream, bool) {
+            x.logits.reset();
+            scored.score(stream);
+            x.forward(true, stream);
         };
         instance.check = [=] {
-            Doubles padding, gradient = host_doubles(*d_logits), row_is_nan, loss_is_nan;
-            for (int n = 0; n < N; ++n) {
-                const auto row = gradient.begin() + n * Vp;
-                padding.insert(padding.end(), row + V, row + Vp);
-                row_is_nan.push_back(std::any_of(row, row + V, [](double x) { return std::isnan(x); }));
-                loss_is_nan.push_back(std::isnan(losses[static_cast<size_t>(n)]));
+            Doubles padding, gradient = x.logits.doubles(), row_is_nan, loss_is_nan;
+            for (size_t n = 0; n < rows.size(); ++n) {
+                const Doubles row = part(gradient, n * Vp, V), padded = part(gradient, n * Vp + V, Vp - V);
+                padding.insert(padding.end(), padded.begin(), padded.end());
+                row_is_nan.push_back(std::any_of(row.begin(), row.end(), [](double x) { return std::isnan(x); }));
+                loss_is_nan.push_back(std::isnan(losses[n]));
             }
-            return std::vector<Output>{
-                {"losses", 1, LOSS_TOLERANCE, finite(host_doubles(*d_losses)), finite(losses)},
-                {"scored losses", 1, 0, finite(host_doubles(*d_scored)), finite(host_doubles(*d_losses))},
-                {"argmax", 1, 0, wide(host_copy(*d_argmax)), wide(argmax)},
-                {"rank", 1, 0, wide(host_copy(*d_rank)), wide(rank)},
-                {"padded columns", 1, 0, padding, Doubles(padding.size())},
-                {"NaN in the gradient's row", 1, 0, row_is_nan, loss_is_nan}};
+            return Outputs{{"losses", 1, LOSS_TOLERANCE<Real>, finite(x.losses.doubles()), finite(losses)},
+                           {"scored losses", 1, 0, finite(scored.losses.doubles()), finite(x.losses.doubles())},
+                           {"argmax", 1, 0, scored.argmax.doubles(), doubles(argmax)},
+                           {"rank", 1, 0, scored.rank.doubles(), doubles(rank)},
+                           {"padded columns", 1, 0, padding, Doubles(padding.size())},
+                           {"NaN in the gradient's row", 1, 0, row_is_nan, loss_is_nan}};
+        };
+        return instance;
+    };
+    return result;
+}
+
+// One NaN or infinity anywhere in a row makes its loss NaN, and no other row's.
+template <class Real>
+Case diverged_case(bool write_gradient) {
+    constexpr int V = 259, Vp = 384;
+    Case result;
+    result.name = std::string("classifier_forward ") + TYPE_NAME<Real> + " one bad logit a row" +
+                  (write_gradient ? "" : ", losses only");
+    result.make = [=] {
+        const int places[] = {0, 100, V - 1};
+        const Shape shape{7, V, Vp};  // the first row is good
+        std::vector<Real> logits = padded_logits<Real>(shape, 9);
+        for (size_t n = 1; n < 7; ++n)
+            logits[n * Vp + static_cast<size_t>(places[n % 3])] = rounded<Real>(n <= 3 ? NOT_A_NUMBER : INF);
+        const Batch<Real> x(shape, logits, Ints(7, 7));
+        Instance instance;
+        instance.run = [=](backend::stream_t stream, bool) {
+            x.logits.reset();
+            x.forward(write_gradient, stream);
+        };
+        instance.check = [=] {
+            Doubles is_nan;
+            for (const double loss : x.losses.doubles()) is_nan.push_back(std::isnan(loss));
+            return Outputs{{"losses are NaN", 1, 0, is_nan, {0, 1, 1, 1, 1, 1, 1}}};
         };
         return instance;
     };
@@ -190,132 +243,115 @@ Case special_case() {
 }
 
 // A row's loss and gradient alone and as the last of many.
-template <class T>
+template <class Real>
 Case position_case(int V, int Vp) {
-    constexpr int N = 5;
+    const Shape many{5, V, Vp}, one{1, V, Vp};
     Case result;
-    result.name = std::string("classifier_forward ") + type_name<T>() + shape_name(N, V, Vp) + " one row alone";
-    result.make = [=]() -> Instance {
-        const auto logits = padded_logits<T>(N, V, Vp, 5);
-        const std::vector<T> last(logits.end() - Vp, logits.end());
-        const Ints targets = random_ints(N, V, 6);
-        const auto d_logits = device_copy(logits), d_alone = device_copy(last);
-        const auto d_targets = device_copy(targets);
-        const auto d_losses = std::make_shared<DeviceArray<float>>(N), d_loss = std::make_shared<DeviceArray<float>>(1);
+    result.name = name_of("classifier_forward", TYPE_NAME<Real>, many) + " one row alone";
+    result.make = [=] {
+        const size_t columns = static_cast<size_t>(Vp);
+        const auto logits = padded_logits<Real>(many, 5);
+        const Ints targets = random_ints(5, V, 6);
+        const Batch<Real> all(many, logits, targets), alone(one, part(logits, 4 * columns, columns), {targets.back()});
         Instance instance;
-        instance.run = [=](gpu::stream_t stream, bool) {
-            copy_to_device(d_logits->get(), logits.data(), logits.size());
-            copy_to_device(d_alone->get(), last.data(), last.size());
-            gpu::classifier_forward<T>(d_losses->get(), d_logits->get(), d_targets->get(), DLOSS, true, N, V, Vp,
-                                       stream);
-            gpu::classifier_forward<T>(d_loss->get(), d_alone->get(), d_targets->get() + N - 1, DLOSS, true, 1, V, Vp,
-                                       stream);
+        instance.run = [=](backend::stream_t stream, bool) {
+            for (const auto& x : {all, alone}) {
+                x.logits.reset();
+                x.forward(true, stream);
+            }
         };
         instance.check = [=] {
-            const Doubles gradient = host_doubles(*d_logits);
-            return std::vector<Output>{{"loss", 1, 0, host_doubles(*d_loss), {host_doubles(*d_losses).back()}},
-                                       {"gradient",
-                                        static_cast<size_t>(Vp),
-                                        0,
-                                        host_doubles(*d_alone),
-                                        {gradient.end() - Vp, gradient.end()}}};
+            return Outputs{
+                {"loss", 1, 0, alone.losses.doubles(), {all.losses.doubles().back()}},
+                {"gradient", columns, 0, alone.logits.doubles(), part(all.logits.doubles(), 4 * columns, columns)}};
         };
         return instance;
     };
     return result;
 }
 
+template <class Real>
 Case loss_sums_case(int N, int S) {
     Case result;
-    result.name = "loss_sums N=" + std::to_string(N) + " S=" + std::to_string(S);
-    result.make = [=]() -> Instance {
-        const auto losses = normal_values<float>(static_cast<size_t>(N), 7);
-        std::vector<uint16_t> source;
-        for (const int s : random_ints(static_cast<size_t>(N), S, 8)) source.push_back(static_cast<uint16_t>(s));
+    result.name = format_text("loss_sums %s N=%d S=%d", TYPE_NAME<Real>, N, S);
+    result.make = [=] {
+        const Tensor<Real> losses(normal_values<Real>(static_cast<size_t>(N), 7));
+        std::vector<uint16_t> sources;
+        for (const int s : random_ints(static_cast<size_t>(N), S, 8)) sources.push_back(static_cast<uint16_t>(s));
         Doubles before, want;
         for (int s = 0; s < S; ++s) before.push_back(s + 0.5);
         want = before;
-        for (size_t n = 0; n < losses.size(); ++n) want[source[n]] += static_cast<double>(losses[n]);
-        const auto d_losses = device_copy(losses);
-        const auto d_source = std::make_shared<DeviceArray<uint16_t>>(source.size());
-        copy_to_device(d_source->get(), source.data(), source.size());
-        const auto d_sums = std::make_shared<DeviceArray<double>>(before.size());
+        for (size_t n = 0; n < sources.size(); ++n) want[sources[n]] += to_double(losses.first()[n]);
+        const Tensor<uint16_t> source(sources);
+        const Tensor<double> sums(before);
         Instance instance;
-        instance.run = [=](gpu::stream_t stream, bool) {
-            copy_to_device(d_sums->get(), before.data(), before.size());
-            gpu::loss_sums(d_sums->get(), d_losses->get(), d_source->get(), N, S, stream);
+        instance.run = [=](backend::stream_t stream, bool) {
+            sums.reset();
+            backend::loss_sums<Real>(sums, losses, source, N, S, stream);
         };
-        instance.check = [=] {
-            Doubles sums(before.size());
-            copy_to_host(sums.data(), d_sums->get(), sums.size());
-            return std::vector<Output>{{"sums", static_cast<size_t>(S), 1e-14, sums, want}};
-        };
+        instance.check = [=] { return Outputs{{"sums", static_cast<size_t>(S), 1e-14, sums.doubles(), want}}; };
         return instance;
     };
     return result;
 }
 
-// One chunk of the head's rows at training and one at scoring. Logits are read once and the gradient written; the
-// second look at a row comes from the caches and is not counted.
-template <class T>
-Case timed_case(bool score, int N, int V, int Vp) {
+template <class Real>
+Case timed_case(const Shape& s, bool score) {
     Case result;
-    result.name =
-        std::string(score ? "classifier_score " : "classifier_forward ") + type_name<T>() + shape_name(N, V, Vp);
-    result.bytes = static_cast<double>(N) * ((score ? 1.0 : 2.0) * Vp * sizeof(T) + (score ? 16 : 8));
-    result.timed = true;
-    result.make = [=]() -> Instance {
-        std::vector<T> logits = normal_values<T>(1 << 20, 1, 3);
-        const size_t period = logits.size();
-        logits.resize(product(N, Vp));
-        for (size_t i = period; i < logits.size(); ++i) logits[i] = logits[i - period];
-        const auto d_logits = device_copy(logits);
-        const auto d_targets = device_copy(random_ints(static_cast<size_t>(N), V, 2));
-        const auto d_losses = std::make_shared<DeviceArray<float>>(static_cast<size_t>(N));
-        const auto d_argmax = std::make_shared<DeviceArray<int>>(static_cast<size_t>(N)),
-                   d_rank = std::make_shared<DeviceArray<int>>(static_cast<size_t>(N));
+    result.name = name_of(score ? "classifier_score" : "classifier_forward", TYPE_NAME<Real>, s);
+    // Logits are read once and the gradient written; the second look at a row comes from the caches and is not counted.
+    result.bytes = static_cast<double>(s.N) * ((score ? 1.0 : 2.0) * s.Vp * sizeof(Real) + (score ? 16 : 8));
+    result.make = [=] {
+        const Batch<Real> x(s, normal_values<Real>(product(s.N, s.Vp), 1, 3),
+                            random_ints(static_cast<size_t>(s.N), s.V, 2));
         Instance instance;
-        instance.run = [=](gpu::stream_t stream, bool) {
-            if (score)
-                gpu::classifier_score<T>(d_losses->get(), d_argmax->get(), d_rank->get(), d_logits->get(),
-                                         d_targets->get(), N, V, Vp, stream);
-            else
-                gpu::classifier_forward<T>(d_losses->get(), d_logits->get(), d_targets->get(), DLOSS, true, N, V, Vp,
-                                           stream);
-        };
+        instance.run = [=](backend::stream_t stream, bool) { score ? x.score(stream) : x.forward(true, stream); };
         return instance;
     };
     return result;
-}
-
-template <class T>
-void add_cases(std::vector<Case>* cases) {
-    // below one pack, tails in a pack and in a block, several packs a thread, GPT-2's vocabulary
-    const int shapes[][3] = {{1, 1, 8},      {3, 5, 8},       {2, 8, 8},         {7, 50, 56},
-                             {5, 997, 1000}, {3, 4097, 4104}, {2, 12289, 12296}, {1, 50257, 50304}};
-    for (const auto& [N, V, Vp] : shapes) {
-        cases->push_back(forward_case<T>(N, V, Vp, true));
-        cases->push_back(forward_case<T>(N, V, Vp, false));
-        cases->push_back(score_case<T>(N, V, Vp));
-    }
-    cases->push_back(forward_case<T>(11, 300, 320, true));
-    cases->push_back(special_case<T>());
-    cases->push_back(position_case<T>(997, 1000));
-    for (const bool score : {false, true}) {
-        const int N = score ? 1024 : 8192;
-        cases->push_back(timed_case<T>(score, N, 50304, 50304));
-        cases->push_back(timed_case<T>(score, N, 50257, 50304));
-    }
 }
 
 }  // namespace
 
 std::vector<Case> classifier_cases() {
     std::vector<Case> cases;
-    add_cases<bf16>(&cases);
-    add_cases<float>(&cases);
-    for (const int N : {1, 511, 5003})
-        for (const int S : {1, 3}) cases.push_back(loss_sums_case(N, S));
-    cases.push_back(loss_sums_case(1000, 256));
+    const Shape square{5, 12, 12};
+    const Ints targets = {3, 0, 11, 7, 7};
+    const Doubles x = normal_doubles(60, 30);
+    cases.push_back(gradient_case(
+        "cross-entropy", [=](const Doubles& v) { return classify(v, targets, 1, square).losses; }, x, Doubles(5, 0.2),
+        classify(x, targets, 0.2, square).dlogits));
+    for_each_real([&](auto real) {
+        using Real = decltype(real);
+        // below one pack, tails in a pack and in a block, several packs a thread, GPT-2's vocabulary
+        std::vector<Shape> shapes = {{1, 1, 8},      {3, 5, 8},       {2, 8, 8},         {7, 50, 56},
+                                     {5, 997, 1000}, {3, 4097, 4104}, {2, 12289, 12296}, {1, 50257, 50304}};
+        if (ON_CPU) shapes.insert(shapes.end(), {{3, 6, 128}, {37, 257, 257}, {5, 50257, 50304}});
+        for (const Shape& s : shapes) {
+            cases.push_back(forward_case<Real>(s, true));
+            cases.push_back(forward_case<Real>(s, false));
+            cases.push_back(score_case<Real>(s));
+        }
+        cases.push_back(forward_case<Real>({11, 300, 320}, true));
+        cases.push_back(special_case<Real>());
+        for (const bool write_gradient : {false, true}) cases.push_back(diverged_case<Real>(write_gradient));
+        cases.push_back(position_case<Real>(997, 1000));
+        if (sizeof(Real) == 2) return;  // losses are not in bf16
+        for (const int N : {1, 511, 5003})
+            for (const int S : {1, 3}) cases.push_back(loss_sums_case<Stat<Real>>(N, S));
+        cases.push_back(loss_sums_case<Stat<Real>>(1000, 256));
+    });
+    return cases;
+}
+
+// A slice of the head's rows at training, and one at scoring.
+std::vector<Case> classifier_timed_cases(const TrainingStep& step) {
+    std::vector<Case> cases;
+    for_each_timed_real(step.full, [&](auto real) {
+        using Real = decltype(real);
+        cases.push_back(timed_case<Real>({step.head_rows, step.V, step.Vp()}, false));
+        cases.back().calls = step.N() / step.head_rows;
+        cases.push_back(timed_case<Real>({step.score_rows, step.V, step.Vp()}, true));
+    });
     return cases;
 }

@@ -1,108 +1,125 @@
 // gelu_cases.cpp - both forms, forward and backward, with tails and values far from 0.
+#include <cmath>
+
 #include "test/cases/case.h"
-#include "test/kernel_reference.h"
-#include "util/check.h"
 
 namespace {
 
+double gelu(double x, Gelu kind) {
+    return kind == Gelu::Exact ? 0.5 * x * std::erfc(-x / std::sqrt(2.0))
+                               : 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+}
+double gelu_slope(double x, Gelu kind) {
+    if (kind == Gelu::Exact)
+        return 0.5 * std::erfc(-x / std::sqrt(2.0)) + x * std::exp(-x * x / 2) / std::sqrt(2 * M_PI);
+    const double u = std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x), th = std::tanh(u);
+    return 0.5 * (1 + th) + 0.5 * x * (1 - th * th) * std::sqrt(2 / M_PI) * (1 + 3 * 0.044715 * x * x);
+}
+Doubles each(Doubles x, double (*f)(double, Gelu), Gelu kind) {
+    for (double& value : x) value = f(value, kind);
+    return x;
+}
+
 struct Shape {
     size_t n;
-    bool in_place, timed;
+    bool in_place;
 };
 
 // Outputs are held against the size of 16 elements: in one row the large values would hide the others.
 constexpr size_t ROW = 16;
 
 // Normal values, and one in each of the first rows where the gate is 0 or 1, or where a cube overflows.
-template <class T>
-std::vector<T> inputs(size_t n) {
-    std::vector<T> x = normal_values<T>(n, 1, 2.0);
-    const float FAR[] = {0.0f, -6.0f, 6.0f, -12.0f, 12.0f, -100.0f, 100.0f, -1e15f, 1e15f, 1e30f, -1e30f};
-    for (size_t i = 0; i < std::size(FAR) && i * ROW + 3 < n; ++i) x[i * ROW + 3] = static_cast<T>(FAR[i]);
+template <class Real>
+std::vector<Real> inputs(size_t n) {
+    std::vector<Real> x = normal_values<Real>(n, 1, 2.0);
+    const double FAR[] = {0, -6, 6, -12, 12, -100, 100, -1e15, 1e15, 1e30, -1e30};
+    for (size_t i = 0; i < std::size(FAR) && i * ROW + 3 < n; ++i) x[i * ROW + 3] = rounded<Real>(FAR[i]);
     return x;
 }
 
-template <class T>
-std::string name_of(const char* kernel, Gelu kind, const Shape& s) {
-    return format_text("%s %s %s n=%zu%s", kernel, type_name<T>(), kind == Gelu::Tanh ? "tanh" : "exact", s.n,
+template <class Real>
+std::string name_of(const char* operation, Gelu kind, const Shape& s) {
+    return format_text("%s %s %s n=%zu%s", operation, TYPE_NAME<Real>, kind == Gelu::Tanh ? "tanh" : "exact", s.n,
                        s.in_place ? " in place" : "");
 }
 
-template <class T>
-Case forward_case(Gelu kind, const Shape& s) {
+template <class Real>
+Case forward_case(Gelu kind, size_t n) {
     Case result;
-    result.name = name_of<T>("gelu_forward", kind, s);
-    result.bytes = static_cast<double>(2 * s.n * sizeof(T));
-    result.timed = s.timed;
+    result.name = name_of<Real>("gelu_forward", kind, {n, false});
+    result.bytes = static_cast<double>(2 * n * sizeof(Real));
+    const Once<Doubles> formula;
     result.make = [=] {
-        const std::vector<T> inp = inputs<T>(s.n);
-        const auto d_inp = device_copy(inp);
-        const auto out = std::make_shared<DeviceArray<T>>(s.n);
+        const Tensor<Real> inp(inputs<Real>(n)), out(n);
         Instance instance;
-        instance.run = [=](gpu::stream_t stream, bool) {
-            gpu::gelu_forward<T>(out->get(), d_inp->get(), s.n, kind, stream);
-        };
+        instance.run = [=](backend::stream_t stream, bool) { backend::gelu_forward<Real>(out, inp, n, kind, stream); };
         instance.check = [=] {
-            std::vector<double> want = doubles(inp);
-            for (double& x : want) x = reference::gelu(x, kind == Gelu::Exact);
-            return std::vector<Output>{{"out", ROW, sizeof(T) == 2 ? 4e-3 : 1e-6, host_doubles(*out), want}};
+            const Doubles& want = formula([&] { return each(doubles(inp.first()), gelu, kind); });
+            return Outputs{{"out", ROW, tolerance<Real>(4e-3, 1e-6), out.doubles(), want}};
         };
         return instance;
     };
     return result;
 }
 
-template <class T>
+template <class Real>
 Case backward_case(Gelu kind, const Shape& s) {
     Case result;
-    result.name = name_of<T>("gelu_backward", kind, s);
-    result.bytes = static_cast<double>(3 * s.n * sizeof(T));
-    result.timed = s.timed;
+    result.name = name_of<Real>("gelu_backward", kind, s);
+    result.bytes = static_cast<double>(3 * s.n * sizeof(Real));
+    const Once<Doubles> formula;
     result.make = [=] {
-        const std::vector<T> inp = inputs<T>(s.n), dout = normal_values<T>(s.n, 2);
-        const auto d_inp = device_copy(inp), d_dout = device_copy(dout);
-        const auto dinp = s.in_place ? d_dout : std::make_shared<DeviceArray<T>>(s.n);
+        const Tensor<Real> inp(inputs<Real>(s.n)), dout(normal_values<Real>(s.n, 2)),
+            dinp = s.in_place ? dout : Tensor<Real>(s.n);
         Instance instance;
-        instance.run = [=](gpu::stream_t stream, bool fresh) {
-            if (fresh) copy_to_device(d_dout->get(), dout.data(), dout.size());
-            gpu::gelu_backward<T>(dinp->get(), d_inp->get(), d_dout->get(), s.n, kind, stream);
+        instance.run = [=](backend::stream_t stream, bool fresh) {
+            if (fresh) dout.reset();
+            backend::gelu_backward<Real>(dinp, inp, dout, s.n, kind, stream);
         };
         instance.check = [=] {
-            std::vector<double> want = doubles(dout);
-            for (size_t i = 0; i < want.size(); ++i)
-                want[i] *= reference::gelu_slope(static_cast<double>(static_cast<float>(inp[i])), kind == Gelu::Exact);
-            return std::vector<Output>{{"dinp", ROW, sizeof(T) == 2 ? 4e-3 : 3e-6, host_doubles(*dinp), want}};
+            const Doubles& want = formula([&] {
+                Doubles slope = each(doubles(inp.first()), gelu_slope, kind);
+                for (size_t i = 0; i < s.n; ++i) slope[i] *= to_double(dout.first()[i]);
+                return slope;
+            });
+            return Outputs{{"dinp", ROW, tolerance<Real>(4e-3, 3e-6), dinp.doubles(), want}};
         };
         return instance;
     };
     return result;
-}
-
-template <class T>
-void add_cases(std::vector<Case>& cases) {
-    const Shape SHAPES[] = {
-        {1, false, false},
-        {7, false, false},
-        {8, true, false},
-        {997, false, false},
-        {4 * 61 * 264, true, false},
-        {size_t(65536) * 4 * 512, true, true},  // Pythia 70M
-        {size_t(65536) * 4 * 128, true, true},  // Pythia 14M
-        {size_t(32768) * 4 * 768, true, true},  // GPT-2 124M
-    };
-    for (const Gelu kind : {Gelu::Tanh, Gelu::Exact})
-        for (const Shape& s : SHAPES) {
-            if (s.timed && (kind == Gelu::Tanh) != (s.n == size_t(32768) * 4 * 768)) continue;
-            cases.push_back(forward_case<T>(kind, {s.n, false, s.timed}));
-            cases.push_back(backward_case<T>(kind, s));
-        }
 }
 
 }  // namespace
 
 std::vector<Case> gelu_cases() {
     std::vector<Case> cases;
-    add_cases<bf16>(cases);
-    add_cases<float>(cases);
+    for (const Gelu kind : {Gelu::Tanh, Gelu::Exact}) {
+        const auto f = [=](const Doubles& x) { return each(x, gelu, kind); };
+        const Doubles x = normal_doubles(60, 3);
+        cases.push_back(gradient_case(kind == Gelu::Tanh ? "gelu tanh" : "gelu exact", f, x, Doubles(60, 1),
+                                      each(x, gelu_slope, kind)));
+        for_each_real([&](auto real) {
+            using Real = decltype(real);
+            for (const Shape& s : {Shape{1, false}, {7, false}, {8, true}, {997, false}, {4 * 61 * 264, true}}) {
+                cases.push_back(forward_case<Real>(kind, s.n));
+                cases.push_back(backward_case<Real>(kind, s));
+            }
+        });
+    }
+    return cases;
+}
+
+std::vector<Case> gelu_timed_cases(const TrainingStep& step) {
+    std::vector<Case> cases;
+    for_each_timed_real(step.full, [&](auto real) {
+        using Real = decltype(real);
+        const Gelu own = step.neox ? Gelu::Exact : Gelu::Tanh;
+        const size_t n = product(step.N(), 4 * step.C);
+        for (const Gelu kind : {Gelu::Exact, Gelu::Tanh})
+            for (Case c : {forward_case<Real>(kind, n), backward_case<Real>(kind, {n, true})}) {
+                c.calls = kind == own ? step.L : 0;
+                if (ON_CPU || kind == own) cases.push_back(std::move(c));
+            }
+    });
     return cases;
 }

@@ -1,99 +1,135 @@
-// layernorm_cases.cpp - layer norm in all its forms, with every team that a row can have (kernels/layernorm.cuh): the
-// widths below fill one of them for bf16, another for float. Two more launches in each forward case show what gpu.h
-// promises about bits: from the written residual, and for one row alone.
+// layernorm_cases.cpp - layer norm in all its forms, with every team that a row can have in CUDA
+// (kernels/layernorm.cuh): the widths below fill one of them for bf16, another for float. Two more launches in each
+// forward case show what operations.h promises about bits: from the written residual, and for one row alone.
 #include <cmath>
 
 #include "test/cases/case.h"
-#include "test/kernel_reference.h"
-#include "util/check.h"
 
 namespace {
 
-constexpr float EPS = 1e-5f;
-constexpr double EXACT = 1e-30;
+constexpr double EPS = 1e-5;
+
+struct Layernorm {
+    Doubles out, mean, rstd;
+};
+Layernorm normalise(const Doubles& inp, const Doubles& weight, const Doubles& bias) {
+    const size_t C = weight.size(), N = inp.size() / C;
+    Layernorm r{Doubles(inp.size()), Doubles(N), Doubles(N)};
+    for (size_t n = 0; n < N; ++n) {
+        const double *x = &inp[n * C], width = static_cast<double>(C);
+        double mean = 0, var = 0;
+        for (size_t c = 0; c < C; ++c) mean += x[c] / width;
+        for (size_t c = 0; c < C; ++c) var += (x[c] - mean) * (x[c] - mean) / width;
+        r.mean[n] = mean;
+        r.rstd[n] = 1 / std::sqrt(var + EPS);
+        for (size_t c = 0; c < C; ++c) r.out[n * C + c] = (x[c] - mean) * r.rstd[n] * weight[c] + bias[c];
+    }
+    return r;
+}
+
+struct Gradients {
+    Doubles inp, weight, bias;
+};
+// By the chain rule through mean and variance: out = x w with x = (inp - mean) rstd, and
+// d x_c / d inp_j = rstd ([j = c] - 1/C - x_c x_j / C).
+Gradients gradients_of(const Doubles& dout, const Doubles& inp, const Doubles& weight) {
+    const size_t C = weight.size(), N = inp.size() / C;
+    const Layernorm f = normalise(inp, Doubles(C, 1), Doubles(C, 0));
+    Gradients d{Doubles(inp.size()), Doubles(C), Doubles(C)};
+    for (size_t n = 0; n < N; ++n) {
+        const double *dy = &dout[n * C], *x = &f.out[n * C];
+        double all = 0, along = 0;  // sums over c of dy_c w_c, and of dy_c w_c x_c
+        for (size_t c = 0; c < C; ++c) {
+            d.weight[c] += dy[c] * x[c];
+            d.bias[c] += dy[c];
+            all += dy[c] * weight[c];
+            along += dy[c] * weight[c] * x[c];
+        }
+        for (size_t j = 0; j < C; ++j)
+            d.inp[n * C + j] = f.rstd[n] * (dy[j] * weight[j] - (all + x[j] * along) / static_cast<double>(C));
+    }
+    return d;
+}
 
 struct Forward {
     int N, C, terms;  // x = a, a + b, a + b + c
     bool second;      // two affine outputs
     bool in_place;    // residual is a
     double offset;    // added to a: a mean far from 0 must cost no digits
-    bool timed;
 };
 
-template <class T>
-Case forward_case(const Forward& s) {
+template <class Real>
+Case forward_case(const Forward& s, bool timed = false) {
     Case result;
-    result.name = format_text("layernorm_forward %s N=%d C=%d terms=%d outputs=%d%s%s", type_name<T>(), s.N, s.C,
+    result.name = format_text("layernorm_forward %s N=%d C=%d terms=%d outputs=%d%s%s", TYPE_NAME<Real>, s.N, s.C,
                               s.terms, 1 + s.second, s.in_place ? " in place" : "", s.offset != 0 ? " offset" : "");
     const size_t N = static_cast<size_t>(s.N), C = static_cast<size_t>(s.C), NC = N * C;
     const int tensors = s.terms + (s.terms > 1) + 1 + s.second;
-    result.bytes = static_cast<double>(NC * sizeof(T)) * tensors + 2.0 * sizeof(float) * s.N;
-    result.timed = s.timed;
+    result.bytes = static_cast<double>(NC * sizeof(Real)) * tensors + 2.0 * sizeof(Stat<Real>) * s.N;
     result.make = [=] {
-        std::vector<std::vector<T>> terms, affine;
-        for (int i = 0; i < 3; ++i)
-            terms.push_back(normal_values<T>(i < s.terms ? NC : 0, 10 + static_cast<uint64_t>(i)));
-        for (T& x : terms[0]) x = static_cast<T>(static_cast<float>(x) + static_cast<float>(s.offset));
-        for (int i = 0; i < 4; ++i) affine.push_back(normal_values<T>(C, 20 + static_cast<uint64_t>(i)));
-        std::vector<std::shared_ptr<DeviceArray<T>>> d_terms, d_affine, out, again, alone;
-        for (const auto& x : terms) d_terms.push_back(device_copy(x));
-        for (const auto& x : affine) d_affine.push_back(device_copy(x));
-        for (int i = 0; i < 2; ++i) {
-            out.push_back(std::make_shared<DeviceArray<T>>(NC));
-            again.push_back(std::make_shared<DeviceArray<T>>(s.timed ? 0 : NC));
-            alone.push_back(std::make_shared<DeviceArray<T>>(s.timed ? 0 : C));
-        }
-        const auto residual = s.in_place ? d_terms[0] : std::make_shared<DeviceArray<T>>(s.terms > 1 ? NC : 0);
-        const auto statistics = std::make_shared<DeviceArray<float>>(4 * N + 2);
+        std::vector<Real> first = normal_values<Real>(NC, 10);
+        if (s.offset != 0)
+            for (Real& x : first) x = rounded<Real>(to_double(x) + s.offset);
+        const Tensor<Real> a(first), b(normal_values<Real>(s.terms > 1 ? NC : 0, 11)),
+            c(normal_values<Real>(s.terms > 2 ? NC : 0, 12)),
+            residual = s.in_place ? a : Tensor<Real>(s.terms > 1 ? NC : 0);
+        const std::vector<Tensor<Real>> weight = {Tensor<Real>(normal_values<Real>(C, 20)),
+                                                  Tensor<Real>(normal_values<Real>(C, 22))},
+                                        bias = {Tensor<Real>(normal_values<Real>(C, 21)),
+                                                Tensor<Real>(normal_values<Real>(C, 23))};
+        // of all rows; of all rows of the written residual; of the row in the middle alone
+        struct Outcome {
+            std::vector<Tensor<Real>> out;
+            Tensor<Stat<Real>> mean, rstd;
+            Outcome(size_t rows, size_t columns)
+                : out{Tensor<Real>(rows * columns), Tensor<Real>(rows * columns)}, mean(rows), rstd(rows) {}
+        };
+        const Outcome all(N, C), again(timed ? 0 : N, C), alone(timed ? 0 : 1, C);
         const size_t middle = N / 2 * C;
 
         Instance instance;
-        instance.run = [=](gpu::stream_t stream, bool fresh) {
-            if (fresh) copy_to_device(d_terms[0]->get(), terms[0].data(), NC);
-            const auto affine_of = [&](const std::vector<std::shared_ptr<DeviceArray<T>>>& to, size_t i) {
-                return Affine<T>{i == 0 || s.second ? to[i]->get() : nullptr, d_affine[2 * i]->get(),
-                                 d_affine[2 * i + 1]->get()};
+        instance.run = [=](backend::stream_t stream, bool fresh) {
+            if (fresh) a.reset();
+            const auto norm = [&](const Outcome& to, Real* sum, const Real* x, const Real* y, const Real* z, int rows) {
+                const auto affine = [&](size_t i) {
+                    return Affine<Real>{i == 0 || s.second ? to.out[i] : static_cast<Real*>(nullptr), weight[i],
+                                        bias[i]};
+                };
+                backend::layernorm_forward<Real>(sum, affine(0), affine(1), to.mean, to.rstd, x, y, z, rows, s.C,
+                                                 static_cast<Stat<Real>>(EPS), stream);
             };
-            float* mean = statistics->get();
-            gpu::layernorm_forward<T>(residual->get(), affine_of(out, 0), affine_of(out, 1), mean, mean + N,
-                                      d_terms[0]->get(), d_terms[1]->get(), d_terms[2]->get(), s.N, s.C, EPS, stream);
-            if (s.timed) return;
-            const T *x = s.terms > 1 ? residual->get() : d_terms[0]->get(), *none = nullptr;
-            gpu::layernorm_forward<T>(nullptr, affine_of(again, 0), affine_of(again, 1), mean + 2 * N, mean + 3 * N, x,
-                                      none, none, s.N, s.C, EPS, stream);
-            gpu::layernorm_forward<T>(nullptr, affine_of(alone, 0), affine_of(alone, 1), mean + 4 * N, mean + 4 * N + 1,
-                                      x + middle, none, none, 1, s.C, EPS, stream);
+            norm(all, residual, a, b, c, s.N);
+            if (timed) return;
+            const Real* x = s.terms > 1 ? residual : a;
+            norm(again, nullptr, x, nullptr, nullptr, s.N);
+            norm(alone, nullptr, x + middle, nullptr, nullptr, 1);
         };
-        if (s.timed) return instance;
+        if (timed) return instance;
         instance.check = [=] {
-            std::vector<T> x = terms[0];
+            using Sum = Stat<Real>;
+            std::vector<Real> x = a.first();
             for (size_t i = 0; i < NC && s.terms > 1; ++i) {
-                float sum = static_cast<float>(x[i]) + static_cast<float>(terms[1][i]);
-                if (s.terms > 2) sum += static_cast<float>(terms[2][i]);
-                x[i] = static_cast<T>(sum);
+                Sum sum = static_cast<Sum>(x[i]) + static_cast<Sum>(b.first()[i]);
+                if (s.terms > 2) sum += static_cast<Sum>(c.first()[i]);
+                x[i] = static_cast<Real>(sum);
             }
-            const auto part = [](const std::vector<double>& v, size_t begin, size_t n) {
-                return std::vector<double>(v.begin() + static_cast<long>(begin),
-                                           v.begin() + static_cast<long>(begin + n));
-            };
-            const std::vector<double> stats = host_doubles(*statistics);
-            // an fp32 input keeps 2^-24 of its mean, which is what is left of its deviations' digits
-            const double tolerance = (sizeof(T) == 2 ? 4e-3 : 4e-7) + 8e-8 * s.offset;
-            std::vector<Output> outputs;
-            if (s.terms > 1) outputs.push_back({"residual", C, EXACT, host_doubles(*residual), doubles(x)});
+            // a float input keeps 2^-24 of its mean, which is what is left of its deviations' digits
+            const double close = tolerance<Real>(4e-3 + 8e-8 * s.offset, 4e-7 + 8e-8 * s.offset),
+                         statistics = stat_tolerance<Real>(1e-6);
+            Outputs outputs;
+            if (s.terms > 1) outputs.push_back({"residual", C, 0, residual.doubles(), doubles(x)});
             for (size_t i = 0; i < (s.second ? 2u : 1u); ++i) {
-                const reference::Layernorm want = reference::layernorm_forward(
-                    doubles(x), doubles(affine[2 * i]), doubles(affine[2 * i + 1]), s.N, s.C, double(EPS));
-                const std::vector<double> got = host_doubles(*out[i]);
+                const Layernorm want = normalise(doubles(x), doubles(weight[i].first()), doubles(bias[i].first()));
+                const Doubles got = all.out[i].doubles();
                 const std::string name = i == 0 ? "first" : "second";
-                outputs.push_back({name, C, tolerance, got, want.out});
-                outputs.push_back({name + ", of the residual", C, EXACT, host_doubles(*again[i]), got});
-                outputs.push_back({name + ", one row", C, EXACT, host_doubles(*alone[i]), part(got, middle, C)});
+                outputs.push_back({name, C, close, got, want.out});
+                outputs.push_back({name + ", of the residual", C, 0, again.out[i].doubles(), got});
+                outputs.push_back({name + ", one row", C, 0, alone.out[i].doubles(), part(got, middle, C)});
                 if (i > 0) continue;
-                outputs.push_back({"mean", N, 1e-6, part(stats, 0, N), want.mean});
-                outputs.push_back({"rstd", N, 1e-6, part(stats, N, N), want.rstd});
-                outputs.push_back(
-                    {"statistics, of the residual", N, EXACT, part(stats, 2 * N, 2 * N), part(stats, 0, 2 * N)});
+                outputs.push_back({"mean", N, statistics, all.mean.doubles(), want.mean});
+                outputs.push_back({"rstd", N, statistics, all.rstd.doubles(), want.rstd});
+                outputs.push_back({"mean, of the residual", N, 0, again.mean.doubles(), all.mean.doubles()});
+                outputs.push_back({"rstd, of the residual", N, 0, again.rstd.doubles(), all.rstd.doubles()});
             }
             return outputs;
         };
@@ -102,86 +138,93 @@ Case forward_case(const Forward& s) {
     return result;
 }
 
-struct Backward {
-    int N, C;
-    bool timed;
-};
-
-template <class T>
-Case backward_case(const Backward& s) {
+template <class Real>
+Case backward_case(int rows, int columns) {
     Case result;
-    result.name = format_text("layernorm_backward %s N=%d C=%d", type_name<T>(), s.N, s.C);
-    const size_t N = static_cast<size_t>(s.N), C = static_cast<size_t>(s.C), NC = N * C;
-    result.bytes = static_cast<double>(4 * NC * sizeof(T)) + 2.0 * sizeof(float) * s.N;
-    result.timed = s.timed;
+    result.name = format_text("layernorm_backward %s N=%d C=%d", TYPE_NAME<Real>, rows, columns);
+    const size_t N = static_cast<size_t>(rows), C = static_cast<size_t>(columns), NC = N * C;
+    result.bytes = static_cast<double>(4 * NC * sizeof(Real)) + 2.0 * sizeof(Stat<Real>) * rows;
     result.make = [=] {
-        const auto inp = normal_values<T>(NC, 1), dout = normal_values<T>(NC, 2), weight = normal_values<T>(C, 3),
-                   dinp = normal_values<T>(NC, 4);
-        const auto dweight = normal_values<float>(C, 5), dbias = normal_values<float>(C, 6);
-        const auto d_inp = device_copy(inp), d_dout = device_copy(dout), d_weight = device_copy(weight),
-                   d_dinp = device_copy(dinp);
-        const auto d_dweight = device_copy(dweight), d_dbias = device_copy(dbias);
-        const reference::Layernorm forward = reference::layernorm_forward(
-            doubles(inp), std::vector<double>(C, 1.0), std::vector<double>(C, 0.0), s.N, s.C, double(EPS));
-        const auto mean = device_copy(std::vector<float>(forward.mean.begin(), forward.mean.end()));
-        const auto rstd = device_copy(std::vector<float>(forward.rstd.begin(), forward.rstd.end()));
-        const auto scratch = std::make_shared<DeviceArray<char>>(gpu::layernorm_backward_scratch(s.N, s.C));
+        const Tensor<Real> inp(normal_values<Real>(NC, 1)), dout(normal_values<Real>(NC, 2)),
+            weight(normal_values<Real>(C, 3)), dinp(normal_values<Real>(NC, 4));
+        const Tensor<Stat<Real>> dweight(normal_values<Stat<Real>>(C, 5)), dbias(normal_values<Stat<Real>>(C, 6));
+        const Layernorm forward = normalise(doubles(inp.first()), Doubles(C, 1), Doubles(C, 0));
+        const Tensor<Stat<Real>> mean(converted<Stat<Real>>(forward.mean)), rstd(converted<Stat<Real>>(forward.rstd));
+        const Tensor<char> scratch(backend::layernorm_backward_scratch(rows, columns));  // NaN
         Instance instance;
-        instance.run = [=](gpu::stream_t stream, bool fresh) {
-            if (fresh) {
-                copy_to_device(d_dinp->get(), dinp.data(), NC);
-                copy_to_device(d_dweight->get(), dweight.data(), C);
-                copy_to_device(d_dbias->get(), dbias.data(), C);
-                CUDA_CHECK(cudaMemset(scratch->get(), 0xff, scratch->size()));  // NaN
-            }
-            gpu::layernorm_backward<T>(d_dinp->get(), d_dweight->get(), d_dbias->get(), scratch->get(), d_dout->get(),
-                                       d_inp->get(), d_weight->get(), mean->get(), rstd->get(), s.N, s.C, stream);
+        instance.run = [=](backend::stream_t stream, bool fresh) {
+            if (fresh) dinp.reset(), dweight.reset(), dbias.reset();
+            backend::layernorm_backward<Real>(dinp, dweight, dbias, scratch, dout, inp, weight, mean, rstd, rows,
+                                              columns, stream);
         };
         instance.check = [=] {
-            reference::LayernormGradients want =
-                reference::layernorm_backward(doubles(dout), doubles(inp), doubles(weight), s.N, s.C, double(EPS));
-            for (size_t i = 0; i < NC; ++i) want.inp[i] += static_cast<double>(static_cast<float>(dinp[i]));
-            for (size_t c = 0; c < C; ++c) want.weight[c] += static_cast<double>(dweight[c]);
-            for (size_t c = 0; c < C; ++c) want.bias[c] += static_cast<double>(dbias[c]);
-            return std::vector<Output>{{"dinp", C, sizeof(T) == 2 ? 4e-3 : 4e-7, host_doubles(*d_dinp), want.inp},
-                                       {"dweight", C, 4e-7, host_doubles(*d_dweight), want.weight},
-                                       {"dbias", C, 4e-7, host_doubles(*d_dbias), want.bias}};
+            Gradients want = gradients_of(doubles(dout.first()), doubles(inp.first()), doubles(weight.first()));
+            for (size_t i = 0; i < NC; ++i) want.inp[i] += to_double(dinp.first()[i]);
+            for (size_t i = 0; i < C; ++i) want.weight[i] += to_double(dweight.first()[i]);
+            for (size_t i = 0; i < C; ++i) want.bias[i] += to_double(dbias.first()[i]);
+            return Outputs{{"dinp", C, tolerance<Real>(4e-3, 4e-7), dinp.doubles(), want.inp},
+                           {"dweight", C, stat_tolerance<Real>(4e-7), dweight.doubles(), want.weight},
+                           {"dbias", C, stat_tolerance<Real>(4e-7), dbias.doubles(), want.bias}};
         };
         return instance;
     };
     return result;
 }
 
-template <class T>
-void add_cases(std::vector<Case>& cases) {
-    const Forward FORWARD[] = {
-        {1, 8, 1, false, false, 0, false},      {19, 64, 2, true, true, 0, false},  // half a warp
-        {37, 128, 3, true, false, 0, false},                                        // half a warp, or one
-        {9, 256, 1, false, false, 1000, false}, {61, 264, 1, true, false, 0, false},
-        {13, 512, 3, true, true, 0, false},                                             // Pythia 70M
-        {5, 768, 2, false, false, 0, false},                                            // GPT-2 124M
-        {7, 1000, 2, true, false, 0, false},    {3, 1032, 3, true, false, 0, false},    // four warps
-        {3, 2056, 2, false, true, 0, false},    {2, 4104, 1, true, false, 100, false},  // sixteen warps
-        {2, 8192, 3, false, false, 0, false},   {65536, 512, 3, true, false, 0, true},  // Pythia 70M
-        {65536, 512, 1, true, false, 0, true},  {65536, 128, 3, true, false, 0, true},  // Pythia 14M
-        {32768, 768, 2, false, false, 0, true},                                         // GPT-2 124M
-        {8192, 2048, 3, true, false, 0, true},                                          // Pythia 1B
-    };
-    const Backward BACKWARD[] = {
-        {1, 8, false},      {7, 64, false},     {33, 128, false},   {61, 264, false},   {17, 512, false},
-        {24, 768, false},   {5, 1000, false},   {17, 1032, false},  {3, 2056, false},   {2, 4104, false},
-        {600, 24, false},   {6353, 16, false},  // more rows than 16 for every chunk
-        {65536, 512, true}, {65536, 128, true}, {32768, 768, true}, {8192, 2048, true},
-    };
-    for (const Forward& s : FORWARD) cases.push_back(forward_case<T>(s));
-    for (const Backward& s : BACKWARD) cases.push_back(backward_case<T>(s));
-}
-
 }  // namespace
 
 std::vector<Case> layernorm_cases() {
     std::vector<Case> cases;
-    add_cases<bf16>(cases);
-    add_cases<float>(cases);
+    const Doubles x = normal_doubles(60, 30), weight = normal_doubles(12, 31), dout = normal_doubles(60, 32);
+    const auto f = [](const Doubles& x, const Doubles& weight) { return normalise(x, weight, Doubles(12)).out; };
+    const Gradients gradients = gradients_of(dout, x, weight);
+    cases.push_back(gradient_case(
+        "layernorm: dinp", [=](const Doubles& v) { return f(v, weight); }, x, dout, gradients.inp));
+    cases.push_back(gradient_case(
+        "layernorm: dweight", [=](const Doubles& v) { return f(x, v); }, weight, dout, gradients.weight));
+    for_each_real([&](auto real) {
+        using Real = decltype(real);
+        std::vector<Forward> forward = {
+            {1, 8, 1, false, false, 0},      {19, 64, 2, true, true, 0},  // half a warp
+            {37, 128, 3, true, false, 0},                                 // half a warp, or one
+            {9, 256, 1, false, false, 1000}, {61, 264, 1, true, false, 0},   {13, 512, 3, true, true, 0},  // Pythia 70M
+            {5, 768, 2, false, false, 0},                                                                  // GPT-2 124M
+            {7, 1000, 2, true, false, 0},    {3, 1032, 3, true, false, 0},                                 // four warps
+            {3, 2056, 2, false, true, 0},    {2, 4104, 1, true, false, 100},  // sixteen warps
+            {2, 8192, 3, false, false, 0},
+        };
+        std::vector<std::pair<int, int>> backward = {
+            {1, 8},    {7, 64},    {33, 128}, {61, 264}, {17, 512}, {24, 768},
+            {5, 1000}, {17, 1032}, {3, 2056}, {2, 4104}, {600, 24}, {6353, 16},  // more rows than 16 for every chunk
+        };
+        if (ON_CPU) {
+            forward.insert(forward.end(), {{1, 5, 1, false, false, 0},
+                                           {67, 37, 1, false, false, 0},
+                                           {96, 256, 1, false, false, 100},
+                                           {1, 5, 2, true, true, 0},
+                                           {61, 37, 3, true, true, 0},
+                                           {96, 256, 2, true, true, 0}});
+            backward.insert(backward.end(), {{1, 5}, {67, 37}, {96, 256}});
+        }
+        for (const Forward& s : forward) cases.push_back(forward_case<Real>(s));
+        for (const auto& [N, C] : backward) cases.push_back(backward_case<Real>(N, C));
+    });
+    return cases;
+}
+
+// The norms of the last layer's output, and those of a layer's input on its way: two of one sum of three where the
+// residual is parallel, one of a sum of two before attention and before the feed-forward where it is not.
+std::vector<Case> layernorm_timed_cases(const TrainingStep& step) {
+    std::vector<Case> cases;
+    for_each_timed_real(step.full, [&](auto real) {
+        using Real = decltype(real);
+        const int N = step.N(), C = step.C;
+        cases.push_back(forward_case<Real>({N, C, 1, false, false, 0}, true));
+        cases.back().calls = 1;
+        cases.push_back(forward_case<Real>({N, C, step.neox ? 3 : 2, step.neox, false, 0}, true));
+        cases.back().calls = step.neox ? step.L : 2 * step.L;
+        cases.push_back(backward_case<Real>(N, C));
+        cases.back().calls = 2 * step.L + 1;
+    });
     return cases;
 }

@@ -1,58 +1,75 @@
 // matmul_cases.cpp - the linear layers: forward with and without bias, backward with and without dinp and dbias.
 #include <algorithm>
 
-#include "kernels/matmul_context.h"
 #include "test/cases/case.h"
-#include "test/kernel_reference.h"
 
 namespace {
 
-using reference::Doubles;
-
 // Relative to a row of the output. Rounding to bf16 is off by up to 3.9e-3, measured 3.2e-3 in a row of 8; sums in
 // float, measured 4.2e-7 at K = 384.
-template <class T>
-constexpr double TOLERANCE = sizeof(T) == 2 ? 4e-3 : 1e-6;
-constexpr double SUM_TOLERANCE = 1e-6;
+template <class Real>
+constexpr double TOLERANCE = tolerance<Real>(4e-3, 1e-6);
+template <class Real>
+constexpr double SUM_TOLERANCE = stat_tolerance<Real>(1e-6);
 
-// For the timed shapes, where values made one by one would take longer than the timing: the first million repeated.
-template <class T>
-std::vector<T> many_values(size_t n, uint64_t seed, double deviation) {
-    constexpr size_t PERIOD = 1 << 20;
-    std::vector<T> values = normal_values<T>(std::min(n, PERIOD), seed, deviation);
-    values.resize(n);
-    for (size_t i = PERIOD; i < n; ++i) values[i] = values[i - PERIOD];
-    return values;
+struct Shape {
+    int N, C, OC;
+};
+
+// C[m,n] = sum_k A[m,k] B[k,n], element (i,j) of a matrix at i * rows + j * columns.
+struct Strides {
+    size_t rows, columns;
+};
+Doubles multiply(const Doubles& a, Strides as, const Doubles& b, Strides bs, size_t M, size_t N, size_t K) {
+    Doubles c(M * N);
+    for (size_t m = 0; m < M; ++m)
+        for (size_t n = 0; n < N; ++n)
+            for (size_t k = 0; k < K; ++k)
+                c[m * N + n] += a[m * as.rows + k * as.columns] * b[k * bs.rows + n * bs.columns];
+    return c;
+}
+// bias empty: none.
+Doubles forward(const Doubles& inp, const Doubles& weight, const Doubles& bias, const Shape& s) {
+    const size_t N = static_cast<size_t>(s.N), C = static_cast<size_t>(s.C), OC = static_cast<size_t>(s.OC);
+    Doubles out = multiply(inp, {C, 1}, weight, {1, C}, N, OC, C);
+    for (size_t i = 0; i < out.size() && !bias.empty(); ++i) out[i] += bias[i % OC];
+    return out;
+}
+struct Gradients {
+    Doubles inp, weight, bias;
+};
+Gradients backward(const Doubles& dout, const Doubles& inp, const Doubles& weight, const Shape& s) {
+    const size_t N = static_cast<size_t>(s.N), C = static_cast<size_t>(s.C), OC = static_cast<size_t>(s.OC);
+    Gradients d{multiply(dout, {OC, 1}, weight, {C, 1}, N, C, OC), multiply(dout, {1, OC}, inp, {C, 1}, OC, C, N),
+                Doubles(OC)};
+    for (size_t i = 0; i < dout.size(); ++i) d.bias[i % OC] += dout[i];
+    return d;
 }
 
-std::string shape_name(int N, int C, int OC) {
-    return " N=" + std::to_string(N) + " C=" + std::to_string(C) + " OC=" + std::to_string(OC);
+std::string name_of(const char* operation, const char* type, const Shape& s) {
+    return format_text("%s %s N=%d C=%d OC=%d", operation, type, s.N, s.C, s.OC);
 }
 
-size_t product(int a, int b) { return static_cast<size_t>(a) * static_cast<size_t>(b); }
-
-template <class T>
-Case forward_case(int N, int C, int OC, bool with_bias, bool timed = false) {
+template <class Real>
+Case forward_case(const Shape& s, bool with_bias, bool timed = false) {
     Case result;
-    result.name = std::string("matmul_forward ") + type_name<T>() + shape_name(N, C, OC) + (with_bias ? " bias" : "");
-    result.bytes =
-        static_cast<double>(sizeof(T)) * static_cast<double>(product(N, C) + product(OC, C) + product(N, OC));
-    result.flops = 2.0 * N * C * OC;
-    result.timed = timed;
-    result.make = [=]() -> Instance {
-        const auto inp = many_values<T>(product(N, C), 1, 1), weight = many_values<T>(product(OC, C), 2, 0.02),
-                   bias = many_values<T>(with_bias ? product(1, OC) : 0, 3, 0.1);
-        const auto d_inp = device_copy(inp), d_weight = device_copy(weight), d_bias = device_copy(bias);
-        const auto out = std::make_shared<DeviceArray<T>>(product(N, OC));
+    result.name = name_of("matmul_forward", TYPE_NAME<Real>, s) + (with_bias ? " bias" : "");
+    result.bytes = static_cast<double>(sizeof(Real) * (product(s.N, s.C) + product(s.OC, s.C) + product(s.N, s.OC)));
+    result.flops = 2.0 * s.N * s.C * s.OC;
+    const Once<Doubles> formula;
+    result.make = [=] {
+        const Tensor<Real> inp(normal_values<Real>(product(s.N, s.C), 1)),
+            weight(normal_values<Real>(product(s.OC, s.C), 2, 0.02)),
+            bias(normal_values<Real>(with_bias ? product(1, s.OC) : 0, 3, 0.1)), out(product(s.N, s.OC));
         Instance instance;
-        instance.run = [=](gpu::stream_t stream, bool) {
-            gpu::matmul_forward<T>(out->get(), d_inp->get(), d_weight->get(), with_bias ? d_bias->get() : nullptr, N, C,
-                                   OC, stream);
+        instance.run = [=](backend::stream_t stream, bool) {
+            backend::matmul_forward<Real>(out, inp, weight, bias, s.N, s.C, s.OC, stream);
         };
         if (timed) return instance;
-        const Doubles want = reference::matmul_forward(doubles(inp), doubles(weight), doubles(bias), N, C, OC);
         instance.check = [=] {
-            return std::vector<Output>{{"out", static_cast<size_t>(OC), TOLERANCE<T>, host_doubles(*out), want}};
+            const Doubles& want = formula(
+                [&] { return forward(doubles(inp.first()), doubles(weight.first()), doubles(bias.first()), s); });
+            return Outputs{{"out", static_cast<size_t>(s.OC), TOLERANCE<Real>, out.doubles(), want}};
         };
         return instance;
     };
@@ -60,29 +77,25 @@ Case forward_case(int N, int C, int OC, bool with_bias, bool timed = false) {
 }
 
 // A row's bits are its own: the same rows in other places give the same outputs, in other places.
-template <class T>
-Case moved_rows_case(int N, int C, int OC, int shift) {
+template <class Real>
+Case moved_rows_case(const Shape& s, int shift) {
     Case result;
-    result.name = std::string("matmul_forward ") + type_name<T>() + shape_name(N, C, OC) + " rows in other places";
-    result.make = [=]() -> Instance {
-        const auto inp = many_values<T>(product(N, C), 1, 1), weight = many_values<T>(product(OC, C), 2, 0.02);
-        std::vector<T> moved(inp.begin() + static_cast<ptrdiff_t>(product(shift, C)), inp.end());
-        moved.insert(moved.end(), inp.begin(), inp.begin() + static_cast<ptrdiff_t>(product(shift, C)));
-        const auto d_inp = device_copy(inp), d_moved = device_copy(moved), d_weight = device_copy(weight);
-        const auto out = std::make_shared<DeviceArray<T>>(product(N, OC)),
-                   moved_out = std::make_shared<DeviceArray<T>>(product(N, OC));
+    result.name = name_of("matmul_forward", TYPE_NAME<Real>, s) + " rows in other places";
+    result.make = [=] {
+        const auto rotated = [=](auto rows, int width) {
+            std::rotate(rows.begin(), rows.begin() + static_cast<std::ptrdiff_t>(product(shift, width)), rows.end());
+            return rows;
+        };
+        const Tensor<Real> inp(normal_values<Real>(product(s.N, s.C), 1)), moved(rotated(inp.first(), s.C)),
+            weight(normal_values<Real>(product(s.OC, s.C), 2, 0.02)), out(product(s.N, s.OC)),
+            moved_out(product(s.N, s.OC));
         Instance instance;
-        instance.run = [=](gpu::stream_t stream, bool) {
-            const T* no_bias = nullptr;
-            gpu::matmul_forward<T>(out->get(), d_inp->get(), d_weight->get(), no_bias, N, C, OC, stream);
-            gpu::matmul_forward<T>(moved_out->get(), d_moved->get(), d_weight->get(), no_bias, N, C, OC, stream);
+        instance.run = [=](backend::stream_t stream, bool) {
+            backend::matmul_forward<Real>(out, inp, weight, nullptr, s.N, s.C, s.OC, stream);
+            backend::matmul_forward<Real>(moved_out, moved, weight, nullptr, s.N, s.C, s.OC, stream);
         };
         instance.check = [=] {
-            const Doubles all = host_doubles(*out);
-            const auto begin = all.begin() + static_cast<ptrdiff_t>(product(shift, OC));
-            Doubles want(begin, all.end());
-            want.insert(want.end(), all.begin(), begin);
-            return std::vector<Output>{{"out", static_cast<size_t>(OC), 0, host_doubles(*moved_out), want}};
+            return Outputs{{"out", static_cast<size_t>(s.OC), 0, moved_out.doubles(), rotated(out.doubles(), s.OC)}};
         };
         return instance;
     };
@@ -90,87 +103,101 @@ Case moved_rows_case(int N, int C, int OC, int shift) {
 }
 
 // dweight and dbias begin with other gradients in them, to which theirs are added.
-template <class T>
-Case backward_case(int N, int C, int OC, bool with_dinp, bool with_dbias, bool timed = false) {
+template <class Real>
+Case backward_case(const Shape& s, bool with_dinp, bool with_dbias, bool timed = false) {
     Case result;
-    result.name = std::string("matmul_backward ") + type_name<T>() + shape_name(N, C, OC) +
-                  (with_dinp ? "" : " no dinp") + (with_dbias ? " dbias" : "");
-    const size_t operands = product(N, OC) + product(N, C) + (with_dinp ? product(N, C) + product(OC, C) : 0);
-    result.bytes = static_cast<double>(sizeof(T) * operands + 2 * sizeof(float) * product(OC, C));
-    result.flops = (with_dinp ? 4.0 : 2.0) * N * C * OC;
-    result.timed = timed;
-    result.make = [=]() -> Instance {
-        const auto inp = many_values<T>(product(N, C), 1, 1), weight = many_values<T>(product(OC, C), 2, 0.02),
-                   dout = many_values<T>(product(N, OC), 3, 1);
-        const auto dweight = many_values<float>(product(OC, C), 4, 1), dbias = many_values<float>(product(1, OC), 5, 1);
-        const auto d_inp = device_copy(inp), d_weight = device_copy(weight), d_dout = device_copy(dout);
-        const auto d_dinp = std::make_shared<DeviceArray<T>>(product(N, C));
-        const auto d_dweight = device_copy(dweight), d_dbias = device_copy(dbias);
+    result.name =
+        name_of("matmul_backward", TYPE_NAME<Real>, s) + (with_dinp ? "" : " no dinp") + (with_dbias ? " dbias" : "");
+    const size_t operands =
+        product(s.N, s.OC) + product(s.N, s.C) + (with_dinp ? product(s.N, s.C) + product(s.OC, s.C) : 0);
+    result.bytes = static_cast<double>(sizeof(Real) * operands + 2 * sizeof(Stat<Real>) * product(s.OC, s.C));
+    result.flops = (with_dinp ? 4.0 : 2.0) * s.N * s.C * s.OC;
+    const Once<Gradients> formula;
+    result.make = [=] {
+        const Tensor<Real> inp(normal_values<Real>(product(s.N, s.C), 1)),
+            weight(normal_values<Real>(product(s.OC, s.C), 2, 0.02)), dout(normal_values<Real>(product(s.N, s.OC), 3)),
+            dinp(with_dinp ? product(s.N, s.C) : 0);
+        const Tensor<Stat<Real>> dweight(normal_values<Stat<Real>>(product(s.OC, s.C), 4)),
+            dbias(normal_values<Stat<Real>>(with_dbias ? product(1, s.OC) : 0, 5));
         Instance instance;
-        instance.run = [=](gpu::stream_t stream, bool fresh) {
-            if (fresh) {
-                copy_to_device(d_dweight->get(), dweight.data(), dweight.size());
-                copy_to_device(d_dbias->get(), dbias.data(), dbias.size());
-            }
-            gpu::matmul_backward<T>(with_dinp ? d_dinp->get() : nullptr, d_dweight->get(),
-                                    with_dbias ? d_dbias->get() : nullptr, d_dout->get(), d_inp->get(), d_weight->get(),
-                                    N, C, OC, stream);
+        instance.run = [=](backend::stream_t stream, bool fresh) {
+            if (fresh) dweight.reset(), dbias.reset();
+            backend::matmul_backward<Real>(dinp, dweight, dbias, dout, inp, weight, s.N, s.C, s.OC, stream);
         };
         if (timed) return instance;
-        reference::MatmulGradients want =
-            reference::matmul_backward(doubles(dout), doubles(inp), doubles(weight), N, C, OC);
-        for (size_t i = 0; i < dweight.size(); ++i) want.weight[i] += static_cast<double>(dweight[i]);
-        for (size_t i = 0; i < dbias.size(); ++i)
-            want.bias[i] = static_cast<double>(dbias[i]) + (with_dbias ? want.bias[i] : 0);
-        if (!with_dinp) std::fill(want.inp.begin(), want.inp.end(), 0.0);
         instance.check = [=] {
-            const size_t columns = static_cast<size_t>(C);
-            return std::vector<Output>{
-                {"dinp", columns, TOLERANCE<T>, host_doubles(*d_dinp), want.inp},
-                {"dweight", columns, SUM_TOLERANCE, host_doubles(*d_dweight), want.weight},
-                {"dbias", static_cast<size_t>(OC), with_dbias ? SUM_TOLERANCE : 0, host_doubles(*d_dbias), want.bias}};
+            const Gradients& want = formula([&] {
+                Gradients d = backward(doubles(dout.first()), doubles(inp.first()), doubles(weight.first()), s);
+                for (size_t i = 0; i < dweight.size(); ++i) d.weight[i] += to_double(dweight.first()[i]);
+                for (size_t i = 0; i < dbias.size(); ++i) d.bias[i] += to_double(dbias.first()[i]);
+                return d;
+            });
+            const size_t columns = static_cast<size_t>(s.C);
+            Outputs outputs{{"dweight", columns, SUM_TOLERANCE<Real>, dweight.doubles(), want.weight}};
+            if (with_dinp) outputs.push_back({"dinp", columns, TOLERANCE<Real>, dinp.doubles(), want.inp});
+            if (with_dbias)
+                outputs.push_back(
+                    {"dbias", static_cast<size_t>(s.OC), SUM_TOLERANCE<Real>, dbias.doubles(), want.bias});
+            return outputs;
         };
         return instance;
     };
     return result;
 }
 
-template <class T>
-void add_cases(std::vector<Case>* cases) {
-    const int shapes[][3] = {{1, 8, 8},     {1, 64, 24},    {3, 16, 8},  {7, 8, 40},
-                             {61, 24, 136}, {64, 128, 384}, {130, 64, 8}};
-    for (const auto& [N, C, OC] : shapes) {
-        cases->push_back(forward_case<T>(N, C, OC, true));
-        cases->push_back(forward_case<T>(N, C, OC, false));
-        cases->push_back(backward_case<T>(N, C, OC, true, true));
-        cases->push_back(backward_case<T>(N, C, OC, false, true));
-        cases->push_back(backward_case<T>(N, C, OC, true, false));
-    }
-    // a pass of questions and a tile of the head: on a GPU, products of several waves
-    cases->push_back(moved_rows_case<T>(1031, 64, 192, 517));
-    cases->push_back(moved_rows_case<T>(256, 96, 1024, 65));
-}
-
-// The four layers of a block of Pythia 70M, then its head on one chunk of rows.
-template <class T>
-void add_timed_cases(std::vector<Case>* cases) {
-    constexpr int N = 32 * 2048, C = 512, HEAD_ROWS = 8192, V = 50304;
-    const int layers[][2] = {{C, 3 * C}, {C, C}, {C, 4 * C}, {4 * C, C}};
-    for (const auto& [inputs, outputs] : layers) {
-        cases->push_back(forward_case<T>(N, inputs, outputs, true, true));
-        cases->push_back(backward_case<T>(N, inputs, outputs, true, true, true));
-    }
-    cases->push_back(forward_case<T>(HEAD_ROWS, C, V, false, true));
-    cases->push_back(backward_case<T>(HEAD_ROWS, C, V, true, false, true));
-}
-
 }  // namespace
 
 std::vector<Case> matmul_cases() {
     std::vector<Case> cases;
-    add_cases<bf16>(&cases);
-    add_cases<float>(&cases);
-    add_timed_cases<bf16>(&cases);
-    add_timed_cases<float>(&cases);
+    const Shape small{12, 5, 12};
+    const Doubles x = normal_doubles(60, 30), w = normal_doubles(60, 31), dout = normal_doubles(144, 32);
+    const Gradients gradients = backward(dout, x, w, small);
+    cases.push_back(gradient_case(
+        "matmul: dinp", [=](const Doubles& v) { return forward(v, w, {}, small); }, x, dout, gradients.inp));
+    cases.push_back(gradient_case(
+        "matmul: dweight", [=](const Doubles& v) { return forward(x, v, {}, small); }, w, dout, gradients.weight));
+    for_each_real([&](auto real) {
+        using Real = decltype(real);
+        std::vector<Shape> shapes = {{1, 8, 8},     {1, 64, 24},    {3, 16, 8},  {7, 8, 40},
+                                     {61, 24, 136}, {64, 128, 384}, {130, 64, 8}};
+        if (ON_CPU)
+            shapes.insert(shapes.end(), {{1, 1, 1},
+                                         {2, 3, 5},
+                                         {17, 31, 37},
+                                         {61, 67, 131},
+                                         {128, 64, 192},
+                                         {37, 7, 1031},
+                                         {521, 19, 23},
+                                         {14, 600, 32}});
+        for (const Shape& s : shapes) {
+            cases.push_back(forward_case<Real>(s, true));
+            cases.push_back(forward_case<Real>(s, false));
+            cases.push_back(backward_case<Real>(s, true, true));
+            cases.push_back(backward_case<Real>(s, false, true));
+            cases.push_back(backward_case<Real>(s, true, false));
+        }
+        // a pass of questions and a tile of the head: on a GPU, products of several waves
+        cases.push_back(moved_rows_case<Real>({1031, 64, 192}, 517));
+        cases.push_back(moved_rows_case<Real>({256, 96, 1024}, 65));
+    });
+    return cases;
+}
+
+// The four products of a layer, then the head on a slice of its rows.
+std::vector<Case> matmul_timed_cases(const TrainingStep& step) {
+    std::vector<Case> cases;
+    for_each_timed_real(step.full, [&](auto real) {
+        using Real = decltype(real);
+        const auto add = [&](const Shape& s, bool bias, int calls) {
+            for (Case c : {forward_case<Real>(s, bias, true), backward_case<Real>(s, true, bias, true)}) {
+                c.calls = calls;
+                cases.push_back(std::move(c));
+            }
+        };
+        const int N = step.N(), C = step.C, rows = step.head_rows;
+        for (const auto& [inputs, outputs] : {std::pair{C, 3 * C}, {C, C}, {C, 4 * C}, {4 * C, C}})
+            add({N, inputs, outputs}, true, step.L);
+        add({rows, C, step.Vp()}, false, N / rows);
+    });
     return cases;
 }

@@ -1,38 +1,52 @@
-// rotary_cases.cpp - the table of angles, and the rotation with every width of access: R/2 a multiple of 16 bytes, of 8
-// bytes, of neither; R = HS and R < HS.
+// rotary_cases.cpp - the table of angles, and the rotation with every width of access that CUDA has: R/2 a multiple of
+// 16 bytes, of 8 bytes, of neither; R = HS and R < HS.
+#include <algorithm>
 #include <cmath>
 
 #include "test/cases/case.h"
-#include "test/kernel_reference.h"
-#include "util/check.h"
 
 namespace {
 
 constexpr double BASE = 10000;
 
-std::vector<double> table_values(int P, int R) {
-    std::vector<double> table(static_cast<size_t>(P) * static_cast<size_t>(R));
+Doubles table_values(int P, int R) {
+    Doubles table(product(P, R));
     for (int p = 0; p < P; ++p)
         for (int i = 0; i < R / 2; ++i) {
             const double angle = p * std::pow(BASE, -2.0 * i / R);
-            double* row = &table[static_cast<size_t>(p) * static_cast<size_t>(R)];
+            double* row = &table[product(p, R)];
             row[i] = std::cos(angle);
             row[R / 2 + i] = std::sin(angle);
         }
     return table;
 }
 
+// qkv (N, 3, NH, HS); sign -1: the inverse.
+Doubles rotate(Doubles qkv, const Ints& positions, int NH, int HS, int R, double sign) {
+    for (size_t n = 0; n < positions.size(); ++n)
+        for (int head = 0; head < 2 * NH; ++head)  // q's, then k's
+            for (int i = 0; i < R / 2; ++i) {
+                const double angle = sign * positions[n] * std::pow(BASE, -2.0 * i / R);
+                double* x =
+                    &qkv[(n * 3 * static_cast<size_t>(NH) + static_cast<size_t>(head)) * static_cast<size_t>(HS)];
+                const double u = x[i], w = x[i + R / 2];
+                x[i] = u * std::cos(angle) - w * std::sin(angle);
+                x[i + R / 2] = w * std::cos(angle) + u * std::sin(angle);
+            }
+    return qkv;
+}
+
+template <class Real>
 Case table_case(int P, int R) {
     Case result;
-    result.name = format_text("rotary_table P=%d R=%d", P, R);
-    result.bytes = static_cast<double>(sizeof(float)) * P * R;
+    result.name = format_text("rotary_table %s P=%d R=%d", TYPE_NAME<Real>, P, R);
     result.make = [=] {
-        const auto table = std::make_shared<DeviceArray<float>>(static_cast<size_t>(P) * static_cast<size_t>(R));
+        const Tensor<Real> table(product(P, R));
         Instance instance;
-        instance.run = [=](gpu::stream_t stream, bool) { gpu::rotary_table(table->get(), P, R, BASE, stream); };
+        instance.run = [=](backend::stream_t stream, bool) { backend::rotary_table<Real>(table, P, R, BASE, stream); };
         instance.check = [=] {
-            return std::vector<Output>{
-                {"table", static_cast<size_t>(R), 1e-7, host_doubles(*table), table_values(P, R)}};
+            return Outputs{
+                {"table", static_cast<size_t>(R), tolerance<Real>(0, 1e-7), table.doubles(), table_values(P, R)}};
         };
         return instance;
     };
@@ -41,56 +55,61 @@ Case table_case(int P, int R) {
 
 struct Shape {
     int N, NH, HS, R, P;
-    bool timed;
 };
 
-template <class T>
+template <class Real>
 Case rotation_case(const Shape& s, bool backward) {
     Case result;
-    result.name = format_text("rotary_%s %s N=%d NH=%d HS=%d R=%d", backward ? "backward" : "forward", type_name<T>(),
+    result.name = format_text("rotary_%s %s N=%d NH=%d HS=%d R=%d", backward ? "backward" : "forward", TYPE_NAME<Real>,
                               s.N, s.NH, s.HS, s.R);
     // memory moves 32 bytes at a time; the pairs of a head lie in one piece
-    result.bytes = 4.0 * s.N * s.NH * std::max(32.0, static_cast<double>(sizeof(T)) * s.R) + sizeof(int) * 1.0 * s.N;
-    result.timed = s.timed;
+    result.bytes = 4.0 * s.N * s.NH * std::max(32.0, static_cast<double>(sizeof(Real)) * s.R) + sizeof(int) * 1.0 * s.N;
     result.make = [=] {
-        const auto qkv = normal_values<T>(static_cast<size_t>(s.N) * 3 * static_cast<size_t>(s.NH * s.HS), 1);
-        const auto positions = random_ints(static_cast<size_t>(s.N), s.P, 2);
-        const std::vector<double> angles = table_values(s.P, s.R);
-        const auto table = device_copy(std::vector<float>(angles.begin(), angles.end()));
-        const auto d_qkv = device_copy(qkv);
-        const auto d_positions = device_copy(positions);
+        const Tensor<Real> qkv(normal_values<Real>(product(s.N, 3 * s.NH * s.HS), 1));
+        const Tensor<int> positions(random_ints(static_cast<size_t>(s.N), s.P, 2));
+        const Tensor<Stat<Real>> table(converted<Stat<Real>>(table_values(s.P, s.R)));
         Instance instance;
-        instance.run = [=](gpu::stream_t stream, bool fresh) {
-            if (fresh) copy_to_device(d_qkv->get(), qkv.data(), qkv.size());
-            const auto rotate = backward ? gpu::rotary_backward<T> : gpu::rotary_forward<T>;
-            rotate(d_qkv->get(), table->get(), d_positions->get(), s.N, s.NH, s.HS, s.R, stream);
+        instance.run = [=](backend::stream_t stream, bool fresh) {
+            if (fresh) qkv.reset();
+            const auto rotation = backward ? backend::rotary_backward<Real> : backend::rotary_forward<Real>;
+            rotation(qkv, table, positions, s.N, s.NH, s.HS, s.R, stream);
         };
         instance.check = [=] {
-            return std::vector<Output>{
-                {"qkv", static_cast<size_t>(s.HS), sizeof(T) == 2 ? 4e-3 : 2e-7, host_doubles(*d_qkv),
-                 reference::rotary(doubles(qkv), positions, s.N, s.NH, s.HS, s.R, BASE, backward ? -1 : 1)}};
+            return Outputs{{"qkv", static_cast<size_t>(s.HS), tolerance<Real>(4e-3, 2e-7), qkv.doubles(),
+                            rotate(doubles(qkv.first()), positions.first(), s.NH, s.HS, s.R, backward ? -1 : 1)}};
         };
         return instance;
     };
     return result;
 }
 
-template <class T>
-void add_cases(std::vector<Case>& cases) {
-    const Shape SHAPES[] = {
-        {1, 1, 8, 2, 1, false},     {5, 3, 16, 16, 40, false},      {7, 2, 24, 6, 11, false},
-        {61, 4, 32, 8, 61, false},  {13, 3, 80, 20, 2048, false},   {37, 8, 64, 16, 2048, false},
-        {3, 2, 64, 64, 100, false}, {65536, 8, 64, 16, 2048, true}, {65536, 4, 32, 8, 2048, true},
-    };
-    for (const bool backward : {false, true})
-        for (const Shape& s : SHAPES) cases.push_back(rotation_case<T>(s, backward));
-}
-
 }  // namespace
 
 std::vector<Case> rotary_cases() {
-    std::vector<Case> cases{table_case(1, 2), table_case(61, 10), table_case(2048, 16)};
-    add_cases<bf16>(cases);
-    add_cases<float>(cases);
+    std::vector<Case> cases;
+    for_each_real([&](auto real) {
+        using Real = decltype(real);
+        if (sizeof(Real) > 2)  // there is none in bf16
+            for (const auto& [P, R] : {std::pair{1, 2}, {61, 10}, {2048, 16}})
+                cases.push_back(table_case<Stat<Real>>(P, R));
+        std::vector<Shape> shapes = {{1, 1, 8, 2, 1},    {5, 3, 16, 16, 40},    {7, 2, 24, 6, 11},
+                                     {61, 4, 32, 8, 61}, {13, 3, 80, 20, 2048}, {37, 8, 64, 16, 2048},
+                                     {3, 2, 64, 64, 100}};
+        if (ON_CPU) shapes.insert(shapes.end(), {{1, 1, 2, 2, 1}, {62, 3, 10, 6, 31}, {5, 2, 8, 0, 5}});
+        for (const bool backward : {false, true})
+            for (const Shape& s : shapes) cases.push_back(rotation_case<Real>(s, backward));
+    });
+    return cases;
+}
+
+std::vector<Case> rotary_timed_cases(const TrainingStep& step) {
+    std::vector<Case> cases;
+    if (!step.neox) return cases;
+    for_each_timed_real(step.full, [&](auto real) {
+        for (const bool backward : {false, true}) {
+            cases.push_back(rotation_case<decltype(real)>({step.N(), step.NH, step.HS(), step.R(), step.T}, backward));
+            cases.back().calls = step.L;
+        }
+    });
     return cases;
 }

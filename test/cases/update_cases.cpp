@@ -8,68 +8,71 @@
 
 namespace {
 
-using Doubles = std::vector<double>;
-
-constexpr size_t PYTHIA_70M = 70426624;  // parameters
-
 // ---- the norm -------------------------------------------------------------------------------------------------------
 
-Case norm_case(size_t n, bool timed = false) {
+template <class Real>
+Case norm_case(size_t n) {
     Case result;
-    result.name = "global_norm_squared n=" + std::to_string(n);
-    result.bytes = 4.0 * static_cast<double>(n);
-    result.timed = timed;
-    result.make = [=]() -> Instance {
-        std::vector<float> x(n, 0.25f);
-        const std::vector<float> random = normal_values<float>(std::min<size_t>(n, 1 << 17), 1);
-        std::copy(random.begin(), random.end(), x.begin());
-        long double want = 0;
-        for (const float value : x) want += static_cast<long double>(value) * static_cast<long double>(value);
-        const auto d_x = device_copy(x);
-        const auto d_sum = std::make_shared<DeviceArray<double>>(1);
-        const auto scratch = std::make_shared<DeviceArray<char>>(gpu::global_norm_scratch(n));
+    result.name = format_text("global_norm_squared %s n=%zu", TYPE_NAME<Real>, n);
+    result.bytes = static_cast<double>(sizeof(Real) * n);
+    const Once<double> formula;
+    result.make = [=] {
+        std::vector<Real> values(n, Real(0.25));
+        const std::vector<Real> random = normal_values<Real>(std::min<size_t>(n, 1 << 17), 1);
+        std::copy(random.begin(), random.end(), values.begin());
+        const Tensor<Real> x(values);
+        const Tensor<double> sum(1);
+        const Tensor<char> scratch(backend::global_norm_scratch(n));
         Instance instance;
-        instance.run = [=](gpu::stream_t stream, bool) {
-            gpu::global_norm_squared(d_sum->get(), scratch->get(), d_x->get(), n, stream);
+        instance.run = [=](backend::stream_t stream, bool) {
+            backend::global_norm_squared<Real>(sum, scratch, x, n, stream);
         };
         instance.check = [=] {
-            double sum = 0;
-            copy_to_host(&sum, d_sum->get(), 1);
-            return std::vector<Output>{{"sum", 1, 1e-14, {sum}, {static_cast<double>(want)}}};
+            const double want = formula([&] {
+                long double total = 0;
+                for (const long double value : x.first()) total += value * value;
+                return static_cast<double>(total);
+            });
+            return Outputs{{"sum", 1, 1e-14, sum.doubles(), {want}}};
         };
         return instance;
     };
     return result;
 }
 
-// A NaN in the last element; an infinity; a square beyond float's range.
+// A NaN, an infinity, a square beyond float's range: in the first element, in the middle and in the last.
+template <class Real>
 Case special_norm_case() {
     Case result;
-    result.name = "global_norm_squared NaN, inf and 1e30";
-    result.make = []() -> Instance {
-        constexpr size_t N = 40001;
-        const float values[] = {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::infinity(),
-                                1e30f};
-        std::vector<std::shared_ptr<DeviceArray<float>>> inputs;
-        for (const float value : values) {
-            std::vector<float> x(N);
-            x.back() = value;
-            inputs.push_back(device_copy(x));
-        }
-        const auto d_sums = std::make_shared<DeviceArray<double>>(inputs.size());
-        const auto scratch = std::make_shared<DeviceArray<char>>(gpu::global_norm_scratch(N));
+    result.name = std::string("global_norm_squared ") + TYPE_NAME<Real> + " NaN, inf and 1e30";
+    result.make = [] {
+        constexpr size_t N = 100001;
+        using Limits = std::numeric_limits<Real>;
+        std::vector<Tensor<Real>> inputs;
+        for (const Real value : {Limits::quiet_NaN(), -Limits::infinity(), Real(1e30)})
+            for (const size_t place : {size_t(0), size_t(70000), N - 1}) {
+                std::vector<Real> x(N);
+                x[place] = value;
+                inputs.emplace_back(x);
+            }
+        const Tensor<double> sums(inputs.size());
+        const Tensor<char> scratch(backend::global_norm_scratch(N));
         Instance instance;
-        instance.run = [=](gpu::stream_t stream, bool) {
+        instance.run = [=](backend::stream_t stream, bool) {
             for (size_t i = 0; i < inputs.size(); ++i)
-                gpu::global_norm_squared(d_sums->get() + i, scratch->get(), inputs[i]->get(), N, stream);
+                backend::global_norm_squared<Real>(sums + i, scratch, inputs[i], N, stream);
         };
         instance.check = [=] {
-            Doubles sums(inputs.size());
-            copy_to_host(sums.data(), d_sums->get(), sums.size());
-            return std::vector<Output>{
-                {"is NaN", 1, 0, {std::isnan(sums[0]) ? 1.0 : 0.0}, {1}},
-                {"is inf", 1, 0, {std::isinf(sums[1]) ? 1.0 : 0.0}, {1}},
-                {"1e60", 1, 1e-15, {sums[2]}, {static_cast<double>(1e30f) * static_cast<double>(1e30f)}}};
+            Outputs outputs{{"is NaN", 1, 0, {}, Doubles(3, 1)},
+                            {"is inf", 1, 0, {}, Doubles(3, 1)},
+                            {"1e60", 1, 1e-15, {}, Doubles(3, std::pow(to_double(Real(1e30)), 2))}};
+            const Doubles all = sums.doubles();
+            for (size_t i = 0; i < 3; ++i) {
+                outputs[0].got.push_back(std::isnan(all[i]));
+                outputs[1].got.push_back(std::isinf(all[3 + i]));
+                outputs[2].got.push_back(all[6 + i]);
+            }
+            return outputs;
         };
         return instance;
     };
@@ -79,17 +82,16 @@ Case special_norm_case() {
 // Terms of which each order of adding has another sum: exactly the one from the first to the last.
 Case in_order_case(int n) {
     Case result;
-    result.name = "add_in_order n=" + std::to_string(n);
-    result.make = [=]() -> Instance {
+    result.name = format_text("add_in_order n=%d", n);
+    result.make = [=] {
         Doubles terms(static_cast<size_t>(n));
         double want = 0;
         for (size_t i = 0; i < terms.size(); ++i)
             want += terms[i] = std::ldexp(1.0 / static_cast<double>(i + 3), static_cast<int>(i * 7 % 60));
-        const auto d_terms = device_copy(terms);
-        const auto d_sum = std::make_shared<DeviceArray<double>>(1);
+        const Tensor<double> d_terms(terms), sum(1);
         Instance instance;
-        instance.run = [=](gpu::stream_t stream, bool) { gpu::add_in_order(d_sum->get(), d_terms->get(), n, stream); };
-        instance.check = [=] { return std::vector<Output>{{"sum", 1, 0, host_doubles(*d_sum), {want}}}; };
+        instance.run = [=](backend::stream_t stream, bool) { backend::add_in_order(sum, d_terms, n, stream); };
+        instance.check = [=] { return Outputs{{"sum", 1, 0, sum.doubles(), {want}}}; };
         return instance;
     };
     return result;
@@ -98,7 +100,6 @@ Case in_order_case(int n) {
 // ---- AdamW ----------------------------------------------------------------------------------------------------------
 
 constexpr float GRAD_CLIP = 0.7f;
-constexpr double TOLERANCE = 1.5e-7;  // measured: 6e-8 after four steps
 
 AdamwSettings settings_of_step(int step, uint64_t seed = 42) {
     return {/*lr=*/0.01f / static_cast<float>(step),
@@ -110,45 +111,39 @@ AdamwSettings settings_of_step(int step, uint64_t seed = 42) {
             seed};
 }
 
-// The arrays of an update on the device, and how they were at first.
-template <class T>
+// The arrays of an update, and the values that the weights begin with.
+template <class Real>
 struct Weights {
-    static constexpr bool HAS_MASTER = sizeof(T) == 2;
-    Weights(size_t n, uint64_t seed) : size(n), start(normal_values<float>(n, seed)), master(HAS_MASTER ? n : 0) {
-        for (DeviceArray<float>* array : {&m, &v, &grads}) *array = DeviceArray<float>(n);
-        params = DeviceArray<T>(n);
-        reset();
+    static constexpr bool HAS_MASTER = sizeof(Real) == 2;
+    explicit Weights(const std::vector<Stat<Real>>& start)
+        : start(std::make_shared<const std::vector<Stat<Real>>>(start)),
+          params(converted<Real>(start)),
+          master(HAS_MASTER ? start : std::vector<Stat<Real>>()),
+          m(std::vector<Stat<Real>>(start.size())),
+          v(m.first()),
+          grads(m.first()) {}
+    void reset() const { params.reset(), master.reset(), m.reset(), v.reset(), grads.reset(); }
+    void update(const double* norm_squared, size_t first, const std::vector<AdamwGroup>& groups,
+                const AdamwSettings& settings, backend::stream_t stream) const {
+        backend::adamw_update<Real>(params, master, m, v, grads, norm_squared, first, groups.data(),
+                                    static_cast<int>(groups.size()), settings, stream);
     }
-    void reset() {
-        std::vector<T> rounded(size);
-        for (size_t i = 0; i < size; ++i) rounded[i] = T(start[i]);
-        copy_to_device(params.get(), rounded.data(), size);
-        if (HAS_MASTER) copy_to_device(master.get(), start.data(), size);
-        const std::vector<float> zeros(size);
-        for (DeviceArray<float>* array : {&m, &v, &grads}) copy_to_device(array->get(), zeros.data(), size);
-    }
-    void update(const double* norm_squared, const std::vector<AdamwGroup>& groups, const AdamwSettings& settings,
-                gpu::stream_t stream) {
-        gpu::adamw_update<T>(params.get(), master.get(), m.get(), v.get(), grads.get(), norm_squared, 0, groups.data(),
-                             static_cast<int>(groups.size()), settings, stream);
-    }
-    size_t size;
-    std::vector<float> start;
-    DeviceArray<float> m, v, grads, master;
-    DeviceArray<T> params;
+    std::shared_ptr<const std::vector<Stat<Real>>> start;
+    Tensor<Real> params;
+    Tensor<Stat<Real>> master, m, v, grads;
 };
 
 struct Expected {
     Doubles w, m, v;
 };
 // One element after another, in double. Elements outside of the groups stay as they were.
-void reference_update(Expected* x, const std::vector<float>& grads, const double* norm_squared,
+void reference_update(Expected* x, const Doubles& grads, const double* norm_squared,
                       const std::vector<AdamwGroup>& groups, const AdamwSettings& settings) {
     const double beta1 = settings.beta1, beta2 = settings.beta2, clip = settings.grad_clip;
     const double scale = norm_squared ? std::min(1.0, clip / std::sqrt(*norm_squared)) : 1;
     for (const AdamwGroup& group : groups)
         for (size_t i = group.begin; i < group.end; ++i) {
-            const double g = scale * static_cast<double>(grads[i]);
+            const double g = scale * grads[i];
             x->m[i] = beta1 * x->m[i] + (1 - beta1) * g;
             x->v[i] = beta2 * x->v[i] + (1 - beta2) * g * g;
             const double m_hat = x->m[i] / (1 - std::pow(beta1, settings.step)),
@@ -170,55 +165,83 @@ struct Bf16Neighbours {
 
 // Several steps over a few groups that begin past the arrays' begin and end before their end. A step has one norm, so
 // that some steps clip and others do not.
-template <class T>
+template <class Real>
 Case update_case(const std::vector<AdamwGroup>& groups, size_t n, bool clip) {
     constexpr int STEPS = 4;
     Case result;
-    result.name = std::string("adamw_update ") + type_name<T>() + " n=" + std::to_string(n) +
-                  " groups=" + std::to_string(groups.size()) + (clip ? "" : " without clipping");
-    result.make = [=]() -> Instance {
-        const auto weights = std::make_shared<Weights<T>>(n, 1);
-        Expected want{Doubles(weights->start.begin(), weights->start.end()), Doubles(n), Doubles(n)};
-        std::vector<std::vector<float>> grads;
-        const Doubles norms_squared = {4, 1e-4, 0, 0.5};
-        for (int step = 1; step <= STEPS; ++step) {
-            const auto s = static_cast<size_t>(step);
-            grads.push_back(normal_values<float>(n, 10 + s));
-            reference_update(&want, grads.back(), clip ? &norms_squared[s - 1] : nullptr, groups,
-                             settings_of_step(step));
-        }
-        const auto d_norms = std::make_shared<DeviceArray<double>>(norms_squared.size());
-        copy_to_device(d_norms->get(), norms_squared.data(), norms_squared.size());
+    result.name = format_text("adamw_update %s n=%zu groups=%zu%s", TYPE_NAME<Real>, n, groups.size(),
+                              clip ? "" : " without clipping");
+    result.make = [=] {
+        const Weights<Real> weights(normal_values<Stat<Real>>(n, 1));
+        std::vector<std::vector<Stat<Real>>> grads;
+        for (uint64_t step = 1; step <= STEPS; ++step) grads.push_back(normal_values<Stat<Real>>(n, 10 + step));
+        const Tensor<double> norms(Doubles{4, 1e-4, 0, 0.5});
         Instance instance;
-        instance.run = [=](gpu::stream_t stream, bool) {
-            weights->reset();
+        instance.run = [=](backend::stream_t stream, bool) {
+            weights.reset();
             for (int step = 1; step <= STEPS; ++step) {
-                const auto s = static_cast<size_t>(step - 1);
-                copy_to_device(weights->grads.get(), grads[s].data(), n);
-                weights->update(clip ? d_norms->get() + s : nullptr, groups, settings_of_step(step), stream);
+                copy_to_device<Stat<Real>>(weights.grads, grads[static_cast<size_t>(step - 1)].data(), n);
+                weights.update(clip ? norms + (step - 1) : nullptr, 0, groups, settings_of_step(step), stream);
             }
         };
         instance.check = [=] {
-            Doubles grads_left(grads.back().begin(), grads.back().end());
+            Expected want{doubles(*weights.start), Doubles(n), Doubles(n)};
+            for (int step = 1; step <= STEPS; ++step)
+                reference_update(&want, doubles(grads[static_cast<size_t>(step - 1)]),
+                                 clip ? &norms.first()[static_cast<size_t>(step - 1)] : nullptr, groups,
+                                 settings_of_step(step));
+            Doubles grads_left = doubles(grads.back());
             for (const AdamwGroup& group : groups)
-                std::fill(grads_left.begin() + static_cast<std::ptrdiff_t>(group.begin),
-                          grads_left.begin() + static_cast<std::ptrdiff_t>(group.end), 0.0);
-            const Doubles params = host_doubles(weights->params);
-            std::vector<Output> outputs = {
-                {"m", n, TOLERANCE, host_doubles(weights->m), want.m},
-                {"v", n, TOLERANCE, host_doubles(weights->v), want.v},
-                {"weights", n, TOLERANCE, Weights<T>::HAS_MASTER ? host_doubles(weights->master) : params, want.w},
-                {"gradients", n, 0, host_doubles(weights->grads), grads_left}};
-            if (Weights<T>::HAS_MASTER) {
+                for (size_t i = group.begin; i < group.end; ++i) grads_left[i] = 0;
+            const Doubles params = weights.params.doubles();
+            const double close = stat_tolerance<Real>(1.5e-7);  // measured: 6e-8 after four steps
+            Outputs outputs = {
+                {"m", n, close, weights.m.doubles(), want.m},
+                {"v", n, close, weights.v.doubles(), want.v},
+                {"weights", n, close, Weights<Real>::HAS_MASTER ? weights.master.doubles() : params, want.w},
+                {"gradients", n, 0, weights.grads.doubles(), grads_left}};
+            if (Weights<Real>::HAS_MASTER) {
                 Doubles outside(n);  // 1 where a weight is neither of the neighbours of its master
-                const std::vector<float> master = host_copy(weights->master);
+                const auto master = weights.master.now();
                 for (const AdamwGroup& group : groups)
                     for (size_t i = group.begin; i < group.end; ++i) {
-                        const Bf16Neighbours neighbours(master[i]);
+                        const Bf16Neighbours neighbours(static_cast<float>(master[i]));
                         outside[i] = params[i] != neighbours.below && params[i] != neighbours.above;
                     }
                 outputs.push_back({"params: neighbours of the master", n, 0, outside, Doubles(n)});
             }
+            return outputs;
+        };
+        return instance;
+    };
+    return result;
+}
+
+// Arrays that hold a range of the parameters are updated to the bits that the range has among all.
+template <class Real>
+Case range_case() {
+    constexpr size_t ALL = 5008, FIRST = 2048, SIZE = 1600;
+    Case result;
+    result.name = format_text("adamw_update %s a range", TYPE_NAME<Real>);
+    result.make = [] {
+        const auto start = normal_values<Stat<Real>>(ALL, 1), grads = normal_values<Stat<Real>>(ALL, 2);
+        const Weights<Real> all(start), range(part(start, FIRST, SIZE));
+        const Tensor<double> norm(Doubles{4});
+        Instance instance;
+        instance.run = [=](backend::stream_t stream, bool) {
+            all.reset();
+            range.reset();
+            copy_to_device<Stat<Real>>(all.grads, grads.data(), ALL);
+            copy_to_device<Stat<Real>>(range.grads, grads.data() + FIRST, SIZE);
+            all.update(norm, 0, {{0, 2072, 0.1f}, {2072, ALL, 0.3f}}, settings_of_step(1), stream);
+            range.update(norm, FIRST, {{FIRST, 2072, 0.1f}, {2072, FIRST + SIZE, 0.3f}}, settings_of_step(1), stream);
+        };
+        instance.check = [=] {
+            Outputs outputs{{"params", SIZE, 0, range.params.doubles(), part(all.params.doubles(), FIRST, SIZE)},
+                            {"m", SIZE, 0, range.m.doubles(), part(all.m.doubles(), FIRST, SIZE)},
+                            {"v", SIZE, 0, range.v.doubles(), part(all.v.doubles(), FIRST, SIZE)}};
+            if (Weights<Real>::HAS_MASTER)
+                outputs.push_back({"master", SIZE, 0, range.master.doubles(), part(all.master.doubles(), FIRST, SIZE)});
             return outputs;
         };
         return instance;
@@ -231,65 +254,66 @@ Case update_case(const std::vector<AdamwGroup>& groups, size_t n, bool clip) {
 // moves.
 constexpr size_t ROUNDED = 100000, EXACT = 4;
 
+template <class Real>
 Case rounding_case() {
     Case result;
-    result.name = "adamw_update bf16 stochastic rounding";
-    result.make = []() -> Instance {
-        const auto weights = std::make_shared<Weights<bf16>>(ROUNDED, 3);
+    result.name = format_text("adamw_update %s stochastic rounding", TYPE_NAME<Real>);
+    result.make = [] {
         // what bf16 has stays; a NaN whose upper half would be infinity is still NaN
+        std::vector<Stat<Real>> start = normal_values<Stat<Real>>(ROUNDED, 3);
         constexpr uint32_t NAN_BITS = 0x7F800001u;
-        weights->start[0] = 0;
-        weights->start[1] = -1.5f;
-        weights->start[2] = 0x1p-130f;
-        memcpy(&weights->start[3], &NAN_BITS, sizeof NAN_BITS);
+        float nan;
+        std::memcpy(&nan, &NAN_BITS, sizeof nan);
+        start[0] = 0;
+        start[1] = -1.5f;
+        start[2] = 0x1p-130f;
+        start[3] = nan;
+        const Weights<Real> weights(start);
         struct Rounding {
             int step;
             uint64_t seed;
         };
         const std::vector<Rounding> roundings = {{1, 42}, {1, 42}, {2, 42}, {1, 43}};
-        const auto params = std::make_shared<std::vector<std::vector<bf16>>>(roundings.size());
+        const auto params = std::make_shared<std::vector<Doubles>>(roundings.size());
         Instance instance;
-        instance.run = [=](gpu::stream_t stream, bool) {
+        instance.run = [=](backend::stream_t stream, bool) {
             for (size_t i = 0; i < roundings.size(); ++i) {
-                weights->reset();
-                weights->update(nullptr, {{0, ROUNDED, 0.0f}}, settings_of_step(roundings[i].step, roundings[i].seed),
-                                stream);
-                (*params)[i] = host_copy(weights->params);
+                weights.reset();
+                weights.update(nullptr, 0, {{0, ROUNDED, 0.0f}}, settings_of_step(roundings[i].step, roundings[i].seed),
+                               stream);
+                (*params)[i] = weights.params.doubles();
             }
         };
         instance.check = [=] {
-            const std::vector<bf16>& first = (*params)[0];
-            // In units of the step between the neighbours an error is uniform in (-1, 1) or so: the mean of 1e5
-            // has a deviation of 0.41 / sqrt(1e5) = 0.0013. The same for how often it
-            // goes up against how often it should.
+            const Doubles& first = (*params)[0];
+            // In units of the step between the neighbours an error is uniform in (-1, 1) or so: the mean of 1e5 has a
+            // deviation of 0.41 / sqrt(1e5) = 0.0013. The same for how often it goes up against how often it should.
             double error = 0, rounded_up = 0, expected_up = 0;
             Doubles exact;
             for (size_t i = 0; i < ROUNDED; ++i) {
-                const double value = static_cast<double>(__bfloat162float(first[i]));
-                const float master = weights->start[i];
                 if (i < EXACT) {
-                    exact.push_back(std::isnan(value) ? 1e30 : value);
+                    exact.push_back(std::isnan(first[i]) ? 1e30 : first[i]);
                     continue;
                 }
-                const Bf16Neighbours neighbours(master);
+                const double master = to_double((*weights.start)[i]);
+                const Bf16Neighbours neighbours(static_cast<float>(master));
                 const double step = neighbours.above - neighbours.below;
-                error += (value - static_cast<double>(master)) / std::abs(step) / ROUNDED;
-                rounded_up += (value == neighbours.above ? 1.0 : 0.0) / ROUNDED;
-                expected_up += (static_cast<double>(master) - neighbours.below) / step / ROUNDED;
+                error += (first[i] - master) / std::abs(step) / ROUNDED;
+                rounded_up += (first[i] == neighbours.above ? 1.0 : 0.0) / ROUNDED;
+                expected_up += (master - neighbours.below) / step / ROUNDED;
             }
             const auto differing = [&](size_t a, size_t b) {
                 double count = 0;
-                for (size_t i = EXACT; i < ROUNDED; ++i)
-                    count += __bfloat162float((*params)[a][i]) != __bfloat162float((*params)[b][i]);
+                for (size_t i = EXACT; i < ROUNDED; ++i) count += (*params)[a][i] != (*params)[b][i];
                 return count / ROUNDED;
             };
             // two independent roundings of a fraction f differ with probability 2 f (1 - f): a third on average
-            return std::vector<Output>{{"1 + mean error", 1, 0.005, {1 + error}, {1}},
-                                       {"share rounded away from zero", 1, 0.01, {rounded_up}, {expected_up}},
-                                       {"differing, same seed and step", 1, 0, {differing(0, 1)}, {0}},
-                                       {"differing, another step", 1, 0.03, {differing(0, 2)}, {1.0 / 3}},
-                                       {"differing, another seed", 1, 0.03, {differing(0, 3)}, {1.0 / 3}},
-                                       {"exact values, NaN", 1, 0, exact, {0, -1.5, 0x1p-130, 1e30}}};
+            return Outputs{{"1 + mean error", 1, 0.005, {1 + error}, {1}},
+                           {"share rounded away from zero", 1, 0.01, {rounded_up}, {expected_up}},
+                           {"differing, same seed and step", 1, 0, {differing(0, 1)}, {0}},
+                           {"differing, another step", 1, 0.03, {differing(0, 2)}, {1.0 / 3}},
+                           {"differing, another seed", 1, 0.03, {differing(0, 3)}, {1.0 / 3}},
+                           {"exact values, NaN", 1, 0, exact, {0, -1.5, 0x1p-130, 1e30}}};
         };
         return instance;
     };
@@ -298,32 +322,20 @@ Case rounding_case() {
 
 // Bytes a parameter: bf16 34 (weight written 2; master, m and v read and written 24; gradient read and zeroed 8), float
 // 32. Counted without the zeroing of the gradient, as is usual elsewhere, bf16 would be 30.
-template <class T>
+template <class Real>
 Case timed_update_case(size_t n) {
     Case result;
-    result.name = std::string("adamw_update ") + type_name<T>() + " n=" + std::to_string(n);
-    result.bytes = (sizeof(T) == 2 ? 34.0 : 32.0) * static_cast<double>(n);
-    result.timed = true;
-    result.make = [=]() -> Instance {
-        const size_t period = 1 << 20;
-        const auto weights = std::make_shared<Weights<T>>(period, 1);
-        const auto repeated = [=](auto* array) {
-            using Value = std::remove_pointer_t<decltype(array->get())>;
-            const std::vector<Value> values = host_copy(*array);
-            *array = DeviceArray<Value>(n);
-            for (size_t i = 0; i < n; i += period)
-                copy_to_device(array->get() + i, values.data(), std::min(period, n - i));
-        };
-        for (DeviceArray<float>* array : {&weights->m, &weights->v, &weights->grads}) *array = DeviceArray<float>(n);
-        repeated(&weights->params);
-        if (Weights<T>::HAS_MASTER) repeated(&weights->master);
-        const auto norm = std::make_shared<DeviceArray<double>>(1);
+    result.name = format_text("adamw_update %s n=%zu", TYPE_NAME<Real>, n);
+    result.bytes = (sizeof(Real) == 2 ? 34.0 : 32.0) * static_cast<double>(n);
+    result.make = [=] {
+        const Weights<Real> weights(normal_values<Stat<Real>>(n, 1));
+        const Tensor<double> norm(Doubles(1));
         std::vector<AdamwGroup> groups;  // as many as a table of tensors has
         for (size_t g = 0; g < 16; ++g)
             groups.push_back({g * (n / 128) * 8, g == 15 ? n : (g + 1) * (n / 128) * 8, g % 2 ? 0.1f : 0.0f});
         Instance instance;
-        instance.run = [=](gpu::stream_t stream, bool) {
-            weights->update(norm->get(), groups, settings_of_step(1), stream);
+        instance.run = [=](backend::stream_t stream, bool) {
+            weights.update(norm, 0, groups, settings_of_step(1), stream);
         };
         return instance;
     };
@@ -334,25 +346,45 @@ Case timed_update_case(size_t n) {
 
 std::vector<Case> update_cases() {
     std::vector<Case> cases;
-    for (const size_t n : {1, 3, 4, 1023, 1026, 16384, 16387, 100003}) cases.push_back(norm_case(n));
-    cases.push_back(norm_case(4300013));  // more chunks than the last block has threads
-    cases.push_back(special_norm_case());
-    for (const int n : {1, 3, 50}) cases.push_back(in_order_case(n));
-    cases.push_back(norm_case(PYTHIA_70M, true));
-
     const std::vector<AdamwGroup> three = {{16, 24, 0.1f}, {24, 2072, 0.0f}, {2072, 5000, 0.3f}};
     std::vector<AdamwGroup> many;
     for (size_t g = 0; g < MAX_ADAMW_GROUPS; ++g) many.push_back({8 * g, 8 * g + 8, 0.01f * static_cast<float>(g)});
-    for (const bool clip : {true, false}) {
-        cases.push_back(update_case<bf16>(three, 5008, clip));
-        cases.push_back(update_case<float>(three, 5008, clip));
-    }
-    cases.push_back(update_case<bf16>({{0, 8, 0.1f}}, 8, true));
-    cases.push_back(update_case<float>({{0, 8, 0.1f}}, 8, true));
-    cases.push_back(update_case<bf16>(many, 8 * MAX_ADAMW_GROUPS, true));
-    cases.push_back(update_case<float>(many, 8 * MAX_ADAMW_GROUPS, true));
-    cases.push_back(rounding_case());
-    cases.push_back(timed_update_case<bf16>(PYTHIA_70M));
-    cases.push_back(timed_update_case<float>(PYTHIA_70M));
+    for (const int n : {1, 3, 50}) cases.push_back(in_order_case(n));
+    for_each_real([&](auto real) {
+        using Real = decltype(real);
+        if (sizeof(Real) > 2) {  // there are no gradients in bf16
+            // 4300013: more chunks than CUDA's last block has threads
+            for (const size_t n : {1, 3, 4, 1023, 1026, 16384, 16387, 100003, 200003, 4300013})
+                cases.push_back(norm_case<Stat<Real>>(n));
+            cases.push_back(special_norm_case<Stat<Real>>());
+        }
+        for (const bool clip : {true, false}) cases.push_back(update_case<Real>(three, 5008, clip));
+        cases.push_back(update_case<Real>({{0, 8, 0.1f}}, 8, true));
+        cases.push_back(update_case<Real>(many, 8 * MAX_ADAMW_GROUPS, true));
+        cases.push_back(range_case<Real>());
+        if (sizeof(Real) == 2) cases.push_back(rounding_case<Real>());
+        if (ON_CPU)
+            for (const size_t n : {1, 1009, 40000})
+                cases.push_back(update_case<Real>({{0, n / 3, 0.1f}, {n / 3, n, 0.0f}}, n, true));
+    });
+    return cases;
+}
+
+std::vector<Case> update_timed_cases(const TrainingStep& step) {
+    const size_t C = static_cast<size_t>(step.C), L = static_cast<size_t>(step.L), V = static_cast<size_t>(step.Vp()),
+                 T = static_cast<size_t>(step.T);
+    // embeddings (NeoX's head has weights of its own), layers, the last norm
+    const size_t parameters = (step.neox ? 2 * V : V + T) * C + L * (12 * C + 13) * C + 2 * C;
+    std::vector<Case> cases;
+    if (!ON_CPU && !step.full) return cases;  // of other models it would show nothing new
+    for_each_timed_real(step.full, [&](auto real) {
+        using Real = decltype(real);
+        if (ON_CPU || sizeof(Real) == 2) {  // the gradients are float whatever the weights are
+            cases.push_back(norm_case<Stat<Real>>(parameters));
+            cases.back().calls = 1;
+        }
+        cases.push_back(timed_update_case<Real>(parameters));
+        cases.back().calls = 1;
+    });
     return cases;
 }

@@ -163,7 +163,8 @@ class Planted:
         sets = {"wd": knowledge(self.seen), **self.more}
         if self.control is not None:
             sets["wd_control"] = knowledge(self.control)
-        return real_json("results.json") | {"know": sets, "metrics": {"val/web/loss": self.loss}}
+        config = {"options": {"checkpoint": f"checkpoints/step_{self.realised:08d}"}}
+        return real_json("results.json") | {"know": sets, "metrics": {"val/web/loss": self.loss}, "config": config}
 
     def ledger(self) -> np.ndarray:
         ledger = np.load(real_run() / "exposures" / "wd.npy")

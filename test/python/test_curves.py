@@ -149,9 +149,9 @@ class CurvesTest(support.FolderTest):
         good = [line(1, q, q, True, 1.0, 3) for q in range(3)]
         text = "".join(json.dumps(item) + "\n" for item in good)
         cases = (
-            (text[:-20], "bad.jsonl:3: not a JSON object .*cut off"),
-            (text + "{\n", "bad.jsonl:4: not a JSON object"),
-            (text + "[]\n", "bad.jsonl:4: not an object"),
+            (text[:-20], "bad.jsonl:3: not JSON .*cut off"),
+            (text + "{\n", "bad.jsonl:4: not JSON"),
+            (text + "[]\n", "bad.jsonl:4: not a JSON object"),
             (text + '{"step": 1, "set": "bio"}\n', "bad.jsonl:4: no key 'question'"),
             (text + json.dumps(line(1, 4, 4, True) | {"step": "1"}) + "\n", "bad.jsonl:4: expected whole numbers"),
             (
@@ -248,6 +248,10 @@ class CurvesTest(support.FolderTest):
         for bad in ("0.2", "0.5:0.2", "a:b"):
             self.run_bad(2, "expected fractions a:b", "curves", run, "--window", bad, "--out", self.path("out"))
         self.write("run/config.json", "[]")
+        self.run_bad(
+            3, "config.json:1: not a JSON object", "curves", run, "--window", "0:0.3", "--out", self.path("out")
+        )
+        self.write("run/config.json", "{}")
         self.run_bad(
             2, "--window needs one run directory", "curves", run, "--window", "0:0.3", "--out", self.path("out")
         )

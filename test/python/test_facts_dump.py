@@ -164,7 +164,7 @@ class DumpTest(IntakeTest):
             line for i in range(200) for line in (fact(i + 1, "P50", 1000), name(i + 1, f"Book {i}"), wikis(i + 1, i))
         ]
         facts.append(name(1000, "Somebody"))
-        options = types.SimpleNamespace(relation=None, relations=read_relations(), language="en")
+        options = types.SimpleNamespace(relation=None, relations=read_relations(), language=["en", "mul"])
         peaks, sizes = [], []
         for number in (20_000, 100_000):
             others = (

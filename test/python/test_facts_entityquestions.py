@@ -177,8 +177,9 @@ class RealTest(IntakeTest):
                 for row in json.load(archive.extractfile(name)) if found else ():
                     relation, question = found.group(1), row["question"]
                     both = (re.fullmatch(forms.get(name, "-"), question) for name in (relation, relation + "_similar"))
-                    subject = next(match.group(1) for match in both if match)
-                    object_, relations[relation] = row["answers"][0], relations[relation] + 1
+                    # a name is kept with single plain spaces, whatever its spelling in the file
+                    subject = " ".join(next(match.group(1) for match in both if match).split())
+                    object_, relations[relation] = " ".join(row["answers"][0].split()), relations[relation] + 1
                     known = objects.get((relation, subject), [])
                     reason = "duplicate" if object_ in known else "second object" if known else "kept"
                     reason = "object is the subject" if object_ == subject else reason

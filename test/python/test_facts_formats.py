@@ -291,7 +291,7 @@ class QueryTest(FormatsTest):
             },
         ]
         path = self.write("query.json", self.answer(self.FULL, *rows))
-        taken = self.intake(path)
+        taken = self.intake(path, "--alias-separator", ", ")
         self.assertEqual(
             taken.rows,
             [

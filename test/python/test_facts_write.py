@@ -327,6 +327,7 @@ class WriteTest(support.FolderTest):
         tokenizer = hf.Tokenizer(hf.models.BPE())
         trainer = hf.trainers.BpeTrainer(vocab_size=400, special_tokens=["<|endoftext|>"], show_progress=False)
         texts = [f"The capital of P36 Subject {i} is Town {i % 20}." for i in range(40)]
+        texts += [letter for text in (table_text(), relations_text()) for letter in text]
         tokenizer.train_from_iterator(texts * 5, trainer)  # no cutting at words: 'is Town' becomes one token
         os.makedirs(self.path("merging"))
         tokenizer.save(self.path("merging", "tokenizer.json"))

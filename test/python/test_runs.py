@@ -13,7 +13,14 @@ import support  # noqa: E402
 
 class RunsTest(support.FolderTest):
     def make_run(
-        self, name: str, ratio: float, accuracy: float, sources: tuple = ("bio",), seed: int = 1, **more: object
+        self,
+        name: str,
+        ratio: float,
+        accuracy: float | str,
+        sources: tuple = ("bio",),
+        seed: int = 1,
+        done: str | None = "finished",
+        **more: object,
     ) -> None:
         self.write(
             f"runs/{name}/config.json", json.dumps({"options": {"model": "pythia:L2", "seed": seed}, "steps": 10})
@@ -27,6 +34,8 @@ class RunsTest(support.FolderTest):
         )
         know = {f"know/{source}/{key}": accuracy for source in sources for key in ("accuracy", "accuracy_seen")}
         self.write(f"runs/{name}/eval.jsonl", json.dumps({"step": 10} | know | more) + "\n")
+        if done:
+            self.write(f"runs/{name}/DONE", f"{done}\n")
 
     def test_unknown_columns_are_named_with_near_ones(self) -> None:
         self.make_run("a", 0.2, 0.5)

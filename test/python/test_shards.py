@@ -8,6 +8,7 @@ import unittest
 import numpy as np
 import support
 
+from knapsack.common.errors import DataError
 from knapsack.common.tokenizer import TokenizerInfo
 from knapsack.shards.format import token_dtype
 from knapsack.shards.write import Bundle, ShardWriter
@@ -34,6 +35,14 @@ class ShardsTest(support.FolderTest):
             ]
             with self.subTest(dtype=dtype):
                 self.assertEqual(support.read_shard(self.write_shard(dtype, documents)), documents)
+
+    def test_a_number_that_a_column_cannot_hold_is_refused(self) -> None:
+        for rows in ([[70_000]], [[-1]]):
+            with Bundle(self.path("x")) as bundle, self.assertRaisesRegex(DataError, "does not fit into uint16"):
+                bundle.open_npy(".spans.npy", "<u2", (1, 1)).append(np.array(rows))
+        with Bundle(self.path("x")) as bundle, self.assertRaisesRegex(DataError, "2,147,483,648 tokens"):
+            ShardWriter(bundle, np.dtype("<u2"), 1).append(iter(()), np.array([2**31]), 1)
+        self.assertEqual(self.contents(), {})
 
     def test_empty_shard(self) -> None:
         self.assertEqual(support.read_shard(self.write_shard(np.dtype("<u2"), [])), [])

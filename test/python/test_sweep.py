@@ -93,7 +93,8 @@ class SweepTest(support.FolderTest):
         done = self.sweep(*again)
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertRegex(done.stdout, r"(?s)\[1/1\] seed-1: done in 0 s\n.*seed-1 +done +3.25\n$")
-        self.assertIn("done before", self.sweep(*again).stdout)
+        done = self.sweep(*again)
+        self.assertIn("done before", done.stdout, done.stderr)
         with open(self.path("out", "seed-1.log"), encoding="utf-8") as file:
             self.assertEqual(file.read().count("seed 1\n"), 1)
         done = self.sweep("--vary", "seed=1", "--", "--val", "web=y.bin")

@@ -1,5 +1,5 @@
-// test_bugs.cpp - the bugs that only a sanitizer names, and that it is silent where there is none. Each is a hidden test
-// that this program, when it is built with that sanitizer, runs as a process of its own.
+// test_bugs.cpp - the bugs that only a sanitizer names, and that it is silent where there is none. Each is a hidden
+// test that this program, when it is built with that sanitizer, runs as a process of its own.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #include <unistd.h>
 

@@ -69,11 +69,11 @@ TEST_CASE("the algorithms in use as JSON: every shape once, read again as they w
     context.load(json.dump(4));  // as a checkpoint's file may lay it out
     CHECK(context.json() == text);
     context.load("[]");
-    context.load(json_of({}), true);
+    context.load(json_of({}));
     CHECK(context.json() == text);
 }
 
-TEST_CASE("algorithms of another GPU or library are left aside, or refused where they must match", "[matmul_context]") {
+TEST_CASE("algorithms of another GPU or library are left aside", "[matmul_context]") {
     const std::string text = json_of({SHAPE}), none = json_of({});
     for (const std::string& foreign :
          {replaced(text, "\"gpu ", "\"gpu another "), replaced(text, "\"library host", "\"library cublaslt 1"),
@@ -84,7 +84,6 @@ TEST_CASE("algorithms of another GPU or library are left aside, or refused where
         CHECK(context.json() == none);
         multiply(context, SHAPE);
         CHECK(context.json() == text);
-        REQUIRE_DIES(Exit::Device, "another", context.load(replaced(text, "\"gpu ", "\"gpu another "), true));
     }
 }
 

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/gpu.h"
+#include "kernels/device.h"
 #include "kernels/pack.cuh"
 #include "kernels/reduce.cuh"
 #include "kernels/simt.h"
@@ -143,7 +143,7 @@ __global__ void fresh_memory_kernel(float* out) {
 
 template <class T>
 __global__ void pack_kernel(T* out, const T* in) {
-    gpu::Pack<T> x = gpu::load_pack(in), y = gpu::load_pack_streaming(in);
+    gpu::Pack<T> x = gpu::load_pack(in), y = x;
     for (int i = 0; i < gpu::Pack<T>::SIZE; ++i) x[i] = gpu::from_float<T>(gpu::to_float(x[i]) + gpu::to_float(y[i]));
     gpu::store_pack(out, x);
     gpu::store_pack_streaming(out + gpu::Pack<T>::SIZE, y);

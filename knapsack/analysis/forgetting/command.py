@@ -15,13 +15,13 @@ exposures at the end; quantiles are Kaplan-Meier's. Facts whose lines carry no e
 
 --window with --placement: give the part that the placement names, since --eval-at windows evaluates there. Of a source
 shown in the whole run, front:0.3 is --window 0:0.3, burst:0.5:0.2 is 0.4:0.6.
-What cannot be said of retention is a warning and "refused" in PREFIX.json; the rest is written.
+What cannot be said of retention is a warning and "refused" in PREFIX.json; the rest is written. Of a run that has not
+finished "the end" is its last evaluation: a warning, "unfinished" in PREFIX.json, and the figures' title.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -30,21 +30,19 @@ import numpy as np
 
 from knapsack.analysis.forgetting import retention
 from knapsack.analysis.forgetting.histories import histories, known_matrix, summary, write_histories
-from knapsack.analysis.outputs import write_json, write_text
+from knapsack.analysis.outputs import check_outputs, write_json, write_text
 from knapsack.common.arguments import make_parser
 from knapsack.common.errors import ScriptError, UsageError
+from knapsack.runs.answer_files import answer_files, run_of
 from knapsack.runs.answers import Answers, Chosen, read_answers
-from knapsack.runs.files import warn
+from knapsack.runs.files import files_of, read_json, run_state, warn
 
 
 def steps_of(paths: list[Path]) -> int:
     """Of the one run directory among the paths, as planned."""
     configs = [path / "config.json" for path in paths if (path / "config.json").is_file()]
-    try:
-        steps = json.loads(configs[0].read_bytes()).get("steps") if len(configs) == 1 else None
-    except (OSError, ValueError, AttributeError):
-        steps = None
-    if not isinstance(steps, int):
+    steps = read_json(configs[0]).get("steps") if len(configs) == 1 else None
+    if type(steps) is not int or not 0 <= steps < 1 << 62:
         raise UsageError(
             "--window needs one run directory whose config.json has the steps; give --opened and --closed as steps"
         )
@@ -91,6 +89,8 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     )
     window.add_argument("--lam", choices=["mean", "fact"], default="mean", help="t_LAM of the mean, or each fact's own")
     args = parser.parse_args(argv)
+    if not args.out.name:
+        parser.error(f"--out {args.out}: expected the beginning of files' names")
     if not 0 < args.share <= 1 or args.lam_horizon < 0:
         parser.error("--share must be in (0, 1], --lam-horizon not negative")
     return args
@@ -105,29 +105,49 @@ def retained(answers: Answers, known: np.ndarray, logp: np.ndarray, window: rete
         return {"refused": str(error)}
 
 
+def unfinished(files: list[Path], last: int) -> str | None:
+    """What is to be said where the answers are of a run that is not done. Raises where they are of two runs."""
+    runs = list(dict.fromkeys(run for file in files if (run := run_of(file))))
+    if len(runs) > 1:
+        raise UsageError(f"answers of {len(runs)} runs ({runs[0]}, {runs[1]}); a fact's history is of one")
+    if not runs or (state := run_state(runs[0])) == "done":
+        return None
+    planned = read_json(runs[0] / "config.json").get("steps", "?")
+    return f"run {runs[0]} has not finished (its state is '{state}'): the end is step {last} of {planned}"
+
+
 def main(argv: list[str]) -> None:
     args = parse_arguments(argv)
+
+    def at(ending: str) -> Path:
+        return args.out.with_name(args.out.name + ending)
+
+    outputs = [at(ending) for ending in (".csv", ".json", ".png", ".retention.png")]
+    check_outputs([args.out] * (not args.out.is_dir()) + outputs)
     window = window_of(args)
     chosen = Chosen(None if args.kind == "all" else args.kind, args.source, args.set_name)
-    answers = read_answers(args.paths, chosen, args.common)
+    files = answer_files(args.paths)
+    check_outputs(outputs, [*files, *files_of(run for run in {run_of(file) for file in files} if run)])
+    answers = read_answers(files, chosen, args.common)
+    if early := unfinished(files, int(answers.steps[-1])):
+        warn(early)
     if len(answers.steps) == 1:
         warn(f"only step {answers.steps[0]}: nothing can be said about learning and forgetting between steps")
     known = known_matrix(answers, args.share)
     facts = histories(answers, known)
-    out = summary(answers, known, facts, args.share, args.kind)
+    out = summary(answers, known, facts, args.share, args.kind) | {"unfinished": early}
+    if lacking := out["nll_not_finite"]:
+        warn(f"{lacking} answers have no finite nll; they count as wrong, and are left out of means of nll")
     logp = -np.stack([answers.by_fact(row.astype(float)) for row in answers.nll])  # (steps, facts)
     if window:
         out["retention"] = retained(answers, known, logp, window)
 
     from knapsack.analysis.forgetting import figure  # matplotlib is slow to load, and not needed to refuse
 
-    def at(ending: str) -> Path:
-        return args.out.with_name(args.out.name + ending)
-
     write_text(at(".csv"), write_histories(facts))
     figure.draw_curves(out, facts, at(".png"))
     if window and "refused" not in out["retention"]:
-        figure.draw_retention(out["retention"], answers.steps, logp, window, at(".retention.png"))
+        figure.draw_retention(out, answers.steps, logp, window, at(".retention.png"))
     write_json(at(".json"), out)
     needed = out["exposures_needed"]
     print(

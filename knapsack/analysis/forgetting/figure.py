@@ -68,7 +68,13 @@ def draw_curves(out: dict[str, Any], facts: pd.DataFrame, path: Path) -> None:
     draw_needed(axes[1, 1], facts)
     for one in axes.flat:
         legend(one)
+    title(figure, out["unfinished"])
     save(figure, path)
+
+
+def title(figure: Any, unfinished: str | None) -> None:
+    if unfinished:
+        figure.suptitle(unfinished, fontsize=SMALL, wrap=True)
 
 
 def draw_fits(axes: Any, t: list[float], values: list[float], fits: dict[str, Any], what: str, since: str) -> None:
@@ -90,8 +96,9 @@ def draw_log_probability(axes: Any, steps: np.ndarray, logp: np.ndarray, window:
     axes.set(xlabel="step", ylabel="mean log-probability (nats an answer)")
 
 
-def draw_retention(result: dict[str, Any], steps: np.ndarray, logp: np.ndarray, window: Window, path: Path) -> None:
+def draw_retention(out: dict[str, Any], steps: np.ndarray, logp: np.ndarray, window: Window, path: Path) -> None:
     """`logp`: (steps, facts)."""
+    result = out["retention"]
     chang, what = result["log_probability"], "share of the facts known at closing"
     figure, axes = plt.subplots(1, 3, figsize=(14, 4.2))
     draw_fits(axes[0], result["t"], result["share_known"], result["fits"], what, "the window closed")
@@ -105,4 +112,5 @@ def draw_retention(result: dict[str, Any], steps: np.ndarray, logp: np.ndarray, 
     draw_log_probability(axes[2], steps, logp, window)
     for one in axes:
         legend(one)
+    title(figure, out["unfinished"])
     save(figure, path)

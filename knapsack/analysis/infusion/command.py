@@ -24,10 +24,10 @@ from knapsack.analysis.infusion.collapse import Rule
 from knapsack.analysis.infusion.curves import make_curves
 from knapsack.analysis.infusion.report import columns_of, describe, report
 from knapsack.analysis.infusion.rows import GROUPS, MEASURES, read_study
-from knapsack.analysis.outputs import figure_file, write_json, write_text
+from knapsack.analysis.outputs import check_outputs, figure_file, write_json, write_text
 from knapsack.common.arguments import make_parser
 from knapsack.common.errors import DataError, UsageError
-from knapsack.runs.files import warn
+from knapsack.runs.files import files_of, find_runs, warn
 from knapsack.runs.table import format_csv, format_table, numbers
 
 VARYING = ("state", "N", "K", "policy", "budget_tokens", "seed")  # printed where infused runs differ in them
@@ -41,6 +41,7 @@ def table_columns(study: pd.DataFrame, columns: list[str], rule: Rule) -> list[s
     wanted += [measure, f"{measure}_low", f"{measure}_high", "accuracy_heldout", "accuracy_question"]
     wanted += [f"{group}/{measure}" for group in GROUPS] + [f"{measure}_minus_control", rule.base_loss]
     same = {name for name in VARYING if infused[name].nunique(dropna=False) == 1}
+    same -= {"state"} if (infused["state"] != "done").any() else set()
     return [name for name in dict.fromkeys(wanted) if name in columns and name not in same]
 
 
@@ -94,6 +95,8 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
 
 def main(argv: list[str]) -> int:
     args = parse_arguments(argv)
+    outputs = [args.out, args.out.with_suffix(".json"), *([args.figure] if args.figure else [])]
+    check_outputs(outputs, files_of(find_runs(args.folders)))
     left_out: list[Path] = []
     study = read_study(args.folders, args.infused, args.base, left_out)
     if study.empty:

@@ -6,7 +6,6 @@ The infused source NAME has a family: NAME_once, NAME_early (shown once, shown e
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,8 @@ import pandas as pd
 from knapsack.analysis.infusion.held import held_constant, hold_warmup, in_family, of_source
 from knapsack.analysis.intervals import Estimate
 from knapsack.common.errors import DataError
-from knapsack.runs.files import blame, read_json, read_ledger, read_lines, warn
-from knapsack.runs.table import Row, read_runs, to_frame
+from knapsack.runs.files import blame, read_json, read_ledger, read_lines, read_results, warn
+from knapsack.runs.table import Row, is_not_finite, read_runs, to_frame, warn_of_not_finite
 
 GROUPS = ("once", "early", "control")
 KINDS = ("", "_seen", "_heldout", "_question")
@@ -27,7 +26,19 @@ MEASURES = (*(measure + kind for measure in CELL_MEASURES for kind in KINDS), "b
 
 def number(value: Any) -> float | None:
     """A finite number, else None: what diverged is written as a string."""
-    return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
+    return float(value) if isinstance(value, (int, float)) and not is_not_finite(value) else None
+
+
+def whole(value: Any) -> int:
+    if type(value) is not int or abs(value) >= 1 << 62:
+        raise ValueError(f"expected a whole number, found {str(value)[:40]}")
+    return value
+
+
+def ends(interval: Any) -> tuple[float | None, float | None]:
+    """Of an interval of results.json, which may lack it."""
+    low, high = interval or (None, None)
+    return number(low), number(high)
 
 
 def estimates(row: Row, name: str, results: Row) -> dict[str, Estimate]:
@@ -40,7 +51,7 @@ def estimates(row: Row, name: str, results: Row) -> dict[str, Estimate]:
         for measure in CELL_MEASURES:
             value = number(part.get(measure, row.get(f"know/{name}/{measure}{kind}")))
             if value is not None:
-                found[measure + kind] = Estimate(value, *(part.get(measure + "_interval") or ()))
+                found[measure + kind] = Estimate(value, *ends(part.get(measure + "_interval")))
     bits, most = number(row.get(f"know/{name}/bits")), number(row.get(f"know/{name}/most_bits"))
     if bits is not None:
         found["bits"] = Estimate(bits, *(number(row.get(f"know/{name}/bits_{end}")) for end in ("low", "high")))
@@ -82,6 +93,11 @@ def measures(row: Row, name: str, results: Row) -> Row:
     return found
 
 
+def numbers_of(values: Row) -> Row:
+    """As they are, None for what is none."""
+    return {name: None if number(value) is None else value for name, value in values.items()}
+
+
 def account_of(run: Path, name: str, planned: Row) -> Row:
     """Tokens and exposures as realised: mixture.json; of runs without one, the last line of the log and the ledger."""
     account = read_json(run / "mixture.json")
@@ -89,10 +105,11 @@ def account_of(run: Path, name: str, planned: Row) -> Row:
         with blame(run / "mixture.json"):
             realised = {source["name"]: source["realised"] for source in account["sources"]}
             return {
-                "D": account["realised"]["tokens"],
+                "D": whole(account["realised"]["tokens"]),
+                "steps": whole(account["realised"]["steps"]),
                 "whole": account["realised"]["steps"] == account["planned"]["steps"],
-                "exposures": realised.get(name, {}).get("exposures") or {},
-                "tokens": {source: values["tokens"] for source, values in realised.items()},
+                "exposures": numbers_of(realised.get(name, {}).get("exposures") or {}),
+                "tokens": {source: whole(values["tokens"]) for source, values in realised.items()},
             }
     metrics = read_lines(run / "metrics.jsonl")
     last, exposures = metrics[-1] if metrics else {}, {}
@@ -102,10 +119,11 @@ def account_of(run: Path, name: str, planned: Row) -> Row:
         exposures = {"mean": float(count.mean()), "least": int(count.min()), "most": int(count.max())}
     with blame(run / "metrics.jsonl", len(metrics)):
         return {
-            "D": last.get("tokens", 0),
+            "D": whole(last.get("tokens", 0)),
+            "steps": whole(last.get("step", -1) + 1),
             "whole": last.get("step", -1) + 1 == read_json(run / "config.json").get("steps"),
             "exposures": exposures,
-            "tokens": {source: last.get(f"data/{source}/tokens", 0) for source in planned},
+            "tokens": {source: whole(last.get(f"data/{source}/tokens", 0)) for source in planned},
         }
 
 
@@ -117,14 +135,16 @@ def facts_of(run: Path, name: str) -> int | None:
 
 def study_row(run: Path, row: Row, name: str, base: str) -> Row:
     """`row`: the run's of the table of runs."""
-    config, results = read_json(run / "config.json"), read_json(run / "results.json")
+    config = read_json(run / "config.json")
     with blame(run / "config.json"):
         options, plan = config["options"], config["plan"]
-        budget = options.get("tokens") or options["steps"] * options["batch-tokens"]
-        planned = plan[name]["exposures"] if name in plan else 0
-        N, N_nonembedding = config["parameters"], config["parameters_non_embedding"]
-        steps, held = config["steps"], held_constant(options, name)
+        budget = whole(options.get("tokens") or whole(options["steps"]) * whole(options["batch-tokens"]))
+        planned = float(plan[name]["exposures"]) if name in plan else 0.0
+        N, N_nonembedding = whole(config["parameters"]), whole(config["parameters_non_embedding"])
+        steps, held = whole(config["steps"]), held_constant(options, name)
+        policy = str(options.get("budget") or "replace")
     account = account_of(run, name, plan)
+    results = read_results(run, account["steps"], say=False)  # read_runs said it
     tokens, exposures = account["tokens"], account["exposures"]
     infused = name in plan
     out: Row = {
@@ -143,7 +163,7 @@ def study_row(run: Path, row: Row, name: str, base: str) -> Row:
         "F_least": exposures.get("least") if infused else 0,
         "F_most": exposures.get("most") if infused else 0,
         "share": tokens.get(name, 0) / account["D"] if account["D"] else None,
-        "policy": options.get("budget") or "replace",
+        "policy": policy,
         "placement": of_source(options, "placement", name),
         "window": of_source(options, "window", name),
         "sources": " ".join(plan),
@@ -159,6 +179,7 @@ def read_study(folders: Iterable[Path], name: str, base: str, left_out: list[Pat
     `whole` (not stopped before its plan's end). A run with a malformed file is named on stderr and left out, as
     read_runs does."""
     rows, runs = [], read_runs(folders, left_out)
+    warn_of_not_finite(runs, (column for column in runs if column.startswith((f"val/{base}/loss", f"know/{name}"))))
     for run, row in zip(runs.index, runs.to_dict("records")):
         try:
             rows.append(study_row(run, row, name, base))

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from knapsack.common.errors import DataError
+from knapsack.common.spelling import fold
 from knapsack.facts.formats.reading import (
     JSONL,
     base,
@@ -41,9 +42,13 @@ def read_bear(path: str, options: Any) -> Iterator[Row]:
                 row.aliases, row.reason = aliases or (), row.reason or (MALFORMED if aliases is None else None)
                 space, index = spaces.get(row.relation), record.get("answer_idx")
                 if row.reason is None and space and index is not None:
-                    fits = isinstance(index, int) and 0 <= index < len(space) and space[index] == row.object
+                    fits = isinstance(index, int) and 0 <= index < len(space) and same_name(space[index], row.object)
                     row.reason = None if fits else OTHER_ANSWER
             yield row
+
+
+def same_name(one: object, other: str) -> bool:
+    return isinstance(one, str) and fold(one) == fold(other)
 
 
 def answer_spaces(path: str) -> dict[str, list]:

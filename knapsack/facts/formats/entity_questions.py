@@ -11,6 +11,7 @@ from typing import Any
 
 from knapsack.common.compressed import open_packed, packing_errors
 from knapsack.common.errors import DataError
+from knapsack.common.files import open_input
 from knapsack.facts.formats.reading import base, json_list, names, only_space_follows, read_whole, whole_text
 from knapsack.facts.rows import MALFORMED, NO_OBJECT, NO_SUBJECT, NOT_THE_TEMPLATE, Row
 
@@ -39,7 +40,7 @@ def archive_files(path: str) -> Iterator[tuple[str, bytes]]:
     """Names and contents of the files that matter, in the archive's order."""
     broken = (*packing_errors(path), tarfile.TarError, ValueError, OverflowError)
     try:
-        with open(path, "rb") as raw:
+        with open_input(path) as raw:
             stream = Watched(open_packed(path, raw))
             with tarfile.open(fileobj=stream, mode="r|") as archive:
                 for member in archive:

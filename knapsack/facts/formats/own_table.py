@@ -11,7 +11,7 @@ from knapsack.facts.formats.reading import (
     json_names,
     tsv_rows,
 )
-from knapsack.facts.rows import MALFORMED, Row
+from knapsack.facts.rows import MALFORMED, Row, item_id
 
 TABLE_COLUMNS = ("relation", "subject", "object")
 OWN_ID = re.compile("(.*):(Q[1-9][0-9]*)")
@@ -29,6 +29,7 @@ def read_own(path: str, options: Any) -> Iterator[Row]:
                 fill(row, fields["subject"], fields["object"])
                 found = OWN_ID.fullmatch(fields.get("id", ""))
                 row.subject_id = found.group(2) if found and found.group(1) == row.relation else None
+                row.object_id = item_id(fields.get("object_id"))
                 row.aliases, row.also = aliases, also
                 row.popularity = fields.get("popularity") or None
                 row.web_documents = fields.get("web_documents") or None

@@ -12,6 +12,7 @@ from typing import Any
 
 from knapsack.common.compressed import unpack
 from knapsack.common.errors import DataError
+from knapsack.common.files import open_input
 from knapsack.facts.rows import COLUMN_COUNT, MALFORMED, NO_OBJECT, NO_SUBJECT, NOT_UTF8, Row
 from knapsack.facts.table import FIRST_LINE
 
@@ -25,7 +26,7 @@ def base(path: str) -> str:
 def numbered_lines(path: str) -> Iterator[tuple[int, bytes]]:
     """Of a plain, .gz, .bz2 or .zst file, without their ends."""
     try:
-        with open(path, "rb") as raw:
+        with open_input(path) as raw:
             for number, line in unpack(path, raw):
                 yield number, line.removesuffix(b"\r")
     except OSError as error:
@@ -54,7 +55,7 @@ def whole_text(file: str, data: bytes) -> str:
 
 def read_whole(path: str) -> bytes:
     try:
-        with open(path, "rb") as file:
+        with open_input(path) as file:
             return file.read()
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from None

@@ -80,39 +80,48 @@ class Kept:
 
 
 class Names:
-    """Of the items in use, found by the second pass."""
+    """Of the items in use, found by the second pass: labels in each of the languages, which come by preference."""
 
-    def __init__(self, kept: Kept) -> None:
-        self.labels: dict[int, str] = dict.fromkeys(kept.subjects, "")
+    def __init__(self, kept: Kept, languages: list[str]) -> None:
+        self.languages = {b"@" + language.encode(): rank for rank, language in enumerate(languages)}
+        self.labels: dict[int, str] = dict.fromkeys(kept.subjects, "")  # in the first language
         self.labels.update(dict.fromkeys(kept.objects, ""))
+        self.other_labels: list[dict[int, str]] = [{} for _ in languages[1:]]
         self.objects = set(kept.objects)
         self.aliases: dict[int, list[str]] = {}  # of objects
         self.sitelinks: dict[int, int] = {}
 
-    def read(self, path: str, group: str, language: str) -> Iterator[Row]:
+    def read(self, path: str, group: str) -> Iterator[Row]:
         """Yields the lines about items in use that cannot be read."""
-        ending = b"@" + language.encode()
         for number, line, parts in triples(path):
             if not parts or parts[1] not in (LABEL, ALIAS, SITELINKS):
                 continue
             found = ITEM.fullmatch(parts[0])
             item = int(found.group(1)) if found else -1
             named = parts[1] in (LABEL, ALIAS)
-            if item not in self.labels or (named and parts[2].startswith(b'"') and not parts[2].endswith(ending)):
+            rank = self.languages.get(parts[2][parts[2].rfind(b"@") :]) if named else None
+            if item not in self.labels or (named and parts[2].startswith(b'"') and rank is None):
                 continue
             value = literal(parts[2])
             if value is None or (not named and not re.fullmatch("[0-9]{1,9}", value[0])):
                 reason = MALFORMED if decode(line, number) is not None else NOT_UTF8
                 yield Row(group, path, number, line.decode(errors="backslashreplace"), reason=reason)
             elif parts[1] == LABEL:
-                self.labels[item] = self.labels[item] or value[0]
+                if rank:
+                    self.other_labels[rank - 1].setdefault(item, value[0])
+                else:
+                    self.labels[item] = self.labels[item] or value[0]
             elif parts[1] == SITELINKS:
                 self.sitelinks[item] = int(value[0])
             elif item in self.objects:
                 self.aliases.setdefault(item, []).append(value[0])
 
+    def label(self, item: int) -> str:
+        found = (labels.get(item, "") for labels in (self.labels, *self.other_labels))
+        return next((label for label in found if label.strip()), "")
+
     def name(self, row: Row, subject: int, object_: int) -> None:
-        row.subject, row.object = self.labels[subject], self.labels[object_]
+        row.subject, row.object = self.label(subject), self.label(object_)
         row.subject_id, row.object_id = f"Q{subject}", f"Q{object_}"
         row.aliases = tuple(self.aliases.get(object_, ()))
         row.popularity = self.sitelinks.get(subject)
@@ -138,8 +147,8 @@ def read_dump(path: str, options: Any) -> Iterator[Row]:
                 reason = NOT_AN_ITEM if parts[2][:1] in (b"<", b'"', b"_") else MALFORMED
                 text = line.decode(errors="backslashreplace")
                 yield Row(group, path, number, text, relations[relation], reason=reason)
-    names = Names(kept)
-    yield from names.read(path, group, options.language)
+    names = Names(kept, options.language)
+    yield from names.read(path, group)
     for relation, subject, object_, number in zip(kept.relations, kept.subjects, kept.objects, kept.lines):
         row = Row(group, path, number, f"Q{subject} {relations[relation]} Q{object_}", relations[relation])
         names.name(row, subject, object_)

@@ -61,7 +61,7 @@ def read_query(path: str, options: Any) -> Iterator[Row]:
             row.relation = options.relation[0] if options.relation else property_id(value["relation"]) or ""
             fill(row, value["subjectLabel"], value["objectLabel"])
             row.subject_id, row.object_id = item_id(value["subject"]), item_id(value["object"])
-            row.aliases = tuple(name for name in (value["objectAltLabel"] or "").split(", ") if name)
+            row.aliases, row.cut_aliases = further_names(value["objectAltLabel"] or "", options.alias_separator)
             row.popularity = value["sitelinks"]
             kinds = [(binding.get(columns[name]) or {}).get("type") for name in ("subject", "object")]
             unknown = [
@@ -73,6 +73,15 @@ def read_query(path: str, options: Any) -> Iterator[Row]:
             if row.reason is None and unlabelled:  # the label service gives the id where it knows no name
                 row.reason = NO_LABEL
         yield row
+
+
+def further_names(joined: str, separator: str | None) -> tuple[tuple[str, ...], int]:
+    """Alternative labels out of their list, and how many were left out. The label service joins them by ', ', which a
+    label may have itself: half of one would be a wrong answer that counts as right."""
+    if separator is not None:
+        return tuple(name for name in joined.split(separator) if name.strip()), 0
+    found = [name for name in joined.split(", ") if name.strip()]
+    return (tuple(found), 0) if len(found) < 2 else ((), len(found))
 
 
 def binding_values(binding: Any, columns: dict[str, str]) -> dict[str, str | None] | None:

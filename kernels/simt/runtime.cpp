@@ -2,10 +2,10 @@
 // bookkeeping goes from thread to thread in ways that no sanitizer could follow. What they need to know it tells them.
 //
 // AddressSanitizer is told about every change of stack, and not to let anyone touch what follows the shared memory.
-// ThreadSanitizer takes each fiber for a thread, and is told of exactly the orders that CUDA promises, no others: from a
-// launch to its threads, from the arrival at a barrier or collective to the departure of everyone in it, from the last
-// thread to the end of the launch. So it also reports the races that did no harm in the order that was run.
-#include "test/simt/runtime.h"
+// ThreadSanitizer takes each fiber for a thread, and is told of exactly the orders that CUDA promises, no others: from
+// a launch to its threads, from the arrival at a barrier or collective to the departure of everyone in it, from the
+// last thread to the end of the launch. So it also reports the races that did no harm in the order that was run.
+#include "kernels/simt/runtime.h"
 
 #include <sys/mman.h>
 
@@ -96,7 +96,8 @@ struct AsyncCopies {
     size_t issued, landed, groups_committed;
 };
 
-// A thread of the block that runs. While it waits, `site` says where, and of a collective `finish` and `mask` say which.
+// A thread of the block that runs. While it waits, `site` says where, and of a collective `finish` and `mask` say
+// which.
 struct Thread {
     Fiber* fiber;
     uint3 index;
@@ -187,7 +188,7 @@ void switch_to(Thread& next, bool for_good = false) {
     finish_switch();
 }
 
-// ---- who is next ------------------------------------------------------------------------------------------------------
+// ---- who is next ----------------------------------------------------------------------------------------------------
 
 int choose(unsigned candidates) {
     if (order == Order::ASCENDING) return __builtin_ctz(candidates);
@@ -265,7 +266,7 @@ void let_others_run() {
     switch_to(next, !(block.warps[running->warp].living >> running->lane & 1));
 }
 
-// ---- barriers and collectives -------------------------------------------------------------------------------------------
+// ---- barriers and collectives ---------------------------------------------------------------------------------------
 
 // When all living threads are at the barrier they become ready. True: they have.
 bool finish_barrier() {
@@ -320,7 +321,7 @@ void check_in_kernel(const Site& site) {
     if (running == &host) throw Error(text(site) + ": not in a kernel");
 }
 
-// ---- a thread's life ------------------------------------------------------------------------------------------------------
+// ---- a thread's life ------------------------------------------------------------------------------------------------
 
 void leave() {
     running->site = {};
@@ -372,8 +373,8 @@ void make_stack(Fiber& fiber) {
     if (__tsan_create_fiber && !fiber.tsan) fiber.tsan = __tsan_create_fiber(0);
     fiber.asan_fake_stack = nullptr;
 #ifdef __x86_64__
-    // what simt_switch_stacks takes from it: six registers and an address; above them the place of a return address, which
-    // a function expects 8 bytes off a multiple of 16
+    // what simt_switch_stacks takes from it: six registers and an address; above them the place of a return address,
+    // which a function expects 8 bytes off a multiple of 16
     void** top = reinterpret_cast<void**>(fiber.stack + STACK_BYTES);
     top[-1] = nullptr;
     top[-2] = reinterpret_cast<void*>(fiber_main);
@@ -399,8 +400,8 @@ void abandon(Fiber& fiber) {
     fiber.tsan = nullptr;
 }
 
-// The fiber of thread t of the i-th block. ThreadSanitizer sees no race within a fiber, so that blocks take turns with two
-// sets of them: no two neighbours share one. More sets would cost it time with every barrier.
+// The fiber of thread t of the i-th block. ThreadSanitizer sees no race within a fiber, so that blocks take turns with
+// two sets of them: no two neighbours share one. More sets would cost it time with every barrier.
 Fiber& fiber_of(size_t i, size_t t, size_t threads) {
     static std::vector<std::unique_ptr<Fiber>> fibers;
     const size_t index = __tsan_create_fiber && i % 2 == 1 ? threads + t : t;
@@ -408,7 +409,7 @@ Fiber& fiber_of(size_t i, size_t t, size_t threads) {
     return *fibers[index];
 }
 
-// ---- memory of the blocks -------------------------------------------------------------------------------------------------
+// ---- memory of the blocks -------------------------------------------------------------------------------------------
 
 // Shared memory, then bytes that nobody may write, then the edges of its threads. Blocks are not ordered with each
 // other, so for ThreadSanitizer each has addresses of its own.

@@ -1,6 +1,6 @@
 // device_functions.h - CUDA's words for device code, for g++: the qualifiers, the thread's place, barriers, shuffles,
-// votes, atomics, and the intrinsics that kernels use. Their meaning is that of the CUDA C++ Programming Guide; fast-math
-// intrinsics are as exact as the C library's functions.
+// votes, atomics, and the intrinsics that kernels use. Their meaning is that of the CUDA C++ Programming Guide;
+// fast-math intrinsics are as exact as the C library's functions.
 #pragma once
 #include <cuda_runtime.h>
 
@@ -8,7 +8,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "test/simt/runtime.h"
+#include "kernels/simt/runtime.h"
 
 // CUDA's headers make attributes of these, which g++ does not know.
 #undef __global__
@@ -36,14 +36,14 @@ using std::min;
 // Where a kernel called one of these, for the messages.
 #define SIMT_CALLER const char *file = __builtin_FILE(), int line = __builtin_LINE()
 
-// ---- waiting ----------------------------------------------------------------------------------------------------------
+// ---- waiting --------------------------------------------------------------------------------------------------------
 
 inline void __syncthreads(SIMT_CALLER) { simt::barrier({"__syncthreads", file, line}); }
 inline void __syncwarp(unsigned mask = ~0u, SIMT_CALLER) {
     simt::collective([](simt::Group) {}, mask, nullptr, {"__syncwarp", file, line});
 }
 
-// ---- shuffles and votes -------------------------------------------------------------------------------------------------
+// ---- shuffles and votes ---------------------------------------------------------------------------------------------
 
 namespace simt {
 
@@ -124,7 +124,7 @@ inline int __all_sync(unsigned mask, int predicate, SIMT_CALLER) {
     return simt::vote(mask, predicate == 0, {"__all_sync", file, line}) == 0;
 }
 
-// ---- atomics: relaxed, as CUDA's are, so that ThreadSanitizer sees who relies on more --------------------------------------
+// ---- atomics: relaxed, as CUDA's are, so that ThreadSanitizer sees who relies on more -------------------------------
 
 inline int atomicAdd(int* at, int value) { return __atomic_fetch_add(at, value, __ATOMIC_RELAXED); }
 inline unsigned atomicAdd(unsigned* at, unsigned value) { return __atomic_fetch_add(at, value, __ATOMIC_RELAXED); }
@@ -152,7 +152,7 @@ inline unsigned atomicMin(unsigned* at, unsigned value) {
     return simt::atomic_update(at, [&](unsigned old) { return min(old, value); });
 }
 
-// ---- loads and stores with a hint for the caches --------------------------------------------------------------------------
+// ---- loads and stores with a hint for the caches --------------------------------------------------------------------
 
 template <class T>
 T __ldg(const T* from) {
@@ -175,7 +175,7 @@ void __stcs(T* to, T value) {
     *to = value;
 }
 
-// ---- arithmetic -------------------------------------------------------------------------------------------------------------
+// ---- arithmetic -----------------------------------------------------------------------------------------------------
 
 inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }
 inline float __expf(float x) { return std::exp(x); }

@@ -1,9 +1,9 @@
-// The calls of the CUDA runtime that our programs make, on the host's heap: linked in place of libcudart with the kernels
-// that g++ compiled. "Device" memory has its exact size and begins as NaN, so that AddressSanitizer sees every stray
-// access and the results every read of what nobody has written.
+// The calls of the CUDA runtime that our programs make, on the host's heap: linked in place of libcudart with the
+// kernels that g++ compiled. "Device" memory has its exact size and begins as NaN, so that AddressSanitizer sees every
+// stray access and the results every read of what nobody has written.
 //
-// Everything is done when it is asked for, but for one thing: an asynchronous copy to pinned memory arrives when the host
-// has waited for it, and holds NaN until then.
+// Everything is done when it is asked for, but for one thing: an asynchronous copy to pinned memory arrives when the
+// host has waited for it, and holds NaN until then.
 #include <cuda_runtime.h>
 #include <unistd.h>
 
@@ -102,7 +102,7 @@ bool sides_are_right(const void* to, const void* from, size_t bytes, cudaMemcpyK
 
 extern "C" {
 
-// ---- the device -------------------------------------------------------------------------------------------------------
+// ---- the device -----------------------------------------------------------------------------------------------------
 
 cudaError_t cudaGetDeviceCount(int* count) {
     *count = 1;
@@ -163,7 +163,7 @@ cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total) {
 }
 cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute, int) { return cudaSuccess; }
 
-// ---- errors: a wrong launch throws simt::Error instead -------------------------------------------------------------------
+// ---- errors: a wrong launch throws simt::Error instead --------------------------------------------------------------
 
 cudaError_t cudaGetLastError() { return cudaSuccess; }
 cudaError_t cudaPeekAtLastError() { return cudaSuccess; }
@@ -182,7 +182,7 @@ const char* cudaGetErrorString(cudaError_t error) {
     }
 }
 
-// ---- memory -------------------------------------------------------------------------------------------------------------
+// ---- memory ---------------------------------------------------------------------------------------------------------
 
 cudaError_t cudaMalloc(void** pointer, size_t bytes) { return allocate(pointer, bytes, Kind::Device); }
 cudaError_t cudaMallocHost(void** pointer, size_t bytes) { return allocate(pointer, bytes, Kind::Pinned); }
@@ -216,7 +216,7 @@ cudaError_t cudaMemset(void* to, int value, size_t bytes) {
 }
 cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t) { return cudaMemset(to, value, bytes); }
 
-// ---- streams and events ---------------------------------------------------------------------------------------------------
+// ---- streams and events ---------------------------------------------------------------------------------------------
 
 cudaError_t cudaStreamCreate(cudaStream_t* stream) {
     *stream = new CUstream_st;

@@ -1,10 +1,11 @@
 // runtime.h - CUDA's threads on the CPU: a fiber each, one block at a time, all on the thread that launches.
 //
-// A fiber runs until it has to wait for others: at a barrier, or in a collective of its warp (a shuffle, a vote, an mma).
-// Then the next one runs. Who comes next is a matter of `order`, and a kernel that keeps CUDA's rules gives the same bits
-// whatever it is. The lane that arrives last at a collective does the work of all, as a function over their operands.
+// A fiber runs until it has to wait for others: at a barrier, or in a collective of its warp (a shuffle, a vote, an
+// mma). Then the next one runs. Who comes next is a matter of `order`, and a kernel that keeps CUDA's rules gives the
+// same bits whatever it is. The lane that arrives last at a collective does the work of all, as a function over their
+// operands.
 //
-// What CUDA leaves undefined ends the launch with an Error that says where; README.md has the list.
+// What CUDA leaves undefined ends the launch with an Error that says where; test/simt/README.md has the list.
 #pragma once
 #include <cuda_runtime.h>
 
@@ -41,7 +42,7 @@ Counters counters();  // since the program began
 // The kernels that ran, by name: "gelu_forward_kernel".
 const std::set<std::string>& launched();
 
-// ---- for device_functions.h and ptx.cuh ---------------------------------------------------------------------------------
+// ---- for device_functions.h and ptx.cuh -----------------------------------------------------------------------------
 
 // Where a thread waits.
 struct Site {

@@ -1,0 +1,68 @@
+// traits.h - what differs between the backends as the cases see it. All else of a case is written once, with the names
+// of kernels/backend.h.
+#pragma once
+#include "kernels/backend.h"
+#ifndef KNAPSACK_CPU
+#include "kernels/matmul_context.h"
+#endif
+
+#ifdef KNAPSACK_CPU
+constexpr bool ON_CPU = true;  // widths, head sizes and groups of any size; sums of rows run from the first to the last
+#else
+constexpr bool ON_CPU = false;  // C, HS, Vp and bounds of groups are multiples of 8; sums of rows run in chunks
+#endif
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool UNDER_SANITIZER = true;  // slow, and looks for what does not depend on every size
+#else
+constexpr bool UNDER_SANITIZER = false;
+#endif
+
+// f(Real{}) for each storage type of the backend.
+template <class F>
+void for_each_real(F f) {
+#ifdef KNAPSACK_CPU
+    f(float{});
+    f(double{});
+#else
+    f(bf16{});
+    f(float{});
+#endif
+}
+// f(Real{}) for those that a bench times: what training uses, and on a GPU float where it is asked for.
+template <class F>
+void for_each_timed_real(bool full, F f) {
+#ifdef KNAPSACK_CPU
+    (void)full;
+    f(float{});
+#else
+    f(bf16{});
+    if (full) f(float{});
+#endif
+}
+
+template <class Real>
+constexpr const char* TYPE_NAME = sizeof(Real) == 2   ? "bf16"
+                                  : sizeof(Real) == 4 ? "fp32"
+                                                      : "fp64";
+
+// The tolerance of a tensor of Real, and of one of Stat<Real>. Double must be better than float by 2^-25; four of its
+// 29 more digits are what the formula itself loses.
+template <class Real>
+constexpr double tolerance(double bf16, double fp32) {
+    return sizeof(Real) == 2 ? bf16 : sizeof(Real) == 4 ? fp32 : fp32 * 0x1p-25;
+}
+template <class Real>
+constexpr double stat_tolerance(double fp32) {
+    return tolerance<Real>(fp32, fp32);
+}
+
+// The stream that cases run on where nothing is timed.
+inline backend::stream_t case_stream() {
+#ifdef KNAPSACK_CPU
+    return {};
+#else
+    static gpu::MatmulContext context("");
+    return {nullptr, &context};
+#endif
+}
