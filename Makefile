@@ -118,7 +118,7 @@ $(TEST_OBJ) $(BUILD)/pch/tests.h.gch: private LEVEL := -O0
 ifeq ($(VARIANT),release)
 $(BUILD)/util/options.o: private LEVEL := -O1  # CLI11: much code that runs once
 else
-$(BUILD)/kernels/%.o: private LEVEL := -O1
+$(BUILD)/kernels/%.o $(BUILD)/test/cases/%.o: private LEVEL := -O1
 endif
 
 # Headers that cost each file a second, compiled once: nlohmann/json where it is included, with Catch2 in the tests.
