@@ -80,8 +80,9 @@ bench: $(PROGRAMS) $(BENCHES) $(if $(GPU),$(CUDA_BUILD)/bench_gpu)  ## kernels b
 	@$(PYTHON) dev/bench/cpu_vs_torch.py
 quickstart: all  ## the main job, small: data, a sweep over mixing ratios, a table, a figure
 	@scripts/quickstart.sh
-format:  ## clang-format on every C++ and CUDA file
+format:  ## clang-format on every C++ and CUDA file, ruff on the Python files
 	clang-format -i $$(git ls-files -co --exclude-standard '*.cpp' '*.h' '*.cu' '*.cuh')
+	$(PYTHON) -m ruff format --quiet .
 clean:  ## removes what was built
 	rm -rf build $(PROGRAMS) train_gpt eval_knowledge
 help:  ## this list
