@@ -30,8 +30,9 @@ COMPILE = $(CXX) $(INCLUDES) -DKNAPSACK_CPU $(HOST_FLAGS) $(LEVEL) $(CXXFLAGS) -
 CATCH_LIBS = $(shell pkg-config --libs catch2 2>/dev/null)
 
 # ---- Sources. What TSan's tests and the fuzz targets need is built for them, no more.
-SRC_tsan := $(wildcard kernels/*.cpp dataloader/*.cpp util/*.cpp)
-SRC_fuzz := $(filter-out model/weights.cpp,$(wildcard dataloader/*.cpp model/*.cpp util/*.cpp)) eval/question_names.cpp
+SRC_loader := $(filter-out util/options.cpp,$(wildcard dataloader/*.cpp util/*.cpp))
+SRC_tsan := $(wildcard kernels/*.cpp) $(SRC_loader)
+SRC_fuzz := $(SRC_loader) $(filter-out model/weights.cpp,$(wildcard model/*.cpp)) eval/question_names.cpp
 TESTS_tsan := $(wildcard test/test_loader*.cpp)
 LIB_SRC := $(or $(SRC_$(VARIANT)),$(wildcard $(addsuffix /*.cpp,kernels kernels/cpu dataloader model util eval train)))
 TEST_SRC := $(or $(TESTS_$(VARIANT)),$(wildcard test/test_*.cpp))

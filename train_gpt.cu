@@ -47,6 +47,7 @@
 #include "util/check.h"             // defines: die, Exit, format_text
 #include "util/files.h"             // defines: path_join, make_directories, read_file, write_file
 #include "util/json_text.h"         // defines: JsonLine, json_quote, integer_member, text_member
+#include "util/numbers.h"           // defines: parse_count, parse_number
 #include "util/options.h"           // defines: OptionTable, the kinds of option, ranges
 #include "util/system.h"            // defines: wait_politely, num_threads
 
