@@ -30,8 +30,9 @@ COMPILE = $(CXX) $(INCLUDES) -DKNAPSACK_CPU $(HOST_FLAGS) $(LEVEL) $(CXXFLAGS) -
 CATCH_LIBS = $(shell pkg-config --libs catch2 2>/dev/null)
 
 # ---- Sources. What TSan's tests and the fuzz targets need is built for them, no more.
-SRC_tsan := $(wildcard kernels/*.cpp dataloader/*.cpp util/*.cpp)
-SRC_fuzz := $(filter-out model/weights.cpp,$(wildcard dataloader/*.cpp model/*.cpp util/*.cpp)) eval/question_names.cpp
+SRC_loader := $(filter-out util/options.cpp,$(wildcard dataloader/*.cpp util/*.cpp))
+SRC_tsan := $(wildcard kernels/*.cpp) $(SRC_loader)
+SRC_fuzz := $(SRC_loader) $(filter-out model/weights.cpp,$(wildcard model/*.cpp)) eval/question_names.cpp
 TESTS_tsan := $(wildcard test/test_loader*.cpp)
 LIB_SRC := $(or $(SRC_$(VARIANT)),$(wildcard $(addsuffix /*.cpp,kernels kernels/cpu dataloader model util eval train)))
 TEST_SRC := $(or $(TESTS_$(VARIANT)),$(wildcard test/test_*.cpp))
@@ -80,8 +81,9 @@ bench: $(PROGRAMS) $(BENCHES) $(if $(GPU),$(CUDA_BUILD)/bench_gpu)  ## kernels b
 	@$(PYTHON) dev/bench/cpu_vs_torch.py
 quickstart: all  ## the main job, small: data, a sweep over mixing ratios, a table, a figure
 	@scripts/quickstart.sh
-format:  ## clang-format on every C++ and CUDA file
+format:  ## clang-format on every C++ and CUDA file, ruff on the Python files
 	clang-format -i $$(git ls-files -co --exclude-standard '*.cpp' '*.h' '*.cu' '*.cuh')
+	$(PYTHON) -m ruff format --quiet .
 clean:  ## removes what was built
 	rm -rf build $(PROGRAMS) train_gpt eval_knowledge
 help:  ## this list
@@ -115,8 +117,10 @@ $(TEST_MAIN): test/main.cpp
 	@mkdir -p $(@D)
 	$(CXX) $(INCLUDES) $(COMMON) $(CXXFLAGS) -MMD -MP -c -o $@ $<
 $(TEST_OBJ) $(BUILD)/pch/tests.h.gch: private LEVEL := -O0
-ifneq ($(VARIANT),release)
-$(BUILD)/kernels/%.o: private LEVEL := -O1
+ifeq ($(VARIANT),release)
+$(BUILD)/util/options.o: private LEVEL := -O1  # CLI11: much code that runs once
+else
+$(BUILD)/kernels/%.o $(BUILD)/test/cases/%.o: private LEVEL := -O1
 endif
 
 # Headers that cost each file a second, compiled once: nlohmann/json where it is included, with Catch2 in the tests.

@@ -47,6 +47,7 @@
 #include "util/files.h"             // defines: path_join, make_directories, read_file, write_file
 #include "util/json_text.h"         // defines: JsonLine, json_quote, integer_member, text_member
 #include "util/mapped_file.h"       // defines: die_of_bus_errors
+#include "util/numbers.h"           // defines: parse_count, parse_number
 #include "util/options.h"           // defines: OptionTable, the kinds of option, ranges
 #include "util/stop.h"              // defines: hear_signals, on_signals_exit, signal_received, Stopped
 #include "util/system.h"            // defines: wait_politely, num_threads
@@ -581,8 +582,8 @@ void begin_training(Run& r, Trainer<Real>& t) {
             r.plan().steps);
 }
 
-// config.json, and the logs cut to where the run goes on. Returns the stop rule that ended the run already ("": none) and
-// says whether the checkpoint's evaluation is still to be made.
+// config.json, and the logs cut to where the run goes on. Returns the stop rule that ended the run already ("": none)
+// and says whether the checkpoint's evaluation is still to be made.
 template <class Real>
 std::string open_directory(Run& r, Trainer<Real>& t) {
     r.directory.create();
@@ -615,8 +616,8 @@ std::string open_directory(Run& r, Trainer<Real>& t) {
 // ---------------------------------------------------------------------------------------------------------------------
 // evaluation
 
-// Evaluates, logs, writes the answers where wanted, and returns the stop rule that holds now ("" for none). Cut short by a
-// signal it leaves nothing but the note that it is owed.
+// Evaluates, logs, writes the answers where wanted, and returns the stop rule that holds now ("" for none). Cut short
+// by a signal it leaves nothing but the note that it is owed.
 template <class Real>
 std::string evaluate_and_log(Run& r, Trainer<Real>& t) {
     const NvtxRange range("evaluation");

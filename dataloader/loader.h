@@ -33,8 +33,9 @@ class Loader {
     // The ledgers' shapes, one per knowledge source, in the order of `plan().sources` (text sources: empty).
     std::vector<Ledger> make_ledgers() const;
     // Starts the prefetch thread at the beginning, or after the batch whose `state` this is. Dies with Exit::Usage,
-    // naming what differs, when the state was made with other sources or options, with Exit::Data when with other data; with `new_horizon` (--branch) the
-    // length of the run may differ, unless a source has --exposures or --window, whose places are those of one length.
+    // naming what differs, when the state was made with other sources or options, with Exit::Data when with other data;
+    // with `new_horizon` (--branch) the length of the run may differ, unless a source has --exposures or --window,
+    // whose places are those of one length.
     void start(const std::string& state = "", bool new_horizon = false);
     int64_t step() const;  // of the next batch
     // Dies as start() does when `state` was made with other sources or options.

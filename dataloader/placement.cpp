@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "util/check.h"
-#include "util/options.h"
+#include "util/numbers.h"
 
 namespace {
 

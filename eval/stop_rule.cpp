@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "util/check.h"
-#include "util/options.h"
+#include "util/numbers.h"
 
 std::vector<StopRule> parse_stop_rules(const std::vector<std::string>& texts) {
     std::vector<StopRule> rules;

@@ -8,6 +8,7 @@
 #include "util/check.h"
 #include "util/files.h"
 #include "util/json.h"
+#include "util/numbers.h"
 #include "util/options.h"
 
 namespace {

@@ -2,8 +2,8 @@
 """The house's style, checked: line lengths, words, clang-format, ruff. The last line counts the checks.
 
 Code (C++, CUDA, Python, shell, make, CMake) has 120 columns, Markdown 160; a row of a Markdown table, which cannot be
-broken, and a line without a space may be longer. clang-format and ruff are asked where they are installed, clang-format
-in the version that formats this repository; another one would have other opinions.
+broken, and a line without a space may be longer. clang-format and ruff are asked where they are installed in the
+versions that pyproject.toml pins: others have other opinions.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ CPP = (".cpp", ".h", ".cu", ".cuh")
 CODE = (*CPP, ".py", ".sh", ".mk", ".cmake")
 CODE_FILES = ("Makefile", "CMakeLists.txt", ".ci/run")
 COLUMNS = {"code": 120, "prose": 160}
-CLANG_FORMAT = 14
 # What readers stumbled over, and what is meant.
 WORDS = {r"doors?": "entry point", r"to and fro": "in both directions", r"files? of one's own": "user-supplied file"}
 WORDS_EXEMPT = ("dev/LOG.md", "scripts/check_style.py")  # a diary keeps its words
@@ -69,26 +68,23 @@ def unwanted_words(names: list[str]) -> list[str]:
     return found
 
 
+def tool(name: str) -> str:
+    """The program in the version that pyproject.toml pins: of this Python's environment, else of the machine."""
+    pinned = re.search(rf'"{name}==([\d.]+)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    for program in (shutil.which(name, path=Path(sys.executable).parent), shutil.which(name)):
+        if program and pinned.group(1) in run(program, "--version")[1]:
+            return program
+    raise LookupError(f"{name} {pinned.group(1)} is not installed")
+
+
 def clang_format(names: list[str]) -> list[str]:
-    """Files that `make format` would change."""
-    program = shutil.which(f"clang-format-{CLANG_FORMAT}") or shutil.which("clang-format")
-    if not program:
-        raise LookupError(f"clang-format {CLANG_FORMAT} is not installed")
-    version = re.search(r"version (\d+)", run(program, "--version")[1])
-    if not version or int(version.group(1)) != CLANG_FORMAT:
-        raise LookupError(f"{program} is not version {CLANG_FORMAT}")
-    return clang_format_errors(run(program, "--dry-run", "-Werror", *(name for name in names if name.endswith(CPP)))[1])
-
-
-def clang_format_errors(text: str) -> list[str]:
-    lines = [line for line in text.splitlines() if ": error: " in line]
-    return sorted({f"{line.split(':')[0]}: make format would change it" for line in lines})
+    text = run(tool("clang-format"), "--dry-run", "-Werror", *(name for name in names if name.endswith(CPP)))[1]
+    changed = {line.split(":")[0] for line in text.splitlines() if ": error: " in line}
+    return [f"{name}: make format would change it" for name in sorted(changed)]
 
 
 def ruff(*arguments: str) -> list[str]:
-    if run(sys.executable, "-m", "ruff", "--version")[0] != 0:
-        raise LookupError("ruff is not installed in this Python")
-    code, text = run(sys.executable, "-m", "ruff", *arguments, ".")
+    code, text = run(tool("ruff"), *arguments, "--quiet", "--output-format=concise")
     return text.splitlines() if code else []
 
 
@@ -98,8 +94,8 @@ def main() -> int:
         "line lengths": lambda: long_lines(names),
         "words": lambda: unwanted_words(names),
         "clang-format": lambda: clang_format(names),
-        "ruff check": lambda: ruff("check", "--quiet", "--output-format=concise"),
-        "ruff format": lambda: ruff("format", "--check", "--quiet", "--output-format=concise"),
+        "ruff check": lambda: ruff("check"),
+        "ruff format": lambda: ruff("format", "--check"),
     }
     counts = {"passed": 0, "failed": 0, "skipped": 0}
     for name, check in checks.items():

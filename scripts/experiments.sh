@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The experiments of dev/experiments at CPU scale, one instrument each; dev/results has what came out, and how to read it.
+# The experiments of dev/experiments at CPU scale, one instrument each; dev/results has what came out, and how to read
+# it.
 . "$(dirname "$0")/lib.sh"
 . scripts/web_text.sh
 names=()
@@ -8,10 +9,10 @@ usage() {
     cat <<TEXT
 usage: scripts/experiments.sh NAME...
 
-Prepares data/experiments (once), runs the grids dev/experiments/NAME.json one after the other into runs/experiments/NAME, and
-prints their tables. Finished runs are skipped, others resumed. Names: ${names[*]}.
-Each takes 5 to 40 minutes on two cores. Web text: WEB_TEXT=FILE, else as scripts/quickstart.sh takes it; ours is 75 MB of
-English Wikipedia.
+Prepares data/experiments (once), runs the grids dev/experiments/NAME.json one after the other into
+runs/experiments/NAME, and prints their tables. Finished runs are skipped, others resumed. Names: ${names[*]}.
+Each takes 5 to 40 minutes on two cores. Web text: WEB_TEXT=FILE, else as scripts/quickstart.sh takes it; ours is 75 MB
+of English Wikipedia.
 TEXT
 }
 [[ ${1:-} == --help ]] && { usage; exit 0; }
@@ -47,6 +48,7 @@ say "building"
 build all
 prepare
 for name in "$@"; do
-    say "$name: $("$PYTHON" -c 'import json, sys; print(json.load(open(sys.argv[1]))["about"])' "dev/experiments/$name.json")"
+    about=$("$PYTHON" -c 'import json, sys; print(json.load(open(sys.argv[1]))["about"])' "dev/experiments/$name.json")
+    say "$name: $about"
     knapsack sweep --grid "dev/experiments/$name.json" --out "runs/experiments/$name"
 done

@@ -30,12 +30,15 @@ install_packages() {
     fi
     say "installing ${missing[*]}"
     "${as_root[@]}" apt-get update -qq
-    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 }
 
-# A local environment on top of the distribution's Python (numpy, scipy, pandas, matplotlib and tqdm are its), with what it does not package.
+# A local environment on top of the distribution's Python (numpy, scipy, pandas, matplotlib and tqdm are its), with what
+# it does not package.
 make_venv() {
-    if [[ -x $PYTHON ]] && "$PYTHON" -c 'import numpy, pandas, matplotlib, scipy, tokenizers, tqdm, zstandard' 2>/dev/null; then return 0; fi
+    local modules='numpy, pandas, matplotlib, scipy, tokenizers, tqdm, zstandard'
+    if [[ -x $PYTHON ]] && "$PYTHON" -c "import $modules" 2>/dev/null; then return 0; fi
     say "making .venv with the Python package tokenizers"
     /usr/bin/python3 -m venv --system-site-packages .venv
     local wanted=(tokenizers)

@@ -7,27 +7,27 @@ usage() {
 usage: scripts/on_gpu.sh [--out DIR] [--only PART...] [--minutes M] [--text FILE] [--dry-run]
        scripts/on_gpu.sh --pack-headers DIR
 
-  --out DIR           what each part found (default: runs/on_gpu, of a dry run runs/on_gpu_dry); its large files go to DIR/work
+  --out DIR           what each part found (default: runs/on_gpu, of a dry run runs/on_gpu_dry); large files: DIR/work
   --only PART...      some of: ${PARTS[*]}; in the order given
   --minutes M         ends within M minutes: parts get what is left, and are skipped where that is nothing
-  --text FILE         web text as WEB_TEXT of scripts/quickstart.sh (default: prose from the docstrings of Python packages)
+  --text FILE         web text as WEB_TEXT of scripts/quickstart.sh (default: prose from Python packages' docstrings)
   --torch PYTHON      a Python with torch and transformers (default: the one in use, else python3)
   --jobs N            compilations at a time (default: all cores)
   --dry-run           no GPU: the same parts at toy sizes on kernels/simt and the CPU programs, nothing measured
   --pack-headers DIR  copies the headers of Catch2, CLI11 and nlohmann-json from here to DIR, and leaves
 
-A part that fails stops none of the others. Each has a limit below ten minutes, so that it fits into a command of ten when asked
-for alone; three such commands do it all:
+A part that fails stops none of the others. Each has a limit below ten minutes, so that it fits into a command of ten
+when asked for alone; three such commands do it all:
   scripts/on_gpu.sh --minutes 9 --only build tests parity bench
   scripts/on_gpu.sh --minutes 9 --only profile peers report
   scripts/on_gpu.sh --minutes 9 --only experiment sanitizer report
-DIR then has status.tsv (a row a part that ran), environment.json, for each part PART.log and its table (parity.json, sanitizer.json,
-bench.csv, peers.json, kernels.txt, experiment.csv, ...), and report.md out of all of them, fit for dev/results/NAME. All but DIR/work
-is small: tar czf on_gpu.tgz --exclude=work DIR.
+DIR then has status.tsv (a row a part that ran), environment.json, for each part PART.log and its table (parity.json,
+sanitizer.json, bench.csv, peers.json, kernels.txt, experiment.csv, ...), and report.md out of all of them, fit for
+dev/results/NAME. All but DIR/work is small: tar czf on_gpu.tgz --exclude=work DIR.
 
 No network is needed. Of the packages that scripts/test.sh installs only the headers are: where they are missing,
---pack-headers third_party on a machine that has them fills a folder that git ignores and make looks into; copy it along. Any other
-place: KNAPSACK_INCLUDE=DIR or CPPFLAGS=-IDIR. Without a .git folder KNAPSACK_COMMIT names the commit.
+--pack-headers third_party on a machine that has them fills a folder that git ignores and make looks into; copy it
+along. Any other place: KNAPSACK_INCLUDE=DIR or CPPFLAGS=-IDIR. Without a .git folder KNAPSACK_COMMIT names the commit.
 
 Exit code 0 when all parts asked for passed (with --dry-run: none failed), 1 when not, 2 usage, 4 no GPU.
 TEXT
@@ -87,29 +87,32 @@ fi
 again=(--out "$out" --torch "$torch" --jobs "$jobs")
 [[ -z $text ]] || again+=(--text "$text")
 ((!dry)) || again+=(--dry-run)
-[[ ${only[*]} == report ]] || "$PYTHON" scripts/gpu/environment.py --commit "$commit" --torch "$torch" --out "$out/environment.json" $( ((!dry)) || echo --dry-run)
+[[ ${only[*]} == report ]] || "$PYTHON" scripts/gpu/environment.py --commit "$commit" --torch "$torch" \
+    --out "$out/environment.json" $( ((!dry)) || echo --dry-run)
 
 # The seconds that a part may take now.
 allowance() {
     local limit=${LIMITS[$1]} left
     if [[ $minutes && $1 != report ]]; then
-        left=$(awk -v m="$minutes" -v s="$SECONDS" 'BEGIN { printf "%d", 60 * m - s - 15 }')  # the report takes the rest
+        # the report takes the rest
+        left=$(awk -v m="$minutes" -v s="$SECONDS" 'BEGIN { printf "%d", 60 * m - s - 15 }')
         ((left >= limit)) || limit=$left
     fi
     echo "$limit"
 }
 
 run_part() {
-    local part=$1 file limit code=0 began=$SECONDS status reason=''
+    local part=$1 file limit code=0 began=$SECONDS status reason='' word=error
     limit=$(allowance "$part")
     if ((limit < 15)); then  # what it left before stays
         code=77 limit=0 reason='no time was left'
     else
         say "$part (at most $limit s)"
         for file in ${OUTPUTS[$part]:-}; do rm -f "${out:?}/$file"; done  # of an earlier run
-        KNAPSACK_LIMIT=$limit timeout --kill-after=20 "$limit" scripts/on_gpu.sh "${again[@]}" --only "$part" --inside "$part" \
-            </dev/null >"$out/$part.log" 2>&1 || code=$?
-        reason=$(grep -a "^$( ((code == 77)) && echo skipped || echo error): " "$out/$part.log" | tail -1 | tr '\t' ' ' | cut -c1-300) || true
+        KNAPSACK_LIMIT=$limit timeout --kill-after=20 "$limit" \
+            scripts/on_gpu.sh "${again[@]}" --only "$part" --inside "$part" </dev/null >"$out/$part.log" 2>&1 || code=$?
+        if ((code == 77)); then word=skipped; fi
+        reason=$(grep -a "^$word: " "$out/$part.log" | tail -1 | tr '\t' ' ' | cut -c1-300) || true
     fi
     case $code in
         0) status=passed reason='' ;;
@@ -117,7 +120,8 @@ run_part() {
         124 | 137) status=failed reason="was over its limit of $limit s" ;;
         *) status=failed ;;
     esac
-    printf '%s\t%s\t%s\t%s\t%s\t%s\t%s\n' "$part" "$status" "$code" $((SECONDS - began)) "$limit" "$gpu" "${reason#*: }" >>"$out/status.tsv"
+    printf '%s\t%s\t%s\t%s\t%s\t%s\t%s\n' "$part" "$status" "$code" $((SECONDS - began)) "$limit" "$gpu" \
+        "${reason#*: }" >>"$out/status.tsv"
     echo "   $part: $status in $((SECONDS - began)) s${reason:+ ($reason)}"
     [[ $status != failed ]] || tail -n 5 "$out/$part.log" | cut -c1-300 | sed 's/^/     /'
     [[ $status == passed ]] || { [[ $status == skipped ]] && ((dry)); }

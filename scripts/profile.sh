@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Where the GPU's time goes: a timeline by Nsight Systems, counters of every kernel by Nsight Compute, and a table of them.
+# Where the GPU's time goes: a timeline by Nsight Systems, counters of every kernel by Nsight Compute, and a table of
+# them.
 . "$(dirname "$0")/lib.sh"
 [[ -x $PYTHON ]] || PYTHON=python3  # the table needs no package
 usage() {
@@ -30,7 +31,10 @@ while (($#)); do
     shift
 done
 (($#)) || { usage >&2; exit 2; }
-((steps >= 4)) || { echo "error: --steps $steps: expected at least 4, the counters are those of the third" >&2; exit 2; }
+((steps >= 4)) || {
+    echo "error: --steps $steps: expected at least 4, the counters are those of the third" >&2
+    exit 2
+}
 command -v nvidia-smi >/dev/null || { echo "error: no GPU here (nvidia-smi is missing)" >&2; exit 4; }
 [[ -x train_gpt ]] || build train_gpt
 mkdir -p "$out"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The main job, small: web text and synthetic biographies are mixed in several ratios, a GPT is trained on each mixture and asked
-# what it knows; a table and a figure show how knowledge comes with the ratio.
+# The main job, small: web text and synthetic biographies are mixed in several ratios, a GPT is trained on each mixture
+# and asked what it knows; a table and a figure show how knowledge comes with the ratio.
 . "$(dirname "$0")/lib.sh"
 . scripts/web_text.sh
 usage() {
@@ -10,9 +10,9 @@ usage: scripts/quickstart.sh [--smoke] [--out DIR]
   --smoke     the same path in under two minutes: a tiny model, few tokens, two ratios
   --out DIR   runs, table and figure (default: runs/quickstart; with --smoke runs/smoke)
 
-Web text: WEB_TEXT=FILE (.txt with <|endoftext|> lines, .jsonl, either with .gz or .zst, .parquet) if set; else a sample of
-FineWeb-Edu where there is a network; else the English documentation in the
-distribution's packages perl-doc, python3-doc and linux-doc, unpacked into data/ and reduced to prose.
+Web text: WEB_TEXT=FILE (.txt with <|endoftext|> lines, .jsonl, either with .gz or .zst, .parquet) if set; else a
+sample of FineWeb-Edu where there is a network; else the English documentation in the distribution's packages perl-doc,
+python3-doc and linux-doc, unpacked into data/ and reduced to prose.
 A second call goes on where the first one stopped. Needs Debian or Ubuntu; about 10 minutes on two cores.
 TEXT
 }
@@ -28,8 +28,8 @@ while (($#)); do
     shift
 done
 
-# People, tokens and ratios go together: about 98 tokens a biography, so the lowest ratio shows each fact fewer than 40 times,
-# the highest more than 200 times.
+# People, tokens and ratios go together: about 98 tokens a biography, so the lowest ratio shows each fact fewer than 40
+# times, the highest more than 200 times.
 if ((smoke)); then
     people=50 web_bytes=1M vocabulary=1024 model=pythia:L2:C32:H2 tokens=200k ratios=(0.1 0.4)
     out=${out:-runs/smoke}
@@ -61,7 +61,9 @@ prepare
 say "training $model on $tokens tokens at ${#ratios[@]} mixing ratios, results in $out"
 ratio_list=$(printf ',synbio=%s' "${ratios[@]}")
 columns=run,share/synbio,exposures/synbio,epochs/web,val/web/loss
-for number in accuracy_seen accuracy_heldout accuracy_question chance bits most_bits; do columns+=,know/synbio/$number; done
+for number in accuracy_seen accuracy_heldout accuracy_question chance bits most_bits; do
+    columns+=,know/synbio/$number
+done
 knapsack sweep --out "$out" --vary "ratio=${ratio_list:1}" --columns "$columns" -- \
     --model "$model" --tokens "$tokens" --seq-len 128 --micro-batch 16 --batch-tokens 2048 --lr 3e-3 \
     --source "web=$data/web.bin" --source "synbio=$data/synbio.bin" \

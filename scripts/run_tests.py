@@ -151,7 +151,7 @@ def main() -> int:
     cores = len(os.sched_getaffinity(0))
     build_help = "folder of run_tests and the programs"
     parser.add_argument("--build", type=Path, default=ROOT / "build/release", metavar="DIR", help=build_help)
-    parser.add_argument("--only", nargs="+", choices=SUITES, default=SUITES[:4], help="not all suites")
+    parser.add_argument("--only", nargs="+", choices=SUITES, default=SUITES, help="not all suites")
     jobs_help = "parts at a time (default: all cores)"
     parser.add_argument("--jobs", type=int, default=cores, metavar="N", help=jobs_help)
     args = parser.parse_args()

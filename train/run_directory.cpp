@@ -91,8 +91,8 @@ void RunDirectory::mark_done(const std::string& reason) const {
 }
 
 void RunDirectory::mark_failures() const {
-    // Not through write_file: the program is dying already, of a full disk or in a signal handler, and must not die again
-    // here. A FAILED without its text would say less than none.
+    // Not through write_file: the program is dying already, of a full disk or in a signal handler, and must not die
+    // again here. A FAILED without its text would say less than none.
     static char failed[PATH_MAX];
     const std::string path = file("FAILED");
     if (path.size() >= sizeof failed) return;

@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "util/check.h"
-#include "util/options.h"
+#include "util/numbers.h"
 
 When::When(std::string flag, const std::string& text) : flag_(std::move(flag)) {
     for (size_t begin = 0; begin <= text.size();) {

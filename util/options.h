@@ -63,10 +63,6 @@ class OptionTable {
     std::vector<std::string> given_;
 };
 
-// "12", "32k", "1.5M", "2B" as a whole number. Dies with Exit::Usage, naming `what`.
-int64_t parse_count(const std::string& what, const std::string& text);
-double parse_number(const std::string& what, const std::string& text);
-
 // Names of options whose values differ between two JSON objects of json(), but for those in `ignored`: "--lr: 0.001
 // here, 0.002 there", a line each.
 std::vector<std::string> options_difference(const std::string& json_here, const std::string& json_there,

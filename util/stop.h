@@ -6,8 +6,8 @@
 // From now on these signals are heard. A program started with SIGHUP ignored (nohup) goes on ignoring it.
 void hear_signals();
 
-// How a signal is answered: with `code` not 0 the program ends at once with it, there is nothing to be saved; with 0 the
-// signal is kept for those who ask. A second SIGINT always ends the program.
+// How a signal is answered: with `code` not 0 the program ends at once with it, there is nothing to be saved; with 0
+// the signal is kept for those who ask. A second SIGINT always ends the program.
 void on_signals_exit(int code);
 
 // The signal that arrived, 0: none.

@@ -1,10 +1,11 @@
-# Sourced by on_gpu.sh: its parts, a function each. A part prints its log, writes its tables to $out, and returns 0 passed, 77 skipped,
-# anything else failed; a line 'skipped: WHAT: WHY' names what of it could not be run.
+# Sourced by on_gpu.sh: its parts, a function each. A part prints its log, writes its tables to $out, and returns
+# 0 passed, 77 skipped, anything else failed; a line 'skipped: WHAT: WHY' names what of it could not be run.
 
 PARTS=(build tests parity bench profile peers experiment sanitizer report)
-declare -A LIMITS=([build]=480 [tests]=300 [parity]=240 [bench]=300 [profile]=200 [peers]=560 [experiment]=480 [sanitizer]=560 [report]=60)  # seconds
-declare -A OUTPUTS=([parity]='parity.json losses.csv' [bench]='floors.txt bench.csv' [profile]='kernels.txt kernels.csv' [peers]=peers.json
-    [experiment]='experiment.csv mixing.png' [sanitizer]=sanitizer.json)
+declare -A LIMITS=([build]=480 [tests]=300 [parity]=240 [bench]=300 [profile]=200 [peers]=560 [experiment]=480
+    [sanitizer]=560 [report]=60)  # seconds
+declare -A OUTPUTS=([parity]='parity.json losses.csv' [bench]='floors.txt bench.csv' [profile]='kernels.txt kernels.csv'
+    [peers]=peers.json [experiment]='experiment.csv mixing.png' [sanitizer]=sanitizer.json)
 
 has_modules() { "$1" -c "import ${2}" >/dev/null 2>&1; }
 
@@ -28,12 +29,14 @@ choose_pythons() {
 pack_headers() {
     local folder=$1 header
     for header in catch2 CLI nlohmann; do
-        [[ -d /usr/include/$header ]] || fail "/usr/include/$header is not here; apt-get install catch2 libcli11-dev nlohmann-json3-dev"
+        [[ -d /usr/include/$header ]] ||
+            fail "/usr/include/$header is not here; apt-get install catch2 libcli11-dev nlohmann-json3-dev"
     done
     mkdir -p "$folder"
     cp -r /usr/include/{catch2,CLI,nlohmann} "$folder/"
     echo '*' >"$folder/.gitignore"  # the folder ignores itself
-    say "$folder has the headers, $(du -sh "$folder" | cut -f1); make looks into third_party, or into KNAPSACK_INCLUDE=$folder"
+    say "$folder has the headers, $(du -sh "$folder" | cut -f1)"
+    say "make looks into third_party, or into KNAPSACK_INCLUDE=$folder"
 }
 
 # The headers that the compiler would not find, one a line. Of Catch2 version 2 or 3.
@@ -41,7 +44,8 @@ missing_headers() {
     local header folder flags=()
     for folder in ${KNAPSACK_INCLUDE:-third_party}; do flags+=(-isystem "$folder"); done
     for header in nlohmann/json.hpp CLI/CLI.hpp catch2/catch.hpp; do
-        printf '#if !__has_include(<%s>) && !__has_include(<%s>)\n#error\n#endif\n' "$header" "${header/%catch.hpp/catch_all.hpp}" |
+        printf '#if !__has_include(<%s>) && !__has_include(<%s>)\n#error\n#endif\n' \
+            "$header" "${header/%catch.hpp/catch_all.hpp}" |
             "${CXX:-g++}" -std=c++17 -E -x c++ ${CPPFLAGS:-} "${flags[@]}" - >/dev/null 2>&1 || echo "$header"
     done
 }
@@ -49,7 +53,8 @@ missing_headers() {
 # Parts of CUDA that the toolkit's folder lacks and a Python package has: build/cuda-lib has links to them.
 use_cuda_libraries() {
     [[ -d build/cuda-lib ]] || return 0
-    export LIBRARY_PATH=$PWD/build/cuda-lib${LIBRARY_PATH:+:$LIBRARY_PATH} LD_LIBRARY_PATH=$PWD/build/cuda-lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+    export LIBRARY_PATH=$PWD/build/cuda-lib${LIBRARY_PATH:+:$LIBRARY_PATH}
+    export LD_LIBRARY_PATH=$PWD/build/cuda-lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 }
 find_cuda_libraries() {
     local probe=build/cuda-probe root packages library header
@@ -61,10 +66,15 @@ find_cuda_libraries() {
             [[ -z $header ]] || export KNAPSACK_INCLUDE="${KNAPSACK_INCLUDE:-third_party} ${header%/include/*}/include"
         fi
     done
-    if ! { echo 'int main() {}' | nvcc -x cu - -o $probe -lcublasLt && ! ldd $probe | grep -q 'not found'; } >/dev/null 2>&1; then
+    if ! { echo 'int main() {}' | nvcc -x cu - -o $probe -lcublasLt && ! ldd $probe | grep -q 'not found'; } \
+        >/dev/null 2>&1; then
         library=$(find "$root/" "$packages/" -name 'libcublasLt.so.1[0-9]' 2>/dev/null | head -1)
         echo "cuBLASLt: neither nvcc nor the loader finds it; taken: ${library:-none}"
-        [[ -z $library ]] || { mkdir -p build/cuda-lib && ln -sf "$library" build/cuda-lib/ && ln -sf "$library" build/cuda-lib/libcublasLt.so; }
+        if [[ $library ]]; then
+            mkdir -p build/cuda-lib
+            ln -sf "$library" build/cuda-lib/
+            ln -sf "$library" build/cuda-lib/libcublasLt.so
+        fi
     fi
     rm -f $probe
     use_cuda_libraries
@@ -74,7 +84,8 @@ part_build() {
     local missing target=gpu
     missing=$(missing_headers)
     if [[ $missing ]]; then
-        echo "error: headers missing: ${missing//$'\n'/, }; on a machine that has them scripts/on_gpu.sh --pack-headers third_party, and copy that folder here (or KNAPSACK_INCLUDE=DIR)"
+        echo "error: headers missing: ${missing//$'\n'/, }; on a machine that has them" \
+            "scripts/on_gpu.sh --pack-headers third_party, and copy that folder here (or KNAPSACK_INCLUDE=DIR)"
         return 1
     fi
     if ! command -v nvcc >/dev/null && [[ ! -x /usr/local/cuda/bin/nvcc ]]; then
@@ -97,7 +108,10 @@ part_build() {
 # The folder of the CUDA programs: of nvcc's newest build, or of g++'s.
 cuda_folder() {
     local newest=build/simt
-    if ((!dry)); then newest=$(find build -maxdepth 2 -path 'build/cuda-sm_*/train_gpt' -printf '%T@ %h\n' | sort -n | tail -1 | cut -d' ' -f2); fi
+    if ((!dry)); then
+        newest=$(find build -maxdepth 2 -path 'build/cuda-sm_*/train_gpt' -printf '%T@ %h\n' |
+            sort -n | tail -1 | cut -d' ' -f2)
+    fi
     [[ -x $newest/train_gpt ]] || {
         echo "skipped: the CUDA programs are not built; --only build"
         return 77
@@ -134,7 +148,8 @@ part_tests() {
     if ((dry)); then
         echo "skipped: kernel cases and whole runs on a GPU: there is none"
         "$cuda/run_kernel_tests" '[kernels][layernorm],[kernels][rotary],[kernels][matmul]' || return
-        KNAPSACK_SIMT=$cuda "$PYTHON" -m unittest discover -v -s test/e2e -p test_cuda_on_cpu.py -k evaluation -k refused
+        KNAPSACK_SIMT=$cuda "$PYTHON" -m unittest discover -v -s test/e2e -p test_cuda_on_cpu.py \
+            -k evaluation -k refused
         return
     fi
     "$PYTHON" scripts/run_tests.py --only kernels
@@ -146,16 +161,20 @@ part_sanitizer() {
         return 77
     fi
     cuda_folder && prepare_data || return
-    "$PYTHON" scripts/gpu/sanitizer.py --cuda "$cuda" --out "$work/sanitizer" --json "$out/sanitizer.json" --within $((KNAPSACK_LIMIT - 15)) -- \
-        --model pythia:L2:C64:H2 --steps 3 --seq-len 128 --batch-tokens 512 --source "web=$data/web.bin" --source "synbio=$data/synbio.bin" \
-        --ratio synbio=0.3 --val "web=$data/web_val.bin" --val-tokens 2k --questions "$data/synbio_questions" --questions-per-set 50 --eval-at end
+    "$PYTHON" scripts/gpu/sanitizer.py --cuda "$cuda" --out "$work/sanitizer" --json "$out/sanitizer.json" \
+        --within $((KNAPSACK_LIMIT - 15)) -- \
+        --model pythia:L2:C64:H2 --steps 3 --seq-len 128 --batch-tokens 512 \
+        --source "web=$data/web.bin" --source "synbio=$data/synbio.bin" --ratio synbio=0.3 \
+        --val "web=$data/web_val.bin" --val-tokens 2k --questions "$data/synbio_questions" --questions-per-set 50 \
+        --eval-at end
 }
 
 part_parity() {
     cuda_folder && prepare_data || return
     local sizes=(--model pythia-14m --steps 200 --seq-len 256 --rows 4 --device cuda)
     if ((dry)); then sizes=(--model pythia:L2:C64:H2 --steps 10 --seq-len 64 --rows 2 --device cpu); fi
-    "$PYTHON" scripts/gpu/parity.py --cuda "$cuda" --out "$work/parity" --json "$out/parity.json" --transformers "$torch" "${sizes[@]}" -- \
+    "$PYTHON" scripts/gpu/parity.py --cuda "$cuda" --out "$work/parity" --json "$out/parity.json" \
+        --transformers "$torch" "${sizes[@]}" -- \
         --source "web=$data/web.bin" --source "synbio=$data/synbio.bin" --ratio synbio=0.3
 }
 
@@ -180,7 +199,8 @@ part_profile() {
         return 77
     fi
     cuda_folder && prepare_data || return
-    scripts/profile.sh --out "$work/profile" -- --model pythia-70m --seq-len 2048 --micro-batch 16 --batch-tokens 32768 --source "web=$data/web.bin" || return
+    scripts/profile.sh --out "$work/profile" -- --model pythia-70m --seq-len 2048 --micro-batch 16 \
+        --batch-tokens 32768 --source "web=$data/web.bin" || return
     if [[ ! -e $work/profile/kernels.txt ]]; then
         echo "skipped: counters of kernels: ncu is not installed"
         return 77
@@ -202,18 +222,25 @@ part_experiment() {
         return 77
     }
     prepare_data || return
-    local models=pythia:L6:C128:H4,pythia:L6:C256:H8,pythia:L6:C512:H8 ratios=synbio=0.05,synbio=0.1,synbio=0.2,synbio=0.4 code=0 flags programs=()
+    local models=pythia:L6:C128:H4,pythia:L6:C256:H8,pythia:L6:C512:H8 code=0 flags programs=() columns number
+    local ratios=synbio=0.05,synbio=0.1,synbio=0.2,synbio=0.4
     flags=(--tokens 40M --seq-len 256 --batch-tokens 16384 --lr 2e-3 --val-tokens 200k --questions-per-set 2000)
     if ((dry)); then
-        models=pythia:L2:C32:H2 ratios=synbio=0.1,synbio=0.4 flags=(--tokens 60k --seq-len 128 --batch-tokens 2048 --lr 3e-3 --val-tokens 5k --questions-per-set 100)
+        models=pythia:L2:C32:H2 ratios=synbio=0.1,synbio=0.4
+        flags=(--tokens 60k --seq-len 128 --batch-tokens 2048 --lr 3e-3 --val-tokens 5k --questions-per-set 100)
         programs=(--train-program train_gpt_cpu --eval-program eval_knowledge_cpu)
     fi
-    timeout --kill-after=20 $((KNAPSACK_LIMIT - 45)) "$PYTHON" -m knapsack sweep --out "$work/experiment" --vary "model=$models" --vary "ratio=$ratios" "${programs[@]}" -- \
-        --source "web=$data/web.bin" --source "synbio=$data/synbio.bin" --val "web=$data/web_val.bin" --questions "$data/synbio_questions" --eval-at end "${flags[@]}" || code=$?
-    local columns=run,state,model,share/synbio,exposures/synbio,epochs/web,val/web/loss,perf/tokens_per_s number
-    for number in accuracy_seen accuracy_heldout accuracy_question chance bits most_bits; do columns+=,know/synbio/$number; done
+    timeout --kill-after=20 $((KNAPSACK_LIMIT - 45)) "$PYTHON" -m knapsack sweep --out "$work/experiment" \
+        --vary "model=$models" --vary "ratio=$ratios" "${programs[@]}" -- \
+        --source "web=$data/web.bin" --source "synbio=$data/synbio.bin" --val "web=$data/web_val.bin" \
+        --questions "$data/synbio_questions" --eval-at end "${flags[@]}" || code=$?
+    columns=run,state,model,share/synbio,exposures/synbio,epochs/web,val/web/loss,perf/tokens_per_s
+    for number in accuracy_seen accuracy_heldout accuracy_question chance bits most_bits; do
+        columns+=,know/synbio/$number
+    done
     knapsack runs "$work/experiment" --columns "$columns" --format csv >"$out/experiment.csv" || code=1
-    knapsack plot mixing "$work/experiment" --source synbio --out "$work/mixing.png" && cp "$work/mixing.png" "$out/" || code=1
+    knapsack plot mixing "$work/experiment" --source synbio --out "$work/mixing.png" &&
+        cp "$work/mixing.png" "$out/" || code=1
     ((code != 124)) || echo "error: not all runs were done in time"
     return "$code"
 }

@@ -1,11 +1,12 @@
-// fail_call.cpp - a preloaded library that makes one call of a program fail, once: the n-th write, fsync, rename, mmap or
-// allocation after main began, counted over all threads.
+// fail_call.cpp - a preloaded library that makes one call of a program fail, once: the n-th write, fsync, rename, mmap
+// or allocation after main began, counted over all threads.
 //
 //   FAIL_CALL=write FAIL_NUMBER=17 FAIL_ERRNO=28 LD_PRELOAD=build/test/fail_call.so ./train_gpt_cpu ...
 //   COUNT_CALLS=FILE LD_PRELOAD=...                   writes how often each was called, when the program ends
 //
 // Counted are the calls that the program and its C++ library make through the dynamic linker; what the C library does
-// inside itself (stdio's own writes, malloc's own mappings) is not. "alloc" is malloc, calloc, realloc and the aligned ones.
+// inside itself (stdio's own writes, malloc's own mappings) is not. "alloc" is malloc, calloc, realloc and the aligned
+// ones.
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif

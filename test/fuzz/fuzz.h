@@ -25,9 +25,9 @@ int fuzz(Parse parse) {
     return 0;
 }
 
-// A valid file, damaged as the input says: byte 0 even, the rest replaces it whole; odd, each three bytes are a position
-// (two bytes, modulo the size) and the byte that is there instead. So the fuzzer gets past the first check without
-// having to invent a whole file.
+// A valid file, damaged as the input says: byte 0 even, the rest replaces it whole; odd, each three bytes are a
+// position (two bytes, modulo the size) and the byte that is there instead. So the fuzzer gets past the first check
+// without having to invent a whole file.
 inline std::string damaged(std::string valid, const uint8_t* data, size_t size) {
     if (size == 0) return valid;
     if (data[0] % 2 == 0) return std::string(reinterpret_cast<const char*>(data + 1), size - 1);

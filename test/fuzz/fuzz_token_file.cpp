@@ -1,5 +1,5 @@
-// Token shards of all three formats and their sidecars, from arbitrary bytes. What opens is read whole; every refusal is
-// a DieError, anything else is a finding.
+// Token shards of all three formats and their sidecars, from arbitrary bytes. What opens is read whole; every refusal
+// is a DieError, anything else is a finding.
 //
 // Input: byte 0 chooses the files next to the shard, bytes 1 and 2 how many of the other bytes are the index, and the
 // rest is the shard.

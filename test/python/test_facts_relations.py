@@ -1,4 +1,4 @@
-"""knapsack facts relations: the built-in templates, relation files of one's own, and those made from ParaRel."""
+"""knapsack facts relations: the built-in templates, user-supplied relation files, and those made from ParaRel."""
 
 import json
 import os
