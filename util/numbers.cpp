@@ -5,14 +5,9 @@
 
 #include "util/check.h"
 
-namespace {
-
-// strtod also takes hexadecimal numbers, "inf", "nan" and blanks before a number.
 bool is_decimal(const std::string& text) {
     return !text.empty() && text.find_first_of("xXnNiI \t\n\v\f\r") == std::string::npos;
 }
-
-}  // namespace
 
 double parse_number(const std::string& what, const std::string& text) {
     char* end = nullptr;
