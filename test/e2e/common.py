@@ -163,15 +163,20 @@ def write_questions(prefix: pathlib.Path, values: np.ndarray, templates: int, na
     np.save(prefix.with_name(prefix.name + ".q.npy"), np.array(columns, dtype="<u4"))
 
 
+def make_data(folder: pathlib.Path) -> None:
+    """A text, its validation part and a knowledge source."""
+    write_text(folder / "web", 300, seed=1)
+    write_text(folder / "val", 60, seed=2)
+    write_knowledge(folder / "facts", 80, seed=3)
+
+
 class DataTest(EndToEndTest):
-    """In the folder lie a text, its validation part and a knowledge source."""
+    """The folder holds what make_data writes."""
 
     @classmethod
     def setUpClass(cls) -> None:
         super().setUpClass()
-        write_text(cls.data / "web", 300, seed=1)
-        write_text(cls.data / "val", 60, seed=2)
-        write_knowledge(cls.data / "facts", 80, seed=3)
+        make_data(cls.data)
 
 
 def small_run(folder: pathlib.Path, steps: int = 40) -> list[str]:

@@ -13,10 +13,10 @@ import tempfile
 import time
 import unittest
 
-from common import TRAIN, make_data, metrics_without_time, run, small_run
+from common import TRAIN, EndToEndTest, make_data, metrics_without_time, run, small_run
 
 
-class Ends(unittest.TestCase):
+class Ends(EndToEndTest):
     @classmethod
     def setUpClass(cls) -> None:
         cls.temporary = tempfile.TemporaryDirectory()
