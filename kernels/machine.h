@@ -31,8 +31,8 @@ class Machine {
     // same bits.
     std::string matmul_choices() const;
     void load_matmul_choices(const std::string& json);
-    // Dies with Exit::Usage when a model of C channels (F in the feed-forward) in heads of HS cannot run here, naming what
-    // can.
+    // Dies with Exit::Usage when a model of C channels (F in the feed-forward) in heads of HS cannot run here, naming
+    // what can.
     void check_model(int C, int F, int HS) const;
 
   private:
