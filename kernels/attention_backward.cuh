@@ -62,7 +62,7 @@ template <class Real, int HS>
 struct AttentionBackward {
     static constexpr int ROWS = backward_rows<Real, HS>(), COLUMNS = backward_columns<Real, HS>(), THREADS = ROWS * 2;
     // Blocks that an SM is to hold: for bf16 as the compiler likes (0), which spills nothing. For float it would spill
-    // at HS = 32 and 128 to make room for a third, so it is told that one will do.
+    // at HS = 32 and 128 to make room for a third, so one must do.
     static constexpr int BLOCKS = std::is_same_v<Real, float> ? 1 : 0;
     struct KeysShared {
         SharedTile<Real, ROWS, HS> k, v;
@@ -141,7 +141,7 @@ __global__ void __launch_bounds__(AttentionBackward<Real, HS>::THREADS, Attentio
                     p[n][i] = exp2_fast(fmaf(p[n][i], scale * LOG2_E, -s.statistics[stage][8 * n + t + i % 2].lse));
             }
             if constexpr (DV) multiply(dv, p, s.dout[stage]);
-            __syncwarp();  // keeps the next product's loads behind this one: fewer registers at once
+            __syncwarp();  // keeps the next product's loads after this one: fewer registers at once
             if constexpr (DK) {
                 float ds[QUERIES / 8][4] = {};
                 multiply_transposed<UNROLLED_STEPS<Real>>(

@@ -2,7 +2,7 @@
 // of tiles, and where a work item's rows lie in memory.
 //
 // A block owns some rows (queries, or keys for dK and dV), 16 to a warp, and walks over tiles of the other side. All
-// positions are counted from the segment's first token: a segment's bits do not depend on where in a row it stands.
+// positions are counted from the segment's first token: a segment's bits do not depend on where in a row it is.
 #pragma once
 #include <algorithm>
 #include <type_traits>
@@ -44,7 +44,7 @@ constexpr const char* HEAD_SIZES = "16, 32, 64, 80, 128, 256";
 // on all. Every tile of the other side is there twice, one being computed and one on its way.
 constexpr size_t SHARED_MEMORY_LIMIT = 99 * 1024;
 
-// Own rows of a block, 16 to a warp: the whole work item, 4 warps, while two own tiles of 64 rows fit beside the
+// Own rows of a block, 16 to a warp: the whole work item, 4 warps, while two own tiles of 64 rows fit next to the
 // others. Rows of 1 KiB (float, HS = 256) leave room for 32 (one own tile: forward) or 16 (two: backward); the item is
 // then cut.
 template <class Real, int HS>
@@ -55,7 +55,7 @@ template <class Real, int HS>
 constexpr int backward_rows() {
     return HS * sizeof(Real) <= 512 ? ATTENTION_TILE : 16;
 }
-// Keys of a tile in the forward pass: 64 scores a row are 32 registers beside HS / 2 of the output, and 4 tiles (K and
+// Keys of a tile in the forward pass: 64 scores a row are 32 registers next to HS / 2 of the output, and 4 tiles (K and
 // V, twice) of 64 rows of 256 bytes are 64 KiB. Longer rows: what fits. HS = 80: 32, or there would be registers for
 // two blocks on an SM instead of three.
 template <class Real, int HS>

@@ -89,7 +89,7 @@ __global__ void __launch_bounds__(CLASSIFIER_THREADS, CLASSIFIER_BLOCKS)
     const size_t n = blockIdx.x;
     Real* row = logits + n * static_cast<size_t>(Vp);
     const int target = targets[n];
-    const float target_logit = to_float(row[target]);  // before the barriers, behind which its place is written
+    const float target_logit = to_float(row[target]);  // before the barriers, after which its place is written
     const RowSum all = row_sum(row, V, target_logit, shared);
     if (threadIdx.x == 0) losses[n] = all.loss;
     if (!write_gradient) return;

@@ -29,7 +29,7 @@ void matmul_forward(Real* out, const Real* inp, const Real* weight, const Real* 
     stream.matmul->multiply({product, STORAGE<Real>, OC, N, C}, {out, weight, inp, bias}, stream.cuda);
 }
 
-// Two products of the forward's flops. The weight gradient reads and writes 8 C OC bytes beside its operands.
+// Two products of the forward's flops. The weight gradient reads and writes 8 C OC bytes in addition to its operands.
 template <class Real>
 void matmul_backward(Real* dinp, Stat<Real>* dweight, Stat<Real>* dbias, const Real* dout, const Real* inp,
                      const Real* weight, int N, int C, int OC, stream_t stream) {

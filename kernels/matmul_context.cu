@@ -92,7 +92,7 @@ void cublas_check(cublasStatus_t status, const char* call, const char* file, int
         die(Exit::Device, "%s:%d: %s: %s", file, line, call, cublasLtGetStatusString(status));
 }
 
-// An object of the library behind a pointer, released with its owner.
+// An object of the library, held by a pointer, released with its owner.
 template <class Object, cublasStatus_t (*RELEASE)(Object*)>
 struct Release {
     void operator()(Object* object) const { RELEASE(object); }  // unchecked: nothing could be done about it

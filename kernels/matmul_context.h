@@ -38,7 +38,7 @@ class MatmulContext {
     // every other call looks up a prepared product and starts it.
     void multiply(const ProductShape& shape, const ProductOperands& operands, cudaStream_t stream);
 
-    // Memory for a kernel beside the products, valid until the next call of scratch or multiply; work on one stream
+    // Memory for a kernel next to the products, valid until the next call of scratch or multiply; work on one stream
     // only may use it. Grows at the first use of a larger shape.
     void* scratch(size_t bytes);
 

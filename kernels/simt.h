@@ -28,7 +28,7 @@ void allow_shared_memory(Kernel* kernel, size_t bytes, size_t* limit) {
 }
 
 // LAUNCH(kernel, grid, block, bytes of shared memory, cudaStream_t, arguments...). Template arguments are written out;
-// with a comma among them the kernel stands in parentheses.
+// with a comma among them the kernel is in parentheses.
 #define LAUNCH(kernel, grid, block, shared_bytes, stream, ...)              \
     do {                                                                    \
         static size_t launch_limit = 48 * 1024;                             \

@@ -5,7 +5,7 @@
 
 enum class Gelu { Tanh, Exact };
 
-// The type of statistics, losses, gradients of parameters and optimizer states beside weights and activations of type
+// The type of statistics, losses, gradients of parameters and optimizer states next to weights and activations of type
 // Real: the same, but float where storage is bf16 (kernels/device.h).
 template <class Real>
 struct StatOf {

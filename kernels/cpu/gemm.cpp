@@ -5,7 +5,7 @@
 // sums in registers.
 //
 // Order of summation: C[m,n] is one fused multiply-add chain over a block of KC, and the blocks' sums are added in
-// ascending k. No step of it knows where in the matrix m stands, which row shares its panel, or which thread runs:
+// ascending k. No step of it knows where in the matrix m is, which row shares its panel, or which thread runs:
 // this is where the contract's independence comes from.
 #include "kernels/cpu/gemm.h"
 

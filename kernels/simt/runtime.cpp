@@ -1,8 +1,8 @@
-// The fibers behind runtime.h. Never compiled with a sanitizer itself, whatever the kernels are compiled with: its own
-// bookkeeping goes from thread to thread in ways that no sanitizer could follow. What they need to know it tells them.
+// The fibers of runtime.h. Never compiled with a sanitizer itself, whatever the kernels are compiled with: its own
+// bookkeeping goes from thread to thread in ways that no sanitizer could follow. What they need to know it announces.
 //
-// AddressSanitizer is told about every change of stack, and not to let anyone touch what follows the shared memory.
-// ThreadSanitizer takes each fiber for a thread, and is told of exactly the orders that CUDA promises, no others: from
+// AddressSanitizer hears of every change of stack, and not to let anyone touch what follows the shared memory.
+// ThreadSanitizer takes each fiber for a thread, and hears of exactly the orders that CUDA promises, no others: from
 // a launch to its threads, from the arrival at a barrier or collective to the departure of everyone in it, from the
 // last thread to the end of the launch. So it also reports the races that did no harm in the order that was run.
 #include "kernels/simt/runtime.h"
@@ -50,7 +50,7 @@ constexpr size_t MAX_THREADS = 1024, MAX_SHARED_BYTES = 227 * 1024, STACK_BYTES 
 constexpr int UNTOUCHED = 0xff;  // of shared memory: NaN as a float, a double or a bf16, -1 as an integer
 
 // An order for ThreadSanitizer: what happened before release happened before what follows acquire. 8 bytes, because it
-// tells addresses apart no finer.
+// knows addresses no finer.
 struct alignas(8) Edge {
     char address[8];
 };

@@ -11,7 +11,7 @@
 
 namespace {
 
-// The names of the kernels that a source defines: what stands before the parameters of a __global__ function.
+// The names of the kernels that a source defines: what comes before the parameters of a __global__ function.
 std::set<std::string> kernels_in(const std::string& source) {
     std::string code;  // without comments
     for (size_t i = 0; i < source.size(); ++i) {

@@ -150,7 +150,7 @@ TEST_CASE("the cache file gathers the choices of many runs; damage costs measuri
     CHECK(nowhere.json() == json_of({SHAPE}));
 }
 
-TEST_CASE("scratch memory of any size beside the products", "[matmul_context]") {
+TEST_CASE("scratch memory of any size next to the products", "[matmul_context]") {
     MatmulContext context("");
     const size_t large = (size_t{32} << 20) + 8;
     char* memory = static_cast<char*>(context.scratch(large));
