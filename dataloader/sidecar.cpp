@@ -36,15 +36,23 @@ Sidecar read_sidecar(const std::string& prefix) {
     if (tokenizer == object.end() || !tokenizer->is_object())
         die(Exit::Data, "%s: key 'tokenizer' is not an object with name and sha256", path);
     sidecar.tokenizer_name = text_of(path, *tokenizer, "name");
-    sidecar.tokenizer_sha256 = text_of(path, *tokenizer, "sha256");
+    sidecar.tokenizer.sha256 = text_of(path, *tokenizer, "sha256");
+    if (tokenizer->contains("content")) sidecar.tokenizer.content = text_of(path, *tokenizer, "content");
     if (tokenizer->contains("file")) {
         const std::string file = text_of(path, *tokenizer, "file");
-        sidecar.tokenizer_file = file.empty() || file[0] == '/' ? file : path_join(folder_of(path), file);
+        sidecar.tokenizer.file = file.empty() || file[0] == '/' ? file : path_join(folder_of(path), file);
     }
     sidecar.vocab_size = json_integer(path, object, "vocab_size", 1, INT32_MAX);
     sidecar.eot_id = json_integer(path, object, "eot_id", 0, sidecar.vocab_size - 1);
     sidecar.documents = json_integer(path, object, "documents", 0, most);
     sidecar.tokens = json_integer(path, object, "tokens", 0, most);
     sidecar.bytes = json_integer(path, object, "bytes", 0, most);
+    const std::string name = prefix.substr(prefix.rfind('/') + 1);
+    const json checksums = object.value("checksums", json());
+    const auto checksum = [&](const char* ending) -> std::string {
+        const json value = checksums.is_object() ? checksums.value(name + ending, json()) : json();
+        return value.is_string() ? value.get<std::string>() : "";
+    };
+    sidecar.facts = {checksum(".names.txt"), checksum(".values.npy")};
     return sidecar;
 }

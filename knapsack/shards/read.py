@@ -13,6 +13,7 @@ import numpy as np
 
 from knapsack.common.errors import DataError
 from knapsack.common.files import CHUNK
+from knapsack.common.tokenizer import is_tokenizer
 from knapsack.shards.format import DTYPE_CODES, FORMAT_VERSION, IDX_HEADER, IDX_MAGIC, QUESTION_COLUMNS
 
 HEADER = struct.Struct(IDX_HEADER)
@@ -145,7 +146,9 @@ def tokenizer_file(prefix: str, sidecar: dict[str, Any], given: str | None = Non
         value_of(prefix + ".json", named, key, str, "a text")
     value_of(prefix + ".json", sidecar, "eot_id", int, "a whole number")
     path = given or os.path.join(os.path.dirname(prefix), named["file"])
-    if file_sha256(path) != named["sha256"]:
+    with open(path, "rb") as file:
+        same = is_tokenizer(file.read(), named["sha256"], named.get("content", ""))
+    if not same:
         hint = "; name the right file with --tokenizer" if given else ""
         raise DataError(
             f"{path}: expected the tokenizer '{named['name']}' of {prefix}.json, found another one (its SHA-256 "

@@ -16,7 +16,7 @@ import numpy as np
 from knapsack.common.arguments import make_parser, parse_count
 from knapsack.common.errors import DataError
 from knapsack.common.files import CHUNK
-from knapsack.common.tokenizer import hugging_face
+from knapsack.common.tokenizer import hugging_face, is_tokenizer
 from knapsack.shards.read import Shard, expect, file_sha256, load_column, load_json, load_question_rows, open_shard
 
 
@@ -123,10 +123,11 @@ def verify(prefix: str, samples: int | None) -> None:
     for name, checksum in sidecar["checksums"].items():
         path = os.path.join(folder, name)
         expect("sha256:" + file_sha256(path) == checksum, path, "the checksum differs from the sidecar's")
-    tokenizer = os.path.join(folder, sidecar["tokenizer"]["file"])
-    expect(
-        file_sha256(tokenizer) == sidecar["tokenizer"]["sha256"], tokenizer, "not the tokenizer that the sidecar names"
-    )
+    named = sidecar["tokenizer"]
+    path = os.path.join(folder, named["file"])
+    with open(path, "rb") as file:
+        same = is_tokenizer(file.read(), named["sha256"], named.get("content", ""))
+    expect(same, path, "not the tokenizer that the sidecar names")
     shard = open_shard(prefix)
     check_tokens(prefix, shard, sidecar)
     if sidecar["kind"] == "knowledge":
