@@ -15,6 +15,7 @@ import argparse
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -147,6 +148,9 @@ def find_parts(suites: list[str], build: Path) -> tuple[list[Part], int]:
 
 
 def main() -> int:
+    # nohup, and shells that put us into the background, have these ignored; tests send them to programs that inherit that
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     cores = len(os.sched_getaffinity(0))
     build_help = "folder of run_tests and the programs"
