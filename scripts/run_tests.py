@@ -148,7 +148,7 @@ def find_parts(suites: list[str], build: Path) -> tuple[list[Part], int]:
 
 
 def main() -> int:
-    # nohup, and shells that start us in the background, have these ignored, and the programs under test would inherit it
+    # nohup, and shells that start us in the background, have these ignored; the programs under test would inherit it
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
