@@ -20,7 +20,11 @@ log=$folder/$name.log
 mkdir -p "$found" "$work"
 limits=(-timeout=10 -rss_limit_mb=2048)
 # a target that opens a whole loader for each input makes thirty a second: it ends by the clock
-if [[ ${FUZZ_RUNS:-} ]]; then limits+=("-runs=$FUZZ_RUNS" -max_total_time=30); else limits+=("-max_total_time=$seconds"); fi
+if [[ ${FUZZ_RUNS:-} ]]; then
+    limits+=("-runs=$FUZZ_RUNS" -max_total_time=30)
+else
+    limits+=("-max_total_time=$seconds")
+fi
 seeds=()
 if [[ -d test/fuzz/corpus/$name ]]; then seeds=("test/fuzz/corpus/$name"); fi
 SECONDS=0
