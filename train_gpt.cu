@@ -1,7 +1,7 @@
 // train_gpt.cu - trains a GPT on an exact mixture of sources and keeps account of what it saw.
 //
-// One program, read top to bottom: options, setup, the state of a run, one step, checkpoints, evaluation, the loop,
-// main. nvcc compiles this file against the CUDA kernels, g++ compiles the same file against the CPU backend
+// One program, read top to bottom: a run, its state, one step, checkpoints, evaluation, the loop, main. The options and
+// what they leave open are decided in train/options.cuh and train/setup.cuh. nvcc compiles this file against the CUDA kernels, g++ compiles the same file against the CPU backend
 // (train_gpt_cpu); kernels/backend.h decides.
 //
 // A step takes one batch from the loader (rows of T tokens in an order that is a pure function of seed, sources and
@@ -26,325 +26,35 @@
 #include <vector>
 
 #include "dataloader/loader.h"      // defines: MixtureOptions, Plan, Loader, Batch, Ledger, RunAccount
-#include "dataloader/placement.h"   // defines: place_windows
 #include "dataloader/validation.h"  // defines: overlap_warnings
 #include "eval/evaluator.cuh"       // defines: Evaluator (the same code as eval_knowledge's)
 #include "eval/results.h"           // defines: write_question_lines
 #include "eval/stop_rule.h"         // defines: StopRule, parse_stop_rules, check_stop_rules, rule_that_holds
-#include "model/checkpoint.h"       // defines: read_model_config, checkpoint_begin/finish/latest/prune
+#include "model/checkpoint.h"       // defines: read_trainer_state, checkpoint_begin/finish/latest/prune
 #include "model/gpt.cuh"            // defines: Gpt, Gradients, AdamState, gpt_forward, ..., gpt_update
 #include "model/init.h"             // defines: initialise_parameters
 #include "model/state.cuh"          // defines: load_weights, load_training_state, save_training_state
 #include "train/device_batch.cuh"   // defines: DeviceBatch
 #include "train/evaluation_data.h"  // defines: evaluation_identities, check_evaluation_data
 #include "train/log.h"              // defines: Log, StepReport
-#include "train/memory.cuh"         // defines: RunShape, memory_of, largest_micro_batch, byte_text
+#include "train/memory.cuh"         // defines: RunShape, memory_of, byte_text
+#include "train/options.cuh"        // defines: TrainOptions, option_table, options_json, check_options, only_looks
 #include "train/run_directory.h"    // defines: RunDirectory
 #include "train/schedule.h"         // defines: Schedule, learning_rate
+#include "train/setup.cuh"          // defines: setup_*, resolve, check_resumed_*, check_start_tokenizer
 #include "train/when.h"             // defines: When
 #include "util/build_info.h"        // defines: build_commit, build_compiler, build_flags
 #include "util/check.h"             // defines: die, Exit, format_text
 #include "util/files.h"             // defines: path_join, make_directories, read_file, write_file
 #include "util/json_text.h"         // defines: JsonLine, json_quote, integer_member, text_member
 #include "util/mapped_file.h"       // defines: die_of_bus_errors
-#include "util/numbers.h"           // defines: parse_count, parse_number
-#include "util/options.h"           // defines: OptionTable, the kinds of option, ranges
 #include "util/stop.h"              // defines: hear_signals, on_signals_exit, signal_received, Stopped
 #include "util/system.h"            // defines: wait_politely, num_threads
 
 using backend::Machine;
 
 // ---------------------------------------------------------------------------------------------------------------------
-// options: a field with its default here; its flag, its line of --help and its values in the table below
-
-struct TrainOptions {
-    std::string model, init, branch, tokenizer, out, manifest;
-    int64_t eot_id = -1, seed = 1, data_seed = 1;
-    Switch resume = false, plan = false;
-    NamedList source, ratio, exposures, window, placement, subsample, max_epochs;
-    std::string budget = "replace", eval_at = "log", checkpoint_at = "end", schedule = "wsd",
-                precision = Machine::HAS_BF16 ? "bf16" : "fp32";
-    Count tokens, steps, seq_len, micro_batch, batch_tokens, warmup, keep{2}, print_order;
-    TextList stop_at;
-    EvaluationOptions evaluation;
-    OnOff doc_mask, recompute, per_question;
-    double lr = 1e-3, cooldown = 0.1, final_lr = NAN, weight_decay = 0.1, beta1 = 0.9, beta2 = 0.95, eps = 1e-8,
-           grad_clip = 1.0;
-    int64_t zero = 0;
-
-    TrainOptions() {
-        evaluation.questions_per_set.n = 10000;
-        evaluation.val_tokens.n = Machine::IS_GPU ? 1000000 : 100000;
-    }
-};
-
-OptionTable option_table(TrainOptions& o) {
-    const char* const batch_help =
-        Machine::IS_GPU ? "tokens a step; default 1048576, in whole rows" : "tokens a step; default 16 rows";
-    const std::string program = std::string("train_gpt") + Machine::SUFFIX,
-                      what = std::string("Trains a GPT on an exact mixture of token shards. ") + Machine::BUILD + ".";
-    const std::vector<Option> rows = {
-        {"model", "model", &o.model, "NAME|FAMILY:Lx:Cy:Hz",
-         "a preset (gpt2-124m, pythia-70m, ...) or a size: gpt2:L4:C128:H4"},
-        {"model", "init", &o.init, "DIR", "start from the weights of a Hugging Face directory"},
-        {"model", "branch", &o.branch, "DIR",
-         "go on from a checkpoint (weights, optimizer, data position) with a new horizon"},
-        {"model", "tokenizer", &o.tokenizer, "DIR|FILE", "tokenizer.json, for shards without a sidecar"},
-        {"model", "eot-id", &o.eot_id, "N", "end-of-text id, for shards without a sidecar"},
-        {"model", "seed", &o.seed, "S", "initial weights"},
-        {"run", "out", &o.out, "DIR", "run directory; none: trains and prints, saves nothing"},
-        {"run", "resume", &o.resume, "", "go on with the run in --out"},
-        {"data", "source", &o.source, "NAME=GLOB",
-         "token shards (.bin, .ds) of one source, in name order; repeat for more"},
-        {"data", "ratio", &o.ratio, "NAME=R", "share of the run's tokens, 0 < R < 1"},
-        {"data", "exposures", &o.exposures, "NAME=F", "every entity of a knowledge source exactly F times"},
-        {"data", "budget", &o.budget, "replace|append", "exposures within --tokens, or on top of them"},
-        {"data", "window", &o.window, "NAME=a:b", "the source appears only there, fractions of the run"},
-        {"data", "placement", &o.placement, "NAME=WHERE",
-         "within its windows: uniform, front:F, back:F, burst:C:F, periodic:N:F"},
-        {"data", "subsample", &o.subsample, "NAME=rho", "keep a seeded fraction of the entities or documents"},
-        {"data", "max-epochs", &o.max_epochs, "NAME=E", "refuse a plan that repeats a source more often"},
-        {"data", "data-seed", &o.data_seed, "S", "order and renderings"},
-        {"evaluation", "val", &o.evaluation.validation, "NAME=GLOB", "validation shards; repeat for more"},
-        {"evaluation", "val-tokens", &o.evaluation.val_tokens, "N", "the first N tokens of each"},
-        {"evaluation", "questions", &o.evaluation.questions, "PATH",
-         "question set (PREFIX.questions.json); repeat for more"},
-        {"evaluation", "questions-per-set", &o.evaluation.questions_per_set, "N|all", "seeded, stratified choice"},
-        {"evaluation", "eval-at", &o.eval_at, "WHEN,...",
-         "log (steps 0, 1, 2, 4, ... and the end), windows (where one opens, closes, and 1, 2, 4, ... steps after it "
-         "closed), every:N, at:N, end"},
-        {"evaluation", "per-question", &o.per_question, "on|off", "a line a question at every evaluation, in answers/"},
-        {"evaluation", "stop-at", &o.stop_at, "'METRIC>=X'",
-         "stop with a checkpoint at the first evaluation where it holds (also <=)"},
-        {"length and batch", "tokens", &o.tokens, "N", "length of the run, rounded down to whole steps", at_least(1)},
-        {"length and batch", "steps", &o.steps, "N", "the same in steps", at_least(1)},
-        {"length and batch", "seq-len", &o.seq_len, "T", "tokens a row; default the preset's context, at most 2048",
-         at_least(2)},
-        {"length and batch", "micro-batch", &o.micro_batch, "B", "rows at a time; default the largest that fits",
-         at_least(1)},
-        {"length and batch", "batch-tokens", &o.batch_tokens, "N", batch_help},
-        {"length and batch", "doc-mask", &o.doc_mask, "on|off", "attention and positions restart at each document"},
-        {"optimizer", "lr", &o.lr, "X", "peak learning rate", above(0)},
-        {"optimizer", "schedule", &o.schedule, "wsd|cosine|linear|constant", "after the warm-up"},
-        {"optimizer", "warmup", &o.warmup, "STEPS", "linear; default min(160, 10 % of the steps)"},
-        {"optimizer", "cooldown", &o.cooldown, "FRACTION", "of the run, the last part of wsd", from_to(0, 1)},
-        {"optimizer", "final-lr", &o.final_lr, "FRACTION", "of the peak; default 0, cosine 0.1", from_to(0, 1)},
-        {"optimizer", "weight-decay", &o.weight_decay, "X", "on matrices and embeddings", at_least(0)},
-        {"optimizer", "beta1", &o.beta1, "X", "AdamW", from_below(0, 1)},
-        {"optimizer", "beta2", &o.beta2, "X", "AdamW", from_below(0, 1)},
-        {"optimizer", "eps", &o.eps, "X", "AdamW", above(0)},
-        {"optimizer", "grad-clip", &o.grad_clip, "X", "largest L2 norm of the gradient", above(0)},
-        {"checkpoints", "checkpoint-at", &o.checkpoint_at, "WHEN,...", "as --eval-at"},
-        {"checkpoints", "keep", &o.keep, "K", "newest checkpoints to keep; 0: all"},
-        {"device", "precision", &o.precision, "bf16|fp32", "of weights and activations; bf16 needs a GPU"},
-        {"device", "recompute", &o.recompute, "on|off",
-         "keep only the layers' outputs and compute the rest again: less memory, a third more work"},
-        {"device", "zero", &o.zero, "0|1", "multi-process builds only"},
-        {"look", "plan", &o.plan, "", "print what the run would take and cost, and leave"},
-        {"look", "print-order", &o.print_order, "STEP", "print the pieces of a step, and leave"},
-        {"look", "manifest", &o.manifest, "DIR", "write what the whole run places where, and leave"},
-    };
-    return OptionTable(program, what, rows);
-}
-
-// The options as config.json and checkpoints have them.
-std::string options_json(TrainOptions o) { return option_table(o).json(); }
-
-// Nothing is trained.
-bool only_looks(const TrainOptions& o) { return o.plan || o.print_order.n >= 0 || !o.manifest.empty(); }
-
-// What no single row of the table can say.
-void check_options(const TrainOptions& o) {
-    if (o.precision == "bf16" && !Machine::HAS_BF16)
-        die(Exit::Usage, "--precision bf16: not in this build (CPU); give --precision fp32");
-    for (const char* name : {"WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"}) {
-        const char* ranks = getenv(name);
-        if (ranks && atoll(ranks) > 1)
-            die(Exit::Usage, "%s=%s: several processes: not in this build; start one", name, ranks);
-    }
-    if (o.zero != 0) die(Exit::Usage, "--zero %d: not in this build (one process)", o.zero);
-    const int starts = !o.model.empty() + !o.init.empty() + !o.branch.empty();
-    if (starts != 1)
-        die(Exit::Usage, "give one of --model, --init and --branch (found %d of them)%s", starts,
-            o.resume ? "; to resume, repeat the command that started the run and add --resume" : "");
-    if (o.source.empty()) die(Exit::Usage, "no data: give --source NAME=GLOB, such as --source web=data/web.bin");
-    if ((o.tokens.n >= 0) == (o.steps.n >= 0))
-        die(Exit::Usage, "give the length of the run by one of --tokens and --steps");
-    if (o.budget == "append" && o.exposures.empty())
-        die(Exit::Usage, "--budget append: of what? give --exposures NAME=F");
-    if (o.resume && o.out.empty()) die(Exit::Usage, "--resume: which run? give its directory with --out");
-    for (const std::string& when : {o.eval_at, o.checkpoint_at})
-        if (("," + when + ",").find(",windows,") != std::string::npos && o.window.empty() && o.placement.empty())
-            die(Exit::Usage, "--eval-at and --checkpoint-at %s: no source has a --window or --placement", when);
-    if (o.per_question.on && (o.evaluation.questions.empty() || (o.out.empty() && !only_looks(o))))
-        die(Exit::Usage, "--per-question on needs --questions and --out");
-    if (!o.stop_at.empty() && !o.evaluation.active())
-        die(Exit::Usage, "--stop-at needs an evaluation: give --val or --questions");
-}
-
-// ---------------------------------------------------------------------------------------------------------------------
-// setup: one function for each thing that the loop needs; what the options leave open is decided here
-
-// The model's shape and the length of its rows, which depend on each other. A resumed run has its own checkpoint to
-// read the shape from: the directory that it once started from may be gone.
-RunShape setup_shape(const TrainOptions& o, const std::string& resumed) {
-    const std::string start = !o.init.empty() ? o.init : o.branch,
-                      from = start.empty() || resumed.empty() ? start : resumed;
-    GptConfig c = from.empty() ? config_from_name(o.model) : read_model_config(from);
-    const int64_t T = o.seq_len.n < 0 ? std::min(2048, c.max_T) : o.seq_len.n;
-    const bool is_size = from.empty() && o.model.find(':') != std::string::npos;
-    if (is_size && T <= 1 << 20)  // FAMILY:Lx:Cy:Hz takes the context that it is trained with
-        c.max_T = static_cast<int>(c.positions == Positions::Learned ? T : std::max<int64_t>(c.max_T, T));
-    if (T > c.max_T) die(Exit::Usage, "--seq-len %d: this model takes rows of at most %d tokens", T, c.max_T);
-    return {o.precision, c, static_cast<int>(T), o.recompute.on ? Keep::Inputs : Keep::All, o.evaluation.active()};
-}
-
-// A checkpoint's own config.json is not read where --model says the same; it must say the same.
-void check_resumed_shape(const GptConfig& c, const std::string& resumed) {
-    const GptConfig there = read_model_config(resumed);
-    if (there.family != c.family || there.L != c.L || there.C != c.C || there.NH != c.NH || (c.V > 0 && there.V != c.V))
-        die(Exit::Usage, "--resume: %s is of a model with L=%d C=%d NH=%d V=%d, not of --model's L=%d C=%d NH=%d V=%d",
-            resumed, there.L, there.C, there.NH, there.V, c.L, c.C, c.NH, c.V);
-}
-
-// Tokens of a step: a whole number of rows; with --micro-batch, of micro-batches.
-int64_t setup_batch(const TrainOptions& o, int64_t T) {
-    if (o.micro_batch.n > INT32_MAX / T)
-        die(Exit::Usage, "--micro-batch %d: expected 1 to %d rows", o.micro_batch.n, INT32_MAX / T);
-    const int64_t unit = T * std::max<int64_t>(o.micro_batch.n, 1),
-                  standard = Machine::IS_GPU ? std::max<int64_t>((1 << 20) / T, 1) * T : 16 * T,
-                  tokens = o.batch_tokens.n < 0 ? standard : o.batch_tokens.n;
-    if (tokens < unit || tokens % unit != 0) {
-        const int64_t below = std::max(tokens / unit * unit, unit);
-        die(Exit::Usage,
-            "--batch-tokens %d: expected a multiple of %d (--seq-len %d x --micro-batch %d); the nearest are %d and %d",
-            tokens, unit, T, unit / T, below, below + unit);
-    }
-    return tokens;
-}
-
-// "NAME=VALUE" rows of one option, applied to the source they name.
-template <class Apply>
-void for_sources(MixtureOptions& m, const char* flag, const NamedList& list, Apply apply) {
-    std::vector<std::string> seen;
-    for (const auto& item : list) {
-        const std::string &name = item.first, &value = item.second;
-        auto source =
-            std::find_if(m.sources.begin(), m.sources.end(), [&](const SourceOptions& s) { return s.name == name; });
-        if (source == m.sources.end()) die(Exit::Usage, "--%s %s=%s: there is no --source %s", flag, name, value, name);
-        if (std::find(seen.begin(), seen.end(), name) != seen.end() && std::string(flag) != "window")
-            die(Exit::Usage, "--%s: given twice for %s", flag, name);
-        seen.push_back(name);
-        const std::string what = format_text("--%s %s", flag, name);  // for messages
-        apply(*source, what, value);
-    }
-}
-
-MixtureOptions setup_mixture(const TrainOptions& o, const RunShape& shape) {
-    MixtureOptions m;
-    for (const auto& [name, glob] : o.source) {
-        SourceOptions s;
-        s.name = name;
-        s.glob = glob;
-        m.sources.push_back(s);
-    }
-    for_sources(m, "ratio", o.ratio, [](auto& s, auto& what, auto& v) { s.ratio = parse_number(what, v); });
-    for_sources(m, "exposures", o.exposures, [](auto& s, auto& what, auto& v) { s.exposures = parse_count(what, v); });
-    for_sources(m, "subsample", o.subsample, [](auto& s, auto& what, auto& v) { s.subsample = parse_number(what, v); });
-    for_sources(m, "max-epochs", o.max_epochs, [](auto& s, auto& what, auto& v) {
-        s.max_epochs = parse_number(what, v);
-        if (!(s.max_epochs > 0)) die(Exit::Usage, "%s=%s: expected more than 0", what, v);
-    });
-    for_sources(m, "window", o.window, [](auto& s, auto& what, auto& v) {
-        const size_t colon = v.find(':');
-        if (colon == std::string::npos)
-            die(Exit::Usage, "%s: expected NAME=a:b, fractions of the run, found '%s'", what, v);
-        s.windows.emplace_back(parse_number(what, v.substr(0, colon)), parse_number(what, v.substr(colon + 1)));
-    });
-    for_sources(m, "placement", o.placement,
-                [](auto& s, auto&, auto& v) { s.windows = place_windows(s.name, v, s.windows); });
-    m.append = o.budget == "append";
-    m.data_seed = static_cast<uint64_t>(o.data_seed);
-    m.T = shape.T;
-    m.batch_tokens = setup_batch(o, shape.T);
-    m.tokens = o.tokens.n;
-    if (o.steps.n > 0 && __builtin_mul_overflow(o.steps.n, m.batch_tokens, &m.tokens))
-        die(Exit::Usage, "--steps %d: more tokens than can be counted", o.steps.n);
-    m.eot_id = o.eot_id;
-    m.vocab = shape.config.V;
-    m.tokenizer = o.tokenizer;
-    return m;
-}
-
-// A model goes on with the ids it was trained on: the tokenizer of --init or --branch is the shards', where both are
-// known.
-void check_start_tokenizer(const std::string& directory, const Plan& plan) {
-    const std::string file = path_join(directory, "tokenizer.json");
-    if (directory.empty() || plan.tokenizer_sha256.empty() || !file_exists(file)) return;
-    if (sha256_file(file) != plan.tokenizer_sha256)
-        die(Exit::Data,
-            "tokenizers differ: %s is not the one the shards were made with (%s); tokenize the text again with it",
-            file, plan.tokenizer_file);
-}
-
-Schedule setup_schedule(const TrainOptions& o, int64_t steps) {
-    const int64_t warmup = o.warmup.n < 0 ? std::min<int64_t>(160, steps / 10) : o.warmup.n;
-    const double final_lr = !std::isnan(o.final_lr) ? o.final_lr : o.schedule == "cosine" ? 0.1 : 0.0;
-    return make_schedule(o.schedule, o.lr, steps, warmup, o.cooldown, final_lr);
-}
-
-// The same code as eval_knowledge, equal numbers.
-EvaluationOptions setup_evaluation(const TrainOptions& o, const RunShape& shape, const Plan& plan) {
-    EvaluationOptions e = o.evaluation;
-    e.seq_len.n = shape.T;
-    e.doc_mask = o.doc_mask;
-    e.eot_id = plan.eot_id;
-    e.seed = o.data_seed;
-    e.tokenizer_sha256 = plan.tokenizer_sha256;
-    e.tokenizer_file = plan.tokenizer_file;
-    e.data_seed = static_cast<uint64_t>(o.data_seed);
-    for (const auto& [name, rho] : o.subsample)
-        for (size_t i = 0; i < plan.sources.size(); ++i)
-            if (plan.sources[i].name == name && plan.sources[i].knowledge)
-                e.subsampled.push_back({name, o.source[i].second, parse_number("--subsample " + name, rho)});
-    return e;
-}
-
-// A resumed run keeps the micro-batch that was chosen for its memory then, not for this moment's.
-int64_t setup_micro_batch(const TrainOptions& o, const RunShape& shape, const Plan& plan, const std::string& resumed,
-                          const Machine& machine) {
-    if (o.micro_batch.n > 0) return o.micro_batch.n;
-    if (resumed.empty()) return largest_micro_batch(shape, plan.batch_tokens / shape.T, machine.available_memory());
-    return integer_member(resumed + "/trainer_state.json", read_trainer_state(resumed).options_json, "micro-batch");
-}
-
-// The options that the run goes by and that config.json has: what was given, and what model, data and machine decided.
-TrainOptions resolve(const TrainOptions& given, const RunShape& shape, const Plan& plan, const Schedule& schedule,
-                     int64_t micro_batch) {
-    TrainOptions o = given;
-    o.seq_len.n = shape.T;
-    o.batch_tokens.n = plan.batch_tokens;
-    o.micro_batch.n = micro_batch;
-    o.warmup.n = schedule.warmup;
-    o.final_lr = schedule.final_fraction;
-    return o;
-}
-
-// A resumed run is the run that was started, but for where it and its data lie, when checkpoints are made and kept, how
-// many rows fit into memory, and what is evaluated besides. Data are compared by content: by the loader, and here.
-void check_resumed_options(const TrainOptions& o, const EvaluationPlan& evaluation, const std::string& options_there,
-                           const std::string& facts_there) {
-    std::vector<std::string> may_differ = {"out",      "resume", "keep",          "plan",        "print-order",
-                                           "manifest", "source", "checkpoint-at", "micro-batch", "tokenizer"};
-    if (check_evaluation_data(facts_there, evaluation_identities(evaluation)))
-        may_differ.insert(may_differ.end(), {"val", "questions"});
-    std::string text;
-    for (const std::string& line : options_difference(options_json(o), options_there, may_differ))
-        text += "\n  " + line;
-    if (!text.empty())
-        die(Exit::Usage, "--resume: options differ from the checkpoint's; give the ones the run was started with:%s",
-            text);
-}
+// a run
 
 // A run whose options are resolved: what remains is to train it in one precision.
 struct Run {

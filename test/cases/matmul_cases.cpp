@@ -6,9 +6,9 @@
 namespace {
 
 // Relative to a row of the output. Rounding to bf16 is off by up to 3.9e-3, measured 3.2e-3 in a row of 8; sums in
-// float, measured 4.2e-7 at K = 384.
+// float, measured 1.1e-6 in a row of 7 at K = 1031, of another processor.
 template <class Real>
-constexpr double TOLERANCE = tolerance<Real>(4e-3, 1e-6);
+constexpr double TOLERANCE = tolerance<Real>(4e-3, 2e-6);
 template <class Real>
 constexpr double SUM_TOLERANCE = stat_tolerance<Real>(1e-6);
 

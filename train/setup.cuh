@@ -1,0 +1,179 @@
+// setup.cuh - one function for each thing that the trainer's loop needs; what the options leave open is decided here.
+#pragma once
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "dataloader/placement.h"   // defines: place_windows
+#include "dataloader/plan.h"        // defines: MixtureOptions, SourceOptions, Plan
+#include "model/checkpoint.h"       // defines: read_model_config, read_trainer_state
+#include "train/evaluation_data.h"  // defines: evaluation_identities, check_evaluation_data
+#include "train/memory.cuh"         // defines: RunShape, largest_micro_batch
+#include "train/options.cuh"        // defines: TrainOptions
+#include "train/schedule.h"         // defines: Schedule, make_schedule
+#include "util/files.h"             // defines: path_join, file_exists
+#include "util/json_text.h"         // defines: integer_member
+#include "util/numbers.h"           // defines: parse_count, parse_number
+#include "util/sha256.h"            // defines: sha256_file
+
+// The model's shape and the length of its rows, which depend on each other. A resumed run has its own checkpoint to
+// read the shape from: the directory that it once started from may be gone.
+inline RunShape setup_shape(const TrainOptions& o, const std::string& resumed) {
+    const std::string start = !o.init.empty() ? o.init : o.branch,
+                      from = start.empty() || resumed.empty() ? start : resumed;
+    GptConfig c = from.empty() ? config_from_name(o.model) : read_model_config(from);
+    const int64_t T = o.seq_len.n < 0 ? std::min(2048, c.max_T) : o.seq_len.n;
+    const bool is_size = from.empty() && o.model.find(':') != std::string::npos;
+    if (is_size && T <= 1 << 20)  // FAMILY:Lx:Cy:Hz takes the context that it is trained with
+        c.max_T = static_cast<int>(c.positions == Positions::Learned ? T : std::max<int64_t>(c.max_T, T));
+    if (T > c.max_T) die(Exit::Usage, "--seq-len %d: this model takes rows of at most %d tokens", T, c.max_T);
+    return {o.precision, c, static_cast<int>(T), o.recompute.on ? Keep::Inputs : Keep::All, o.evaluation.active()};
+}
+
+// A checkpoint's own config.json is not read where --model says the same; it must say the same.
+inline void check_resumed_shape(const GptConfig& c, const std::string& resumed) {
+    const GptConfig there = read_model_config(resumed);
+    if (there.family != c.family || there.L != c.L || there.C != c.C || there.NH != c.NH || (c.V > 0 && there.V != c.V))
+        die(Exit::Usage, "--resume: %s is of a model with L=%d C=%d NH=%d V=%d, not of --model's L=%d C=%d NH=%d V=%d",
+            resumed, there.L, there.C, there.NH, there.V, c.L, c.C, c.NH, c.V);
+}
+
+// Tokens of a step: a whole number of rows; with --micro-batch, of micro-batches.
+inline int64_t setup_batch(const TrainOptions& o, int64_t T) {
+    if (o.micro_batch.n > INT32_MAX / T)
+        die(Exit::Usage, "--micro-batch %d: expected 1 to %d rows", o.micro_batch.n, INT32_MAX / T);
+    const int64_t unit = T * std::max<int64_t>(o.micro_batch.n, 1),
+                  standard = backend::Machine::IS_GPU ? std::max<int64_t>((1 << 20) / T, 1) * T : 16 * T,
+                  tokens = o.batch_tokens.n < 0 ? standard : o.batch_tokens.n;
+    if (tokens < unit || tokens % unit != 0) {
+        const int64_t below = std::max(tokens / unit * unit, unit);
+        die(Exit::Usage,
+            "--batch-tokens %d: expected a multiple of %d (--seq-len %d x --micro-batch %d); the nearest are %d and %d",
+            tokens, unit, T, unit / T, below, below + unit);
+    }
+    return tokens;
+}
+
+// "NAME=VALUE" rows of one option, applied to the source they name.
+template <class Apply>
+void for_sources(MixtureOptions& m, const char* flag, const NamedList& list, Apply apply) {
+    std::vector<std::string> seen;
+    for (const auto& item : list) {
+        const std::string &name = item.first, &value = item.second;
+        auto source =
+            std::find_if(m.sources.begin(), m.sources.end(), [&](const SourceOptions& s) { return s.name == name; });
+        if (source == m.sources.end()) die(Exit::Usage, "--%s %s=%s: there is no --source %s", flag, name, value, name);
+        if (std::find(seen.begin(), seen.end(), name) != seen.end() && std::string(flag) != "window")
+            die(Exit::Usage, "--%s: given twice for %s", flag, name);
+        seen.push_back(name);
+        const std::string what = format_text("--%s %s", flag, name);  // for messages
+        apply(*source, what, value);
+    }
+}
+
+inline MixtureOptions setup_mixture(const TrainOptions& o, const RunShape& shape) {
+    MixtureOptions m;
+    for (const auto& [name, glob] : o.source) {
+        SourceOptions s;
+        s.name = name;
+        s.glob = glob;
+        m.sources.push_back(s);
+    }
+    for_sources(m, "ratio", o.ratio, [](auto& s, auto& what, auto& v) { s.ratio = parse_number(what, v); });
+    for_sources(m, "exposures", o.exposures, [](auto& s, auto& what, auto& v) { s.exposures = parse_count(what, v); });
+    for_sources(m, "subsample", o.subsample, [](auto& s, auto& what, auto& v) { s.subsample = parse_number(what, v); });
+    for_sources(m, "max-epochs", o.max_epochs, [](auto& s, auto& what, auto& v) {
+        s.max_epochs = parse_number(what, v);
+        if (!(s.max_epochs > 0)) die(Exit::Usage, "%s=%s: expected more than 0", what, v);
+    });
+    for_sources(m, "window", o.window, [](auto& s, auto& what, auto& v) {
+        const size_t colon = v.find(':');
+        if (colon == std::string::npos)
+            die(Exit::Usage, "%s: expected NAME=a:b, fractions of the run, found '%s'", what, v);
+        s.windows.emplace_back(parse_number(what, v.substr(0, colon)), parse_number(what, v.substr(colon + 1)));
+    });
+    for_sources(m, "placement", o.placement,
+                [](auto& s, auto&, auto& v) { s.windows = place_windows(s.name, v, s.windows); });
+    m.append = o.budget == "append";
+    m.data_seed = static_cast<uint64_t>(o.data_seed);
+    m.T = shape.T;
+    m.batch_tokens = setup_batch(o, shape.T);
+    m.tokens = o.tokens.n;
+    if (o.steps.n > 0 && __builtin_mul_overflow(o.steps.n, m.batch_tokens, &m.tokens))
+        die(Exit::Usage, "--steps %d: more tokens than can be counted", o.steps.n);
+    m.eot_id = o.eot_id;
+    m.vocab = shape.config.V;
+    m.tokenizer = o.tokenizer;
+    return m;
+}
+
+// A model goes on with the ids it was trained on: the tokenizer of --init or --branch is the shards', where both are
+// known.
+inline void check_start_tokenizer(const std::string& directory, const Plan& plan) {
+    const std::string file = path_join(directory, "tokenizer.json");
+    if (directory.empty() || plan.tokenizer_sha256.empty() || !file_exists(file)) return;
+    if (sha256_file(file) != plan.tokenizer_sha256)
+        die(Exit::Data,
+            "tokenizers differ: %s is not the one the shards were made with (%s); tokenize the text again with it",
+            file, plan.tokenizer_file);
+}
+
+inline Schedule setup_schedule(const TrainOptions& o, int64_t steps) {
+    const int64_t warmup = o.warmup.n < 0 ? std::min<int64_t>(160, steps / 10) : o.warmup.n;
+    const double final_lr = !std::isnan(o.final_lr) ? o.final_lr : o.schedule == "cosine" ? 0.1 : 0.0;
+    return make_schedule(o.schedule, o.lr, steps, warmup, o.cooldown, final_lr);
+}
+
+// The same code as eval_knowledge, equal numbers.
+inline EvaluationOptions setup_evaluation(const TrainOptions& o, const RunShape& shape, const Plan& plan) {
+    EvaluationOptions e = o.evaluation;
+    e.seq_len.n = shape.T;
+    e.doc_mask = o.doc_mask;
+    e.eot_id = plan.eot_id;
+    e.seed = o.data_seed;
+    e.tokenizer_sha256 = plan.tokenizer_sha256;
+    e.tokenizer_file = plan.tokenizer_file;
+    e.data_seed = static_cast<uint64_t>(o.data_seed);
+    for (const auto& [name, rho] : o.subsample)
+        for (size_t i = 0; i < plan.sources.size(); ++i)
+            if (plan.sources[i].name == name && plan.sources[i].knowledge)
+                e.subsampled.push_back({name, o.source[i].second, parse_number("--subsample " + name, rho)});
+    return e;
+}
+
+// A resumed run keeps the micro-batch that was chosen for its memory then, not for this moment's.
+inline int64_t setup_micro_batch(const TrainOptions& o, const RunShape& shape, const Plan& plan,
+                                 const std::string& resumed, const backend::Machine& machine) {
+    if (o.micro_batch.n > 0) return o.micro_batch.n;
+    if (resumed.empty()) return largest_micro_batch(shape, plan.batch_tokens / shape.T, machine.available_memory());
+    return integer_member(resumed + "/trainer_state.json", read_trainer_state(resumed).options_json, "micro-batch");
+}
+
+// The options that the run goes by and that config.json has: what was given, and what model, data and machine decided.
+inline TrainOptions resolve(const TrainOptions& given, const RunShape& shape, const Plan& plan,
+                            const Schedule& schedule, int64_t micro_batch) {
+    TrainOptions o = given;
+    o.seq_len.n = shape.T;
+    o.batch_tokens.n = plan.batch_tokens;
+    o.micro_batch.n = micro_batch;
+    o.warmup.n = schedule.warmup;
+    o.final_lr = schedule.final_fraction;
+    return o;
+}
+
+// A resumed run is the run that was started, but for where it and its data lie, when checkpoints are made and kept, how
+// many rows fit into memory, and what is evaluated besides. Data are compared by content: by the loader, and here.
+inline void check_resumed_options(const TrainOptions& o, const EvaluationPlan& evaluation,
+                                  const std::string& options_there, const std::string& facts_there) {
+    std::vector<std::string> may_differ = {"out",      "resume", "keep",          "plan",        "print-order",
+                                           "manifest", "source", "checkpoint-at", "micro-batch", "tokenizer"};
+    if (check_evaluation_data(facts_there, evaluation_identities(evaluation)))
+        may_differ.insert(may_differ.end(), {"val", "questions"});
+    std::string text;
+    for (const std::string& line : options_difference(options_json(o), options_there, may_differ))
+        text += "\n  " + line;
+    if (!text.empty())
+        die(Exit::Usage, "--resume: options differ from the checkpoint's; give the ones the run was started with:%s",
+            text);
+}
