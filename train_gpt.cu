@@ -1,8 +1,8 @@
 // train_gpt.cu - trains a GPT on an exact mixture of sources and keeps account of what it saw.
 //
 // One program, read top to bottom: a run, its state, one step, checkpoints, evaluation, the loop, main. The options and
-// what they leave open are decided in train/options.cuh and train/setup.cuh. nvcc compiles this file against the CUDA kernels, g++ compiles the same file against the CPU backend
-// (train_gpt_cpu); kernels/backend.h decides.
+// what they leave open are decided in train/options.cuh and train/setup.cuh. nvcc compiles this file against the CUDA
+// kernels, g++ compiles the same file against the CPU backend (train_gpt_cpu); kernels/backend.h decides.
 //
 // A step takes one batch from the loader (rows of T tokens in an order that is a pure function of seed, sources and
 // options), runs forward and backward over its micro-batches, clips the gradient and updates the weights; the batch's

@@ -1,5 +1,5 @@
-// options.cuh - the trainer's options: a field with its default here; its flag, its line of --help and its values in the
-// table below.
+// options.cuh - the trainer's options: a field with its default here; its flag, its line of --help and its values in
+// the table below.
 #pragma once
 #include <cmath>
 #include <cstdint>
