@@ -142,6 +142,11 @@ void matmul_backward(Real* dinp, Stat<Real>* dweight, Stat<Real>* dbias, const R
 template <class Real>
 void global_norm_squared(double* sum, void* scratch, const Real* x, size_t n, stream_t stream);
 size_t global_norm_scratch(size_t n);
+// to[i] = ((x_0[i] + x_1[i]) + (x_2[i] + x_3[i])) + ...,  x_k = terms + k * stride;  i < count
+// A binary tree over n terms, a power of two up to MAX_LANES: the sum over lanes, which does not depend on where each
+// was computed. to may be x_0.      T: float, double
+template <class T>
+void add_tree(T* to, const T* terms, size_t stride, int n, size_t count, stream_t stream);
 // *sum = ((terms[0] + terms[1]) + terms[2]) + ...        n terms
 void add_in_order(double* sum, const double* terms, int n, stream_t stream);
 // g = grad * min(1, grad_clip / sqrt(*norm_squared));  m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2

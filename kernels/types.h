@@ -2,6 +2,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 enum class Gelu { Tanh, Exact };
 
@@ -29,9 +30,27 @@ struct AdamwGroup {
 };
 constexpr int MAX_ADAMW_GROUPS = 32;
 
+// Parts of a step whose gradients are added as a binary tree, by one process or several.
+constexpr int MAX_LANES = 64;
+
 struct AdamwSettings {
     float lr, beta1, beta2, eps;
     float grad_clip;  // largest L2 norm of the gradient: it is scaled by min(1, grad_clip / norm)
     int step;         // of this update, from 1: bias correction
     uint64_t seed;    // of stochastic rounding
+};
+
+// A run of elements, so that a pointer cannot come with another's size.
+template <class T>
+struct Span {
+    T* data = nullptr;
+    size_t size = 0;
+};
+
+// A run of elements cut into a part for each process: part r is bounds[r] <= i < bounds[r + 1], bounds[0] = 0.
+struct Parts {
+    std::vector<size_t> bounds;
+    size_t size(int r) const { return bounds[static_cast<size_t>(r) + 1] - bounds[static_cast<size_t>(r)]; }
+    size_t begin(int r) const { return bounds[static_cast<size_t>(r)]; }
+    size_t total() const { return bounds.back(); }
 };
