@@ -18,7 +18,7 @@ class Communicator {
     // "NCCL 2.27.7"; "": this build has none.
     static std::string library();
 
-    Communicator() = default;  // one process: nothing to do, at no cost
+    Communicator();  // one process: nothing to do, at no cost
     // Of the processes that `peers` joins, which must outlive it. Dies with Exit::Usage in a build without NCCL.
     explicit Communicator(const Peers& peers);
     ~Communicator();

@@ -19,7 +19,7 @@ class Communicator {
     // "Open MPI 4.1.4"; "": this build has none.
     static std::string library();
 
-    Communicator() = default;  // one process: nothing to do, at no cost
+    Communicator();  // one process: nothing to do, at no cost
     // Of the processes that `peers` joins, which must outlive it. Dies with Exit::Usage in a build without MPI.
     explicit Communicator(const Peers& peers);
     ~Communicator();
