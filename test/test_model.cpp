@@ -288,6 +288,32 @@ TEST_CASE("parameters lie block after block, every tensor in one place", "[model
     }
 }
 
+TEST_CASE("a block is cut into a slice for each lane, whatever the processes", "[model]") {
+    for (const size_t size : {size_t{1}, size_t{8}, size_t{63}, size_t{64}, size_t{65}, size_t{1000}, size_t{4096}})
+        for (const int lanes : {1, 2, 4, 64}) {
+            const ElementRange block{24, 24 + size};
+            CAPTURE(size, lanes);
+            const std::vector<ElementRange> slices = block_slices(block, lanes);
+            REQUIRE(slices.size() == static_cast<size_t>(lanes));
+            CHECK(slices.front().begin == block.begin);
+            CHECK(slices.back().end == block.end);
+            for (size_t i = 1; i < slices.size(); ++i) {
+                CHECK(slices[i].begin == slices[i - 1].end);
+                CHECK(slices[i].size() <= slices[i - 1].size());
+                if (slices[i].size() > 0) CHECK(slices[i].begin == block.begin + i * slices[0].size());
+                if (slices[i].size() > 0) CHECK(slices[0].size() % 8 == 0);
+            }
+            CHECK(slices[0].size() * slices.size() < size + 8 * slices.size());  // nobody has more than is needed
+            for (int processes = 1; processes <= lanes; processes *= 2) {
+                const Parts parts = block_parts(block, lanes, processes);
+                REQUIRE(parts.bounds.size() == static_cast<size_t>(processes) + 1);
+                CHECK(parts.total() == size);
+                for (int p = 0; p < processes; ++p)
+                    CHECK(block.begin + parts.begin(p) == slices[static_cast<size_t>(p * lanes / processes)].begin);
+            }
+        }
+}
+
 TEST_CASE("initial weights have the published deviations and do not depend on threads", "[model]") {
     GptConfig c = config_from_name("pythia:L3:C64:H4");
     c.V = 500;
