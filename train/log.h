@@ -71,3 +71,6 @@ class Log {
     double seconds_before_ = 0;  // of earlier lives
     std::optional<Progress> progress_;
 };
+
+// Of a process that is not the first: says nothing.
+Log silent_log();
