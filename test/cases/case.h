@@ -70,6 +70,7 @@ struct TrainingStep {
     ROOM(gelu)           \
     ROOM(classifier)     \
     ROOM(matmul)         \
+    ROOM(add_tree)       \
     ROOM(update)
 
 #define DECLARE_ROOM(name)            \
