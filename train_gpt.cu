@@ -520,6 +520,7 @@ int main(int argc, char** argv) {
     // the machine, and what it decides
     Machine machine(peers.local());
     backend::Communicator communicator(peers);
+    if (shape.lanes > 1) machine.choose_products_by_rule();  // a lane's bits are those of no process
     machine.check_model(shape.config.C, shape.config.F, shape.config.HS);
     if (given.resume && resumed.empty() && !directory.done())
         log.print("%s: no complete checkpoint; starting anew\n", given.out);
