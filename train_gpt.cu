@@ -211,7 +211,7 @@ void finish_step(Trainer<Real>& t, StepReport& report) {
     arrival.mark.wait();
     const size_t sources = report.source_targets.size();
     const double* const totals = arrival.totals.get();
-    report.source_loss.assign(totals + t.lanes.losses_at(), totals + t.lanes.losses_at() + sources);
+    report.source_loss.assign(totals, totals + sources);
     report.grad_norm = std::sqrt(totals[t.lanes.num_totals() - 1]);
     t.asked_to_stop = totals[t.lanes.signal_at()] > 0;
     int64_t targets = 0;
@@ -239,6 +239,7 @@ void save_ledgers(const std::vector<Ledger>& ledgers, const std::string& directo
 // By all processes. `stopped`: the stop rule that ended the run, "" for none.
 template <class Real>
 void save_checkpoint(Run& r, const Trainer<Real>& t, const std::string& stopped) {
+    if (!r.directory.active()) return;
     r.log.sync();
     const std::string directory = r.peers.first() ? checkpoint_begin(r.directory.path(), t.step) : "";
     const Temporary unfinished(directory);  // on a full disk it makes room for FAILED
@@ -403,6 +404,7 @@ int train(Run& r) {
     const auto settle = [&] {
         if (!waiting) return;
         finish_step(t, queued);
+        if (!r.alone()) queued.comm_ms = r.communicator.waited_ms();
         const auto now = std::chrono::steady_clock::now();
         r.log.step(queued, std::chrono::duration<double>(now - clock).count());
         clock = now;
@@ -490,7 +492,7 @@ int main(int argc, char** argv) {
     RunShape shape = setup_shape(given, resumed, peers.size());
     if (!resumed.empty()) check_resumed_shape(shape.config, resumed);
     const MixtureOptions mixture = setup_mixture(given, shape);
-    Loader loader(mixture, {given.doc_mask.on, peers.rank(), peers.size()});
+    Loader loader(mixture, {given.doc_mask.on, 2, peers.rank(), peers.size()});
     const Plan& plan = loader.plan();
     if (shape.config.V == 0) shape.config.V = static_cast<int>(plan.vocab);
     shape.config.eot_id = static_cast<int>(plan.eot_id);
@@ -519,6 +521,7 @@ int main(int argc, char** argv) {
     // the machine, and what it decides
     Machine machine(peers.local());
     backend::Communicator communicator(peers);
+    if (shape.lanes > 1) machine.choose_products_by_rule();  // a lane's bits are those of no process
     machine.check_model(shape.config.C, shape.config.F, shape.config.HS);
     if (given.resume && resumed.empty() && !directory.done())
         log.print("%s: no complete checkpoint; starting anew\n", given.out);

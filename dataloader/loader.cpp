@@ -102,6 +102,7 @@ Loader::~Loader() = default;
 Loader::Loader(Loader&&) noexcept = default;
 
 const Plan& Loader::plan() const { return impl_->data.plan; }
+const std::string& Loader::fingerprint() const { return impl_->data.fingerprint; }
 
 std::vector<Ledger> Loader::make_ledgers() const {
     std::vector<Ledger> ledgers;

@@ -33,6 +33,8 @@ class Loader {
     Loader(Loader&&) noexcept;
 
     const Plan& plan() const;
+    // What the stream depends on, checksums of the shards among them: a JSON object.
+    const std::string& fingerprint() const;
     // The ledgers' shapes, one per knowledge source, in the order of `plan().sources` (text sources: empty).
     std::vector<Ledger> make_ledgers() const;
     // Starts the prefetch thread at the beginning, or after the batch whose `state` this is. Dies with Exit::Usage,

@@ -71,13 +71,14 @@ TEST_CASE("lanes: gradients, norms and losses are added as the contract's tree",
                         backend::global_norm_squared(&squares, nullptr, sum + slice.begin, slice.size(), {});
                         return squares;
                     });
-                    CHECK(lanes.totals()[block] == of_slices);
-                    CHECK(lanes.totals()[block] == Approx(static_cast<double>(exact)).epsilon(1e-13));
-                    norm += lanes.totals()[block];
+                    CHECK(lanes.totals()[lanes.norms_at() + block] == of_slices);
+                    CHECK(lanes.totals()[lanes.norms_at() + block] ==
+                          Approx(static_cast<double>(exact)).epsilon(1e-13));
+                    norm += lanes.totals()[lanes.norms_at() + block];
                 }
                 CHECK(*lanes.norm_squared() == norm);
                 for (size_t s = 0; s < sources; ++s)
-                    CHECK(lanes.totals()[lanes.losses_at() + s] ==
+                    CHECK(lanes.totals()[s] ==
                           tree(0, W, [&](int lane) { return 0.1 * (lane + 1) + static_cast<double>(s); }));
                 CHECK(lanes.totals()[lanes.signal_at()] == step);
 

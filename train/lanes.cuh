@@ -61,7 +61,7 @@ class Lanes {
           sources_(sources),
           blocks_(parameter_blocks(config)),
           elements_(parameter_elements(config)),
-          width_(blocks_.size() + sources + 1),
+          width_((sources + 1 + blocks_.size() + 1) / 2 * 2),  // records begin on 16 bytes
           records_(static_cast<size_t>(lanes) * width_),
           totals_(width_ + 1),
           terms_(exchange_elements(config, lanes, communicator.size())) {
@@ -127,8 +127,7 @@ class Lanes {
         const bool alone = communicator_.size() == 1;
         if (alone)
             for (size_t block = 0; block < blocks_.size(); ++block) square(block, stream);
-        backend::add_tree(record() + blocks_.size(), static_cast<const double*>(losses_.get()), sources_, 1, sources_,
-                          stream);
+        backend::add_tree(record(), static_cast<const double*>(losses_.get()), sources_, 1, sources_, stream);
         while (!finished_.empty() || exchanged_ != NONE) {
             settle();
             advance();
@@ -136,7 +135,7 @@ class Lanes {
         PinnedArray<double>& stage = signals_[next_signal_];
         next_signal_ = 1 - next_signal_;
         const double flag = signal ? 1 : 0;
-        upload(record() + width_ - 1, stage.get(), &flag, 1, stream);
+        upload(record() + signal_at(), stage.get(), &flag, 1, stream);
         backend::stream_t on = stream;
         if (!alone) {
             communicator_.follow(stream);
@@ -149,7 +148,7 @@ class Lanes {
         }
         // where a column is not a lane's own it is 0, which changes no sum
         backend::add_tree(totals_.get(), static_cast<const double*>(records_.get()), width_, lanes_, width_, on);
-        backend::add_in_order(totals_.get() + width_, totals_.get(), static_cast<int>(blocks_.size()), on);
+        backend::add_in_order(totals_.get() + width_, totals_.get() + norms_at(), static_cast<int>(blocks_.size()), on);
         communicator_.join(stream);
     }
 
@@ -176,13 +175,13 @@ class Lanes {
 
     // Of the step that was summed last: on the own parts, until they are updated, the sum over all lanes.
     const Gradients<Real>& gradients() const { return gradients_[0]; }
-    // On the device, of that step: (L + 2) squared norms of the blocks, (sources) sums of losses, the
-    // number of processes with a signal, the squared norm of all.
+    // On the device, of that step: (sources) sums of losses, the number of processes with a signal, (L + 2) squared norms
+    // of the blocks; last, the squared norm of all.
     const double* totals() const { return totals_.get(); }
     size_t num_totals() const { return totals_.size(); }
     const double* norm_squared() const { return totals_.get() + width_; }
-    size_t losses_at() const { return blocks_.size(); }
-    size_t signal_at() const { return width_ - 1; }
+    size_t signal_at() const { return sources_; }
+    size_t norms_at() const { return sources_ + 1; }
 
   private:
     static constexpr size_t NONE = SIZE_MAX;
@@ -200,7 +199,7 @@ class Lanes {
     static void add_pair(T* first, size_t stride, size_t n, backend::stream_t stream) {
         backend::add_tree(first, static_cast<const T*>(first), stride, 2, n, stream);
     }
-    // Of the first own lane: the squared norms of its slices of the blocks, losses, signal. Later lanes: norms only.
+    // Of the first own lane: losses, signal, the squared norms of its slices of the blocks. Later lanes: norms only.
     double* record(int lane = 0) const {
         return records_.get() + static_cast<size_t>(communicator_.rank() * own() + lane) * width_;
     }
@@ -210,7 +209,7 @@ class Lanes {
         for (int lane = 0; lane < own(); ++lane) {
             const ElementRange& slice = slices_[block][static_cast<size_t>(communicator_.rank() * own() + lane)];
             if (slice.size() > 0)
-                backend::global_norm_squared<Sum>(record(lane) + block, norm_scratch_.get(),
+                backend::global_norm_squared<Sum>(record(lane) + norms_at() + block, norm_scratch_.get(),
                                                   memory_.get() + slice.begin, slice.size(), stream);
         }
     }

@@ -75,6 +75,7 @@ void Log::step(const StepReport& r, double seconds) {
     line.add("perf/tokens_per_s", tokens_per_s);
     line.add("perf/mfu", tokens_per_s * flops_per_token_ / flops_rate_);
     line.add("perf/step_ms", 1e3 * seconds);
+    if (r.comm_ms) line.add("perf/comm_ms", *r.comm_ms);
     metrics_.write(line.json() + "\n");
     board_.write(r.step, line);
 }

@@ -118,7 +118,7 @@ inline bool only_looks(const TrainOptions& o) { return o.plan || o.print_order.n
 inline void check_options(const TrainOptions& o) {
     if (o.precision == "bf16" && !backend::Machine::HAS_BF16)
         die(Exit::Usage, "--precision bf16: not in this build (CPU); give --precision fp32");
-    if (o.lanes.n > MAX_LANES || (o.lanes.n & (o.lanes.n - 1)) != 0)
+    if (o.lanes.n > MAX_LANES || (o.lanes.n > 0 && (o.lanes.n & (o.lanes.n - 1)) != 0))
         die(Exit::Usage, "--lanes %d: expected a power of two from 1 to %d", o.lanes.n, MAX_LANES);
     const int starts = !o.model.empty() + !o.init.empty() + !o.branch.empty();
     if (starts != 1)
