@@ -239,7 +239,6 @@ void save_ledgers(const std::vector<Ledger>& ledgers, const std::string& directo
 // By all processes. `stopped`: the stop rule that ended the run, "" for none.
 template <class Real>
 void save_checkpoint(Run& r, const Trainer<Real>& t, const std::string& stopped) {
-    if (!r.directory.active()) return;
     r.log.sync();
     const std::string directory = r.peers.first() ? checkpoint_begin(r.directory.path(), t.step) : "";
     const Temporary unfinished(directory);  // on a full disk it makes room for FAILED
