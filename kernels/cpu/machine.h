@@ -13,6 +13,8 @@ class Machine {
     static constexpr const char* SUFFIX = "_cpu";  // of the programs' names
     static constexpr const char* BUILD = "CPU build";
 
+    explicit Machine(int /*local*/ = 0) {}  // of the process's number among those of its machine: they share it
+
     stream_t stream() const { return {}; }
     std::string name() const;            // "AMD EPYC 9B14"
     std::string matmul_library() const;  // bits may differ between machines and builds whose texts differ
