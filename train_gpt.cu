@@ -34,8 +34,10 @@
 #include "model/gpt.cuh"            // defines: Gpt, Gradients, AdamState, gpt_forward, ..., gpt_update
 #include "model/init.h"             // defines: initialise_parameters
 #include "model/state.cuh"          // defines: load_weights, load_training_state, save_training_state
+#include "train/agreement.h"        // defines: agree_on_start, agree_on_data, agreed_number
 #include "train/device_batch.cuh"   // defines: DeviceBatch
 #include "train/evaluation_data.h"  // defines: evaluation_identities, check_evaluation_data
+#include "train/lanes.cuh"          // defines: Lanes
 #include "train/log.h"              // defines: Log, StepReport
 #include "train/memory.cuh"         // defines: RunShape, memory_of, byte_text
 #include "train/options.cuh"        // defines: TrainOptions, option_table, options_json, check_options, only_looks
@@ -48,6 +50,7 @@
 #include "util/files.h"             // defines: path_join, make_directories, read_file, write_file
 #include "util/json_text.h"         // defines: JsonLine, json_quote, integer_member, text_member
 #include "util/mapped_file.h"       // defines: die_of_bus_errors
+#include "util/peers.h"             // defines: Peers, find_rank
 #include "util/stop.h"              // defines: hear_signals, on_signals_exit, signal_received, Stopped
 #include "util/system.h"            // defines: wait_politely, num_threads
 
@@ -61,8 +64,10 @@ struct Run {
     TrainOptions o;
     RunShape shape;
     Machine& machine;
+    const Peers& peers;
+    backend::Communicator& communicator;
     Loader loader;
-    RunDirectory directory;
+    RunDirectory directory;  // of process 0; the others write nothing
     Log log;
     Schedule schedule;
     When eval_when, checkpoint_when;
@@ -74,6 +79,8 @@ struct Run {
     double flops_rate;       // of the machine's matrix products, per second
 
     const Plan& plan() const { return loader.plan(); }
+    bool saves() const { return !o.out.empty(); }
+    bool alone() const { return peers.size() == 1; }
     double flops_a_token() const { return flops_per_token(shape.config, shape.T); }
 };
 
@@ -93,6 +100,15 @@ void print_run(Run& r) {
     r.log.print(
         "memory: %s of weights, gradients and optimizer, %s of activations (micro-batch %d), %s while evaluating\n",
         byte_text(memory.parameters), byte_text(memory.activations), r.o.micro_batch.n, byte_text(memory.evaluation));
+    if (!r.alone() || r.o.lanes.n > 1) {
+        r.log.print("lanes: %d, shared by %d of at most %d processes; memory a process, without activations:",
+                    r.o.lanes.n, r.peers.size(), r.o.lanes.n);
+        RunShape shape = r.shape;
+        for (shape.processes = 1; shape.processes <= shape.lanes; shape.processes *= 2)
+            r.log.print("%s %d: %s", shape.processes == 1 ? "" : ",", shape.processes,
+                        byte_text(memory_of(shape, 1).parameters));
+        r.log.print("\n");
+    }
     // weights, two moments; masters where the weights are bf16
     r.log.print("disk: %s a checkpoint\n", byte_text((r.o.precision == "bf16" ? 14 : 12) * num_parameters(c)));
 }
@@ -102,29 +118,28 @@ void print_run(Run& r) {
 
 template <class Real>
 struct Trainer {
-    explicit Trainer(const Run& r)
+    explicit Trainer(Run& r)
         : stream(r.machine.stream()),
           gpt(r.shape.config),
-          gradients(r.shape.config),
-          adam(r.shape.config, static_cast<float>(r.o.weight_decay)),
+          lanes(r.shape.config, r.communicator, r.shape.lanes, r.shape.whole_state, r.plan().sources.size()),
+          adam(r.shape.config, static_cast<float>(r.o.weight_decay),
+               Lanes<Real>::updated_ranges(r.shape.config, r.communicator, r.shape.lanes, r.shape.whole_state)),
           activations(r.shape.config, static_cast<int>(r.o.micro_batch.n), r.shape.T, r.shape.keep, stream),
-          batch(static_cast<size_t>(r.plan().batch_tokens), r.o.doc_mask.on),
-          loss_sums(r.plan().sources.size()),
+          batch(static_cast<size_t>(r.plan().batch_tokens / r.peers.size()), r.o.doc_mask.on),
           evaluator(r.shape.config, r.evaluation),
           ledgers(r.loader.make_ledgers()),
           source_tokens(r.plan().sources.size()) {
-        for (Arrival& a : arrivals) a.numbers = PinnedArray<double>(source_tokens.size() + 1);
+        for (Arrival& a : arrivals) a.totals = PinnedArray<double>(lanes.num_totals());
     }
     backend::stream_t stream;
     Gpt<Real> gpt;
-    Gradients<Real> gradients;
+    Lanes<Real> lanes;
     AdamState<Real> adam;
     ActivationMemory<Real> activations;
     DeviceBatch batch;
-    DeviceArray<double> loss_sums;  // of the step, per source
-    // What the host reads of a step, in turns: loss sums, then the squared norm of the gradient.
+    // What the host reads of a step, in turns: the totals of Lanes.
     struct Arrival {
-        PinnedArray<double> numbers;
+        PinnedArray<double> totals;
         StreamMark mark;
     };
     std::array<Arrival, 2> arrivals;
@@ -135,45 +150,52 @@ struct Trainer {
     int64_t step = 0;                    // updates queued
     std::string loader_state;            // after them
     bool evaluation_owed = false;        // that of `step` was cut short by a signal
+    bool asked_to_stop = false;          // several processes: by a signal that one of them had in a step that is over
 };
 
 // ---------------------------------------------------------------------------------------------------------------------
 // one step
 
-// Queues a step; nothing is waited for. What the report says of its outcome comes with finish_step.
+// Queues a step; nothing is waited for (on a CPU: but for other processes). What the report says of its outcome comes
+// with finish_step.
 template <class Real>
 StepReport queue_step(const Run& r, Trainer<Real>& t, const Batch& batch) {
     const NvtxRange range("step");
-    const size_t sources = t.source_tokens.size(), targets = batch.targets.size(),
+    const size_t sources = t.source_tokens.size(), all_targets = static_cast<size_t>(r.plan().batch_tokens),
+                 lane_targets = all_targets / static_cast<size_t>(r.shape.lanes),
                  N = static_cast<size_t>(t.activations.B) * static_cast<size_t>(t.activations.T);
     t.batch.load(batch, t.stream);
-    device_zero(t.loss_sums.get(), sources, t.stream);
-    for (size_t at = 0; at < targets; at += N) {
-        const GptInput in = t.batch.input(at);
-        gpt_forward(t.gpt, t.activations, in, t.stream);
-        gpt_losses(t.gpt, t.activations, &t.gradients, t.batch.targets(at),
-                   static_cast<Stat<Real>>(1.0 / static_cast<double>(targets)), t.stream);
-        gpt_backward(t.gpt, t.activations, t.gradients, in, t.stream);
-        backend::loss_sums(t.loss_sums.get(), t.activations.a.losses, t.batch.source(at), static_cast<int>(N),
-                           static_cast<int>(sources), t.stream);
+    for (int lane = 0; lane < t.lanes.own(); ++lane) {
+        Gradients<Real>& gradients = t.lanes.begin(lane, t.stream);
+        const size_t begin = static_cast<size_t>(lane) * lane_targets, end = begin + lane_targets;
+        for (size_t at = begin; at < end; at += N) {
+            const GptInput in = t.batch.input(at);
+            gpt_forward(t.gpt, t.activations, in, t.stream);
+            gpt_losses(t.gpt, t.activations, &gradients, t.batch.targets(at),
+                       static_cast<Stat<Real>>(1.0 / static_cast<double>(all_targets)), t.stream);
+            gpt_backward(t.gpt, t.activations, gradients, in, t.stream, [&](size_t block) {
+                if (at + N == end) t.lanes.finished(lane, block, t.stream);
+            });
+            backend::loss_sums(t.lanes.losses(lane), t.activations.a.losses, t.batch.source(at), static_cast<int>(N),
+                               static_cast<int>(sources), t.stream);
+        }
+        t.lanes.end(lane, t.stream);
     }
-    gpt_gradient_norm(t.gradients, t.stream);
+    t.lanes.sum(signal_received() != 0, t.stream);
     const double lr = learning_rate(r.schedule, t.step);
-    gpt_update(t.gpt, t.adam, t.gradients,
-               {static_cast<float>(lr), static_cast<float>(r.o.beta1), static_cast<float>(r.o.beta2),
-                static_cast<float>(r.o.eps), static_cast<float>(r.o.grad_clip), static_cast<int>(t.step + 1),
-                static_cast<uint64_t>(r.o.seed)},
-               t.stream);
+    t.lanes.update(t.gpt, t.adam,
+                   {static_cast<float>(lr), static_cast<float>(r.o.beta1), static_cast<float>(r.o.beta2),
+                    static_cast<float>(r.o.eps), static_cast<float>(r.o.grad_clip), static_cast<int>(t.step + 1),
+                    static_cast<uint64_t>(r.o.seed)},
+                   t.stream);
     auto& arrival = t.arrivals[static_cast<size_t>(t.step % 2)];
-    download(arrival.numbers.get(), t.loss_sums.get(), sources, t.stream);
-    download(arrival.numbers.get() + sources, t.gradients.norm_squared.get(), 1, t.stream);
+    download(arrival.totals.get(), t.lanes.totals(), t.lanes.num_totals(), t.stream);
     arrival.mark.set(t.stream);
 
     StepReport report;
     report.step = t.step;
     report.lr = lr;
-    report.source_targets.resize(sources);
-    for (const uint16_t source : batch.source) ++report.source_targets[source];
+    report.source_targets = batch.source_targets;
     for (size_t i = 0; i < sources; ++i) t.source_tokens[i] += report.source_targets[i];
     report.source_tokens = t.source_tokens;
     for (const Exposure& e : batch.exposures) t.ledgers[e.source].book(e, t.step);
@@ -188,8 +210,10 @@ void finish_step(Trainer<Real>& t, StepReport& report) {
     auto& arrival = t.arrivals[static_cast<size_t>(report.step % 2)];
     arrival.mark.wait();
     const size_t sources = report.source_targets.size();
-    report.source_loss.assign(arrival.numbers.get(), arrival.numbers.get() + sources);
-    report.grad_norm = std::sqrt(arrival.numbers.get()[sources]);
+    const double* const totals = arrival.totals.get();
+    report.source_loss.assign(totals, totals + sources);
+    report.grad_norm = std::sqrt(totals[t.lanes.num_totals() - 1]);
+    t.asked_to_stop = totals[t.lanes.signal_at()] > 0;
     int64_t targets = 0;
     for (size_t i = 0; i < sources; ++i) report.loss += report.source_loss[i], targets += report.source_targets[i];
     report.loss /= static_cast<double>(targets);
@@ -215,6 +239,7 @@ void save_ledgers(const std::vector<Ledger>& ledgers, const std::string& directo
 // `stopped`: the stop rule that ended the run, "" for none.
 template <class Real>
 void save_checkpoint(Run& r, const Trainer<Real>& t, const std::string& stopped) {
+    if (!r.directory.active()) return;
     r.log.sync();
     const std::string directory = checkpoint_begin(r.directory.path(), t.step);
     const Temporary unfinished(directory);  // on a full disk it makes room for FAILED
@@ -296,12 +321,14 @@ void begin_training(Run& r, Trainer<Real>& t) {
 // and says whether the checkpoint's evaluation is still to be made.
 template <class Real>
 std::string open_directory(Run& r, Trainer<Real>& t) {
-    r.directory.create();
-    if (!r.directory.active()) return "";
-    r.directory.mark_failures();
     const std::string where = r.resumed + "/trainer_state.json",
                       facts = r.resumed.empty() ? R"({"metrics_bytes":0,"eval_bytes":0})"
-                                                : read_trainer_state(r.resumed).metrics_json;
+                                                : read_trainer_state(r.resumed).metrics_json,
+                      stopped = text_member(where, facts, "stopped");
+    t.evaluation_owed = text_member(where, facts, "evaluation") == "owed";
+    if (!r.directory.active()) return stopped;
+    r.directory.create();
+    r.directory.mark_failures();
     const GptConfig& c = r.shape.config;
     r.directory.write_config(options_json(r.o), {{"parameters", std::to_string(num_parameters(c))},
                                                  {"parameters_non_embedding", std::to_string(num_parameters(c, false))},
@@ -314,13 +341,14 @@ std::string open_directory(Run& r, Trainer<Real>& t) {
                                                  {"device", json_quote(r.machine.name())},
                                                  {"matmul", json_quote(r.machine.matmul_library())},
                                                  {"threads", std::to_string(num_threads())},
+                                                 {"processes", std::to_string(r.peers.size())},
+                                                 {"communicator", json_quote(backend::Communicator::library())},
                                                  {"matmul_gflops", std::to_string(r.flops_rate / 1e9)}});
-    t.evaluation_owed = text_member(where, facts, "evaluation") == "owed";
     r.log.open(r.directory, integer_member(where, facts, "metrics_bytes"), integer_member(where, facts, "eval_bytes"),
                t.step, strtod(text_member(where, facts, "seconds").c_str(), nullptr));
     r.directory.remove_results_after(r.resumed.empty() ? -1 : t.step);
     if (!r.resumed.empty()) save_ledgers(t.ledgers, r.directory.path());
-    return text_member(where, facts, "stopped");
+    return stopped;
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -339,7 +367,7 @@ std::string evaluate_and_log(Run& r, Trainer<Real>& t) {
         return "";
     }
     t.evaluation_owed = false;
-    if (r.o.per_question.on) {
+    if (r.o.per_question.on && r.directory.active()) {
         make_directories(r.directory.file("answers"));
         write_question_lines(r.directory.answers(t.step), r.evaluation, evaluation, t.step);
     }
@@ -375,6 +403,7 @@ int train(Run& r) {
     const auto settle = [&] {
         if (!waiting) return;
         finish_step(t, queued);
+        if (!r.alone()) queued.comm_ms = r.communicator.waited_ms();
         const auto now = std::chrono::steady_clock::now();
         r.log.step(queued, std::chrono::duration<double>(now - clock).count());
         clock = now;
@@ -390,20 +419,26 @@ int train(Run& r) {
             clock = std::chrono::steady_clock::now();
         }
         const bool last = (t.step == plan.steps || !stopped.empty()) && !t.evaluation_owed;
-        int signal_now = signal_received();  // read once: what is saved and what is said are of the same moment
-        const bool save = last || signal_now || (t.step > first_step && r.checkpoint_when.due(t.step, plan.steps));
+        // read once: what is saved and what is said are of the same moment; several processes have agreed on it
+        const auto asked_to_stop = [&] {
+            return r.alone() ? signal_received() != 0 : t.asked_to_stop || t.evaluation_owed;
+        };
+        bool stop = asked_to_stop();
+        const bool save = last || stop || (t.step > first_step && r.checkpoint_when.due(t.step, plan.steps));
         if (save) settle();
-        if (r.directory.active() && fresh && save) {
+        if (r.saves() && fresh && save) {
             save_checkpoint(r, t, stopped);
             clock = std::chrono::steady_clock::now();
-            signal_now = signal_received();  // also one that came while this was being saved
+            stop = asked_to_stop();  // also one that came while this was being saved
         }
         if (last) break;
-        if (signal_now) {
+        if (stop) {
             r.log.clear();
-            if (!r.directory.active())
-                die(Exit::Runtime, "stopped by signal %d at step %d: no --out, nothing saved", signal_now, t.step);
-            r.log.print("stopped by signal %d at step %d; checkpoint saved, go on with --resume\n", signal_now, t.step);
+            if (!r.saves())
+                die(Exit::Runtime, "stopped by signal %d at step %d: no --out, nothing saved", signal_received(),
+                    t.step);
+            r.log.print("stopped by signal %d at step %d; checkpoint saved, go on with --resume\n", signal_received(),
+                        t.step);
             return static_cast<int>(Exit::Requeue);
         }
 
@@ -433,6 +468,7 @@ int main(int argc, char** argv) {
     hear_signals();
     die_of_bus_errors();
     setvbuf(stdout, nullptr, _IOLBF, BUFSIZ);  // what is printed is in the log file, whatever comes
+    const Peers peers(find_rank());
 
     // options
     TrainOptions given;
@@ -442,18 +478,20 @@ int main(int argc, char** argv) {
     When eval_when("--eval-at", given.eval_at), checkpoint_when("--checkpoint-at", given.checkpoint_at);
     const std::vector<StopRule> stop_rules = parse_stop_rules(given.stop_at);
 
+    agree_on_start(peers, options_json(given), Machine::BUILD);
+
     // where the run lies, and what is there already
-    Log log;
+    Log log = peers.first() ? Log() : silent_log();
     RunDirectory directory;
     if (!given.out.empty() && !only_looks(given)) directory = RunDirectory(given.out, given.resume);
     const std::string resumed = given.resume ? checkpoint_latest(given.out) : "",
                       start_from = resumed.empty() ? given.branch : resumed;
 
     // shape -> data -> plan
-    RunShape shape = setup_shape(given, resumed);
+    RunShape shape = setup_shape(given, resumed, peers.size());
     if (!resumed.empty()) check_resumed_shape(shape.config, resumed);
     const MixtureOptions mixture = setup_mixture(given, shape);
-    Loader loader(mixture, {given.doc_mask.on});
+    Loader loader(mixture, {given.doc_mask.on, 2, peers.rank(), peers.size()});
     const Plan& plan = loader.plan();
     if (shape.config.V == 0) shape.config.V = static_cast<int>(plan.vocab);
     shape.config.eot_id = static_cast<int>(plan.eot_id);
@@ -474,21 +512,26 @@ int main(int argc, char** argv) {
     for (const std::string& warning : overlap_warnings(given.evaluation.validation, given.source)) log.warn(warning);
     for (const std::string& warning : plan.warnings) log.warn(warning);
     if (!given.manifest.empty()) {
+        if (!peers.first()) return 0;
         print_account(log.screen(), loader.write_manifest(given.manifest));
         return 0;
     }
 
     // the machine, and what it decides
-    Machine machine;
+    Machine machine(peers.local());
+    backend::Communicator communicator(peers);
+    if (shape.lanes > 1) machine.choose_products_by_rule();  // a lane's bits are those of no process
     machine.check_model(shape.config.C, shape.config.F, shape.config.HS);
     if (given.resume && resumed.empty() && !directory.done())
         log.print("%s: no complete checkpoint; starting anew\n", given.out);
     if (!resumed.empty() && !directory.done()) log.print("resuming from %s\n", resumed);
-    const int64_t micro_batch = setup_micro_batch(given, shape, plan, resumed, machine);
+    const int64_t micro_batch =
+        agreed_number(peers, setup_micro_batch(given, shape, plan, resumed, machine));  // process 0's
     const TrainOptions o = resolve(given, shape, plan, schedule, micro_batch);
     EvaluationPlan evaluation = plan_evaluation(setup_evaluation(o, shape, plan), shape.config.V, shape.config.max_T);
     const auto evaluation_data = evaluation_identities(evaluation);
     check_stop_rules(stop_rules, evaluation);
+    agree_on_data(peers, loader.fingerprint(), evaluation_data, machine.matmul_library());
     if (!resumed.empty() && !o.plan) {
         const TrainerState state = read_trainer_state(resumed);
         check_resumed_options(o, evaluation, state.options_json, state.metrics_json);
@@ -502,13 +545,31 @@ int main(int argc, char** argv) {
         return 0;
     }
 
-    const double flops_rate = machine.flops_rate(o.precision == "bf16");
-    Run r{o,        shape,      machine,         std::move(loader),     directory,       std::move(log),
-          schedule, eval_when,  checkpoint_when, std::move(evaluation), evaluation_data, stop_rules,
-          resumed,  start_from, flops_rate};
+    // of all processes together; process 0's are like the others'
+    const double flops_rate = peers.first() ? machine.flops_rate(o.precision == "bf16") * peers.size() : 1;
+    if (!peers.first()) directory = RunDirectory();
+    Run r{o,
+          shape,
+          machine,
+          peers,
+          communicator,
+          std::move(loader),
+          directory,
+          std::move(log),
+          schedule,
+          eval_when,
+          checkpoint_when,
+          std::move(evaluation),
+          evaluation_data,
+          stop_rules,
+          resumed,
+          start_from,
+          flops_rate};
     if (o.plan) {
         print_run(r);
         return 0;
     }
-    return with_precision(o.precision, [&](auto real) { return train<decltype(real)>(r); });
+    const int code = with_precision(o.precision, [&](auto real) { return train<decltype(real)>(r); });
+    peers.barrier();  // nobody leaves while process 0 still writes
+    return code;
 }

@@ -87,6 +87,11 @@ void compare_fingerprints(const json& theirs, const DataSet& data, bool new_hori
     }
 }
 
+// Of a step's rows, the first of a part.
+int64_t first_row(const DataSet& data, int part, int parts) {
+    return data.plan.batch_tokens / data.mixture.T * part / parts;
+}
+
 }  // namespace
 
 void place_segments(const std::vector<int>& inputs, int T, bool document_mask, int64_t eot_id,
@@ -112,24 +117,36 @@ void place_segments(const std::vector<int>& inputs, int T, bool document_mask, i
     }
 }
 
-Batches::Batches(const DataSet& data, bool document_mask, const std::string& state, bool new_horizon)
+Batches::Batches(const DataSet& data, bool document_mask, const std::string& state, bool new_horizon, int part,
+                 int parts)
     : data_(data),
       batch_tokens_(data.plan.batch_tokens),
+      own_begin_(first_row(data, part, parts) * data.mixture.T),
+      own_end_(first_row(data, part + 1, parts) * data.mixture.T),
       T_(data.mixture.T),
       document_mask_(document_mask),
       stream_(data.sources, data.mixture) {
+    ENSURE(part >= 0 && part < parts, "part %d of %d", part, parts);
     if (state.empty())
         open_piece(stream_.next());
     else
         restore(state, new_horizon);
 }
 
+bool Batches::has_own_token(const Piece& piece) const {
+    for (int64_t base = step_ * batch_tokens_; base + own_begin_ < piece.end(); base += batch_tokens_)
+        if (base + own_end_ >= piece.begin) return true;  // the last target is one after the inputs
+    return false;
+}
+
 void Batches::open_piece(const Piece& piece) {
     piece_ = piece;
-    piece_tokens_.resize(static_cast<size_t>(piece.length));
+    const bool own = has_own_token(piece);
     const Source& source = data_.sources[piece.source];
-    source.read(piece.index, piece.epoch, piece_tokens_.data(), &spans_);
+    piece_tokens_.resize(own ? static_cast<size_t>(piece.length) : 0);
     values_.clear();
+    if (!own && !source.knowledge()) return;
+    source.read(piece.index, piece.epoch, own ? piece_tokens_.data() : nullptr, &spans_);
     if (!source.knowledge()) return;
     const uint32_t entity = static_cast<uint32_t>(source.entity(piece.index));
     for (const ValueSpan& span : spans_) {
@@ -141,28 +158,32 @@ void Batches::open_piece(const Piece& piece) {
 
 void Batches::make(Batch* batch) {
     ENSURE(step_ < data_.plan.steps, "step %d of a run of %d", step_, data_.plan.steps);
-    const size_t n = static_cast<size_t>(batch_tokens_);
+    const size_t n = static_cast<size_t>(own_end_ - own_begin_);
     batch->step = step_;
     batch->inputs.resize(n);
     batch->targets.resize(n);
     batch->source.resize(n);
+    batch->source_targets.assign(data_.sources.size(), 0);
     batch->exposures.clear();
 
-    // inputs are tokens [base, base + n) of the stream, targets one further
-    const int64_t base = step_ * batch_tokens_, last = base + batch_tokens_;
+    // inputs are tokens [base, last) of the stream, of them [own, own_last) in the own rows; targets one further
+    const int64_t base = step_ * batch_tokens_, last = base + batch_tokens_, own = base + own_begin_,
+                  own_last = base + own_end_;
     for (;;) {
-        const int64_t input_begin = std::max(base, piece_.begin), input_end = std::min(last, piece_.end());
-        const int64_t target_begin = std::max(base + 1, piece_.begin), target_end = std::min(last + 1, piece_.end());
+        const int64_t input_begin = std::max(own, piece_.begin), input_end = std::min(own_last, piece_.end());
+        const int64_t target_begin = std::max(own + 1, piece_.begin), target_end = std::min(own_last + 1, piece_.end());
         const int32_t* tokens = piece_tokens_.data();
         if (input_begin < input_end)
             std::copy(tokens + (input_begin - piece_.begin), tokens + (input_end - piece_.begin),
-                      batch->inputs.data() + (input_begin - base));
+                      batch->inputs.data() + (input_begin - own));
         if (target_begin < target_end) {
             std::copy(tokens + (target_begin - piece_.begin), tokens + (target_end - piece_.begin),
-                      batch->targets.data() + (target_begin - base - 1));
-            std::fill_n(batch->source.data() + (target_begin - base - 1), target_end - target_begin,
+                      batch->targets.data() + (target_begin - own - 1));
+            std::fill_n(batch->source.data() + (target_begin - own - 1), target_end - target_begin,
                         static_cast<uint16_t>(piece_.source));
         }
+        batch->source_targets[piece_.source] +=
+            std::max<int64_t>(0, std::min(last + 1, piece_.end()) - std::max(base + 1, piece_.begin));
         for (const Value& value : values_)
             if (value.last > base && value.last <= last) batch->exposures.push_back(value.exposure);
         if (piece_.end() > last) break;

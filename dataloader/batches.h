@@ -1,5 +1,6 @@
-// batches.h - the stream as tokens: pieces are read one after another and laid out as the rows of each step. One
-// object, one thread.
+// batches.h - the stream as tokens: pieces are read one after another and laid out as the rows of each step. Of several
+// processes each reads the pieces of its own rows only, and goes through the order and the exposures of all. One object,
+// one thread.
 #pragma once
 #include <string>
 #include <vector>
@@ -17,8 +18,10 @@ class Batches {
   public:
     // `data` must outlive it. `state`: of the batch before the first one wanted, "" for the beginning. A state that was
     // made with another data set or other options dies with Exit::Usage, naming what differs; with `new_horizon` the
-    // run's length may differ.
-    Batches(const DataSet& data, bool document_mask, const std::string& state, bool new_horizon);
+    // run's length may differ. The rows are neighbouring ones of each step: [rows * part / parts, rows * (part + 1) /
+    // parts).
+    Batches(const DataSet& data, bool document_mask, const std::string& state, bool new_horizon, int part = 0,
+            int parts = 1);
     int64_t step() const { return step_; }  // of the next batch
     void make(Batch* batch);
 
@@ -33,16 +36,18 @@ class Batches {
         Exposure exposure;
     };
     void open_piece(const Piece& piece);
+    bool has_own_token(const Piece& piece) const;  // from the next step on
     std::string state() const;
     void restore(const std::string& text, bool new_horizon);
 
     const DataSet& data_;
     int64_t batch_tokens_, step_ = 0;
+    int64_t own_begin_, own_end_;  // inputs of the own rows, in a step
     int T_;
     bool document_mask_;
     Stream stream_;
-    Piece piece_;  // holds the last token handed out
-    std::vector<int32_t> piece_tokens_;
+    Piece piece_;                        // holds the last token handed out
+    std::vector<int32_t> piece_tokens_;  // empty: none of them is in the own rows
     std::vector<ValueSpan> spans_;
     std::vector<Value> values_;  // of piece_, ascending
 };

@@ -208,7 +208,7 @@ uint64_t KnowledgeFile::compose(uint64_t entity, const Sentence* sentences, int3
     for (uint32_t i = 0; i < slots(); ++i) {
         const uint64_t s = sequence(entity, sentences[i]);
         const TokenFile::Range range = file_.sequence(s);
-        file_.read(range.begin, range.size(), vocab, dst + n);
+        if (dst) file_.read(range.begin, range.size(), vocab, dst + n);
         const uint32_t at = static_cast<uint32_t>(n);
         if (values) values[i] = {sentences[i].slot, at + spans[2 * s], at + spans[2 * s + 1]};
         n += range.size();

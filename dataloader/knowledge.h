@@ -70,7 +70,7 @@ class KnowledgeFile {
     // The rendering that two draws give, one for the order, one for templates and forms. sentences (slots).
     void arrange(const RandomWords& order, const RandomWords& wording, Sentence* sentences) const;
     uint64_t length(uint64_t entity, const Sentence* sentences) const;
-    // Writes the document's tokens to dst and the values' places to `values` (slots), where not null. Returns the
+    // Writes the document's tokens to dst and the values' places to `values` (slots), each where not null. Returns the
     // length.
     uint64_t compose(uint64_t entity, const Sentence* sentences, int32_t vocab, int32_t* dst, ValueSpan* values) const;
 

@@ -102,6 +102,7 @@ Loader::~Loader() = default;
 Loader::Loader(Loader&&) noexcept = default;
 
 const Plan& Loader::plan() const { return impl_->data.plan; }
+const std::string& Loader::fingerprint() const { return impl_->data.fingerprint; }
 
 std::vector<Ledger> Loader::make_ledgers() const {
     std::vector<Ledger> ledgers;
@@ -113,7 +114,7 @@ std::vector<Ledger> Loader::make_ledgers() const {
 void Loader::start(const std::string& state, bool new_horizon) {
     Impl& m = *impl_;
     m.prefetcher.reset();
-    m.batches.emplace(m.data, m.options.document_mask, state, new_horizon);
+    m.batches.emplace(m.data, m.options.document_mask, state, new_horizon, m.options.part, m.options.parts);
     m.next_step = m.batches->step();
     const int64_t count = m.data.plan.steps - m.next_step;
     if (m.options.prefetch > 0 && count > 0)
@@ -156,7 +157,7 @@ RunAccount Loader::write_manifest(const std::string& folder) {
     start();
     for (int64_t step = 0; step < data.plan.steps; ++step) {
         const Batch& batch = next();
-        for (const uint16_t source : batch.source) ++source_tokens[source];
+        for (size_t s = 0; s < source_tokens.size(); ++s) source_tokens[s] += batch.source_targets[s];
         for (const Exposure& exposure : batch.exposures) ledgers[exposure.source].book(exposure, step);
     }
     const RunAccount result = account(ledgers, source_tokens, data.plan.steps);

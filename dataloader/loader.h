@@ -19,6 +19,9 @@
 struct LoaderOptions {
     bool document_mask = false;
     int prefetch = 2;  // batches ahead, made by a thread; 0: no thread. Changes nothing but speed
+    // Of several processes each has a part of every step's rows, neighbouring ones: [rows * part / parts, rows * (part +
+    // 1) / parts). Plan, states, exposures and accounts are those of all rows, the same for every part.
+    int part = 0, parts = 1;
 };
 
 class Loader {
@@ -30,6 +33,8 @@ class Loader {
     Loader(Loader&&) noexcept;
 
     const Plan& plan() const;
+    // What the stream depends on, checksums of the shards among them: a JSON object.
+    const std::string& fingerprint() const;
     // The ledgers' shapes, one per knowledge source, in the order of `plan().sources` (text sources: empty).
     std::vector<Ledger> make_ledgers() const;
     // Starts the prefetch thread at the beginning, or after the batch whose `state` this is. Dies with Exit::Usage,

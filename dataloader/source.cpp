@@ -273,8 +273,9 @@ uint64_t Source::length(uint64_t index, uint64_t epoch) const {
 
 void Source::read(uint64_t index, uint64_t epoch, int32_t* dst, std::vector<ValueSpan>* values) const {
     const int32_t eot = static_cast<int32_t>(eot_id_);
-    dst[0] = eot;
+    if (dst) dst[0] = eot;
     if (!knowledge()) {
+        if (!dst) return;
         const Slice slice = locate(index);
         text_[slice.place.file].read(slice.begin, slice.end - slice.begin, vocab_, dst + 1);
         return;
@@ -282,9 +283,10 @@ void Source::read(uint64_t index, uint64_t epoch, int32_t* dst, std::vector<Valu
     Composition c;
     arrange(index, epoch, &c);
     if (values) values->resize(slots());
-    const uint64_t n = c.file->compose(c.entity, c.sentences, vocab_, dst + 1, values ? values->data() : nullptr);
+    const uint64_t n =
+        c.file->compose(c.entity, c.sentences, vocab_, dst ? dst + 1 : nullptr, values ? values->data() : nullptr);
     // from the back: further slices move up by one EOT each
-    for (uint64_t slice = (n - 1) / slice_; slice > 0; --slice) {
+    for (uint64_t slice = dst ? (n - 1) / slice_ : 0; slice > 0; --slice) {
         const uint64_t begin = slice * slice_, end = std::min(n, begin + slice_);
         std::copy_backward(dst + 1 + begin, dst + 1 + end, dst + 1 + end + slice);
         dst[begin + slice] = eot;

@@ -68,6 +68,7 @@ class Source {
     // Tokens of a draw, with EOT.
     uint64_t length(uint64_t index, uint64_t epoch) const;
     // Writes the draw's length(...) tokens to dst. values: where not null, a knowledge source's (slots) places in dst.
+    // dst null: the places only, no token is read.
     void read(uint64_t index, uint64_t epoch, int32_t* dst, std::vector<ValueSpan>* values) const;
 
     uint64_t entities() const;  // before --subsample; 0: text

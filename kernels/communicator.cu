@@ -187,8 +187,8 @@ std::string Communicator::library() { return Nccl::version(); }
 
 Communicator::Communicator() = default;
 Communicator::Communicator(const Peers& peers)
-    : rank_(peers.rank()), size_(peers.size()), state_(std::make_unique<State>(peers)) {
-    stream_.cuda = make_stream();
+    : rank_(peers.rank()), size_(peers.size()), state_(peers.size() > 1 ? std::make_unique<State>(peers) : nullptr) {
+    if (state_) stream_.cuda = make_stream();
 }
 Communicator::~Communicator() {
     if (!state_) return;
@@ -202,7 +202,8 @@ void Communicator::follow(stream_t stream) {
     record(state_->mark, stream.cuda);
     CUDA_CHECK(cudaStreamWaitEvent(stream_.cuda, state_->mark.get(), 0));
 }
-void Communicator::wait() {}
+void Communicator::wait() {}  // the stream keeps its order
+bool Communicator::ready() const { return true; }
 void Communicator::join(stream_t stream) {
     if (!state_) return;
     if (state_->spare.empty()) state_->spare.emplace_back();
@@ -302,6 +303,8 @@ void Communicator::merge(std::vector<T>* values) {
 INSTANTIATE(float)
 INSTANTIATE(double)
 INSTANTIATE(uint32_t)
+INSTANTIATE(int)
 INSTANTIATE(bf16)
+#undef INSTANTIATE
 
 }  // namespace gpu

@@ -109,6 +109,8 @@ double Machine::flops_rate(bool use_bf16) const {
 std::string Machine::matmul_choices() const { return state_->matmul->json(); }
 void Machine::load_matmul_choices(const std::string& json) { state_->matmul->load(json); }
 
+void Machine::choose_products_by_rule() { state_->matmul->choose_by_rule(); }
+
 void Machine::check_model(int C, int F, int HS) const {
     if (!attention_has_head_size(HS))
         die(Exit::Usage,

@@ -31,6 +31,8 @@ class Machine {
     // same bits.
     std::string matmul_choices() const;
     void load_matmul_choices(const std::string& json);
+    // From now on products are not chosen by speed but by a rule, the same in every process (matmul_context.h).
+    void choose_products_by_rule();
     // Dies with Exit::Usage when a model of C channels (F in the feed-forward) in heads of HS cannot run here, naming
     // what can.
     void check_model(int C, int F, int HS) const;

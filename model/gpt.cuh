@@ -29,29 +29,20 @@ struct Gpt {
     std::vector<Parameters<Real>> layers;
 };
 
-// The gradients of all parameters, laid out as they are, and their norm.
+// The gradients of all parameters, laid out as they are: in memory of their own, or from `place` on.
 template <class Real>
 struct Gradients {
-    explicit Gradients(const GptConfig& config)
-        : memory(parameter_elements(config)),
-          params(place_parameters(memory.get(), config)),
-          layers(place_layers(memory.get(), config)),
-          blocks(parameter_blocks(config)),
-          block_norms_squared(blocks.size()),
-          norm_squared(1) {
-        size_t largest = 0;
-        for (const ElementRange& block : blocks) largest = std::max(largest, block.size());
-        norm_scratch = DeviceArray<char>(backend::global_norm_scratch(largest));
-    }
+    explicit Gradients(const GptConfig& config, Stat<Real>* place = nullptr)
+        : own(place ? 0 : parameter_elements(config)),
+          memory(place ? place : own.get()),
+          params(place_parameters(memory, config)),
+          layers(place_layers(memory, config)) {}
     static size_t bytes(const GptConfig& config) { return parameter_elements(config) * sizeof(Stat<Real>); }
 
-    DeviceArray<Stat<Real>> memory;
+    DeviceArray<Stat<Real>> own;
+    Stat<Real>* memory;
     Parameters<Stat<Real>> params;  // those outside of the layers
     std::vector<Parameters<Stat<Real>>> layers;
-    std::vector<ElementRange> blocks;
-    DeviceArray<double> block_norms_squared;  // (L + 2)
-    DeviceArray<double> norm_squared;         // (1) of all of them, by gpt_gradient_norm
-    DeviceArray<char> norm_scratch;
 };
 
 // AdamW's state of the parameters that a process updates: a range of every block. One process has whole blocks.
@@ -72,10 +63,8 @@ struct AdamState {
         v = DeviceArray<Stat<Real>>(elements);
         if (HAS_MASTERS) master = DeviceArray<Stat<Real>>(elements);
     }
-    // Where everything is one process's.
-    static size_t bytes(const GptConfig& config) {
-        return parameter_elements(config) * sizeof(Stat<Real>) * (HAS_MASTERS ? 3 : 2);
-    }
+    // Of so many parameters.
+    static size_t bytes(size_t elements) { return elements * sizeof(Stat<Real>) * (HAS_MASTERS ? 3 : 2); }
 
     struct Part {
         ElementRange range;  // of the parameters
@@ -284,29 +273,20 @@ void gpt_backward(const Gpt<Real>& gpt, ActivationMemory<Real>& memory, Gradient
 // ---------------------------------------------------------------------------------------------------------------------
 // update
 
-// The squared L2 norm of all gradients, into gradients.norm_squared on the device: each block's, then the sum over the
-// blocks in order. Neither goes by more than the block, so that a block's may come from elsewhere.
-template <class Real>
-void gpt_gradient_norm(Gradients<Real>& gradients, backend::stream_t stream) {
-    const std::vector<ElementRange>& blocks = gradients.blocks;
-    double* const norms = gradients.block_norms_squared.get();
-    for (size_t i = 0; i < blocks.size(); ++i)
-        backend::global_norm_squared(norms + i, gradients.norm_scratch.get(), gradients.memory.get() + blocks[i].begin,
-                                     blocks[i].size(), stream);
-    backend::add_in_order(gradients.norm_squared.get(), norms, static_cast<int>(blocks.size()), stream);
-}
-
-// AdamW on the parameters that `adam` has the state of, clipped by gradients.norm_squared; their gradients are zero
-// afterwards.
-template <class Real>
-void gpt_update(Gpt<Real>& gpt, AdamState<Real>& adam, Gradients<Real>& gradients, const AdamwSettings& settings,
-                backend::stream_t stream) {
+// AdamW on the parameters that `adam` has the state of, clipped by *norm_squared of all gradients; theirs are zero
+// afterwards. updated(i) is called when all work on the i-th of the state's ranges is queued.
+template <class Real, class Updated = NoBlockCall>
+void gpt_update(Gpt<Real>& gpt, AdamState<Real>& adam, Gradients<Real>& gradients, const double* norm_squared,
+                const AdamwSettings& settings, backend::stream_t stream, Updated updated = {}) {
     const NvtxRange range("update");
-    for (const auto& part : adam.parts) {
+    for (size_t i = 0; i < adam.parts.size(); ++i) {
+        const auto& part = adam.parts[i];
         const size_t first = part.range.begin;
-        backend::adamw_update(gpt.memory.get() + first, adam.HAS_MASTERS ? adam.master.get() + part.at : nullptr,
-                              adam.m.get() + part.at, adam.v.get() + part.at, gradients.memory.get() + first,
-                              gradients.norm_squared.get(), first, part.groups.data(),
-                              static_cast<int>(part.groups.size()), settings, stream);
+        if (part.range.size() > 0)
+            backend::adamw_update(gpt.memory.get() + first, adam.HAS_MASTERS ? adam.master.get() + part.at : nullptr,
+                                  adam.m.get() + part.at, adam.v.get() + part.at, gradients.memory + first,
+                                  norm_squared, first, part.groups.data(), static_cast<int>(part.groups.size()),
+                                  settings, stream);
+        updated(i);
     }
 }

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "util/check.h"
+
 namespace {
 
 // The table but for what follows from it.
@@ -75,6 +77,26 @@ std::vector<ElementRange> parameter_blocks(const GptConfig& c) {
     for (int l = 0; l < c.L; ++l) append(sizes.layer);
     append(sizes.head);
     return blocks;
+}
+
+std::vector<ElementRange> block_slices(const ElementRange& block, int lanes) {
+    ENSURE(lanes > 0, "a block in %d slices", lanes);
+    constexpr size_t MULTIPLE = 8;
+    const size_t even = (block.size() + static_cast<size_t>(lanes) - 1) / static_cast<size_t>(lanes),
+                 size = (even + MULTIPLE - 1) / MULTIPLE * MULTIPLE;
+    std::vector<ElementRange> slices;
+    for (size_t begin = block.begin; slices.size() < static_cast<size_t>(lanes); begin = slices.back().end)
+        slices.push_back({begin, std::min(begin + size, block.end)});
+    return slices;
+}
+
+Parts block_parts(const ElementRange& block, int lanes, int processes) {
+    ENSURE(processes > 0 && lanes % processes == 0, "%d lanes for %d processes", lanes, processes);
+    const std::vector<ElementRange> slices = block_slices(block, lanes);
+    Parts parts{{0}};
+    for (int p = 1; p <= processes; ++p)
+        parts.bounds.push_back(slices[static_cast<size_t>(p * (lanes / processes)) - 1].end - block.begin);
+    return parts;
 }
 
 size_t parameter_elements(const GptConfig& c) { return parameter_blocks(c).back().end; }

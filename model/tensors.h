@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/types.h"  // defines: AdamwGroup
+#include "kernels/types.h"  // defines: AdamwGroup, Parts
 #include "model/config.h"
 
 // Pointers to the tensors of one layer and to those outside of the layers; null: the configuration does not have it.
@@ -97,6 +97,14 @@ struct ElementRange {
 
 // The blocks, L + 2 of them, without gaps: 0 the embeddings, 1 + l layer l, 1 + L the head.
 std::vector<ElementRange> parameter_blocks(const GptConfig& config);
+
+// A block cut into a slice for each lane: of equal sizes, a multiple of 8 elements, but for the last ones, which are
+// shorter or empty. The cutting is what the gradient's norm is summed by, so it knows of no process.
+std::vector<ElementRange> block_slices(const ElementRange& block, int lanes);
+
+// What each process owns of a block: lanes / processes neighbouring slices. Elements from the block's begin. processes
+// divides lanes.
+Parts block_parts(const ElementRange& block, int lanes, int processes);
 
 // Elements of all parameters with their padding: the size of the memory.
 size_t parameter_elements(const GptConfig& config);

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "dataloader/batches.h"
 #include "dataloader/data_set.h"
 #include "dataloader/loader.h"
 #include "dataloader/validation.h"
@@ -48,6 +49,7 @@ void require_equal(const Batch& a, const Batch& b) {
     REQUIRE(a.positions == b.positions);
     REQUIRE(a.segment_start == b.segment_start);
     REQUIRE(a.source == b.source);
+    REQUIRE(a.source_targets == b.source_targets);
     REQUIRE(a.exposures.size() == b.exposures.size());
     for (size_t i = 0; i < a.exposures.size(); ++i) {
         const Exposure &x = a.exposures[i], &y = b.exposures[i];
@@ -286,6 +288,93 @@ TEST_CASE("a loader resumed after any step goes on with the same batches", "[loa
     Loader over(world.options, {});
     over.start(expected[59].state);
     REQUIRE_DIES(Exit::Runtime, "over", over.next());
+}
+
+namespace {
+
+// What each part has of every step, put together; parts must agree on all that is of the whole step.
+std::vector<Batch> batches_of_parts(const MixtureOptions& mixture, const LoaderOptions& options, int parts,
+                                    const std::string& state) {
+    std::vector<Batch> whole;
+    for (int part = 0; part < parts; ++part) {
+        const std::vector<Batch> own =
+            all_batches(mixture, {options.document_mask, options.prefetch, part, parts}, state);
+        if (part == 0) whole = own;
+        REQUIRE(own.size() == whole.size());
+        for (size_t i = 0; part > 0 && i < own.size(); ++i) {
+            REQUIRE(own[i].inputs.size() == own[0].inputs.size());
+            const auto append = [](auto* all, const auto& more) { all->insert(all->end(), more.begin(), more.end()); };
+            append(&whole[i].inputs, own[i].inputs);
+            append(&whole[i].targets, own[i].targets);
+            append(&whole[i].positions, own[i].positions);
+            append(&whole[i].segment_start, own[i].segment_start);
+            append(&whole[i].source, own[i].source);
+            Batch agreed = whole[i];  // but for the whole step's
+            agreed.source_targets = own[i].source_targets;
+            agreed.exposures = own[i].exposures;
+            agreed.state = own[i].state;
+            require_equal(agreed, whole[i]);
+        }
+    }
+    return whole;
+}
+
+}  // namespace
+
+TEST_CASE("what several processes have of a batch is together the batch of one", "[loader]") {
+    const bool mask = GENERATE(false, true), long_documents = GENERATE(false, true);
+    World world = make_world(30, 12);
+    if (long_documents) {  // composed documents of several slices, some longer than a part of the step
+        world.people.filler = 30;
+        world.people.write(world.folder / "people");
+    }
+    const std::vector<Batch> expected = all_batches(world.options, {mask, 0});
+    for (const Batch& batch : expected) {
+        std::vector<int64_t> targets(2);
+        for (const uint16_t source : batch.source) ++targets[source];
+        REQUIRE(batch.source_targets == targets);
+    }
+    for (const int parts : {1, 2, 4, 8}) {
+        CAPTURE(parts);
+        const std::vector<Batch> all = batches_of_parts(world.options, {mask, 2}, parts, "");
+        REQUIRE(all.size() == expected.size());
+        for (size_t i = 0; i < all.size(); ++i) require_equal(all[i], expected[i]);
+        for (const size_t step : {0, 6, 20}) {
+            const std::vector<Batch> rest = batches_of_parts(world.options, {mask, 0}, parts, expected[step].state);
+            REQUIRE(rest.size() == expected.size() - step - 1);
+            for (size_t i = 0; i < rest.size(); ++i) require_equal(rest[i], expected[step + 1 + i]);
+        }
+    }
+}
+
+TEST_CASE("a process reads the documents of its own rows only", "[loader]") {
+    World world = make_world(10);
+    std::vector<Document> documents = random_documents(300, 1, T - 1, 5);  // each of them one piece
+    SidecarText sidecar;
+    sidecar.vocab_size = world.people.vocab_size();
+    write_text(world.folder / "web", documents, sidecar);
+    // documents without a token in the second half of any step
+    std::vector<size_t> foreign(documents.size(), 0);
+    {
+        const DataSet data = open_data_set(world.options);
+        for (int64_t step = 0; step < 10; ++step)
+            for (const Piece& piece : Batches(data, false, "", false).pieces_of(step)) {
+                if (piece.source != 0) continue;
+                const bool first_half = piece.end() <= step * batch_tokens + batch_tokens / 2;
+                size_t& n = foreign[data.sources[0].entity(piece.index)];
+                n = first_half && piece.begin > step * batch_tokens ? n + 1 : n + 1000;
+            }
+    }
+    int damaged = 0;
+    for (size_t d = 0; d < documents.size(); ++d)
+        if (foreign[d] > 0 && foreign[d] < 1000 && documents[d].size() > 2) {
+            documents[d][1] = 999;
+            ++damaged;
+        }
+    REQUIRE(damaged > 5);
+    write_text(world.folder / "web", documents, sidecar);
+    CHECK(all_batches(world.options, {false, 2, 1, 2}).size() == 10);
+    REQUIRE_DIES(Exit::Data, "id 999", all_batches(world.options, {false, 2, 0, 2}));
 }
 
 TEST_CASE("a state of another run is refused", "[loader]") {

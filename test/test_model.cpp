@@ -106,7 +106,7 @@ std::vector<double> gradient(const Gpt<Real>& gpt, const Rows& rows, Keep keep =
     gpt_forward(gpt, memory, rows.input(), {});
     gpt_losses<Real>(gpt, memory, &gradients, rows.targets.data(), Real(1) / (B * T), {});
     gpt_backward(gpt, memory, gradients, rows.input(), {});
-    return std::vector<double>(gradients.memory.get(), gradients.memory.get() + gradients.memory.size());
+    return std::vector<double>(gradients.memory, gradients.memory + parameter_elements(gpt.config));
 }
 
 double relative_l2(const double* a, const double* b, size_t n) {
@@ -288,6 +288,32 @@ TEST_CASE("parameters lie block after block, every tensor in one place", "[model
     }
 }
 
+TEST_CASE("a block is cut into a slice for each lane, whatever the processes", "[model]") {
+    for (const size_t size : {size_t{1}, size_t{8}, size_t{63}, size_t{64}, size_t{65}, size_t{1000}, size_t{4096}})
+        for (const int lanes : {1, 2, 4, 64}) {
+            const ElementRange block{24, 24 + size};
+            CAPTURE(size, lanes);
+            const std::vector<ElementRange> slices = block_slices(block, lanes);
+            REQUIRE(slices.size() == static_cast<size_t>(lanes));
+            CHECK(slices.front().begin == block.begin);
+            CHECK(slices.back().end == block.end);
+            for (size_t i = 1; i < slices.size(); ++i) {
+                CHECK(slices[i].begin == slices[i - 1].end);
+                CHECK(slices[i].size() <= slices[i - 1].size());
+                if (slices[i].size() > 0) CHECK(slices[i].begin == block.begin + i * slices[0].size());
+                if (slices[i].size() > 0) CHECK(slices[0].size() % 8 == 0);
+            }
+            CHECK(slices[0].size() * slices.size() < size + 8 * slices.size());  // nobody has more than is needed
+            for (int processes = 1; processes <= lanes; processes *= 2) {
+                const Parts parts = block_parts(block, lanes, processes);
+                REQUIRE(parts.bounds.size() == static_cast<size_t>(processes) + 1);
+                CHECK(parts.total() == size);
+                for (int p = 0; p < processes; ++p)
+                    CHECK(block.begin + parts.begin(p) == slices[static_cast<size_t>(p * lanes / processes)].begin);
+            }
+        }
+}
+
 TEST_CASE("initial weights have the published deviations and do not depend on threads", "[model]") {
     GptConfig c = config_from_name("pythia:L3:C64:H4");
     c.V = 500;
@@ -348,45 +374,14 @@ TEST_CASE("the backward pass names a block when its gradients are final", "[mode
         gpt_forward(gpt, memory, rows.input(), {});
         gpt_losses<float>(gpt, memory, &gradients, rows.targets.data(), 1.0f / (B * T), {});
         std::vector<size_t> order;
-        std::vector<float> seen(gradients.memory.size());
+        std::vector<float> seen(parameter_elements(c));
         gpt_backward(gpt, memory, gradients, rows.input(), {}, [&](size_t block) {
             order.push_back(block);
-            const ElementRange& range = gradients.blocks[block];
-            std::copy_n(gradients.memory.get() + range.begin, range.size(), seen.data() + range.begin);
+            const ElementRange range = parameter_blocks(c)[block];
+            std::copy_n(gradients.memory + range.begin, range.size(), seen.data() + range.begin);
         });
         CHECK(order == std::vector<size_t>{3, 2, 1, 0});
-        CHECK(seen == std::vector<float>(gradients.memory.get(), gradients.memory.get() + gradients.memory.size()));
-    }
-}
-
-TEST_CASE("the gradient's norm is summed block by block", "[model]") {
-    for (const Family family : {Family::Gpt2, Family::Neox}) {
-        GptConfig c = config_from_name(family == Family::Gpt2 ? "gpt2:L3:C48:H3" : "pythia:L3:C48:H3");
-        c.V = 1301;  // the embeddings are more than a chunk of the sum
-        Gradients<float> gradients(c);
-        const size_t n = gradients.memory.size();
-        for (size_t i = 0; i < n; ++i) gradients.memory.get()[i] = static_cast<float>(random_normal(1, 2, i));
-        gpt_gradient_norm(gradients, {});
-        std::vector<long double> blocks;  // one after another as the table says, not as parameter_blocks does
-        const TensorTable table = tensor_table(c);
-        const auto add = [&](const TensorSpec& t, int l) {
-            for (size_t i = t.offset(l); i < t.offset(l) + t.copy_size(); ++i)
-                blocks.back() += static_cast<long double>(gradients.memory.get()[i]) * gradients.memory.get()[i];
-        };
-        for (int l = -1; l <= c.L; ++l) {
-            blocks.push_back(0);
-            const Block kind = l < 0 ? Block::Embeddings : l < c.L ? Block::Layer : Block::Head;
-            for (const TensorSpec& t : table)
-                if (t.present && t.block == kind) add(t, kind == Block::Layer ? l : 0);
-        }
-        double in_order = 0;
-        REQUIRE(blocks.size() == 5);
-        for (size_t i = 0; i < blocks.size(); ++i) {
-            const double got = gradients.block_norms_squared.get()[i];
-            CHECK(got == Approx(static_cast<double>(blocks[i])).epsilon(1e-13));
-            in_order += got;
-        }
-        CHECK(gradients.norm_squared.get()[0] == in_order);
+        CHECK(seen == std::vector<float>(gradients.memory, gradients.memory + seen.size()));
     }
 }
 
@@ -409,17 +404,16 @@ TEST_CASE("updates of slices of the blocks are the bits of one update", "[model]
     const size_t n = whole.memory.size();
     for (int step = 1; step <= 3; ++step) {
         for (size_t i = 0; i < n; ++i)
-            a.memory.get()[i] = b.memory.get()[i] =
-                static_cast<float>(random_normal(1, static_cast<uint64_t>(step), i));
-        gpt_gradient_norm(a, {});
-        gpt_gradient_norm(b, {});
+            a.memory[i] = b.memory[i] = static_cast<float>(random_normal(1, static_cast<uint64_t>(step), i));
+        double norm_squared = 0;
+        backend::global_norm_squared(&norm_squared, nullptr, a.memory, n, {});
         const AdamwSettings settings{1e-2f, 0.9f, 0.95f, 1e-8f, 1.0f, step, 1};
-        gpt_update(whole, adam, a, settings, {});
-        gpt_update(sliced, first, b, settings, {});
-        gpt_update(sliced, second, b, settings, {});
+        gpt_update(whole, adam, a, &norm_squared, settings, {});
+        gpt_update(sliced, first, b, &norm_squared, settings, {});
+        gpt_update(sliced, second, b, &norm_squared, settings, {});
     }
     CHECK(std::equal(whole.memory.get(), whole.memory.get() + n, sliced.memory.get()));
-    CHECK(std::all_of(b.memory.get(), b.memory.get() + n, [](float g) { return g == 0; }));
+    CHECK(std::all_of(b.memory, b.memory + n, [](float g) { return g == 0; }));
 }
 
 TEST_CASE("training gives the same bits for any number of threads", "[model]") {
@@ -438,8 +432,9 @@ TEST_CASE("training gives the same bits for any number of threads", "[model]") {
             gpt_forward(gpt, memory, rows.input(), {});
             gpt_losses<float>(gpt, memory, &gradients, rows.targets.data(), 1.0f / (B * T), {});
             gpt_backward(gpt, memory, gradients, rows.input(), {});
-            gpt_gradient_norm(gradients, {});
-            gpt_update(gpt, adam, gradients, {1e-2f, 0.9f, 0.95f, 1e-8f, 1.0f, step, 1}, {});
+            double norm_squared = 0;
+            backend::global_norm_squared(&norm_squared, nullptr, gradients.memory, parameter_elements(c), {});
+            gpt_update(gpt, adam, gradients, &norm_squared, {1e-2f, 0.9f, 0.95f, 1e-8f, 1.0f, step, 1}, {});
         }
         weights.emplace_back(gpt.memory.get(), gpt.memory.get() + gpt.memory.size());
     }

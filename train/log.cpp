@@ -75,6 +75,7 @@ void Log::step(const StepReport& r, double seconds) {
     line.add("perf/tokens_per_s", tokens_per_s);
     line.add("perf/mfu", tokens_per_s * flops_per_token_ / flops_rate_);
     line.add("perf/step_ms", 1e3 * seconds);
+    if (r.comm_ms) line.add("perf/comm_ms", *r.comm_ms);
     metrics_.write(line.json() + "\n");
     board_.write(r.step, line);
 }
@@ -90,4 +91,10 @@ void Log::evaluation(int64_t step, const std::vector<std::pair<std::string, doub
 void Log::end() {
     if (progress_) progress_->finish();
     progress_.reset();
+}
+
+Log silent_log() {
+    FILE* const nowhere = fopen("/dev/null", "w");
+    if (!nowhere) die(Exit::Runtime, "/dev/null: cannot be opened");
+    return Log(nowhere, nowhere);
 }

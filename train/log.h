@@ -24,6 +24,7 @@ struct StepReport {
     std::vector<int64_t> source_tokens;   // targets of all steps to this one
     double loss = 0, grad_norm = 0;       // mean nats of a target
     std::vector<double> source_loss;      // sums of nats
+    std::optional<double> comm_ms;        // several processes: milliseconds that nothing was computed for waiting
 };
 
 class Log {
@@ -53,7 +54,7 @@ class Log {
     void begin(const Plan& plan, int64_t first_step, double flops_per_token, double flops_rate);
     // A line of metrics.jsonl, and of the screen now and then; `seconds`: what the step took.
     //     step, tokens, time, train/loss, train/loss/<source>, data/<source>/{tokens,epochs,ratio},
-    //     optim/{lr,grad_norm}, perf/{tokens_per_s,mfu,step_ms}
+    //     optim/{lr,grad_norm}, perf/{tokens_per_s,mfu,step_ms,comm_ms}
     void step(const StepReport& report, double seconds);
     // A line of eval.jsonl: step, tokens, time, then `metrics`.
     void evaluation(int64_t step, const std::vector<std::pair<std::string, double>>& metrics);
@@ -71,3 +72,6 @@ class Log {
     double seconds_before_ = 0;  // of earlier lives
     std::optional<Progress> progress_;
 };
+
+// Of a process that is not the first: says nothing.
+Log silent_log();

@@ -4,7 +4,8 @@
 #include <cstdint>
 #include <string>
 
-#include "model/gpt.cuh"  // defines: ActivationMemory, Gradients, AdamState, Keep
+#include "model/gpt.cuh"    // defines: ActivationMemory, Gradients, AdamState, Keep
+#include "train/lanes.cuh"  // defines: gradients_in_memory, exchange_elements, updated_elements
 #include "util/check.h"
 
 // What decides it, but for the rows of a micro-batch.
@@ -14,10 +15,12 @@ struct RunShape {
     int T = 0;  // tokens a row
     Keep keep = Keep::All;
     bool evaluates = false;
+    int lanes = 1, processes = 1;
+    bool whole_state = false;  // every process has all of the optimizer's
 };
 
 struct RunMemory {           // bytes
-    size_t parameters = 0;   // weights, gradients, optimizer
+    size_t parameters = 0;   // weights, gradients, optimizer, what is exchanged with other processes
     size_t activations = 0;  // of one micro-batch
     size_t evaluation = 0;   // activations while evaluating
 };
@@ -29,7 +32,12 @@ RunMemory memory_of(const RunShape& shape, int B) {
     // on a GPU also the gradient of the largest matrix once more, while its product's algorithms are measured
     const size_t largest = static_cast<size_t>(std::max({c.Vp(), c.qkv_width(), c.F})) * static_cast<size_t>(c.C);
     const size_t measured = backend::Machine::IS_GPU ? largest * sizeof(float) : 0;
-    return {parameter_elements(c) * sizeof(Real) + Gradients<Real>::bytes(c) + AdamState<Real>::bytes(c) + measured,
+    const size_t gradients =
+        static_cast<size_t>(gradients_in_memory(shape.lanes / shape.processes)) * Gradients<Real>::bytes(c);
+    const size_t exchanged = exchange_elements(c, shape.lanes, shape.processes) * sizeof(Stat<Real>);
+    const size_t updated =
+        shape.whole_state ? parameter_elements(c) : updated_elements(c, shape.lanes, shape.processes);
+    return {parameter_elements(c) * sizeof(Real) + gradients + exchanged + AdamState<Real>::bytes(updated) + measured,
             ActivationMemory<Real>::bytes(c, B, T, shape.keep),
             shape.evaluates ? ActivationMemory<Real>::bytes(c, std::max(1, EVAL_POSITIONS / T), T, Keep::Nothing) : 0};
 }

@@ -3,7 +3,6 @@
 #pragma once
 #include <cmath>
 #include <cstdint>
-#include <cstdlib>
 #include <string>
 #include <vector>
 
@@ -19,13 +18,13 @@ struct TrainOptions {
     NamedList source, ratio, exposures, window, placement, subsample, max_epochs;
     std::string budget = "replace", eval_at = "log", checkpoint_at = "end", schedule = "wsd",
                 precision = backend::Machine::HAS_BF16 ? "bf16" : "fp32";
-    Count tokens, steps, seq_len, micro_batch, batch_tokens, warmup, keep{2}, print_order;
+    Count tokens, steps, seq_len, micro_batch, batch_tokens, lanes, warmup, keep{2}, print_order;
     TextList stop_at;
     EvaluationOptions evaluation;
     OnOff doc_mask, recompute, per_question;
     double lr = 1e-3, cooldown = 0.1, final_lr = NAN, weight_decay = 0.1, beta1 = 0.9, beta2 = 0.95, eps = 1e-8,
            grad_clip = 1.0;
-    int64_t zero = 0;
+    int64_t zero = 1;
 
     TrainOptions() {
         evaluation.questions_per_set.n = 10000;
@@ -79,6 +78,11 @@ inline OptionTable option_table(TrainOptions& o) {
         {"length and batch", "micro-batch", &o.micro_batch, "B", "rows at a time; default the largest that fits",
          at_least(1)},
         {"length and batch", "batch-tokens", &o.batch_tokens, "N", batch_help},
+        {"length and batch", "lanes", &o.lanes, "W",
+         "equal parts of a step whose gradients are added as a tree, a power of two: the same bits on 1 to W "
+         "processes; "
+         "default the number of processes",
+         at_least(1)},
         {"length and batch", "doc-mask", &o.doc_mask, "on|off", "attention and positions restart at each document"},
         {"optimizer", "lr", &o.lr, "X", "peak learning rate", above(0)},
         {"optimizer", "schedule", &o.schedule, "wsd|cosine|linear|constant", "after the warm-up"},
@@ -95,7 +99,8 @@ inline OptionTable option_table(TrainOptions& o) {
         {"device", "precision", &o.precision, "bf16|fp32", "of weights and activations; bf16 needs a GPU"},
         {"device", "recompute", &o.recompute, "on|off",
          "keep only the layers' outputs and compute the rest again: less memory, a third more work"},
-        {"device", "zero", &o.zero, "0|1", "multi-process builds only"},
+        {"device", "zero", &o.zero, "0|1",
+         "of several processes: 1, each keeps and updates its part of the optimizer's state; 0, all of it; same bits"},
         {"look", "plan", &o.plan, "", "print what the run would take and cost, and leave"},
         {"look", "print-order", &o.print_order, "STEP", "print the pieces of a step, and leave"},
         {"look", "manifest", &o.manifest, "DIR", "write what the whole run places where, and leave"},
@@ -113,12 +118,8 @@ inline bool only_looks(const TrainOptions& o) { return o.plan || o.print_order.n
 inline void check_options(const TrainOptions& o) {
     if (o.precision == "bf16" && !backend::Machine::HAS_BF16)
         die(Exit::Usage, "--precision bf16: not in this build (CPU); give --precision fp32");
-    for (const char* name : {"WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"}) {
-        const char* ranks = getenv(name);
-        if (ranks && atoll(ranks) > 1)
-            die(Exit::Usage, "%s=%s: several processes: not in this build; start one", name, ranks);
-    }
-    if (o.zero != 0) die(Exit::Usage, "--zero %d: not in this build (one process)", o.zero);
+    if (o.lanes.n > MAX_LANES || (o.lanes.n > 0 && (o.lanes.n & (o.lanes.n - 1)) != 0))
+        die(Exit::Usage, "--lanes %d: expected a power of two from 1 to %d", o.lanes.n, MAX_LANES);
     const int starts = !o.model.empty() + !o.init.empty() + !o.branch.empty();
     if (starts != 1)
         die(Exit::Usage, "give one of --model, --init and --branch (found %d of them)%s", starts,

@@ -17,9 +17,26 @@
 #include "util/numbers.h"           // defines: parse_count, parse_number
 #include "util/sha256.h"            // defines: sha256_file
 
+// --lanes of a checkpoint; older ones had none, which is one.
+inline int64_t lanes_of(const std::string& checkpoint) {
+    return integer_member(checkpoint, read_trainer_state(checkpoint).options_json, "lanes", 1);
+}
+
+// The lanes of a step: those asked for, those of the run that is gone on with, or one for each process.
+inline int setup_lanes(const TrainOptions& o, const std::string& resumed, int processes) {
+    if (processes > MAX_LANES || (processes & (processes - 1)) != 0)
+        die(Exit::Usage, "%d processes: expected a power of two up to %d, which shares a step's lanes equally",
+            processes, MAX_LANES);
+    const int64_t lanes = o.lanes.n > 0 ? o.lanes.n : resumed.empty() ? processes : lanes_of(resumed);
+    if (lanes < processes)
+        die(Exit::Usage, "--lanes %d%s: fewer than the %d processes; start %d or fewer", lanes,
+            o.lanes.n > 0 ? "" : ", as the run was started", processes, lanes);
+    return static_cast<int>(lanes);
+}
+
 // The model's shape and the length of its rows, which depend on each other. A resumed run has its own checkpoint to
 // read the shape from: the directory that it once started from may be gone.
-inline RunShape setup_shape(const TrainOptions& o, const std::string& resumed) {
+inline RunShape setup_shape(const TrainOptions& o, const std::string& resumed, int processes) {
     const std::string start = !o.init.empty() ? o.init : o.branch,
                       from = start.empty() || resumed.empty() ? start : resumed;
     GptConfig c = from.empty() ? config_from_name(o.model) : read_model_config(from);
@@ -28,7 +45,14 @@ inline RunShape setup_shape(const TrainOptions& o, const std::string& resumed) {
     if (is_size && T <= 1 << 20)  // FAMILY:Lx:Cy:Hz takes the context that it is trained with
         c.max_T = static_cast<int>(c.positions == Positions::Learned ? T : std::max<int64_t>(c.max_T, T));
     if (T > c.max_T) die(Exit::Usage, "--seq-len %d: this model takes rows of at most %d tokens", T, c.max_T);
-    return {o.precision, c, static_cast<int>(T), o.recompute.on ? Keep::Inputs : Keep::All, o.evaluation.active()};
+    return {o.precision,
+            c,
+            static_cast<int>(T),
+            o.recompute.on ? Keep::Inputs : Keep::All,
+            o.evaluation.active(),
+            setup_lanes(o, resumed, processes),
+            processes,
+            o.zero == 0};
 }
 
 // A checkpoint's own config.json is not read where --model says the same; it must say the same.
@@ -39,18 +63,21 @@ inline void check_resumed_shape(const GptConfig& c, const std::string& resumed) 
             resumed, there.L, there.C, there.NH, there.V, c.L, c.C, c.NH, c.V);
 }
 
-// Tokens of a step: a whole number of rows; with --micro-batch, of micro-batches.
-inline int64_t setup_batch(const TrainOptions& o, int64_t T) {
+// Tokens of a step: a whole number of rows for each lane; with --micro-batch, of micro-batches.
+inline int64_t setup_batch(const TrainOptions& o, const RunShape& shape) {
+    const int64_t T = shape.T, W = shape.lanes;
     if (o.micro_batch.n > INT32_MAX / T)
         die(Exit::Usage, "--micro-batch %d: expected 1 to %d rows", o.micro_batch.n, INT32_MAX / T);
-    const int64_t unit = T * std::max<int64_t>(o.micro_batch.n, 1),
-                  standard = backend::Machine::IS_GPU ? std::max<int64_t>((1 << 20) / T, 1) * T : 16 * T,
+    const int64_t unit = T * std::max<int64_t>(o.micro_batch.n, 1) * W,
+                  rows = backend::Machine::IS_GPU ? (1 << 20) / T : 16,
+                  standard = std::max(rows / W, int64_t{1}) * W * T,
                   tokens = o.batch_tokens.n < 0 ? standard : o.batch_tokens.n;
     if (tokens < unit || tokens % unit != 0) {
         const int64_t below = std::max(tokens / unit * unit, unit);
         die(Exit::Usage,
-            "--batch-tokens %d: expected a multiple of %d (--seq-len %d x --micro-batch %d); the nearest are %d and %d",
-            tokens, unit, T, unit / T, below, below + unit);
+            "--batch-tokens %d: expected a multiple of %d (--seq-len %d x --micro-batch %d%s); the nearest "
+            "are %d and %d",
+            tokens, unit, T, unit / T / W, W == 1 ? "" : format_text(" x --lanes %d", W), below, below + unit);
     }
     return tokens;
 }
@@ -98,7 +125,7 @@ inline MixtureOptions setup_mixture(const TrainOptions& o, const RunShape& shape
     m.append = o.budget == "append";
     m.data_seed = static_cast<uint64_t>(o.data_seed);
     m.T = shape.T;
-    m.batch_tokens = setup_batch(o, shape.T);
+    m.batch_tokens = setup_batch(o, shape);
     m.tokens = o.tokens.n;
     if (o.steps.n > 0 && __builtin_mul_overflow(o.steps.n, m.batch_tokens, &m.tokens))
         die(Exit::Usage, "--steps %d: more tokens than can be counted", o.steps.n);
@@ -142,12 +169,15 @@ inline EvaluationOptions setup_evaluation(const TrainOptions& o, const RunShape&
     return e;
 }
 
-// A resumed run keeps the micro-batch that was chosen for its memory then, not for this moment's.
+// A resumed run keeps the micro-batch that was chosen for its memory then, not for this moment's. Of several processes
+// on a CPU each may take its share of what is free.
 inline int64_t setup_micro_batch(const TrainOptions& o, const RunShape& shape, const Plan& plan,
                                  const std::string& resumed, const backend::Machine& machine) {
     if (o.micro_batch.n > 0) return o.micro_batch.n;
-    if (resumed.empty()) return largest_micro_batch(shape, plan.batch_tokens / shape.T, machine.available_memory());
-    return integer_member(resumed + "/trainer_state.json", read_trainer_state(resumed).options_json, "micro-batch");
+    if (!resumed.empty())
+        return integer_member(resumed + "/trainer_state.json", read_trainer_state(resumed).options_json, "micro-batch");
+    const size_t sharing = backend::Machine::IS_GPU ? 1 : static_cast<size_t>(shape.processes);
+    return largest_micro_batch(shape, plan.batch_tokens / shape.T / shape.lanes, machine.available_memory() / sharing);
 }
 
 // The options that the run goes by and that config.json has: what was given, and what model, data and machine decided.
@@ -157,6 +187,7 @@ inline TrainOptions resolve(const TrainOptions& given, const RunShape& shape, co
     o.seq_len.n = shape.T;
     o.batch_tokens.n = plan.batch_tokens;
     o.micro_batch.n = micro_batch;
+    o.lanes.n = shape.lanes;
     o.warmup.n = schedule.warmup;
     o.final_lr = schedule.final_fraction;
     return o;
@@ -166,10 +197,13 @@ inline TrainOptions resolve(const TrainOptions& given, const RunShape& shape, co
 // many rows fit into memory, and what is evaluated besides. Data are compared by content: by the loader, and here.
 inline void check_resumed_options(const TrainOptions& o, const EvaluationPlan& evaluation,
                                   const std::string& options_there, const std::string& facts_there) {
-    std::vector<std::string> may_differ = {"out",      "resume", "keep",          "plan",        "print-order",
-                                           "manifest", "source", "checkpoint-at", "micro-batch", "tokenizer"};
+    std::vector<std::string> may_differ = {"out",         "resume",    "keep",   "plan",
+                                           "print-order", "manifest",  "source", "checkpoint-at",
+                                           "micro-batch", "tokenizer", "zero"};
     if (check_evaluation_data(facts_there, evaluation_identities(evaluation)))
         may_differ.insert(may_differ.end(), {"val", "questions"});
+    if (o.lanes.n == integer_member("", options_there, "lanes", 1))
+        may_differ.push_back("lanes");  // older runs do not say
     std::string text;
     for (const std::string& line : options_difference(options_json(o), options_there, may_differ))
         text += "\n  " + line;

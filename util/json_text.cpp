@@ -52,6 +52,11 @@ int64_t integer_member(const std::string& where, const std::string& text, const 
     return json_integer(where, object, name.c_str(), 0, INT64_MAX);
 }
 
+int64_t integer_member(const std::string& where, const std::string& text, const std::string& name, int64_t missing) {
+    const json object = parse_json(where, text);
+    return object.is_object() && object.contains(name) ? integer_member(where, text, name) : missing;
+}
+
 std::string text_member(const std::string& where, const std::string& text, const std::string& name) {
     const json object = parse_json(where, text);
     return object.is_object() && object.contains(name) && object[name].is_string() ? object[name].get<std::string>()

@@ -36,5 +36,7 @@ JsonLine parse_json_line(const std::string& where, const std::string& json);
 // A member of the object `json` as a whole number of at least 0. Dies with Exit::Data when it is not there; `where` is
 // for messages.
 int64_t integer_member(const std::string& where, const std::string& json, const std::string& name);
+// ... `missing` when it is not there.
+int64_t integer_member(const std::string& where, const std::string& json, const std::string& name, int64_t missing);
 // ... as text; "" when it is not there.
 std::string text_member(const std::string& where, const std::string& json, const std::string& name);

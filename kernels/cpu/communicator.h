@@ -35,6 +35,7 @@ class Communicator {
     stream_t stream() const { return stream_; }
     void follow(stream_t stream);
     void wait();
+    bool ready() const;  // wait() would return at once
     void join(stream_t stream);
 
     // The exchange half of a reduce-scatter: part r of `all` goes to process r. `terms` (size x own part): the own part

@@ -13,8 +13,7 @@ class Machine {
     static constexpr const char* SUFFIX = "_cpu";  // of the programs' names
     static constexpr const char* BUILD = "CPU build";
 
-    explicit Machine(int /*local*/ = 0) {}  // of the process's number among those of its machine: they share it
-
+    explicit Machine(int /*local*/ = 0) {}  // processes of one machine share it
     stream_t stream() const { return {}; }
     std::string name() const;            // "AMD EPYC 9B14"
     std::string matmul_library() const;  // bits may differ between machines and builds whose texts differ
@@ -25,6 +24,7 @@ class Machine {
     // How products are computed is a function of the build: nothing is chosen, nothing to remember.
     std::string matmul_choices() const { return "[]"; }
     void load_matmul_choices(const std::string&) {}
+    void choose_products_by_rule() {}
     // Dies with Exit::Usage when a model cannot run here.
     void check_model(int /*C*/, int /*F*/, int /*HS*/) const {}
 };

@@ -203,7 +203,8 @@ ncclResult_t run_group() {
                 TRY(begin_sending(work, process));
     }
     for (const Work& work : group) {
-        if (work.kind == SEND) continue;
+        if (work.kind == SEND || (work.kind == BROADCAST && work.peer == work.comm->rank && work.from == work.to))
+            continue;
         Result result{&work, {work.from, work.from + (work.from ? work.bytes : 0)}};
         if (work.kind == ALL_REDUCE) {
             std::vector<char> other;
