@@ -77,7 +77,8 @@ void read_parts(const std::string& path, Consume consume) {
     struct stat info;
     if (file.fd < 0 || fstat(file.fd, &info) != 0) die_errno(Exit::Data, path, "read");
     if (is_special(info)) die(Exit::Data, "%s: not a regular file", path);
-    std::vector<char> buffer(1 << 20);
+    // small files are many (sidecars, checkpoints' JSON): a megabyte each would be cleared in vain
+    std::vector<char> buffer(static_cast<size_t>(std::clamp<int64_t>(info.st_size, 4096, 1 << 20)));
     for (;;) {
         const ssize_t n = ::read(file.fd, buffer.data(), buffer.size());
         if (n < 0 && errno == EINTR) continue;
