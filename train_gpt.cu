@@ -280,11 +280,11 @@ MixtureOptions setup_mixture(const TrainOptions& o, const RunShape& shape) {
 // known.
 void check_start_tokenizer(const std::string& directory, const Plan& plan) {
     const std::string file = path_join(directory, "tokenizer.json");
-    if (directory.empty() || plan.tokenizer_sha256.empty() || !file_exists(file)) return;
-    if (sha256_file(file) != plan.tokenizer_sha256)
+    if (directory.empty() || plan.tokenizer.sha256.empty() || !file_exists(file)) return;
+    if (!same_tokenizer(tokenizer_id(file), plan.tokenizer))
         die(Exit::Data,
             "tokenizers differ: %s is not the one the shards were made with (%s); tokenize the text again with it",
-            file, plan.tokenizer_file);
+            file, plan.tokenizer.file);
 }
 
 Schedule setup_schedule(const TrainOptions& o, int64_t steps) {
@@ -300,8 +300,7 @@ EvaluationOptions setup_evaluation(const TrainOptions& o, const RunShape& shape,
     e.doc_mask = o.doc_mask;
     e.eot_id = plan.eot_id;
     e.seed = o.data_seed;
-    e.tokenizer_sha256 = plan.tokenizer_sha256;
-    e.tokenizer_file = plan.tokenizer_file;
+    e.tokenizer = plan.tokenizer;
     e.data_seed = static_cast<uint64_t>(o.data_seed);
     for (const auto& [name, rho] : o.subsample)
         for (size_t i = 0; i < plan.sources.size(); ++i)
@@ -508,7 +507,7 @@ void save_checkpoint(Run& r, const Trainer<Real>& t, const std::string& stopped)
     r.log.sync();
     const std::string directory = checkpoint_begin(r.directory.path(), t.step);
     const Temporary unfinished(directory);  // on a full disk it makes room for FAILED
-    save_training_state(directory, t.gpt, t.adam, r.plan().tokenizer_file);
+    save_training_state(directory, t.gpt, t.adam, r.plan().tokenizer.file);
     write_file(path_join(directory, "loader_state.json"), t.loader_state);
     save_ledgers(t.ledgers, directory);
     JsonLine facts;
