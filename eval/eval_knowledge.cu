@@ -173,7 +173,8 @@ int main(int argc, char** argv) {
     table.parse(argc, argv);
     check_options(o);
     if (!directory_exists(o.checkpoint)) die(Exit::Data, "--checkpoint %s: there is no such directory", o.checkpoint);
-    const std::vector<std::string> inputs = input_files(o);
+    std::vector<std::string> inputs = input_files(o);
+    if (!table.config_file().empty()) inputs.push_back(table.config_file());
     check_inputs(inputs);
     check_outputs({{"--out", &o.out}, {"--per-question", &o.per_question}, {"--generate", &o.generate}}, inputs);
     const GptConfig config = read_model_config(o.checkpoint);

@@ -62,7 +62,7 @@ class QuestionSet {
     bool has_popularity() const { return popularity_.rows() > 0; }
     uint32_t popularity(uint32_t i) const { return static_cast<const uint32_t*>(popularity_.data())[i]; }
 
-    // Numbers of `n` questions that fit, ascending (n = 0 or n >= their number: all of them). Every stratum (attribute x
+    // Numbers of `n` questions that fit, ascending (n = 0 or n >= their number: all). Every stratum (attribute x
     // kind x group) gives its share of n rounded down or up, by largest remainder; which of its questions, and whose
     // remainder wins a tie, follows from the seed.
     std::vector<uint32_t> choose(uint64_t n, uint64_t seed) const;
