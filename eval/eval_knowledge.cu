@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <cstdio>
 #include <new>
 #include <string>
@@ -16,7 +15,7 @@
 #include "eval/evaluator.cuh"    // defines: Evaluator
 #include "eval/normalize.h"      // defines: lower_cases_unicode
 #include "eval/program_files.h"  // defines: check_inputs, check_outputs, files_of_prefix
-#include "eval/results.h"        // defines: print_results, results_json, write_question_lines, write_continuations
+#include "eval/results.h"        // defines: print_results, results_json, score_warnings, write_question_lines
 #include "kernels/backend.h"     // defines: Machine, with_precision
 #include "model/checkpoint.h"    // defines: read_model_config, read_trainer_state
 #include "model/gpt.cuh"         // defines: Gpt
@@ -159,14 +158,7 @@ Evaluation evaluate(const EvalOptions& o, const GptConfig& config, const Evaluat
     Evaluation evaluation =
         evaluator.run(gpt, stream, ledgers, [&](size_t done, size_t all) { line.update(done, all); });
     line.clear();
-    for (size_t i = 0; i < plan.questions.size(); ++i) {
-        const std::vector<QuestionResult>& results = evaluation.knowledge[i].results;
-        const auto no_number = [](const QuestionResult& result) { return std::isnan(result.nll); };
-        if (const auto n = std::count_if(results.begin(), results.end(), no_number); n > 0)
-            print(stderr,
-                  "warning: the scores of %d of %d questions of %s are not numbers: taken as wrong, at the last rank\n",
-                  n, results.size(), plan.questions[i].set->names().name);
-    }
+    for (const std::string& warning : score_warnings(plan, evaluation)) print(stderr, "warning: %s\n", warning);
     return evaluation;
 }
 
@@ -181,7 +173,8 @@ int main(int argc, char** argv) {
     table.parse(argc, argv);
     check_options(o);
     if (!directory_exists(o.checkpoint)) die(Exit::Data, "--checkpoint %s: there is no such directory", o.checkpoint);
-    const std::vector<std::string> inputs = input_files(o);
+    std::vector<std::string> inputs = input_files(o);
+    if (!table.config_file().empty()) inputs.push_back(table.config_file());
     check_inputs(inputs);
     check_outputs({{"--out", &o.out}, {"--per-question", &o.per_question}, {"--generate", &o.generate}}, inputs);
     const GptConfig config = read_model_config(o.checkpoint);
@@ -206,6 +199,7 @@ int main(int argc, char** argv) {
     options.subsampled = trainer.subsampled;
     options.data_seed = static_cast<uint64_t>(trainer.data_seed);
     const EvaluationPlan plan = plan_evaluation(options, config.V, config.max_T);
+    for (const std::string& warning : plan.warnings) print(stderr, "warning: %s\n", warning);
     if (options.generate) {
         check_room(plan, config.max_T);
         warn_of_long_answers(plan);
