@@ -27,7 +27,7 @@ from knapsack.runs.grid import LONGEST, Flags, Run, flag_text
 try:
     import tomllib
 except ModuleNotFoundError:  # Python 3.10
-    tomllib = None
+    import tomli as tomllib
 
 VERSION = 1
 NO_DIFFERENCE = ("micro-batch", "recompute", "zero", "keep")
@@ -126,18 +126,18 @@ def with_config(flags: Flags) -> Flags:
     if "config" not in flags or len(flags["config"]) != 1:
         return flags
     path = Path(flags["config"][0])
-    text = read_bytes(path)
-    if not tomllib:
-        return {name: values for name, values in flags.items() if name != "config"} | {"config": [digest(text)]}
     try:
-        read: dict[str, Any] = tomllib.loads(text.decode())
+        read: dict[str, Any] = tomllib.loads(read_bytes(path).decode("utf-8-sig"))
     except ValueError as error:
         raise UsageError(f"{path}: not TOML ({error})") from None
-    as_words = {True: "on", False: "off"}
+    except RecursionError:
+        raise UsageError(f"{path}: not TOML of flags (too many arrays inside each other)") from None
     found = {}
     for name, value in read.items():
         values = value if isinstance(value, list) else [value]
-        found[name] = [as_words[one] if isinstance(one, bool) else str(one) for one in values]
+        if not values or not all(isinstance(one, (str, int, float)) for one in values):
+            raise UsageError(f"{path}: {name}: expected a text, a number, true, false, or an array of some")
+        found[name] = [("on" if one else "off") if isinstance(one, bool) else str(one) for one in values]
     return found | {name: values for name, values in flags.items() if name != "config"}
 
 

@@ -101,6 +101,37 @@ class SweepTest(support.FolderTest):
         self.assertEqual(done.returncode, 2)
         self.assertRegex(done.stderr, "seed-1 was made with other flags .*web=x.bin.*; choose another --out")
 
+    def test_flags_of_a_config_file_are_toml(self) -> None:
+        """What the file says counts, not how: the same flags are the same run, others another."""
+        config = self.path("run.toml")
+        call = "--vary", "seed=1", "--", "--config", config
+        self.write("run.toml", 'lr = 2e-3\nsource = ["web=~/a#1.bin", "bio=b.bin"]  # two\ndoc-mask = true\n')
+        done = self.sweep(*call)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        same = "doc-mask = 'on'\nsource = [\n  'web=~/a#1.bin', # text\n\n  'bio=b.bin',\n]\nlr = 0.002\n"
+        self.write("run.toml", "\ufeff" + same)
+        self.assertIn("done before", self.sweep(*call).stdout)
+        refused = {
+            same.replace("#1", "#2"): r"made with other flags \(--source 'web=~/a#1.bin', not --source 'web=~/a#2.bin'\)",
+            "\nlr =\n": r"run.toml: not TOML \(.*line 2",
+            "lr\n": r"run.toml: not TOML \(.*line 1",
+            "model = gpt2:L1:C32:H2\n": r"run.toml: not TOML \(.*line 1",
+            "source = [\n'a=b'\n": r"run.toml: not TOML",
+            "a = " + "[" * 100_000: "too many arrays inside each other",
+            "[train]\nlr = 1\n": "run.toml: train: expected a text, a number, true, false, or an array of some",
+            "lr = []\n": "run.toml: lr: expected a text",
+            "a = [['b']]\n": "run.toml: a: expected a text",
+            "a = 2001-01-01\n": "run.toml: a: expected a text",
+        }
+        for text, said in refused.items():
+            with self.subTest(text[:40]):
+                self.write("run.toml", text)
+                done = self.sweep(*call)
+                self.assertEqual(done.returncode, 2, done.stderr)
+                self.assertRegex(done.stderr, said)
+        self.write("run.toml", b"lr = '\xff'\n")
+        self.assertRegex(self.sweep(*call).stderr, "run.toml: not TOML")
+
     def test_a_run_that_fails_is_said_and_the_sweep_goes_on(self) -> None:
         done = self.sweep("--vary", "seed=5,1")
         self.assertEqual((done.returncode, done.stderr), (1, "1 of 2 runs failed\n"))
