@@ -112,7 +112,9 @@ class SweepTest(support.FolderTest):
         self.write("run.toml", "\ufeff" + same)
         self.assertIn("done before", self.sweep(*call).stdout)
         refused = {
-            same.replace("#1", "#2"): r"made with other flags \(--source 'web=~/a#1.bin', not --source 'web=~/a#2.bin'\)",
+            same.replace(
+                "#1", "#2"
+            ): r"made with other flags \(--source 'web=~/a#1.bin', not --source 'web=~/a#2.bin'\)",
             "\nlr =\n": r"run.toml: not TOML \(.*line 2",
             "lr\n": r"run.toml: not TOML \(.*line 1",
             "model = gpt2:L1:C32:H2\n": r"run.toml: not TOML \(.*line 1",
