@@ -116,6 +116,8 @@ def contents_of(flag: str, value: str) -> list[Content] | None:
 def number_or_text(value: str) -> str:
     """Numbers that are written in two ways are one: 4M and 4000000."""
     name, equals, text = value.rpartition("=")
+    if text.isdecimal() and len(text) > 15:  # such as a seed, which a double would round
+        return value
     with contextlib.suppress(ValueError, argparse.ArgumentTypeError):
         return f"{name}{equals}{float(text) if text[-1:].isdigit() else float(parse_count(text))!r}"
     return value

@@ -134,6 +134,13 @@ class SweepTest(support.FolderTest):
         self.write("run.toml", b"lr = '\xff'\n")
         self.assertRegex(self.sweep(*call).stderr, "run.toml: not TOML")
 
+    def test_seeds_beyond_a_double_are_two_runs(self) -> None:
+        done = self.sweep("--vary", f"seed={2**53},{2**53 + 1}", "--vary", f"tokens=4M,4000001,{'9' * 5000}")
+        self.assertNotIn("are one run", done.stderr)
+        self.assertIn("of 6 runs failed", done.stderr)
+        done = self.sweep("--vary", "tokens=4M,4000000")
+        self.assertIn("are one run: the same options and data", done.stderr)
+
     def test_a_run_that_fails_is_said_and_the_sweep_goes_on(self) -> None:
         done = self.sweep("--vary", "seed=5,1")
         self.assertEqual((done.returncode, done.stderr), (1, "1 of 2 runs failed\n"))
