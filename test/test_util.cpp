@@ -103,7 +103,7 @@ TEST_CASE("Writing replaces a file or leaves it", "[util]") {
         REQUIRE_DIES(Exit::Runtime, "none/file", write_file(folder / "none/file", "x"));
         REQUIRE_DIES(Exit::Data, "none", read_file(folder / "none"));
         REQUIRE_DIES(Exit::Data, folder.path(), read_file(folder.path()));
-        REQUIRE_DIES(Exit::Runtime, path, make_directories(path_join(path, "below")));
+        REQUIRE_DIES(Exit::Usage, path, make_directories(path_join(path, "below")));
     }
 }
 
