@@ -5,9 +5,9 @@
   dev/bench/text_scale.py --mb 64 --mb 256 --mb 1024 --json dev/results/text_scale.json
 
 For each size a corpus is made in a temporary folder: half of it plain text, in which one document of 40 MB (or half the
-file, if that is less), half of it .zst with a window of 128 MB, as `zstd --long` writes it. Printed are the speed, seconds of processors
-(which others on the machine change less), and the peak of memory of the largest process and of all of them together
-(their sum, sampled). Documents are counted again.
+file, if that is less), half of it .zst with a window of 128 MB, as `zstd --long` writes it. Printed are the speed,
+seconds of processors (which others on the machine change less), and the peak of memory of the largest process and of
+all of them together (their sum, sampled). Documents are counted again.
 """
 
 from __future__ import annotations

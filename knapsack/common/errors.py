@@ -13,6 +13,8 @@ from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, NoReturn
 
+LONGEST = 2000  # letters of a sentence
+
 
 class ScriptError(Exception):
     """An error whose text is the sentence to print; the class says the exit code."""
@@ -33,6 +35,8 @@ def run(main: Callable[[], int | None], program: str) -> int:
     at an interrupt catches KeyboardInterrupt itself; SIGTERM arrives as one, too."""
 
     def say(sentence: str, code: int) -> int:
+        if len(sentence) > LONGEST:  # it quotes an input
+            sentence = f"{sentence[: LONGEST // 2]} ... {sentence[-LONGEST // 2 :]}"
         print(f"{program}: {sentence}", file=sys.stderr)
         return code
 

@@ -87,8 +87,9 @@ def content_of(prefix: Path, kind: str) -> Content:
             found[f".{ending}"] = digest_of(path)
     sidecar = read_json(Path(f"{prefix}.json"))
     if sidecar:
-        sums = sidecar.get("checksums")
-        named = {str(name).removeprefix(prefix.name): value for name, value in sums.items()} if sums else {}
+        with blame(Path(f"{prefix}.json")):
+            sums = (sidecar.get("checksums") or {}).items()
+        named = {name.removeprefix(prefix.name): value for name, value in sums}
         said = {name: sidecar.get(name) for name in SIDECAR} | {"checksums": named}
         found[".json"] = digest(json.dumps(said, sort_keys=True).encode())
     return found

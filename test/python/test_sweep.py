@@ -70,6 +70,9 @@ class SweepTest(support.FolderTest):
             '{"vary": {"seed": []}}': "vary: seed: expected a text or number, or a list of some",
             '{"vary": {"exposures": [["a=1", "b=2"]]}}': "vary: exposures: expected",
             '{"train": {"tokens": null}}': "train: tokens: expected",
+            '{"train": {"lr\\u0000": 1}}': "train: .*a letter that no command line can have",
+            '{"vary": {"init": ["a", "\\ud800"]}}': "vary: .*a letter that no command line can have",
+            json.dumps({"vary": {f"f{i}": list(range(100)) for i in range(6)}}): "1,000,000,000,000 runs; at most",
         }
         for text, said in cases.items():
             with self.subTest(text):
@@ -133,6 +136,19 @@ class SweepTest(support.FolderTest):
                 self.assertRegex(done.stderr, said)
         self.write("run.toml", b"lr = '\xff'\n")
         self.assertRegex(self.sweep(*call).stderr, "run.toml: not TOML")
+
+    def test_what_is_refused_leaves_nothing_and_names_of_bytes_pass(self) -> None:
+        self.write("a.bin", "x")
+        for sums in ("3", '"x"', "[1]"):
+            self.write("a.json", f'{{"checksums": {sums}}}')
+            done = self.sweep("--vary", "seed=1", "--", "--source", f"web={self.path('a.bin')}")
+            self.assertEqual(done.returncode, 3, done.stderr)
+            self.assertRegex(done.stderr, "a.json:1: not as expected")
+            self.assertFalse(os.path.exists(self.path("out")))
+        done = self.sweep("--vary", "seed=1", "--", "--source", os.fsdecode(b"web=a\xff.bin"))
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        with open(self.path("out", "seed-1.flags.json"), encoding="utf-8") as file:
+            self.assertEqual(json.load(file)["flags"]["source"], [os.fsdecode(b"web=a\xff.bin")])
 
     def test_seeds_beyond_a_double_are_two_runs(self) -> None:
         done = self.sweep("--vary", f"seed={2**53},{2**53 + 1}", "--vary", f"tokens=4M,4000001,{'9' * 5000}")
