@@ -51,7 +51,7 @@ from knapsack.runs.files import (
     write_bytes,
 )
 from knapsack.runs.grid import Run, flag_words, make_runs, read_grid
-from knapsack.runs.identity import check_distinct, check_same, earlier_name, note_of
+from knapsack.runs.identity import check_distinct, check_same, earlier_name, note_of, with_config
 from knapsack.runs.table import default_columns, format_table, read_runs
 
 ROOT = Path(__file__).resolve().parents[2]  # of a checkout
@@ -72,7 +72,8 @@ def last_checkpoint(run: Run) -> Path | None:
 
 def eval_command(run: Run, program: Path) -> list[str]:
     checkpoint = last_checkpoint(run) or run.directory / "checkpoints" / "step_XXXXXXXX"
-    flags = flag_words({name: run.flags[name] for name in EVAL_FLAGS if name in run.flags})
+    given = with_config(run.flags)
+    flags = flag_words({name: given[name] for name in EVAL_FLAGS if name in given})
     return [str(program), "--checkpoint", str(checkpoint), *flags, "--out", str(run.directory / "results.json")]
 
 
@@ -134,7 +135,7 @@ def is_trained(run: Run) -> bool:
 
 def is_asked(run: Run) -> bool:
     """Whether results.json is there, of the last checkpoint, or nothing is to be asked."""
-    if not any(name in run.flags for name in ("questions", "val")):
+    if not {"questions", "val"} & set(with_config(run.flags)):
         return True
     try:
         return bool(read_results(run.directory, checkpoint_step(str(last_checkpoint(run))), say=False))

@@ -137,6 +137,16 @@ class SweepTest(support.FolderTest):
         self.write("run.toml", b"lr = '\xff'\n")
         self.assertRegex(self.sweep(*call).stderr, "run.toml: not TOML")
 
+    def test_what_a_config_file_asks_for_is_asked(self) -> None:
+        call = "--vary", "seed=1", "--columns", "val/web/loss", "--", "--config", self.path("run.toml")
+        self.write("run.toml", "val = ['web=x.bin']\nprecision = 'fp32'\n")
+        done = self.sweep(*call)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("3.25", done.stdout)
+        with open(self.path("out", "seed-1.log"), encoding="utf-8") as file:
+            self.assertRegex(file.read(), r"eval --checkpoint \S+ --val web=x.bin --precision fp32 --out")
+        self.assertIn("done before", self.sweep(*call).stdout)
+
     def test_what_is_refused_leaves_nothing_and_names_of_bytes_pass(self) -> None:
         self.write("a.bin", "x")
         for sums in ("3", '"x"', "[1]"):
