@@ -44,7 +44,7 @@
 #include "train/when.h"             // defines: When
 #include "util/build_info.h"        // defines: build_commit, build_compiler, build_flags
 #include "util/check.h"             // defines: die, Exit, format_text
-#include "util/files.h"             // defines: path_join, make_directories, read_file, write_file
+#include "util/files.h"             // defines: path_join, make_directories, read_file, write_file, check_output_directory
 #include "util/json_text.h"         // defines: JsonLine, json_quote, integer_member, text_member
 #include "util/mapped_file.h"       // defines: die_of_bus_errors
 #include "util/numbers.h"           // defines: parse_count, parse_number
@@ -172,6 +172,7 @@ void check_options(const TrainOptions& o) {
         die(Exit::Usage, "give the length of the run by one of --tokens and --steps");
     if (o.budget == "append" && o.exposures.empty())
         die(Exit::Usage, "--budget append: of what? give --exposures NAME=F");
+    if (!o.manifest.empty()) check_output_directory("--manifest", o.manifest);
     if (o.resume && o.out.empty()) die(Exit::Usage, "--resume: which run? give its directory with --out");
     for (const std::string& when : {o.eval_at, o.checkpoint_at})
         if (("," + when + ",").find(",windows,") != std::string::npos && o.window.empty() && o.placement.empty())

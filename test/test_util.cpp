@@ -103,7 +103,7 @@ TEST_CASE("Writing replaces a file or leaves it", "[util]") {
         REQUIRE_DIES(Exit::Runtime, "none/file", write_file(folder / "none/file", "x"));
         REQUIRE_DIES(Exit::Data, "none", read_file(folder / "none"));
         REQUIRE_DIES(Exit::Data, folder.path(), read_file(folder.path()));
-        REQUIRE_DIES(Exit::Usage, path, make_directories(path_join(path, "below")));
+        REQUIRE_DIES(Exit::Runtime, path, make_directories(path_join(path, "below")));
     }
 }
 
@@ -308,8 +308,10 @@ TEST_CASE("A finished file takes the place of files only", "[util]") {
     write_file(folder / "link", "two");
     CHECK(read_file(folder / "real/file") == "two");
     CHECK(list_directory(folder.path()) == std::vector<std::string>{"link", "pipe", "real", "to_pipe"});
-    REQUIRE_DIES(Exit::Usage, "link: there is a file of that name; give a directory",
-                 make_directories(folder / "link/below"));
+    REQUIRE_DIES(Exit::Usage, "--manifest " + (folder / "pipe") + ": there is a file of that name",
+                 check_output_directory("--manifest", folder / "pipe"));
+    check_output_directory("--manifest", folder / "real");
+    check_output_directory("--manifest", folder / "none");
 }
 
 TEST_CASE("A run's log is one voice", "[util]") {

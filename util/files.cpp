@@ -129,6 +129,11 @@ void check_output(const std::string& path) {
         die(Exit::Usage, "%s: a device or a pipe, which a finished file would replace; give the name of a file", path);
 }
 
+void check_output_directory(const char* flag, const std::string& path) {
+    if (!directory_exists(path) && access(path.c_str(), F_OK) == 0)
+        die(Exit::Usage, "%s %s: there is a file of that name; give a directory", flag, path);
+}
+
 FileWriter::FileWriter(const std::string& path)
     : path_(target_of(path)), temporary_(path_ + ".tmp"), while_open_(temporary_) {
     check_output(path_);
@@ -219,9 +224,7 @@ void make_directories(const std::string& path) {
         const std::string folder = path.substr(0, end);
         if (mkdir(folder.c_str(), 0777) == 0) continue;
         const int error = errno;
-        if (directory_exists(folder)) continue;
-        if (error == EEXIST) die(Exit::Usage, "%s: there is a file of that name; give a directory", folder);
-        die_error(Exit::Runtime, folder, "created", error);
+        if (!directory_exists(folder)) die_error(Exit::Runtime, folder, "created", error == EEXIST ? ENOTDIR : error);
     }
 }
 

@@ -22,6 +22,8 @@ class Temporary {
 
 // Dies with Exit::Usage where a finished file must not take that name: a directory, a device, a pipe.
 void check_output(const std::string& path);
+// ... where something else than a directory has the name; `flag` is for the message.
+void check_output_directory(const char* flag, const std::string& path);
 // Replaces `path` by `bytes`; a link stays, what it points to is replaced.
 void write_file(const std::string& path, std::string_view bytes);
 // The same for content that comes in parts: write(...) any number of times, then commit(). Without commit the temporary
@@ -70,7 +72,7 @@ std::string read_file(const std::string& path);
 // A regular file. Dies with Exit::Data where a FIFO, a device or a socket has that name.
 bool file_exists(const std::string& path);
 bool directory_exists(const std::string& path);
-void make_directories(const std::string& path);                    // like mkdir -p; a file there: Exit::Usage
+void make_directories(const std::string& path);                    // like mkdir -p
 void remove_tree(const std::string& path);                         // no error when it is not there
 void rename_path(const std::string& from, const std::string& to);  // then syncs the folder
 void copy_file(const std::string& from, const std::string& to);
