@@ -81,6 +81,10 @@ template <class... Arguments>
     die_with(code, format_arguments(format, {FormatArgument(arguments)...}));
 }
 
+// From now on an exit with 0 becomes one with Exit::Runtime and a message where standard output is a file that did not
+// take all that was printed (a full disk). A terminal or a reader that went away is no error.
+void check_screen_at_exit();
+
 // A precondition of a kernel or a function: a wrong caller, not a wrong user. Always on. (CHECK would be Catch2's.)
 #define ENSURE(condition, ...)                             \
     do {                                                   \
