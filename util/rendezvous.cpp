@@ -22,7 +22,7 @@ namespace {
 
 constexpr char MAGIC[] = "knapsack peers 1";
 constexpr size_t LONGEST_HELLO = 4096;
-constexpr size_t MOST_GUESTS = 4096;   // connections that have not said who they are
+constexpr size_t MOST_GUESTS = 4096;  // connections that have not said who they are
 constexpr double HELLO_SECONDS = 10;  // in which they must
 
 std::string variable(const char* name) {
@@ -296,10 +296,10 @@ class Host {
         const auto r = static_cast<size_t>(strtoul(words[2].c_str(), nullptr, 10));
         if (words[3] != std::to_string(peers_.size()) || r == 0 || r >= peers_.size()) {
             connection.post(LAST, death_words(Exit::Usage, ""));
-            refuse(Exit::Usage, format_text("process %s (%s, pid %s) is one of %s processes, process 0 (%s, pid %s) one "
-                                            "of %d: start all with the same number",
-                                            words[2], words[4], words[5], words[3], peers_[0].host, peers_[0].pid,
-                                            peers_.size()));
+            refuse(Exit::Usage,
+                   format_text("process %s (%s, pid %s) is one of %s processes, process 0 (%s, pid %s) one "
+                               "of %d: start all with the same number",
+                               words[2], words[4], words[5], words[3], peers_[0].host, peers_[0].pid, peers_.size()));
         }
         if (peers_[r].connection.open()) {
             connection.post(LAST, death_words(Exit::Usage, ""));
