@@ -3,7 +3,6 @@
 #pragma once
 #include <cmath>
 #include <cstdint>
-#include <cstdlib>
 #include <string>
 #include <vector>
 
@@ -11,6 +10,7 @@
 #include "kernels/backend.h"  // defines: Machine
 #include "util/check.h"       // defines: die, Exit
 #include "util/options.h"     // defines: OptionTable, the kinds of option, ranges
+#include "util/peers.h"       // defines: find_rank
 
 struct TrainOptions {
     std::string model, init, branch, tokenizer, out, manifest;
@@ -113,11 +113,8 @@ inline bool only_looks(const TrainOptions& o) { return o.plan || o.print_order.n
 inline void check_options(const TrainOptions& o) {
     if (o.precision == "bf16" && !backend::Machine::HAS_BF16)
         die(Exit::Usage, "--precision bf16: not in this build (CPU); give --precision fp32");
-    for (const char* name : {"WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"}) {
-        const char* ranks = getenv(name);
-        if (ranks && atoll(ranks) > 1)
-            die(Exit::Usage, "%s=%s: several processes: not in this build; start one", name, ranks);
-    }
+    if (const Rank rank = find_rank(); rank.size > 1)
+        die(Exit::Usage, "%d processes (%s): not in this build; start one", rank.size, rank.launcher);
     if (o.zero != 0) die(Exit::Usage, "--zero %d: not in this build (one process)", o.zero);
     const int starts = !o.model.empty() + !o.init.empty() + !o.branch.empty();
     if (starts != 1)

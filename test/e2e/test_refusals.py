@@ -51,7 +51,8 @@ class RefusalTest(DataTest):
         self.refuse(2, "--micro-batch", *f, "--micro-batch", "1B")
         self.refuse(2, "--exposures", *f, "--budget", "append")
         self.refuse(2, "--max-epochs", *f, "--max-epochs", "web=0")
-        self.refuse(2, "not in this build", *f, env={"WORLD_SIZE": "4"})
+        self.refuse(2, "WORLD_SIZE=4 without RANK", *f, env={"WORLD_SIZE": "4"})
+        self.refuse(2, "not in this build", *f, env={"WORLD_SIZE": "4", "RANK": "0"})
         config = self.data / "typo.toml"
         config.write_text("learing-rate = 0.1\n")
         self.refuse(2, "learing-rate", *f, "--config", str(config))
