@@ -8,8 +8,8 @@
 //   - one that ends without a word (killed, its machine gone) or is silent for 30 s (stopped; KNAPSACK_PEER_TIMEOUT
 //     chooses another limit) is named, and all others leave with Exit::Device,
 //   - a signal that one of them hears reaches all (util/stop.h).
-// How they find each other: the rank is torchrun's where it started the process itself (TORCHELASTIC_RUN_ID), else MPI's
-// under mpirun or srun --mpi, else RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT, else Slurm's variables.
+// How they find each other: the rank is torchrun's where it started the process itself (TORCHELASTIC_RUN_ID), else
+// MPI's under mpirun or srun --mpi, else RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT, else Slurm's.
 // Process 0's address goes around by MPI where the ranks are MPI's; else it is MASTER_ADDR at KNAPSACK_PORT, or at
 // MASTER_PORT (+ 1 under torchrun, which keeps the port itself); under Slurm the first node of the step, at a port made
 // of the job's number.
@@ -31,9 +31,9 @@ Rank find_rank();
 class Peers {
   public:
     Peers();  // alone: nothing below takes any time
-    // Connects to the others, and starts MPI where it is the launcher. Dies with Exit::Device when they cannot be reached
-    // within a minute, naming where they were looked for and the variable to set. Only one of these can be there at a
-    // time. From here on it is the watch that ends the program, in die and on signals (on_signals_exit).
+    // Connects to the others, and starts MPI where it is the launcher. Dies with Exit::Device when they cannot be
+    // reached within a minute, naming where they were looked for and the variable to set. Only one of these can be
+    // there at a time. From here on it is the watch that ends the program, in die and on signals (on_signals_exit).
     explicit Peers(const Rank& rank);
     ~Peers();  // waits until all have come here, or to exit(); ends MPI
     Peers(const Peers&) = delete;
