@@ -102,7 +102,8 @@ struct Peers::State {
         } else {
             peers[0].connection.post(WORD, letter(kind) + word);
         }
-        wake_watch();  // it may have something to send
+        if (std::any_of(peers.begin(), peers.end(), [](const Peer& peer) { return peer.connection.pending(); }))
+            wake_watch();  // the network did not take it all at once
         changed.wait(lock, [&] { return answered; });
         return std::move(answer);
     }
@@ -127,7 +128,7 @@ struct Peers::State {
         thread.join();
         die_together = nullptr;
         share_signals(false);
-        send_all(GOODBYE, "");
+        if (first()) send_all(GOODBYE, "");
         for (Peer& peer : peers) peer.connection.finish(1);
         current = nullptr;
         if (rank.launcher == "mpi") mpi_end();
