@@ -242,7 +242,7 @@ TEST_CASE("A process that is killed is named, and all end", "[peers]") {
         if (r != victim) job.send(r, SIGTERM);
     const double start = seconds_now();
     for (int r = 0; r < 3; ++r) CHECK(job.end(r) == (r == victim ? -SIGKILL : 4));
-    CHECK(seconds_now() - start < 5);
+    CHECK(seconds_now() - start < 10);
     INFO(job.said(0) << "\n" << job.said(1));
     const int speaker = victim == 0 ? 1 : 0;
     CHECK(has(job.said(speaker), name));
@@ -294,7 +294,7 @@ TEST_CASE("A signal to one process reaches all", "[peers]") {
         CHECK(has(job.said(r), "before the first step") == (r == 0 && !early.empty()));
         CHECK(has(job.said(r), "signal " + std::to_string(SIGUSR1)) == early.empty());
     }
-    CHECK(seconds_now() - start < 5);
+    CHECK(seconds_now() - start < 10);
     CHECK(job.failed() == "no FAILED");
 }
 
@@ -302,8 +302,9 @@ TEST_CASE("Processes of different runs do not meet", "[peers]") {
     SECTION("other numbers") {
         Job job("talk", 3);
         job.start(0);
-        job.start(1);
         job.start(2, {{"WORLD_SIZE", "4"}});
+        usleep(200000);
+        job.start(1);  // it comes late, and ends with them
         for (int r = 0; r < 3; ++r) CHECK(job.end(r) == 2);
         CHECK(has(job.said(0), "process 2 ("));
         CHECK(has(job.said(0), "one of 4 processes"));
