@@ -469,7 +469,9 @@ int main(int argc, char** argv) {
     hear_signals();
     die_of_bus_errors();
     setvbuf(stdout, nullptr, _IOLBF, BUFSIZ);  // what is printed is in the log file, whatever comes
-    const Peers peers(find_rank());
+    const Rank rank = find_rank();
+    backend::Communicator::check(rank);
+    const Peers peers(rank);
 
     // options
     TrainOptions given;

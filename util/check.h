@@ -5,6 +5,7 @@
 // name at that moment is removed, which on a full disk makes room for the FAILED marker that is written next.
 // Tests set `die_throws`, and a refusal becomes an exception that they can look at.
 #pragma once
+#include <atomic>
 #include <cstdint>
 #include <cstdio>
 #include <initializer_list>
@@ -27,13 +28,14 @@ struct DieError {
     std::string message;
 };
 
-inline bool die_throws = false;                        // tests only
-inline void (*die_hook)(Exit, const char*) = nullptr;  // the trainer's: writes the FAILED marker of a run
-inline void (*cleanup_hook)() = nullptr;               // of files.h: removes temporary files and folders
+inline bool die_throws = false;  // tests only
 
+// Called by whichever thread ends the program.
+inline std::atomic<void (*)(Exit, const char*)> die_hook{nullptr};  // the trainer's: writes the FAILED marker of a run
+inline std::atomic<void (*)()> cleanup_hook{nullptr};               // of files.h: removes temporary files and folders
 // Of peers.h: the end of this process as one of several. It does not return, but where this one is to speak for itself.
 // Calls only what a signal handler may.
-inline void (*die_together)(Exit, const char*) = nullptr;
+inline std::atomic<void (*)(Exit, const char*)> die_together{nullptr};
 
 // What die does before it leaves: the message on stderr, temporary files, the marker.
 void report_death(Exit code, const char* message);
