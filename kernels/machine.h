@@ -13,9 +13,9 @@ class Machine {
     static constexpr const char* SUFFIX = "";  // of the programs' names
     static constexpr const char* BUILD = "CUDA build";
 
-    // The first visible GPU, with a stream of its own. Dies with Exit::Device when there is none that can run this
-    // build, saying what was found.
-    Machine();
+    // The GPU of the process with this number among those of its machine (util/peers.h), with a stream of its own. Dies
+    // with Exit::Device when there is none that can run this build, or fewer than processes, saying what was found.
+    explicit Machine(int local = 0);
     ~Machine();
     Machine(const Machine&) = delete;
     Machine& operator=(const Machine&) = delete;
