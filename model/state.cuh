@@ -56,7 +56,7 @@ OwnPiece<Real> own_piece(const AdamState<Real>& adam, const OptimizerPiece& piec
                                                                               : adam.master;
     const auto& part = adam.parts[piece.block];
     const size_t begin = std::max(piece.range.begin, part.range.begin), end = std::min(piece.range.end, part.range.end);
-    if (begin >= end) return {{begin, begin}, nullptr};
+    if (begin >= end) return {{piece.range.begin, piece.range.begin}, nullptr};
     return {{begin, end}, array.get() + part.at + (begin - part.range.begin)};
 }
 
