@@ -8,6 +8,7 @@
 // whatever else is asked, in which order and batch (packed_pass.cuh).
 #pragma once
 #include <algorithm>
+#include <cmath>
 #include <functional>
 #include <vector>
 
@@ -27,7 +28,7 @@ template <class Real>
 class TextScorer {
   public:
     TextScorer(const Gpt<Real>& gpt, const QuestionSet& set, PackShape shape, backend::stream_t stream, Deal deal)
-        : set_(set), shape_(shape), deal_(deal), pass_(gpt, shape, set.eot_id(), stream) {}
+        : set_(set), shape_(shape), deal_(deal), pass_(gpt, shape, set.eot_id(), stream), vocabulary_(gpt.config.V) {}
 
     // In the order of `asked`. `scored` hears after each pass, those of other processes among them, how many of them it
     // was.
@@ -68,6 +69,10 @@ class TextScorer {
                 score.rank = std::max(score.rank, pass_.rank(at));
                 score.correct = score.correct && pass_.correct(at);
             }
+            if (std::isnan(score.nll)) {  // nothing is greater than such a logit; that is no first rank
+                score.rank = vocabulary_;
+                score.correct = false;
+            }
         }
     }
 
@@ -100,6 +105,7 @@ class TextScorer {
     PackShape shape_;
     Deal deal_;
     PackedPass<Real> pass_;
+    int vocabulary_;
     std::vector<int> text_;
 };
 
