@@ -1,5 +1,5 @@
-// deal.cuh - an evaluation's forward passes dealt out to the processes of a run, in turn. Every process ends up with all
-// results, so that what is summed of them is summed in one order, whoever computed it.
+// deal.cuh - the forward passes of an evaluation, dealt out to the processes of a run in turn. Every process ends up
+// with all results, so that what is summed of them is summed in one order, whoever computed it.
 #pragma once
 #include <algorithm>
 #include <cstddef>

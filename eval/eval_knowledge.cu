@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <cstdio>
 #include <new>
 #include <string>
@@ -16,7 +15,7 @@
 #include "eval/evaluator.cuh"       // defines: Evaluator
 #include "eval/normalize.h"         // defines: lower_cases_unicode
 #include "eval/program_files.h"     // defines: check_inputs, check_outputs, files_of_prefix
-#include "eval/results.h"           // defines: print_results, results_json, write_question_lines, write_continuations
+#include "eval/results.h"           // defines: print_results, results_json, score_warnings, write_question_lines
 #include "kernels/backend.h"        // defines: Machine, with_precision
 #include "model/checkpoint.h"       // defines: read_model_config, read_trainer_state
 #include "model/gpt.cuh"            // defines: Gpt
@@ -165,14 +164,8 @@ Evaluation evaluate(const EvalOptions& o, const GptConfig& config, const Evaluat
         if (first) line.update(done, all);
     });
     line.clear();
-    for (size_t i = 0; i < plan.questions.size(); ++i) {
-        const std::vector<QuestionResult>& results = evaluation.knowledge[i].results;
-        const auto no_number = [](const QuestionResult& result) { return std::isnan(result.nll); };
-        if (const auto n = std::count_if(results.begin(), results.end(), no_number); n > 0 && first)
-            print(stderr,
-                  "warning: the scores of %d of %d questions of %s are not numbers: taken as wrong, at the last rank\n",
-                  n, results.size(), plan.questions[i].set->names().name);
-    }
+    for (const std::string& warning : score_warnings(plan, evaluation))
+        if (first) print(stderr, "warning: %s\n", warning);
     return evaluation;
 }
 
@@ -189,7 +182,8 @@ int main(int argc, char** argv) {
     agree_on_start(peers, table.json(), Machine::BUILD);
     check_options(o);
     if (!directory_exists(o.checkpoint)) die(Exit::Data, "--checkpoint %s: there is no such directory", o.checkpoint);
-    const std::vector<std::string> inputs = input_files(o);
+    std::vector<std::string> inputs = input_files(o);
+    if (!table.config_file().empty()) inputs.push_back(table.config_file());
     check_inputs(inputs);
     if (peers.first())
         check_outputs({{"--out", &o.out}, {"--per-question", &o.per_question}, {"--generate", &o.generate}}, inputs);
@@ -215,6 +209,8 @@ int main(int argc, char** argv) {
     options.subsampled = trainer.subsampled;
     options.data_seed = static_cast<uint64_t>(trainer.data_seed);
     const EvaluationPlan plan = plan_evaluation(options, config.V, config.max_T);
+    for (const std::string& warning : plan.warnings)
+        if (peers.first()) print(stderr, "warning: %s\n", warning);
     if (options.generate) {
         check_room(plan, config.max_T);
         if (peers.first()) warn_of_long_answers(plan);

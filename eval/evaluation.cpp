@@ -70,6 +70,11 @@ EvaluationPlan plan_evaluation(const EvaluationOptions& options, int vocab, int 
                 die(Exit::Data, "%s and %s are both named \"%s\"; their metrics would have one name",
                     other.set->prefix(), set.prefix(), set.names().name);
         check_tokenizer(set.prefix(), set.sidecar(), options);
+        if (const size_t fit = set.fitting().size(); fit < set.size())
+            plan.warnings.push_back(
+                format_text("question set %s: %d of %d questions are left out: with an answer, candidate or alias they "
+                            "have up to %d tokens, the model's rows %d",
+                            set.prefix(), set.size() - fit, set.size(), set.longest_of_all(), max_T));
         task.kept = kept_entities(set, options.subsampled, options.data_seed);
         plan.questions.push_back(std::move(task));
     }

@@ -38,6 +38,7 @@ struct EvaluationPlan {
     std::vector<QuestionTask> questions;
     std::vector<ValidationRows> validation;
     Tokenizer tokenizer;  // where there are continuations to judge
+    std::vector<std::string> warnings;
 };
 
 // Opens everything. Dies with Exit::Usage on impossible options, with Exit::Data on bad files, when two question sets

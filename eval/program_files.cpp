@@ -29,6 +29,16 @@ bool is_one_file(const std::string& a, const std::string& b) {
            of_a.st_ino == of_b.st_ino;
 }
 
+// What a result is called: at the end, and while it is written (FileWriter).
+std::vector<std::string> names_of(const std::string& path) { return {path, target_of(path) + ".tmp"}; }
+
+bool share_a_name(const std::string& a, const std::string& b) {
+    for (const std::string& name_a : names_of(a))
+        for (const std::string& name_b : names_of(b))
+            if (is_one_file(name_a, name_b) || target_of(name_a) == target_of(name_b)) return true;
+    return false;
+}
+
 }  // namespace
 
 std::vector<std::string> files_of_prefix(const std::string& prefix) {
@@ -58,12 +68,12 @@ void check_outputs(const std::vector<std::pair<const char*, std::string*>>& outp
         if (fs::exists(*path, error) && !fs::is_regular_file(*path, error))
             die(Exit::Usage, "%s %s: a device, socket or FIFO, which a result would replace; expected a file", flag,
                 *path);
-        for (const std::string& input : inputs)
-            if (is_one_file(*path, input))
-                die(Exit::Usage, "%s %s: this is an input (%s), which the result would replace", flag, *path, input);
+        for (const std::string& name : names_of(*path))
+            for (const std::string& input : inputs)
+                if (is_one_file(name, input))
+                    die(Exit::Usage, "%s %s: this is an input (%s), which the result would replace", flag, name, input);
         for (size_t j = 0; j < i; ++j)
-            if (!outputs[j].second->empty() &&
-                (is_one_file(*outputs[j].second, *path) || target_of(*outputs[j].second) == target_of(*path)))
+            if (!outputs[j].second->empty() && share_a_name(*outputs[j].second, *path))
                 die(Exit::Usage, "%s and %s: two results cannot be one file (%s)", outputs[j].first, flag, *path);
     }
     for (const auto& [flag, path] : outputs) {

@@ -105,7 +105,7 @@ GptConfig read_gpt2(const Reader& in) {
 }
 
 void read_rotary(const Reader& in, GptConfig* c) {
-    // transformers 4: rotary_pct and rotary_emb_base; 5: both inside of rope_parameters. Its versions differ in which of
+    // transformers 4: rotary_pct and rotary_emb_base; 5: both inside rope_parameters. Its versions differ in which of
     // two wins, and all of them ignore these two keys of other families at the top: what differs is refused
     double fraction = in.number("rotary_pct", 0.25), base = in.number("rotary_emb_base", 10000);
     const bool version_4 = in.text("transformers_version", "").compare(0, 2, "4.") == 0;

@@ -247,6 +247,34 @@ TEST_CASE("scores that are not numbers do not look best", "[eval]") {
         CHECK(!result.correct);
         CHECK((result.choices == 0 || (result.choice == 0 && result.choice_rank == 4)));
     }
+    const std::vector<std::string> warnings = score_warnings(plan, evaluation);
+    REQUIRE(warnings.size() == 1);
+    CHECK(warnings[0].find("the scores of 36 of 36 questions of people") == 0);
+}
+
+TEST_CASE("questions that do not fit into the model's rows are left out and counted", "[eval]") {
+    const TemporaryFolder folder;
+    QuestionBuilder built = synthetic_questions(6, 1);
+    add_others(&built, 0, 3, 1);
+    const size_t all = built.questions.size();
+    const auto plan = [&](int max_T) {
+        built.write(folder / "set");
+        EvaluationOptions options;
+        options.questions = {folder / "set"};
+        return plan_evaluation(options, built.vocab, max_T);
+    };
+    built.questions[2].prompt.resize(50, 5);         // too long a prompt
+    built.questions[0].others.back().resize(60, 5);  // one text too long
+    const EvaluationPlan some = plan(45);
+    REQUIRE(some.warnings.size() == 1);
+    CHECK(some.warnings[0].find(format_text("2 of %d questions are left out", all)) != std::string::npos);
+    const std::vector<uint32_t>& chosen = some.questions[0].chosen;
+    CHECK(chosen.size() == all - 2);
+    CHECK((!std::count(chosen.begin(), chosen.end(), 2u) && !std::count(chosen.begin(), chosen.end(), 0u)));
+    CHECK((some.questions[0].set->longest() <= 45 && some.questions[0].set->longest_of_all() > 45));
+    CHECK(some.questions[0].set->choose(all - 3, 1).size() == all - 3);
+    CHECK(plan(200).warnings.empty());
+    REQUIRE_DIES(Exit::Data, "in every question", plan(1));
 }
 
 TEST_CASE("results take the place of nothing else", "[eval]") {
@@ -266,6 +294,11 @@ TEST_CASE("results take the place of nothing else", "[eval]") {
     for (const char* name : {"set.json", "other/../set.idx", "link", "name"})
         REQUIRE_DIES(Exit::Usage, "this is an input", check(folder / name));
     REQUIRE_DIES(Exit::Usage, "one file", check(folder / "new", folder / "other/../new"));
+    // the name that a result has until it is whole
+    REQUIRE_DIES(Exit::Usage, "one file", check(folder / "new", folder / "new.tmp"));
+    REQUIRE_DIES(Exit::Usage, "one file", check(folder / "new.tmp", folder / "new"));
+    REQUIRE(link((folder / "set.json").c_str(), (folder / "kept.tmp").c_str()) == 0);
+    REQUIRE_DIES(Exit::Usage, "kept.tmp", check(folder / "kept"));
     REQUIRE_DIES(Exit::Usage, "device", check("/dev/null"));
     REQUIRE_DIES(Exit::Usage, "a directory", check(folder / "other"));
     REQUIRE(mkfifo((folder / "fifo").c_str(), 0600) == 0);
@@ -302,7 +335,7 @@ TEST_CASE("impossible evaluations are refused", "[eval]") {
     REQUIRE_DIES(Exit::Data, "both named \"people\"", plan_evaluation(options, 64, MAX_T));
     options.questions = {folder / "a"};
     REQUIRE_DIES(Exit::Data, "outside of the vocabulary", plan_evaluation(options, 20, MAX_T));
-    REQUIRE_DIES(Exit::Data, "prompt and answer", plan_evaluation(options, 64, 20));
+    REQUIRE_DIES(Exit::Data, "prompt and answer", plan_evaluation(options, 64, 1));
     options.tokenizer.sha256 = std::string(64, 'b');
     options.tokenizer.file = "model/tokenizer.json";
     REQUIRE_DIES(Exit::Data, "model/tokenizer.json", plan_evaluation(options, 64, MAX_T));
