@@ -173,7 +173,9 @@ int main(int argc, char** argv) {
     std::set_new_handler([] { die(Exit::Runtime, "out of memory; try fewer questions or a smaller --val-tokens"); });
     wait_politely(argv);
     die_of_bus_errors();
-    const Peers peers(find_rank());
+    const Rank rank = find_rank();
+    backend::Communicator::check(rank);
+    const Peers peers(rank);
 
     // options -> model
     EvalOptions o;

@@ -78,14 +78,14 @@ MPI_Datatype TYPE<int>() {
 
 constexpr int TAG = 0;  // transfers between two processes are in order: one tag does
 
-void check(int code, const char* call) {
+void require_success(int code, const char* call) {
     if (code == MPI_SUCCESS) return;
     char text[MPI_MAX_ERROR_STRING] = "";
     int size = 0;
     MPI_Error_string(code, text, &size);
     die(Exit::Device, "%s: %s", call, text);
 }
-#define MPI_CHECK(call) check((call), #call)
+#define MPI_CHECK(call) require_success((call), #call)
 
 int count_of(size_t n) {
     if (n > INT_MAX)
