@@ -9,16 +9,20 @@ ARCH ?= $(or $(GPU_ARCH),90a)
 ARCHS ?= 80 89 90a
 CUDA_BUILD := build/cuda-sm_$(ARCH)
 SIMT := build/simt$(if $(filter-out release,$(VARIANT)),-$(VARIANT))
+# NCCL, where its header is in the toolkit or among the system's; NCCL=off builds without. For several processes only.
+NCCL ?= on
+NCCL_HEADER := $(firstword $(wildcard $(addsuffix /nccl.h,$(CUDA)/include $(KNAPSACK_INCLUDE) /usr/include)))
+NCCL_FLAGS := $(if $(and $(filter on,$(NCCL)),$(NCCL_HEADER)),-DKNAPSACK_NCCL)
 NVCC_ARCH := -gencode arch=compute_$(ARCH),code=$(if $(filter %a,$(ARCH)),sm_$(ARCH),[sm_$(ARCH),compute_$(ARCH)])
-NVCC_FLAGS := $(INCLUDES) -std=c++17 -O3 -lineinfo $(NVCC_ARCH) -Xptxas -v \
+NVCC_FLAGS := $(INCLUDES) $(NCCL_FLAGS) -std=c++17 -O3 -lineinfo $(NVCC_ARCH) -Xptxas -v \
               -Xcompiler=-Wall,-Wextra,-fno-strict-aliasing,-fopenmp $(NVCCFLAGS)
-CUDA_HOST_FLAGS := $(INCLUDES) -isystem $(CUDA)/include $(COMMON) -O2
-SIMT_FLAGS := -DKNAPSACK_SIMT $(INCLUDES) -isystem $(CUDA)/include $(COMMON) -Wno-unknown-pragmas $(OPENMP) \
+CUDA_HOST_FLAGS := $(INCLUDES) $(NCCL_FLAGS) -isystem $(CUDA)/include $(COMMON) -O2
+SIMT_FLAGS := -DKNAPSACK_SIMT $(NCCL_FLAGS) $(INCLUDES) -isystem $(CUDA)/include $(COMMON) -Wno-unknown-pragmas $(OPENMP) \
               $(if $(filter release,$(VARIANT)),-O2 -g1,$(FLAGS) -O1)
 
 CASES := $(patsubst %.cpp,%.o,$(wildcard test/cases/*.cpp))
 KERNELS := $(patsubst %.cu,%.o,$(wildcard kernels/*.cu))
-SIMT_RUNTIME := kernels/simt/runtime.o kernels/simt/cuda_runtime.o
+SIMT_RUNTIME := kernels/simt/runtime.o kernels/simt/cuda_runtime.o $(if $(NCCL_FLAGS),kernels/simt/nccl.o)
 SIMT_TESTS := $(patsubst %.cpp,%.o,$(wildcard test/simt/test_*.cpp))
 ifeq ($(VARIANT),tsan)
   SIMT_TESTS := $(filter-out %/test_model.o %/test_matmul_context.o,$(SIMT_TESTS))
@@ -45,11 +49,14 @@ floors: $(SIMT)/bench_gpu  ## bytes, flops and floor of every CUDA kernel at rea
 	@$< --floors
 
 # ---- Programs
-CUDA_PROGRAMS := train_gpt eval_knowledge run_kernel_tests bench_gpu write_logits
+CUDA_PROGRAMS := train_gpt eval_knowledge run_kernel_tests bench_gpu write_logits test_communicator bench_communicator
+$(CUDA_PROGRAMS:%=$(CUDA_BUILD)/%): private LDLIBS += $(if $(NCCL_FLAGS),-lnccl)
 FOLDERS := $(CUDA_BUILD) $(SIMT)
 $(FOLDERS:=/train_gpt): %/train_gpt: %/train_gpt.o
 $(FOLDERS:=/eval_knowledge): %/eval_knowledge: %/eval/eval_knowledge.o
 $(FOLDERS:=/bench_gpu): %/bench_gpu: %/dev/bench/bench_gpu.o $(addprefix %/,$(CASES))
+$(FOLDERS:=/test_communicator): %/test_communicator: %/test/processes/test_communicator.o
+$(FOLDERS:=/bench_communicator): %/bench_communicator: %/dev/bench/bench_communicator.o
 $(FOLDERS:=/write_logits): %/write_logits: %/dev/oracle/write_logits.o
 $(FOLDERS:=/run_kernel_tests): %/run_kernel_tests: %/test/test_kernels.o $(addprefix %/,$(CASES)) $(TEST_MAIN)
 $(FOLDERS:=/run_kernel_tests): private LDLIBS += $(CATCH_LIBS)
@@ -75,5 +82,7 @@ $(SIMT)/%.o: %.cpp $(SIMT)/flags.txt
 	$(CXX) $(SIMT_FLAGS) $(CXXFLAGS) -MMD -MP -c -o $@ $<
 # the fibers' runtime is never instrumented: it announces to TSan what CUDA promises, and nothing else
 $(SIMT)/kernels/simt/runtime.o: private SIMT_FLAGS := $(filter-out -fsanitize=% -fno-sanitize-recover=%,$(SIMT_FLAGS))
+# NCCL's stand-in between processes sends by MPI
+$(SIMT)/kernels/simt/nccl.o: private SIMT_FLAGS += $(if $(MPI_LIBS),-DKNAPSACK_MPI -DOMPI_SKIP_MPICXX $(MPI_CFLAGS))
 $(CUDA_BUILD)/flags.txt: WHAT = $(NVCC) $(NVCC_FLAGS) $(CUDA_HOST_FLAGS) $(CXXFLAGS)
 $(SIMT)/flags.txt: WHAT = $(CXX) $(SIMT_FLAGS) $(CXXFLAGS)

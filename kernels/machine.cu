@@ -45,14 +45,19 @@ struct Machine::State {
     std::unique_ptr<MatmulContext> matmul;
 };
 
-Machine::Machine() : state_(new State) {
+Machine::Machine(int local) : state_(new State) {
     int count = 0;
     const cudaError_t error = cudaGetDeviceCount(&count);
     if (error != cudaSuccess || count == 0)
         die(Exit::Device, "no GPU: %s; this is the CUDA build, the CPU's is called %s",
             error != cudaSuccess ? cudaGetErrorString(error) : "the driver sees none", "train_gpt_cpu");
-    CUDA_CHECK(cudaSetDevice(0));
-    CUDA_CHECK(cudaGetDeviceProperties(&state_->device, 0));
+    if (local >= count)
+        die(Exit::Device,
+            "%d or more processes on this machine and %d GPU%s: each needs one of its own; start fewer, or let each see "
+            "all of the machine's GPUs",
+            local + 1, count, count == 1 ? "" : "s");
+    CUDA_CHECK(cudaSetDevice(local));
+    CUDA_CHECK(cudaGetDeviceProperties(&state_->device, local));
     const cudaDeviceProp& device = state_->device;
     if (device.major < 8)
         die(Exit::Device, "%s has compute capability %d.%d; 8.0 (A100) or newer is needed", device.name, device.major,
@@ -103,6 +108,8 @@ double Machine::flops_rate(bool use_bf16) const {
 
 std::string Machine::matmul_choices() const { return state_->matmul->json(); }
 void Machine::load_matmul_choices(const std::string& json) { state_->matmul->load(json); }
+
+void Machine::choose_products_by_rule() { state_->matmul->choose_by_rule(); }
 
 void Machine::check_model(int C, int F, int HS) const {
     if (!attention_has_head_size(HS))

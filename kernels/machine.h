@@ -13,9 +13,9 @@ class Machine {
     static constexpr const char* SUFFIX = "";  // of the programs' names
     static constexpr const char* BUILD = "CUDA build";
 
-    // The first visible GPU, with a stream of its own. Dies with Exit::Device when there is none that can run this
-    // build, saying what was found.
-    Machine();
+    // The GPU of the process with this number among those of its machine (util/peers.h), with a stream of its own. Dies
+    // with Exit::Device when there is none that can run this build, or fewer than processes, saying what was found.
+    explicit Machine(int local = 0);
     ~Machine();
     Machine(const Machine&) = delete;
     Machine& operator=(const Machine&) = delete;
@@ -31,6 +31,8 @@ class Machine {
     // same bits.
     std::string matmul_choices() const;
     void load_matmul_choices(const std::string& json);
+    // From now on products are not chosen by speed but by a rule, the same in every process (matmul_context.h).
+    void choose_products_by_rule();
     // Dies with Exit::Usage when a model of C channels (F in the feed-forward) in heads of HS cannot run here, naming
     // what can.
     void check_model(int C, int F, int HS) const;

@@ -51,7 +51,7 @@ class MatmulContext::Library {
     bool has(const ProductShape& shape) const { return prepared_.count(shape); }
     void forget(const ProductShape& shape) { prepared_.erase(shape); }
     bool prepare(const ProductShape& shape, const std::string&) { return prepared_.insert(shape).second; }
-    std::string fastest(const ProductShape&, const ProductOperands&, void*, cudaStream_t) { return "host"; }
+    std::string choose(const ProductShape&, const ProductOperands&, void*, cudaStream_t, bool) { return "host"; }
 
     // The product in float, then one rounding to the storage type.
     void run(const ProductShape& s, const ProductOperands& operands, void*, cudaStream_t stream) const {
@@ -187,10 +187,12 @@ class MatmulContext::Library {
         CUBLAS_CHECK(start(prepared_.at(shape), operands, workspace, stream));
     }
 
-    // Measures up to 16 algorithms that the heuristic proposes. Where the inner dimension is split, the parts go to
-    // the workspace as floats and are added by one kernel afterwards; reductions in place are ruled out. That a row's
-    // bits do not depend on its place is for the "rows in other places" case to find out on a GPU.
-    std::string fastest(const ProductShape& shape, ProductOperands operands, void* workspace, cudaStream_t stream) {
+    // Of up to 16 algorithms that the heuristic proposes, the fastest by measurement, or the first that runs. Where the
+    // inner dimension is split, the parts go to the workspace as floats and are added by one kernel afterwards;
+    // reductions in place are ruled out. That a row's bits do not depend on its place is for the "rows in other places"
+    // case to find out on a GPU.
+    std::string choose(const ProductShape& shape, ProductOperands operands, void* workspace, cudaStream_t stream,
+                       bool by_speed) {
         constexpr int CANDIDATES = 16, WARM_UPS = 2, TIMED_RUNS = 7;
         // a later candidate must be clearly faster, or noise would choose between equals differently in every run
         constexpr float CLEARLY = 0.98f;
@@ -218,6 +220,7 @@ class MatmulContext::Library {
             if (candidates[i].state != CUBLAS_STATUS_SUCCESS || candidates[i].workspaceSize > WORKSPACE_BYTES ||
                 start(p, operands, workspace, stream) != CUBLAS_STATUS_SUCCESS)
                 continue;
+            if (!by_speed) return words_of(p.algorithm);
             for (int run = 1; run < WARM_UPS; ++run) CUBLAS_CHECK(start(p, operands, workspace, stream));
             float times[TIMED_RUNS];
             for (float& time : times) {
@@ -332,14 +335,14 @@ void MatmulContext::multiply(const ProductShape& shape, const ProductOperands& o
                 die(Exit::Data, "checkpoint: its algorithm for the product %s is not one of %s on this %s",
                     words_of(shape), library_name(), device_);
             used_[shape] = loaded->second;
-        } else if (cached != cached_.end() && library_->prepare(shape, cached->second)) {
+        } else if (!by_rule_ && cached != cached_.end() && library_->prepare(shape, cached->second)) {
             used_[shape] = cached->second;
         } else {
-            const std::string choice = library_->fastest(shape, operands, workspace_.get(), stream);
+            const std::string choice = library_->choose(shape, operands, workspace_.get(), stream, !by_rule_);
             ENSURE(library_->prepare(shape, choice), "matmul: the library refuses what it proposed for %s",
                    words_of(shape));
-            used_[shape] = cached_[shape] = choice;
-            write_cache();
+            used_[shape] = choice;
+            if (!by_rule_) cached_[shape] = choice, write_cache();
         }
     }
     library_->run(shape, operands, workspace_.get(), stream);

@@ -38,6 +38,10 @@ class MatmulContext {
     // every other call looks up a prepared product and starts it.
     void multiply(const ProductShape& shape, const ProductOperands& operands, cudaStream_t stream);
 
+    // From now on a shape without a loaded algorithm takes the first one that the library proposes and can run, without
+    // measuring and without the cache: a function of shape, GPU model and library, so that several processes agree.
+    void choose_by_rule() { by_rule_ = true; }
+
     // Memory for a kernel next to the products, valid until the next call of scratch or multiply; work on one stream
     // only may use it. Grows at the first use of a larger shape.
     void* scratch(size_t bytes);
@@ -66,7 +70,7 @@ class MatmulContext {
     Choices used_;    // by this process
     Choices loaded_;  // of a checkpoint; kept until they are used so that the next checkpoint has them too
     Choices cached_;  // the cache file, as read and then added to
-    bool warned_ = false;
+    bool warned_ = false, by_rule_ = false;
 };
 
 }  // namespace gpu

@@ -48,7 +48,7 @@ T& shared_memory() {
 
 // A lambda around the kernel, so that its arguments are converted as those of a call are.
 #define LAUNCH(kernel, grid, block, shared_bytes, stream, ...) \
-    (static_cast<void>(stream),                                \
+    (simt::queued_on(stream),                                  \
      simt::launch(                                             \
          #kernel, (grid), (block), (shared_bytes), [&](auto... values) { kernel(values...); }, __VA_ARGS__))
 

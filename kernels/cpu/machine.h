@@ -24,6 +24,7 @@ class Machine {
     // How products are computed is a function of the build: nothing is chosen, nothing to remember.
     std::string matmul_choices() const { return "[]"; }
     void load_matmul_choices(const std::string&) {}
+    void choose_products_by_rule() {}
     // Dies with Exit::Usage when a model cannot run here.
     void check_model(int /*C*/, int /*F*/, int /*HS*/) const {}
 };

@@ -2,8 +2,9 @@
 // kernels that g++ compiled. "Device" memory has its exact size and begins as NaN, so that AddressSanitizer sees every
 // stray access and the results every read of what nobody has written.
 //
-// Everything is done when it is asked for, but for one thing: an asynchronous copy to pinned memory arrives when the
-// host has waited for it, and holds NaN until then.
+// Everything is done when it is asked for, but for two things, which hold NaN until they arrive: an asynchronous copy to
+// pinned memory, when the host has waited for it; what a stream has received from other processes (nccl.cpp), when
+// something else is queued on that stream, another stream waits for it, or the host does.
 #include <cuda_runtime.h>
 #include <unistd.h>
 
@@ -13,7 +14,10 @@
 #include <list>
 #include <map>
 #include <mutex>
+#include <set>
 #include <vector>
+
+#include "kernels/simt/runtime.h"
 
 struct CUstream_st {};
 struct CUevent_st {
@@ -29,17 +33,20 @@ struct Allocation {
     size_t bytes;
     Kind kind;
 };
-struct Download {
+struct Pending {
     char* to;
     std::vector<char> bytes;
     cudaStream_t stream;
     size_t position;
+    Kind kind;  // of the memory that it arrives in
 };
 
 std::mutex mutex;  // of what follows
 std::map<const char*, Allocation> allocations;
-std::list<Download> downloads;
+std::list<Pending> pending;
+std::set<cudaStream_t> streams;
 size_t last_position = 0;
+int current_device = 0;
 
 // The allocation that holds [pointer, pointer + bytes), or null.
 const Allocation* allocation_of(const void* pointer, size_t bytes) {
@@ -56,17 +63,34 @@ bool is(Kind kind, const void* pointer, size_t bytes) {
 
 template <class Condition>
 void arrive(Condition condition) {
-    for (auto download = downloads.begin(); download != downloads.end();)
-        if (condition(*download)) {
-            memcpy(download->to, download->bytes.data(), download->bytes.size());
-            download = downloads.erase(download);
+    for (auto copy = pending.begin(); copy != pending.end();)
+        if (condition(*copy)) {
+            memcpy(copy->to, copy->bytes.data(), copy->bytes.size());
+            copy = pending.erase(copy);
         } else {
-            ++download;
+            ++copy;
         }
 }
 // The null stream waits for all others.
 void stream_passes(cudaStream_t stream, size_t position) {
-    arrive([=](const Download& d) { return (d.stream == stream || !stream) && d.position <= position; });
+    arrive([=](const Pending& p) { return (p.stream == stream || !stream) && p.position <= position; });
+}
+// The same as a stream sees it, which no memory of the host's concerns.
+void stream_passes_on_device(cudaStream_t stream, size_t position) {
+    arrive([=](const Pending& p) {
+        return p.kind == Kind::Device && (p.stream == stream || !stream) && p.position <= position;
+    });
+}
+void arrive_later(void* to, const void* from, size_t bytes, cudaStream_t stream, Kind kind) {
+    const char* first = static_cast<const char*>(from);
+    pending.push_back({static_cast<char*>(to), {first, first + bytes}, stream, ++last_position, kind});
+    memset(to, 0xff, bytes);
+}
+
+// A process of several on a machine has a GPU of its own.
+int devices() {
+    const char* processes = getenv("OMPI_COMM_WORLD_LOCAL_SIZE");
+    return processes ? atoi(processes) : 1;
 }
 
 cudaError_t allocate(void** pointer, size_t bytes, Kind kind) {
@@ -84,7 +108,7 @@ cudaError_t release(void* pointer, Kind kind) {
     const std::lock_guard<std::mutex> lock(mutex);
     const auto found = allocations.find(static_cast<char*>(pointer));
     if (found == allocations.end() || found->second.kind != kind) return cudaErrorInvalidValue;
-    arrive([&](const Download& d) { return d.to >= found->first && d.to < found->first + found->second.bytes; });
+    arrive([&](const Pending& p) { return p.to >= found->first && p.to < found->first + found->second.bytes; });
     allocations.erase(found);
     free(pointer);
     return cudaSuccess;
@@ -100,21 +124,46 @@ bool sides_are_right(const void* to, const void* from, size_t bytes, cudaMemcpyK
 
 }  // namespace
 
+namespace simt {
+
+void queued_on(cudaStream_t stream) {
+    const std::lock_guard<std::mutex> lock(mutex);
+    if (!pending.empty()) stream_passes_on_device(stream, last_position);
+}
+void receive_later(void* to, const void* from, size_t bytes, cudaStream_t stream) {
+    const std::lock_guard<std::mutex> lock(mutex);
+    arrive_later(to, from, bytes, stream, Kind::Device);
+}
+bool is_device_memory(const void* pointer, size_t bytes) {
+    const std::lock_guard<std::mutex> lock(mutex);
+    return is(Kind::Device, pointer, bytes);
+}
+bool is_stream(cudaStream_t stream) {
+    const std::lock_guard<std::mutex> lock(mutex);
+    return !stream || streams.count(stream) > 0;
+}
+
+}  // namespace simt
+
 extern "C" {
 
 // ---- the device -----------------------------------------------------------------------------------------------------
 
 cudaError_t cudaGetDeviceCount(int* count) {
-    *count = 1;
+    *count = devices();
     return cudaSuccess;
 }
 cudaError_t cudaGetDevice(int* device) {
-    *device = 0;
+    *device = current_device;
     return cudaSuccess;
 }
-cudaError_t cudaSetDevice(int device) { return device == 0 ? cudaSuccess : cudaErrorInvalidDevice; }
+cudaError_t cudaSetDevice(int device) {
+    if (device < 0 || device >= devices()) return cudaErrorInvalidDevice;
+    current_device = device;
+    return cudaSuccess;
+}
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
-    if (device != 0) return cudaErrorInvalidDevice;
+    if (device < 0 || device >= devices()) return cudaErrorInvalidDevice;
     memset(properties, 0, sizeof *properties);
     strcpy(properties->name, "simt");
     properties->major = 9;
@@ -199,30 +248,36 @@ cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind 
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
     const std::lock_guard<std::mutex> lock(mutex);
     if (!sides_are_right(to, from, bytes, kind)) return cudaErrorInvalidValue;
-    if (kind == cudaMemcpyDeviceToHost && is(Kind::Pinned, to, bytes)) {
-        const char* first = static_cast<const char*>(from);
-        downloads.push_back({static_cast<char*>(to), {first, first + bytes}, stream, ++last_position});
-        memset(to, 0xff, bytes);
-    } else {
+    stream_passes_on_device(stream, last_position);
+    if (kind == cudaMemcpyDeviceToHost && is(Kind::Pinned, to, bytes))
+        arrive_later(to, from, bytes, stream, Kind::Pinned);
+    else
         memcpy(to, from, bytes);
-    }
     return cudaSuccess;
 }
-cudaError_t cudaMemset(void* to, int value, size_t bytes) {
+cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stream) {
     const std::lock_guard<std::mutex> lock(mutex);
     if (bytes > 0 && !is(Kind::Device, to, bytes)) return cudaErrorInvalidValue;
+    stream_passes_on_device(stream, last_position);
     memset(to, value, bytes);
     return cudaSuccess;
 }
-cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t) { return cudaMemset(to, value, bytes); }
+cudaError_t cudaMemset(void* to, int value, size_t bytes) { return cudaMemsetAsync(to, value, bytes, nullptr); }
 
 // ---- streams and events ---------------------------------------------------------------------------------------------
 
 cudaError_t cudaStreamCreate(cudaStream_t* stream) {
     *stream = new CUstream_st;
+    const std::lock_guard<std::mutex> lock(mutex);
+    streams.insert(*stream);
     return cudaSuccess;
 }
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) { return cudaStreamCreate(stream); }
+cudaError_t cudaStreamCreateWithPriority(cudaStream_t* stream, unsigned, int) { return cudaStreamCreate(stream); }
+cudaError_t cudaDeviceGetStreamPriorityRange(int* lowest, int* highest) {
+    *lowest = *highest = 0;
+    return cudaSuccess;
+}
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
     const std::lock_guard<std::mutex> lock(mutex);
     stream_passes(stream, last_position);
@@ -230,6 +285,8 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
 }
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
     cudaStreamSynchronize(stream);
+    const std::lock_guard<std::mutex> lock(mutex);
+    streams.erase(stream);
     delete stream;
     return cudaSuccess;
 }
@@ -250,6 +307,7 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event) {
     stream_passes(event->stream, event->position);
     return cudaSuccess;
 }
+cudaError_t cudaEventQuery(cudaEvent_t) { return cudaSuccess; }
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t begin, cudaEvent_t end) {
     *milliseconds = std::chrono::duration<float, std::milli>(end->time - begin->time).count();
     return cudaSuccess;
@@ -258,6 +316,10 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
     delete event;
     return cudaSuccess;
 }
-cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) { return cudaSuccess; }
+cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t event, unsigned) {
+    const std::lock_guard<std::mutex> lock(mutex);
+    stream_passes_on_device(event->stream, event->position);
+    return cudaSuccess;
+}
 
 }  // extern "C"

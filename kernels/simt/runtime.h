@@ -77,6 +77,14 @@ void for_each_lane(unsigned lanes, Visit visit) {
     for (; lanes; lanes &= lanes - 1) visit(__builtin_ctz(lanes));
 }
 
+// ---- between streams and processes (cuda_runtime.cpp) ---------------------------------------------------------------
+
+void queued_on(cudaStream_t stream);  // a launch: finds what the stream has received
+// What another process has sent: NaN until the stream has passed.
+void receive_later(void* to, const void* from, size_t bytes, cudaStream_t stream);
+bool is_device_memory(const void* pointer, size_t bytes);
+bool is_stream(cudaStream_t stream);
+
 // ---- launching ------------------------------------------------------------------------------------------------------
 
 // Runs body(context) in every thread. `kernel` as LAUNCH was given it.

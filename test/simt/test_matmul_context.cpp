@@ -158,3 +158,14 @@ TEST_CASE("scratch memory of any size next to the products", "[matmul_context]")
     multiply(context, SHAPE);
     CHECK(context.scratch(1) == memory);
 }
+
+TEST_CASE("by rule: no cache is read or written, a checkpoint's algorithms are", "[matmul_context]") {
+    TemporaryFolder folder;
+    MatmulContext by_rule(folder.path());
+    by_rule.choose_by_rule();
+    multiply(by_rule, SHAPE);
+    CHECK(list_directory(folder.path()).empty());
+    MatmulContext other("");
+    other.load(by_rule.json());
+    CHECK(other.json() == by_rule.json());
+}
