@@ -12,6 +12,9 @@ usage: scripts/launch/torchrun.sh OPTIONS OF TORCHRUN -- FLAGS OF THE TRAINER
 $ABOUT_PROGRAM
 train_gpt_cpu needs MPI: start it with mpirun.sh. TORCHRUN=PROGRAM chooses the launcher (default: torchrun).
 
+A signal reaches the processes as SIGTERM; torchrun kills them 30 s later unless --shutdown-timeout SECONDS among its
+options gives a checkpoint more time.
+
 Exit code: torchrun's, which is 1 whenever the program's is not 0; what the program said is above torchrun's own report.
 TEXT
 }
