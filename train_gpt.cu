@@ -28,7 +28,7 @@
 #include "dataloader/loader.h"      // defines: MixtureOptions, Plan, Loader, Batch, Ledger, RunAccount
 #include "dataloader/validation.h"  // defines: overlap_warnings
 #include "eval/evaluator.cuh"       // defines: Evaluator (the same code as eval_knowledge's)
-#include "eval/results.h"           // defines: write_question_lines
+#include "eval/results.h"           // defines: write_question_lines, score_warnings
 #include "eval/stop_rule.h"         // defines: StopRule, parse_stop_rules, check_stop_rules, rule_that_holds
 #include "model/checkpoint.h"       // defines: read_trainer_state, checkpoint_begin/finish/latest/prune
 #include "model/gpt.cuh"            // defines: Gpt, Gradients, AdamState, gpt_forward, ..., gpt_update
@@ -242,7 +242,7 @@ void save_checkpoint(Run& r, const Trainer<Real>& t, const std::string& stopped)
     if (r.directory.active()) r.log.sync();
     const std::string directory = r.peers.first() ? checkpoint_begin(r.directory.path(), t.step) : "";
     const Temporary unfinished(directory);  // on a full disk it makes room for FAILED
-    save_training_state(directory, t.gpt, t.adam, r.plan().tokenizer_file, r.communicator, r.shape.lanes);
+    save_training_state(directory, t.gpt, t.adam, r.plan().tokenizer.file, r.communicator, r.shape.lanes);
     if (!r.peers.first()) return;
     write_file(path_join(directory, "loader_state.json"), t.loader_state);
     save_ledgers(t.ledgers, directory);
@@ -378,6 +378,7 @@ std::string evaluate_and_log(Run& r, Trainer<Real>& t) {
         if (m.headline) screen += format_text("  %s %.4g", m.name, m.value);
     }
     r.log.print("%s\n", screen);
+    for (const std::string& warning : score_warnings(r.evaluation, evaluation)) r.log.warn(warning);
     r.log.evaluation(t.step, numbers);
     return rule_that_holds(r.stop_rules, evaluation.metrics);
 }
@@ -530,6 +531,7 @@ int main(int argc, char** argv) {
     const TrainOptions o = resolve(given, shape, plan, schedule, micro_batch);
     EvaluationPlan evaluation = plan_evaluation(setup_evaluation(o, shape, plan), shape.config.V, shape.config.max_T);
     const auto evaluation_data = evaluation_identities(evaluation);
+    for (const std::string& warning : evaluation.warnings) log.warn(warning);
     check_stop_rules(stop_rules, evaluation);
     agree_on_data(peers, loader.fingerprint(), evaluation_data, machine.matmul_library());
     if (!resumed.empty() && !o.plan) {

@@ -33,7 +33,7 @@ std::vector<double> answer_baseline(const QuestionSet& set, Texts* texts) {
     std::vector<Counts> counts(cells);
     std::vector<int64_t> questions(cells);
     std::vector<uint32_t> most(cells);
-    for (uint32_t i = 0; i < set.size(); ++i) {
+    for (const uint32_t i : set.fitting()) {
         const Question q = set.question(i);
         const size_t cell = q.attribute * kinds + q.kind;
         ++questions[cell];
@@ -48,7 +48,7 @@ std::vector<double> answer_baseline(const QuestionSet& set, Texts* texts) {
 // By attribute: of how many entities each text is an answer.
 std::vector<Counts> entities_by_answer(const QuestionSet& set, Texts* texts) {
     std::vector<std::tuple<uint32_t, uint32_t, uint64_t>> answers;  // attribute, entity, text
-    for (uint32_t i = 0; i < set.size(); ++i) {
+    for (const uint32_t i : set.fitting()) {
         const Question q = set.question(i);
         const std::tuple answer(q.attribute, q.entity, texts->hash(i, 0));
         if (answers.empty() || answers.back() != answer) answers.push_back(answer);

@@ -10,13 +10,6 @@
 
 namespace {
 
-std::string prefix_of(const std::string& path) {
-    for (const std::string ending : {".questions.json", ".bin"})
-        if (path.size() > ending.size() && path.compare(path.size() - ending.size(), ending.size(), ending) == 0)
-            return path.substr(0, path.size() - ending.size());
-    return path;
-}
-
 // How many different entities each of `size` columns has; a key is an entity and, below, its column.
 std::vector<int64_t> count_distinct(std::vector<uint64_t>* keys, size_t size) {
     std::sort(keys->begin(), keys->end());
@@ -28,8 +21,15 @@ std::vector<int64_t> count_distinct(std::vector<uint64_t>* keys, size_t size) {
 
 }  // namespace
 
+std::string question_set_prefix(const std::string& path) {
+    for (const std::string ending : {".questions.json", ".bin"})
+        if (path.size() > ending.size() && path.compare(path.size() - ending.size(), ending.size(), ending) == 0)
+            return path.substr(0, path.size() - ending.size());
+    return path;
+}
+
 QuestionSet::QuestionSet(const std::string& path, int vocab, int max_T)
-    : prefix_(prefix_of(path)),
+    : prefix_(question_set_prefix(path)),
       names_(parse_question_names(prefix_ + ".questions.json", read_file(prefix_ + ".questions.json"))),
       file_(prefix_ + ".bin"),
       columns_(prefix_ + ".q.npy", "<u4", sizeof(uint32_t), sizeof(Question) / sizeof(uint32_t)),
@@ -53,13 +53,24 @@ QuestionSet::QuestionSet(const std::string& path, int vocab, int max_T)
 
     for (uint32_t i = 0; i < size(); ++i) {
         check_columns(i);
-        check_texts(i);
-        const Texts n = texts(i);
-        has_candidates_ = has_candidates_ || n.candidates > 0;
-        for (uint32_t text = 0; text < n.all(); ++text) longest_ = std::max(longest_, length(i, text).both());
+        const int64_t longest = check_texts(i);
+        longest_of_all_ = std::max(longest_of_all_, longest);
+        if (longest > max_T) continue;
+        fitting_.push_back(i);
+        has_candidates_ = has_candidates_ || texts(i).candidates > 0;
+        longest_ = std::max(longest_, static_cast<int>(longest));
     }
+    if (fitting_.empty())
+        die(Exit::Data,
+            "%s.bin: prompt and answer, candidate or alias have more tokens than the model's rows of %d in every "
+            "question; the longest has %d",
+            prefix_, max_T, longest_of_all_);
     open_popularity();
     count_entities();
+    facts_ = names_.facts;
+    const bool names_source = !names_.source.empty() && names_.source.find('/') == std::string::npos;
+    if (facts_.names.empty() && facts_.values.empty() && names_source)
+        facts_ = read_sidecar(path_join(folder_of(prefix_), names_.source)).facts;
 }
 
 Question QuestionSet::question(uint32_t i) const {
@@ -116,7 +127,7 @@ void QuestionSet::check_columns(uint32_t i) const {
             prefix_, i, sequences, q.first_candidate, q.first_alias);
 }
 
-void QuestionSet::check_texts(uint32_t i) const {
+int64_t QuestionSet::check_texts(uint32_t i) const {
     const Texts n = texts(i);
     auto name = [&](uint32_t text) {
         if (text == 0) return std::string("answer");
@@ -125,13 +136,12 @@ void QuestionSet::check_texts(uint32_t i) const {
     };
     std::vector<std::pair<std::vector<int>, uint32_t>> known;
     std::vector<int> tokens;
+    int64_t longest = 0;
     for (uint32_t text = 0; text < n.all(); ++text) {
         const Length l = length(i, text);
         if (l.answer == 0) die(Exit::Data, "%s.bin: question %u: the %s is empty", prefix_, i, name(text));
-        const int64_t both = static_cast<int64_t>(l.prompt) + l.answer;
-        if (both > max_T_)
-            die(Exit::Data, "%s.bin: question %u: prompt and %s have %d tokens, the model's rows %d", prefix_, i,
-                name(text), both, max_T_);
+        longest = std::max(longest, static_cast<int64_t>(l.prompt) + l.answer);
+        if (longest > max_T_) continue;  // it is not asked
         tokens.resize(static_cast<size_t>(l.both()));
         read(i, tokens.data(), text);
         const auto begin = tokens.begin() + l.prompt;
@@ -145,6 +155,7 @@ void QuestionSet::check_texts(uint32_t i) const {
         if (known[k].first == known[k - 1].first)
             die(Exit::Data, "%s.bin: question %u: %s repeats the tokens of %s", prefix_, i, name(known[k].second),
                 name(known[k - 1].second));
+    return longest;
 }
 
 void QuestionSet::open_popularity() {
@@ -160,7 +171,7 @@ void QuestionSet::count_entities() {
     const size_t seen =
         static_cast<size_t>(std::find(names_.kinds.begin(), names_.kinds.end(), "seen") - names_.kinds.begin());
     std::vector<uint64_t> asked, grouped;  // entity, attribute; entity, group
-    for (uint32_t i = 0; i < size(); ++i) {
+    for (const uint32_t i : fitting_) {
         const Question q = question(i);
         const uint64_t key = static_cast<uint64_t>(q.entity) << 32 | q.attribute;
         if (q.kind == seen && (asked.empty() || asked.back() != key)) asked.push_back(key);
@@ -172,13 +183,8 @@ void QuestionSet::count_entities() {
 }
 
 std::vector<uint32_t> QuestionSet::choose(uint64_t n, uint64_t seed) const {
-    const uint64_t total = size();
-    std::vector<uint32_t> chosen;
-    if (n == 0 || n >= total) {
-        chosen.resize(total);
-        for (uint32_t i = 0; i < total; ++i) chosen[i] = i;
-        return chosen;
-    }
+    const uint64_t total = fitting_.size();
+    if (n == 0 || n >= total) return fitting_;
 
     struct Stratum {
         uint64_t key, take, remainder, tie;
@@ -186,7 +192,7 @@ std::vector<uint32_t> QuestionSet::choose(uint64_t n, uint64_t seed) const {
     };
     std::vector<Stratum> strata;
     std::unordered_map<uint64_t, size_t> index;
-    for (uint32_t i = 0; i < total; ++i) {
+    for (const uint32_t i : fitting_) {
         const Question q = question(i);
         const uint64_t key = (q.attribute * names_.kinds.size() + q.kind) * names_.groups.size() + q.group;
         const auto found = index.emplace(key, strata.size());
@@ -210,6 +216,7 @@ std::vector<uint32_t> QuestionSet::choose(uint64_t n, uint64_t seed) const {
     });
     for (size_t i = 0; i < left; ++i) ++strata[i].take;
 
+    std::vector<uint32_t> chosen;
     for (const Stratum& s : strata) {
         const Permutation order(s.questions.size(), seed, stream + s.key);
         for (uint64_t i = 0; i < s.take; ++i) chosen.push_back(s.questions[order(i)]);

@@ -15,20 +15,29 @@ struct Question {
 
 constexpr uint32_t UNKNOWN_POPULARITY = UINT32_MAX;
 
+// PREFIX of PREFIX, PREFIX.bin or PREFIX.questions.json.
+std::string question_set_prefix(const std::string& path);
+
 class QuestionSet {
   public:
     // Opens PREFIX, PREFIX.bin or PREFIX.questions.json and checks every question: columns within their lists; answer,
-    // candidates and aliases that are not empty, hold no EOT and differ from one another; ids below `vocab`; prompt and
-    // each of them together at most `max_T` tokens. Dies with Exit::Data, naming the file and the question's number.
+    // candidates and aliases that are not empty, hold no EOT and differ from one another; ids below `vocab`. Questions
+    // longer than `max_T` tokens are left out. Dies with Exit::Data, naming the file and the question's number; also
+    // where none is left.
     QuestionSet(const std::string& path, int vocab, int max_T);
 
     const std::string& prefix() const { return prefix_; }
     const QuestionNames& names() const { return names_; }
+    // The facts asked about: what questions.json says, else the sidecar of the source where it is next to the set.
+    const FactsId& facts() const { return facts_; }
     const Sidecar& sidecar() const { return file_.sidecar(); }
     int eot_id() const { return static_cast<int>(file_.sidecar().eot_id); }
-    int longest() const { return longest_; }                 // prompt + answer, candidate or alias, in tokens
-    bool has_candidates() const { return has_candidates_; }  // any question has
     uint32_t size() const { return static_cast<uint32_t>(names_.questions); }
+    // Numbers of the questions that can be asked, ascending: prompt and each text together have at most max_T tokens.
+    const std::vector<uint32_t>& fitting() const { return fitting_; }
+    int longest() const { return longest_; }  // prompt + answer, candidate or alias of those, in tokens
+    int64_t longest_of_all() const { return longest_of_all_; }  // the same of all questions
+    bool has_candidates() const { return has_candidates_; }     // any of those that fit has
 
     Question question(uint32_t i) const;
     // Texts of a question: 0 is the answer, then come its candidates, then its aliases.
@@ -45,7 +54,7 @@ class QuestionSet {
     // The length(i, text).both() ids: the prompt's, then the text's.
     void read(uint32_t i, int* tokens, uint32_t text = 0) const;
 
-    // Entities that an attribute's questions of kind "seen" ask about: N of the learned bits.
+    // Entities that an attribute's questions of kind "seen" ask about, of those that fit: N of the learned bits.
     int64_t seen_entities(uint32_t attribute) const { return seen_entities_[attribute]; }
     // Entities of a group that questions ask about.
     int64_t group_entities(uint32_t group) const { return group_entities_[group]; }
@@ -53,22 +62,25 @@ class QuestionSet {
     bool has_popularity() const { return popularity_.rows() > 0; }
     uint32_t popularity(uint32_t i) const { return static_cast<const uint32_t*>(popularity_.data())[i]; }
 
-    // Numbers of `n` questions, ascending (n = 0 or n >= size(): all of them). Every stratum (attribute x kind x group)
-    // gives its share of n rounded down or up, by largest remainder; which of its questions, and whose remainder wins a
-    // tie, follows from the seed.
+    // Numbers of `n` questions that fit, ascending (n = 0 or n >= their number: all). Every stratum (attribute x
+    // kind x group) gives its share of n rounded down or up, by largest remainder; which of its questions, and whose
+    // remainder wins a tie, follows from the seed.
     std::vector<uint32_t> choose(uint64_t n, uint64_t seed) const;
 
   private:
     void check_columns(uint32_t i) const;
-    void check_texts(uint32_t i) const;
+    int64_t check_texts(uint32_t i) const;  // tokens of the longest, with the prompt
     void open_popularity();
     void count_entities();
 
     std::string prefix_;
     QuestionNames names_;
+    FactsId facts_;
     TokenFile file_;
     NpyArray columns_, popularity_;
     int vocab_ = 0, max_T_ = 0, longest_ = 0;
+    int64_t longest_of_all_ = 0;
+    std::vector<uint32_t> fitting_;
     bool has_candidates_ = false;
     std::vector<int64_t> seen_entities_, group_entities_;
 };

@@ -19,6 +19,9 @@ struct ResultsHeader {
 // groups where there are several; how often the facts were seen, where that is known; validation losses.
 void print_results(FILE* out, const EvaluationPlan& plan, const Evaluation& evaluation);
 
+// A sentence for each question set with scores that are not numbers; the caller prints them.
+std::vector<std::string> score_warnings(const EvaluationPlan& plan, const Evaluation& evaluation);
+
 // results.json (dev/formats.md, 8), shaped as lm-evaluation-harness writes it: `results` has a task for each question
 // set, with a subtask for each attribute, and "acc,none" (exact match), "acc_stderr,none", "choice,none" (what its
 // multiple-choice tasks call acc), "choice_norm,none", ... in it; next to it `metrics` (our slash names), `know` (every

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <functional>
 
@@ -170,6 +171,19 @@ void print_set(FILE* out, const QuestionTask& task, const KnowledgeReport& repor
 }
 
 }  // namespace
+
+std::vector<std::string> score_warnings(const EvaluationPlan& plan, const Evaluation& evaluation) {
+    std::vector<std::string> warnings;
+    for (size_t i = 0; i < plan.questions.size(); ++i) {
+        const std::vector<QuestionResult>& results = evaluation.knowledge[i].results;
+        const auto no_number = [](const QuestionResult& result) { return std::isnan(result.nll); };
+        if (const auto n = std::count_if(results.begin(), results.end(), no_number); n > 0)
+            warnings.push_back(
+                format_text("the scores of %d of %d questions of %s are not numbers: taken as wrong, at the last rank",
+                            n, results.size(), plan.questions[i].set->names().name));
+    }
+    return warnings;
+}
 
 void print_results(FILE* out, const EvaluationPlan& plan, const Evaluation& evaluation) {
     for (const ValidationResult& v : evaluation.validation) {

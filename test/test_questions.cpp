@@ -94,8 +94,6 @@ TEST_CASE("broken question sets are refused with file and question", "[questions
          [](Builder& b) {
              b.questions[5].answer = {4, 0};
          }},
-        {"question 5: prompt and answer have 50",
-         [](Builder& b) { b.questions[5].prompt.resize(50 - b.questions[5].answer.size(), 3); }},
         {"document 5", [](Builder& b) { b.questions[5].prompt[1] = 64; }},
         {"question 5: the candidate 1 is empty",
          [](Builder& b) { add_others(&b, 5, 2, 0), b.questions[5].others[1].clear(); }},
@@ -107,10 +105,6 @@ TEST_CASE("broken question sets are refused with file and question", "[questions
          [](Builder& b) { add_others(&b, 5, 2, 1), b.questions[5].others[1] = b.questions[5].answer; }},
         {"question 5: alias 0 repeats the tokens of candidate 0",
          [](Builder& b) { add_others(&b, 5, 2, 1), b.questions[5].others[2] = b.questions[5].others[0]; }},
-        {"question 5: prompt and alias 0 have 62",
-         [](Builder& b) {
-             add_others(&b, 5, 2, 1), b.questions[5].others[2].resize(62 - b.questions[5].prompt.size(), 3);
-         }},
         {"document 5", [](Builder& b) { add_others(&b, 5, 2, 1), b.questions[5].others[1].back() = 64; }},
         {"eot_id 63", [](Builder& b) { b.eot_id = 63, b.vocab = 64; }},
         {"\"kinds\" knows",

@@ -195,8 +195,13 @@ void OptionTable::parse(int argc, char** argv) {
     }
     for (int i = 1; i < argc; ++i) {
         const std::string flag = argv[i];
-        if (flag.rfind("--config=", 0) == 0) check_config_file(flag.substr(strlen("--config=")));
-        if (flag == "--config" && i + 1 < argc) check_config_file(argv[i + 1]);
+        if (flag.rfind("--config=", 0) == 0)
+            config_file_ = flag.substr(strlen("--config="));
+        else if (flag == "--config" && i + 1 < argc)
+            config_file_ = argv[i + 1];
+        else
+            continue;
+        check_config_file(config_file_);
     }
     try {
         app.parse(argc, argv);

@@ -54,11 +54,12 @@ class OptionTable {
     // Exit::Usage: what was expected, what was found.
     void parse(int argc, char** argv);
     bool given(const std::string& name) const;
+    const std::string& config_file() const { return config_file_; }  // of --config; "": none
     // All options with their values, resolved, as a JSON object in table order.
     std::string json() const;
 
   private:
-    std::string program_, description_;
+    std::string program_, description_, config_file_;
     std::vector<Option> options_;
     std::vector<std::string> given_;
 };

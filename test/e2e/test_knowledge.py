@@ -44,6 +44,18 @@ class KnowledgeTest(DataTest):
             self.assertEqual(result.returncode, 0, result.stderr)
             self.assertEqual(out.read_bytes(), (self.trained / f"answers/step_{step:08d}.jsonl").read_bytes())
 
+    def test_results_take_the_place_of_no_input(self) -> None:
+        checkpoint, questions = self.trained / "checkpoints/step_00000040", self.data / "facts_questions"
+        config = self.data / "eval.toml"
+        config.write_text("questions-per-set = 10\n")
+        for output in (config, checkpoint / "model.safetensors", pathlib.Path(f"{questions}.bin")):
+            before = output.read_bytes()
+            arguments = f"--config {config} --checkpoint {checkpoint} --questions {questions} --out {output}".split()
+            result = run(EVAL, *arguments)
+            self.assertEqual(result.returncode, 2, result.stderr)
+            self.assertIn("this is an input", result.stderr)
+            self.assertEqual(output.read_bytes(), before)
+
     def test_exposures_of_a_fact_are_its_ledger_at_that_step(self) -> None:
         placed = np.load(self.manifest() / "facts.npy")
         before = -1.0
