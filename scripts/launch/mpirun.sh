@@ -14,6 +14,8 @@ $ABOUT_PROGRAM
 Processes are bound to no core unless the options say so; those of a machine share its cores, each with
 OMP_NUM_THREADS threads, or else an equal share.
 
+SIGINT and SIGTERM stop the run with a checkpoint; a second one ends it at once.
+
 Exit code: the program's (75: stopped by a signal, go on with --resume).
 TEXT
 }
@@ -21,9 +23,25 @@ split_arguments "$@"
 command -v mpirun >/dev/null || fail "no mpirun: install openmpi-bin"
 [[ " ${options[*]}" == *\ -*bind-to* || " ${options[*]}" == *\ -*map-by* ]] || options=(--bind-to none "${options[@]}")
 
+# SIGINT, SIGTERM: mpirun kills all processes a second later, which is too soon for a checkpoint. SIGUSR1 it passes on,
+# and that stops a run, too. A second signal is left to mpirun.
+# shellcheck disable=SC2317  # reached by the trap
+stop() {
+    kill -s "$next_signal" "$launched" 2>/dev/null || true
+    next_signal=TERM again=1
+}
+next_signal=USR1 again=1
+set -m  # in a group of its own: a Ctrl-C comes here alone
 # shellcheck disable=SC2016  # expanded by each process
-exec mpirun "${options[@]}" bash -c '
+mpirun "${options[@]}" bash -c '
     cores=$(nproc)
     share=$((cores / ${OMPI_COMM_WORLD_LOCAL_SIZE:-1}))
     export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((share > 0 ? share : 1))}
-    exec "$@"' process "$program" "${flags[@]}"
+    exec "$@"' process "$program" "${flags[@]}" </dev/null &
+launched=$!
+trap stop INT TERM HUP
+while ((again)); do
+    again=0 code=0
+    wait "$launched" || code=$?
+done
+exit "$code"

@@ -6,6 +6,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import time
 import unittest
 
 from common import ROOT, TRAIN, DataTest, EndToEndTest, metrics_without_time, replaced, small_run
@@ -94,28 +95,39 @@ class ScriptsTest(EndToEndTest):
 
 @unittest.skipUnless(shutil.which("mpirun"), "scripts/launch/mpirun.sh: no mpirun")
 class MpirunTest(DataTest):
+    environment = {
+        **os.environ,
+        "PROGRAM": str(TRAIN),
+        "OMPI_ALLOW_RUN_AS_ROOT": "1",
+        "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+    }
+
+    def command(self, n: int, flags: list[str], out: pathlib.Path) -> list[str]:
+        return [str(LAUNCH / "mpirun.sh"), "--oversubscribe", "-np", str(n), "--", *flags, "--out", str(out)]
+
+    def test_sigterm_leaves_time_for_a_checkpoint(self) -> None:
+        out = self.data / "stopped"
+        command = self.command(2, small_run(self.data, steps=100000), out)
+        process = subprocess.Popen(
+            command, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        end = time.monotonic() + 60
+        while not ((out / "metrics.jsonl").exists() and '"step": 2,' in (out / "metrics.jsonl").read_text()):
+            self.assertLess(time.monotonic(), end)
+            time.sleep(0.02)
+        process.terminate()
+        said, _ = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 75, said)
+        self.assertIn("go on with --resume", said)
+        self.assertEqual(len(list((out / "checkpoints").glob("step_*/COMPLETE"))), 1)
+
     def test_two_processes_train_as_one(self) -> None:
-        environment = {
-            **os.environ,
-            "PROGRAM": str(TRAIN),
-            "OMPI_ALLOW_RUN_AS_ROOT": "1",
-            "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-        }
         flags = [*replaced(small_run(self.data, steps=3), lanes="2"), "--micro-batch", "2"]
         outs: list[pathlib.Path] = []
         for n in (1, 2):
             outs.append(self.data / f"launched {n}")
-            command = [
-                str(LAUNCH / "mpirun.sh"),
-                "--oversubscribe",
-                "-np",
-                str(n),
-                "--",
-                *flags,
-                "--out",
-                str(outs[-1]),
-            ]
-            done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+            command = self.command(n, flags, outs[-1])
+            done = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=120)
             self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         one, two = (metrics_without_time(out / "metrics.jsonl") for out in outs)
         self.assertEqual(one, two)
