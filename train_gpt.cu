@@ -126,7 +126,7 @@ struct Trainer {
                Lanes<Real>::updated_ranges(r.shape.config, r.communicator, r.shape.lanes, r.shape.whole_state)),
           activations(r.shape.config, static_cast<int>(r.o.micro_batch.n), r.shape.T, r.shape.keep, stream),
           batch(static_cast<size_t>(r.plan().batch_tokens / r.peers.size()), r.o.doc_mask.on),
-          evaluator(r.shape.config, r.evaluation),
+          evaluator(r.shape.config, r.evaluation, r.communicator),
           ledgers(r.loader.make_ledgers()),
           source_tokens(r.plan().sources.size()) {
         for (Arrival& a : arrivals) a.totals = PinnedArray<double>(lanes.num_totals());
@@ -469,7 +469,9 @@ int main(int argc, char** argv) {
     hear_signals();
     die_of_bus_errors();
     setvbuf(stdout, nullptr, _IOLBF, BUFSIZ);  // what is printed is in the log file, whatever comes
-    const Peers peers(find_rank());
+    const Rank rank = find_rank();
+    backend::Communicator::check(rank);
+    const Peers peers(rank);
 
     // options
     TrainOptions given;

@@ -1,6 +1,6 @@
 // batches.h - the stream as tokens: pieces are read one after another and laid out as the rows of each step. Of several
-// processes each reads the pieces of its own rows only, and goes through the order and the exposures of all. One object,
-// one thread.
+// processes each reads the pieces of its own rows only, and goes through the order and the exposures of all. One
+// object, one thread.
 #pragma once
 #include <string>
 #include <vector>

@@ -19,8 +19,8 @@
 struct LoaderOptions {
     bool document_mask = false;
     int prefetch = 2;  // batches ahead, made by a thread; 0: no thread. Changes nothing but speed
-    // Of several processes each has a part of every step's rows, neighbouring ones: [rows * part / parts, rows * (part +
-    // 1) / parts). Plan, states, exposures and accounts are those of all rows, the same for every part.
+    // Of several processes each has a part of every step's rows, neighbouring ones:
+    // [rows * part / parts, rows * (part + 1) / parts). Plan, states, exposures and accounts are those of all rows.
     int part = 0, parts = 1;
 };
 

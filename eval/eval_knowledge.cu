@@ -2,7 +2,7 @@
 //
 // One program, read top to bottom. The Evaluator is the trainer's own: on the checkpoint of step k, with the same
 // questions and rows, it gives the bits that eval.jsonl has for step k. Everything is printed; --out and --per-question
-// write it down.
+// write it down. Several processes share the work, with the same numbers; process 0 prints and writes.
 
 #include <algorithm>
 #include <chrono>
@@ -12,20 +12,23 @@
 #include <utility>
 #include <vector>
 
-#include "eval/evaluator.cuh"    // defines: Evaluator
-#include "eval/normalize.h"      // defines: lower_cases_unicode
-#include "eval/program_files.h"  // defines: check_inputs, check_outputs, files_of_prefix
-#include "eval/results.h"        // defines: print_results, results_json, score_warnings, write_question_lines
-#include "kernels/backend.h"     // defines: Machine, with_precision
-#include "model/checkpoint.h"    // defines: read_model_config, read_trainer_state
-#include "model/gpt.cuh"         // defines: Gpt
-#include "model/state.cuh"       // defines: load_weights
-#include "util/check.h"          // defines: die, Exit
-#include "util/files.h"          // defines: write_file, sha256_file, path_join
-#include "util/mapped_file.h"    // defines: die_of_bus_errors
-#include "util/options.h"        // defines: OptionTable and the kinds of option
-#include "util/progress.h"       // defines: PercentLine
-#include "util/system.h"         // defines: wait_politely
+#include "eval/evaluator.cuh"       // defines: Evaluator
+#include "eval/normalize.h"         // defines: lower_cases_unicode
+#include "eval/program_files.h"     // defines: check_inputs, check_outputs, files_of_prefix
+#include "eval/results.h"           // defines: print_results, results_json, score_warnings, write_question_lines
+#include "kernels/backend.h"        // defines: Machine, with_precision
+#include "model/checkpoint.h"       // defines: read_model_config, read_trainer_state
+#include "model/gpt.cuh"            // defines: Gpt
+#include "model/state.cuh"          // defines: load_weights
+#include "train/agreement.h"        // defines: agree_on_start, agree_on_data
+#include "train/evaluation_data.h"  // defines: evaluation_identities
+#include "util/check.h"             // defines: die, Exit
+#include "util/files.h"             // defines: write_file, sha256_file, path_join
+#include "util/mapped_file.h"       // defines: die_of_bus_errors
+#include "util/options.h"           // defines: OptionTable and the kinds of option
+#include "util/peers.h"             // defines: Peers, find_rank
+#include "util/progress.h"          // defines: PercentLine
+#include "util/system.h"            // defines: wait_politely
 
 using backend::Machine;
 
@@ -147,18 +150,22 @@ void warn_of_long_answers(const EvaluationPlan& plan) {
 
 // Asks the checkpoint in one precision.
 template <class Real>
-Evaluation evaluate(const EvalOptions& o, const GptConfig& config, const EvaluationPlan& plan,
-                    backend::stream_t stream) {
-    const Evaluator<Real> evaluator(config, plan);
+Evaluation evaluate(const EvalOptions& o, const GptConfig& config, const EvaluationPlan& plan, backend::stream_t stream,
+                    backend::Communicator& communicator) {
+    const bool first = communicator.rank() == 0;
+    const Evaluator<Real> evaluator(config, plan, communicator);
     Gpt<Real> gpt(config);
     load_weights(o.checkpoint, gpt, static_cast<AdamState<Real>*>(nullptr));
     const std::vector<Ledger> ledgers = Ledger::read_all(path_join(o.checkpoint, "exposures"));
-    for (const QuestionTask& task : plan.questions) warn_of_other_entities(*task.set, ledgers);
+    for (const QuestionTask& task : plan.questions)
+        if (first) warn_of_other_entities(*task.set, ledgers);
     PercentLine line("questions");
-    Evaluation evaluation =
-        evaluator.run(gpt, stream, ledgers, [&](size_t done, size_t all) { line.update(done, all); });
+    Evaluation evaluation = evaluator.run(gpt, stream, ledgers, [&](size_t done, size_t all) {
+        if (first) line.update(done, all);
+    });
     line.clear();
-    for (const std::string& warning : score_warnings(plan, evaluation)) print(stderr, "warning: %s\n", warning);
+    for (const std::string& warning : score_warnings(plan, evaluation))
+        if (first) print(stderr, "warning: %s\n", warning);
     return evaluation;
 }
 
@@ -166,17 +173,20 @@ int main(int argc, char** argv) {
     std::set_new_handler([] { die(Exit::Runtime, "out of memory; try fewer questions or a smaller --val-tokens"); });
     wait_politely(argv);
     die_of_bus_errors();
+    const Peers peers(find_rank());
 
     // options -> model
     EvalOptions o;
     OptionTable table = option_table(o);
     table.parse(argc, argv);
+    agree_on_start(peers, table.json(), Machine::BUILD);
     check_options(o);
     if (!directory_exists(o.checkpoint)) die(Exit::Data, "--checkpoint %s: there is no such directory", o.checkpoint);
     std::vector<std::string> inputs = input_files(o);
     if (!table.config_file().empty()) inputs.push_back(table.config_file());
     check_inputs(inputs);
-    check_outputs({{"--out", &o.out}, {"--per-question", &o.per_question}, {"--generate", &o.generate}}, inputs);
+    if (peers.first())
+        check_outputs({{"--out", &o.out}, {"--per-question", &o.per_question}, {"--generate", &o.generate}}, inputs);
     const GptConfig config = read_model_config(o.checkpoint);
     const TrainerChoices trainer = read_trainer_choices(o.checkpoint);
     EvaluationOptions& options = o.evaluation;
@@ -185,12 +195,12 @@ int main(int argc, char** argv) {
     if (!table.given("seq-len"))
         options.seq_len.n = trainer.seq_len > 0 ? trainer.seq_len : std::min(2048, config.max_T);
     const std::string tokenizer = find_tokenizer(o);
-    if (tokenizer.empty())
+    if (tokenizer.empty() && peers.first())
         print(stderr, "warning: %s has no tokenizer.json; whether the questions fit the model is not checked\n",
               o.checkpoint);
     if (!o.generate.empty() && tokenizer.empty())
         die(Exit::Usage, "--generate writes text: give --tokenizer, the checkpoint has none");
-    if (!o.generate.empty() && !lower_cases_unicode())
+    if (!o.generate.empty() && !lower_cases_unicode() && peers.first())
         print(stderr, "warning: there is no locale C.UTF-8 here; answers are compared with only A-Z lower-cased\n");
 
     // data, before the weights: it is what is most often wrong
@@ -199,15 +209,21 @@ int main(int argc, char** argv) {
     options.subsampled = trainer.subsampled;
     options.data_seed = static_cast<uint64_t>(trainer.data_seed);
     const EvaluationPlan plan = plan_evaluation(options, config.V, config.max_T);
-    for (const std::string& warning : plan.warnings) print(stderr, "warning: %s\n", warning);
+    for (const std::string& warning : plan.warnings)
+        if (peers.first()) print(stderr, "warning: %s\n", warning);
     if (options.generate) {
         check_room(plan, config.max_T);
-        warn_of_long_answers(plan);
+        if (peers.first()) warn_of_long_answers(plan);
     }
 
     // evaluation -> screen, files
-    Machine machine;
+    Machine machine(peers.local());
+    backend::Communicator communicator(peers);
     machine.check_model(config.C, config.F, config.HS);
+    if (peers.size() > 1) machine.choose_products_by_rule();         // what no checkpoint has chosen
+    const std::string marker = path_join(o.checkpoint, "COMPLETE");  // the checkpoint's checksums
+    agree_on_data(peers, file_exists(marker) ? read_file(marker) : "{}", evaluation_identities(plan),
+                  machine.matmul_library());
     int64_t step = -1;  // not known of weights from elsewhere
     if (file_exists(path_join(o.checkpoint, "trainer_state.json"))) {
         const TrainerState state = read_trainer_state(o.checkpoint);
@@ -215,10 +231,15 @@ int main(int argc, char** argv) {
         step = state.step;
     }
     const auto begin = std::chrono::system_clock::now();
-    const Evaluation evaluation = with_precision(
-        o.precision, [&](auto real) { return evaluate<decltype(real)>(o, config, plan, machine.stream()); });
+    const Evaluation evaluation = with_precision(o.precision, [&](auto real) {
+        return evaluate<decltype(real)>(o, config, plan, machine.stream(), communicator);
+    });
     const auto end = std::chrono::system_clock::now();
     auto seconds = [](auto duration) { return std::chrono::duration<double>(duration).count(); };
+    if (!peers.first()) {
+        peers.barrier();  // nobody leaves while process 0 still writes
+        return 0;
+    }
     print_results(stdout, plan, evaluation);
     if (!o.per_question.empty()) write_question_lines(o.per_question, plan, evaluation, step);
     if (!o.generate.empty()) write_continuations(o.generate, plan, evaluation, step);
@@ -231,5 +252,6 @@ int main(int argc, char** argv) {
                          seconds(begin.time_since_epoch()),
                          seconds(end - begin)};
     if (!o.out.empty()) write_file(o.out, results_json(plan, evaluation, header));
+    peers.barrier();
     return 0;
 }

@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "eval/deal.cuh"        // defines: Deal
 #include "eval/evaluation.h"    // defines: EvaluationOptions, EvaluationPlan, Evaluation, Metric
 #include "eval/exposures.h"     // defines: question_exposures, Ledger
 #include "eval/generate.cuh"    // defines: generate
@@ -15,8 +16,10 @@
 template <class Real>
 class Evaluator {
   public:
-    // For models of this shape; the plan (plan_evaluation) outlives the evaluator.
-    Evaluator(const GptConfig& config, const EvaluationPlan& plan) : config_(config), plan_(plan) {}
+    // For models of this shape; the plan (plan_evaluation) outlives the evaluator. Several processes all run it, on the
+    // same weights, and have the same results.
+    Evaluator(const GptConfig& config, const EvaluationPlan& plan, Deal deal = {})
+        : config_(config), plan_(plan), deal_(deal) {}
 
     bool active() const { return plan_.options.active(); }
 
@@ -26,7 +29,7 @@ class Evaluator {
                    const ScoreProgress& progress = nullptr) const {
         Evaluation evaluation;
         for (const ValidationRows& rows : plan_.validation) {
-            const ValidationResult result = validation_loss(gpt, rows, stream);
+            const ValidationResult result = validation_loss(gpt, rows, stream, deal_);
             for (const ValidationMetric& metric : VALIDATION_METRICS)
                 if (!metric.needs_bytes || rows.bytes > 0)
                     evaluation.metrics.push_back(
@@ -40,10 +43,11 @@ class Evaluator {
         for (const QuestionTask& task : plan_.questions) {
             const PackShape shape = pack_shape(task.set->longest(), config_.max_T);
             KnowledgeResult result;
-            result.results = score_questions(gpt, *task.set, task.chosen, shape, stream, progress);
+            result.results =
+                score_questions(gpt, *task.set, task.chosen, shape, stream, progress, SCORED_AT_ONCE, deal_);
             if (plan_.options.generate) {
                 const int most = narrow<int>(plan_.options.generate_tokens.n);
-                result.continuations = generate(gpt, *task.set, task.chosen, most, stream);
+                deal_.together([&] { result.continuations = generate(gpt, *task.set, task.chosen, most, stream); });
                 judge_continuations(*task.set, task.chosen, result.continuations, plan_.tokenizer, &result.results);
             }
             result.exposures = question_exposures(*task.set, task.chosen, ledgers);
@@ -59,4 +63,5 @@ class Evaluator {
   private:
     GptConfig config_;
     const EvaluationPlan& plan_;
+    Deal deal_;
 };

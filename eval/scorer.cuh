@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "eval/choices.h"        // defines: QuestionResult, TextScore, judge
+#include "eval/deal.cuh"         // defines: Deal
 #include "eval/packed_pass.cuh"  // defines: PackedPass, PackShape, pack_shape
 #include "eval/packing.h"        // defines: pack_segments
 #include "eval/questions.h"      // defines: QuestionSet
@@ -26,44 +27,71 @@ struct AskedText {
 template <class Real>
 class TextScorer {
   public:
-    TextScorer(const Gpt<Real>& gpt, const QuestionSet& set, PackShape shape, backend::stream_t stream)
-        : set_(set), shape_(shape), pass_(gpt, shape, set.eot_id(), stream), vocabulary_(gpt.config.V) {}
+    TextScorer(const Gpt<Real>& gpt, const QuestionSet& set, PackShape shape, backend::stream_t stream, Deal deal)
+        : set_(set), shape_(shape), deal_(deal), pass_(gpt, shape, set.eot_id(), stream), vocabulary_(gpt.config.V) {}
 
-    // In the order of `asked`. `scored` hears after each pass how many of them it was.
+    // In the order of `asked`. `scored` hears after each pass, those of other processes among them, how many of them it
+    // was.
     template <class Scored>
     std::vector<TextScore> score(const std::vector<AskedText>& asked, Scored scored) {
         std::vector<int> lengths;
         for (const AskedText& ask : asked) lengths.push_back(set_.length(ask.number, ask.text).both());
         const Packing packing = pack_segments(lengths, shape_.T);
-        std::vector<TextScore> scores(asked.size());
-        for (size_t row = 0; row < packing.rows(); row += static_cast<size_t>(shape_.B)) {
-            const size_t end = std::min(row + static_cast<size_t>(shape_.B), packing.rows());
-            pass_.clear();
-            for (size_t r = row; r < end; ++r)
-                for (uint64_t s = packing.first[r]; s < packing.first[r + 1]; ++s)
-                    add(static_cast<int>(r - row), asked[packing.segments[s]]);
-            pass_.run();
-            size_t at = 0;
-            for (uint64_t s = packing.first[row]; s < packing.first[end]; ++s) {
-                const AskedText& ask = asked[packing.segments[s]];
-                TextScore& score = scores[packing.segments[s]];
-                score = {0.0, 0, set_.length(ask.number, ask.text).answer, true};
-                for (int k = 0; k < score.tokens; ++k, ++at) {
-                    score.nll += pass_.loss(at);
-                    score.rank = std::max(score.rank, pass_.rank(at));
-                    score.correct = score.correct && pass_.correct(at);
-                }
-                if (std::isnan(score.nll)) {  // nothing is greater than such a logit; that is no first rank
-                    score.rank = vocabulary_;
-                    score.correct = false;
-                }
+        std::vector<TextScore> scores(asked.size(), TextScore{0.0, 0, 0, false});
+        deal_.together([&] {
+            for (size_t row = 0, pass = 0; row < packing.rows(); row += static_cast<size_t>(shape_.B), ++pass) {
+                const size_t end = std::min(row + static_cast<size_t>(shape_.B), packing.rows());
+                if (deal_.mine(pass)) score_rows(asked, packing, row, end, &scores);
+                scored(packing.first[end] - packing.first[row]);
             }
-            scored(packing.first[end] - packing.first[row]);
-        }
+        });
+        merge(&scores);
+        for (size_t i = 0; i < asked.size(); ++i) scores[i].tokens = set_.length(asked[i].number, asked[i].text).answer;
         return scores;
     }
 
   private:
+    // One pass: rows [row, end) of the packing.
+    void score_rows(const std::vector<AskedText>& asked, const Packing& packing, size_t row, size_t end,
+                    std::vector<TextScore>* scores) {
+        pass_.clear();
+        for (size_t r = row; r < end; ++r)
+            for (uint64_t s = packing.first[r]; s < packing.first[r + 1]; ++s)
+                add(static_cast<int>(r - row), asked[packing.segments[s]]);
+        pass_.run();
+        size_t at = 0;
+        for (uint64_t s = packing.first[row]; s < packing.first[end]; ++s) {
+            const AskedText& ask = asked[packing.segments[s]];
+            TextScore& score = (*scores)[packing.segments[s]];
+            score.correct = true;
+            for (int k = 0; k < set_.length(ask.number, ask.text).answer; ++k, ++at) {
+                score.nll += pass_.loss(at);
+                score.rank = std::max(score.rank, pass_.rank(at));
+                score.correct = score.correct && pass_.correct(at);
+            }
+            if (std::isnan(score.nll)) {  // nothing is greater than such a logit; that is no first rank
+                score.rank = vocabulary_;
+                score.correct = false;
+            }
+        }
+    }
+
+    // What each process has of them, to all.
+    void merge(std::vector<TextScore>* scores) const {
+        std::vector<double> nll;
+        std::vector<uint32_t> rank, correct;
+        for (const TextScore& score : *scores) {
+            nll.push_back(score.nll);
+            rank.push_back(static_cast<uint32_t>(score.rank));
+            correct.push_back(score.correct);
+        }
+        deal_.merge(&nll);
+        deal_.merge(&rank);
+        deal_.merge(&correct);
+        for (size_t i = 0; i < scores->size(); ++i)
+            (*scores)[i] = {nll[i], static_cast<int>(rank[i]), 0, correct[i] != 0};
+    }
+
     // A segment of EOT + prompt + text without its last token, which nothing follows.
     void add(int b, const AskedText& ask) {
         const QuestionSet::Length length = set_.length(ask.number, ask.text);
@@ -75,6 +103,7 @@ class TextScorer {
 
     const QuestionSet& set_;
     PackShape shape_;
+    Deal deal_;
     PackedPass<Real> pass_;
     int vocabulary_;
     std::vector<int> text_;
@@ -93,8 +122,8 @@ template <class Real>
 std::vector<QuestionResult> score_questions(const Gpt<Real>& gpt, const QuestionSet& set,
                                             const std::vector<uint32_t>& chosen, PackShape shape,
                                             backend::stream_t stream, const ScoreProgress& progress = nullptr,
-                                            size_t at_once = SCORED_AT_ONCE) {
-    TextScorer<Real> scorer(gpt, set, shape, stream);
+                                            size_t at_once = SCORED_AT_ONCE, const Deal& deal = {}) {
+    TextScorer<Real> scorer(gpt, set, shape, stream, deal);
     std::vector<QuestionResult> results;
     results.reserve(chosen.size());
     size_t done = 0, all = 0;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "eval/deal.cuh"      // defines: Deal
 #include "eval/evaluation.h"  // defines: ValidationResult, ValidationRows
 #include "kernels/backend.h"
 #include "model/gpt.cuh"  // defines: gpt_forward, gpt_losses
@@ -16,29 +17,33 @@ inline int validation_rows_per_pass(const ValidationRows& rows) {
 
 // Mean loss over all targets, summed in double in row order. Throws Stopped when a signal has asked the program to end.
 template <class Real>
-ValidationResult validation_loss(const Gpt<Real>& gpt, const ValidationRows& rows, backend::stream_t stream) {
+ValidationResult validation_loss(const Gpt<Real>& gpt, const ValidationRows& rows, backend::stream_t stream,
+                                 const Deal& deal = {}) {
     ENSURE(rows.rows > 0, "validation source %s has no rows", rows.name);
     const int B = validation_rows_per_pass(rows);
     const size_t T = static_cast<size_t>(rows.T), N = static_cast<size_t>(B) * T;
     const bool mask = !rows.segment_start.empty();
     ActivationMemory<Real> memory(gpt.config, B, rows.T, Keep::Nothing, stream);
     DeviceArray<int> inputs(N), targets(N), positions(N), segment_start(mask ? N : 0);
-    std::vector<Stat<Real>> losses(N);
-
+    std::vector<Stat<Real>> losses(static_cast<size_t>(rows.rows) * T);
+    deal.together([&] {
+        for (int row = 0; row < rows.rows; row += B) {
+            if (!deal.mine(static_cast<size_t>(row / B))) continue;
+            throw_if_stopped();
+            // a last pass that is not full keeps older rows after its own; they are computed and not counted
+            const size_t at = static_cast<size_t>(row) * T, n = static_cast<size_t>(std::min(B, rows.rows - row)) * T;
+            copy_to_device(inputs.get(), rows.inputs.data() + at, n);
+            copy_to_device(targets.get(), rows.targets.data() + at, n);
+            copy_to_device(positions.get(), rows.positions.data() + at, n);
+            if (mask) copy_to_device(segment_start.get(), rows.segment_start.data() + at, n);
+            gpt_forward(gpt, memory, {inputs.get(), positions.get(), mask ? segment_start.get() : nullptr}, stream);
+            gpt_losses(gpt, memory, static_cast<Gradients<Real>*>(nullptr), targets.get(), Stat<Real>(0), stream);
+            copy_to_host(losses.data() + at, memory.a.losses, n);
+        }
+    });
+    deal.merge(&losses);
     double sum = 0;
-    for (int row = 0; row < rows.rows; row += B) {
-        throw_if_stopped();
-        // a last pass that is not full keeps older rows after its own; they are computed and not counted
-        const size_t at = static_cast<size_t>(row) * T, n = static_cast<size_t>(std::min(B, rows.rows - row)) * T;
-        copy_to_device(inputs.get(), rows.inputs.data() + at, n);
-        copy_to_device(targets.get(), rows.targets.data() + at, n);
-        copy_to_device(positions.get(), rows.positions.data() + at, n);
-        if (mask) copy_to_device(segment_start.get(), rows.segment_start.data() + at, n);
-        gpt_forward(gpt, memory, {inputs.get(), positions.get(), mask ? segment_start.get() : nullptr}, stream);
-        gpt_losses(gpt, memory, static_cast<Gradients<Real>*>(nullptr), targets.get(), Stat<Real>(0), stream);
-        copy_to_host(losses.data(), memory.a.losses, n);
-        for (size_t i = 0; i < n; ++i) sum += static_cast<double>(losses[i]);
-    }
+    for (const Stat<Real> loss : losses) sum += static_cast<double>(loss);
 
     ValidationResult result;
     result.name = rows.name;

@@ -102,15 +102,10 @@ class Nccl {
     bool over_ = false;
 };
 
-#else  // a build without: nobody gets beyond the constructor
+#else  // a build without: nobody gets beyond check()
 
 struct Nccl {
-    explicit Nccl(const Peers&) {
-        die(Exit::Usage,
-            "several processes need NCCL, which this build was made without: install libnccl2 and libnccl-dev and "
-            "build "
-            "again");
-    }
+    explicit Nccl(const Peers&) {}
     static std::string version() { return ""; }
     void begin() const {}
     void end() const {}
@@ -184,6 +179,13 @@ struct Communicator::State {
 };
 
 std::string Communicator::library() { return Nccl::version(); }
+
+void Communicator::check(const Rank& rank) {
+    if (rank.size > 1 && library().empty())
+        die(Exit::Usage,
+            "%d processes: this program was built without NCCL; install libnccl-dev (and libnccl2) and build it again",
+            rank.size);
+}
 
 Communicator::Communicator() = default;
 Communicator::Communicator(const Peers& peers)

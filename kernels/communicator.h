@@ -17,9 +17,12 @@ class Communicator {
   public:
     // "NCCL 2.27.7"; "": this build has none.
     static std::string library();
+    // Dies with Exit::Usage, saying what to install or how to start, when this build cannot join processes that were
+    // started like this one.
+    static void check(const Rank& rank);
 
     Communicator();  // one process: nothing to do, at no cost
-    // Of the processes that `peers` joins, which must outlive it. Dies with Exit::Usage in a build without NCCL.
+    // Of the processes that `peers` joins, which must outlive it.
     explicit Communicator(const Peers& peers);
     ~Communicator();
     Communicator(const Communicator&) = delete;

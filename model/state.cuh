@@ -56,7 +56,7 @@ OwnPiece<Real> own_piece(const AdamState<Real>& adam, const OptimizerPiece& piec
                                                                               : adam.master;
     const auto& part = adam.parts[piece.block];
     const size_t begin = std::max(piece.range.begin, part.range.begin), end = std::min(piece.range.end, part.range.end);
-    if (begin >= end) return {{begin, begin}, nullptr};
+    if (begin >= end) return {{piece.range.begin, piece.range.begin}, nullptr};
     return {{begin, end}, array.get() + part.at + (begin - part.range.begin)};
 }
 
@@ -136,8 +136,9 @@ class StateCollector {
     StreamMark arrived_;
 };
 
-// By all processes, each with the state of its part of every block (block_parts) or all with all of it; process 0 writes
-// the directory that one process would write. The others may have no directory. What was queued before must be over.
+// By all processes, each with the state of its part of every block (block_parts) or all with all of it; process 0
+// writes the directory that one process would write. The others may have no directory. What was queued before must be
+// over.
 template <class Real>
 void save_training_state(const std::string& directory, const Gpt<Real>& gpt, const AdamState<Real>& adam,
                          const std::string& tokenizer_file, backend::Communicator& communicator, int lanes) {

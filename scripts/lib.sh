@@ -48,7 +48,8 @@ make_venv() {
 }
 
 setup_build() {
-    install_packages g++ make git pkg-config nlohmann-json3-dev libcli11-dev
+    install_packages g++ make git pkg-config nlohmann-json3-dev libcli11-dev libtomlplusplus-dev
+    install_packages libopenmpi-dev openmpi-bin
 }
 setup_python() {
     install_packages python3 python3-venv python3-numpy python3-scipy python3-pandas python3-matplotlib python3-tqdm

@@ -81,6 +81,8 @@ class Job {
         more.insert({"WORLD_SIZE", std::to_string(size)});
         environment_ = more;
     }
+    Job(const Job&) = delete;
+    Job& operator=(const Job&) = delete;
     ~Job() {
         for (const auto& [r, pid] : running_) kill(pid, SIGKILL), waitpid(pid, nullptr, 0);
     }
@@ -163,8 +165,11 @@ TEST_CASE("A process finds its rank in what launchers set", "[peers]") {
     CHECK(rank_in({{"RANK", "3"}}).size == 1);  // a variable of that name, nothing else
     const Rank torchrun = rank_in({{"RANK", "5"}, {"WORLD_SIZE", "8"}, {"LOCAL_RANK", "1"}});
     CHECK((torchrun.rank == 5 && torchrun.size == 8 && torchrun.local == 1 && torchrun.launcher == "torchrun"));
-    const Environment task = {{"SLURM_PROCID", "2"}, {"SLURM_STEP_ID", "0"}, {"SLURM_STEP_NUM_TASKS", "4"},
-                              {"SLURM_LOCALID", "0"}, {"SLURM_NTASKS", "16"}};
+    const Environment task = {{"SLURM_PROCID", "2"},
+                              {"SLURM_STEP_ID", "0"},
+                              {"SLURM_STEP_NUM_TASKS", "4"},
+                              {"SLURM_LOCALID", "0"},
+                              {"SLURM_NTASKS", "16"}};
     const Rank slurm = rank_in(task);
     CHECK((slurm.rank == 2 && slurm.size == 4 && slurm.launcher == "slurm"));
     // a batch script, and a shell that srun gave: one process
@@ -175,8 +180,8 @@ TEST_CASE("A process finds its rank in what launchers set", "[peers]") {
     both.insert({{"RANK", "7"}, {"WORLD_SIZE", "8"}, {"TORCHELASTIC_RUN_ID", "none"}, {"PMIX_RANK", "1"}});
     CHECK(rank_in(both).rank == 7);
 
-    const Environment mpirun = {{"OMPI_COMM_WORLD_RANK", "1"}, {"OMPI_COMM_WORLD_SIZE", "2"}, {"RANK", "7"},
-                                {"WORLD_SIZE", "8"}};
+    const Environment mpirun = {
+        {"OMPI_COMM_WORLD_RANK", "1"}, {"OMPI_COMM_WORLD_SIZE", "2"}, {"RANK", "7"}, {"WORLD_SIZE", "8"}};
     if (mpi_library().empty()) {
         REQUIRE_DIES(Exit::Usage, "built without Open MPI", rank_in(mpirun));
     } else {
@@ -237,7 +242,7 @@ TEST_CASE("A process that is killed is named, and all end", "[peers]") {
         if (r != victim) job.send(r, SIGTERM);
     const double start = seconds_now();
     for (int r = 0; r < 3; ++r) CHECK(job.end(r) == (r == victim ? -SIGKILL : 4));
-    CHECK(seconds_now() - start < 5);
+    CHECK(seconds_now() - start < 10);
     INFO(job.said(0) << "\n" << job.said(1));
     const int speaker = victim == 0 ? 1 : 0;
     CHECK(has(job.said(speaker), name));
@@ -246,27 +251,30 @@ TEST_CASE("A process that is killed is named, and all end", "[peers]") {
 }
 
 TEST_CASE("A process that is stopped is named, and all end", "[peers]") {
-    const int victim = GENERATE(0, 1);
-    Job job("loop", 3, {{"KNAPSACK_PEER_TIMEOUT", "2"}});
-    job.start_all().wait_ready();
-    job.send(victim, SIGSTOP);
-    for (int r = 0; r < 3; ++r)
-        if (r != victim) CHECK(job.end(r) == 4);
-    const int speaker = victim == 0 ? 1 : 0;
-    INFO(job.said(speaker));
-    CHECK(has(job.said(speaker), "process " + std::to_string(victim) + " ("));
-    CHECK(has(job.said(speaker), "has not been heard of for 2 s"));
-    if (victim != 0) CHECK(has(job.failed(), "has not been heard of"));
-    job.send(victim, SIGCONT);  // it finds out when it goes on
-    CHECK(job.end(victim) == 4);
+    const Environment limit = {{"KNAPSACK_PEER_TIMEOUT", "2"}};
+    Job jobs[2] = {{"loop", 3, limit}, {"loop", 3, limit}};
+    for (Job& job : jobs) job.start_all().wait_ready();
+    for (const int victim : {0, 1}) jobs[victim].send(victim, SIGSTOP);
+    for (const int victim : {0, 1}) {
+        Job& job = jobs[victim];
+        for (int r = 0; r < 3; ++r)
+            if (r != victim) CHECK(job.end(r) == 4);
+        const int speaker = victim == 0 ? 1 : 0;
+        INFO(job.said(speaker));
+        CHECK(has(job.said(speaker), "process " + std::to_string(victim) + " ("));
+        CHECK(has(job.said(speaker), "has not been heard of for 2 s"));
+        if (victim != 0) CHECK(has(job.failed(), "has not been heard of"));
+        job.send(victim, SIGCONT);  // it finds out when it goes on
+        CHECK(job.end(victim) == 4);
+    }
 }
 
 TEST_CASE("A job that is stopped as a whole goes on", "[peers]") {
-    Job job("loop", 2, {{"KNAPSACK_PEER_TIMEOUT", "1"}});
+    Job job("loop", 2, {{"KNAPSACK_PEER_TIMEOUT", "1.5"}});
     job.start_all().wait_ready();
     for (const int signal : {SIGSTOP, SIGCONT}) {
         for (int r = 0; r < 2; ++r) job.send(r, signal);
-        usleep(2000 * 1000);
+        usleep(signal == SIGSTOP ? 2000000 : 300000);
     }
     job.send(0, SIGTERM);
     for (int r = 0; r < 2; ++r) CHECK(job.end(r) == 75);
@@ -286,7 +294,7 @@ TEST_CASE("A signal to one process reaches all", "[peers]") {
         CHECK(has(job.said(r), "before the first step") == (r == 0 && !early.empty()));
         CHECK(has(job.said(r), "signal " + std::to_string(SIGUSR1)) == early.empty());
     }
-    CHECK(seconds_now() - start < 5);
+    CHECK(seconds_now() - start < 10);
     CHECK(job.failed() == "no FAILED");
 }
 
@@ -294,8 +302,9 @@ TEST_CASE("Processes of different runs do not meet", "[peers]") {
     SECTION("other numbers") {
         Job job("talk", 3);
         job.start(0);
-        job.start(1);
         job.start(2, {{"WORLD_SIZE", "4"}});
+        usleep(200000);
+        job.start(1);  // it comes late, and ends with them
         for (int r = 0; r < 3; ++r) CHECK(job.end(r) == 2);
         CHECK(has(job.said(0), "process 2 ("));
         CHECK(has(job.said(0), "one of 4 processes"));
@@ -373,7 +382,8 @@ int play(const std::string& scene, const Peers& peers) {
         for (int round = 0; round < 200; ++round) {
             const std::vector<std::string> words = peers.exchange(std::string(static_cast<size_t>(rank), 'x'));
             expect(static_cast<int>(words.size()) == size, "size");
-            for (int r = 0; r < size; ++r) expect(words[static_cast<size_t>(r)].size() == static_cast<size_t>(r), "word");
+            for (int r = 0; r < size; ++r)
+                expect(words[static_cast<size_t>(r)].size() == static_cast<size_t>(r), "word");
             expect(peers.largest(rank == round % size ? round : -5) == round, "largest");
         }
         const std::vector<std::string> long_words = peers.exchange(std::string(300000, static_cast<char>('a' + rank)));
@@ -384,7 +394,8 @@ int play(const std::string& scene, const Peers& peers) {
         return 0;
     }
     if (scene == "loop") {
-        while (!peers.largest(signal_received())) usleep(10000);
+        const bool early = !variable("KNAPSACK_TEST_EARLY").empty();  // then nobody asks for signals
+        while (early || !signal_received()) usleep(10000);
         printf("signal %d\n", signal_received());
         fflush(stdout);
         return 75;

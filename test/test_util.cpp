@@ -1,5 +1,7 @@
 // Files, checksums, JSON, messages, options, the learning rate, a run's log and the progress line.
 #include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmath>
 #include <csignal>
@@ -9,6 +11,7 @@
 #include "test/support.h"
 #include "train/log.h"
 #include "train/schedule.h"
+#include "util/config_file.h"
 #include "util/crc32c.h"
 #include "util/files.h"
 #include "util/json.h"
@@ -213,6 +216,83 @@ TEST_CASE("Options take the values of their range", "[util]") {
         REQUIRE_DIES(Exit::Usage, "--steps: expected a count", parse({"--steps", odd}));
     REQUIRE_DIES(Exit::Usage, "--lr: expected a number", parse({"--lr", "0x1p-3"}));
     REQUIRE_DIES(Exit::Usage, "--zero 2: expected a number from 0 to below 2", parse({"--zero", "2"}));
+}
+
+TEST_CASE("A config file is TOML", "[util]") {
+    const auto read = [](std::string_view text) {
+        std::string found;
+        for (const ConfigEntry& entry : parse_config("c.toml", text)) {
+            found += format_text("%d %s", entry.line, entry.key);
+            for (const std::string& value : entry.values) found += " <" + value + ">";
+            found += "\n";
+        }
+        return found;
+    };
+    CHECK(read("").empty());
+    CHECK(read("\xEF\xBB\xBF# of the day\r\n\r\nlr = 2e-3 # peak\r\n") == "3 lr <0.002>\n");
+    CHECK(read(R"(source = [ # two
+ 'a=~/x#1.bin',
+
+ "b=[y]\u00e9\"", # last
+]
+doc-mask=true
+"plan" = false)") == "1 source <a=~/x#1.bin> <b=[y]\u00e9\">\n6 doc-mask <on>\n7 plan <off>\n");
+    CHECK(read(R"(a = 1_000
+b = [-1.5, +2E+9]
+c = ""
+d = '\n'
+e = "\\\t\U0001F600"
+f = 0.1)") == "1 a <1000>\n2 b <-1.5> <2e+09>\n3 c <>\n4 d <\\n>\n5 e <\\\t\xF0\x9F\x98\x80>\n6 f <0.1>\n");
+    const std::pair<const char*, int> refused[] = {
+        {"\n\nlr =\n", 3},      {"lr = # 3", 1},      {"lr", 1},
+        {"lr = []", 1},         {"= 3", 1},           {"lr = 1\nlr = 2", 2},
+        {"[train]\nlr = 1", 1}, {"train.lr = 1", 1},  {"lr = {a = 1}", 1},
+        {"a = [['b']]", 1},     {"a = ['b' 'c']", 1}, {"a = [,]", 1},
+        {"a = 1 2", 1},         {"steps = 20k", 1},   {"model = gpt2:L1:C32:H2", 1},
+        {"a = 1__0", 1},        {"a = 1.", 1},        {"a = 1979-05-27", 1},
+        {"a = \"b\\\"", 1},     {R"(a = "\q")", 1},   {R"(a = "\ud800")", 1},
+        {"\xFF = 1", 1}};
+    for (const auto& [text, line] : refused) {
+        INFO(text);
+        REQUIRE_DIES(Exit::Usage, format_text("--config c.toml: line %d: ", line), read(text));
+    }
+    REQUIRE_DIES(Exit::Usage, "--config c.toml: line 1: ", read(std::string_view("a\0b = 1", 7)));
+}
+
+TEST_CASE("Flags of a config file give way to those of the command line", "[util]") {
+    const TemporaryFolder folder;
+    const std::string file = folder / "run.toml";
+    write_file(file, "lr = 0.5\nsteps = \"1k\"\nzero = 1\n");
+    const Numbers both = parse({"--config", file, "--lr", "2"});
+    CHECK((both.lr == 2 && both.steps.n == 1000 && both.zero == 1 && std::isnan(both.cooldown)));
+    REQUIRE_DIES(Exit::Usage, "--config: given twice", parse({"--config", file, "--config", file}));
+    REQUIRE_DIES(Exit::Data, "none.toml: cannot be read", parse({"--config=" + (folder / "none.toml")}));
+    write_file(file, "lr = 1\n\nstep = 3\n");
+    REQUIRE_DIES(Exit::Usage, "run.toml: line 3: step: no such option; did you mean --steps?",
+                 parse({"--config", file}));
+    write_file(file, "lr = [1, 2]\n");
+    REQUIRE_DIES(Exit::Usage, "--lr: given twice (1, 2)", parse({"--config", file}));
+    write_file(file, "lr = -1\n");
+    REQUIRE_DIES(Exit::Usage, "--lr -1: expected a number above 0", parse({"--config", file}));
+}
+
+TEST_CASE("A finished file takes the place of files only", "[util]") {
+    const TemporaryFolder folder;
+    REQUIRE(mkfifo((folder / "pipe").c_str(), 0600) == 0);
+    REQUIRE_DIES(Exit::Usage, "pipe: a device or a pipe", write_file(folder / "pipe", "x"));
+    REQUIRE_DIES(Exit::Usage, "a directory; expected the name of a file", write_file(folder.path(), "x"));
+    REQUIRE(symlink("pipe", (folder / "to_pipe").c_str()) == 0);
+    REQUIRE_DIES(Exit::Usage, "pipe: a device or a pipe", write_file(folder / "to_pipe", "x"));
+    make_directories(folder / "real");
+    REQUIRE(symlink("real/file", (folder / "link").c_str()) == 0);
+    write_file(folder / "link", "one");  // of a file that is not there yet
+    write_file(folder / "link", "two");
+    CHECK(read_file(folder / "real/file") == "two");
+    CHECK(list_directory(folder.path()) == std::vector<std::string>{"link", "pipe", "real", "to_pipe"});
+    REQUIRE_DIES(Exit::Usage, "--manifest " + (folder / "pipe") + ": there is a file of that name",
+                 check_output_directory("--manifest", folder / "pipe"));
+    check_output_directory("--manifest", folder / "real");
+    check_output_directory("--manifest", folder / "none");
 }
 
 TEST_CASE("A run's log is one voice", "[util]") {

@@ -9,6 +9,7 @@
 #include "eval/evaluation.h"  // defines: EvaluationOptions
 #include "kernels/backend.h"  // defines: Machine
 #include "util/check.h"       // defines: die, Exit
+#include "util/files.h"       // defines: check_output_directory
 #include "util/options.h"     // defines: OptionTable, the kinds of option, ranges
 
 struct TrainOptions {
@@ -129,6 +130,7 @@ inline void check_options(const TrainOptions& o) {
         die(Exit::Usage, "give the length of the run by one of --tokens and --steps");
     if (o.budget == "append" && o.exposures.empty())
         die(Exit::Usage, "--budget append: of what? give --exposures NAME=F");
+    if (!o.manifest.empty()) check_output_directory("--manifest", o.manifest);
     if (o.resume && o.out.empty()) die(Exit::Usage, "--resume: which run? give its directory with --out");
     for (const std::string& when : {o.eval_at, o.checkpoint_at})
         if (("," + when + ",").find(",windows,") != std::string::npos && o.window.empty() && o.placement.empty())

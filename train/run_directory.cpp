@@ -19,6 +19,7 @@
 using ordered_json = nlohmann::ordered_json;
 
 RunDirectory::RunDirectory(const std::string& path, bool resume) : path_(path) {
+    check_output_directory("--out", path);
     if (directory_exists(path)) {
         if (!list_directory(path).empty() && !resume)
             die(Exit::Usage, "--out %s: not empty; give --resume to go on with that run, or another directory", path);
@@ -28,8 +29,6 @@ RunDirectory::RunDirectory(const std::string& path, bool resume) : path_(path) {
         const bool begun = !std::all_of(names.begin(), names.end(), is_left);
         if (resume && begun && !file_exists(file("config.json")))
             die(Exit::Usage, "--out %s: holds files but no run (no config.json); give the directory of a run", path);
-    } else if (access(path.c_str(), F_OK) == 0) {
-        die(Exit::Usage, "--out %s: there is a file of that name; give a directory", path);
     }
 }
 

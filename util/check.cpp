@@ -1,5 +1,6 @@
 #include "util/check.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -44,7 +45,21 @@ void append_argument(std::string* text, const std::string& spec, char letter, co
     }
 }
 
+void check_screen(int code, void*) {
+    if ((fflush(stdout) == 0 && !ferror(stdout)) || code != 0) return;
+    struct stat screen;
+    const bool is_there = fstat(STDOUT_FILENO, &screen) == 0;
+    if (!is_there || S_ISFIFO(screen.st_mode) || S_ISSOCK(screen.st_mode) || isatty(STDOUT_FILENO)) return;
+    fputs("error: standard output: not all of it could be written; is the disk full?\n", stderr);
+    _Exit(static_cast<int>(Exit::Runtime));
+}
+
 }  // namespace
+
+void check_screen_at_exit() {
+    static const int registered = on_exit(check_screen, nullptr);
+    (void)registered;
+}
 
 std::string format_arguments(const char* format, std::initializer_list<FormatArgument> arguments) {
     std::string text;

@@ -5,6 +5,7 @@
 // name at that moment is removed, which on a full disk makes room for the FAILED marker that is written next.
 // Tests set `die_throws`, and a refusal becomes an exception that they can look at.
 #pragma once
+#include <atomic>
 #include <cstdint>
 #include <cstdio>
 #include <initializer_list>
@@ -27,13 +28,14 @@ struct DieError {
     std::string message;
 };
 
-inline bool die_throws = false;                        // tests only
-inline void (*die_hook)(Exit, const char*) = nullptr;  // the trainer's: writes the FAILED marker of a run
-inline void (*cleanup_hook)() = nullptr;               // of files.h: removes temporary files and folders
+inline bool die_throws = false;  // tests only
 
+// Called by whichever thread ends the program.
+inline std::atomic<void (*)(Exit, const char*)> die_hook{nullptr};  // the trainer's: writes the FAILED marker of a run
+inline std::atomic<void (*)()> cleanup_hook{nullptr};               // of files.h: removes temporary files and folders
 // Of peers.h: the end of this process as one of several. It does not return, but where this one is to speak for itself.
 // Calls only what a signal handler may.
-inline void (*die_together)(Exit, const char*) = nullptr;
+inline std::atomic<void (*)(Exit, const char*)> die_together{nullptr};
 
 // What die does before it leaves: the message on stderr, temporary files, the marker.
 void report_death(Exit code, const char* message);
@@ -80,6 +82,10 @@ template <class... Arguments>
 [[noreturn]] void die(Exit code, const char* format, const Arguments&... arguments) {
     die_with(code, format_arguments(format, {FormatArgument(arguments)...}));
 }
+
+// From now on an exit with 0 becomes one with Exit::Runtime and a message where standard output is a file that did not
+// take all that was printed (a full disk). A terminal or a reader that went away is no error.
+void check_screen_at_exit();
 
 // A precondition of a kernel or a function: a wrong caller, not a wrong user. Always on. (CHECK would be Catch2's.)
 #define ENSURE(condition, ...)                             \

@@ -76,6 +76,17 @@ bool look_at(const std::string& path, struct stat* info) {
 
 bool is_special(const struct stat& info) { return !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode); }
 
+// Where a link leads: what is put in place there leaves the link as it is.
+std::string target_of(fs::path path) {
+    std::error_code error;
+    for (int links = 0; links < 40; ++links) {  // as many as Linux follows
+        const fs::path next = fs::read_symlink(path, error);
+        if (error) break;
+        path = path.parent_path() / next;
+    }
+    return path;
+}
+
 // Calls consume(data, bytes) for the parts of a file; not a mapping, because a file that shrinks meanwhile would kill
 // us.
 template <class Consume>
@@ -118,7 +129,22 @@ Temporary::~Temporary() {
     if (slot_ >= 0) temporaries[slot_].taken = false;
 }
 
-FileWriter::FileWriter(const std::string& path) : path_(path), temporary_(path + ".tmp"), while_open_(temporary_) {
+void check_output(const std::string& path) {
+    struct stat info;
+    if (stat(path.c_str(), &info) != 0) return;
+    if (S_ISDIR(info.st_mode)) die(Exit::Usage, "%s: a directory; expected the name of a file", path);
+    if (is_special(info))
+        die(Exit::Usage, "%s: a device or a pipe, which a finished file would replace; give the name of a file", path);
+}
+
+void check_output_directory(const char* flag, const std::string& path) {
+    if (!directory_exists(path) && access(path.c_str(), F_OK) == 0)
+        die(Exit::Usage, "%s %s: there is a file of that name; give a directory", flag, path);
+}
+
+FileWriter::FileWriter(const std::string& path)
+    : path_(target_of(path)), temporary_(path_ + ".tmp"), while_open_(temporary_) {
+    check_output(path_);
     fd_ = open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (fd_ < 0) die_errno(Exit::Runtime, temporary_, "created");
 }

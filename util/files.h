@@ -20,7 +20,11 @@ class Temporary {
     int slot_;
 };
 
-// Replaces `path` by `bytes`.
+// Dies with Exit::Usage where a finished file must not take that name: a directory, a device, a pipe.
+void check_output(const std::string& path);
+// ... where something else than a directory has the name; `flag` is for the message.
+void check_output_directory(const char* flag, const std::string& path);
+// Replaces `path` by `bytes`; a link stays, what it points to is replaced.
 void write_file(const std::string& path, std::string_view bytes);
 // The same for content that comes in parts: write(...) any number of times, then commit(). Without commit the temporary
 // file is removed.

@@ -1,6 +1,6 @@
-// mpi.h - the little of MPI that is not exchange of numbers: is it there, start it, pass a word around. The build has it
-// where pkg-config or mpicxx finds Open MPI (KNAPSACK_MPI); all but mpi_library() is then to be called only in processes
-// that mpirun or srun started. What goes wrong dies with Exit::Device.
+// mpi.h - the little of MPI that is not exchange of numbers: is it there, start it, pass a word around. The build has
+// it where pkg-config or mpicxx finds Open MPI (KNAPSACK_MPI); all but mpi_library() is then to be called only in
+// processes that mpirun or srun started. What goes wrong dies with Exit::Device.
 #pragma once
 #include <string>
 

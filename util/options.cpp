@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "util/check.h"
+#include "util/config_file.h"
 #include "util/files.h"
 #include "util/numbers.h"
 
@@ -38,7 +39,10 @@ bool is_list(const Option& o) {
 
 void set_value(const Option& o, const std::string& text) {
     const std::string flag = std::string("--") + o.name;
-    if (auto* onoff = std::get_if<OnOff*>(&o.field)) {
+    if (auto* on = std::get_if<Switch*>(&o.field)) {  // in a file; on the command line it has no value
+        if (text != "on" && text != "off") die(Exit::Usage, "%s: expected true or false, found '%s'", flag, text);
+        **on = text == "on";
+    } else if (auto* onoff = std::get_if<OnOff*>(&o.field)) {
         if (text != "on" && text != "off") die(Exit::Usage, "%s: expected on or off, found '%s'", flag, text);
         (*onoff)->on = text == "on";
     } else if (auto* count = std::get_if<Count*>(&o.field)) {
@@ -137,48 +141,19 @@ std::string nearest(const std::string& name, const std::vector<Option>& options)
     return best.empty() ? "--help lists the options" : "did you mean " + best + "? --help lists the options";
 }
 
-// What the TOML reader takes without a word: a FIFO, which it would wait for, and keys without a value.
-void check_config_file(const std::string& path) {
-    if (!file_exists(path)) return;  // the reader says so
-    const std::string text = read_file(path);
-    int open = 0;  // brackets of an array over several lines
-    int number = 0;
-    for (size_t begin = 0; begin < text.size(); ++number) {
-        const size_t end = std::min(text.find('\n', begin), text.size());
-        std::string line = text.substr(begin, end - begin);
-        begin = end + 1;
-        char quote = 0;
-        std::string bare;  // without strings and comment
-        for (const char c : line) {
-            if (!quote && c == '#') break;
-            if (!quote && (c == '"' || c == '\''))
-                quote = c, bare += c;
-            else if (quote && c == quote)
-                quote = 0;
-            else if (!quote && !std::isspace(static_cast<unsigned char>(c)))
-                bare += c;
-        }
-        const bool inside = open > 0;
-        for (const char c : bare) open += (c == '[') - (c == ']');
-        if (inside || bare.empty() || bare[0] == '[') continue;
-        const size_t equals = bare.find('=');
-        if (equals == std::string::npos || equals + 1 == bare.size())
-            die(Exit::Usage, "--config %s: line %d: '%s' has no value; expected key = value", path, number + 1, line);
-    }
-}
-
 }  // namespace
 
 OptionTable::OptionTable(std::string program, std::string description, std::vector<Option> options)
     : program_(std::move(program)), description_(std::move(description)), options_(std::move(options)) {}
 
 void OptionTable::parse(int argc, char** argv) {
+    check_screen_at_exit();
     CLI::App app;
     app.set_help_flag();
     bool help = false;
     app.add_flag("--help,-h", help);
-    app.set_config("--config");
-    app.allow_config_extras(CLI::config_extras_mode::error);
+    std::vector<std::string> configs;
+    app.add_option("--config", configs)->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
     app.allow_extras();  // so that an unknown flag gets our message, with a suggestion
     std::vector<std::vector<std::string>> texts(options_.size());
     std::vector<CLI::Option*> entries;
@@ -193,20 +168,8 @@ void OptionTable::parse(int argc, char** argv) {
                                          : entry->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll));
         }
     }
-    for (int i = 1; i < argc; ++i) {
-        const std::string flag = argv[i];
-        if (flag.rfind("--config=", 0) == 0)
-            config_file_ = flag.substr(strlen("--config="));
-        else if (flag == "--config" && i + 1 < argc)
-            config_file_ = argv[i + 1];
-        else
-            continue;
-        check_config_file(config_file_);
-    }
     try {
         app.parse(argc, argv);
-    } catch (const CLI::FileError& e) {
-        die(Exit::Data, "--config: %s", e.what());
     } catch (const CLI::ParseError& e) {
         die(Exit::Usage, "%s; --help lists the options", e.what());
     }
@@ -217,13 +180,27 @@ void OptionTable::parse(int argc, char** argv) {
     for (const std::string& extra : app.remaining())
         if (!extra.empty())
             die(Exit::Usage, "%s: no such option; %s", extra, nearest(extra.substr(0, extra.find('=')), options_));
+    if (configs.size() > 1) die(Exit::Usage, "--config: given twice (%s, %s); give it once", configs[0], configs[1]);
+    std::vector<ConfigEntry> in_file(options_.size());
+    if (!configs.empty()) config_file_ = configs[0];
+    if (!configs.empty())
+        for (ConfigEntry& entry : parse_config(configs[0], read_file(configs[0]))) {
+            const auto is_meant = [&](const Option& o) { return o.name == entry.key; };
+            const size_t i = std::find_if(options_.begin(), options_.end(), is_meant) - options_.begin();
+            if (i == options_.size())
+                die(Exit::Usage, "--config %s: line %d: %s: no such option; %s", configs[0], entry.line, entry.key,
+                    nearest("--" + entry.key, options_));
+            in_file[i] = std::move(entry);
+        }
     for (size_t i = 0; i < options_.size(); ++i) {
         const Option& o = options_[i];
-        if (entries[i]->count() == 0) continue;
+        const bool on_line = entries[i]->count() > 0;
+        const std::vector<std::string>& values = on_line ? texts[i] : in_file[i].values;
+        if (!on_line && values.empty()) continue;
         given_.push_back(o.name);
-        if (!is_list(o) && texts[i].size() > 1)
-            die(Exit::Usage, "--%s: given twice (%s, %s); give it once", o.name, texts[i][0], texts[i][1]);
-        for (const std::string& text : texts[i]) set_value(o, text);
+        if (!is_list(o) && values.size() > 1)
+            die(Exit::Usage, "--%s: given twice (%s, %s); give it once", o.name, values[0], values[1]);
+        for (const std::string& text : values) set_value(o, text);
     }
 }
 

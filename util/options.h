@@ -49,9 +49,9 @@ struct Option {
 class OptionTable {
   public:
     OptionTable(std::string program, std::string description, std::vector<Option> options);
-    // Reads the command line into the fields; --config FILE (TOML: a key is a flag's name) first, flags win. --help
-    // prints and exits with 0. Unknown names, missing, malformed and repeated values and those out of range die with
-    // Exit::Usage: what was expected, what was found.
+    // Reads the command line into the fields; --config FILE (config_file.h: a key is a flag's name) first, flags win.
+    // --help prints and exits with 0. From here on an exit checks the screen (check.h). Unknown names, missing,
+    // malformed and repeated values and those out of range die with Exit::Usage: what was expected, what was found.
     void parse(int argc, char** argv);
     bool given(const std::string& name) const;
     const std::string& config_file() const { return config_file_; }  // of --config; "": none

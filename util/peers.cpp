@@ -22,11 +22,11 @@
 
 namespace {
 
-constexpr double PEER_SILENCE = 30;   // seconds; KNAPSACK_PEER_TIMEOUT chooses another limit
-constexpr double ALIVE_EVERY = 1;     // seconds
-constexpr double LONGEST_PAUSE = 0.5; // of the watch; what is longer is this process's own: it was stopped
-constexpr double VERDICT_AFTER = 0.3; // seconds in which a better reason than the first may arrive
-constexpr double VERDICT_WITHIN = 10; // seconds that a process waits for it before it speaks for itself
+constexpr double PEER_SILENCE = 30;    // seconds; KNAPSACK_PEER_TIMEOUT chooses another limit
+constexpr double ALIVE_EVERY = 1;      // seconds
+constexpr double LONGEST_PAUSE = 0.5;  // of the watch; what is longer is this process's own: it was stopped
+constexpr double VERDICT_AFTER = 0.3;  // seconds in which a better reason than the first may arrive
+constexpr double VERDICT_WITHIN = 10;  // seconds that a process waits for it before it speaks for itself
 
 double silence_limit() {
     const char* text = getenv("KNAPSACK_PEER_TIMEOUT");
@@ -102,7 +102,8 @@ struct Peers::State {
         } else {
             peers[0].connection.post(WORD, letter(kind) + word);
         }
-        wake_watch();  // it may have something to send
+        if (std::any_of(peers.begin(), peers.end(), [](const Peer& peer) { return peer.connection.pending(); }))
+            wake_watch();  // the network did not take it all at once
         changed.wait(lock, [&] { return answered; });
         return std::move(answer);
     }
@@ -127,7 +128,7 @@ struct Peers::State {
         thread.join();
         die_together = nullptr;
         share_signals(false);
-        send_all(GOODBYE, "");
+        if (first()) send_all(GOODBYE, "");
         for (Peer& peer : peers) peer.connection.finish(1);
         current = nullptr;
         if (rank.launcher == "mpi") mpi_end();
@@ -154,7 +155,8 @@ struct Peers::State {
                 fds[0] = {wake, POLLIN, 0};
                 for (size_t r = 0; r < peers.size(); ++r) {
                     const Connection& connection = peers[r].connection;
-                    fds[r + 1] = {connection.fd(), static_cast<short>(POLLIN | (connection.pending() ? POLLOUT : 0)), 0};
+                    fds[r + 1] = {connection.fd(), static_cast<short>(POLLIN | (connection.pending() ? POLLOUT : 0)),
+                                  0};
                 }
             }
             poll(fds.data(), fds.size(), 100);
@@ -174,7 +176,8 @@ struct Peers::State {
             listen_for_signals();
             listen_for_own_death();
             for (size_t r = 0; r < peers.size(); ++r)
-                if (peers[r].connection.open() && !seen[r].gone && !seen[r].dying && clock - seen[r].heard > limit) fell_silent(r);
+                if (peers[r].connection.open() && !seen[r].gone && !seen[r].dying && clock - seen[r].heard > limit)
+                    fell_silent(r);
             if (clock - said_alive >= std::min(ALIVE_EVERY, limit / 4)) {
                 send_all(ALIVE, "");
                 said_alive = clock;
@@ -253,9 +256,10 @@ struct Peers::State {
         for (size_t r = 0; r < seen.size(); ++r) {
             const std::string& word = seen[r].word;
             if (word[0] != kind)
-                return add_reason({Reason::COMMUNICATION, -1, Exit::Device,
-                                   format_text("%s is at another call (%c) than process 0 (%c): a bug, please report it",
-                                               name(r), word[0], kind)});
+                return add_reason(
+                    {Reason::COMMUNICATION, -1, Exit::Device,
+                     format_text("%s is at another call (%c) than process 0 (%c): a bug, please report it", name(r),
+                                 word[0], kind)});
             if (kind == EXCHANGE) {
                 append_number(&all, word.size() - 1);
                 all.append(word, 1, std::string::npos);
@@ -284,8 +288,7 @@ struct Peers::State {
     void pass_on_signal(int number) {
         if (signal_passed) return;
         signal_passed = true;
-        if (const int code = signals_exit_code())
-            return add_reason({Reason::STOPPED, 0, static_cast<Exit>(code), ""});
+        if (const int code = signals_exit_code()) return add_reason({Reason::STOPPED, 0, static_cast<Exit>(code), ""});
         signal_elsewhere(number);
         send_all(SIGNAL, std::to_string(number));
     }
@@ -323,15 +326,17 @@ struct Peers::State {
     }
 
     void ended_without_a_word(size_t r) {
-        lost(r, name(r) + " ended without a word: it crashed or was killed (out of memory? see dmesg and the job's log on "
-                          "that machine); a run goes on with --resume");
+        lost(r, name(r) +
+                    " ended without a word: it crashed or was killed (out of memory? see dmesg and the job's log on "
+                    "that machine); a run goes on with --resume");
     }
 
     void fell_silent(size_t r) {
         seen[r].dying = true;
-        lost(r, format_text("%s has not been heard of for %g s (KNAPSACK_PEER_TIMEOUT): it is stopped, or its machine or "
-                            "the network is gone; a run goes on with --resume",
-                            name(r), limit));
+        lost(r,
+             format_text("%s has not been heard of for %g s (KNAPSACK_PEER_TIMEOUT): it is stopped, or its machine or "
+                         "the network is gone; a run goes on with --resume",
+                         name(r), limit));
     }
 
     void lost(size_t r, const std::string& message) {
@@ -354,9 +359,7 @@ struct Peers::State {
         _Exit(static_cast<int>(code));
     }
 
-    static Reason::Weight weight_of(Exit code) {
-        return code == Exit::Device ? Reason::COMMUNICATION : Reason::ERROR;
-    }
+    static Reason::Weight weight_of(Exit code) { return code == Exit::Device ? Reason::COMMUNICATION : Reason::ERROR; }
 
     void add_reason(const Reason& reason) {
         const double now = seconds_now();
@@ -367,8 +370,8 @@ struct Peers::State {
 
     // Process 0: says why, marks the run, and ends all.
     [[noreturn]] void end_all() {
-        const Reason& reason = *std::max_element(
-            reasons.begin(), reasons.end(), [](const Reason& a, const Reason& b) { return a.weight < b.weight; });
+        const Reason& reason = *std::max_element(reasons.begin(), reasons.end(),
+                                                 [](const Reason& a, const Reason& b) { return a.weight < b.weight; });
         const char* const own = own_message;
         if (reason.weight == Reason::STOPPED) {
             if (write(STDERR_FILENO, STOPPED_BY_SIGNAL, sizeof STOPPED_BY_SIGNAL - 1) < 0) errno = 0;
@@ -388,9 +391,7 @@ struct Peers::State {
 
     bool first() const { return rank.rank == 0; }
     static size_t at(int r) { return static_cast<size_t>(r); }
-    std::string name(size_t r) const {
-        return format_text("process %d (%s, pid %s)", r, peers[r].host, peers[r].pid);
-    }
+    std::string name(size_t r) const { return format_text("process %d (%s, pid %s)", r, peers[r].host, peers[r].pid); }
     void send_all(Say type, const std::string& words) {
         for (Peer& peer : peers) peer.connection.post(type, words);
     }
@@ -456,9 +457,7 @@ std::string Peers::from_first(const std::string& mine) const {
     return state_ ? state_->call(FROM_FIRST, first() ? mine : "") : mine;
 }
 
-int Peers::largest(int flag) const {
-    return state_ ? atoi(state_->call(LARGEST, std::to_string(flag)).c_str()) : flag;
-}
+int Peers::largest(int flag) const { return state_ ? atoi(state_->call(LARGEST, std::to_string(flag)).c_str()) : flag; }
 
 void Peers::barrier() const {
     if (state_) state_->call(BARRIER, "");

@@ -5,13 +5,14 @@
 // process is there. So all processes end together, within seconds:
 //   - one that dies sends its message ahead; process 0 prints it, as the only one, and marks the run FAILED; all leave
 //     with its exit code,
-//   - one that ends without a word (killed, its machine gone) or is silent for PEER_SILENCE seconds (stopped, hung) is
-//     named, and all others leave with Exit::Device,
+//   - one that ends without a word (killed, its machine gone) or is silent for 30 s (stopped; KNAPSACK_PEER_TIMEOUT
+//     chooses another limit) is named, and all others leave with Exit::Device,
 //   - a signal that one of them hears reaches all (util/stop.h).
-// How they find each other: the rank is MPI's under mpirun or srun --mpi, else RANK, WORLD_SIZE, LOCAL_RANK,
-// MASTER_ADDR and MASTER_PORT (torchrun), else Slurm's variables. Process 0's address goes around by MPI where the ranks
-// are MPI's; else it is MASTER_ADDR at KNAPSACK_PORT, or at MASTER_PORT (+ 1 under torchrun, which keeps the port
-// itself); under Slurm the first node of the step, at a port made of the job's number.
+// How they find each other: the rank is torchrun's where it started the process itself (TORCHELASTIC_RUN_ID), else
+// MPI's under mpirun or srun --mpi, else RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT, else Slurm's.
+// Process 0's address goes around by MPI where the ranks are MPI's; else it is MASTER_ADDR at KNAPSACK_PORT, or at
+// MASTER_PORT (+ 1 under torchrun, which keeps the port itself); under Slurm the first node of the step, at a port made
+// of the job's number.
 #pragma once
 #include <memory>
 #include <string>
@@ -19,7 +20,7 @@
 
 struct Rank {
     int rank = 0, size = 1;
-    int local = 0;         // among the processes of this machine
+    int local = 0;         // among the processes of this machine; -1: the environment does not say, Peers finds out
     std::string launcher;  // mpi, torchrun, slurm; "": one process
 };
 
@@ -30,10 +31,11 @@ Rank find_rank();
 class Peers {
   public:
     Peers();  // alone: nothing below takes any time
-    // Connects to the others. Dies with Exit::Device when they cannot be reached within a minute, naming where they were
-    // looked for and the variable to set. Only one of these can be there at a time.
+    // Connects to the others, and starts MPI where it is the launcher. Dies with Exit::Device when they cannot be
+    // reached within a minute, naming where they were looked for and the variable to set. Only one of these can be
+    // there at a time. From here on it is the watch that ends the program, in die and on signals (on_signals_exit).
     explicit Peers(const Rank& rank);
-    ~Peers();  // says goodbye: from then on the others may end in peace
+    ~Peers();  // waits until all have come here, or to exit(); ends MPI
     Peers(const Peers&) = delete;
     Peers& operator=(const Peers&) = delete;
 

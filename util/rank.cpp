@@ -29,7 +29,7 @@ struct Launcher {
     const char *name, *rank, *size, *local;
 };
 
-// A process that srun started; in a job's script and in an interactive shell there is one process, whatever the job has.
+// A process that srun started. In a job's script and in an interactive shell there is one, whatever the job has.
 bool is_slurm_task() {
     const char* step = variable("SLURM_STEP_ID");
     constexpr unsigned long special = 0xfffffff0;  // from here on: the batch script, the interactive step

@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <random>
@@ -22,8 +23,9 @@ namespace {
 
 constexpr char MAGIC[] = "knapsack peers 1";
 constexpr size_t LONGEST_HELLO = 4096;
-constexpr size_t MOST_GUESTS = 4096;   // connections that have not said who they are
+constexpr size_t MOST_GUESTS = 4096;  // connections that have not said who they are
 constexpr double HELLO_SECONDS = 10;  // in which they must
+constexpr double REFUSAL_SECONDS = 5;
 
 std::string variable(const char* name) {
     const char* value = getenv(name);
@@ -221,9 +223,9 @@ class Host {
 
     std::vector<Peer> receive_all(int listener, double seconds, const std::string& place) {
         const double end = seconds_now() + seconds;
-        while (missing() > 0) {
+        while (missing() > 0 && seconds_now() < refused_until_) {
             stop_if_signalled();
-            if (seconds_now() > end) refuse(Exit::Device, nobody_came(place, seconds));
+            if (seconds_now() > end && refusal_.empty()) refuse(Exit::Device, nobody_came(place, seconds), 0);
             std::vector<pollfd> fds = {{listener, POLLIN, 0}};
             for (const Guest& guest : guests_) fds.push_back({guest.connection.fd(), POLLIN, 0});
             for (size_t r = 1; r < peers_.size(); ++r)
@@ -231,11 +233,18 @@ class Host {
             poll(fds.data(), fds.size(), 100);
             look_after_guests();
             for (size_t r = 1; r < peers_.size(); ++r)
-                if (peers_[r].connection.open() && !peers_[r].connection.receive(LONGEST_HELLO))
+                if (peers_[r].connection.open() && !peers_[r].connection.receive(LONGEST_HELLO)) {
+                    peers_[r].connection.close();
                     refuse(Exit::Device, name(r) + " ended before all processes were there");
+                }
             int fd;
             while (guests_.size() < MOST_GUESTS && (fd = accept4(listener, nullptr, nullptr, SOCK_CLOEXEC)) >= 0)
                 guests_.push_back({Connection(fd), seconds_now()});
+        }
+        if (!refusal_.empty()) {
+            for (Peer& peer : peers_) peer.connection.post(LAST, death_words(refusal_code_, ""));
+            for (Peer& peer : peers_) peer.connection.finish(0.2);
+            die(refusal_code_, "%s", refusal_);
         }
         std::vector<std::string> names;
         for (const Peer& peer : peers_) names.insert(names.end(), {peer.host, peer.pid});
@@ -270,10 +279,12 @@ class Host {
             peers_.size(), missing(), place, seconds, ranks, listed > 8 ? ", ..." : "");
     }
 
-    [[noreturn]] void refuse(Exit code, const std::string& message) {
-        for (Peer& peer : peers_) peer.connection.post(LAST, death_words(code, ""));
-        for (Peer& peer : peers_) peer.connection.finish(0.2);
-        die(code, "%s", message);
+    // No run comes of it; those who are on their way are waited for a little, so that they end with the others.
+    void refuse(Exit code, const std::string& message, double wait = REFUSAL_SECONDS) {
+        if (!refusal_.empty()) return;
+        refusal_code_ = code;
+        refusal_ = message;
+        refused_until_ = seconds_now() + wait;
     }
 
     // Takes in those who say the right words; sends away those who do not, or say nothing.
@@ -294,18 +305,18 @@ class Host {
         const std::vector<std::string> words = split_lines(hello.words);
         if (hello.type != HELLO || words.size() != 6 || words[0] != MAGIC || words[1] != run_) return;
         const auto r = static_cast<size_t>(strtoul(words[2].c_str(), nullptr, 10));
-        if (words[3] != std::to_string(peers_.size()) || r == 0 || r >= peers_.size()) {
-            connection.post(LAST, death_words(Exit::Usage, ""));
-            refuse(Exit::Usage, format_text("process %s (%s, pid %s) is one of %s processes, process 0 (%s, pid %s) one "
-                                            "of %d: start all with the same number",
-                                            words[2], words[4], words[5], words[3], peers_[0].host, peers_[0].pid,
-                                            peers_.size()));
-        }
-        if (peers_[r].connection.open()) {
-            connection.post(LAST, death_words(Exit::Usage, ""));
+        const bool fits = words[3] == std::to_string(peers_.size()) && r > 0 && r < peers_.size();
+        if (!fits)
+            refuse(
+                Exit::Usage,
+                format_text("process %s (%s, pid %s) is one of %s processes, process 0 (%s, pid %s) one of %d: start "
+                            "all with the same number",
+                            words[2], words[4], words[5], words[3], peers_[0].host, peers_[0].pid, peers_.size()));
+        else if (peers_[r].connection.open())
             refuse(Exit::Usage, format_text("two processes have the rank %d: pid %s on %s and pid %s on %s", r,
                                             peers_[r].pid, peers_[r].host, words[5], words[4]));
-        }
+        if (r == 0 || r >= peers_.size() || peers_[r].connection.open())
+            return connection.post(LAST, death_words(Exit::Usage, ""));
         connection.post(HELLO, join_lines({MAGIC, run_}));
         peers_[r] = {words[4], words[5], std::move(connection)};
     }
@@ -313,6 +324,9 @@ class Host {
     std::string run_;
     std::vector<Peer> peers_;
     std::vector<Guest> guests_;
+    std::string refusal_;  // why there will be no run
+    Exit refusal_code_ = Exit::Ok;
+    double refused_until_ = INFINITY;
 };
 
 // ---------------------------------------------------------------------------------------------------------------------

@@ -9,15 +9,15 @@
 
 // What goes over the connections, once they are there: words are empty but where a line says what they are.
 enum Say : uint32_t {
-    HELLO,     // who one is, and of which run
-    WELCOME,   // the names of all
-    ALIVE,     //
-    WORD,      // a letter for the kind of call, and what one has to say
-    ANSWER,    // all have said their word: what comes of it
-    SIGNAL,    // its number
-    DEATH,     // of the sender: code and message
-    LAST,      // all are to end: code
-    GOODBYE,   //
+    HELLO,    // who one is, and of which run
+    WELCOME,  // the names of all
+    ALIVE,    //
+    WORD,     // a letter for the kind of call, and what one has to say
+    ANSWER,   // all have said their word: what comes of it
+    SIGNAL,   // its number
+    DEATH,    // of the sender: code and message
+    LAST,     // all are to end: code
+    GOODBYE,  //
 };
 
 struct Peer {

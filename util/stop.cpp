@@ -15,7 +15,8 @@ std::atomic<bool> came_here{false}, silent{false}, shared_out{false};
 void on_signal(int number) {
     if (exit_code && !shared_out) {
         if (!silent)
-            while (write(STDERR_FILENO, STOPPED_BY_SIGNAL, sizeof STOPPED_BY_SIGNAL - 1) < 0 && errno == EINTR) continue;
+            while (write(STDERR_FILENO, STOPPED_BY_SIGNAL, sizeof STOPPED_BY_SIGNAL - 1) < 0 && errno == EINTR)
+                continue;
         _exit(exit_code);
     }
     // The second Ctrl-C leaves at once. One that another process heard is the same Ctrl-C, come a second way.

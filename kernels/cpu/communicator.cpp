@@ -2,6 +2,18 @@
 
 #include "util/check.h"
 
+void cpu::Communicator::check(const Rank& rank) {
+    if (rank.size == 1) return;
+    if (library().empty())
+        die(Exit::Usage, "%d processes: this program was built without MPI; install libopenmpi-dev and build it again",
+            rank.size);
+    if (rank.launcher != "mpi")
+        die(Exit::Usage,
+            "%d processes (%s): the CPU program exchanges numbers by MPI; start it with mpirun -np %d, or with srun "
+            "--mpi=pmix",
+            rank.size, rank.launcher, rank.size);
+}
+
 #ifndef KNAPSACK_MPI
 
 // A build without MPI: one process, which never calls anything of this.
@@ -11,13 +23,7 @@ struct Communicator::State {};
 
 std::string Communicator::library() { return ""; }
 Communicator::Communicator() = default;
-Communicator::Communicator(const Peers& peers) : size_(peers.size()) {
-    if (size_ > 1)
-        die(Exit::Usage,
-            "%d processes: this program was built without MPI; install Open MPI (libopenmpi-dev) and build it "
-            "again",
-            size_);
-}
+Communicator::Communicator(const Peers&) {}
 Communicator::~Communicator() = default;
 void Communicator::follow(stream_t) {}
 void Communicator::wait() {}
@@ -131,14 +137,9 @@ Communicator::Communicator() = default;
 
 Communicator::Communicator(const Peers& peers) : rank_(peers.rank()), size_(peers.size()), state_(new State) {
     if (size_ == 1) return;
-    int initialised = 0, ranks = 0;
-    MPI_CHECK(MPI_Initialized(&initialised));
-    if (initialised) MPI_CHECK(MPI_Comm_size(MPI_COMM_WORLD, &ranks));
-    if (ranks != size_)
-        die(Exit::Usage,
-            "%d processes that MPI did not start: the CPU program exchanges numbers by MPI; start it with "
-            "mpirun -np %d, or with srun --mpi",
-            size_, size_);
+    int ranks = 0;
+    MPI_CHECK(MPI_Comm_size(MPI_COMM_WORLD, &ranks));
+    ENSURE(ranks == size_, "MPI has %d processes, the environment %d", ranks, size_);
     MPI_CHECK(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN));
 }
 Communicator::~Communicator() = default;

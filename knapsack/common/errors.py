@@ -13,6 +13,8 @@ from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, NoReturn
 
+LONGEST = 2000  # letters of a sentence
+
 
 class ScriptError(Exception):
     """An error whose text is the sentence to print; the class says the exit code."""
@@ -33,13 +35,15 @@ def run(main: Callable[[], int | None], program: str) -> int:
     at an interrupt catches KeyboardInterrupt itself; SIGTERM arrives as one, too."""
 
     def say(sentence: str, code: int) -> int:
+        if len(sentence) > LONGEST:  # it quotes an input
+            sentence = f"{sentence[: LONGEST // 2]} ... {sentence[-LONGEST // 2 :]}"
         print(f"{program}: {sentence}", file=sys.stderr)
         return code
 
     signal.signal(signal.SIGTERM, _interrupt)
     sys.stdout.reconfigure(errors="backslashreplace")  # what a terminal has no letters for
     try:
-        code = main() or 0
+        code = _call(main)
         _flush()
         return code
     except ScriptError as error:
@@ -55,6 +59,7 @@ def run(main: Callable[[], int | None], program: str) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         end_by(signal.SIGPIPE)
     except OSError as error:
+        error = error if error.filename else _of_screen() or error
         return say(f"{error.filename or 'input/output'}: {error.strerror or error}", 1)
     except MemoryError:
         return say("not enough memory", 1)
@@ -65,6 +70,23 @@ def run(main: Callable[[], int | None], program: str) -> int:
         place = traceback.extract_tb(error.__traceback__)[-1]
         found = f"{type(error).__name__}: {error}".splitlines()[0]
         return say(f"a fault of the program ({found}, in {place.filename}:{place.lineno}); please report it", 1)
+
+
+def _call(main: Callable[[], int | None]) -> int:
+    """A main's end by argparse, after --help (0) or a sentence of its own (2), is an end like others."""
+    try:
+        return main() or 0
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+
+
+def _of_screen() -> OSError | None:
+    """Whether the screen is what cannot be written: what print() could not pass on is still to be flushed."""
+    try:
+        _flush()
+    except OSError as error:
+        return error
+    return None
 
 
 def _flush() -> None:

@@ -54,7 +54,8 @@ def end_command(undo: bool) -> None:
 
 def has_shards(folder: str) -> bool:
     """Finished or begun."""
-    return any(name.endswith((".bin", ".bin.tmp")) for name in os.listdir(folder))
+    names = (name for name in os.listdir(folder) if name.endswith((".bin", ".bin.tmp")))
+    return any(os.path.isfile(os.path.join(folder, name)) for name in names)
 
 
 def share(path: str) -> None:
@@ -112,7 +113,11 @@ def refuse_input(path: str) -> None:
 
 
 def check_output(path: str) -> None:
-    """Refuses what a finished file must not replace."""
+    """Refuses what a finished file must not replace, and names that no JSON file could repeat."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"{path!r}: the name of an output is not UTF-8; choose another") from None
     if kind := irregular(path):
         raise UsageError(f"{path}: the output is {kind}, which a finished file would replace; choose a file")
     if os.path.isdir(path):
@@ -150,7 +155,7 @@ class AtomicFile:
         self.path, self.real = path, os.path.realpath(path)
         self.hash = hashlib.sha256()
         check_output(path)
-        refuse_input(self.temporary)
+        check_output(self.temporary)
         if (other := _command.outputs.get(self.real)) is not None:
             raise UsageError(f"{path}: another output of this command ({other}) is the same file; choose another name")
         make_folder(os.path.dirname(self.real))
@@ -261,4 +266,5 @@ def parse_json(text: str | bytes, place: str) -> Any:
 
 
 def dump_json(value: Any) -> bytes:
-    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
+    """Half a surrogate pair, as in a name that is not UTF-8, becomes its JSON escape."""
+    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode(errors="backslashreplace")

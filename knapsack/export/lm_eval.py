@@ -16,6 +16,7 @@ another tokenizer.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import re
@@ -32,6 +33,7 @@ from knapsack.shards.read import QuestionSet, StoredQuestion, tokenizer_file
 
 CHUNK = 1000
 VERSION = 1.0
+LONGEST = 100  # letters of a label in a task's name
 
 
 def parse_arguments(argv: list[str]) -> argparse.Namespace:
@@ -88,6 +90,14 @@ class Texts:
             # an empty context is replaced by the model's end-of-text token
             out.append(whole != expected + answer.tolist() or context != expected)
         return out
+
+
+def part_of_name(label: str) -> str:
+    """What a task's name, and so that of its files, has of a kind or an attribute; different for different labels."""
+    plain = re.sub(r"[^\w.-]+", "-", label)
+    if plain == label and len(label) <= LONGEST:
+        return label
+    return f"{plain[:LONGEST]}-{hashlib.sha256(label.encode(errors='surrogatepass')).hexdigest()[:8]}"
 
 
 def to_yaml(fields: dict[str, Any]) -> bytes:
@@ -207,7 +217,7 @@ class Tasks:
     def __init__(self, name: str, folder: str, by: str | None, mixed: bool) -> None:
         """`mixed`: questions with candidates and without."""
         self.name, self.folder, self.by, self.mixed = name, folder, by, mixed
-        self.tasks: dict[str, Task] = {}
+        self.tasks: dict[tuple[str, bool], Task] = {}  # by label, and whether with candidates
         self.differing: list[str] = []
         self.aliases = 0
 
@@ -233,11 +243,12 @@ class Tasks:
 
     def task_of(self, asked: Asked) -> Task:
         choice = len(asked.answers) > 1
-        part = f"_{getattr(asked.stored, self.by)}" if self.by else ""
-        name = self.name + part + ("_choice" if choice and self.mixed else "")
-        if name not in self.tasks:
-            self.tasks[name] = Task(name, choice, self.folder)
-        return self.tasks[name]
+        label = getattr(asked.stored, self.by) if self.by else ""
+        if (label, choice) not in self.tasks:
+            part = f"_{part_of_name(label)}" if self.by else ""
+            name = self.name + part + ("_choice" if choice and self.mixed else "")
+            self.tasks[label, choice] = Task(name, choice, self.folder)
+        return self.tasks[label, choice]
 
     def commit(self, data_folder: str, prefix_text: str) -> None:
         with FileGroup() as files:
@@ -249,7 +260,8 @@ class Tasks:
 
     def write_group(self, files: FileGroup) -> None:
         if len(self.tasks) > 1 or self.by:
-            group = self.name if self.name not in self.tasks else self.name + "_all"
+            names = {task.name for task in self.tasks.values()}
+            group = self.name if self.name not in names else self.name + "_all"
             data = group_yaml(group, list(self.tasks.values()))
             files.write(os.path.join(self.folder, group + "_group.yaml"), data)
 

@@ -26,6 +26,8 @@ from knapsack.reasoning.problems import LIMIT, Task, identity
 from knapsack.reasoning.write import Training, draw_heldout, heldout_records, write_questions
 
 MOST_NUMBERS = 10_000
+MOST_HELDOUT = 1_000_000  # they are kept in memory
+MOST_DOCUMENTS = 1_000_000_000
 
 
 def write(options: argparse.Namespace) -> None:
@@ -81,6 +83,10 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     options = parser.parse_args(argv)
     if getattr(options, "numbers", 0) > MOST_NUMBERS:
         parser.error(f"--numbers: at most {MOST_NUMBERS:,}, since a problem is one document")
+    if getattr(options, "heldout", 0) > MOST_HELDOUT:
+        parser.error(f"--heldout: at most {MOST_HELDOUT:,} problems")
+    if getattr(options, "documents", 0) > MOST_DOCUMENTS:
+        parser.error(f"--documents: at most {MOST_DOCUMENTS:,}")
     return options
 
 

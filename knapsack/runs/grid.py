@@ -21,6 +21,8 @@ KEYS = ("vary", "train", "runs", "about")
 Flags = dict[str, list[str]]  # flag -> its values, [] for a switch
 
 
+MOST_RUNS = 100_000
+NO_ARGUMENT = re.compile("[\0\ud800-\udfff]")
 LONGEST = 150  # of a run's name; its files have up to 11 characters more, a file system takes 255 bytes
 Dimension = tuple[str, list[str]]  # a flag and its values
 
@@ -90,6 +92,9 @@ def check_flags(flags: Any, place: str) -> None:
         if not values or not all(isinstance(one, (str, int, float)) for one in values):
             expected = "expected a text or number, or a list of some"
             raise UsageError(f"{place}: {flag}: {expected}, found {json.dumps(value)[:80]}")
+        for text in (flag, *map(str, values)):
+            if NO_ARGUMENT.search(text):
+                raise UsageError(f"{place}: {json.dumps(text)[:80]}: a letter that no command line can have")
 
 
 def check_grid(grid: Any, path: Path) -> None:
@@ -190,6 +195,9 @@ def check_ratios(flags: Flags, name: str) -> None:
 
 def make_runs(grid: Grid, out: Path) -> list[Run]:
     """Every combination, named by what it varies; with a hash where the name alone would not tell it from others."""
+    number = math.prod([len(grid.together or [""]), *(len(values) for _, values in grid.vary)])
+    if number > MOST_RUNS:
+        raise UsageError(f"the grid has {number:,} runs; at most {MOST_RUNS:,}")
     made = []
     for group, *values in itertools.product(grid.together or [""], *(values for _, values in grid.vary)):
         chosen = [(flag, value) for (flag, _), value in zip(grid.vary, values)]

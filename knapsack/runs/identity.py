@@ -27,7 +27,7 @@ from knapsack.runs.grid import LONGEST, Flags, Run, flag_text
 try:
     import tomllib
 except ModuleNotFoundError:  # Python 3.10
-    tomllib = None
+    import tomli as tomllib
 
 VERSION = 1
 NO_DIFFERENCE = ("micro-batch", "recompute", "zero", "keep")
@@ -87,8 +87,9 @@ def content_of(prefix: Path, kind: str) -> Content:
             found[f".{ending}"] = digest_of(path)
     sidecar = read_json(Path(f"{prefix}.json"))
     if sidecar:
-        sums = sidecar.get("checksums")
-        named = {str(name).removeprefix(prefix.name): value for name, value in sums.items()} if sums else {}
+        with blame(Path(f"{prefix}.json")):
+            sums = (sidecar.get("checksums") or {}).items()
+        named = {name.removeprefix(prefix.name): value for name, value in sums}
         said = {name: sidecar.get(name) for name in SIDECAR} | {"checksums": named}
         found[".json"] = digest(json.dumps(said, sort_keys=True).encode())
     return found
@@ -116,6 +117,8 @@ def contents_of(flag: str, value: str) -> list[Content] | None:
 def number_or_text(value: str) -> str:
     """Numbers that are written in two ways are one: 4M and 4000000."""
     name, equals, text = value.rpartition("=")
+    if text.isdecimal() and len(text) > 15:  # such as a seed, which a double would round
+        return value
     with contextlib.suppress(ValueError, argparse.ArgumentTypeError):
         return f"{name}{equals}{float(text) if text[-1:].isdigit() else float(parse_count(text))!r}"
     return value
@@ -126,18 +129,18 @@ def with_config(flags: Flags) -> Flags:
     if "config" not in flags or len(flags["config"]) != 1:
         return flags
     path = Path(flags["config"][0])
-    text = read_bytes(path)
-    if not tomllib:
-        return {name: values for name, values in flags.items() if name != "config"} | {"config": [digest(text)]}
     try:
-        read: dict[str, Any] = tomllib.loads(text.decode())
+        read: dict[str, Any] = tomllib.loads(read_bytes(path).decode("utf-8-sig"))
     except ValueError as error:
         raise UsageError(f"{path}: not TOML ({error})") from None
-    as_words = {True: "on", False: "off"}
+    except RecursionError:
+        raise UsageError(f"{path}: not TOML of flags (too many arrays inside each other)") from None
     found = {}
     for name, value in read.items():
         values = value if isinstance(value, list) else [value]
-        found[name] = [as_words[one] if isinstance(one, bool) else str(one) for one in values]
+        if not values or not all(isinstance(one, (str, int, float)) for one in values):
+            raise UsageError(f"{path}: {name}: expected a text, a number, true, false, or an array of some")
+        found[name] = [("on" if one else "off") if isinstance(one, bool) else str(one) for one in values]
     return found | {name: values for name, values in flags.items() if name != "config"}
 
 

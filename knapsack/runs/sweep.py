@@ -51,7 +51,7 @@ from knapsack.runs.files import (
     write_bytes,
 )
 from knapsack.runs.grid import Run, flag_words, make_runs, read_grid
-from knapsack.runs.identity import check_distinct, check_same, earlier_name, note_of
+from knapsack.runs.identity import check_distinct, check_same, earlier_name, note_of, with_config
 from knapsack.runs.table import default_columns, format_table, read_runs
 
 ROOT = Path(__file__).resolve().parents[2]  # of a checkout
@@ -72,7 +72,8 @@ def last_checkpoint(run: Run) -> Path | None:
 
 def eval_command(run: Run, program: Path) -> list[str]:
     checkpoint = last_checkpoint(run) or run.directory / "checkpoints" / "step_XXXXXXXX"
-    flags = flag_words({name: run.flags[name] for name in EVAL_FLAGS if name in run.flags})
+    given = with_config(run.flags)
+    flags = flag_words({name: given[name] for name in EVAL_FLAGS if name in given})
     return [str(program), "--checkpoint", str(checkpoint), *flags, "--out", str(run.directory / "results.json")]
 
 
@@ -109,10 +110,11 @@ def run_program(command: list[str], log: TextIO, tick: Callable[[], None] = lamb
 
 def check_runs(runs: list[Run], out: Path) -> None:
     """Before anything runs: where they are written, and that those that are there are those that are meant."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise UsageError(f"--out {out}: {error.filename} is not a folder") from None
+    for folder in (out, *out.parents):
+        if is_there(folder):
+            if not folder.is_dir():
+                raise UsageError(f"--out {out}: {folder} is not a folder")
+            break
     for run in runs:
         for path in (run.file("log"), run.file("flags.json")):
             if is_there(path) and not path.is_file():
@@ -123,6 +125,7 @@ def check_runs(runs: list[Run], out: Path) -> None:
     if unknown := [run.name for run in runs if not check_same(run)]:
         named = ", ".join(unknown[:3]) + (", ..." if len(unknown) > 3 else "")
         warn(f"whether the data of runs that have no checksums of them are still the same is not known: {named}")
+    out.mkdir(parents=True, exist_ok=True)
 
 
 def is_trained(run: Run) -> bool:
@@ -132,7 +135,7 @@ def is_trained(run: Run) -> bool:
 
 def is_asked(run: Run) -> bool:
     """Whether results.json is there, of the last checkpoint, or nothing is to be asked."""
-    if not any(name in run.flags for name in ("questions", "val")):
+    if not {"questions", "val"} & set(with_config(run.flags)):
         return True
     try:
         return bool(read_results(run.directory, checkpoint_step(str(last_checkpoint(run))), say=False))
@@ -142,7 +145,7 @@ def is_asked(run: Run) -> bool:
 
 def do_run(run: Run, progress: Progress, args: argparse.Namespace) -> str:
     """Trains and questions one run; says what became of it: '' or what failed."""
-    with run.file("log").open("a") as log, naming(run.file("log")):
+    with run.file("log").open("a", encoding="utf-8", errors="backslashreplace") as log, naming(run.file("log")):
         if not is_trained(run):
             if not run.directory.is_dir() or not any(run.directory.iterdir()):
                 write_bytes(run.file("flags.json"), dump_json(note_of(run)))

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from knapsack.common.errors import DataError
+from knapsack.common.errors import DataError, UsageError
 from knapsack.common.files import CHUNK, AtomicFile, check_output, dump_json, make_folder, naming, write_file
 from knapsack.common.tokenizer import TokenizerInfo
 from knapsack.shards.format import DTYPE_CODES, FORMAT_VERSION, IDX_HEADER, IDX_MAGIC
@@ -116,6 +116,8 @@ class Bundle:
         self.files: list[AtomicFile] = []
         self.columns: list[NpyWriter] = []
         self.unnamed: list[BinaryIO] = []
+        if not os.path.basename(prefix):
+            raise UsageError(f"--out '{prefix}': expected a folder and a name, such as data/web")
         check_output(prefix + ".json")  # the sidecar, which is written last
         make_folder(os.path.dirname(prefix))
 

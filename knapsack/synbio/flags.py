@@ -17,6 +17,8 @@ from knapsack.shards.format import HELDOUT, QUESTION
 from knapsack.synbio.variants import Variant
 from knapsack.synbio.world import ATTRIBUTES, NAME_PARTS
 
+MOST_RENDERINGS = 1_000_000
+
 
 def parse_arguments(argv: list[str], description: str | None) -> argparse.Namespace:
     parser = make_parser("synbio", description)
@@ -27,6 +29,8 @@ def parse_arguments(argv: list[str], description: str | None) -> argparse.Namesp
     options = parser.parse_args(argv)
     if not options.tokenizer and not options.text_only:
         parser.error("--tokenizer is needed (or --text-only)")
+    if options.text_only and options.text_only > MOST_RENDERINGS:
+        parser.error(f"--text-only: at most {MOST_RENDERINGS:,} renderings a person")
     if options.text_only and (options.qa or options.compact or options.tag is not None or options.candidates):
         parser.error(
             "--text-only writes biographies as text and nothing else; leave out --qa, --compact, --tag, --candidates"

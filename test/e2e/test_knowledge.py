@@ -8,6 +8,8 @@ import unittest
 import numpy as np
 from common import EVAL, TRAIN, DataTest, run, small_run, under_sanitizers
 
+MPIRUN = shutil.which("mpirun")
+
 
 def read_lines(path: pathlib.Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()]
@@ -43,6 +45,26 @@ class KnowledgeTest(DataTest):
             result = run(EVAL, *arguments)
             self.assertEqual(result.returncode, 0, result.stderr)
             self.assertEqual(out.read_bytes(), (self.trained / f"answers/step_{step:08d}.jsonl").read_bytes())
+
+    @unittest.skipUnless(MPIRUN, "several processes: no mpirun")
+    def test_several_processes_answer_as_one(self) -> None:
+        def ask(n: int) -> tuple[str, dict, bytes]:
+            out, answers = self.data / f"by{n}.json", self.data / f"by{n}.jsonl"
+            checkpoint = self.trained / "checkpoints/step_00000040"
+            arguments = (
+                f"--checkpoint {checkpoint} --questions {self.data}/facts_questions --val web={self.data}/val.bin"
+            )
+            arguments += f" --val-tokens 1900 --out {out} --per-question {answers}"
+            launcher = f"{MPIRUN} --oversubscribe --bind-to none -np {n}".split() if n > 1 else []
+            root = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMP_NUM_THREADS": "1"}
+            command = [*launcher, str(EVAL), *arguments.split()]
+            result = run(pathlib.Path(command[0]), *command[1:], env=root)
+            self.assertEqual(result.returncode, 0, result.stderr)
+            return result.stdout, json.loads(out.read_text())["results"], answers.read_bytes()
+
+        alone = ask(1)
+        for n in (2, 3):  # 3: none of the passes is dealt out evenly
+            self.assertEqual(ask(n), alone)
 
     def test_results_take_the_place_of_no_input(self) -> None:
         checkpoint, questions = self.trained / "checkpoints/step_00000040", self.data / "facts_questions"

@@ -51,10 +51,24 @@ class RefusalTest(DataTest):
         self.refuse(2, "--micro-batch", *f, "--micro-batch", "1B")
         self.refuse(2, "--exposures", *f, "--budget", "append")
         self.refuse(2, "--max-epochs", *f, "--max-epochs", "web=0")
-        self.refuse(2, "not in this build", *f, env={"WORLD_SIZE": "4"})
+        self.refuse(2, "WORLD_SIZE=4 without RANK", *f, env={"WORLD_SIZE": "4"})
+        self.refuse(2, "start it with mpirun -np 4", *f, env={"WORLD_SIZE": "4", "RANK": "0"})
+        self.refuse(2, "rows of at most", *replaced(f, seq_len="3000000000"))
+        taken = str(self.data / "web.bin")
+        self.refuse(2, "web.bin: there is a file of that name; give a directory", *f, "--manifest", taken)
+        self.refuse(2, "/dev/null: there is a file of that name; give a directory", *f, "--manifest", "/dev/null")
         config = self.data / "typo.toml"
         config.write_text("learing-rate = 0.1\n")
-        self.refuse(2, "learing-rate", *f, "--config", str(config))
+        self.refuse(2, "line 1: learing-rate: no such option", *f, "--config", str(config))
+
+    @unittest.skipUnless(os.path.exists("/dev/full"), "no /dev/full here")
+    def test_a_screen_that_is_full_is_said(self) -> None:
+        for program, *flags in ((TRAIN, "--help"), (TRAIN, *self.flags, "--plan"), (EVAL, "--help")):
+            with self.subTest(flags), open("/dev/full", "w") as full:
+                command = [str(program), *flags]
+                done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=300)
+                self.assertEqual(done.returncode, 1, done.stderr)
+                self.assertIn("error: standard output: not all of it could be written", done.stderr)
 
     @unittest.skipIf(BUILD.name == "asan", "out of memory: AddressSanitizer reserves more address space than the limit")
     def test_out_of_memory_has_its_code(self) -> None:

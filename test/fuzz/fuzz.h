@@ -10,14 +10,14 @@
 #include "util/check.h"
 #include "util/files.h"
 
-// Runs `parse`; a refusal must be one of bad data, not of a broken precondition.
+// Runs `parse`; a refusal must be one of bad data (`refusal`), not of a broken precondition.
 template <class Parse>
-int fuzz(Parse parse) {
+int fuzz(Parse parse, Exit refusal = Exit::Data) {
     die_throws = true;
     try {
         parse();
     } catch (const DieError& error) {
-        if (error.code != Exit::Data) {
+        if (error.code != refusal) {
             fprintf(stderr, "refused with code %d: %s\n", static_cast<int>(error.code), error.message.c_str());
             abort();
         }

@@ -88,18 +88,24 @@ class AllCommandsTest(support.FolderTest):
             done = support.run_process("runs", self.path("runs"), env=environment, encoding=encoding)
             self.assertEqual((done.returncode, done.stderr), (0, ""))
             self.assertIn("\\u4e2d", done.stdout)
-        if os.path.exists("/dev/full"):
-            with open("/dev/full", "w") as full:
-                call = [sys.executable, "-m", "knapsack", "runs", self.path("runs")]
-                environment = dict(os.environ, PYTHONPATH=support.REPOSITORY, PYTHONUNBUFFERED="")
+        environment = dict(os.environ, PYTHONPATH=support.REPOSITORY, PYTHONUNBUFFERED="")
+        for words in (["runs", self.path("runs")], ["text", "--help"], ["facts", "--help"], ["--help"]):
+            if not os.path.exists("/dev/full"):
+                break
+            with self.subTest(words), open("/dev/full", "w") as full:
+                call = [sys.executable, "-m", "knapsack", *words]
                 done = subprocess.run(call, stdout=full, stderr=subprocess.PIPE, text=True, env=environment)
-            said = "knapsack runs: standard output: No space left on device\n"
-            self.assertEqual((done.returncode, done.stderr), (1, said))
+                name = " ".join(["knapsack", *words[:-1]])
+                said = f"{name}: standard output: No space left on device\n"
+                self.assertEqual((done.returncode, done.stderr), (1, said))
 
     def listing(self) -> list[str]:
-        """All files but the tokenizer, which some commands copy before they read."""
-        found = (os.path.join(folder, name) for folder, _, names in os.walk(self.folder) for name in names)
-        return sorted(path for path in found if not os.path.basename(path).startswith("tokenizer"))
+        """All files, and folders that are empty."""
+        return sorted(
+            os.path.join(folder, name)
+            for folder, below, names in os.walk(self.folder)
+            for name in names or ([] if below else [""])
+        )
 
     def test_every_command_is_walked(self) -> None:
         self.assertEqual({command.split()[0] for command in CALLS}, set(COMMANDS))

@@ -45,8 +45,14 @@ def read_yaml(text: str) -> dict:
 
 @support.needs_tokenizers
 class LmEvalTaskTest(support.FolderTest):
-    def build(self, questions: list = QUESTIONS, prefix: str = "qs", ids: dict[str, list[int]] | None = None) -> str:
-        """A question set; `ids` replaces the tokens of an answer."""
+    def build(
+        self,
+        questions: list = QUESTIONS,
+        prefix: str = "qs",
+        ids: dict[str, list[int]] | None = None,
+        attributes: tuple = ("city",),
+    ) -> str:
+        """A question set; `ids` replaces the tokens of an answer. Questions have the attributes in turn."""
         encoder = load_tokenizer(support.small_vocabulary())
         encoder.install(self.path(prefix))
         q = np.zeros((len(questions), 8), np.uint32)
@@ -63,7 +69,7 @@ class LmEvalTaskTest(support.FolderTest):
                 )
                 q[number] = (
                     0,
-                    0,
+                    number % len(attributes),
                     number,
                     kind,
                     number,
@@ -83,8 +89,8 @@ class LmEvalTaskTest(support.FolderTest):
                 "questions": len(q),
                 "entities": len(q),
                 "relations": ["city"],
-                "attributes": ["city"],
-                "attribute_pools": [9],
+                "attributes": attributes,
+                "attribute_pools": [9] * len(attributes),
                 "templates": [prompt for prompt, *_ in questions],
                 "kinds": ["seen", "heldout"],
                 "groups": ["all"],
@@ -179,6 +185,29 @@ class LmEvalTaskTest(support.FolderTest):
         self.assertEqual(seen["doc_to_text"], "{{prompt}}")
         weighted = {"metric": "acc", "aggregation": "mean", "weight_by_size": True}
         self.assertEqual((group["group"], group["aggregate_metric_list"]), ("mine", [weighted]))
+
+    def test_labels_that_no_file_can_have(self) -> None:
+        """Every label has a task of its own, inside the folder, whose name the harness takes."""
+        labels = "P19/P20", "P19-P20", "../up", "a,b c", "x" * 300
+        plain = [(prompt, answer, [], [], 0) for prompt, answer, *_ in QUESTIONS]
+        self.convert(self.build(plain, attributes=labels), "--by", "attribute")
+        group = read_yaml(self.yaml("facts_group"))
+        self.assertEqual(len(set(group["task"])), len(labels))
+        self.assertEqual(group["task"][1], "facts_P19-P20")
+        found = set(os.listdir(self.path("tasks")))
+        self.assertEqual(
+            found, {"facts_group.yaml", *(f"{t}.{end}" for t in group["task"] for end in ("yaml", "jsonl"))}
+        )
+        for task, label in zip(group["task"], labels):
+            self.assertRegex(task, r"^[\w.-]{1,120}$")
+            self.assertEqual(read_yaml(self.yaml(task))["task"], task)
+            self.assertEqual([record["attribute"] for record in self.records(task)], [label])
+        # a label that ends like another's questions with candidates
+        self.run_bad(
+            2, "another output of this command", "lm-eval", self.build(attributes=("x_choice", "x")),
+            "--by", "attribute", "--out", self.path("again"),
+        )  # fmt: skip
+        self.assertFalse(os.path.exists(self.path("again")))
 
     def test_other_tokenization_is_counted_and_refused(self) -> None:
         tokenizer = support.tokenizers.Tokenizer.from_file(os.path.join(support.small_vocabulary(), "tokenizer.json"))

@@ -89,6 +89,41 @@ class OddFilesTest(support.FolderTest):
             sorted(self.contents()) if os.unlink(self.path("pipe")) is None else 0, ["facts.tsv", "web.txt"]
         )
 
+    def test_a_name_that_no_output_should_have(self) -> None:
+        text = "text", self.text, *self.tokenizer, "--workers", 1, "--out"
+        before = self.contents()
+        os.makedirs(self.path("o"))
+        pipe = self.pipe("o/x.bin.tmp")
+        names = {
+            pipe.removesuffix(".bin.tmp"): "x.bin.tmp: the output is a pipe",
+            self.path("n") + "/": "expected a folder and a name",
+            "": "expected a folder and a name",
+            self.path(os.fsdecode(b"a\xff")): "the name of an output is not UTF-8",
+        }
+        for name, said in names.items():
+            with self.subTest(name):
+                self.run_bad(2, said, *text, name)
+        os.unlink(pipe)
+        self.assertEqual(self.contents(), before)
+
+    def test_work_without_end_is_refused(self) -> None:
+        out = "--out", self.path("o", "x")
+        for call in (
+            ("reasoning slope", "--documents", "999B", *self.tokenizer, *out),
+            ("reasoning max", "--documents", 3, "--heldout", "999B", *self.tokenizer, *out),
+            ("synbio", "--people", 3, "--text-only", "999B", *out),
+        ):
+            with self.subTest(call):
+                self.run_bad(2, ": at most [0-9,]+", *call)
+        self.assertFalse(os.path.exists(self.path("o")))
+
+    def test_what_a_sentence_quotes_is_cut(self) -> None:
+        deep = self.write("deep.tsv", FACTS.replace("Atown\t\t", "Atown\t" + "[" * 100_000 + "\t"))
+        done = support.run_command("facts write", deep, *self.tokenizer, "--out", self.path("o", "x"))
+        self.assertEqual(done.returncode, 3)
+        self.assertRegex(done.stderr, "deep.tsv:3: aliases: expected a JSON list of names")
+        self.assertLess(len(done.stderr), 3000)
+
     def test_a_link_is_followed(self) -> None:
         target = self.write("elsewhere/table.tsv", "old")
         os.symlink(target, self.path("link.tsv"))

@@ -70,6 +70,9 @@ class SweepTest(support.FolderTest):
             '{"vary": {"seed": []}}': "vary: seed: expected a text or number, or a list of some",
             '{"vary": {"exposures": [["a=1", "b=2"]]}}': "vary: exposures: expected",
             '{"train": {"tokens": null}}': "train: tokens: expected",
+            '{"train": {"lr\\u0000": 1}}': "train: .*a letter that no command line can have",
+            '{"vary": {"init": ["a", "\\ud800"]}}': "vary: .*a letter that no command line can have",
+            json.dumps({"vary": {f"f{i}": list(range(100)) for i in range(6)}}): "1,000,000,000,000 runs; at most",
         }
         for text, said in cases.items():
             with self.subTest(text):
@@ -100,6 +103,69 @@ class SweepTest(support.FolderTest):
         done = self.sweep("--vary", "seed=1", "--", "--val", "web=y.bin")
         self.assertEqual(done.returncode, 2)
         self.assertRegex(done.stderr, "seed-1 was made with other flags .*web=x.bin.*; choose another --out")
+
+    def test_flags_of_a_config_file_are_toml(self) -> None:
+        """What the file says counts, not how: the same flags are the same run, others another."""
+        config = self.path("run.toml")
+        call = "--vary", "seed=1", "--", "--config", config
+        self.write("run.toml", 'lr = 2e-3\nsource = ["web=~/a#1.bin", "bio=b.bin"]  # two\ndoc-mask = true\n')
+        done = self.sweep(*call)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        same = "doc-mask = 'on'\nsource = [\n  'web=~/a#1.bin', # text\n\n  'bio=b.bin',\n]\nlr = 0.002\n"
+        self.write("run.toml", "\ufeff" + same)
+        self.assertIn("done before", self.sweep(*call).stdout)
+        refused = {
+            same.replace(
+                "#1", "#2"
+            ): r"made with other flags \(--source 'web=~/a#1.bin', not --source 'web=~/a#2.bin'\)",
+            "\nlr =\n": r"run.toml: not TOML \(.*line 2",
+            "lr\n": r"run.toml: not TOML \(.*line 1",
+            "model = gpt2:L1:C32:H2\n": r"run.toml: not TOML \(.*line 1",
+            "source = [\n'a=b'\n": r"run.toml: not TOML",
+            "a = " + "[" * 100_000: "too many arrays inside each other",
+            "[train]\nlr = 1\n": "run.toml: train: expected a text, a number, true, false, or an array of some",
+            "lr = []\n": "run.toml: lr: expected a text",
+            "a = [['b']]\n": "run.toml: a: expected a text",
+            "a = 2001-01-01\n": "run.toml: a: expected a text",
+        }
+        for text, said in refused.items():
+            with self.subTest(text[:40]):
+                self.write("run.toml", text)
+                done = self.sweep(*call)
+                self.assertEqual(done.returncode, 2, done.stderr)
+                self.assertRegex(done.stderr, said)
+        self.write("run.toml", b"lr = '\xff'\n")
+        self.assertRegex(self.sweep(*call).stderr, "run.toml: not TOML")
+
+    def test_what_a_config_file_asks_for_is_asked(self) -> None:
+        call = "--vary", "seed=1", "--columns", "val/web/loss", "--", "--config", self.path("run.toml")
+        self.write("run.toml", "val = ['web=x.bin']\nprecision = 'fp32'\n")
+        done = self.sweep(*call)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("3.25", done.stdout)
+        with open(self.path("out", "seed-1.log"), encoding="utf-8") as file:
+            self.assertRegex(file.read(), r"eval --checkpoint \S+ --val web=x.bin --precision fp32 --out")
+        self.assertIn("done before", self.sweep(*call).stdout)
+
+    def test_what_is_refused_leaves_nothing_and_names_of_bytes_pass(self) -> None:
+        self.write("a.bin", "x")
+        for sums in ("3", '"x"', "[1]"):
+            self.write("a.json", f'{{"checksums": {sums}}}')
+            done = self.sweep("--vary", "seed=1", "--", "--source", f"web={self.path('a.bin')}")
+            self.assertEqual(done.returncode, 3, done.stderr)
+            self.assertRegex(done.stderr, "a.json:1: not as expected")
+            self.assertFalse(os.path.exists(self.path("out")))
+        done = self.sweep("--vary", "seed=1", "--", "--source", os.fsdecode(b"web=a\xff.bin"))
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        with open(self.path("out", "seed-1.flags.json"), encoding="utf-8") as file:
+            self.assertEqual(json.load(file)["flags"]["source"], [os.fsdecode(b"web=a\xff.bin")])
+
+    def test_seeds_beyond_a_double_are_two_runs(self) -> None:
+        done = self.sweep("--vary", f"seed={2**53},{2**53 + 1}", "--vary", f"tokens=4M,4000001,{'9' * 5000}")
+        self.assertNotIn("are one run", done.stderr)
+        self.assertIn("of 6 runs failed", done.stderr)
+        done = self.sweep("--vary", "tokens=4M,4000000")
+        self.assertIn("are one run: the same options and data", done.stderr)
 
     def test_a_run_that_fails_is_said_and_the_sweep_goes_on(self) -> None:
         done = self.sweep("--vary", "seed=5,1")
