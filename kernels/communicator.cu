@@ -107,9 +107,9 @@ class Nccl {
 struct Nccl {
     explicit Nccl(const Peers&) {
         die(Exit::Usage,
-            "several processes need NCCL, which this build was made without: install libnccl2 and libnccl-dev and "
-            "build "
-            "again");
+            "several processes: this program was built without NCCL; install it (libnccl-dev, or with the CUDA "
+            "toolkit) "
+            "and build it again");
     }
     static std::string version() { return ""; }
     void begin() const {}

@@ -37,7 +37,7 @@ else
 train_gpt eval_knowledge: %: $(CUDA_BUILD)/%  ## the CUDA programs (nvcc; ARCH=80, 89, 90a, ...: this machine's GPU)
 	@cp -f $< $@
 endif
-simt: $(addprefix $(SIMT)/,run_kernel_tests train_gpt eval_knowledge)  ## the CUDA programs by g++, on kernels/simt
+simt: $(addprefix $(SIMT)/,run_kernel_tests test_communicator train_gpt eval_knowledge)  ## the CUDA programs by g++, on kernels/simt
 GPU_PROGRAMS := $(addprefix $(CUDA_BUILD)/,run_kernel_tests bench_gpu write_logits)
 gpu: $(PROGRAMS) train_gpt eval_knowledge $(GPU_PROGRAMS)  ## what scripts/on_gpu.sh runs on a GPU
 gpu_dry: $(PROGRAMS) simt $(SIMT)/bench_gpu $(SIMT)/write_logits  ## the same by g++, for its --dry-run
