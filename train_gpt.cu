@@ -236,14 +236,14 @@ void save_ledgers(const std::vector<Ledger>& ledgers, const std::string& directo
     }
 }
 
-// `stopped`: the stop rule that ended the run, "" for none.
+// By all processes. `stopped`: the stop rule that ended the run, "" for none.
 template <class Real>
 void save_checkpoint(Run& r, const Trainer<Real>& t, const std::string& stopped) {
-    if (!r.directory.active()) return;
     r.log.sync();
-    const std::string directory = checkpoint_begin(r.directory.path(), t.step);
+    const std::string directory = r.peers.first() ? checkpoint_begin(r.directory.path(), t.step) : "";
     const Temporary unfinished(directory);  // on a full disk it makes room for FAILED
-    save_training_state(directory, t.gpt, t.adam, r.plan().tokenizer_file);
+    save_training_state(directory, t.gpt, t.adam, r.plan().tokenizer_file, r.communicator, r.shape.lanes);
+    if (!r.peers.first()) return;
     write_file(path_join(directory, "loader_state.json"), t.loader_state);
     save_ledgers(t.ledgers, directory);
     JsonLine facts;

@@ -2,7 +2,9 @@
 // logits, read so that published GPT-2 and Pythia directories can be the start. dev/formats.md, 5.
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <string>
+#include <vector>
 
 #include "model/config.h"
 #include "model/tensors.h"
@@ -38,12 +40,28 @@ void read_model_weights(const std::string& directory, const GptConfig& config, c
 void write_model_weights(const std::string& directory, const GptConfig& config, const TensorTable& table,
                          HostWeights weights);
 
-// The optimizer's moments and, where the weights are bf16, their float masters (null: none), each for all parameters.
-// The file has them by our names, the layers of a tensor together, without the padding rows. read: true when the file
-// has masters, which go into `master` (null: they are not wanted).
-void write_optimizer(const std::string& directory, const GptConfig& config, const float* m, const float* v,
-                     const float* master);
-bool read_optimizer(const std::string& directory, const GptConfig& config, float* m, float* v, float* master);
+// The optimizer's moments and, where the weights are bf16, their float masters. optimizer.safetensors has them by our
+// names, the layers of a tensor together, without the padding rows. It is written and read in pieces, so that nobody
+// needs to hold them for all parameters.
+enum class OptimizerArray { M, V, Master };
+struct OptimizerPiece {
+    OptimizerArray array;
+    size_t block;        // of parameter_blocks
+    ElementRange range;  // in that block, of one tensor; at most OPTIMIZER_PIECE elements
+};
+constexpr size_t OPTIMIZER_PIECE = size_t{1} << 22;  // 16 MiB
+
+// All of them, in the file's order.
+std::vector<OptimizerPiece> optimizer_pieces(const GptConfig& config, bool masters);
+
+// fetch: a piece's elements, to be there until the next call. Called once for each, in order.
+using FetchPiece = std::function<const float*(const OptimizerPiece&)>;
+void write_optimizer(const std::string& directory, const GptConfig& config, bool masters, const FetchPiece& fetch);
+
+// take: a piece's floats as the file has them, not aligned. Returns whether the file has masters. Dies with Exit::Data
+// when it is another model's, before the first piece.
+using TakePiece = std::function<void(const OptimizerPiece&, const unsigned char*)>;
+bool read_optimizer(const std::string& directory, const GptConfig& config, const TakePiece& take);
 
 // trainer_state.json: what the trainer needs to go on. The JSON texts come back as the JSON library prints them (no
 // blanks, members in the order written).

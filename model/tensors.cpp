@@ -99,6 +99,15 @@ Parts block_parts(const ElementRange& block, int lanes, int processes) {
     return parts;
 }
 
+Parts range_parts(const ElementRange& range, const ElementRange& block, const Parts& parts) {
+    ENSURE(range.begin >= block.begin && range.end <= block.end && parts.total() == block.size(),
+           "%d to %d is not in the block of %d to %d", range.begin, range.end, block.begin, block.end);
+    Parts result;
+    for (const size_t bound : parts.bounds)
+        result.bounds.push_back(std::clamp(block.begin + bound, range.begin, range.end) - range.begin);
+    return result;
+}
+
 size_t parameter_elements(const GptConfig& c) { return parameter_blocks(c).back().end; }
 
 std::vector<AdamwGroup> adamw_groups(const GptConfig& c, const ElementRange& range, float weight_decay) {

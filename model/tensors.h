@@ -106,6 +106,9 @@ std::vector<ElementRange> block_slices(const ElementRange& block, int lanes);
 // divides lanes.
 Parts block_parts(const ElementRange& block, int lanes, int processes);
 
+// The same of a range inside of the block: elements from the range's begin.
+Parts range_parts(const ElementRange& range, const ElementRange& block, const Parts& parts);
+
 // Elements of all parameters with their padding: the size of the memory.
 size_t parameter_elements(const GptConfig& config);
 

@@ -195,9 +195,29 @@ std::vector<int64_t> moment_shape(const TensorSpec& spec, const GptConfig& c) {
     return {spec.copies, spec.stored_rows(c), spec.cols};
 }
 
-// Bytes of one copy there: without padding, which is at its end.
-size_t moment_copy_bytes(const TensorSpec& spec, const GptConfig& c) {
-    return static_cast<size_t>(spec.stored_rows(c)) * static_cast<size_t>(spec.cols) * sizeof(float);
+std::string moment_name(OptimizerArray array, const TensorSpec& spec) {
+    const char* const prefix = array == OptimizerArray::M ? "m." : array == OptimizerArray::V ? "v." : "master.";
+    return std::string(prefix) + spec.name;
+}
+
+std::vector<OptimizerArray> optimizer_arrays(bool masters) {
+    std::vector<OptimizerArray> arrays = {OptimizerArray::M, OptimizerArray::V};
+    if (masters) arrays.push_back(OptimizerArray::Master);
+    return arrays;
+}
+
+// Those of one row: copy by copy, without the padding, which is at a copy's end.
+void append_pieces(std::vector<OptimizerPiece>* pieces, OptimizerArray array, const TensorSpec& spec,
+                   const GptConfig& c) {
+    const size_t size = static_cast<size_t>(spec.stored_rows(c)) * static_cast<size_t>(spec.cols),
+                 first_block = spec.block == Block::Embeddings ? 0
+                               : spec.block == Block::Layer    ? 1
+                                                               : static_cast<size_t>(c.L) + 1;
+    for (int l = 0; l < spec.copies; ++l)
+        for (size_t at = 0; at < size; at += OPTIMIZER_PIECE) {
+            const size_t begin = spec.offset(l) + at, end = spec.offset(l) + std::min(at + OPTIMIZER_PIECE, size);
+            pieces->push_back({array, first_block + static_cast<size_t>(l), {begin, end}});
+        }
 }
 
 // tokenizer.json and, where they are next to it, the small files that transformers reads with it.
@@ -292,52 +312,62 @@ void write_model(const std::string& directory, const GptConfig& c, HostWeights w
     if (!tokenizer_file.empty()) copy_tokenizer(directory, c, tokenizer_file);
 }
 
-void write_optimizer(const std::string& directory, const GptConfig& c, const float* m, const float* v,
-                     const float* master) {
+std::vector<OptimizerPiece> optimizer_pieces(const GptConfig& c, bool masters) {
+    std::vector<OptimizerPiece> pieces;
+    for (const OptimizerArray array : optimizer_arrays(masters))
+        for (const TensorSpec& spec : tensor_table(c))
+            if (spec.present) append_pieces(&pieces, array, spec, c);
+    return pieces;
+}
+
+void write_optimizer(const std::string& directory, const GptConfig& c, bool masters, const FetchPiece& fetch) {
     std::vector<SafeTensorSpec> tensors;
-    for (const auto& [prefix, state] : {std::pair{"m.", m}, {"v.", v}, {"master.", master}})
+    for (const OptimizerArray array : optimizer_arrays(masters))
         for (const TensorSpec& spec : tensor_table(c)) {
-            if (!spec.present || !state) continue;
-            const size_t copies = static_cast<size_t>(spec.copies);
-            SafeTensorSpec tensor{std::string(prefix) + spec.name,
-                                  "F32",
-                                  moment_shape(spec, c),
-                                  copies * moment_copy_bytes(spec, c),
-                                  state + spec.first,
-                                  nullptr};
-            tensor.parts = copies;
-            tensor.part_stride = spec.stride * sizeof(float);
+            if (!spec.present) continue;
+            SafeTensorSpec tensor{moment_name(array, spec), "F32", moment_shape(spec, c), 0, nullptr, nullptr};
+            std::vector<OptimizerPiece> pieces;
+            append_pieces(&pieces, array, spec, c);
+            for (const OptimizerPiece& piece : pieces) tensor.bytes += piece.range.size() * sizeof(float);
+            tensor.write = [pieces, &fetch](const SafeTensorSpec::WriteBytes& write) {
+                for (const OptimizerPiece& piece : pieces) write(fetch(piece), piece.range.size() * sizeof(float));
+            };
             tensors.push_back(tensor);
         }
     write_safetensors(path_join(directory, "optimizer.safetensors"), tensors);
 }
 
-bool read_optimizer(const std::string& directory, const GptConfig& c, float* m, float* v, float* master) {
+bool read_optimizer(const std::string& directory, const GptConfig& c, const TakePiece& take) {
     checkpoint_verify_file(directory, "optimizer.safetensors");
     const SafeTensorsFile file(path_join(directory, "optimizer.safetensors"));
     const TensorTable table = tensor_table(c);
-    const bool has_masters = file.tensors().count(std::string("master.") + table[0].name) > 0;
+    const bool masters = file.tensors().count(moment_name(OptimizerArray::Master, table[0])) > 0;
     size_t expected = 0;
-    for (const auto& [prefix, state] : {std::pair{"m.", m}, {"v.", v}, {"master.", has_masters ? master : nullptr}}) {
-        if (std::string(prefix) == "master." && !has_masters) continue;
-        if (state) std::fill_n(state, parameter_elements(c), 0.0f);
+    for (const OptimizerArray array : optimizer_arrays(masters))
         for (const TensorSpec& spec : table) {
             if (!spec.present) continue;
             ++expected;
-            if (!state) continue;
-            const std::string name = prefix + std::string(spec.name);
+            const std::string name = moment_name(array, spec);
             const std::vector<int64_t> shape = moment_shape(spec, c);
             const auto found = file.tensors().find(name);
             if (found == file.tensors().end() || found->second.dtype != "F32" || found->second.shape != shape)
                 die(Exit::Data, "%s: no F32 tensor '%s' of shape %s; is it another model's?", file.path().c_str(),
                     name.c_str(), shape_text(shape).c_str());
-            const size_t bytes = moment_copy_bytes(spec, c);
-            for (int l = 0; l < spec.copies; ++l)
-                memcpy(state + spec.offset(l), found->second.data + static_cast<size_t>(l) * bytes, bytes);
         }
-    }
     if (file.tensors().size() != expected)
         die(Exit::Data, "%s: %zu tensors, expected %zu; is it another model's?", file.path().c_str(),
             file.tensors().size(), expected);
-    return has_masters;
+    std::vector<OptimizerPiece> pieces;
+    for (const OptimizerArray array : optimizer_arrays(masters))
+        for (const TensorSpec& spec : table) {
+            if (!spec.present) continue;
+            pieces.clear();
+            append_pieces(&pieces, array, spec, c);
+            const unsigned char* data = file.tensors().at(moment_name(array, spec)).data;
+            for (const OptimizerPiece& piece : pieces) {
+                take(piece, data);
+                data += piece.range.size() * sizeof(float);
+            }
+        }
+    return masters;
 }

@@ -1,11 +1,14 @@
 // Checkpoints: directories made by `transformers` (test/golden) against ours, every kind of damage, and the marker.
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
 #include "model/checkpoint.h"
+#include "model/state.cuh"
 #include "model/tensors.h"
 #include "test/catch.h"
 #include "test/support.h"
+#include "util/files.h"
 #include "util/safetensors.h"
 
 namespace {
@@ -47,13 +50,26 @@ struct Copy : TemporaryFolder {
     }
 };
 
+// Pieces out of, or into, arrays of all parameters: m, v and masters.
+FetchPiece out_of(std::vector<const float*> arrays) {
+    return [arrays](const OptimizerPiece& piece) {
+        return arrays.at(static_cast<size_t>(piece.array)) + piece.range.begin;
+    };
+}
+TakePiece into(std::vector<float*> arrays) {
+    return [arrays](const OptimizerPiece& piece, const unsigned char* floats) {
+        memcpy(arrays.at(static_cast<size_t>(piece.array)) + piece.range.begin, floats,
+               piece.range.size() * sizeof(float));
+    };
+}
+
 // A complete checkpoint of a golden model's weights, with an optimizer and a trainer state.
 std::string save_checkpoint(const std::string& run, int64_t step, const std::string& tokenizer = "") {
     const GptConfig config = read_model_config(golden("gpt2"));
     const std::vector<float> params = read_weights(golden("gpt2"), config);
     const std::string folder = checkpoint_begin(run, step);
     write_model(folder, config, params.data(), tokenizer);
-    write_optimizer(folder, config, params.data(), params.data(), nullptr);
+    write_optimizer(folder, config, false, out_of({params.data(), params.data()}));
     write_trainer_state(folder, {step, step * 64, R"({"lr":0.001,"a":1})", R"({"metrics_bytes":123})"});
     make_directories(folder + "/exposures");
     write_file(folder + "/exposures/bio.npy", "some bytes");
@@ -303,13 +319,13 @@ TEST_CASE("Checkpoint: saved, found, pruned", "[checkpoint]") {
     const GptConfig c = read_model_config(path);
     const std::vector<float> params = read_weights(path, c);
     CHECK(params == read_weights(golden("gpt2")));
-    std::vector<float> m(params.size(), -1.0f), v(params.size(), -1.0f);
-    CHECK_FALSE(read_optimizer(path, c, m.data(), v.data(), nullptr));
+    std::vector<float> m(params.size()), v(params.size());
+    CHECK_FALSE(read_optimizer(path, c, into({m.data(), v.data()})));
     CHECK(m == params);
     CHECK(v == params);
     GptConfig other = c;
     other.V = 96;
-    REQUIRE_DIES(Exit::Data, "another model's", read_optimizer(path, other, m.data(), v.data(), nullptr));
+    REQUIRE_DIES(Exit::Data, "another model's", read_optimizer(path, other, into({})));  // before the first piece
     CHECK(save_checkpoint(run.path(), 20) == path);  // again, after a resume at that step
     checkpoint_verify(path);
 }
@@ -328,13 +344,110 @@ TEST_CASE("Checkpoint: bf16 weights with their float masters", "[checkpoint]") {
         memcpy(&expected[i], &bits, 4);
     }
     write_model(folder.path(), c, rounded.data(), "");
-    write_optimizer(folder.path(), c, expected.data(), params.data(), params.data());
+    write_optimizer(folder.path(), c, true, out_of({expected.data(), params.data(), params.data()}));
     CHECK(read_weights(folder.path(), c) == expected);
     CHECK(read_file(folder / "config.json").find("\"torch_dtype\": \"bfloat16\"") != std::string::npos);
-    CHECK(read_optimizer(folder.path(), c, m.data(), v.data(), master.data()));
+    CHECK(read_optimizer(folder.path(), c, into({m.data(), v.data(), master.data()})));
     CHECK(m == expected);
     CHECK((v == params && master == params));
-    CHECK(read_optimizer(folder.path(), c, m.data(), v.data(), nullptr));  // who has no use for the masters
+}
+
+TEST_CASE("Checkpoint: the optimizer's file is the same bytes, whoever owns what of it", "[checkpoint]") {
+    struct Expected {
+        const char* model;
+        bool masters;
+        uint32_t crc;
+    };
+    // of the file that a program of one process, with all of it in three arrays, has written
+    const Expected expected = GENERATE(Expected{"gpt2", false, 0x1f41fde9}, Expected{"gpt2", true, 0x2e91316f},
+                                       Expected{"neox", false, 0xc321882c}, Expected{"neox", true, 0xcd5a30c1});
+    CAPTURE(expected.model, expected.masters);
+    const GptConfig c = read_model_config(golden(expected.model));
+    const size_t n = parameter_elements(c);
+    std::vector<float> arrays[3] = {std::vector<float>(n), std::vector<float>(n), std::vector<float>(n)};
+    for (size_t i = 0; i < n; ++i) {
+        arrays[0][i] = static_cast<float>(i) + 0.25f;
+        arrays[1][i] = -static_cast<float>(i);
+        arrays[2][i] = 1.0f / static_cast<float>(i + 1);
+    }
+    const std::vector<ElementRange> blocks = parameter_blocks(c);
+    const TemporaryFolder folder;
+    write_model(folder.path(), c, arrays[0].data(), "");
+    for (const auto& [lanes, owners] : {std::pair{1, 1}, {2, 2}, {4, 2}, {4, 4}, {64, 64}}) {
+        CAPTURE(lanes, owners);
+        std::vector<AdamState<float>> states;
+        for (int p = 0; p < owners; ++p) {
+            std::vector<ElementRange> ranges;
+            for (const ElementRange& block : blocks) {
+                const Parts parts = block_parts(block, lanes, owners);
+                ranges.push_back({block.begin + parts.begin(p), block.begin + parts.begin(p) + parts.size(p)});
+            }
+            states.emplace_back(c, 0.1f, ranges);
+            AdamState<float>& state = states.back();
+            state.master = DeviceArray<float>(state.m.size());  // as where weights are bf16
+            for (const auto& part : state.parts)
+                for (const auto& [to, from] : {std::pair{&state.m, arrays[0].data()},
+                                               {&state.v, arrays[1].data()},
+                                               {&state.master, arrays[2].data()}})
+                    copy_to_device(to->get() + part.at, from + part.range.begin, part.range.size());
+        }
+        std::vector<float> collected;
+        write_optimizer(folder.path(), c, expected.masters, [&](const OptimizerPiece& piece) {
+            collected.assign(piece.range.size(), 0);
+            const Parts parts =
+                range_parts(piece.range, blocks[piece.block], block_parts(blocks[piece.block], lanes, owners));
+            for (int p = 0; p < owners; ++p) {
+                const OwnPiece<float> own = own_piece(states[static_cast<size_t>(p)], piece);
+                REQUIRE(own.range.size() == parts.size(p));
+                if (own.range.size() > 0) REQUIRE(own.range.begin == piece.range.begin + parts.begin(p));
+                std::copy_n(own.data, own.range.size(), collected.data() + parts.begin(p));
+            }
+            return collected.data();
+        });
+        CHECK(crc32c_file(folder / "optimizer.safetensors") == expected.crc);
+
+        // and every owner finds its own again, the padding zero
+        for (const AdamState<float>& state : states) {
+            std::vector<ElementRange> ranges;
+            for (const auto& part : state.parts) ranges.push_back(part.range);
+            Gpt<float> gpt(c);
+            AdamState<float> read(c, 0.1f, ranges);
+            load_training_state(folder.path(), gpt, read);
+            for (const OptimizerPiece& piece : optimizer_pieces(c, false)) {
+                const OwnPiece<float> a = own_piece(read, piece), b = own_piece(state, piece);
+                CHECK(memcmp(a.data, b.data, a.range.size() * sizeof(float)) == 0);
+            }
+            const auto zeros = [](const DeviceArray<float>& array) {
+                return std::count(array.get(), array.get() + array.size(), 0.0f);
+            };
+            size_t stored = 0;
+            for (const OptimizerPiece& piece : optimizer_pieces(c, false))
+                if (piece.array == OptimizerArray::M) stored += own_piece(state, piece).range.size();
+            CHECK(zeros(read.m) == static_cast<std::ptrdiff_t>(state.m.size() - stored));
+        }
+    }
+}
+
+TEST_CASE("Checkpoint: a large tensor goes into its file in pieces", "[checkpoint]") {
+    GptConfig c = config_from_name("gpt2:L2:C8:H2");
+    c.V = static_cast<int>(OPTIMIZER_PIECE / 8) + 1;
+    c.max_T = 8;
+    const std::vector<ElementRange> blocks = parameter_blocks(c);
+    size_t at = 0, split = 0;
+    const TensorTable table = tensor_table(c);
+    for (const OptimizerPiece& piece : optimizer_pieces(c, true)) {
+        REQUIRE((piece.range.size() > 0 && piece.range.size() <= OPTIMIZER_PIECE));
+        REQUIRE(piece.range.begin >= blocks[piece.block].begin);
+        REQUIRE(piece.range.end <= blocks[piece.block].end);
+        split += piece.range.size() == OPTIMIZER_PIECE;
+        at += piece.range.size();
+    }
+    CHECK(split == 3);
+    size_t stored = 0;
+    for (const TensorSpec& spec : table)
+        stored += static_cast<size_t>(spec.copies) * static_cast<size_t>(spec.stored_rows(c)) *
+                  static_cast<size_t>(spec.cols);
+    CHECK(at == 3 * stored);
 }
 
 TEST_CASE("Checkpoint: a flipped bit anywhere is noticed", "[checkpoint]") {

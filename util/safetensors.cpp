@@ -127,7 +127,7 @@ void write_safetensors(const std::string& path, const std::vector<SafeTensorSpec
                t.bytes);
         header[t.name] = {{"dtype", t.dtype}, {"shape", t.shape}, {"data_offsets", {at, at + bytes}}};
         at += bytes;
-        if (!t.data) largest = std::max(largest, t.bytes);
+        if (!t.data && t.fill) largest = std::max(largest, t.bytes);
     }
     std::string text = header.dump();
     text.resize((text.size() + 7) / 8 * 8, ' ');
@@ -138,9 +138,17 @@ void write_safetensors(const std::string& path, const std::vector<SafeTensorSpec
     writer.write(text.data(), text.size());
     std::vector<unsigned char> buffer(largest);
     for (const SafeTensorSpec& t : tensors) {
+        if (t.write) {
+            size_t written = 0;
+            t.write([&](const void* data, size_t bytes) {
+                writer.write(data, bytes);
+                written += bytes;
+            });
+            ENSURE(written == t.bytes, "%s: tensor '%s' of %d bytes came with %d", path, t.name, t.bytes, written);
+            continue;
+        }
         if (!t.data) t.fill(buffer.data());
-        const unsigned char* from = t.data ? static_cast<const unsigned char*>(t.data) : buffer.data();
-        for (size_t part = 0; part < t.parts; ++part) writer.write(from + part * t.part_stride, t.bytes / t.parts);
+        writer.write(t.data ? t.data : buffer.data(), t.bytes);
     }
     writer.commit();
 }

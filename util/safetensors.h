@@ -33,16 +33,16 @@ class SafeTensorsFile {
 // The header's parser alone, on any bytes (the fuzz target's entry point). Dies as above; `name` is for messages.
 std::map<std::string, SafeTensor> parse_safetensors(const std::string& name, const unsigned char* data, size_t size);
 
-// Writes tensors in the order given. `data` is the tensor as it is in memory: in one piece, or in `parts` of equal size
-// that begin part_stride bytes apart. Where it is null, `fill` puts the bytes into a buffer when the tensor's turn
-// comes, so that nothing is held twice.
+// Writes tensors in the order given. `data` is the tensor as it is in memory. Where it is null, `fill` puts the bytes
+// into a buffer when the tensor's turn comes, so that nothing is held twice; or `write` hands them over piece by piece.
 struct SafeTensorSpec {
+    using WriteBytes = std::function<void(const void*, size_t)>;
     std::string name, dtype;
     std::vector<int64_t> shape;
     size_t bytes;
     const void* data;
     std::function<void(unsigned char*)> fill;
-    size_t parts = 1, part_stride = 0;
+    std::function<void(const WriteBytes&)> write = nullptr;
 };
 void write_safetensors(const std::string& path, const std::vector<SafeTensorSpec>& tensors);
 
