@@ -239,7 +239,7 @@ void save_ledgers(const std::vector<Ledger>& ledgers, const std::string& directo
 // By all processes. `stopped`: the stop rule that ended the run, "" for none.
 template <class Real>
 void save_checkpoint(Run& r, const Trainer<Real>& t, const std::string& stopped) {
-    r.log.sync();
+    if (r.directory.active()) r.log.sync();
     const std::string directory = r.peers.first() ? checkpoint_begin(r.directory.path(), t.step) : "";
     const Temporary unfinished(directory);  // on a full disk it makes room for FAILED
     save_training_state(directory, t.gpt, t.adam, r.plan().tokenizer_file, r.communicator, r.shape.lanes);
