@@ -29,6 +29,14 @@ HOST_FLAGS := $(COMMON) -march=native -fno-math-errno -fno-trapping-math $(FLAGS
 COMPILE = $(CXX) $(INCLUDES) -DKNAPSACK_CPU $(HOST_FLAGS) $(LEVEL) $(CXXFLAGS) -MMD -MP
 CATCH_LIBS = $(shell pkg-config --libs catch2 2>/dev/null)
 
+# MPI, where Open MPI is installed: processes that exchange numbers on the CPU, and mpirun. MPI=off builds without.
+MPI ?= $(if $(filter tsan fuzz,$(VARIANT)),off,on)
+ifneq ($(MPI),off)
+  MPI_CFLAGS := $(shell pkg-config --cflags ompi 2>/dev/null || mpicxx --showme:compile 2>/dev/null)
+  MPI_LIBS := $(shell pkg-config --libs ompi 2>/dev/null || mpicxx --showme:link 2>/dev/null)
+  MPI_LIBS := $(filter-out -lmpi_cxx -pthread,$(MPI_LIBS))
+endif
+
 # ---- Sources. What TSan's tests and the fuzz targets need is built for them, no more.
 SRC_loader := $(filter-out util/options.cpp,$(wildcard dataloader/*.cpp util/*.cpp))
 SRC_tsan := $(wildcard kernels/*.cpp) $(SRC_loader)
@@ -103,7 +111,7 @@ $(BUILD)/run_tests: $(LIB_OBJ) $(TEST_OBJ) $(if $(filter tsan,$(VARIANT)),,$(CAS
 $(BUILD)/run_tests: private LDLIBS += $(CATCH_LIBS)
 $(PROGRAMS:%=$(BUILD)/%) $(BUILD)/run_tests $(BUILD)/test_communicator $(BENCHES) $(FUZZERS):
 	@mkdir -p $(@D)
-	$(CXX) $(HOST_FLAGS) $(CXXFLAGS) -o $@ $^ $(LDLIBS)
+	$(CXX) $(HOST_FLAGS) $(CXXFLAGS) -o $@ $^ $(MPI_LIBS) $(LDLIBS)
 $(LIB): $(LIB_OBJ)
 	@rm -f $@ && ar rcs $@ $^
 
@@ -141,6 +149,9 @@ $(BUILD)/pch/%.h.gch: $(BUILD)/flags.txt
 	@mkdir -p $(@D); printf '#include %s\n' $(PCH_$*) > $(@:.gch=)
 	$(COMPILE) -x c++-header -o $@ $(@:.gch=)
 
+MPI_OBJ := $(BUILD)/util/mpi.o $(BUILD)/kernels/cpu/communicator.o
+$(MPI_OBJ): private EXTRA = $(if $(MPI_LIBS),-DKNAPSACK_MPI -DOMPI_SKIP_MPICXX $(MPI_CFLAGS))
+
 # OpenBLAS, where it is installed, is the yardstick of bench_kernels; the programs do without (dev/LOG.md says why).
 BLAS_PROBE = echo 'int main() { return openblas_get_parallel(); }' | \
   $(CXX) -include cblas.h -x c++ - -o /dev/null -lopenblas
@@ -151,11 +162,11 @@ $(BUILD)/bench/bench_kernels: private LDLIBS += $(BLAS_LIBS)
 
 # Other flags compile everything again; another commit only build_info.cpp.
 COMMIT := $(shell git describe --always --dirty --abbrev=12 --exclude '*' 2>/dev/null || echo unknown)
-$(BUILD)/flags.txt: WHAT = $(COMPILE) $(LDLIBS)
+$(BUILD)/flags.txt: WHAT = $(COMPILE) $(MPI_LIBS) $(LDLIBS)
 $(BUILD)/commit.txt: WHAT = $(COMMIT)
 $(addsuffix /flags.txt,$(BUILD) $(CUDA_BUILD) $(SIMT)) $(BUILD)/commit.txt: FORCE
 	@mkdir -p $(@D); echo '$(WHAT)' | cmp -s - $@ || echo '$(WHAT)' > $@
-BUILD_FLAGS := $(HOST_FLAGS) $(CXXFLAGS) $(LDLIBS)
+BUILD_FLAGS := $(HOST_FLAGS) $(CXXFLAGS) $(MPI_LIBS) $(LDLIBS)
 $(BUILD)/util/build_info.o: $(BUILD)/commit.txt
 $(BUILD)/util/build_info.o: private EXTRA := -DBUILD_COMMIT='"$(COMMIT)"' -DBUILD_FLAGS='"$(BUILD_FLAGS)"'
 

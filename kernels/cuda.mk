@@ -62,9 +62,10 @@ $(FOLDERS:=/run_kernel_tests): %/run_kernel_tests: %/test/test_kernels.o $(addpr
 $(FOLDERS:=/run_kernel_tests): private LDLIBS += $(CATCH_LIBS)
 $(SIMT)/run_kernel_tests: $(SIMT_TESTS:%=$(SIMT)/%)
 $(CUDA_PROGRAMS:%=$(CUDA_BUILD)/%): $(KERNELS:%=$(CUDA_BUILD)/%) $(LIB)
-	$(NVCC) $(NVCC_ARCH) -Xcompiler -fopenmp -o $@ $(filter-out $(LIB),$^) $(LIB) $(LDLIBS) -lcublasLt
+	$(NVCC) $(NVCC_ARCH) -Xcompiler -fopenmp -o $@ $(filter-out $(LIB),$^) $(LIB) \
+	  $(MPI_LIBS:-Wl,%=-Xlinker=%) $(LDLIBS) -lcublasLt
 $(CUDA_PROGRAMS:%=$(SIMT)/%): $(SIMT_RUNTIME:%=$(SIMT)/%) $(KERNELS:%=$(SIMT)/%) $(LIB)
-	$(CXX) $(SIMT_FLAGS) $(CXXFLAGS) -o $@ $(filter-out $(LIB),$^) $(LIB) $(LDLIBS)
+	$(CXX) $(SIMT_FLAGS) $(CXXFLAGS) -o $@ $(filter-out $(LIB),$^) $(LIB) $(MPI_LIBS) $(LDLIBS)
 
 # ---- Objects
 $(CUDA_BUILD)/%.o: %.cu $(CUDA_BUILD)/flags.txt

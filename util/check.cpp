@@ -73,6 +73,15 @@ std::string format_arguments(const char* format, std::initializer_list<FormatArg
     return text;
 }
 
+void report_death(Exit code, const char* message) {
+    fputs("error: ", stderr);  // in parts: there may be no memory
+    fputs(message, stderr);
+    fputs("\n", stderr);
+    fflush(stderr);
+    if (cleanup_hook) cleanup_hook();
+    if (die_hook) die_hook(code, message);
+}
+
 void die_with(Exit code, const std::string& message) {
     if (die_throws) throw DieError{code, message};
     static std::atomic<bool> dying;
@@ -81,11 +90,7 @@ void die_with(Exit code, const std::string& message) {
     dying_here = true;
     while (dying.exchange(true)) pause();  // another thread does, and ends this one
     fflush(stdout);
-    fputs("error: ", stderr);
-    fputs(message.c_str(), stderr);
-    fputs("\n", stderr);
-    fflush(stderr);
-    if (cleanup_hook) cleanup_hook();
-    if (die_hook) die_hook(code, message.c_str());
+    if (die_together) die_together(code, message.c_str());
+    report_death(code, message.c_str());
     _Exit(static_cast<int>(code));  // no destructors: worker threads may be in the middle of something
 }

@@ -31,6 +31,13 @@ inline bool die_throws = false;                        // tests only
 inline void (*die_hook)(Exit, const char*) = nullptr;  // the trainer's: writes the FAILED marker of a run
 inline void (*cleanup_hook)() = nullptr;               // of files.h: removes temporary files and folders
 
+// Of peers.h: the end of this process as one of several. It does not return, but where this one is to speak for itself.
+// Calls only what a signal handler may.
+inline void (*die_together)(Exit, const char*) = nullptr;
+
+// What die does before it leaves: the message on stderr, temporary files, the marker.
+void report_death(Exit code, const char* message);
+
 // A value in a message: a number, a string (char*, std::string, std::string_view), a character.
 struct FormatArgument {
     template <class T>
