@@ -5,6 +5,7 @@
 #include <deque>
 #include <mutex>
 #include <optional>
+#include <system_error>
 #include <thread>
 
 #include "dataloader/batches.h"
@@ -22,7 +23,11 @@ class Prefetcher {
   public:
     Prefetcher(Batches& batches, int64_t count, int depth)
         : batches_(batches), remaining_(count), depth_(static_cast<size_t>(depth)) {
-        thread_ = std::thread([this] { work(); });
+        try {
+            thread_ = std::thread([this] { work(); });
+        } catch (const std::system_error& error) {
+            die(Exit::Runtime, "the loader's thread cannot be started (%s)", error.what());
+        }
     }
     ~Prefetcher() {
         {

@@ -4,6 +4,8 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <nlohmann/json.hpp>
 #include <vector>
 
@@ -40,7 +42,9 @@ std::vector<std::string> files_below(const std::string& directory, const std::st
 
 uint64_t file_size(const std::string& path) {
     struct stat info;
-    return stat(path.c_str(), &info) == 0 ? static_cast<uint64_t>(info.st_size) : 0;
+    // never 0 for want of an answer: COMPLETE would list it, and the checkpoint would never be read again
+    if (stat(path.c_str(), &info) != 0) die(Exit::Data, "%s: cannot be looked up (%s)", path, strerror(errno));
+    return static_cast<uint64_t>(info.st_size);
 }
 
 // The marker's list of files; an empty object where there is no marker.

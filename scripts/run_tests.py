@@ -120,6 +120,7 @@ def find_parts(suites: list[str], build: Path) -> tuple[list[Part], int]:
     """What there is to run, what takes longest first, and the number of suites that cannot run here."""
     simt, parts, skipped = simt_folder(build), [], 0
     e2e = ROOT / "test/e2e"
+    sanitized = build.name.endswith(("asan", "tsan"))
     if "kernels" in suites:
         if (binary := simt / "run_kernel_tests").exists():
             parts.append(Part("CUDA kernels on the CPU", [str(binary)], catch2_counts, simt))
@@ -136,10 +137,11 @@ def find_parts(suites: list[str], build: Path) -> tuple[list[Part], int]:
             print("skipped: CUDA kernels on the GPU: there is none")
             skipped += 1
     if "e2e" in suites:
-        sanitized = build.name.endswith(("asan", "tsan"))
         parts += python_parts(e2e, simt, marked="@under_sanitizers" if sanitized else "")
     if "cpp" in suites:
-        parts.append(Part("unit tests", [str(build / "run_tests")], catch2_counts, simt))
+        # how often an interval holds takes hundreds of repetitions of what other tests do once
+        left_out = ["~[frequencies]"] if sanitized else []
+        parts.append(Part("unit tests", [str(build / "run_tests"), *left_out], catch2_counts, simt))
     if "python" in suites:
         parts += python_parts(ROOT / "test/python", simt)
     if "style" in suites:

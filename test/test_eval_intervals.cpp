@@ -11,7 +11,7 @@
 #include "test/support.h"
 #include "test/table_text.h"
 
-TEST_CASE("a report's intervals cover the truth as often as they say", "[eval]") {
+TEST_CASE("a report's intervals cover the truth as often as they say", "[eval][frequencies]") {
     // 150 entities of 3 facts. An entity is known with 0.9, 0.5 or 0.1, so that its facts go together; what is known
     // costs 0.2 nats, what is not 2.6, and both a bit more or less for the whole entity.
     constexpr uint64_t WORLDS = 300;

@@ -286,7 +286,7 @@ TEST_CASE("all right and none right have intervals of more than a point", "[eval
     }
 }
 
-TEST_CASE("bootstrap intervals cover the truth as often as they say", "[eval]") {
+TEST_CASE("bootstrap intervals cover the truth as often as they say", "[eval][frequencies]") {
     // 120 entities of 6 questions: an entity knows all of them (0.3), none (0.3), or each with 0.5; the truth is 0.5
     constexpr uint64_t ENTITIES = 120, QUESTIONS = 6, WORLDS = 400;
     int covered = 0, below = 0;

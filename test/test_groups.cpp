@@ -85,9 +85,10 @@ TEST_CASE("fair order: every group has its share of every prefix to less than on
     std::vector<int64_t> counts(n, 0);
     bool exact = true, resumed = true;
     for (int64_t turn = 1; turn <= 5000; ++turn) {
-        FairOrder continued = order;
+        std::optional<FairOrder> continued;
+        if (n < 100 || turn % 13 == 0) continued = order;  // 13: comes by every one of the 400
         const size_t group = order.next();
-        resumed &= continued.restore(counts) && continued.next() == group;
+        if (continued) resumed &= continued->restore(counts) && continued->next() == group;
         ++counts[group];
         for (size_t g = 0; g < n; ++g) {
             const __int128 lag = static_cast<__int128>(turn) * shares[g] - (static_cast<__int128>(counts[g]) * one);

@@ -93,11 +93,13 @@ void RunDirectory::mark_done(const std::string& reason) const {
 void RunDirectory::mark_failures() const {
     // Not through write_file: the program is dying already, of a full disk or in a signal handler, and must not die
     // again here. A FAILED without its text would say less than none.
-    static char failed[PATH_MAX];
-    const std::string path = file("FAILED");
+    static char failed[PATH_MAX], done[PATH_MAX];
+    const std::string path = file("FAILED"), done_path = file("DONE");
     if (path.size() >= sizeof failed) return;
     memcpy(failed, path.c_str(), path.size() + 1);
+    memcpy(done, done_path.c_str(), done_path.size() + 1);
     die_hook = [](Exit, const char* message) {
+        if (access(done, F_OK) == 0) return;  // what fails after that (the folder's sync) costs nothing
         const int fd = open(failed, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
         if (fd < 0) return;
         const size_t bytes = strlen(message);

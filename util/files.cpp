@@ -67,6 +67,13 @@ void remove_temporaries() {
     }
 }
 
+// False where there is nothing of that name. A disk that cannot say so is no absence: a run would begin anew.
+bool look_at(const std::string& path, struct stat* info) {
+    if (stat(path.c_str(), info) == 0) return true;
+    if (errno == EIO || errno == ESTALE || errno == ENOMEM) die_errno(Exit::Data, path, "looked up");
+    return false;
+}
+
 bool is_special(const struct stat& info) { return !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode); }
 
 // Calls consume(data, bytes) for the parts of a file; not a mapping, because a file that shrinks meanwhile would kill
@@ -77,7 +84,8 @@ void read_parts(const std::string& path, Consume consume) {
     struct stat info;
     if (file.fd < 0 || fstat(file.fd, &info) != 0) die_errno(Exit::Data, path, "read");
     if (is_special(info)) die(Exit::Data, "%s: not a regular file", path);
-    std::vector<char> buffer(1 << 20);
+    // small files are many (sidecars, checkpoints' JSON): a megabyte each would be cleared in vain
+    std::vector<char> buffer(static_cast<size_t>(std::clamp<int64_t>(info.st_size, 4096, 1 << 20)));
     for (;;) {
         const ssize_t n = ::read(file.fd, buffer.data(), buffer.size());
         if (n < 0 && errno == EINTR) continue;
@@ -181,14 +189,14 @@ std::string read_file(const std::string& path) {
 
 bool file_exists(const std::string& path) {
     struct stat info;
-    if (stat(path.c_str(), &info) != 0) return false;
+    if (!look_at(path, &info)) return false;
     if (is_special(info)) die(Exit::Data, "%s: not a regular file", path);
     return S_ISREG(info.st_mode);
 }
 
 bool directory_exists(const std::string& path) {
-    std::error_code error;
-    return fs::is_directory(path, error);
+    struct stat info;
+    return look_at(path, &info) && S_ISDIR(info.st_mode);
 }
 
 void make_directories(const std::string& path) {

@@ -1,10 +1,10 @@
-"""Every write, fsync, rename, mmap and allocation of a short run is made to fail once, in the manner of SQLite's tests.
+"""Every system call and allocation that a short run depends on is made to fail once, in the manner of SQLite's tests.
 
 The run has two sources, evaluations, answers and checkpoints. After each failure it ends with a documented exit code
 and a sentence, or goes on; the next start with --resume then ends with the bytes of an undisturbed run. The library
 that fails the n-th call is test/faults/fail_call.cpp. As a test a seeded sample is taken; all of them, by hand:
 
-    python3 test/e2e/test_faults.py --every write=1 fsync=1 rename=1 mmap=1 alloc=20
+    python3 test/e2e/test_faults.py --every 1 alloc=20
 """
 
 from __future__ import annotations
@@ -29,10 +29,19 @@ ERRNO = {
     "rename": errno.ENOSPC,
     "mmap": errno.ENOMEM,
     "alloc": errno.ENOMEM,
+    "open": errno.EIO,
+    "read": errno.EIO,
+    "close": errno.EIO,
+    "stat": errno.EIO,
+    "truncate": errno.EIO,
+    "mkdir": errno.ENOSPC,
+    "remove": errno.EIO,
+    "list": errno.EIO,
+    "thread": errno.EAGAIN,
 }
 STEPS = 8
 SCENARIOS = ("fresh", "resumed")  # what the failing life is: the first, or one that goes on from a checkpoint
-SAMPLE = {"write": 2, "fsync": 1, "rename": 1, "mmap": 1, "alloc": 2}  # calls of each kind and scenario, in the test
+SAMPLE = {"write": 2, "alloc": 2}  # calls of a kind and scenario in the test; 1 of the others
 
 
 class Injector:
@@ -125,15 +134,20 @@ class FaultTest(unittest.TestCase):
             injector = Injector(pathlib.Path(folder))
             for scenario in SCENARIOS:
                 for call, calls in injector.counts(scenario).items():
-                    for number in sorted(chance.sample(range(1, calls + 1), min(SAMPLE[call], calls))):
+                    for number in sorted(chance.sample(range(1, calls + 1), min(SAMPLE.get(call, 1), calls))):
                         with self.subTest(scenario=scenario, call=call, number=number):
                             self.assertEqual(injector.fail(scenario, call, number)[1], "")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--every", nargs="+", metavar="CALL=N", required=True, help="every N-th call of a kind")
-    every = dict(item.split("=") for item in parser.parse_args().every)
+    every_help = "every N-th call of a kind; N alone: of the kinds not named, which else are left out"
+    parser.add_argument("--every", nargs="+", metavar="[CALL=]N", required=True, help=every_help)
+    every: dict[str, int] = {}
+    for item in parser.parse_args().every:
+        call, _, number = item.rpartition("=")
+        named = {call: int(number)} if call else {kind: int(number) for kind in ERRNO}
+        every = {**every, **named} if call else {**named, **every}
     bad = 0
     with tempfile.TemporaryDirectory() as folder:
         injector = Injector(pathlib.Path(folder))
@@ -141,7 +155,7 @@ def main() -> int:
             counts = injector.counts(scenario)
             for call, step in every.items():
                 outcomes: collections.Counter[int] = collections.Counter()
-                for number in range(1, counts[call] + 1, int(step)):
+                for number in range(1, counts[call] + 1, step):
                     code, wrong = injector.fail(scenario, call, number)
                     outcomes[code] += 1
                     if wrong:

@@ -5,22 +5,21 @@ import json
 import os
 import pathlib
 import shutil
-import tempfile
 import unittest
 
 import numpy as np
-from common import TRAIN, make_data, metrics_without_time, run, small_run
+from common import TRAIN, EndToEndTest, make_data, metrics_without_time, run, small_run, under_sanitizers
 
 
 def moved(flags: list[str], before: pathlib.Path, after: pathlib.Path) -> list[str]:
     return [flag.replace(str(before), str(after)) for flag in flags]
 
 
-class IdentityTest(unittest.TestCase):
+class IdentityTest(EndToEndTest):
     @classmethod
     def setUpClass(cls) -> None:
-        cls.temporary = tempfile.TemporaryDirectory()
-        cls.root = pathlib.Path(cls.temporary.name)
+        super().setUpClass()
+        cls.root = cls.data
         cls.data = cls.root / "data"
         cls.data.mkdir()
         make_data(cls.data)
@@ -28,10 +27,6 @@ class IdentityTest(unittest.TestCase):
         cls.whole = cls.root / "whole"
         result = run(TRAIN, *cls.flags, "--out", str(cls.whole))
         assert result.returncode == 0, result.stderr
-
-    @classmethod
-    def tearDownClass(cls) -> None:
-        cls.temporary.cleanup()
 
     def begun(self) -> pathlib.Path:
         """The run as a kill between its two checkpoints leaves it."""
@@ -160,6 +155,7 @@ class IdentityTest(unittest.TestCase):
         self.assertEqual(code, 3)
         self.assertIn("val.bin: not the file", said)
 
+    @under_sanitizers
     def test_damage_in_a_checkpoint_is_damage(self) -> None:
         out = self.begun()
         checkpoint = out / "checkpoints/step_00000004"
@@ -189,6 +185,7 @@ class IdentityTest(unittest.TestCase):
                 self.assertEqual(result.returncode, code, result.stderr)
                 self.assertIn(words, result.stderr)
 
+    @under_sanitizers
     def test_what_is_no_regular_file_is_refused_and_not_waited_for(self) -> None:
         folder = self.copy("special")
         for name in ("web.bin", "web.idx", "web.json", "facts.values.npy", "facts_questions.questions.json"):

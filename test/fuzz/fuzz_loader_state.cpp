@@ -1,4 +1,6 @@
 // loader_state.json, damaged: the stream goes on from it, or it is refused.
+#include <memory>
+
 #include "dataloader/loader.h"
 #include "test/fuzz/fuzz.h"
 #include "test/shard_builder.h"
@@ -7,9 +9,10 @@ namespace {
 
 struct World {
     FuzzFolder folder;
-    MixtureOptions options;
+    std::unique_ptr<Loader> loader;
     std::string state;
     World() {
+        MixtureOptions options;
         KnowledgeBuilder people;
         people.sidecar.vocab_size = 200;
         people.write(folder.path + "/people");
@@ -25,10 +28,10 @@ struct World {
         options.T = 32;
         options.batch_tokens = 64;
         options.tokens = 64 * 10;
-        Loader loader(options, {false, 0});
-        loader.start();
-        loader.next();
-        state = loader.next().state;
+        loader = std::make_unique<Loader>(options, LoaderOptions{false, 0});
+        loader->start();
+        loader->next();
+        state = loader->next().state;
     }
 };
 
@@ -36,11 +39,10 @@ struct World {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     die_throws = true;
-    static const World world;
+    static const World world;  // its data are opened once: nothing of them depends on the state
     try {  // Usage: a state of other options; Data: no state at all
-        Loader loader(world.options, {false, 0});
-        loader.start(damaged(world.state, data, size));
-        loader.next();
+        world.loader->start(damaged(world.state, data, size));
+        world.loader->next();
     } catch (const DieError& error) {
         if (error.code != Exit::Data && error.code != Exit::Usage) abort();
     }
