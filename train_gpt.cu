@@ -242,7 +242,7 @@ void save_checkpoint(Run& r, const Trainer<Real>& t, const std::string& stopped)
     if (r.directory.active()) r.log.sync();
     const std::string directory = r.peers.first() ? checkpoint_begin(r.directory.path(), t.step) : "";
     const Temporary unfinished(directory);  // on a full disk it makes room for FAILED
-    save_training_state(directory, t.gpt, t.adam, r.plan().tokenizer_file, r.communicator, r.shape.lanes);
+    save_training_state(directory, t.gpt, t.adam, r.plan().tokenizer.file, r.communicator, r.shape.lanes);
     if (!r.peers.first()) return;
     write_file(path_join(directory, "loader_state.json"), t.loader_state);
     save_ledgers(t.ledgers, directory);

@@ -19,6 +19,7 @@ constexpr uint64_t CHECKED_BYTES = 32 << 20;
 void agree_on_tokenizer(const MixtureOptions& options, const Tokenizer& tokenizer, const std::vector<Source>& sources,
                         Plan* plan) {
     std::string first_path;
+    const Sidecar* first = nullptr;
     plan->eot_id = sources[0].eot_id();
     plan->vocab = tokenizer.vocab_size();
     for (const Source& source : sources) {
@@ -36,18 +37,20 @@ void agree_on_tokenizer(const MixtureOptions& options, const Tokenizer& tokenize
             }
             if (first_path.empty()) {
                 first_path = path;
-                plan->tokenizer_sha256 = sidecar.tokenizer_sha256;
+                first = &sidecar;
+                plan->tokenizer = sidecar.tokenizer;
+                plan->tokenizer.file.clear();
             }
-            if (sidecar.tokenizer_sha256 != plan->tokenizer_sha256)
+            if (!same_tokenizer(sidecar.tokenizer, first->tokenizer))
                 die(Exit::Data,
                     "tokenizers differ: sha256 %.12s for %s, %.12s (%s) for %s; prepare both with the same tokenizer",
-                    plan->tokenizer_sha256, first_path, sidecar.tokenizer_sha256, sidecar.tokenizer_name, path);
+                    first->tokenizer.sha256, first_path, sidecar.tokenizer.sha256, sidecar.tokenizer_name, path);
             if (options.vocab > 0 && options.vocab < sidecar.vocab_size)
                 die(Exit::Data, "%s: its tokenizer has %d ids, the model %d; choose a model with a larger vocabulary",
                     path, sidecar.vocab_size, options.vocab);
             plan->vocab = std::max(plan->vocab, sidecar.vocab_size);
-            if (plan->tokenizer_file.empty() && !sidecar.tokenizer_file.empty() && file_exists(sidecar.tokenizer_file))
-                plan->tokenizer_file = sidecar.tokenizer_file;
+            if (plan->tokenizer.file.empty() && !sidecar.tokenizer.file.empty() && file_exists(sidecar.tokenizer.file))
+                plan->tokenizer = sidecar.tokenizer;
         }
         if (without > 0)
             plan->warnings.push_back(
@@ -57,13 +60,12 @@ void agree_on_tokenizer(const MixtureOptions& options, const Tokenizer& tokenize
                             source.name(), without, sidecars.size(), plan->eot_id));
     }
     if (tokenizer.known()) {
-        const std::string sha256 = sha256_file(tokenizer.file());
-        if (!plan->tokenizer_sha256.empty() && sha256 != plan->tokenizer_sha256)
+        const TokenizerId given = tokenizer_id(tokenizer.file());
+        if (first && !same_tokenizer(given, plan->tokenizer))
             die(Exit::Data,
                 "tokenizers differ: --tokenizer %s is not the one of %s; leave the flag away, or tokenize again",
                 tokenizer.file(), first_path);
-        plan->tokenizer_file = tokenizer.file();
-        if (plan->tokenizer_sha256.empty()) plan->tokenizer_sha256 = sha256;
+        plan->tokenizer = given;
     }
     if (options.vocab > 0) plan->vocab = options.vocab;
     if (plan->vocab == 0) die(Exit::Usage, "the vocabulary is not known: no shard has a sidecar; give --tokenizer");

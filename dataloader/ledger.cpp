@@ -33,8 +33,13 @@ Ledger axes_of(const std::string& name, const std::string& path) {
     for (const json& shard : shards) {
         if (!shard.is_object() || !is_name(shard.value("name", json())))
             die(Exit::Data, "%s: every shard needs \"name\" and \"entities\"", path);
+        const auto checksum = [&](const char* key) {
+            const json value = shard.value(key, json());
+            return is_name(value) ? value.get<std::string>() : std::string();
+        };
         list.push_back({shard["name"].get<std::string>(),
-                        static_cast<uint64_t>(json_integer(path, shard, "entities", 0, UINT32_MAX))});
+                        static_cast<uint64_t>(json_integer(path, shard, "entities", 0, UINT32_MAX)),
+                        {checksum("names"), checksum("values")}});
     }
     return Ledger(name, std::move(list), slots.get<std::vector<std::string>>());
 }
@@ -60,8 +65,11 @@ void Ledger::book(const Exposure& exposure, int64_t step) {
 void Ledger::write(const std::string& folder) const {
     write_npy(file_of(folder, name_, ".npy"), dtype, sizeof(Entry), {entities_, slots()}, entries_.data());
     ordered_json axes = {{"format_version", 1}, {"slots", slot_names_}, {"shards", ordered_json::array()}};
-    for (const LedgerShard& shard : shards_)
+    for (const LedgerShard& shard : shards_) {
         axes["shards"].push_back({{"name", shard.name}, {"entities", shard.entities}});
+        if (!shard.facts.names.empty()) axes["shards"].back()["names"] = shard.facts.names;
+        if (!shard.facts.values.empty()) axes["shards"].back()["values"] = shard.facts.values;
+    }
     write_file(file_of(folder, name_, ".json"), axes.dump(2) + "\n");
 }
 

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "dataloader/sidecar.h"  // defines: FactsId
+
 // A value that ends among the targets of a step.
 struct Exposure {
     uint32_t source, entity, slot;
@@ -16,6 +18,7 @@ struct Exposure {
 struct LedgerShard {
     std::string name;
     uint64_t entities;
+    FactsId facts = {};  // where the shard has a sidecar
 };
 
 class Ledger {

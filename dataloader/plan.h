@@ -6,6 +6,8 @@
 #include <utility>
 #include <vector>
 
+#include "util/tokenizer_id.h"  // defines: TokenizerId
+
 // One --source with all that is said of it.
 struct SourceOptions {
     std::string name, glob;
@@ -40,7 +42,7 @@ struct SourcePlan {
 struct Plan {
     int64_t steps = 0, batch_tokens = 0, tokens = 0;  // tokens = steps * batch_tokens
     int64_t vocab = 0, eot_id = -1;
-    std::string tokenizer_file, tokenizer_sha256;
+    TokenizerId tokenizer;  // of the shards; its file is there, or ""
     std::vector<SourcePlan> sources;
     std::vector<std::string> warnings;
 };

@@ -42,7 +42,7 @@ void print_order_of_step(const DataSet& data, int64_t step, const std::string& s
         die(Exit::Usage, "--print-order %d: the run has steps 0 to %d", step, data.plan.steps - 1);
     Batches batches(data, false, state, false);
     Tokenizer tokenizer;
-    if (!data.plan.tokenizer_file.empty()) tokenizer = Tokenizer(data.plan.tokenizer_file);
+    if (!data.plan.tokenizer.file.empty()) tokenizer = Tokenizer(data.plan.tokenizer.file);
     const int64_t batch_tokens = data.plan.batch_tokens, base = step * batch_tokens, T = data.mixture.T;
     print(out, "step %d: tokens %d to %d of the stream, %d rows of %d\n", step, base, base + batch_tokens,
           batch_tokens / T, T);

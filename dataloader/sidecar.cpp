@@ -36,10 +36,11 @@ Sidecar read_sidecar(const std::string& prefix) {
     if (tokenizer == object.end() || !tokenizer->is_object())
         die(Exit::Data, "%s: key 'tokenizer' is not an object with name and sha256", path);
     sidecar.tokenizer_name = text_of(path, *tokenizer, "name");
-    sidecar.tokenizer_sha256 = text_of(path, *tokenizer, "sha256");
+    sidecar.tokenizer.sha256 = text_of(path, *tokenizer, "sha256");
+    if (tokenizer->contains("content")) sidecar.tokenizer.content = text_of(path, *tokenizer, "content");
     if (tokenizer->contains("file")) {
         const std::string file = text_of(path, *tokenizer, "file");
-        sidecar.tokenizer_file = file.empty() || file[0] == '/' ? file : path_join(folder_of(path), file);
+        sidecar.tokenizer.file = file.empty() || file[0] == '/' ? file : path_join(folder_of(path), file);
     }
     sidecar.vocab_size = json_integer(path, object, "vocab_size", 1, INT32_MAX);
     sidecar.eot_id = json_integer(path, object, "eot_id", 0, sidecar.vocab_size - 1);
@@ -50,5 +51,10 @@ Sidecar read_sidecar(const std::string& prefix) {
     if (checksums != object.end() && checksums->is_object())
         for (const auto& [name, checksum] : checksums->items())
             if (checksum.is_string()) sidecar.checksums.emplace_back(name, checksum.get<std::string>());
+    const std::string name = prefix.substr(prefix.rfind('/') + 1);
+    for (const auto& [file, checksum] : sidecar.checksums) {
+        if (file == name + ".names.txt") sidecar.facts.names = checksum;
+        if (file == name + ".values.npy") sidecar.facts.values = checksum;
+    }
     return sidecar;
 }

@@ -305,7 +305,7 @@ std::vector<LedgerShard> Source::shards() const {
     std::vector<LedgerShard> result;
     for (const KnowledgeFile& file : knowledge_) {
         const std::string prefix = shard_prefix(file.tokens().path());
-        result.push_back({prefix.substr(prefix.rfind('/') + 1), file.entities()});
+        result.push_back({prefix.substr(prefix.rfind('/') + 1), file.entities(), file.tokens().sidecar().facts});
     }
     return result;
 }

@@ -79,6 +79,8 @@ class Source {
     std::vector<LedgerShard> shards() const;  // of a knowledge source
     // Of a draw, counted over all files, before --subsample.
     uint64_t entity(uint64_t index) const { return kept(index); }
+    // Whether a text's draw is a document's first slice.
+    bool opens_document(uint64_t index) const { return knowledge() || locate(index).number == 0; }
     // "web/a.bin document 12, slice 2" or "Ada Brown (entity 7), birth_date:3:0 ..." for --print-order.
     std::string describe(uint64_t index, uint64_t epoch) const;
 

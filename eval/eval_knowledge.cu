@@ -6,23 +6,27 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
-#include <iterator>
 #include <new>
 #include <string>
+#include <utility>
+#include <vector>
 
-#include "eval/evaluator.cuh"  // defines: Evaluator
-#include "eval/normalize.h"    // defines: lower_cases_unicode
-#include "eval/results.h"      // defines: print_results, results_json, write_question_lines, write_continuations
-#include "kernels/backend.h"   // defines: Machine, with_precision
-#include "model/checkpoint.h"  // defines: read_model_config, read_trainer_state
-#include "model/gpt.cuh"       // defines: Gpt
-#include "model/state.cuh"     // defines: load_weights
-#include "util/check.h"        // defines: die, Exit
-#include "util/files.h"        // defines: write_file, sha256_file, path_join
-#include "util/options.h"      // defines: OptionTable and the kinds of option
-#include "util/progress.h"     // defines: PercentLine
-#include "util/system.h"       // defines: wait_politely
+#include "eval/evaluator.cuh"    // defines: Evaluator
+#include "eval/normalize.h"      // defines: lower_cases_unicode
+#include "eval/program_files.h"  // defines: check_inputs, check_outputs, files_of_prefix
+#include "eval/results.h"        // defines: print_results, results_json, write_question_lines, write_continuations
+#include "kernels/backend.h"     // defines: Machine, with_precision
+#include "model/checkpoint.h"    // defines: read_model_config, read_trainer_state
+#include "model/gpt.cuh"         // defines: Gpt
+#include "model/state.cuh"       // defines: load_weights
+#include "util/check.h"          // defines: die, Exit
+#include "util/files.h"          // defines: write_file, sha256_file, path_join
+#include "util/mapped_file.h"    // defines: die_of_bus_errors
+#include "util/options.h"        // defines: OptionTable and the kinds of option
+#include "util/progress.h"       // defines: PercentLine
+#include "util/system.h"         // defines: wait_politely
 
 using backend::Machine;
 
@@ -78,12 +82,26 @@ void check_options(const EvalOptions& o) {
         die(Exit::Usage, "--precision bf16: not in this build (CPU); give --precision fp32");
     for (const auto& [flag, file] : {std::pair("--per-question", o.per_question), std::pair("--generate", o.generate)})
         if (!file.empty() && o.evaluation.questions.empty()) die(Exit::Usage, "%s needs --questions", flag);
-    const std::string files[] = {o.out, o.per_question, o.generate};
-    for (const std::string& file : files) {
-        if (!file.empty() && std::count(std::begin(files), std::end(files), file) > 1)
-            die(Exit::Usage, "%s: two results cannot be one file", file);
-        if (directory_exists(file)) die(Exit::Usage, "%s: a directory; expected the name of a file", file);
-    }
+}
+
+// What is read, as far as the options say: the checkpoint, the tokenizer, question sets, shards.
+std::vector<std::string> input_files(const EvalOptions& o) {
+    std::vector<std::string> files;
+    for (const std::string& folder : {o.checkpoint, path_join(o.checkpoint, "exposures")})
+        if (directory_exists(folder))
+            for (const std::string& name : list_directory(folder)) files.push_back(path_join(folder, name));
+    for (const std::string& file : {o.tokenizer, path_join(o.tokenizer, "tokenizer.json")})
+        if (!o.tokenizer.empty()) files.push_back(file);
+    std::vector<std::string> prefixes;
+    for (const std::string& path : o.evaluation.questions) prefixes.push_back(question_set_prefix(path));
+    for (const auto& [name, glob] : o.evaluation.validation)
+        for (const std::string& path : glob_files(glob)) {
+            files.push_back(path);
+            if (is_shard(path)) prefixes.push_back(shard_prefix(path));
+        }
+    for (const std::string& prefix : prefixes)
+        for (const std::string& file : files_of_prefix(prefix)) files.push_back(file);
+    return files;
 }
 
 // The tokenizer the model goes with: --tokenizer, else the directory's own; "" where there is none.
@@ -141,21 +159,31 @@ Evaluation evaluate(const EvalOptions& o, const GptConfig& config, const Evaluat
     Evaluation evaluation =
         evaluator.run(gpt, stream, ledgers, [&](size_t done, size_t all) { line.update(done, all); });
     line.clear();
+    for (size_t i = 0; i < plan.questions.size(); ++i) {
+        const std::vector<QuestionResult>& results = evaluation.knowledge[i].results;
+        const auto no_number = [](const QuestionResult& result) { return std::isnan(result.nll); };
+        if (const auto n = std::count_if(results.begin(), results.end(), no_number); n > 0)
+            print(stderr,
+                  "warning: the scores of %d of %d questions of %s are not numbers: taken as wrong, at the last rank\n",
+                  n, results.size(), plan.questions[i].set->names().name);
+    }
     return evaluation;
 }
 
 int main(int argc, char** argv) {
+    std::set_new_handler([] { die(Exit::Runtime, "out of memory; try fewer questions or a smaller --val-tokens"); });
     wait_politely(argv);
+    die_of_bus_errors();
 
     // options -> model
     EvalOptions o;
     OptionTable table = option_table(o);
     table.parse(argc, argv);
-    std::set_new_handler([] { die(Exit::Runtime, "out of memory; try fewer questions or a smaller --val-tokens"); });
-    for (const std::string& file : {o.out, o.per_question, o.generate})  // before the work, not after it
-        if (!file.empty()) make_directories(folder_of(file));
     check_options(o);
     if (!directory_exists(o.checkpoint)) die(Exit::Data, "--checkpoint %s: there is no such directory", o.checkpoint);
+    const std::vector<std::string> inputs = input_files(o);
+    check_inputs(inputs);
+    check_outputs({{"--out", &o.out}, {"--per-question", &o.per_question}, {"--generate", &o.generate}}, inputs);
     const GptConfig config = read_model_config(o.checkpoint);
     const TrainerChoices trainer = read_trainer_choices(o.checkpoint);
     EvaluationOptions& options = o.evaluation;
@@ -173,8 +201,7 @@ int main(int argc, char** argv) {
         print(stderr, "warning: there is no locale C.UTF-8 here; answers are compared with only A-Z lower-cased\n");
 
     // data, before the weights: it is what is most often wrong
-    options.tokenizer_file = tokenizer;
-    options.tokenizer_sha256 = tokenizer.empty() ? "" : sha256_file(tokenizer);
+    if (!tokenizer.empty()) options.tokenizer = tokenizer_id(tokenizer);
     options.generate = !o.generate.empty();
     options.subsampled = trainer.subsampled;
     options.data_seed = static_cast<uint64_t>(trainer.data_seed);

@@ -9,13 +9,13 @@ namespace {
 
 // `path` is the shard's or set's prefix.
 void check_tokenizer(const std::string& path, const Sidecar& sidecar, const EvaluationOptions& options) {
-    if (!sidecar.present || options.tokenizer_sha256.empty() || sidecar.tokenizer_sha256 == options.tokenizer_sha256)
+    if (!sidecar.present || options.tokenizer.sha256.empty() || same_tokenizer(sidecar.tokenizer, options.tokenizer))
         return;
     die(Exit::Data,
         "%s.json: made with tokenizer %s (sha256 %s), the model with %s (sha256 %s); prepare it again with the model's "
         "tokenizer",
-        path, sidecar.tokenizer_name, sidecar.tokenizer_sha256,
-        options.tokenizer_file.empty() ? "another" : options.tokenizer_file, options.tokenizer_sha256);
+        path, sidecar.tokenizer_name, sidecar.tokenizer.sha256,
+        options.tokenizer.file.empty() ? "another" : options.tokenizer.file, options.tokenizer.sha256);
 }
 
 // Above 0, up to 1; NaN where it was not given.
@@ -47,7 +47,7 @@ EvaluationPlan plan_evaluation(const EvaluationOptions& options, int vocab, int 
     check_options(options, max_T);
     EvaluationPlan plan;
     plan.options = options;
-    if (options.generate) plan.tokenizer = Tokenizer(options.tokenizer_file);
+    if (options.generate) plan.tokenizer = Tokenizer(options.tokenizer.file);
 
     for (size_t i = 0; i < options.validation.size(); ++i) {
         const auto& [name, glob] = options.validation[i];
@@ -57,7 +57,7 @@ EvaluationPlan plan_evaluation(const EvaluationOptions& options, int vocab, int 
             if (is_shard(path)) check_tokenizer(shard_prefix(path), read_sidecar(shard_prefix(path)), options);
         plan.validation.push_back(
             read_validation({name, glob, options.val_tokens.n, static_cast<int>(options.seq_len.n), options.doc_mask.on,
-                             options.eot_id, vocab}));
+                             options.eot_id, vocab, options.tokenizer}));
     }
 
     for (const std::string& path : options.questions) {

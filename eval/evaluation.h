@@ -25,9 +25,8 @@ struct EvaluationOptions {
     Count seq_len;                 // --seq-len, of validation rows
     OnOff doc_mask;                // --doc-mask, of validation rows; questions are always alone in their segment
     int64_t eot_id = -1;           // --eot-id, for validation shards without a sidecar
-    bool generate = false;         // continuations (generate.cuh), which tokenizer_file decodes
-    std::string tokenizer_sha256;  // the model's; "": not known, not compared
-    std::string tokenizer_file;    // also for messages
+    bool generate = false;         // continuations (generate.cuh), which the tokenizer decodes
+    TokenizerId tokenizer;         // the model's; without sha256: not known, not compared
     std::vector<SubsampledSource> subsampled;
     uint64_t data_seed = 1;  // the trainer's: which entities were kept
 

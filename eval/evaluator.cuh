@@ -28,7 +28,7 @@ class Evaluator {
         for (const ValidationRows& rows : plan_.validation) {
             const ValidationResult result = validation_loss(gpt, rows, stream);
             for (const ValidationMetric& metric : VALIDATION_METRICS)
-                if (!metric.needs_bytes || rows.bytes_per_token > 0)
+                if (!metric.needs_bytes || rows.bytes > 0)
                     evaluation.metrics.push_back(
                         {"val/" + result.name + "/" + metric.name, metric.value(result), metric.headline});
             evaluation.validation.push_back(result);

@@ -13,12 +13,14 @@ struct Shard {
 };
 
 // One in each ledger that has it: two sources may show the same facts.
-std::vector<Shard> shards_of(const QuestionNames& names, const std::vector<Ledger>& ledgers) {
+std::vector<Shard> shards_of(const QuestionSet& set, const std::vector<Ledger>& ledgers) {
+    const QuestionNames& names = set.names();
     std::vector<Shard> shards;
     for (const Ledger& ledger : ledgers) {
         uint64_t first = 0;
         for (const LedgerShard& shard : ledger.shards()) {
-            if (shard.name == names.source && shard.entities == static_cast<uint64_t>(names.entities)) {
+            if (shard.name == names.source && shard.entities == static_cast<uint64_t>(names.entities) &&
+                may_be_same(shard.facts, set.facts())) {
                 shards.push_back({&ledger, first});
                 break;
             }
@@ -60,10 +62,16 @@ bool one_attribute_each(const QuestionSet& set) {
 
 void warn_of_other_entities(const QuestionSet& set, const std::vector<Ledger>& ledgers) {
     const QuestionNames& names = set.names();
-    if (!shards_of(names, ledgers).empty()) return;
+    if (!shards_of(set, ledgers).empty()) return;
     for (const Ledger& ledger : ledgers)
         for (const LedgerShard& shard : ledger.shards())
-            if (shard.name == names.source)
+            if (shard.name == names.source && shard.entities == static_cast<uint64_t>(names.entities))
+                print(stderr,
+                      "warning: question set %s asks about other facts than %s had when the model was trained (%s "
+                      "differ): how often its facts were seen is not known\n",
+                      set.prefix(), shard.name,
+                      may_be_same({shard.facts.names, ""}, set.facts()) ? "the values" : "the names");
+            else if (shard.name == names.source)
                 print(stderr,
                       "warning: question set %s asks about %d entities of %s, which has %u here: not the same "
                       "data, and how often its facts were seen is not known\n",
@@ -75,7 +83,7 @@ std::vector<uint32_t> question_exposures(const QuestionSet& set, const std::vect
     const QuestionNames& names = set.names();
     std::vector<uint32_t> exposures(chosen.size(), UNKNOWN_EXPOSURES);
     bool any = false;
-    for (const Shard& shard : shards_of(names, ledgers)) {
+    for (const Shard& shard : shards_of(set, ledgers)) {
         std::vector<int64_t> attributes = slots_named(*shard.ledger, names.attributes);
         const std::vector<int64_t> relations = slots_named(*shard.ledger, names.relations);
         const bool one_fact = shard.ledger->slot_names().size() == 1 && none_named(attributes) &&

@@ -9,11 +9,12 @@
 // Of a question whose fact is in no slot of the source.
 constexpr uint32_t UNKNOWN_EXPOSURES = UINT32_MAX;
 
-// By question of `chosen`. A set belongs to the ledgers one of whose shards is named like the set's `source` and has as
-// many entities as the set, and their counts add up; a fact's slot is the one named like the question's attribute, else
-// like its relation. A source whose only slot has the name of neither an attribute nor a relation states one fact of
-// each entity; where the set asks one attribute of each, that is the fact asked for. (Facts of Wikidata are entities
-// with a slot "object"; what their set calls attributes are the relations.)
+// By question of `chosen`. A set belongs to the ledgers one of whose shards is named like the set's `source`, has as
+// many entities as the set and, where checksums of both are known, states the same facts; their counts add up. A
+// fact's slot is the one named like the question's attribute, else like its relation. A source whose only slot has the
+// name of neither an attribute nor a relation states one fact of each entity; where the set asks one attribute of
+// each, that is the fact asked for. (Facts of Wikidata are entities with a slot "object"; what their set calls
+// attributes are the relations.)
 // Empty: no ledger has the set's facts.
 std::vector<uint32_t> question_exposures(const QuestionSet& set, const std::vector<uint32_t>& chosen,
                                          const std::vector<Ledger>& ledgers);
@@ -25,5 +26,6 @@ struct ExposureRange {
 };
 ExposureRange exposure_range(uint32_t bin);
 
-// Says on stderr where a set's source is among the ledgers by name, but nowhere with as many entities: other data.
+// Says on stderr where a set's source is among the ledgers by name, but nowhere with as many entities or the same
+// facts: other data.
 void warn_of_other_entities(const QuestionSet& set, const std::vector<Ledger>& ledgers);

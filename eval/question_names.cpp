@@ -123,6 +123,12 @@ QuestionNames parse_question_names(const std::string& file, const std::string& t
         die(Exit::Data, "%s: \"name\" becomes part of metric names and must be one word without a slash, found \"%s\"",
             file, names.name);
     if (object.contains("source")) names.source = text_of(file, object["source"], "source");
+    if (const auto sums = object.find("source_checksums"); sums != object.end()) {
+        if (!sums->is_object())
+            die(Exit::Data, "%s: \"source_checksums\" must be an object with names and values", file);
+        for (const auto& [key, checksum] : {std::pair("names", &names.facts.names), {"values", &names.facts.values}})
+            if (sums->contains(key)) *checksum = text_of(file, (*sums)[key], key);
+    }
     names.questions = json_integer(file, object, "questions", 1, MAX_COUNT);
     names.entities = json_integer(file, object, "entities", 1, MAX_COUNT);
     names.relations = names_of(file, object, "relations");

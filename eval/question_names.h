@@ -4,10 +4,13 @@
 #include <string>
 #include <vector>
 
+#include "dataloader/sidecar.h"  // defines: FactsId
+
 inline constexpr const char* KINDS[] = {"seen", "heldout", "question"};
 
 struct QuestionNames {
     std::string name, source;
+    FactsId facts = {};  // of the source: `source_checksums`
     int64_t questions = 0, entities = 0;
     std::vector<std::string> relations, attributes, templates, groups;
     std::vector<std::string> kinds;  // some of KINDS

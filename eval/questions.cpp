@@ -10,13 +10,6 @@
 
 namespace {
 
-std::string prefix_of(const std::string& path) {
-    for (const std::string ending : {".questions.json", ".bin"})
-        if (path.size() > ending.size() && path.compare(path.size() - ending.size(), ending.size(), ending) == 0)
-            return path.substr(0, path.size() - ending.size());
-    return path;
-}
-
 // How many different entities each of `size` columns has; a key is an entity and, below, its column.
 std::vector<int64_t> count_distinct(std::vector<uint64_t>* keys, size_t size) {
     std::sort(keys->begin(), keys->end());
@@ -28,8 +21,15 @@ std::vector<int64_t> count_distinct(std::vector<uint64_t>* keys, size_t size) {
 
 }  // namespace
 
+std::string question_set_prefix(const std::string& path) {
+    for (const std::string ending : {".questions.json", ".bin"})
+        if (path.size() > ending.size() && path.compare(path.size() - ending.size(), ending.size(), ending) == 0)
+            return path.substr(0, path.size() - ending.size());
+    return path;
+}
+
 QuestionSet::QuestionSet(const std::string& path, int vocab, int max_T)
-    : prefix_(prefix_of(path)),
+    : prefix_(question_set_prefix(path)),
       names_(parse_question_names(prefix_ + ".questions.json", read_file(prefix_ + ".questions.json"))),
       file_(prefix_ + ".bin"),
       columns_(prefix_ + ".q.npy", "<u4", sizeof(uint32_t), sizeof(Question) / sizeof(uint32_t)),
@@ -60,6 +60,10 @@ QuestionSet::QuestionSet(const std::string& path, int vocab, int max_T)
     }
     open_popularity();
     count_entities();
+    facts_ = names_.facts;
+    const bool names_source = !names_.source.empty() && names_.source.find('/') == std::string::npos;
+    if (facts_.names.empty() && facts_.values.empty() && names_source)
+        facts_ = read_sidecar(path_join(folder_of(prefix_), names_.source)).facts;
 }
 
 Question QuestionSet::question(uint32_t i) const {

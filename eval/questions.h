@@ -15,6 +15,9 @@ struct Question {
 
 constexpr uint32_t UNKNOWN_POPULARITY = UINT32_MAX;
 
+// PREFIX of PREFIX, PREFIX.bin or PREFIX.questions.json.
+std::string question_set_prefix(const std::string& path);
+
 class QuestionSet {
   public:
     // Opens PREFIX, PREFIX.bin or PREFIX.questions.json and checks every question: columns within their lists; answer,
@@ -24,6 +27,8 @@ class QuestionSet {
 
     const std::string& prefix() const { return prefix_; }
     const QuestionNames& names() const { return names_; }
+    // The facts asked about: what questions.json says, else the sidecar of the source where it is next to the set.
+    const FactsId& facts() const { return facts_; }
     const Sidecar& sidecar() const { return file_.sidecar(); }
     int eot_id() const { return static_cast<int>(file_.sidecar().eot_id); }
     int longest() const { return longest_; }                 // prompt + answer, candidate or alias, in tokens
@@ -66,6 +71,7 @@ class QuestionSet {
 
     std::string prefix_;
     QuestionNames names_;
+    FactsId facts_;
     TokenFile file_;
     NpyArray columns_, popularity_;
     int vocab_ = 0, max_T_ = 0, longest_ = 0;

@@ -169,7 +169,7 @@ std::string results_json(const EvaluationPlan& plan, const Evaluation& evaluatio
                                        {"dataset_path", set.prefix()},
                                        {"source", names.source},
                                        {"tokenizer", set.sidecar().tokenizer_name},
-                                       {"tokenizer_sha256", set.sidecar().tokenizer_sha256},
+                                       {"tokenizer_sha256", set.sidecar().tokenizer.sha256},
                                        {"output_type", "loglikelihood"},
                                        {"num_fewshot", 0},
                                        {"metadata", {{"version", 1}}}};

@@ -8,6 +8,7 @@
 // whatever else is asked, in which order and batch (packed_pass.cuh).
 #pragma once
 #include <algorithm>
+#include <cmath>
 #include <functional>
 #include <vector>
 
@@ -26,7 +27,7 @@ template <class Real>
 class TextScorer {
   public:
     TextScorer(const Gpt<Real>& gpt, const QuestionSet& set, PackShape shape, backend::stream_t stream)
-        : set_(set), shape_(shape), pass_(gpt, shape, set.eot_id(), stream) {}
+        : set_(set), shape_(shape), pass_(gpt, shape, set.eot_id(), stream), vocabulary_(gpt.config.V) {}
 
     // In the order of `asked`. `scored` hears after each pass how many of them it was.
     template <class Scored>
@@ -52,6 +53,10 @@ class TextScorer {
                     score.rank = std::max(score.rank, pass_.rank(at));
                     score.correct = score.correct && pass_.correct(at);
                 }
+                if (std::isnan(score.nll)) {  // nothing is greater than such a logit; that is no first rank
+                    score.rank = vocabulary_;
+                    score.correct = false;
+                }
             }
             scored(packing.first[end] - packing.first[row]);
         }
@@ -71,6 +76,7 @@ class TextScorer {
     const QuestionSet& set_;
     PackShape shape_;
     PackedPass<Real> pass_;
+    int vocabulary_;
     std::vector<int> text_;
 };
 

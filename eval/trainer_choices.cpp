@@ -71,9 +71,15 @@ std::vector<bool> kept_entities(const QuestionSet& set, const std::vector<Subsam
             const uint64_t documents = here ? TokenFile(path).num_documents() : entities;
             const std::string prefix = shard_prefix(path);
             if (!found && prefix.substr(prefix.rfind('/') + 1) == names.source) {
-                found = documents == entities;
+                const bool same = !here || may_be_same(read_sidecar(prefix).facts, set.facts());
+                if (!same)
+                    print(stderr,
+                          "warning: question set %s asks about other facts than %s states; which of its entities "
+                          "--subsample kept is not known\n",
+                          set.prefix(), path);
+                found = documents == entities && same;
                 first = all;
-                if (!found)
+                if (documents != entities)
                     print(stderr,
                           "warning: %s has %u entities, %s.questions.json says %u; which of them --subsample "
                           "kept is not known\n",

@@ -44,6 +44,6 @@ ValidationResult validation_loss(const Gpt<Real>& gpt, const ValidationRows& row
     result.name = rows.name;
     result.tokens = static_cast<int64_t>(rows.rows) * rows.T;
     result.loss = sum / static_cast<double>(result.tokens);
-    if (rows.bytes_per_token > 0) result.bits_per_byte = result.loss / 0.693147180559945309417 / rows.bytes_per_token;
+    if (rows.bytes > 0) result.bits_per_byte = sum / 0.693147180559945309417 / static_cast<double>(rows.bytes);
     return result;
 }

@@ -79,6 +79,7 @@ GptConfig config_from_name(const std::string& name) {
     for (const FamilyName& f : family_names) {
         if (colon == std::string::npos || name.substr(0, colon) != f.name) continue;
         int L = 0, C = 0, NH = 0, used = 0;
+        // nine digits: more would wrap to another number
         if (sscanf(name.c_str() + colon, ":L%9d:C%9d:H%9d%n", &L, &C, &NH, &used) != 3 ||
             colon + static_cast<size_t>(used) != name.size())
             break;

@@ -105,18 +105,30 @@ GptConfig read_gpt2(const Reader& in) {
 }
 
 void read_rotary(const Reader& in, GptConfig* c) {
-    // transformers 4: rotary_pct and rotary_emb_base; 5: both inside of rope_parameters
-    double fraction = in.number("rotary_pct", in.number("partial_rotary_factor", 0.25));
-    double base = in.number("rotary_emb_base", in.number("rope_theta", 10000));
+    // transformers 4: rotary_pct and rotary_emb_base; 5: both inside of rope_parameters. Its versions differ in which of
+    // two wins, and all of them ignore these two keys of other families at the top: what differs is refused
+    double fraction = in.number("rotary_pct", 0.25), base = in.number("rotary_emb_base", 10000);
+    const bool version_4 = in.text("transformers_version", "").compare(0, 2, "4.") == 0;
     for (const char* key : {"rope_scaling", "rope_parameters"}) {
         if (!in.has(key)) continue;
         if (!in.object[key].is_object()) in.refuse(key, "an object");
         const Reader rope{in.name + ": " + key, in.object[key]};
         const std::string type = rope.text("rope_type", rope.text("type", "default").c_str());
         if (type != "default") rope.refuse(rope.has("rope_type") ? "rope_type" : "type", "default");
-        fraction = rope.number("partial_rotary_factor", fraction);
-        base = rope.number("rope_theta", base);
+        const double inner_fraction = rope.number("partial_rotary_factor", fraction),
+                     inner_base = rope.number("rope_theta", base);
+        if (inner_fraction != fraction && (version_4 || in.has("rotary_pct")))
+            rope.refuse("partial_rotary_factor",
+                        "none, or what the library of this config's version takes (rotary_pct)");
+        if (inner_base != base && (version_4 || in.has("rotary_emb_base")))
+            rope.refuse("rope_theta", "none, or what the library of this config's version takes (rotary_emb_base)");
+        fraction = inner_fraction;
+        base = inner_base;
     }
+    if (in.number("partial_rotary_factor", fraction) != fraction)
+        in.refuse("partial_rotary_factor", "none: transformers ignores it at the top, and rotary_pct says otherwise");
+    if (in.number("rope_theta", base) != base)
+        in.refuse("rope_theta", "none: transformers ignores it at the top, and rotary_emb_base says otherwise");
     if (!(fraction > 0 && fraction <= 1)) in.refuse("rotary_pct", "a number in (0, 1]");
     if (!(base > 1 && base < 1e12)) in.refuse("rotary_emb_base", "a number above 1");
     c->rotary_fraction = static_cast<float>(fraction);
@@ -165,6 +177,7 @@ GptConfig parse_model_config(const std::string& name, const std::string& text) {
     if (!object.is_object()) die(Exit::Data, "%s: not a JSON object", name.c_str());
     const Reader in{name, object};
     const std::string type = in.text("model_type", "");
+    if (in.has("quantization_config")) in.refuse("quantization_config", "none: quantized weights are not read");
     if (type == "gpt2") return read_gpt2(in);
     if (type == "gpt_neox") return read_neox(in);
     in.refuse("model_type", "gpt2 or gpt_neox");

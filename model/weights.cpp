@@ -173,8 +173,10 @@ bool is_buffer(const std::string& name) {
 // The tensor under its full name or, as in the published gpt2 files, without the family's prefix: what all names but
 // the head's begin with, the embedding's among them.
 std::map<std::string, SafeTensor>::const_iterator find_tensor(const ModelFiles& model, const std::string& name,
-                                                              const std::string& embedding) {
+                                                              const std::string& embedding, const std::string& head) {
     const auto found = model.tensors.find(name);
+    // newer versions of transformers name the head of every family so
+    if (found == model.tensors.end() && name == head) return model.tensors.find("lm_head.weight");
     const size_t prefix = embedding.find('.') + 1;
     if (found != model.tensors.end() || name.compare(0, prefix, embedding, 0, prefix) != 0) return found;
     return model.tensors.find(name.substr(prefix));
@@ -232,7 +234,7 @@ void copy_tokenizer(const std::string& directory, const GptConfig& c, const std:
     }
     if (settings) return;
     nlohmann::ordered_json out = {{"tokenizer_class", "PreTrainedTokenizerFast"}, {"model_max_length", c.max_T}};
-    if (Tokenizer(tokenizer_file).eot_id() >= 0)
+    if (Tokenizer::if_readable(tokenizer_file).eot_id() >= 0)
         for (const char* role : {"bos_token", "eos_token", "unk_token"}) out[role] = "<|endoftext|>";
     write_file(path_join(directory, "tokenizer_config.json"), out.dump(2) + "\n");
 }
@@ -247,7 +249,7 @@ void read_model_weights(const std::string& directory, const GptConfig& c, const 
     std::set<std::string> used;
     std::vector<float> buffer;
     for (const StoredTensor& t : stored_tensors(c, table)) {
-        const auto found = find_tensor(model, t.name, embedding);
+        const auto found = find_tensor(model, t.name, embedding, head);
         if (found == model.tensors.end())
             die(Exit::Data, "%s: tensor '%s' of shape %s is missing", model.name.c_str(), t.name.c_str(),
                 shape_text(t.shape()).c_str());
@@ -270,8 +272,8 @@ void read_model_weights(const std::string& directory, const GptConfig& c, const 
     }
     for (const auto& [name, tensor] : model.tensors) {
         if (used.count(name) || is_buffer(name)) continue;
-        if (c.tied && name == head)
-            check_tied_copy(model, name, tensor, find_tensor(model, embedding, embedding)->second);
+        if (c.tied && (name == head || name == "lm_head.weight"))
+            check_tied_copy(model, name, tensor, find_tensor(model, embedding, embedding, head)->second);
         else
             die(Exit::Data, "%s: tensor '%s' does not belong to this model", model.name.c_str(), name.c_str());
     }

@@ -40,6 +40,8 @@ struct QuestionBuilder {
                                  {"kinds", names.kinds},
                                  {"groups", names.groups}};
         if (!names.bits.empty()) object["attribute_bits"] = names.bits;
+        if (!names.facts.names.empty())
+            object["source_checksums"] = {{"names", names.facts.names}, {"values", names.facts.values}};
         if (!names.group_weights.empty()) object["group_weights"] = names.group_weights;
         return object;
     }

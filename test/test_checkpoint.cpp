@@ -205,6 +205,18 @@ TEST_CASE("Checkpoint: config.json of transformers 4 and 5", "[checkpoint]") {
     refused(R"(, "hidden_act": "relu")", "hidden_act is \"relu\"");
     refused(R"(, "attention_bias": false)", "attention_bias");
     refused(R"(, "rope_scaling": {"type": "linear", "factor": 2.0})", "type is \"linear\"");
+    REQUIRE_DIES(Exit::Usage, "not a model", config_from_name("gpt2:L4294967297:C32:H2"));  // no single layer
+    // keys that transformers ignores at the top of a NeoX config, or reads there in some versions alone
+    refused(R"(, "rope_theta": 500)", "rope_theta is 500");
+    refused(R"(, "rotary_pct": 0.5, "partial_rotary_factor": 0.25)", "partial_rotary_factor is 0.25");
+    refused(R"(, "rotary_pct": 0.5, "rope_parameters": {"partial_rotary_factor": 0.25})", "rope_parameters: partial");
+    refused(R"(, "transformers_version": "4.40.0", "rope_scaling": {"rope_theta": 500})", "rope_scaling: rope_theta");
+    refused(R"(, "quantization_config": {"bits": 4})", "quantization_config");
+    REQUIRE_DIES(Exit::Data, "quantization_config",
+                 parse_model_config("c", R"({"model_type": "gpt2", "quantization_config": {"bits": 4}})"));
+    c = parse_model_config("c", minimal_config(R"(, "rotary_pct": 0.5, "rotary_emb_base": 500, "rope_theta": 500,
+        "partial_rotary_factor": 0.5)"));  // transformers 4 writes each under both names
+    CHECK((c.rotary_dims() == 8 && c.rotary_base == 500));
     refused(R"(, "rotary_pct": 0.2)", "3 rotary dimensions");
     refused(R"(, "rotary_pct": 1.5)", "rotary_pct");
     refused(R"(, "layer_norm_eps": "x")", "layer_norm_eps");
@@ -276,6 +288,16 @@ TEST_CASE("Checkpoint: models that do not fit are refused", "[checkpoint]") {
         Copy untied("gpt2_untied");
         untied.edit_config("\"tie_word_embeddings\": false", "\"tie_word_embeddings\": true");
         REQUIRE_DIES(Exit::Data, "'lm_head.weight' differs", read_weights(untied.path()));
+    }
+    SECTION("a NeoX head under the name of other families is read") {
+        Copy copy("neox");
+        copy.edit_tensors([](SafeTensorSpec& t) {
+            if (t.name == "embed_out.weight") t.name = "lm_head.weight";
+            return true;
+        });
+        CHECK(read_weights(copy.path()) == read_weights(golden("neox")));
+        copy.edit_tensors([](const SafeTensorSpec& t) { return t.name != "lm_head.weight"; });
+        REQUIRE_DIES(Exit::Data, "embed_out.weight", read_weights(copy.path()));
     }
     SECTION("a file that is cut off, a pickle, nothing") {
         Copy copy("gpt2");

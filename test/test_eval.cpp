@@ -1,12 +1,15 @@
 // Scores from the packed pass: equal to token-by-token decoding, the same bits in any packing; and the Evaluator around
 // them.
 #include <omp.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "eval/evaluator.cuh"
+#include "eval/program_files.h"
 #include "eval/results.h"
 #include "test/catch.h"
 #include "test/question_builder.h"
@@ -122,7 +125,7 @@ TEST_CASE("validation loss is the mean over all targets, however many rows", "[e
         rows.name = "web";
         rows.T = 40;
         rows.rows = 64;  // more than one pass, the last one not full
-        rows.bytes_per_token = 3.5;
+        rows.bytes = static_cast<int64_t>(3.5 * rows.rows * rows.T);
         for (int i = 0; i < rows.rows * rows.T; ++i) {
             const int t = i % rows.T, start = mask && t >= 13 ? 13 : 0;
             rows.inputs.push_back(static_cast<int>(random_below(64, 1, 1, static_cast<uint64_t>(i))));
@@ -158,8 +161,13 @@ TEST_CASE("validation loss is the mean over all targets, however many rows", "[e
 TEST_CASE("the Evaluator names its metrics, and gives the same ones every time", "[eval]") {
     const Gpt<float> gpt = random_model("gpt2:L2:C32:H2");
     const TemporaryFolder folder;
-    questions_about(gpt).write(folder / "set");
-    QuestionBuilder text = synthetic_questions(30, 2);
+    nlohmann::json vocab;
+    for (int id = 0; id < 64; ++id) vocab[std::string(1, static_cast<char>('0' + id))] = id;
+    const nlohmann::json tokenizer = {{"decoder", {{"type", "ByteLevel"}}}, {"model", {{"vocab", vocab}}}};
+    plain_write(folder / "tokenizer.json", tokenizer.dump());
+    QuestionBuilder questions = questions_about(gpt), text = synthetic_questions(30, 2);
+    questions.tokenizer_sha256 = text.tokenizer_sha256 = sha256_file(folder / "tokenizer.json");
+    questions.write(folder / "set");
     text.kind = "text";
     text.write(folder / "web");
     EvaluationOptions options;
@@ -168,7 +176,7 @@ TEST_CASE("the Evaluator names its metrics, and gives the same ones every time",
     options.validation = {{"web", folder / "web.bin"}};
     options.val_tokens = {1000};
     options.seq_len.n = 32;
-    options.tokenizer_sha256 = std::string(64, 'a');
+    options.tokenizer = tokenizer_id(folder / "tokenizer.json");
     options.report.resamples.n = 50;
     const EvaluationPlan plan = plan_evaluation(options, gpt.config.V, gpt.config.max_T);
     const Evaluator<float> evaluator(gpt.config, plan);
@@ -223,6 +231,55 @@ TEST_CASE("the Evaluator names its metrics, and gives the same ones every time",
     free(text_out);
 }
 
+TEST_CASE("scores that are not numbers do not look best", "[eval]") {
+    const TemporaryFolder folder;
+    QuestionBuilder built = synthetic_questions(6, 1);
+    add_others(&built, 0, 3, 1);
+    built.write(folder / "set");
+    Gpt<float> gpt = random_model("pythia:L1:C24:H2");
+    std::fill_n(gpt.memory.get(), gpt.memory.size(), NAN);
+    EvaluationOptions options;
+    options.questions = {folder / "set"};
+    const EvaluationPlan plan = plan_evaluation(options, gpt.config.V, gpt.config.max_T);
+    const Evaluation evaluation = Evaluator<float>(gpt.config, plan).run(gpt, {});
+    for (const QuestionResult& result : evaluation.knowledge[0].results) {
+        CHECK(result.rank == gpt.config.V);
+        CHECK(!result.correct);
+        CHECK((result.choices == 0 || (result.choice == 0 && result.choice_rank == 4)));
+    }
+}
+
+TEST_CASE("results take the place of nothing else", "[eval]") {
+    const TemporaryFolder folder;
+    synthetic_questions(3, 1).write(folder / "set");
+    const std::vector<std::string> inputs = files_of_prefix(folder / "set");
+    REQUIRE(inputs.size() == 5);
+    check_inputs(inputs);
+    const auto check = [&](std::string out, std::string lines = "") {
+        check_outputs({{"--out", &out}, {"--per-question", &lines}}, inputs);
+        return out;
+    };
+    // an input by another name: a path with dots, a symbolic link, a second name of the same file
+    make_directories(folder / "other");
+    REQUIRE(symlink((folder / "set.bin").c_str(), (folder / "link").c_str()) == 0);
+    REQUIRE(link((folder / "set.q.npy").c_str(), (folder / "name").c_str()) == 0);
+    for (const char* name : {"set.json", "other/../set.idx", "link", "name"})
+        REQUIRE_DIES(Exit::Usage, "this is an input", check(folder / name));
+    REQUIRE_DIES(Exit::Usage, "one file", check(folder / "new", folder / "other/../new"));
+    REQUIRE_DIES(Exit::Usage, "device", check("/dev/null"));
+    REQUIRE_DIES(Exit::Usage, "a directory", check(folder / "other"));
+    REQUIRE(mkfifo((folder / "fifo").c_str(), 0600) == 0);
+    REQUIRE_DIES(Exit::Usage, "FIFO", check(folder / "fifo"));
+    REQUIRE_DIES(Exit::Data, "FIFO", check_inputs({folder / "fifo"}));
+    CHECK(!file_exists(folder / "new"));
+    // a link is followed, also to what is not there yet
+    REQUIRE(symlink("other/result", (folder / "to").c_str()) == 0);
+    const std::string out = check(folder / "to");
+    CHECK(out.find("/other/result") != std::string::npos);
+    CHECK(list_directory(folder / "other").empty());
+    REQUIRE_DIES(Exit::Runtime, "", check("/proc/new/result"));  // found before the work
+}
+
 TEST_CASE("a file gets no percentages", "[eval]") {
     char* text = nullptr;
     size_t size = 0;
@@ -246,8 +303,8 @@ TEST_CASE("impossible evaluations are refused", "[eval]") {
     options.questions = {folder / "a"};
     REQUIRE_DIES(Exit::Data, "outside of the vocabulary", plan_evaluation(options, 20, MAX_T));
     REQUIRE_DIES(Exit::Data, "prompt and answer", plan_evaluation(options, 64, 20));
-    options.tokenizer_sha256 = std::string(64, 'b');
-    options.tokenizer_file = "model/tokenizer.json";
+    options.tokenizer.sha256 = std::string(64, 'b');
+    options.tokenizer.file = "model/tokenizer.json";
     REQUIRE_DIES(Exit::Data, "model/tokenizer.json", plan_evaluation(options, 64, MAX_T));
     REQUIRE_DIES(Exit::Data, "/a.json: made with tokenizer test", plan_evaluation(options, 64, MAX_T));
     options.questions.clear();

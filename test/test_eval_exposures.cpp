@@ -133,6 +133,38 @@ TEST_CASE("questions find how often their facts were seen, and cells by it", "[e
     CHECK(!know_json(plan, evaluation_of(results, {}, unknown)).contains("by_exposures_and_kind"));
 }
 
+TEST_CASE("questions about other people get no exposures", "[eval]") {
+    const TemporaryFolder folder;
+    QuestionBuilder built = synthetic_questions(12, 2);
+    built.write(folder / "old");  // of a version that wrote no checksums
+    built.names.facts = {"sha256:n", "sha256:v"};
+    built.write(folder / "set");
+    const auto known = [&](const char* name, const FactsId& trained) {
+        const QuestionTask task(folder / name, 64, MAX_T);
+        return !question_exposures(*task.set, task.chosen, {Ledger("bio", {{"people", 12, trained}}, {"a0", "a1"})})
+                    .empty();
+    };
+    CHECK(known("set", {"sha256:n", "sha256:v"}));
+    CHECK(known("set", {}));  // a ledger of an older run: by name and number
+    CHECK(!known("set", {"sha256:other", "sha256:v"}));
+    CHECK(!known("set", {"sha256:n", "sha256:other"}));  // the same people with other facts
+    CHECK(known("old", {"sha256:n", "sha256:v"}));
+    // next to the set lies the source that it is about
+    plain_write(folder / "people.json",
+                R"({"format_version": 1, "kind": "knowledge", "tokenizer": {"name": "t", "sha256":
+        "a"}, "vocab_size": 9, "eot_id": 0, "documents": 1, "tokens": 1, "bytes": 1, "checksums": {"people.names.txt":
+        "sha256:n", "people.values.npy": "sha256:v"}})");
+    CHECK(known("old", {"sha256:n", "sha256:v"}));
+    CHECK(!known("old", {"sha256:other", "sha256:v"}));
+
+    // a ledger keeps them
+    make_directories(folder / "exposures");
+    Ledger("bio", {{"people", 12, {"sha256:n", "sha256:v"}}, {"more", 1}}, {"a0"}).write(folder / "exposures");
+    const std::vector<LedgerShard> shards = Ledger::read_all(folder / "exposures")[0].shards();
+    CHECK(
+        (shards[0].facts.names == "sha256:n" && shards[0].facts.values == "sha256:v" && shards[1].facts.names.empty()));
+}
+
 TEST_CASE("two sources with the same facts add up, in any order of their ledgers", "[eval]") {
     const TemporaryFolder folder;
     synthetic_questions(12, 2).write(folder / "set");

@@ -2,10 +2,12 @@
 #include <cstring>
 
 #include "test/catch.h"
+#include "test/shard_builder.h"
 #include "test/support.h"
 #include "util/npy.h"
 #include "util/safetensors.h"
 #include "util/tokenizer.h"
+#include "util/tokenizer_id.h"
 
 namespace {
 
@@ -162,6 +164,82 @@ TEST_CASE("Tokenizer: ids become the bytes they mean", "[util]") {
     REQUIRE_DIES(Exit::Data, "id -1", Tokenizer::from_json("t", head + R"("a": -1}}})"));
     REQUIRE_DIES(Exit::Data, "99999999999", Tokenizer::from_json("t", head + R"("a": 99999999999}}})"));
     REQUIRE_DIES(Exit::Data, "no such file", Tokenizer(test_file("golden")));
+}
+
+// As the tokenizers library (0.23) decodes these ids; with skip_special_tokens for the bytes.
+TEST_CASE("Tokenizer: spaces as U+2581 and bytes as <0xNN>", "[util]") {
+    const std::string model = R"("added_tokens": [{"id": 1, "content": "<s>", "special": true},
+        {"id": 2, "content": "</s>", "special": true}], "pre_tokenizer": {"type": "Metaspace", "replacement": "\u2581"},
+        "model": {"type": "BPE", "byte_fallback": true, "merges": [], "vocab": {"<unk>": 0, "<s>": 1, "</s>": 2,
+        "<0xC3>": 3, "<0xA9>": 4, "\u2581the": 5, "\u2581": 6, "cat": 7, "\u2581\u2581": 8, "<0x0A>": 9, "s": 10}})";
+    const std::string sequence = R"("decoder": {"type": "Sequence", "decoders": [{"type": "Replace", "pattern":
+        {"String": "\u2581"}, "content": " "}, {"type": "ByteFallback"}, {"type": "Fuse"},
+        {"type": "Strip", "content": " ", "start": 1, "stop": 0}]})";
+    const std::string metaspace =
+        R"("decoder": {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "first"})";
+    const struct {
+        std::vector<int32_t> ids;
+        const char *sequence, *metaspace;
+        int64_t bytes, metaspace_bytes;
+    } cases[] = {{{5, 6, 7, 3, 4, 9, 5}, "the cat\xC3\xA9\n the", "the cat<0xC3><0xA9><0x0A> the", 14, 29},
+                 {{8, 7}, " cat", "cat", 4, 3},
+                 {{1, 5, 7, 2}, "<s> thecat</s>", "<s> thecat</s>", 6, 6},
+                 {{7, 10}, "cats", "cats", 4, 4}};
+    const Tokenizer s = Tokenizer::from_json("s", "{" + sequence + "," + model + "}"),
+                    m = Tokenizer::from_json("m", "{" + metaspace + "," + model + "}");
+    for (const auto& c : cases) {
+        CHECK(s.decode(c.ids.data(), c.ids.size()) == c.sequence);
+        CHECK(m.decode(c.ids.data(), c.ids.size()) == c.metaspace);
+        CHECK(s.text_bytes(c.ids.data(), c.ids.size(), true) == c.bytes);
+        CHECK(m.text_bytes(c.ids.data(), c.ids.size(), true) == c.metaspace_bytes);
+    }
+    const int32_t the[] = {5, 11};
+    CHECK(s.text_bytes(the, 1, true) == 3);
+    CHECK(s.text_bytes(the, 1, false) == 4);  // in the middle of a text the space is one
+    CHECK(s.text_bytes(the, 2, false) == -1);
+    REQUIRE_DIES(Exit::Data, "WordPiece",
+                 Tokenizer::from_json("t", "{\"decoder\": {\"type\": \"WordPiece\"}, " + model + "}"));
+    const Tokenizer unigram = Tokenizer::from_json(
+        "u", "{" + metaspace + R"(, "model": {"type": "Unigram", "vocab": [["<unk>", 0], ["\u2581a", -1.5]]}})");
+    const int32_t a[] = {1, 1};
+    CHECK(unigram.decode(a, 2) == "a a");
+}
+
+// test/python/test_shards.py has the same texts and the same digits.
+TEST_CASE("a tokenizer written by another library version is the same tokenizer", "[util]") {
+    const std::string old = R"({"version": "1.0", "truncation": null, "added_tokens": [{"id": 6, "content":
+        "<|endoftext|>", "special": true, "lstrip": false}], "normalizer": null, "pre_tokenizer": {"type": "ByteLevel",
+        "add_prefix_space": false, "trim_offsets": true}, "model": {"type": "BPE", "dropout": null,
+        "vocab": {"a": 0, "b": 1, "\u0120c": 2, "ab": 3}, "merges": ["a b"]}})",
+                      newer = R"({"model": {"ignore_merges": false, "merges": [["a", "b"]], "vocab": {"ab": 3,
+        "\u0120c": 2, "b": 1, "a": 0}, "continuing_subword_prefix": "", "type": "BPE"},
+        "decoder": {"type": "ByteLevel"}, "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false,
+        "trim_offsets": false, "use_regex": true},
+        "added_tokens": [{"content": "<|endoftext|>", "id": 6, "special": true}]})";
+    const char* const content = "d90099e7986530e966623c16a0fb521d8266d9ce83d6afe9b73c20b665da9cd3";
+    CHECK(tokenizer_content("t", old) == content);
+    CHECK(tokenizer_content("t", newer) == content);
+    // what changes ids changes it
+    for (const auto& [from, to] : {std::pair("\"ab\": 3", "\"ab\": 4"),
+                                   {"[\"a\", \"b\"]", ""},
+                                   {"_space\": false", "_space\": true"},
+                                   {"\"id\": 6", "\"id\": 7"}}) {
+        std::string other = newer;
+        other.replace(other.find(from), strlen(from), to);
+        CHECK(tokenizer_content("t", other) != content);
+    }
+    REQUIRE_DIES(Exit::Data, "not a tokenizer.json", tokenizer_content("t", "[]"));
+
+    const TemporaryFolder folder;
+    put_file(folder / "old.json", old);
+    put_file(folder / "newer.json", newer);
+    const TokenizerId first = tokenizer_id(folder / "old.json"), second = tokenizer_id(folder / "newer.json");
+    CHECK(first.sha256 != second.sha256);
+    CHECK(same_tokenizer(first, second));
+    CHECK(same_tokenizer({first.sha256, "", ""}, first));                    // an old sidecar without its tokenizer
+    CHECK(!same_tokenizer({first.sha256, "", ""}, second));                  // nothing known but another file
+    CHECK(same_tokenizer({first.sha256, content, ""}, second));              // a new sidecar
+    CHECK(!same_tokenizer({std::string(64, 'a'), "", first.file}, second));  // its file has been replaced
 }
 
 TEST_CASE("Tokenizer: published vectors of GPT-NeoX", "[util]") {

@@ -530,8 +530,30 @@ TEST_CASE("validation rows are the first tokens in file order", "[loader]") {
     CHECK(rows.inputs == std::vector<int>(stream.begin(), stream.begin() + 24));
     CHECK(rows.targets == std::vector<int>(stream.begin() + 1, stream.begin() + 25));
     CHECK(rows.positions == std::vector<int>{0, 1, 2, 3, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 2, 0});
-    CHECK(rows.bytes_per_token == 4);
+    CHECK(rows.bytes == 0);  // no tokenizer next to the shards
     CHECK(read_validation({"web", folder / "*.bin", 9, 4, false, -1, 1000}).rows == 2);
+
+    // with their tokenizer the bytes of the very targets: 15 has one, 16 two, others four; EOT has none
+    std::string vocab;
+    for (int id = 1; id < 1000; ++id) vocab += format_text("%s\"%04d\": %d", id > 1 ? ", " : "", id, id);
+    put_file(folder / "none.json",
+             R"({"decoder": {"type": "ByteLevel"}, "added_tokens": [{"id": 0, "content": "<|endoftext|>",
+        "special": true}, {"id": 15, "content": "f"}, {"id": 16, "content": "gg"}], "model": {"vocab": {)" +
+                 vocab + "}}}");
+    const std::string sha256 = sha256_file(folder / "none.json");
+    for (const char* shard : {"a.json", "b.json"}) {
+        std::string sidecar = read_file(folder / shard);
+        sidecar.replace(sidecar.find("aa11"), 4, sha256);
+        put_file(folder / shard, sidecar);
+    }
+    const auto bytes = [&](int64_t tokens) {
+        return read_validation({"web", folder / "*.bin", tokens, 4, true, -1, 1000}).bytes;
+    };
+    CHECK(bytes(4) == 3 * 4);
+    CHECK(bytes(8) == 4 * 4 + 2);
+    CHECK(bytes(24) == 4 * 4 + 10 + (2 + 4) + 4);  // of the last document one token
+    put_file(folder / "none.json", R"({"model": {"type": "WordPiece"}})");
+    CHECK(bytes(24) == 0);  // not the tokenizer any more
     REQUIRE_DIES(Exit::Usage, "less than one row",
                  read_validation({"web", folder / "*.bin", 1000, 1024, false, -1, 1000}));
     REQUIRE_DIES(Exit::Data, "1000 ids, the model 999",

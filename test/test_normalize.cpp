@@ -196,7 +196,7 @@ TEST_CASE("a lookup table's own words are right exactly where that was written i
     built.write(folder / "set");
     EvaluationOptions options;
     options.questions = {folder / "set"};
-    options.tokenizer_file = folder / "tokenizer.json";
+    options.tokenizer.file = folder / "tokenizer.json";
     options.generate = true;
     options.generate_tokens.n = 4;
     options.report.resamples.n = 200;

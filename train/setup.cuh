@@ -139,11 +139,11 @@ inline MixtureOptions setup_mixture(const TrainOptions& o, const RunShape& shape
 // known.
 inline void check_start_tokenizer(const std::string& directory, const Plan& plan) {
     const std::string file = path_join(directory, "tokenizer.json");
-    if (directory.empty() || plan.tokenizer_sha256.empty() || !file_exists(file)) return;
-    if (sha256_file(file) != plan.tokenizer_sha256)
+    if (directory.empty() || plan.tokenizer.sha256.empty() || !file_exists(file)) return;
+    if (!same_tokenizer(tokenizer_id(file), plan.tokenizer))
         die(Exit::Data,
             "tokenizers differ: %s is not the one the shards were made with (%s); tokenize the text again with it",
-            file, plan.tokenizer_file);
+            file, plan.tokenizer.file);
 }
 
 inline Schedule setup_schedule(const TrainOptions& o, int64_t steps) {
@@ -159,8 +159,7 @@ inline EvaluationOptions setup_evaluation(const TrainOptions& o, const RunShape&
     e.doc_mask = o.doc_mask;
     e.eot_id = plan.eot_id;
     e.seed = o.data_seed;
-    e.tokenizer_sha256 = plan.tokenizer_sha256;
-    e.tokenizer_file = plan.tokenizer_file;
+    e.tokenizer = plan.tokenizer;
     e.data_seed = static_cast<uint64_t>(o.data_seed);
     for (const auto& [name, rho] : o.subsample)
         for (size_t i = 0; i < plan.sources.size(); ++i)

@@ -1,6 +1,8 @@
 #include "util/tokenizer.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "util/check.h"
 #include "util/files.h"
@@ -59,30 +61,129 @@ bool has_byte_level(const json& part) {
     return false;
 }
 
+// <0xNN> as its byte; -1: something else.
+int fallback_byte(const std::string& piece) {
+    if (piece.size() != 6 || piece.compare(0, 3, "<0x") != 0 || piece[5] != '>') return -1;
+    int byte = 0;
+    for (const char c : {piece[3], piece[4]}) {
+        const int digit = c >= '0' && c <= '9'   ? c - '0'
+                          : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                          : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                                                 : -1;
+        if (digit < 0) return -1;
+        byte = byte * 16 + digit;
+    }
+    return byte;
+}
+
+std::string replaced(std::string text, const std::string& from, const std::string& to) {
+    for (size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size())
+        text.replace(at, from.size(), to);
+    return text;
+}
+
+// What the decoders of a tokenizer without ByteLevel do, each to every token and some to the text's ends.
+struct Decoders {
+    std::vector<std::pair<std::string, std::string>> replacements;
+    bool bytes = false, fused = false, metaspace_first = false;
+    size_t strip = 0, strip_end = 0;
+
+    // The reason why one is not read; "": all are.
+    std::string add(const json& decoder) {
+        if (!decoder.is_object()) return "no decoder";
+        const json type = decoder.value("type", json());
+        const auto text = [&](const char* key) {
+            const json value = decoder.value(key, json());
+            return value.is_string() ? value.get<std::string>() : std::string();
+        };
+        if (type == "Sequence") {
+            const json list = decoder.value("decoders", json());
+            if (!list.is_array()) return "a Sequence without decoders";
+            for (const json& inner : list)
+                if (const std::string reason = add(inner); !reason.empty()) return reason;
+        } else if (type == "Replace") {
+            const json pattern = decoder.value("pattern", json()),
+                       from = pattern.is_object() ? pattern.value("String", json()) : json();
+            if (!from.is_string() || from.get<std::string>().empty())
+                return "a Replace decoder of a regular expression";
+            replacements.emplace_back(from.get<std::string>(), text("content"));
+        } else if (type == "Metaspace") {
+            const std::string mark = text("replacement");
+            if (mark.empty()) return "a Metaspace decoder without a replacement";
+            replacements.emplace_back(mark, " ");
+            metaspace_first = decoder.contains("prepend_scheme")
+                                  ? text("prepend_scheme") != "never"
+                                  : decoder.value("add_prefix_space", json()) != json(false);
+        } else if (type == "ByteFallback") {
+            bytes = true;
+        } else if (type == "Fuse") {
+            fused = true;
+        } else if (type == "Strip") {
+            const json start = decoder.value("start", json()), stop = decoder.value("stop", json());
+            if (!fused || text("content") != " " || !start.is_number_unsigned() || !stop.is_number_unsigned())
+                return "a Strip decoder of single tokens";
+            strip += start.get<size_t>();
+            strip_end += stop.get<size_t>();
+        } else {
+            return "a decoder " + type.dump(-1, ' ', true);
+        }
+        return "";
+    }
+
+    std::string bytes_of(const std::string& piece) const {
+        std::string text = piece;
+        for (const auto& [from, to] : replacements) text = replaced(text, from, to);
+        const int byte = bytes ? fallback_byte(text) : -1;
+        return byte >= 0 ? std::string(1, static_cast<char>(byte)) : text;
+    }
+};
+
 }  // namespace
 
-Tokenizer Tokenizer::from_json(const std::string& name, const std::string& text) {
+std::string Tokenizer::parse(const std::string& name, const std::string& text) {
     const json root = parse_json(name, text);
-    if (!root.is_object() || !root.contains("model") || !root["model"].is_object() ||
-        !root["model"].value("vocab", json()).is_object())
-        die(Exit::Data, "%s: no model.vocab; expected a tokenizer.json with a BPE model", name);
-    if (root["model"].value("type", json("BPE")) != "BPE")
-        die(Exit::Data, "%s: a %s model; only byte-level BPE tokenizers are read", name, root["model"]["type"].dump());
-    if (!has_byte_level(root.value("decoder", json())) && !has_byte_level(root.value("pre_tokenizer", json())))
-        die(Exit::Data, "%s: no ByteLevel decoder or pre-tokenizer; only byte-level BPE tokenizers are read", name);
+    const json* const model =
+        root.is_object() && root.contains("model") && root["model"].is_object() ? &root["model"] : nullptr;
+    const json type = model ? model->value("type", json("BPE")) : json();
+    if (model && type != "BPE" && type != "Unigram")
+        return format_text("a %s model; BPE and Unigram are read", type.dump(-1, ' ', true));
+    const json vocab = model ? model->value("vocab", json()) : json();
+    if (type == "Unigram" ? !vocab.is_array() : !vocab.is_object())
+        die(Exit::Data, "%s: no model.vocab%s; expected a tokenizer.json with a BPE model", name,
+            type == "Unigram" ? " of a Unigram model" : "");
+    const bool byte_level =
+        has_byte_level(root.value("decoder", json())) || has_byte_level(root.value("pre_tokenizer", json()));
+    Decoders decoders;
+    if (!byte_level)
+        if (const std::string reason = decoders.add(root.value("decoder", json())); !reason.empty())
+            return reason + "; expected ByteLevel, or Metaspace, Replace, ByteFallback, Fuse and Strip";
 
-    Tokenizer tokenizer;
-    tokenizer.file_ = name;
-    auto put = [&](const json& id, const std::string& piece, const std::string& bytes) {
+    file_ = name;
+    strip_ = decoders.strip;
+    strip_end_ = decoders.strip_end;
+    first_without_spaces_ = decoders.metaspace_first;
+    const auto means = [&](const std::string& piece) {
+        return byte_level ? bytes_of(piece) : decoders.bytes_of(piece);
+    };
+    auto put = [&](const json& id, const std::string& piece, const std::string& bytes, bool special) {
         if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() >= max_id)
             die(Exit::Data, "%s: token %s has id %s, expected a whole number below %d", name,
                 json(piece).dump(-1, ' ', true), id.dump(), max_id);
         const size_t at = id.get<size_t>();
-        if (at >= tokenizer.pieces_.size()) tokenizer.pieces_.resize(at + 1);
-        tokenizer.pieces_[at] = bytes;
-        if (piece == "<|endoftext|>") tokenizer.eot_id_ = static_cast<int64_t>(at);
+        if (at >= pieces_.size()) pieces_.resize(at + 1), special_.resize(at + 1);
+        pieces_[at] = bytes;
+        special_[at] = special;
+        if (piece == "<|endoftext|>") eot_id_ = static_cast<int64_t>(at);
     };
-    for (const auto& [piece, id] : root["model"]["vocab"].items()) put(id, piece, bytes_of(piece));
+    if (type == "Unigram") {
+        for (size_t id = 0; id < vocab.size(); ++id) {
+            const json piece = vocab[id].is_array() && !vocab[id].empty() ? vocab[id][0] : json();
+            if (!piece.is_string()) die(Exit::Data, "%s: token %d of the Unigram vocabulary has no text", name, id);
+            put(id, piece, means(piece), false);
+        }
+    } else {
+        for (const auto& [piece, id] : vocab.items()) put(id, piece, means(piece), false);
+    }
     // added tokens mean themselves, not for bytes; they come second because they win over an entry of the same id
     const json added = root.value("added_tokens", json::array());
     if (!added.is_array() && !added.is_null()) die(Exit::Data, "%s: added_tokens is not a list", name);
@@ -90,9 +191,23 @@ Tokenizer Tokenizer::from_json(const std::string& name, const std::string& text)
         if (!token.is_object() || !token.value("content", json()).is_string())
             die(Exit::Data, "%s: an added token without text: %s", name, token.dump(-1, ' ', true));
         const std::string content = token["content"];
-        put(token.value("id", json()), content, content);
+        put(token.value("id", json()), content, byte_level ? content : decoders.bytes_of(content),
+            token.value("special", json()) == json(true));
     }
-    if (tokenizer.pieces_.empty()) die(Exit::Data, "%s: an empty vocabulary", name);
+    if (pieces_.empty()) die(Exit::Data, "%s: an empty vocabulary", name);
+    return "";
+}
+
+Tokenizer Tokenizer::from_json(const std::string& name, const std::string& text) {
+    Tokenizer tokenizer;
+    if (const std::string reason = tokenizer.parse(name, text); !reason.empty())
+        die(Exit::Data, "%s: a tokenizer of a kind that is not read: %s", name, reason);
+    return tokenizer;
+}
+
+Tokenizer Tokenizer::if_readable(const std::string& file) {
+    Tokenizer tokenizer;
+    tokenizer.parse(file, read_file(file));
     return tokenizer;
 }
 
@@ -103,14 +218,43 @@ Tokenizer::Tokenizer(const std::string& path) {
     *this = from_json(file, read_file(file));
 }
 
+// Null: nothing has this id.
+const std::string* Tokenizer::piece(int32_t id) const {
+    const bool known_id = id >= 0 && static_cast<size_t>(id) < pieces_.size();
+    return known_id && !pieces_[static_cast<size_t>(id)].empty() ? &pieces_[static_cast<size_t>(id)] : nullptr;
+}
+
 std::string Tokenizer::decode(const int32_t* ids, size_t n) const {
     std::string text;
     for (size_t i = 0; i < n; ++i) {
-        const bool known_id = ids[i] >= 0 && static_cast<size_t>(ids[i]) < pieces_.size();
-        if (known_id && !pieces_[static_cast<size_t>(ids[i])].empty())
-            text += pieces_[static_cast<size_t>(ids[i])];
-        else
+        const std::string* const bytes = piece(ids[i]);
+        if (!bytes)
             text += format_text("<id %d>", ids[i]);
+        else if (i == 0 && first_without_spaces_)
+            text += replaced(*bytes, " ", "");
+        else
+            text += *bytes;
     }
-    return text;
+    size_t begin = 0, end = text.size();
+    while (begin < std::min(strip_, end) && text[begin] == ' ') ++begin;
+    while (text.size() - end < strip_end_ && end > begin && text[end - 1] == ' ') --end;
+    return text.substr(begin, end - begin);
+}
+
+int64_t Tokenizer::text_bytes(const int32_t* ids, size_t n, bool begins) const {
+    int64_t bytes = 0;
+    size_t strip = begins ? strip_ : 0;
+    bool first = begins && first_without_spaces_;
+    for (size_t i = 0; i < n; ++i) {
+        const std::string* const text = piece(ids[i]);
+        if (!text) return -1;
+        if (special_[static_cast<size_t>(ids[i])]) continue;
+        bytes += static_cast<int64_t>(text->size());
+        if (first) bytes -= std::count(text->begin(), text->end(), ' ');
+        first = false;
+        size_t at = 0;
+        for (; strip > 0 && at < text->size() && (*text)[at] == ' '; ++at, --strip) --bytes;
+        if (at < text->size()) strip = 0;
+    }
+    return bytes;
 }

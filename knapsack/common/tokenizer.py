@@ -7,6 +7,7 @@ import functools
 import hashlib
 import json
 import os
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -53,6 +54,7 @@ class TokenizerInfo:
     file: str
     vocab_size: int
     eot_id: int
+    content: str = ""  # tokenizer_content; empty: not known
 
 
 @dataclass
@@ -109,7 +111,7 @@ class Encoder:
         if os.path.exists(path):
             with open_input(path) as file:
                 found = file.read()
-                if found != self.file_bytes and not same_tokenizer(found, self.file_bytes):
+                if found != self.file_bytes and not is_tokenizer(found, self.info.sha256, self.info.content):
                     raise UsageError(
                         f"{path} is another tokenizer than '{self.info.name}'; choose another folder for --out"
                     )
@@ -132,11 +134,86 @@ def decode_batch(tokenizer: Any, runs: list[list[int]]) -> list[str]:
     return tokenizer.decode_batch(runs, skip_special_tokens=False)
 
 
-def same_tokenizer(one: bytes, other: bytes) -> bool:
-    """Files that differ in layout alone, as when another version of the library wrote one."""
+def tokenizer_content(data: bytes) -> str:
+    """SHA-256 of what turns text into ids (vocabulary, merges, added tokens, normalizer, pre-tokenizer) in the
+    canonical form of dev/formats.md, 1.4: the same whatever library version wrote the file. util/tokenizer_id.cpp has
+    the same."""
+    root = json.loads(data)
+    if not isinstance(root, dict):
+        raise ValueError("not a JSON object")
+    kept = {key: root[key] for key in ("model", "normalizer", "pre_tokenizer", "added_tokens") if key in root}
+    model = kept.get("model")
+    if isinstance(model, dict):
+        model.setdefault("type", "BPE")
+        if isinstance(model.get("merges"), list):
+            model["merges"] = [
+                merge.split(" ", 1) if isinstance(merge, str) and " " in merge else merge for merge in model["merges"]
+            ]
+    for key in ("normalizer", "pre_tokenizer"):
+        _set_defaults(kept.get(key))
+    if isinstance(kept.get("added_tokens"), list):
+        kept["added_tokens"].sort(key=lambda token: token.get("id", -1) if isinstance(token, dict) else -1)
+    parts: list[bytes] = []
+    _canonical(kept, parts)
+    return hashlib.sha256(b"".join(parts)).hexdigest()
+
+
+def _set_defaults(part: Any) -> None:
+    """Older libraries leave away what newer ones write at its default, and two keys have other names."""
+    if isinstance(part, list):
+        for item in part:
+            _set_defaults(item)
+    if not isinstance(part, dict):
+        return
+    for item in part.values():
+        _set_defaults(item)
+    if part.get("type") == "ByteLevel":
+        part.pop("trim_offsets", None)
+        if part.get("use_regex") is True:
+            del part["use_regex"]
+    if part.get("type") == "Metaspace":
+        part.setdefault("prepend_scheme", "never" if part.get("add_prefix_space") is False else "always")
+        part.pop("add_prefix_space", None)
+        part.pop("str_rep", None)
+        if part.get("split") is True:
+            del part["split"]
+
+
+def _canonical(value: Any, parts: list[bytes]) -> None:
+    """Every value after a letter for its type, texts and numbers with an end of their own; members that say what is so
+    without them (null, false, an empty text) are left out."""
+    if isinstance(value, dict):
+        parts.append(b"{")
+        for key in sorted(value):
+            if value[key] is not None and value[key] is not False and value[key] != "":
+                _canonical(key, parts)
+                _canonical(value[key], parts)
+        parts.append(b"}")
+    elif isinstance(value, list):
+        parts.append(b"[")
+        for item in value:
+            _canonical(item, parts)
+        parts.append(b"]")
+    elif isinstance(value, str):
+        text = value.encode()
+        parts.append(b"s%d:%b" % (len(text), text))
+    elif isinstance(value, float):
+        parts.append(b"d" + struct.pack(">d", value).hex().encode())
+    elif isinstance(value, bool):
+        parts.append(b"t" if value else b"f")
+    elif value is None:
+        parts.append(b"n")
+    else:
+        parts.append(b"i%d;" % value)
+
+
+def is_tokenizer(data: bytes, sha256: str, content: str = "") -> bool:
+    """Whether a file's bytes are the tokenizer that a sidecar names, by the file or, where known, by its content."""
+    if hashlib.sha256(data).hexdigest() == sha256:
+        return True
     try:
-        return len({hugging_face().Tokenizer.from_str(data.decode()).to_str() for data in (one, other)}) == 1
-    except Exception:  # the library raises bare Exception for a malformed file
+        return bool(content) and tokenizer_content(data) == content
+    except (ValueError, RecursionError):
         return False
 
 
@@ -210,7 +287,9 @@ def _finish(tokenizer: Any, data: bytes, name: str, folder: str, eot: str) -> En
     else:
         config_bytes = transformers_config(eot)
     vocab_size = max(tokenizer.get_vocab(with_added_tokens=True).values()) + 1
-    info = TokenizerInfo(name, hashlib.sha256(data).hexdigest(), "tokenizer.json", vocab_size, eot_id)
+    info = TokenizerInfo(
+        name, hashlib.sha256(data).hexdigest(), "tokenizer.json", vocab_size, eot_id, tokenizer_content(data)
+    )
     return Encoder(tokenizer, info, data, config_bytes)
 
 

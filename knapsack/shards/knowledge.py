@@ -15,6 +15,7 @@ A writer that is left without commit() leaves no file.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
@@ -25,6 +26,7 @@ from knapsack.common.files import dump_json
 from knapsack.common.progress import Progress
 from knapsack.common.tokenizer import TokenizerInfo
 from knapsack.shards.format import FORMAT_VERSION, KINDS, QUESTION_COLUMNS, REDRAWN, token_dtype
+from knapsack.shards.read import load_json
 from knapsack.shards.write import Bundle, ShardWriter
 
 
@@ -120,6 +122,7 @@ class SetAbout:
 
     name: str
     source: str | None = None  # the knowledge source that the questions are about
+    source_checksums: dict[str, str] | None = None  # of its names and values; filled in by the writer
     questions: int = 0  # filled in by the writer
     entities: int
     relations: list[str]
@@ -150,6 +153,7 @@ class _Writer:
 
     def __init__(self, prefix: str, total: int, tokenizer: TokenizerInfo, sequences_per_document: int = 0) -> None:
         self.tokenizer, self.progress = tokenizer, Progress(prefix, total)
+        self.prefix = prefix
         self.bundle = Bundle(prefix)
         self.shard = ShardWriter(self.bundle, token_dtype(tokenizer.vocab_size), sequences_per_document)
 
@@ -214,7 +218,18 @@ class QuestionWriter(_Writer):
             self.popularity.append(questions.popularity)
         self.progress.update(self.shard.documents, f"{self.shard.documents:,} questions")
 
+    def _source_checksums(self) -> dict[str, str] | None:
+        """Of the source next to the set, so that a set of other people is not taken for one of these."""
+        source = os.path.join(os.path.dirname(self.prefix), self.about.source or "")
+        if not self.about.source or not os.path.exists(source + ".json"):
+            return None
+        checksums = load_json(source + ".json").get("checksums", {})
+        names = {"names": ".names.txt", "values": ".values.npy"}
+        found = {key: checksums.get(self.about.source + ending) for key, ending in names.items()}
+        return {key: checksum for key, checksum in found.items() if checksum} or None
+
     def commit(self) -> Written:
+        self.about.source_checksums = self._source_checksums()
         self.bundle.open(".questions.json").write(dump_json(self.about.as_json()))
         self.bundle.commit("questions", self.tokenizer, self.shard)
         return Written(self.shard.documents, self.shard.tokens)

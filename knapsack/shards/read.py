@@ -13,6 +13,7 @@ import numpy as np
 
 from knapsack.common.errors import DataError
 from knapsack.common.files import CHUNK, know_input, open_input, parse_json
+from knapsack.common.tokenizer import is_tokenizer
 from knapsack.shards.format import DTYPE_CODES, FORMAT_VERSION, IDX_HEADER, IDX_MAGIC, QUESTION_COLUMNS
 
 HEADER = struct.Struct(IDX_HEADER)
@@ -137,6 +138,15 @@ def value_of(path: str, holder: dict[str, Any], key: str, kind: type, what: str)
     return holder[key]
 
 
+def is_named_tokenizer(path: str, named: dict[str, Any]) -> bool:
+    """Whether the file is the tokenizer that a sidecar's `tokenizer` names."""
+    try:
+        with open_input(path) as file:
+            return is_tokenizer(file.read(), named["sha256"], named.get("content", ""))
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from None
+
+
 def tokenizer_file(prefix: str, sidecar: dict[str, Any], given: str | None = None) -> str:
     """The path of the tokenizer that a sidecar names, checked by its hash; `given`: at another place than it says."""
     named = value_of(prefix + ".json", sidecar, "tokenizer", dict, "an object")
@@ -144,7 +154,7 @@ def tokenizer_file(prefix: str, sidecar: dict[str, Any], given: str | None = Non
         value_of(prefix + ".json", named, key, str, "a text")
     value_of(prefix + ".json", sidecar, "eot_id", int, "a whole number")
     path = given or os.path.join(os.path.dirname(prefix), named["file"])
-    if file_sha256(path) != named["sha256"]:
+    if not is_named_tokenizer(path, named):
         hint = "; name the right file with --tokenizer" if given else ""
         raise DataError(
             f"{path}: expected the tokenizer '{named['name']}' of {prefix}.json, found another one (its SHA-256 "

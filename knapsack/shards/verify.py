@@ -17,7 +17,16 @@ from knapsack.common.arguments import make_parser, parse_count
 from knapsack.common.errors import DataError
 from knapsack.common.files import CHUNK, open_input
 from knapsack.common.tokenizer import decode_batch, hugging_face
-from knapsack.shards.read import Shard, expect, file_sha256, load_column, load_json, load_question_rows, open_shard
+from knapsack.shards.read import (
+    Shard,
+    expect,
+    file_sha256,
+    is_named_tokenizer,
+    load_column,
+    load_json,
+    load_question_rows,
+    open_shard,
+)
 
 
 def parse_arguments(argv: list[str]) -> argparse.Namespace:
@@ -127,9 +136,7 @@ def verify(prefix: str, samples: int | None) -> None:
         path = os.path.join(folder, name)
         expect("sha256:" + file_sha256(path) == checksum, path, "the checksum differs from the sidecar's")
     tokenizer = os.path.join(folder, sidecar["tokenizer"]["file"])
-    expect(
-        file_sha256(tokenizer) == sidecar["tokenizer"]["sha256"], tokenizer, "not the tokenizer that the sidecar names"
-    )
+    expect(is_named_tokenizer(tokenizer, sidecar["tokenizer"]), tokenizer, "not the tokenizer that the sidecar names")
     shard = open_shard(prefix)
     check_tokens(prefix, shard, sidecar)
     if sidecar["kind"] == "knowledge":

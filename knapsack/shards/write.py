@@ -154,7 +154,8 @@ class Bundle:
         sidecar = {
             "format_version": FORMAT_VERSION,
             "kind": kind,
-            "tokenizer": {"name": tokenizer.name, "sha256": tokenizer.sha256, "file": tokenizer.file},
+            "tokenizer": {"name": tokenizer.name, "sha256": tokenizer.sha256, "file": tokenizer.file}
+            | ({"content": tokenizer.content} if tokenizer.content else {}),
             "vocab_size": tokenizer.vocab_size,
             "eot_id": tokenizer.eot_id,
             "documents": shard.documents,

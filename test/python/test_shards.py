@@ -9,11 +9,34 @@ import numpy as np
 import support
 
 from knapsack.common.errors import DataError
-from knapsack.common.tokenizer import TokenizerInfo
+from knapsack.common.tokenizer import TokenizerInfo, is_tokenizer, tokenizer_content
 from knapsack.shards.format import token_dtype
 from knapsack.shards.write import Bundle, ShardWriter
 
 INFO = TokenizerInfo("toy", "0" * 64, "tokenizer.json", 1000, 0)
+
+# test/test_formats.cpp has the same texts and the same digits.
+OLD = """{"version": "1.0", "truncation": null, "added_tokens": [{"id": 6, "content": "<|endoftext|>", "special": true,
+    "lstrip": false}], "normalizer": null, "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false,
+    "trim_offsets": true}, "model": {"type": "BPE", "dropout": null, "vocab": {"a": 0, "b": 1, "\\u0120c": 2, "ab": 3},
+    "merges": ["a b"]}}"""
+NEWER = """{"model": {"ignore_merges": false, "merges": [["a", "b"]], "vocab": {"ab": 3, "\\u0120c": 2, "b": 1, "a": 0},
+    "continuing_subword_prefix": "", "type": "BPE"}, "decoder": {"type": "ByteLevel"}, "pre_tokenizer": {"type":
+    "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": true}, "added_tokens": [{"content":
+    "<|endoftext|>", "id": 6, "special": true}]}"""
+CONTENT = "d90099e7986530e966623c16a0fb521d8266d9ce83d6afe9b73c20b665da9cd3"
+
+
+class TokenizerTest(unittest.TestCase):
+    def test_written_by_another_library_version_it_is_the_same(self) -> None:
+        for text in (OLD, NEWER):
+            self.assertEqual(tokenizer_content(text.encode()), CONTENT)
+            self.assertTrue(is_tokenizer(text.encode(), "0" * 64, CONTENT))
+        other = NEWER.replace('"ab": 3', '"ab": 4')
+        self.assertFalse(is_tokenizer(other.encode(), "0" * 64, CONTENT))
+        self.assertTrue(is_tokenizer(OLD.encode(), hashlib.sha256(OLD.encode()).hexdigest()))  # an old sidecar
+        self.assertFalse(is_tokenizer(NEWER.encode(), hashlib.sha256(OLD.encode()).hexdigest()))
+        self.assertFalse(is_tokenizer(b"{", "0" * 64, CONTENT))
 
 
 class ShardsTest(support.FolderTest):

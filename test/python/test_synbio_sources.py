@@ -157,6 +157,11 @@ class SourcesTest(support.FolderTest):
         self.assertEqual(qa.values.tolist(), main.values[chosen].tolist())
         self.assertEqual(qa.facts["group_weights"], main.facts["group_weights"])
         about, q = load_json(prefix + "_questions.questions.json"), np.load(prefix + "_questions.q.npy")
+        sidecar = load_json(prefix + ".json")["checksums"]  # whom the questions are about
+        ends = {"names": ".names.txt", "values": ".values.npy"}
+        self.assertEqual(
+            about["source_checksums"], {key: sidecar[os.path.basename(prefix) + end] for key, end in ends.items()}
+        )
         names = [f"group_{g:03d}/{half}" for g in range(1, 5) for half in ("trained_qa", "held_out_qa")]
         self.assertEqual(about["groups"], names)
         weights = [w * share for w in main.facts["group_weights"] for share in (0.25, 0.75)]
