@@ -102,8 +102,9 @@ help:  ## this list
 $(BUILD)/train_gpt_cpu: $(BUILD)/train_gpt.o $(LIB)
 $(BUILD)/eval_knowledge_cpu: $(BUILD)/eval/eval_knowledge.o $(LIB)
 $(BUILD)/test_communicator: $(BUILD)/test/processes/test_communicator.o $(LIB)
-$(BENCHES): $(BUILD)/bench/%: $(BUILD)/dev/bench/%.o $(LIB)
+# before the library, which is searched for what they need
 $(BUILD)/bench/bench_kernels: $(CASES:%=$(BUILD)/%)
+$(BENCHES): $(BUILD)/bench/%: $(BUILD)/dev/bench/%.o $(LIB)
 $(FUZZERS): $(BUILD)/fuzz/%: $(BUILD)/test/fuzz/%.o $(LIB)
 $(FUZZERS): private HOST_FLAGS += -fsanitize=fuzzer
 # the library's objects first: an inline function that several files have is then the library's, optimised or sanitized
