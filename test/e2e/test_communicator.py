@@ -1,7 +1,9 @@
 """The collectives of several processes: MPI's of the CPU programs, and the CUDA programs' calls of NCCL, on its
 stand-in. test/processes/test_communicator.cpp checks them from inside."""
 
+import os
 import pathlib
+import socket
 import subprocess
 import unittest
 
@@ -41,6 +43,27 @@ class CommunicatorTest(unittest.TestCase):
                 done = self.start(2, SIMT, what)
                 self.assertEqual(done.returncode, 4, done.stdout + done.stderr)
                 self.assertIn(named, done.stdout + done.stderr)
+
+    @unittest.skipUnless((SIMT / "test_communicator").exists(), "no CUDA toolkit, or not in this build")
+    def test_more_processes_than_gpus(self) -> None:
+        """As torchrun starts them: the stand-in then has one GPU."""
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = str(free.getsockname()[1])
+        meeting = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        processes = [
+            subprocess.Popen(
+                [SIMT / "test_communicator"],
+                env={**meeting, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            for rank in range(2)
+        ]
+        said = "".join(process.communicate(timeout=120)[0] for process in processes)
+        self.assertIn("2 or more processes on this machine and 1 GPU: each needs one of its own", said)
+        self.assertEqual([process.returncode for process in processes], [4, 4], said)
 
 
 if __name__ == "__main__":
