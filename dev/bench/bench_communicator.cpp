@@ -24,7 +24,7 @@ const char* const HELP =
 Time and bandwidth of every collective between N processes, in float, of S = BYTES in all. Equal parts; median of 9
 rounds of calls one after another, by process 0's clock.
 
-  collective   what                                          moved by a process (nccl-tests' bus bandwidth: moved / time)
+  collective   what                                          moved by a process (bus bandwidth of nccl-tests: / time)
   exchange     part r of everybody's S goes to process r     S (n-1)/n      the transfers of a reduce-scatter
   gather       everybody's part of S to all                  S (n-1)/n      all-gather
   collect      everybody's part of S to process 0            S (n-1)/n      gather
