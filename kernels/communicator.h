@@ -28,7 +28,7 @@ class Communicator {
     int rank() const { return rank_; }
     int size() const { return size_; }
 
-    // The work below is queued on a stream of its own, which `follow` makes wait for what `stream` was given so far, and
+    // The work below is queued on a stream of its own, which `follow` makes wait for what `stream` got so far, and
     // `join` makes `stream` wait for. wait(): what is queued on stream() from here on finds the results of the
     // calls before (the stream keeps its order by itself).
     stream_t stream() const { return stream_; }
