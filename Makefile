@@ -60,6 +60,7 @@ train_gpt_cpu eval_knowledge_cpu: %: $(BUILD)/%  ## the trainer, the eval (g++)
 	@cp -f $< $@
 
 tests: $(BUILD)/run_tests $(PROGRAMS:%=$(BUILD)/%)  ## builds the tests, does not run them
+tests: $(if $(filter release,$(VARIANT)),$(BUILD)/test_communicator)
 tests: $(if $(CUDA),$(if $(filter release,$(VARIANT)),simt,$(SIMT)/run_kernel_tests))
 tests: $(if $(GPU),$(addprefix $(CUDA_BUILD)/,run_kernel_tests train_gpt eval_knowledge))
 test: tests  ## unit, kernel, Python and end-to-end tests; the last line counts them
@@ -100,14 +101,16 @@ help:  ## this list
 # ---- Programs
 $(BUILD)/train_gpt_cpu: $(BUILD)/train_gpt.o $(LIB)
 $(BUILD)/eval_knowledge_cpu: $(BUILD)/eval/eval_knowledge.o $(LIB)
-$(BENCHES): $(BUILD)/bench/%: $(BUILD)/dev/bench/%.o $(LIB)
+$(BUILD)/test_communicator: $(BUILD)/test/processes/test_communicator.o $(LIB)
+# before the library, which is searched for what they need
 $(BUILD)/bench/bench_kernels: $(CASES:%=$(BUILD)/%)
+$(BENCHES): $(BUILD)/bench/%: $(BUILD)/dev/bench/%.o $(LIB)
 $(FUZZERS): $(BUILD)/fuzz/%: $(BUILD)/test/fuzz/%.o $(LIB)
 $(FUZZERS): private HOST_FLAGS += -fsanitize=fuzzer
 # the library's objects first: an inline function that several files have is then the library's, optimised or sanitized
 $(BUILD)/run_tests: $(LIB_OBJ) $(TEST_OBJ) $(if $(filter tsan,$(VARIANT)),,$(CASES:%=$(BUILD)/%)) $(TEST_MAIN)
 $(BUILD)/run_tests: private LDLIBS += $(CATCH_LIBS)
-$(PROGRAMS:%=$(BUILD)/%) $(BUILD)/run_tests $(BENCHES) $(FUZZERS):
+$(PROGRAMS:%=$(BUILD)/%) $(BUILD)/run_tests $(BUILD)/test_communicator $(BENCHES) $(FUZZERS):
 	@mkdir -p $(@D)
 	$(CXX) $(HOST_FLAGS) $(CXXFLAGS) -o $@ $^ $(MPI_LIBS) $(LDLIBS)
 $(LIB): $(LIB_OBJ)

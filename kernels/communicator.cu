@@ -2,7 +2,7 @@
 // only at the start and in merge().
 //
 // A kernel of NCCL's waits for ever for a process that is gone. Peers' thread sees that within seconds and ends this
-// process, whose kernels end with it. What only NCCL sees, a connection that broke between GPUs whose processes live, is
+// process, whose kernels end with it. What only NCCL sees, a broken connection between GPUs whose processes live, is
 // looked for here every second.
 #include "kernels/communicator.h"
 

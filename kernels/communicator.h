@@ -11,8 +11,8 @@
 
 namespace gpu {
 
-// All processes make the same calls in the same order, with the same sizes. What is wrong on the way (a lost connection,
-// a size that does not fit) dies with Exit::Device. T: float, double, uint32_t or the storage type; moved as it is.
+// All processes make the same calls in the same order, with the same sizes. What is wrong on the way (a connection is
+// lost, a size does not fit) dies with Exit::Device. T: float, double, uint32_t or the storage type; moved as it is.
 class Communicator {
   public:
     // "NCCL 2.27.7"; "": this build has none.
@@ -31,8 +31,8 @@ class Communicator {
     int rank() const { return rank_; }
     int size() const { return size_; }
 
-    // The work below is queued on a stream of its own, which `follow` makes wait for all that `stream` has been given so
-    // far, and `join` makes `stream` wait for. wait(): what is queued on stream() from here on finds the results of the
+    // The work below is queued on a stream of its own, which `follow` makes wait for what `stream` got so far, and
+    // `join` makes `stream` wait for. wait(): what is queued on stream() from here on finds the results of the
     // calls before (the stream keeps its order by itself).
     stream_t stream() const { return stream_; }
     void follow(stream_t stream);

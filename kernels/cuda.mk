@@ -17,8 +17,8 @@ NVCC_ARCH := -gencode arch=compute_$(ARCH),code=$(if $(filter %a,$(ARCH)),sm_$(A
 NVCC_FLAGS := $(INCLUDES) $(NCCL_FLAGS) -std=c++17 -O3 -lineinfo $(NVCC_ARCH) -Xptxas -v \
               -Xcompiler=-Wall,-Wextra,-fno-strict-aliasing,-fopenmp $(NVCCFLAGS)
 CUDA_HOST_FLAGS := $(INCLUDES) $(NCCL_FLAGS) -isystem $(CUDA)/include $(COMMON) -O2
-SIMT_FLAGS := -DKNAPSACK_SIMT $(NCCL_FLAGS) $(INCLUDES) -isystem $(CUDA)/include $(COMMON) -Wno-unknown-pragmas $(OPENMP) \
-              $(if $(filter release,$(VARIANT)),-O2 -g1,$(FLAGS) -O1)
+SIMT_FLAGS := -DKNAPSACK_SIMT $(NCCL_FLAGS) $(INCLUDES) -isystem $(CUDA)/include $(COMMON) \
+              -Wno-unknown-pragmas $(OPENMP) $(if $(filter release,$(VARIANT)),-O2 -g1,$(FLAGS) -O1)
 
 CASES := $(patsubst %.cpp,%.o,$(wildcard test/cases/*.cpp))
 KERNELS := $(patsubst %.cu,%.o,$(wildcard kernels/*.cu))
@@ -37,7 +37,7 @@ else
 train_gpt eval_knowledge: %: $(CUDA_BUILD)/%  ## the CUDA programs (nvcc; ARCH=80, 89, 90a, ...: this machine's GPU)
 	@cp -f $< $@
 endif
-simt: $(addprefix $(SIMT)/,run_kernel_tests train_gpt eval_knowledge)  ## the CUDA programs by g++, on kernels/simt
+simt: $(addprefix $(SIMT)/,run_kernel_tests test_communicator train_gpt eval_knowledge)  ## the CUDA programs by g++
 GPU_PROGRAMS := $(addprefix $(CUDA_BUILD)/,run_kernel_tests bench_gpu write_logits)
 gpu: $(PROGRAMS) train_gpt eval_knowledge $(GPU_PROGRAMS)  ## what scripts/on_gpu.sh runs on a GPU
 gpu_dry: $(PROGRAMS) simt $(SIMT)/bench_gpu $(SIMT)/write_logits  ## the same by g++, for its --dry-run

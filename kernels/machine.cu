@@ -53,7 +53,8 @@ Machine::Machine(int local) : state_(new State) {
             error != cudaSuccess ? cudaGetErrorString(error) : "the driver sees none", "train_gpt_cpu");
     if (local >= count)
         die(Exit::Device,
-            "%d or more processes on this machine and %d GPU%s: each needs one of its own; start fewer, or let each see "
+            "%d or more processes on this machine and %d GPU%s: each needs one of its own; start fewer, or let each "
+            "see "
             "all of the machine's GPUs",
             local + 1, count, count == 1 ? "" : "s");
     CUDA_CHECK(cudaSetDevice(local));

@@ -1,5 +1,5 @@
-// The sums of a step over its lanes in one process (several processes: test/e2e/test_processes.py), against sums written
-// down here.
+// The sums of a step over its lanes in one process (several processes: test/e2e/test_processes.py), against sums
+// written down here.
 #include <cmath>
 #include <vector>
 

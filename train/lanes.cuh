@@ -11,8 +11,8 @@
 //   all blocks are through                  norms, losses and the signal of all processes: one small gather
 //   update                                  AdamW on own slices, block by block; the new weights go to all
 //
-// What crosses the wire in a step, by process: 4 P (n-1)/n bytes of gradients out and in, s P (n-1)/n of weights out and
-// as much from each other process in (P parameters, s bytes of one). A process holds log2(W/n) + 1 gradients.
+// What crosses the wire in a step, by process: 4 P (n-1)/n bytes of gradients out and in, s P (n-1)/n of weights out
+// and as much from each other process in (P parameters, s bytes of one). A process holds log2(W/n) + 1 gradients.
 #pragma once
 #include <algorithm>
 #include <array>
@@ -121,8 +121,8 @@ class Lanes {
         for_pairs(lane, [&](size_t at) { add_pair(losses_.get() + at * sources_, sources_, sources_, stream); });
     }
 
-    // After the last lane: waits for exchanges, then norm and losses of all lanes and processes. signal: this process has
-    // been asked to stop.
+    // After the last lane: waits for exchanges, then norm and losses of all lanes and processes. signal: this process
+    // has been asked to stop.
     void sum(bool signal, backend::stream_t stream) {
         const bool alone = communicator_.size() == 1;
         if (alone)
@@ -175,8 +175,8 @@ class Lanes {
 
     // Of the step that was summed last: on the own parts, until they are updated, the sum over all lanes.
     const Gradients<Real>& gradients() const { return gradients_[0]; }
-    // On the device, of that step: (sources) sums of losses, the number of processes with a signal, (L + 2) squared norms
-    // of the blocks; last, the squared norm of all.
+    // On the device, of that step: (sources) sums of losses, the number of processes with a signal, (L + 2) squared
+    // norms of the blocks; last, the squared norm of all.
     const double* totals() const { return totals_.get(); }
     size_t num_totals() const { return totals_.size(); }
     const double* norm_squared() const { return totals_.get() + width_; }
@@ -188,8 +188,8 @@ class Lanes {
 
     // How many whole subtrees wait to be added when a lane begins; its gradient comes after them.
     static size_t pending(int lane) { return static_cast<size_t>(__builtin_popcount(static_cast<unsigned>(lane))); }
-    // add(at): subtree `at` and the one after it become one. What the end of a lane makes possible, as counting up by one
-    // in binary carries.
+    // add(at): subtree `at` and the one after it become one. What the end of a lane makes possible, as counting up by
+    // one in binary carries.
     template <class Add>
     static void for_pairs(int lane, Add add) {
         size_t last = pending(lane);

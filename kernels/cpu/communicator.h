@@ -12,8 +12,9 @@
 
 namespace cpu {
 
-// All processes make the same calls in the same order, with the same sizes. What is wrong on the way (a lost connection,
-// a size that does not fit) dies with Exit::Device. T: float, double, uint32_t or the storage type; moved as it is.
+// All processes make the same calls in the same order, with the same sizes. What is wrong on the way (a lost
+// connection, a size that does not fit) dies with Exit::Device. T: float, double, uint32_t or the storage type; moved
+// as it is.
 class Communicator {
   public:
     // "Open MPI 4.1.4"; "": this build has none.
@@ -32,9 +33,9 @@ class Communicator {
     int rank() const { return rank_; }
     int size() const { return size_; }
 
-    // The work below is queued on a stream of its own, which `follow` makes wait for all that `stream` has been given so
-    // far, and `join` makes `stream` wait for. wait(): what is queued on stream() from here on finds the results of the
-    // calls before (ends the transfer that is under way).
+    // The work below is queued on a stream of its own, which `follow` makes wait for all that `stream` has been given
+    // so far, and `join` makes `stream` wait for. wait(): what is queued on stream() from here on finds the results of
+    // the calls before (ends the transfer that is under way).
     stream_t stream() const { return stream_; }
     void follow(stream_t stream);
     void wait();

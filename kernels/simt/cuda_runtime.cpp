@@ -2,8 +2,8 @@
 // kernels that g++ compiled. "Device" memory has its exact size and begins as NaN, so that AddressSanitizer sees every
 // stray access and the results every read of what nobody has written.
 //
-// Everything is done when it is asked for, but for two things, which hold NaN until they arrive: an asynchronous copy to
-// pinned memory, when the host has waited for it; what a stream has received from other processes (nccl.cpp), when
+// Everything is done when it is asked for, but for two things, which hold NaN until they arrive: an asynchronous copy
+// to pinned memory, when the host has waited for it; what a stream has received from other processes (nccl.cpp), when
 // something else is queued on that stream, another stream waits for it, or the host does.
 #include <cuda_runtime.h>
 #include <unistd.h>

@@ -187,7 +187,7 @@ ncclResult_t check_overlaps() {
     return ncclSuccess;
 }
 
-// All sends begin before anything is received, so that no order of calls among the processes makes them wait in a circle.
+// All sends begin before anything is received, so that no order of calls makes processes wait in a circle.
 ncclResult_t run_group() {
     struct Result {
         const Work* work;
