@@ -40,7 +40,7 @@ struct World {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     die_throws = true;
     static const World world;  // its data are opened once: nothing of them depends on the state
-    try {  // Usage: a state of other options; Data: no state at all
+    try {                      // Usage: a state of other options; Data: no state at all
         world.loader->start(damaged(world.state, data, size));
         world.loader->next();
     } catch (const DieError& error) {
