@@ -139,7 +139,7 @@ def find_parts(suites: list[str], build: Path) -> tuple[list[Part], int]:
     if "e2e" in suites:
         parts += python_parts(e2e, simt, marked="@under_sanitizers" if sanitized else "")
     if "cpp" in suites:
-        # how often an interval holds takes hundreds of repetitions of what other tests do once
+        # how often or how exactly a claim holds takes long repetitions of what other tests do in short
         left_out = ["~[frequencies]"] if sanitized else []
         parts.append(Part("unit tests", [str(build / "run_tests"), *left_out], catch2_counts, simt))
     if "python" in suites:

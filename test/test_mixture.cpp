@@ -71,7 +71,7 @@ void check_plan(const DataSet& data, const Account& account) {
 
 }  // namespace
 
-TEST_CASE("realised tokens are within one piece of the plan, 1e-5 to 0.45", "[mixture]") {
+TEST_CASE("realised tokens are within one piece of the plan, 1e-5 to 0.45", "[mixture][frequencies]") {
     Shards shards(1024);
     shards.options.tokens = 100000000;
     const double ratio = GENERATE(1e-5, 1e-4, 1e-3, 0.01, 0.1, 0.45);

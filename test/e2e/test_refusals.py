@@ -19,6 +19,8 @@ class RefusalTest(DataTest):
     def setUpClass(cls) -> None:
         super().setUpClass()
         cls.flags = small_run(cls.data, steps=3)
+        cls.good = cls.data / "good"
+        assert run(TRAIN, *cls.flags, "--out", str(cls.good)).returncode == 0
 
     def refuse(self, code: int, words: str, *flags: str, program: pathlib.Path = TRAIN, **kwargs) -> None:
         with self.subTest(flags=flags):
@@ -145,7 +147,7 @@ class RefusalTest(DataTest):
     @under_sanitizers
     def test_output_directories(self) -> None:
         out = self.data / "run"
-        self.assertEqual(run(TRAIN, *self.flags, "--out", str(out)).returncode, 0)
+        shutil.copytree(self.good, out)
         self.refuse(2, "not empty", *self.flags, "--out", str(out))
         (out / "DONE").unlink()
         self.refuse(2, "--lr", *replaced(self.flags, lr="1e-2"), "--out", str(out), "--resume")
@@ -203,9 +205,7 @@ class RefusalTest(DataTest):
 
     @under_sanitizers
     def test_bad_checkpoints(self) -> None:
-        out = self.data / "good"
-        self.assertEqual(run(TRAIN, *self.flags, "--out", str(out)).returncode, 0)
-        good = out / "checkpoints/step_00000003"
+        good = self.good / "checkpoints/step_00000003"
         for name, spoil in (
             ("cut", lambda b: b[:-100]),
             ("empty", lambda b: b""),

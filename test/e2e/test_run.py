@@ -11,14 +11,15 @@ import time
 import unittest
 
 import numpy as np
-from common import EVAL, TRAIN, DataTest, find, metrics_without_time, run, small_run, under_sanitizers
+from common import EVAL, SANITIZED, TRAIN, DataTest, find, metrics_without_time, run, small_run, under_sanitizers
 
 
 class RunTest(DataTest):
     @classmethod
     def setUpClass(cls) -> None:
         super().setUpClass()
-        cls.flags = [*small_run(cls.data), "--eval-at", "every:10", "--checkpoint-at", "every:4", "--keep", "0"]
+        eval_at = "every:20" if SANITIZED else "every:10"
+        cls.flags = [*small_run(cls.data), "--eval-at", eval_at, "--checkpoint-at", "every:4", "--keep", "0"]
         cls.whole = cls.data / "whole"
         result = run(TRAIN, *cls.flags, "--out", str(cls.whole))
         assert result.returncode == 0, result.stderr + result.stdout
@@ -60,7 +61,7 @@ class RunTest(DataTest):
     def test_killed_at_random_steps_and_resumed(self) -> None:
         out = self.data / "killed"
         chance = random.Random(4)
-        for _ in range(4):  # each life ends by SIGKILL some steps after it began
+        for _ in range(2 if SANITIZED else 4):  # each life ends by SIGKILL some steps after it began
             process = subprocess.Popen(
                 [str(TRAIN), *self.flags, "--out", str(out), "--resume"],
                 stdout=subprocess.DEVNULL,
@@ -83,7 +84,7 @@ class RunTest(DataTest):
     @under_sanitizers
     def test_signals_save_and_ask_to_be_requeued(self) -> None:
         out = self.data / "signalled"
-        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)[: 1 if SANITIZED else 3]:
             process = subprocess.Popen(
                 [str(TRAIN), *self.flags, "--out", str(out), "--resume"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
             )
