@@ -146,7 +146,7 @@ class SameBitsTest(ProcessesTest):
         own = [*self.flags[: self.flags.index("--lanes")], *self.flags[self.flags.index("--lanes") + 2 :]]
         self.train(4, out, own)  # as many lanes as processes
         self.assert_same(whole, out)
-        process = self.start(1, [*self.flags, "--lanes", "2", "--out", str(out), "--resume"])
+        process = self.start(1, [*replaced(self.flags, lanes="2"), "--out", str(out), "--resume"])
         _, said = process.communicate()
         self.assertEqual(process.returncode, 2)
         shutil.rmtree(out / LAST.format(self.steps))
@@ -176,7 +176,7 @@ class EndsTogetherTest(ProcessesTest):
         """In a step, an exchange, an evaluation, a save: at random moments. KILLS=100: by hand."""
         whole, chance = self.data / "kill-whole", random.Random(5)
         began = time.monotonic()
-        self.train(1, whole, self.flags)
+        self.train(4, whole, self.flags)
         duration = time.monotonic() - began
         out, named = self.data / "kill", 0
         for _ in range(int(os.environ.get("KILLS", "5"))):
@@ -184,7 +184,7 @@ class EndsTogetherTest(ProcessesTest):
                 self.assert_same(whole, out)
                 shutil.rmtree(out)
             process = self.start(4, [*self.flags, "--out", str(out), "--resume"])
-            time.sleep(0.7 + chance.uniform(0, duration))
+            time.sleep(chance.uniform(duration / 3, duration))
             victim = chance.randrange(4)
             pid = pids(process.pid).get(victim)
             if pid is not None:
@@ -234,7 +234,7 @@ class EndsTogetherTest(ProcessesTest):
         process = self.start(4, [*self.flags, "--lr", "-1"])
         said = self.assert_ends(process, (2,))
         self.assertEqual(said.count("--lr"), 1, said)
-        process = self.start(4, [*self.flags, "--lanes", "2"])
+        process = self.start(4, replaced(self.flags, lanes="2"))
         self.assertIn("fewer than the 4 processes", self.assert_ends(process, (2,)))
         process = self.start(3, self.flags)
         self.assertIn("3 processes: expected a power of two", self.assert_ends(process, (2,)))
