@@ -35,7 +35,6 @@ class Machine:
     launch: float = 14e-6  # of a collective
     hop: float = 1.9e-6  # a message's latency in a node
     far_hop: float = 4.0e-6  # between nodes
-    broadcasts_at_once: int = 8  # of a group, while they are short
     multiprocessors: float = 24 / 132  # that a transfer takes from what computes meanwhile
 
 
@@ -44,7 +43,6 @@ class Design:
     """What is built; the other values are what could be."""
 
     two_levels: bool = False  # a node adds up its lanes before anything leaves it
-    one_gather: bool = False  # one all-gather a block instead of a broadcast a process
     weights_awaited_by_layer: bool = False  # by the next forward pass, instead of all before it
 
 
@@ -153,14 +151,13 @@ def exchange_seconds(block: int, n: int, machine: Machine, design: Design) -> fl
     return inside + between + added + (size / node) / m.memory_bandwidth
 
 
-def gather_seconds(block: int, n: int, machine: Machine, design: Design) -> float:
+def gather_seconds(block: int, n: int, machine: Machine) -> float:
     """A ring through all nodes, which uses all adapters of each."""
     m = machine
     nodes = -(-n // m.node)
     hops = (n - nodes) * m.hop + nodes * m.far_hop if nodes > 1 else n * m.hop
-    calls = 1.0 if design.one_gather else max(1.0, n / m.broadcasts_at_once)
     bandwidth = min(m.nvlink, m.node * m.adapter) if nodes > 1 else m.nvlink
-    return m.launch + calls * hops + 2 * block * (n - 1) / n / bandwidth
+    return m.launch + hops + 2 * block * (n - 1) / n / bandwidth
 
 
 def predict(
@@ -194,14 +191,14 @@ def predict(
     adamw, free, gathers = 0.0, 0.0, 0.0
     for block in blocks:
         adamw += 34 * block / n / machine.memory_bandwidth
-        transfer = gather_seconds(block, n, machine, design)
+        transfer = gather_seconds(block, n, machine)
         gathers += transfer
         free = max(free, adamw) + transfer
     update = free
     if design.weights_awaited_by_layer:  # all but the first block's are hidden where the forward pass is longer
         forward = tokens * model.flops() / rate / 3
-        update = max(adamw + gather_seconds(blocks[0], n, machine, design), free - forward)
-    update += gather_seconds(0, n, machine, design)  # the small one of norms and losses
+        update = max(adamw + gather_seconds(blocks[0], n, machine), free - forward)
+    update += gather_seconds(0, n, machine)  # the small one of norms and losses
     slowed = (exchange - exposed) * machine.multiprocessors
     return Step(rows, micro_batches, compute, exchange, exposed, slowed, update, update - adamw, other)
 
@@ -282,16 +279,12 @@ def what_if_table(n: int) -> str:
         recipes.append(("adapters of 200 Gbit/s", dataclasses.replace(machine, adapter=24e9), design, BATCH))
     else:
         recipes.append(("half of NVLink", dataclasses.replace(machine, nvlink=185e9), design, BATCH))
-    alone = dataclasses.replace(machine, broadcasts_at_once=1)
-    recipes.append(("broadcasts one after another", alone, design, BATCH))
-    one_gather = Design(one_gather=True)
-    awaited = dataclasses.replace(one_gather, weights_awaited_by_layer=True)
-    recipes.append(("not built: (a) one all-gather a block", machine, one_gather, BATCH))
-    recipes.append(("not built: (a), (b) weights awaited layer by layer", machine, awaited, BATCH))
+    awaited = Design(weights_awaited_by_layer=True)
+    recipes.append(("not built: (a) weights awaited layer by layer", machine, awaited, BATCH))
     if n > machine.node:
         both = dataclasses.replace(awaited, two_levels=True)
-        recipes.append(("not built: (c) the exchange in two levels", machine, Design(two_levels=True), BATCH))
-        recipes.append(("not built: (a), (b), (c)", machine, both, BATCH))
+        recipes.append(("not built: (b) the exchange in two levels", machine, Design(two_levels=True), BATCH))
+        recipes.append(("not built: (a), (b)", machine, both, BATCH))
     rows = [[name, *[f"{efficiency(m, n, mach, d, batch=b):.0%}" for m in MODELS]] for name, mach, d, b in recipes]
     return table([f"n = {n}", *[m.name for m in MODELS]], rows)
 

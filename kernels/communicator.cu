@@ -67,6 +67,11 @@ class Nccl {
     void broadcast(void* data, size_t bytes, int from, cudaStream_t stream) const {
         if (bytes > 0) NCCL_CHECK(ncclBroadcast(data, data, bytes, ncclUint8, from, comm_, stream));
     }
+    // Parts of one size, one after another.
+    void all_gather(void* data, size_t part, int rank, cudaStream_t stream) const {
+        const void* own = static_cast<const char*>(data) + static_cast<size_t>(rank) * part;
+        if (part > 0) NCCL_CHECK(ncclAllGather(own, data, part, ncclUint8, comm_, stream));
+    }
     void add(uint32_t* words, size_t n, cudaStream_t stream) const {
         if (n > 0) NCCL_CHECK(ncclAllReduce(words, words, n, ncclUint32, ncclSum, comm_, stream));
     }
@@ -112,6 +117,7 @@ struct Nccl {
     void send(const void*, size_t, int, cudaStream_t) const {}
     void receive(void*, size_t, int, cudaStream_t) const {}
     void broadcast(void*, size_t, int, cudaStream_t) const {}
+    void all_gather(void*, size_t, int, cudaStream_t) const {}
     void add(uint32_t*, size_t, cudaStream_t) const {}
 };
 
@@ -253,6 +259,9 @@ void Communicator::gather(Span<T> all, const Parts& parts) {
     require("gather: parts", parts.bounds.size() - 1, static_cast<size_t>(size_));
     require("gather: elements", all.size, parts.total());
     if (!state_) return;
+    bool equal = true;
+    for (int process = 1; process < size_; ++process) equal = equal && parts.size(process) == parts.size(0);
+    if (equal) return state_->nccl.all_gather(all.data, parts.size(0) * sizeof(T), rank_, stream_.cuda);
     state_->nccl.begin();
     for (int process = 0; process < size_; ++process)
         state_->nccl.broadcast(all.data + parts.begin(process), parts.size(process) * sizeof(T), process, stream_.cuda);

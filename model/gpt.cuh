@@ -282,7 +282,7 @@ void gpt_update(Gpt<Real>& gpt, AdamState<Real>& adam, Gradients<Real>& gradient
     for (size_t i = 0; i < adam.parts.size(); ++i) {
         const auto& part = adam.parts[i];
         const size_t first = part.range.begin;
-        if (part.range.size() > 0)
+        if (!part.groups.empty())  // else it is padding
             backend::adamw_update(gpt.memory.get() + first, adam.HAS_MASTERS ? adam.master.get() + part.at : nullptr,
                                   adam.m.get() + part.at, adam.v.get() + part.at, gradients.memory + first,
                                   norm_squared, first, part.groups.data(), static_cast<int>(part.groups.size()),

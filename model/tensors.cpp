@@ -43,11 +43,17 @@ struct PerBlock {
     }
 };
 
-// Elements of one block.
+// A block's elements are a multiple of this, so that its slices for any number of lanes are of one size and begin on 32
+// bytes of float: one all-gather brings a block's weights to all.
+constexpr size_t BLOCK_MULTIPLE = 8 * MAX_LANES;
+
+// Elements of one block, with what is behind its last tensor.
 PerBlock block_sizes(const TensorTable& table) {
     PerBlock sizes;
     for (const TensorSpec& t : table)
         if (t.present) sizes[t.block] += t.copy_size();
+    for (size_t* size : {&sizes.embeddings, &sizes.layer, &sizes.head})
+        *size = (*size + BLOCK_MULTIPLE - 1) / BLOCK_MULTIPLE * BLOCK_MULTIPLE;
     return sizes;
 }
 

@@ -387,11 +387,17 @@ TEST_CASE("Checkpoint: the optimizer's file is the same bytes, whoever owns what
     const GptConfig c = read_model_config(golden(expected.model));
     const size_t n = parameter_elements(c);
     std::vector<float> arrays[3] = {std::vector<float>(n), std::vector<float>(n), std::vector<float>(n)};
-    for (size_t i = 0; i < n; ++i) {
-        arrays[0][i] = static_cast<float>(i) + 0.25f;
-        arrays[1][i] = -static_cast<float>(i);
-        arrays[2][i] = 1.0f / static_cast<float>(i + 1);
-    }
+    std::vector<std::pair<size_t, size_t>> copies;  // of tensors: where, how many
+    for (const TensorSpec& t : tensor_table(c))
+        for (int l = 0; l < t.copies; ++l) copies.emplace_back(t.offset(l), t.copy_size());
+    std::sort(copies.begin(), copies.end());
+    size_t number = 0;  // of an element, as if there were no padding after a block
+    for (const auto& [begin, size] : copies)
+        for (size_t i = begin; i < begin + size; ++i, ++number) {
+            arrays[0][i] = static_cast<float>(number) + 0.25f;
+            arrays[1][i] = -static_cast<float>(number);
+            arrays[2][i] = 1.0f / static_cast<float>(number + 1);
+        }
     const std::vector<ElementRange> blocks = parameter_blocks(c);
     const TemporaryFolder folder;
     write_model(folder.path(), c, arrays[0].data(), "");

@@ -335,6 +335,17 @@ ncclResult_t ncclBroadcast(const void* from, void* to, size_t count, ncclDataTyp
                            cudaStream_t stream) {
     return run_or_keep(BROADCAST, from, to, count, type, root, comm, stream);
 }
+// A group of broadcasts, one of each process's part.
+ncclResult_t ncclAllGather(const void* from, void* to, size_t count, ncclDataType_t type, ncclComm_t comm,
+                           cudaStream_t stream) {
+    if (!comm) return refuse(ncclInvalidArgument, "an all-gather: no communicator");
+    TRY(ncclGroupStart());
+    for (int process = 0; process < comm->size; ++process) {
+        char* part = static_cast<char*>(to) + static_cast<size_t>(process) * count * size_of(type);
+        TRY(ncclBroadcast(process == comm->rank ? from : part, part, count, type, process, comm, stream));
+    }
+    return ncclGroupEnd();
+}
 ncclResult_t ncclAllReduce(const void* from, void* to, size_t count, ncclDataType_t type, ncclRedOp_t op,
                            ncclComm_t comm, cudaStream_t stream) {
     if (type != ncclUint32 || op != ncclSum)
