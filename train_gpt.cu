@@ -390,7 +390,8 @@ template <class Real>
 int train(Run& r) {
     const Plan& plan = r.plan();
     Trainer<Real> t(r);
-    for (const QuestionTask& task : r.evaluation.questions) warn_of_other_entities(*task.set, t.ledgers);
+    if (r.peers.first())
+        for (const QuestionTask& task : r.evaluation.questions) warn_of_other_entities(*task.set, t.ledgers);
     begin_training(r, t);
     const int64_t first_step = t.step;
     std::string stopped = open_directory(r, t);  // the stop rule that ended the run

@@ -30,9 +30,12 @@ void fill_weights(Gpt<Real>& gpt, AdamState<Real>* adam, Fill fill) {
     if constexpr (std::is_same_v<Real, float>) {
         copy_to_device(gpt.memory.get(), values.data(), n);
     } else {
-        std::vector<Real> rounded(n);
-        for (size_t i = 0; i < n; ++i) rounded[i] = Real(values[i]);
-        copy_to_device(gpt.memory.get(), rounded.data(), n);
+        std::vector<Real> rounded(std::min(n, size_t{1} << 22));  // piece by piece: the host of 8 GPUs holds 8 models
+        for (size_t begin = 0; begin < n; begin += rounded.size()) {
+            const size_t size = std::min(rounded.size(), n - begin);
+            for (size_t i = 0; i < size; ++i) rounded[i] = Real(values[begin + i]);
+            copy_to_device(gpt.memory.get() + begin, rounded.data(), size);
+        }
         if (adam) load_state(*adam, adam->master, values.data());
     }
 #endif

@@ -33,6 +33,12 @@ struct TrainOptions {
     }
 };
 
+// "CPU build, many processes by Open MPI 4.1.4"
+inline std::string build_text() {
+    const std::string library = backend::Communicator::library();
+    return backend::Machine::BUILD + (library.empty() ? ", for one process" : ", many processes by " + library);
+}
+
 inline OptionTable option_table(TrainOptions& o) {
     const char* const batch_help =
         backend::Machine::IS_GPU ? "tokens a step; default 1048576, in whole rows" : "tokens a step; default 16 rows";

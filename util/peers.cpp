@@ -427,7 +427,10 @@ Peers::Peers() = default;
 Peers::Peers(const Rank& rank) {
     if (rank.size <= 1) return;
     ENSURE(!State::current, "a process is one of one run's only");
-    if (rank.rank != 0) silence_signals();
+    if (rank.rank != 0) {
+        silence_signals();
+        if (!freopen("/dev/null", "w", stdout)) die(Exit::Runtime, "/dev/null: %s", strerror(errno));
+    }
     state_ = std::make_unique<State>(rank);
 }
 

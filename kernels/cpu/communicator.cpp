@@ -87,6 +87,10 @@ void require_success(int code, const char* call) {
 }
 #define MPI_CHECK(call) require_success((call), #call)
 
+void require(const char* what, size_t found, size_t expected) {
+    if (found != expected) die(Exit::Device, "communicator: %s: %d, expected %d", what, found, expected);
+}
+
 int count_of(size_t n) {
     if (n > INT_MAX)
         die(Exit::Device, "a transfer of %d elements: MPI takes at most %d; start more processes", n, INT_MAX);
@@ -154,8 +158,8 @@ void Communicator::join(stream_t) { wait(); }
 template <class T>
 void Communicator::exchange(Span<T> terms, Span<const T> all, const Parts& parts) {
     const size_t own = parts.size(rank_);
-    ENSURE(all.size == parts.total() && terms.size == own * static_cast<size_t>(size_),
-           "exchange: %d elements, %d terms", all.size, terms.size);
+    require("exchange: elements", all.size, parts.total());
+    require("exchange: elements of the terms", terms.size, own * static_cast<size_t>(size_));
     wait();
     for (int r = 0; r < size_; ++r)
         if (r != rank_) state_->receive(terms.data + static_cast<size_t>(r) * own, own, r);
@@ -166,7 +170,7 @@ void Communicator::exchange(Span<T> terms, Span<const T> all, const Parts& parts
 
 template <class T>
 void Communicator::gather(Span<T> all, const Parts& parts) {
-    ENSURE(all.size == parts.total(), "gather: %d elements, parts of %d", all.size, parts.total());
+    require("gather: elements", all.size, parts.total());
     if (size_ == 1) return;
     wait();
     for (int r = 0; r < size_; ++r)
@@ -177,8 +181,8 @@ void Communicator::gather(Span<T> all, const Parts& parts) {
 
 template <class T>
 void Communicator::collect(Span<T> all, Span<const T> own, const Parts& parts) {
-    ENSURE(own.size == parts.size(rank_) && (rank_ != 0 || all.size == parts.total()), "collect: %d elements, own %d",
-           all.size, own.size);
+    require("collect: elements of the own part", own.size, parts.size(rank_));
+    if (rank_ == 0) require("collect: elements", all.size, parts.total());
     wait();
     if (rank_ == 0) {
         for (int r = 1; r < size_; ++r) state_->receive(all.data + parts.begin(r), parts.size(r), r);
