@@ -43,8 +43,7 @@ inline OptionTable option_table(TrainOptions& o) {
     const char* const batch_help =
         backend::Machine::IS_GPU ? "tokens a step; default 1048576, in whole rows" : "tokens a step; default 16 rows";
     const std::string program = std::string("train_gpt") + backend::Machine::SUFFIX,
-                      what = std::string("Trains a GPT on an exact mixture of token shards. ") +
-                             backend::Machine::BUILD + ".";
+                      what = std::string("Trains a GPT on an exact mixture of token shards. ") + build_text() + ".";
     const std::vector<Option> rows = {
         {"model", "model", &o.model, "NAME|FAMILY:Lx:Cy:Hz",
          "a preset (gpt2-124m, pythia-70m, ...) or a size: gpt2:L4:C128:H4"},
