@@ -3,7 +3,8 @@
 // row.
 //
 // Memory is a row of blocks: the embeddings, layer 0, ..., layer L-1, the head. A block holds its tensors in the
-// table's order, then up to 511 elements that nothing reads: zeros. So a layer's gradients are one piece, which is final as soon as the backward pass has left the layer.
+// table's order, then up to 511 elements that nothing reads: zeros. So a layer's gradients are one piece, which is
+// final as soon as the backward pass has left the layer.
 #pragma once
 #include <array>
 #include <cstddef>
@@ -99,7 +100,8 @@ struct ElementRange {
 std::vector<ElementRange> parameter_blocks(const GptConfig& config);
 
 // A block cut into a slice for each lane: of equal sizes, a multiple of 8 elements (of blocks that are not
-// parameter_blocks', the last ones are shorter or empty). The cutting is what the gradient's norm is summed by, so it knows of no process.
+// parameter_blocks', the last ones are shorter or empty). The cutting is what the gradient's norm is summed by, so it
+// knows of no process.
 std::vector<ElementRange> block_slices(const ElementRange& block, int lanes);
 
 // What each process owns of a block: lanes / processes neighbouring slices. Elements from the block's begin. processes
