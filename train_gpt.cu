@@ -34,7 +34,7 @@
 #include "model/gpt.cuh"            // defines: Gpt, Gradients, AdamState, gpt_forward, ..., gpt_update
 #include "model/init.h"             // defines: initialise_parameters
 #include "model/state.cuh"          // defines: load_weights, load_training_state, save_training_state
-#include "train/agreement.h"        // defines: agree_on_start, agree_on_data, agreed_number
+#include "train/agreement.h"        // defines: agree_on_start, agree_on_data, start_identity, smallest
 #include "train/device_batch.cuh"   // defines: DeviceBatch
 #include "train/evaluation_data.h"  // defines: evaluation_identities, check_evaluation_data
 #include "train/lanes.cuh"          // defines: Lanes
@@ -100,15 +100,15 @@ void print_run(Run& r) {
     r.log.print(
         "memory: %s of weights, gradients and optimizer, %s of activations (micro-batch %d), %s while evaluating\n",
         byte_text(memory.parameters), byte_text(memory.activations), r.o.micro_batch.n, byte_text(memory.evaluation));
-    if (!r.alone() || r.o.lanes.n > 1) {
-        r.log.print("lanes: %d, shared by %d of at most %d processes; memory a process, without activations:",
-                    r.o.lanes.n, r.peers.size(), r.o.lanes.n);
-        RunShape shape = r.shape;
-        for (shape.processes = 1; shape.processes <= shape.lanes; shape.processes *= 2)
-            r.log.print("%s %d: %s", shape.processes == 1 ? "" : ",", shape.processes,
-                        byte_text(memory_of(shape, 1).parameters));
-        r.log.print("\n");
+    r.log.print("lanes: %d, shared by %d processes; memory a process of n, without activations:", r.o.lanes.n,
+                r.peers.size());
+    RunShape shape = r.shape;
+    for (shape.processes = 1; shape.processes <= MAX_LANES; shape.processes *= 2) {
+        shape.lanes = std::max(r.shape.lanes, shape.processes);
+        r.log.print("%s %d: %s", shape.processes == 1 ? "" : ",", shape.processes,
+                    byte_text(memory_of(shape, 1).parameters));
     }
+    r.log.print("\n");
     // weights, two moments; masters where the weights are bf16
     r.log.print("disk: %s a checkpoint\n", byte_text((r.o.precision == "bf16" ? 14 : 12) * num_parameters(c)));
 }
@@ -402,6 +402,10 @@ int train(Run& r) {
     StepReport queued;  // not waited for yet, while `waiting`
     bool waiting = false;
     auto clock = std::chrono::steady_clock::now();
+    const auto restart_clock = [&] {  // what was no step is no step's time
+        clock = std::chrono::steady_clock::now();
+        r.communicator.waited_ms();
+    };
     const auto settle = [&] {
         if (!waiting) return;
         finish_step(t, queued);
@@ -418,7 +422,7 @@ int train(Run& r) {
         if (fresh && t.evaluator.active() && r.eval_when.due(t.step, plan.steps)) {
             settle();
             stopped = evaluate_and_log(r, t);
-            clock = std::chrono::steady_clock::now();
+            restart_clock();
         }
         const bool last = (t.step == plan.steps || !stopped.empty()) && !t.evaluation_owed;
         // read once: what is saved and what is said are of the same moment; several processes have agreed on it
@@ -430,17 +434,16 @@ int train(Run& r) {
         if (save) settle();
         if (r.saves() && fresh && save) {
             save_checkpoint(r, t, stopped);
-            clock = std::chrono::steady_clock::now();
+            restart_clock();
             stop = asked_to_stop();  // also one that came while this was being saved
         }
         if (last) break;
         if (stop) {
             r.log.clear();
-            if (!r.saves())
-                die(Exit::Runtime, "stopped by signal %d at step %d: no --out, nothing saved", signal_received(),
-                    t.step);
-            r.log.print("stopped by signal %d at step %d; checkpoint saved, go on with --resume\n", signal_received(),
-                        t.step);
+            // of another process its number may still be on the way
+            const std::string signal = signal_received() ? format_text("signal %d", signal_received()) : "a signal";
+            if (!r.saves()) die(Exit::Runtime, "stopped by %s at step %d: no --out, nothing saved", signal, t.step);
+            r.log.print("stopped by %s at step %d; checkpoint saved, go on with --resume\n", signal, t.step);
             return static_cast<int>(Exit::Requeue);
         }
 
@@ -530,13 +533,14 @@ int main(int argc, char** argv) {
         log.print("%s: no complete checkpoint; starting anew\n", given.out);
     if (!resumed.empty() && !directory.done()) log.print("resuming from %s\n", resumed);
     const int64_t micro_batch =
-        agreed_number(peers, setup_micro_batch(given, shape, plan, resumed, machine));  // process 0's
+        smallest(peers, static_cast<int>(setup_micro_batch(given, shape, plan, resumed, machine)));
     const TrainOptions o = resolve(given, shape, plan, schedule, micro_batch);
     EvaluationPlan evaluation = plan_evaluation(setup_evaluation(o, shape, plan), shape.config.V, shape.config.max_T);
     const auto evaluation_data = evaluation_identities(evaluation);
     for (const std::string& warning : evaluation.warnings) log.warn(warning);
     check_stop_rules(stop_rules, evaluation);
-    agree_on_data(peers, loader.fingerprint(), evaluation_data, machine.matmul_library());
+    agree_on_data(peers, loader.fingerprint(), evaluation_data,
+                  start_identity(peers, start_from.empty() ? given.init : start_from), machine.matmul_library());
     if (!resumed.empty() && !o.plan) {
         const TrainerState state = read_trainer_state(resumed);
         check_resumed_options(o, evaluation, state.options_json, state.metrics_json);

@@ -222,9 +222,8 @@ int main(int argc, char** argv) {
     Machine machine(peers.local());
     backend::Communicator communicator(peers);
     machine.check_model(config.C, config.F, config.HS);
-    if (peers.size() > 1) machine.choose_products_by_rule();         // what no checkpoint has chosen
-    const std::string marker = path_join(o.checkpoint, "COMPLETE");  // the checkpoint's checksums
-    agree_on_data(peers, file_exists(marker) ? read_file(marker) : "{}", evaluation_identities(plan),
+    machine.choose_products_by_rule();  // what no checkpoint has chosen
+    agree_on_data(peers, "{}", evaluation_identities(plan), start_identity(peers, o.checkpoint),
                   machine.matmul_library());
     int64_t step = -1;  // not known of weights from elsewhere
     if (file_exists(path_join(o.checkpoint, "trainer_state.json"))) {

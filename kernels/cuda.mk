@@ -86,4 +86,4 @@ $(SIMT)/kernels/simt/runtime.o: private SIMT_FLAGS := $(filter-out -fsanitize=% 
 # NCCL's stand-in between processes sends by MPI
 $(SIMT)/kernels/simt/nccl.o: private SIMT_FLAGS += $(if $(MPI_LIBS),-DKNAPSACK_MPI -DOMPI_SKIP_MPICXX $(MPI_CFLAGS))
 $(CUDA_BUILD)/flags.txt: WHAT = $(NVCC) $(NVCC_FLAGS) $(CUDA_HOST_FLAGS) $(CXXFLAGS)
-$(SIMT)/flags.txt: WHAT = $(CXX) $(SIMT_FLAGS) $(CXXFLAGS)
+$(SIMT)/flags.txt: WHAT = $(CXX) $(SIMT_FLAGS) $(MPI_LIBS) $(CXXFLAGS)

@@ -1,10 +1,11 @@
 #include "train/agreement.h"
 
-#include <cstdlib>
 #include <nlohmann/json.hpp>
 
 #include "util/build_info.h"  // defines: build_commit, build_compiler, build_flags
 #include "util/check.h"
+#include "util/crc32c.h"   // defines: crc32c_file
+#include "util/files.h"    // defines: file_exists, list_directory, path_join, read_file
 #include "util/options.h"  // defines: options_difference
 
 using nlohmann::json;
@@ -47,13 +48,18 @@ void agree_on_start(const Peers& peers, const std::string& options_json, const s
 }
 
 void agree_on_data(const Peers& peers, const std::string& fingerprint,
-                   const std::vector<std::pair<std::string, std::string>>& evaluation_data,
+                   const std::vector<std::pair<std::string, std::string>>& evaluation_data, const std::string& start,
                    const std::string& arithmetic) {
     if (peers.size() == 1) return;
     const Words arithmetics = compare(peers, arithmetic);
     if (!arithmetics.same())
         die(Exit::Usage, "matrix products: %s here, %s in process 0; bits would depend on who computes what",
             arithmetics.own, arithmetics.first);
+    const Words begin = compare(peers, start);
+    if (!begin.same())
+        die(Exit::Data,
+            "the weights that the run goes on from are not process 0's (a checkpoint of another step, or other files); "
+            "all processes read the same --out, --init or --branch");
     const Words data = compare(peers, fingerprint);
     if (!data.same())
         die(Exit::Data, "the data are not process 0's: %s; all processes read the same files",
@@ -66,6 +72,15 @@ void agree_on_data(const Peers& peers, const std::string& fingerprint,
             first_difference(json::parse(evaluated.own), json::parse(evaluated.first)));
 }
 
-int64_t agreed_number(const Peers& peers, int64_t number) {
-    return peers.size() == 1 ? number : strtoll(peers.from_first(std::to_string(number)).c_str(), nullptr, 10);
+std::string start_identity(const Peers& peers, const std::string& directory) {
+    if (peers.size() == 1 || directory.empty()) return "";
+    const std::string marker = path_join(directory, "COMPLETE");
+    if (file_exists(marker)) return read_file(marker);
+    std::string identity;
+    for (const std::string& name : list_directory(directory))
+        if (name == "config.json" || name.find(".safetensors") != std::string::npos)
+            identity += format_text("%s %08x\n", name, crc32c_file(path_join(directory, name)));
+    return identity;
 }
+
+int smallest(const Peers& peers, int number) { return -peers.largest(-number); }

@@ -9,7 +9,7 @@
 
 class DeviceBatch {
   public:
-    // tokens: of a step.
+    // tokens: of the own rows of a step.
     DeviceBatch(size_t tokens, bool document_mask)
         : inputs_(tokens),
           targets_(tokens),

@@ -11,8 +11,9 @@
 //   all blocks are through                  norms, losses and the signal of all processes: one small gather
 //   update                                  AdamW on own slices, block by block; the new weights go to all
 //
-// What crosses the wire in a step, by process: 4 P (n-1)/n bytes of gradients out and in, s P (n-1)/n of weights out
-// and as much from each other process in (P parameters, s bytes of one). A process holds log2(W/n) + 1 gradients.
+// What crosses the wire in a step, by process, of P parameters of s bytes: 4 P (n-1)/n bytes of gradients out and as much
+// in; s P (n-1)/n of weights in, and out to the others (--zero 0: floats of summed gradients in their place). A process
+// holds log2(W/n) + 1 gradients.
 #pragma once
 #include <algorithm>
 #include <array>
@@ -40,7 +41,7 @@ inline size_t exchange_elements(const GptConfig& config, int lanes, int processe
     return largest * static_cast<size_t>(processes);
 }
 
-// Parameters that process 0 updates, none of which updates more.
+// Parameters that a process updates; all update as many.
 inline size_t updated_elements(const GptConfig& config, int lanes, int processes) {
     size_t elements = 0;
     for (const ElementRange& block : parameter_blocks(config)) elements += block_parts(block, lanes, processes).size(0);

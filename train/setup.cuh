@@ -168,15 +168,17 @@ inline EvaluationOptions setup_evaluation(const TrainOptions& o, const RunShape&
     return e;
 }
 
-// A resumed run keeps the micro-batch that was chosen for its memory then, not for this moment's. Of several processes
-// on a CPU each may take its share of what is free.
+// A resumed run keeps the micro-batch that was chosen for its memory then, not for this moment's. With lanes it is
+// chosen as if each had a process (on a CPU: of this machine), so that it does not depend on how many there are.
 inline int64_t setup_micro_batch(const TrainOptions& o, const RunShape& shape, const Plan& plan,
                                  const std::string& resumed, const backend::Machine& machine) {
     if (o.micro_batch.n > 0) return o.micro_batch.n;
     if (!resumed.empty())
         return integer_member(resumed + "/trainer_state.json", read_trainer_state(resumed).options_json, "micro-batch");
-    const size_t sharing = backend::Machine::IS_GPU ? 1 : static_cast<size_t>(shape.processes);
-    return largest_micro_batch(shape, plan.batch_tokens / shape.T / shape.lanes, machine.available_memory() / sharing);
+    RunShape widest = shape;
+    widest.processes = shape.lanes;
+    const size_t sharing = backend::Machine::IS_GPU ? 1 : static_cast<size_t>(shape.lanes);
+    return largest_micro_batch(widest, plan.batch_tokens / shape.T / shape.lanes, machine.available_memory() / sharing);
 }
 
 // The options that the run goes by and that config.json has: what was given, and what model, data and machine decided.

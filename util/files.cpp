@@ -62,8 +62,12 @@ void remove_temporaries() {
     for (TemporarySlot& slot : temporaries) {
         if (!slot.taken || !slot.path[0]) continue;
         if (unlink(slot.path) == 0 || (errno != EISDIR && errno != EPERM)) continue;
+        // another thread may be about to give the folder its final name: one of the two renames wins
+        char gone[PATH_MAX + 8];
+        snprintf(gone, sizeof gone, "%s.tmp", slot.path);
+        if (rename(slot.path, gone) != 0) continue;
         std::error_code error;
-        fs::remove_all(slot.path, error);
+        fs::remove_all(gone, error);
     }
 }
 

@@ -16,7 +16,7 @@ void cpu::Communicator::check(const Rank& rank) {
 
 #ifndef KNAPSACK_MPI
 
-// A build without MPI: one process, which never calls anything of this.
+// A build without MPI: one process, for which there is nothing to do.
 namespace cpu {
 
 struct Communicator::State {};
