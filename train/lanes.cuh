@@ -11,9 +11,9 @@
 //   all blocks are through                  norms, losses and the signal of all processes: one small gather
 //   update                                  AdamW on own slices, block by block; the new weights go to all
 //
-// What crosses the wire in a step, by process, of P parameters of s bytes: 4 P (n-1)/n bytes of gradients out and as much
-// in; s P (n-1)/n of weights in, and out to the others (--zero 0: floats of summed gradients in their place). A process
-// holds log2(W/n) + 1 gradients.
+// What crosses the wire in a step, by process, of P parameters of s bytes: 4 P (n-1)/n bytes of gradients out and as
+// much in; s P (n-1)/n of weights in, and out to the others (--zero 0: floats of summed gradients in their place). A
+// process holds log2(W/n) + 1 gradients.
 #pragma once
 #include <algorithm>
 #include <array>

@@ -87,7 +87,7 @@ inline OptionTable option_table(TrainOptions& o) {
         {"length and batch", "lanes", &o.lanes, "W",
          "equal parts of a step whose gradients are added as a tree, a power of two: the same bits on 1 to W "
          "processes; "
-         "default the number of processes",
+         "default their number",
          at_least(1)},
         {"length and batch", "doc-mask", &o.doc_mask, "on|off", "attention and positions restart at each document"},
         {"optimizer", "lr", &o.lr, "X", "peak learning rate", above(0)},
@@ -106,7 +106,8 @@ inline OptionTable option_table(TrainOptions& o) {
         {"device", "recompute", &o.recompute, "on|off",
          "keep only the layers' outputs and compute the rest again: less memory, a third more work"},
         {"device", "zero", &o.zero, "0|1",
-         "of several processes: 1, each keeps and updates its part of the optimizer's state; 0, all of it; same bits"},
+         "of several processes: 1, each keeps and updates its part of the optimizer's state; 0, all of it; same bits",
+         from_to(0, 1)},
         {"look", "plan", &o.plan, "", "print what the run would take and cost, and leave"},
         {"look", "print-order", &o.print_order, "STEP", "print the pieces of a step, and leave"},
         {"look", "manifest", &o.manifest, "DIR", "write what the whole run places where, and leave"},

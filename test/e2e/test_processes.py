@@ -277,7 +277,7 @@ class EndsTogetherTest(ProcessesTest):
         self.assertIn("web", said)
 
         for folder, seed in ((self.data, "1"), (other, "2")):
-            init = replaced(self.flags, seed=seed, steps="1")
+            init = replaced(self.flags, seed=seed, steps="1", warmup="0")
             self.train(1, folder / "from", init)
             (folder / "from" / LAST.format(1)).rename(folder / "weights")
         begun = relative[:]
