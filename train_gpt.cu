@@ -304,6 +304,7 @@ void begin_training(Run& r, Trainer<Real>& t) {
         t.loader_state = read_loader_state(r.start_from);
     }
     r.loader.start(t.loader_state, r.resumed.empty());
+    t.loader_state = r.loader.start_state();
     if (!r.start_from.empty())
         load_checkpoint(r, t);
     else if (!r.o.init.empty())
@@ -554,8 +555,8 @@ int main(int argc, char** argv) {
         return 0;
     }
 
-    // of all processes together; process 0's are like the others'
-    const double flops_rate = peers.first() ? machine.flops_rate(o.precision == "bf16") * peers.size() : 1;
+    // of all processes together, measured while all do: they may share cores
+    const double flops_rate = machine.flops_rate(o.precision == "bf16") * peers.size();
     if (!peers.first()) directory = RunDirectory();
     Run r{o,
           shape,

@@ -23,6 +23,7 @@ class Batches {
     Batches(const DataSet& data, bool document_mask, const std::string& state, bool new_horizon, int part = 0,
             int parts = 1);
     int64_t step() const { return step_; }  // of the next batch
+    std::string state() const;              // loader_state.json after the batches so far
     void make(Batch* batch);
 
     // The pieces that have a target in `step`, lengths only. Starts from where this object is, which must not be past
@@ -37,7 +38,6 @@ class Batches {
     };
     void open_piece(const Piece& piece);
     bool has_own_token(const Piece& piece) const;  // from the next step on
-    std::string state() const;
     void restore(const std::string& text, bool new_horizon);
 
     const DataSet& data_;

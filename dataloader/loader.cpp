@@ -98,10 +98,11 @@ struct Loader::Impl {
     std::unique_ptr<Prefetcher> prefetcher;  // ends before what it works on
     Batch current;
     int64_t next_step = 0;
+    std::string start_state;
 };
 
 Loader::Loader(const MixtureOptions& mixture, const LoaderOptions& options)
-    : impl_(new Impl{options, open_data_set(mixture), std::nullopt, nullptr, {}, 0}) {}
+    : impl_(new Impl{options, open_data_set(mixture), std::nullopt, nullptr, {}, 0, {}}) {}
 
 Loader::~Loader() = default;
 Loader::Loader(Loader&&) noexcept = default;
@@ -121,10 +122,13 @@ void Loader::start(const std::string& state, bool new_horizon) {
     m.prefetcher.reset();
     m.batches.emplace(m.data, m.options.document_mask, state, new_horizon, m.options.part, m.options.parts);
     m.next_step = m.batches->step();
+    m.start_state = m.batches->state();
     const int64_t count = m.data.plan.steps - m.next_step;
     if (m.options.prefetch > 0 && count > 0)
         m.prefetcher = std::make_unique<Prefetcher>(*m.batches, count, m.options.prefetch);
 }
+
+const std::string& Loader::start_state() const { return impl_->start_state; }
 
 int64_t Loader::step() const { return impl_->next_step; }
 

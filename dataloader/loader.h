@@ -43,6 +43,8 @@ class Loader {
     // whose places are those of one length.
     void start(const std::string& state = "", bool new_horizon = false);
     int64_t step() const;  // of the next batch
+    // loader_state.json of where it was started: of a checkpoint before the first batch.
+    const std::string& start_state() const;
     // Dies as start() does when `state` was made with other sources or options.
     void check_state(const std::string& state) const;
     // The next step's batch, valid until the next call. Dies past the last step.

@@ -68,7 +68,9 @@ Rank find_rank() {
         if (variable(launcher.local)) own.local = number_of(launcher.local);
         if (own.launcher == "mpi" && mpi_library().empty())
             die(Exit::Usage,
-                "%s=%d: built without Open MPI: install libopenmpi-dev and build again, or start with torchrun",
+                "%s=%d: built without Open MPI: install libopenmpi-dev and build again; CUDA programs can also be "
+                "started "
+                "with torchrun",
                 launcher.size, own.size);
         return own;
     }

@@ -63,6 +63,21 @@ class SignalTest(Ends):
         for name in ("metrics.jsonl", "eval.jsonl"):
             self.assertEqual(metrics_without_time(whole / name), metrics_without_time(out / name), name)
 
+    def test_a_checkpoint_before_the_first_step_is_one(self) -> None:
+        flags = small_run(self.data, steps=4)
+        whole, out, branch = self.data / "none-whole", self.data / "none", self.data / "none-branch"
+        self.assertEqual(run(TRAIN, *flags, "--out", str(whole)).returncode, 0)
+        stops = [*flags, "--stop-at", "val/web/loss<=99", "--out", str(out)]
+        self.assertEqual(run(TRAIN, *stops).returncode, 0)
+        again = run(TRAIN, *stops, "--resume")
+        self.assertEqual((again.returncode, "already DONE" in again.stdout), (0, True), again.stderr)
+        at = flags.index("--model")
+        flags[at : at + 2] = ["--branch", str(out / "checkpoints/step_00000000")]
+        self.assertEqual(run(TRAIN, *flags, "--out", str(branch)).returncode, 0)
+        for name in ("model.safetensors", "optimizer.safetensors", "loader_state.json"):
+            last = "checkpoints/step_00000004/" + name
+            self.assertEqual((whole / last).read_bytes(), (branch / last).read_bytes(), name)
+
     def test_whoever_starts_with_hangups_ignored_goes_on(self) -> None:
         out = self.data / "nohup"
         process = self.start(
