@@ -209,6 +209,52 @@ class EndsTogetherTest(ProcessesTest):
         self.assertGreater(named, 0)
         self.assert_resumes(whole, out, 4, self.flags)
 
+    def test_a_process_is_killed_in_each_stage(self) -> None:
+        flags = replaced(
+            self.flags, model="pythia:L3:C64:H2", val=f"web={self.data}/web.bin", val_tokens="16k", batch_tokens="768"
+        )
+        flags = replaced(flags, eval_at="at:3,end", checkpoint_at="at:2,end")
+        whole = self.data / "stage-whole"
+        self.train(4, whole, flags)
+
+        def lines(folder: pathlib.Path, name: str) -> int:
+            return len((folder / name).read_text().splitlines()) if (folder / name).exists() else 0
+
+        def attempt(stage: str, out: pathlib.Path) -> bool:
+            """Whether the kill fell into the stage."""
+            until = {"saving": '"step": 0,', "evaluation": '"step": 2,'}.get(stage, '"step": 3,')
+            with self.running(4, out, flags, until) as process:
+                ranks = pids(process.pid)
+                if stage == "saving":
+                    while process.poll() is None and not list(out.glob("checkpoints/*.tmp")):
+                        pass
+                elif stage == "exchange":  # the others come to it and wait
+                    os.kill(ranks[1], signal.SIGSTOP)
+                    time.sleep(1)
+                elif stage == "evaluation":
+                    time.sleep(0.1)
+                victim = 0 if stage == "saving" else 2
+                with contextlib.suppress(KeyError, ProcessLookupError):
+                    os.kill(ranks[victim], signal.SIGKILL)
+                said = "".join(process.communicate(timeout=30))
+            self.assertFalse((out / "DONE").exists())
+            self.assertIn(f"process {victim} (", said)
+            if stage == "saving":
+                return bool(list(out.glob("checkpoints/*.tmp")))
+            if stage == "evaluation":
+                return lines(out, "metrics.jsonl") == 3 and lines(out, "eval.jsonl") == 0
+            return lines(out, "metrics.jsonl") >= 4
+
+        for stage in ("step", "exchange", "evaluation", "saving"):
+            with self.subTest(stage):
+                for number in range(8):
+                    out = self.data / f"stage-{stage}-{number}"
+                    if attempt(stage, out):
+                        break
+                else:
+                    self.fail("no kill fell into the stage")
+                self.assert_resumes(whole, out, 2, flags)
+
     def test_a_process_is_lost_or_silent(self) -> None:
         whole = self.data / "lost-whole"
         self.train(1, whole, self.flags)
