@@ -5,7 +5,6 @@
 
 #include "test/catch.h"
 #include "train/lanes.cuh"
-#include "util/rng.h"
 
 namespace {
 
@@ -24,7 +23,11 @@ std::vector<char> elements_of_tensors(const GptConfig& c) {
     return used;
 }
 
-float value(int lane, size_t i) { return static_cast<float>(random_normal(1, static_cast<uint64_t>(lane), i)); }
+// Cheap, and nothing that adds up without rounding.
+float value(int lane, size_t i) {
+    const size_t mixed = (i + 1) * 2654435761u ^ static_cast<size_t>(lane + 1) * 40503u;
+    return static_cast<float>(mixed % 2003) * 1e-3f - 1.0f;
+}
 
 // A binary tree over the terms first .. first + n.
 template <class Term>
@@ -38,13 +41,13 @@ void run_step(Lanes<float>& lanes, const GptConfig& c, size_t sources, bool sign
     for (int lane = 0; lane < lanes.own(); ++lane) {
         Gradients<float>& gradients = lanes.begin(lane, {});
         size_t left = 0;  // of the lane or step before
-        for (size_t i = 0; i < parameter_elements(c); ++i) {
+        for (size_t i = 0; i < used.size(); ++i) {
             left += gradients.memory[i] != 0;
             if (used[i]) gradients.memory[i] += value(lane, i);
         }
         CHECK(left == 0);
         for (size_t s = 0; s < sources; ++s) lanes.losses(lane)[s] += 0.1 * (lane + 1) + static_cast<double>(s);
-        for (size_t block = parameter_blocks(c).size(); block-- > 0;) lanes.finished(lane, block, {});
+        for (size_t block = static_cast<size_t>(c.L) + 2; block-- > 0;) lanes.finished(lane, block, {});
         lanes.end(lane, {});
     }
     lanes.sum(signal, {});
@@ -56,6 +59,7 @@ TEST_CASE("lanes: gradients, norms and losses are added as the contract's tree",
     backend::Communicator alone;
     for (const char* name : {"gpt2:L3:C48:H3", "pythia:L2:C40:H2"})
         for (const int W : {1, 2, 4, 8, 64}) {
+            if (W == 64 && name[0] == 'g') continue;  // one of them: it takes as long as the others together
             const GptConfig c = small(name);
             const size_t n = parameter_elements(c), sources = 3;
             INFO(name << " " << W << " lanes");
