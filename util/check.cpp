@@ -93,8 +93,8 @@ void report_death(Exit code, const char* message) {
     fputs(message, stderr);
     fputs("\n", stderr);
     fflush(stderr);
-    if (cleanup_hook) cleanup_hook();
-    if (die_hook) die_hook(code, message);
+    if (const auto clean_up = cleanup_hook.load()) clean_up();
+    if (const auto hook = die_hook.load()) hook(code, message);
 }
 
 void die_with(Exit code, const std::string& message) {
@@ -105,7 +105,7 @@ void die_with(Exit code, const std::string& message) {
     dying_here = true;
     while (dying.exchange(true)) pause();  // another thread does, and ends this one
     fflush(stdout);
-    if (die_together) die_together(code, message.c_str());
+    if (const auto together = die_together.load()) together(code, message.c_str());
     report_death(code, message.c_str());
     _Exit(static_cast<int>(code));  // no destructors: worker threads may be in the middle of something
 }

@@ -61,8 +61,8 @@ void on_bus_error(int number, siginfo_t* info, void*) {
                ": cannot be read any more (bus error): it was truncated or written over while it was in use, or the "
                "disk failed; restore the file and go on with --resume");
         const char* const message = text + strlen("error: ");
-        if (die_together) die_together(Exit::Data, message);
-        if (die_hook) die_hook(Exit::Data, message);
+        if (const auto together = die_together.load()) together(Exit::Data, message);
+        if (const auto hook = die_hook.load()) hook(Exit::Data, message);
         append(text, &used, sizeof text, "\n");
         while (write(STDERR_FILENO, text, used) < 0 && errno == EINTR) continue;
         _exit(static_cast<int>(Exit::Data));

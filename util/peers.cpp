@@ -231,7 +231,7 @@ struct Peers::State {
             signal_passed = true;
             signal_elsewhere(static_cast<int>(strtol(message.words.c_str(), nullptr, 10)));
         } else if (message.type == LAST) {
-            if (cleanup_hook) cleanup_hook();
+            if (const auto clean_up = cleanup_hook.load()) clean_up();
             _Exit(static_cast<int>(death_code(message.words)));
         } else if (message.type == GOODBYE) {
             seen[0].gone = true;
@@ -375,7 +375,7 @@ struct Peers::State {
         const char* const own = own_message;
         if (reason.weight == Reason::STOPPED) {
             if (write(STDERR_FILENO, STOPPED_BY_SIGNAL, sizeof STOPPED_BY_SIGNAL - 1) < 0) errno = 0;
-            if (cleanup_hook) cleanup_hook();
+            if (const auto clean_up = cleanup_hook.load()) clean_up();
         } else if (reason.process <= 0 || (own && own == reason.message)) {
             report_death(reason.code, reason.message.c_str());
         } else {
