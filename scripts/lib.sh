@@ -48,7 +48,7 @@ make_venv() {
 }
 
 setup_build() {
-    install_packages g++ make git pkg-config nlohmann-json3-dev libcli11-dev libtomlplusplus-dev
+    install_packages g++ make git pkg-config nlohmann-json3-dev libcli11-dev
     install_packages libopenmpi-dev openmpi-bin
 }
 setup_python() {

@@ -14,7 +14,7 @@ usage: scripts/on_gpu.sh [--out DIR] [--only PART...] [--minutes M] [--text FILE
   --torch PYTHON      a Python with torch and transformers (default: the one in use, else python3)
   --jobs N            compilations at a time (default: all cores)
   --dry-run           no GPU: the same parts at toy sizes on kernels/simt and the CPU programs, nothing measured
-  --pack-headers DIR  copies the headers of Catch2, CLI11, toml++ and nlohmann-json from here to DIR, and leaves
+  --pack-headers DIR  copies the headers of Catch2, CLI11 and nlohmann-json from here to DIR, and leaves
 
 A part that fails stops none of the others. Each has a limit below ten minutes, so that it fits into a command of ten
 when asked for alone; three such commands do it all:

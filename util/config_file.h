@@ -1,5 +1,7 @@
-// config_file.h - the TOML that --config reads, by toml++: keys with a text, a number, true, false, or an array of
-// these. Tables, dates and arrays inside arrays have no meaning as flags and are refused.
+// config_file.h - the TOML that --config reads: keys with a text, a number, true, false, or an array of these.
+//
+// Of TOML 1.0: comments, bare and quoted keys, basic and literal strings with escapes, numbers, arrays over several
+// lines. Tables, dates, strings over several lines and arrays inside arrays have no meaning as flags and are refused.
 #pragma once
 #include <string>
 #include <string_view>
@@ -7,7 +9,7 @@
 
 struct ConfigEntry {
     std::string key;
-    std::vector<std::string> values;  // of a flag: texts without quotes, numbers, on and off
+    std::vector<std::string> values;  // of a flag: texts without quotes, numbers as written, on and off
     int line = 0;                     // from 1
 };
 

@@ -28,12 +28,12 @@ choose_pythons() {
 
 pack_headers() {
     local folder=$1 header
-    for header in catch2 CLI nlohmann toml++; do
+    for header in catch2 CLI nlohmann; do
         [[ -d /usr/include/$header ]] ||
-            fail "/usr/include/$header is not here; install catch2 libcli11-dev nlohmann-json3-dev libtomlplusplus-dev"
+            fail "/usr/include/$header is not here; apt-get install catch2 libcli11-dev nlohmann-json3-dev"
     done
     mkdir -p "$folder"
-    cp -r /usr/include/{catch2,CLI,nlohmann,toml++} "$folder/"
+    cp -r /usr/include/{catch2,CLI,nlohmann} "$folder/"
     echo '*' >"$folder/.gitignore"  # the folder ignores itself
     say "$folder has the headers, $(du -sh "$folder" | cut -f1)"
     say "make looks into third_party, or into KNAPSACK_INCLUDE=$folder"
@@ -43,7 +43,7 @@ pack_headers() {
 missing_headers() {
     local header folder flags=()
     for folder in ${KNAPSACK_INCLUDE:-third_party}; do flags+=(-isystem "$folder"); done
-    for header in nlohmann/json.hpp CLI/CLI.hpp toml++/toml.h catch2/catch.hpp; do
+    for header in nlohmann/json.hpp CLI/CLI.hpp catch2/catch.hpp; do
         printf '#if !__has_include(<%s>) && !__has_include(<%s>)\n#error\n#endif\n' \
             "$header" "${header/%catch.hpp/catch_all.hpp}" |
             "${CXX:-g++}" -std=c++17 -E -x c++ ${CPPFLAGS:-} "${flags[@]}" - >/dev/null 2>&1 || echo "$header"

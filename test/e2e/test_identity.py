@@ -204,7 +204,7 @@ class IdentityTest(EndToEndTest):
         (folder / "empty.toml").write_text("lr =\n")
         result = run(TRAIN, *self.flags, "--config", str(folder / "empty.toml"))
         self.assertEqual(result.returncode, 2)
-        self.assertIn("line 1: ", result.stderr)
+        self.assertIn("line 1: 'lr' has no value", result.stderr)
         result = run(TRAIN, *self.flags, "--out", "/dev/null")
         self.assertEqual(result.returncode, 2, result.stderr)
 
