@@ -211,10 +211,8 @@ class EndsTogetherTest(ProcessesTest):
         self.assert_resumes(whole, out, 4, self.flags)
 
     def test_a_process_is_killed_in_each_stage(self) -> None:
-        flags = replaced(
-            self.flags, model="pythia:L3:C64:H2", val=f"web={self.data}/web.bin", val_tokens="16k", batch_tokens="768"
-        )
-        flags = replaced(flags, eval_at="at:3,end", checkpoint_at="at:2,end")
+        flags = replaced(self.flags, model="pythia:L6:C128:H4", val=f"web={self.data}/web.bin", val_tokens="16k")
+        flags = replaced(flags, eval_at="at:3,end", checkpoint_at="at:2,end", questions_per_set="all")
         whole = self.data / "stage-whole"
         self.train(4, whole, flags)
 
@@ -232,8 +230,6 @@ class EndsTogetherTest(ProcessesTest):
                 elif stage == "exchange":  # the others come to it and wait
                     os.kill(ranks[1], signal.SIGSTOP)
                     time.sleep(1)
-                elif stage == "evaluation":
-                    time.sleep(0.1)
                 victim = 0 if stage == "saving" else 2
                 with contextlib.suppress(KeyError, ProcessLookupError):
                     os.kill(ranks[victim], signal.SIGKILL)
