@@ -43,7 +43,7 @@ gpu: $(PROGRAMS) train_gpt eval_knowledge $(GPU_PROGRAMS)  ## what scripts/on_gp
 gpu_dry: $(PROGRAMS) simt $(SIMT)/bench_gpu $(SIMT)/write_logits  ## the same by g++, for its --dry-run
 check_kernels:  ## nvcc for every ARCHS (80 89 90a): fails on warnings, and on spills but in head size 256
 	@set -e; for arch in $(ARCHS); do $(MAKE) --no-print-directory ARCH=$$arch kernel_objects; done
-	@scripts/check_ptxas.py $(ARCHS:%=build/cuda-sm_%)
+	@scripts/sass/ptxas.py $(ARCHS:%=build/cuda-sm_%)
 kernel_objects: $(KERNELS:%=$(CUDA_BUILD)/%)
 floors: $(SIMT)/bench_gpu  ## bytes, flops and floor of every CUDA kernel at real shapes; needs no GPU
 	@$< --floors
