@@ -44,6 +44,14 @@ gpu_dry: $(PROGRAMS) simt $(SIMT)/bench_gpu $(SIMT)/write_logits  ## the same by
 check_kernels:  ## nvcc for every ARCHS (80 89 90a): fails on warnings, and on spills but in head size 256
 	@set -e; for arch in $(ARCHS); do $(MAKE) --no-print-directory ARCH=$$arch kernel_objects; done
 	@scripts/sass/ptxas.py $(ARCHS:%=build/cuda-sm_%)
+ifeq ($(NVCC),)
+sass:
+	@printf '%s\n' 'skipped: instruction counts: no nvcc' '0 passed, 0 failed, 1 skipped'
+else
+sass:  ## counts instructions and predicts a step from them; fails where a count is worse than dev/results/sass; UPDATE=1
+	@$(MAKE) --no-print-directory ARCH=90a kernel_objects
+	@$(PYTHON) scripts/sass/sass.py build/cuda-sm_90a --table dev/results/sass $(if $(UPDATE),--update)
+endif
 kernel_objects: $(KERNELS:%=$(CUDA_BUILD)/%)
 floors: $(SIMT)/bench_gpu  ## bytes, flops and floor of every CUDA kernel at real shapes; needs no GPU
 	@$< --floors

@@ -15,8 +15,8 @@ fi
 setup_build
 install_packages catch2 zstd
 setup_python
-# what the style check asks; it leaves out what it lacks, and says so
-mapfile -t pinned < <(grep -oE '(ruff|clang-format)==[0-9.]+' pyproject.toml)
+# what the style check and `make sass` ask; they leave out what they lack, and say so
+mapfile -t pinned < <(grep -oE '(ruff|clang-format|nvidia-cuda-[a-z]+)==[0-9.]+' pyproject.toml)
 "$PYTHON" -m pip install --quiet --disable-pip-version-check "${pinned[@]}" || say "cannot be installed: ${pinned[*]}"
 say "building"
 build tests

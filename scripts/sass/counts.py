@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 import subprocess
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import ptxas
 from disassembly import Flow, Instruction, Loop, disassemble, parse
@@ -22,7 +24,7 @@ class Mix:
     ldsm: int = 0
     lds: int = 0
     sts: int = 0
-    ldgsts: int = 0
+    ldgsts: int = 0  # of 16 bytes
     mufu: int = 0
     shared_cycles: int = 0  # of the SM's shared memory
     load_bytes: int = 0  # of a thread, from global memory
@@ -86,7 +88,7 @@ def mix_of(instructions: list[Instruction]) -> Mix:
         ldsm=number("LDSM"),
         lds=number("LDS"),
         sts=number("STS"),
-        ldgsts=number("LDGSTS"),
+        ldgsts=sum(i.is_a("LDGSTS") and width(i) == 16 for i in done),
         mufu=number("MUFU"),
         shared_cycles=sum(map(shared_cycles, done)),
         load_bytes=sum(width(i) for i in done if i.is_a("LDG", "LD", "LDGSTS")),
@@ -204,26 +206,31 @@ def parts_of(name: str, flow: Flow, instructions: list[Instruction]) -> tuple[st
 # ---- a build folder -------------------------------------------------------------------------------------------------
 
 
-def max_threads(cuobjdump: str, path: Path) -> dict[str, int]:
-    """Threads of a block by kernel, as __launch_bounds__ left them in the object."""
+class ObjectNotes(NamedTuple):
+    threads: dict[str, int]  # of a block by kernel, as __launch_bounds__ says
+    compiler: str  # "ptxas 13.0.88"; "" where the object does not say
+
+
+def read_notes(cuobjdump: str, path: Path) -> ObjectNotes:
     done = subprocess.run([cuobjdump, "-elf", str(path)], capture_output=True, text=True, errors="replace")
-    found, kernel, wanted = {}, "", False
+    threads, compiler, kernel, wanted = {}, "", "", False
     for line in done.stdout.splitlines():
         if line.startswith(".nv.info."):
             kernel = line.removeprefix(".nv.info.").strip()
         elif "EIATTR_MAX_THREADS" in line:
             wanted = True
         elif wanted and "Value:" in line:
-            sizes = [int(size, 16) for size in re.findall(r"0x([0-9a-f]+)", line)]
-            found[kernel], wanted = sizes[0] * sizes[1] * sizes[2], False
-    return found
+            threads[kernel], wanted = math.prod(int(size, 16) for size in re.findall(r"0x([0-9a-f]+)", line)), False
+        elif found := re.search(r"Tool Version:.* V([0-9.]+)", line):
+            compiler = f"ptxas {found[1]}"
+    return ObjectNotes(threads, compiler)
 
 
-def read_object(cuobjdump: str, path: Path) -> list[Kernel]:
+def read_object(cuobjdump: str, path: Path) -> tuple[list[Kernel], str]:
     functions = parse(disassemble(cuobjdump, path))
     if not functions:
-        return []
-    threads = max_threads(cuobjdump, path)
+        return [], ""
+    notes = read_notes(cuobjdump, path)
     reports = {k.symbol: k for k in ptxas.read(path.with_name(path.name + ".ptxas"))[0]}
     kernels = []
     for symbol, instructions in functions.items():
@@ -236,21 +243,23 @@ def read_object(cuobjdump: str, path: Path) -> list[Kernel]:
                 registers=report.registers,
                 stack_bytes=report.stack_bytes,
                 spill_bytes=report.spill_bytes,
-                threads=threads.get(symbol, 0),
+                threads=notes.threads.get(symbol, 0),
                 narrow_stores=sum(number for bytes_, number in stores.items() if bytes_ < 4),
                 stores={str(bytes_): stores[bytes_] for bytes_ in sorted(stores)},
                 unit=unit,
                 parts=parts,
             )
         )
-    return kernels
+    return kernels, notes.compiler
 
 
-def read_folder(cuobjdump: str, build: Path) -> dict[str, Kernel]:
-    """The kernels of all objects of a build folder (build/cuda-sm_90a), by name."""
+def read_folder(cuobjdump: str, build: Path) -> tuple[dict[str, Kernel], str]:
+    """The kernels of all objects of a build folder (build/cuda-sm_90a), by name; what compiled them."""
     paths = sorted((build / "kernels").glob("*.o"))
     if not paths:
         raise FileNotFoundError(f"{build}/kernels: no objects; `make kernel_objects` makes them")
     with ThreadPoolExecutor() as pool:
-        found = [kernel for kernels in pool.map(lambda path: read_object(cuobjdump, path), paths) for kernel in kernels]
-    return {kernel.name: kernel for kernel in sorted(found, key=lambda kernel: kernel.name)}
+        objects = list(pool.map(lambda path: read_object(cuobjdump, path), paths))
+    found = [kernel for kernels, _ in objects for kernel in kernels]
+    compilers = sorted({compiler for _, compiler in objects if compiler})
+    return {kernel.name: kernel for kernel in sorted(found, key=lambda kernel: kernel.name)}, ", ".join(compilers)

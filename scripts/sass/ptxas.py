@@ -24,7 +24,7 @@ class Kernel(NamedTuple):
 
 
 def readable(symbol: str) -> str:
-    """A kernel's name with its template arguments, without namespaces and parameters: "gelu_forward_kernel<bf16, Gelu 1>"."""
+    """A kernel's name and template arguments, no namespaces, no parameters: "gelu_forward_kernel<bf16, Gelu 1>"."""
     name = symbol.replace("__nv_bfloat16", "bf16").replace("gpu::", "").removeprefix("void ")
     name = re.sub(r"\((\w+)\)(\d+)", r"\1 \2", name)  # a value of an enumeration
     return re.sub(r"\(.*$", "", name).replace("> >", ">>")

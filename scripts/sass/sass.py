@@ -1,20 +1,33 @@
 #!/usr/bin/env python3
 """Counts the instructions of the CUDA kernels that nvcc has built.
 
-scripts/sass/sass.py build/cuda-sm_90a            prints the counts of a tile or a pack, kernel by kernel
+  scripts/sass/sass.py build/cuda-sm_90a                            prints the counts of a tile or a pack
+  scripts/sass/sass.py build/cuda-sm_90a --table DIR                compares them with DIR/counts.json
+  scripts/sass/sass.py build/cuda-sm_90a --table DIR --update       writes DIR/counts.json and DIR/README.md
+
+The comparison ends with a line `N passed, M failed, K skipped`; exit code 1 where a count is worse than in the table. It
+is skipped where there is no cuobjdump, or where the objects are another compiler's, whose instructions are others.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import re
 import shutil
+import subprocess
 import sys
 import sysconfig
 from pathlib import Path
 
 import counts
+import table
 
-NO_DISASSEMBLER = 77  # exit code: there is nothing to count with
+PASSED, FAILED, SKIPPED = (
+    "1 passed, 0 failed, 0 skipped",
+    "0 passed, 1 failed, 0 skipped",
+    "0 passed, 0 failed, 1 skipped",
+)
 
 
 def find_cuobjdump() -> str | None:
@@ -22,6 +35,12 @@ def find_cuobjdump() -> str | None:
     packages = Path(sysconfig.get_paths()["purelib"]) / "nvidia"
     places = [shutil.which("cuobjdump"), "/usr/local/cuda/bin/cuobjdump", *packages.glob("cu*/bin/cuobjdump")]
     return next((str(place) for place in places if place and Path(place).exists()), None)
+
+
+def version_of(cuobjdump: str) -> str:
+    said = subprocess.run([cuobjdump, "--version"], capture_output=True, text=True).stdout
+    found = re.search(r"V([0-9.]+)", said)
+    return f"cuobjdump {found[1] if found else 'of an unknown version'}"
 
 
 def print_counts(kernels: dict[str, counts.Kernel], only: str) -> None:
@@ -36,18 +55,57 @@ def print_counts(kernels: dict[str, counts.Kernel], only: str) -> None:
             print(f"{name:58} {part:6} {head}{cells}".rstrip())
 
 
+def check(old: dict, new: dict) -> str:
+    """Says what differs from the table, and returns the last line."""
+    if old["compiler"] != new["compiler"] or old["arch"] != new["arch"]:
+        print(f"skipped: the table is of {old['compiler']} for {old['arch']}, the objects are of {new['compiler']}")
+        return SKIPPED
+    changes = table.compare(table.kernels_of(old), table.kernels_of(new))
+    worse = [change for change in changes if change.worse]
+    for change in changes:
+        if not change.worse:
+            print(f"differs: {change}")
+    for change in worse:
+        print(f"WORSE: {change}")
+    if worse:
+        print(f"{len(worse)} counts are worse than in the table; where that is meant: make sass UPDATE=1")
+        return FAILED
+    if changes or old["predicted"] != new["predicted"]:
+        print("nothing is worse, but the table is stale: make sass UPDATE=1")
+    else:
+        print(f"{len(new['kernels'])} kernels, all counts as in the table")
+    return PASSED
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("build", type=Path, help="folder of nvcc's objects")
-    parser.add_argument("--only", default="", metavar="TEXT", help="kernels whose name contains it")
+    parser.add_argument("build", type=Path, help="folder of nvcc's objects, build/cuda-sm_90a")
+    parser.add_argument("--only", default="", metavar="TEXT", help="print kernels whose name contains it")
+    parser.add_argument("--table", type=Path, metavar="DIR", help="folder of counts.json and README.md")
+    parser.add_argument("--update", action="store_true", help="write the table")
     parser.add_argument("--cuobjdump", metavar="FILE", help="of the CUDA toolkit, or PyPI's nvidia-cuda-cuobjdump")
     args = parser.parse_args()
     cuobjdump = args.cuobjdump or find_cuobjdump()
     if not cuobjdump:
-        print("skipped: no cuobjdump: pip install nvidia-cuda-cuobjdump nvidia-cuda-nvdisasm", file=sys.stderr)
-        return NO_DISASSEMBLER
-    print_counts(counts.read_folder(cuobjdump, args.build), args.only)
-    return 0
+        print("skipped: no cuobjdump; it is in the CUDA toolkit, or: pip install nvidia-cuda-cuobjdump and -nvdisasm")
+        print(SKIPPED)
+        return 0
+    kernels, compiler = counts.read_folder(cuobjdump, args.build)
+    if args.table is None:
+        print_counts(kernels, args.only)
+        return 0
+    arch = args.build.name.removeprefix("cuda-")
+    new = json.loads(table.dump(table.document(kernels, compiler, version_of(cuobjdump), arch)))
+    file = args.table / table.JSON_FILE
+    if args.update:
+        args.table.mkdir(parents=True, exist_ok=True)
+        file.write_text(table.dump(new), encoding="utf-8")
+        (args.table / table.PAGE).write_text(table.page(new), encoding="utf-8")
+        print(f"wrote {file} and {args.table / table.PAGE}: {len(kernels)} kernels")
+        return 0
+    verdict = check(json.loads(file.read_text(encoding="utf-8")), new)
+    print(verdict)
+    return verdict == FAILED
 
 
 if __name__ == "__main__":
