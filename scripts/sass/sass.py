@@ -5,8 +5,8 @@
   scripts/sass/sass.py build/cuda-sm_90a --table DIR                compares them with DIR/counts.json
   scripts/sass/sass.py build/cuda-sm_90a --table DIR --update       writes DIR/counts.json and DIR/README.md
 
-The comparison ends with a line `N passed, M failed, K skipped`; exit code 1 where a count is worse than in the table. It
-is skipped where there is no cuobjdump, or where the objects are another compiler's, whose instructions are others.
+The comparison ends with a line `N passed, M failed, K skipped`; exit code 1 where a count is worse than in the table.
+It is skipped where there is no cuobjdump, or where the objects are another compiler's, whose instructions are others.
 """
 
 from __future__ import annotations
