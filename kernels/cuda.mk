@@ -48,7 +48,7 @@ ifeq ($(NVCC),)
 sass:
 	@printf '%s\n' 'skipped: instruction counts: no nvcc' '0 passed, 0 failed, 1 skipped'
 else
-sass:  ## counts instructions and predicts a step from them; fails where a count is worse than dev/results/sass; UPDATE=1
+sass:  ## counts the kernels' instructions; fails where one is worse than in dev/results/sass (UPDATE=1 writes it)
 	@$(MAKE) --no-print-directory ARCH=90a kernel_objects
 	@$(PYTHON) scripts/sass/sass.py build/cuda-sm_90a --table dev/results/sass $(if $(UPDATE),--update)
 endif

@@ -158,6 +158,22 @@ def turn_of(flow: Flow, loop: Loop, instructions: list[Instruction]) -> Mix | No
 # ---- which part of a kernel is a tile or a pack ---------------------------------------------------------------------
 
 
+def passes_of(name: str, flow: Flow) -> dict[str, Mix]:
+    """A pack of each pass over a row. Of several loops of a pass the one with the fewest instructions a pack is that of
+    the row's bulk, the others are for what is left at its end."""
+    passes: dict[str, Mix] = {}
+    for loop in filter(flow.inner, flow.loops):
+        way = flow.way_through(loop)
+        packs = sum(i.is_a("LDG") and width(i) == 16 for i in way)
+        if not packs or name.startswith("classifier_") and not any(i.is_a("MUFU") for i in way):
+            continue
+        one = mix_of(way).scaled(1 / packs)
+        which = "pass 2" if any(i.is_a("STG") for i in way) else "pass 1"
+        if which not in passes or one.instructions < passes[which].instructions:
+            passes[which] = one
+    return dict(sorted(passes.items()))
+
+
 def parts_of(name: str, flow: Flow, instructions: list[Instruction]) -> tuple[str, dict[str, Mix]]:
     """The parts of a kernel that its time goes to, and what they are counted for. Only of the bf16 kernels, which
     train; those of float are tests' and experiments'."""
@@ -172,28 +188,13 @@ def parts_of(name: str, flow: Flow, instructions: list[Instruction]) -> tuple[st
         ]
         found = turn_of(flow, min(tiles, key=lambda loop: len(loop.body)), instructions) if tiles else None
         return "tile", {"tile": found} if found else {}
-    if name.startswith("classifier_"):
-        parts = {}
-        for loop in filter(flow.inner, flow.loops):
-            way = flow.way_through(loop)
-            packs = sum(i.is_a("LDG") and width(i) == 16 for i in way)
-            if packs and any(i.is_a("MUFU") for i in way):
-                second = any(i.is_a("STG") for i in way)
-                parts["pass 2" if second else "pass 1"] = mix_of(way).scaled(1 / packs)
-        return "pack", dict(sorted(parts.items()))
+    if name.startswith(("classifier_", "column_partial")):
+        return "pack", passes_of(name, flow)
     if name.startswith("layernorm_"):
         packs = int(re.findall(r"\d+", name)[-1])
         rows = [loop for loop in flow.loops if any(i.is_a("STG") for i in flow.instructions(loop.body))]
         way = flow.way_through(rows[0]) if rows else flow.whole_way()
         return "pack", {"row": mix_of(way).scaled(1 / packs)}
-    if name.startswith("column_partial"):
-        parts = {}
-        for loop in filter(flow.inner, flow.loops):
-            way = flow.way_through(loop)
-            packs = sum(i.is_a("LDG") and width(i) == 16 for i in way)
-            if packs:
-                parts["rows"] = mix_of(way).scaled(1 / packs)
-        return "pack", parts  # the last is the unrolled one
     if name.startswith(("gelu_", "rotary_kernel", "adamw_")):
         way = flow.whole_way()
         packs = 1

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-LEVELS, GROUPS = "falling level over all rows", "groups of 16 rows"
-GROUP_ROWS = 16
 
-
-def work_list(order: str, rows: int, levels: int) -> list[tuple[int, int]]:
-    """(row, level) of every work item in the order of the list: level + 1 is what it costs, the longest first."""
-    group = rows if order == LEVELS else GROUP_ROWS
+def work_list(group: int, rows: int, levels: int) -> list[tuple[int, int]]:
+    """(row, level) of every work item: groups of rows one after the other, in a group the longest work first. One group
+    of all rows is falling level over all rows."""
     return [
         (row, level)
         for first in range(0, rows, group)
@@ -23,10 +20,10 @@ def work_list(order: str, rows: int, levels: int) -> list[tuple[int, int]]:
     ]
 
 
-def share_from_hbm(order: str, rows: int, tiles: list[int], tile_bytes: int, resident: int, cache: int) -> float:
+def share_from_hbm(group: int, rows: int, tiles: list[int], tile_bytes: int, resident: int, cache: int) -> float:
     """The share of tile reads that miss. tiles[level]: how many the work item of that level reads, from the row's first
     on; a tile of the other side is `tile_bytes`. Two heads are enough to see how one follows the other."""
-    items = [(head, row, tiles[level]) for head in range(2) for row, level in work_list(order, rows, len(tiles))]
+    items = [(head, row, tiles[level]) for head in range(2) for row, level in work_list(group, rows, len(tiles))]
     lines, most = OrderedDict(), max(1, cache // tile_bytes)
     running: list[tuple[int, int, int, int]] = []  # head, row, next tile, tiles
     begun = reads = misses = 0

@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
 import l2
@@ -51,7 +52,20 @@ HEAD_RATE = 650e12  # the review: 620 to 680, at C = 512 and slices of 8192 rows
 KERNEL_SECONDS = 2.0e-6  # the least that a kernel takes on the GPU, start and end; assumed
 HOST_SECONDS = {"a stream": 4.0e-6, "a graph": 1.0e-6}  # of queueing a launch: the review; assumed
 HEAD_ROWS = 8192  # MAX_HEAD_ROWS of kernels/backend.h
-ORDER = l2.LEVELS  # of the work list of kernels/attention_schedule.cuh
+
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def group_tokens() -> int | None:
+    """Tokens of the groups of rows that attention's work list goes by; None: it goes by falling level over all rows."""
+    text = (ROOT / "kernels/attention_schedule.cuh").read_text(encoding="utf-8")
+    found = re.search(r"\bGROUP_TOKENS = (\d+);", text)
+    return int(found[1]) if found else None
+
+
+# Not in the list of a step's launches: evaluation, once a run, or small parts of those that are in it.
+ASIDE = ("classifier_score", "rotary_table", "sort_", "embedding_carry", "norm_total", "add_in_order")
 
 
 class Model(NamedTuple):
@@ -113,17 +127,15 @@ MODELS = [
 PRODUCTS = {"attention_forward": (2, 1), "attention_backward_keys": (4, 2), "attention_backward_queries": (3, 2)}
 
 
-def attention_kernels(kernels: dict[str, Kernel], HS: int) -> list[Kernel]:
-    """The three that a step launches; up to HS = 128 one instance makes dK and dV."""
+def attention_kernels(kernels: dict[str, Kernel], HS: int) -> list[list[Kernel]]:
+    """The three that a step launches, each in all its tile sizes; up to HS = 128 one instance makes dK and dV."""
     found = []
     for name in PRODUCTS:
-        wanted = re.compile(rf"{name}_kernel<bf16, {HS}(, KeyGradients 0)?\b(?!, KeyGradients [12])")
-        matching = [kernel for kernel in kernels.values() if wanted.match(kernel.name)]
-        if len(matching) != 1:
-            raise KeyError(
-                f"{name}_kernel<bf16, {HS}>: scripts/sass/model.py wants one, the objects have {len(matching)}"
-            )
-        found += matching
+        wanted = re.compile(rf"{name}_kernel<bf16, {HS}(, \d+)*(, KeyGradients 0)?>")
+        sizes = [kernel for kernel in kernels.values() if wanted.fullmatch(kernel.name)]
+        if not sizes:
+            raise KeyError(f"{name}_kernel<bf16, {HS}>: scripts/sass/model.py counts on it, and no object has it")
+        found.append(sizes)
     return found
 
 
@@ -186,15 +198,17 @@ def ceilings(kernel: Kernel, machine: Machine) -> dict[str, float]:
 
 
 @cache
-def hbm_share(order: str, rows: int, tiles: tuple[int, ...], tile_bytes: int, resident: int, size: int) -> float:
-    return l2.share_from_hbm(order, rows, list(tiles), tile_bytes, resident, size)
+def share(group: int, rows: int, tiles: tuple[int, ...], tile_bytes: int, resident: int, size: int) -> float:
+    return l2.share_from_hbm(group, rows, list(tiles), tile_bytes, resident, size)
 
 
-def attention_share(kernel: Kernel, model: Model, rows: int, machine: Machine, order: str) -> float:
+def attention_share(kernel: Kernel, model: Model, rows: int, machine: Machine, tokens: int | None) -> float:
+    """Of tile reads that come from HBM, where the work list goes by groups of so many tokens."""
     tile = tile_of(kernel)
     resident = machine.sms * blocks_per_sm(kernel, tile.shared_bytes, machine)
     bytes_ = 2 * tile.other * model.HS * 2
-    return hbm_share(order, rows, tuple(tiles_of_levels(tile, model.T)), bytes_, resident, machine.l2)
+    group = max(1, tokens // model.T) if tokens else rows
+    return share(group, rows, tuple(tiles_of_levels(tile, model.T)), bytes_, resident, machine.l2)
 
 
 # ---- a step ---------------------------------------------------------------------------------------------------------
@@ -223,10 +237,10 @@ def layer_rate(*dimensions: int) -> float:
     return LAYER_RATES[below] + share * (LAYER_RATES[above] - LAYER_RATES[below])
 
 
-def product(part: str, launches: int, N: int, K: int, O: int, rate: float, gradient: bool = False) -> Cost:  # noqa: E741
-    """(N, K) x (K, O) -> (N, O), or the weight gradient (O, K) of float, which is read and written."""
-    bytes_ = 2 * (N * K + N * O) + (8 if gradient else 2) * K * O
-    return Cost(part, "cuBLASLt", launches, launches * bytes_, flops=launches * 2.0 * N * K * O, rate=rate)
+def product(part: str, launches: int, N: int, K: int, M: int, rate: float, gradient: bool = False) -> Cost:
+    """(N, K) x (K, M) -> (N, M), or the weight gradient (M, K) of float, which is read and written."""
+    bytes_ = 2 * (N * K + N * M) + (8 if gradient else 2) * K * M
+    return Cost(part, "cuBLASLt", launches, launches * bytes_, flops=launches * 2.0 * N * K * M, rate=rate)
 
 
 def micro_batch_costs(model: Model, rows: int, kernels: dict[str, Kernel], machine: Machine) -> Iterator[Cost]:
@@ -244,20 +258,21 @@ def micro_batch_costs(model: Model, rows: int, kernels: dict[str, Kernel], machi
     norms = [3, 5, *[6] * (L - 1)] if model.parallel else [2, *[4] * (2 * L)]  # arrays read and written
     for arrays in norms:
         yield elementwise("layer norms", "layernorm_forward_kernel", 1, 2.0 * N * C * arrays, N * C / 8, ["row"])
-    for K, O in ((C, 3 * C), (C, C), (C, F), (F, C)):  # noqa: E741
-        rate = layer_rate(N, K, O)
-        yield product("layers' products", L, N, K, O, rate)
-        yield product("layers' products", L, N, O, K, rate)
-        yield product("layers' products", L, N, K, O, rate, gradient=True)
-        yield elementwise("bias gradients", "column_partial_kernel", L, 2.0 * N * O, N * O / 8, ["rows"])
+    for K, M in ((C, 3 * C), (C, C), (C, F), (F, C)):
+        rate = layer_rate(N, K, M)
+        yield product("layers' products", L, N, K, M, rate)
+        yield product("layers' products", L, N, M, K, rate)
+        yield product("layers' products", L, N, K, M, rate, gradient=True)
+        yield elementwise("bias gradients", "column_partial_kernel", L, 2.0 * N * M, N * M / 8, ["pass 1"])
         yield Cost("bias gradients", "column_finish_kernel", L)
     if model.parallel:
         R = HS // 4 // 2 * 2
         packs = N * NH * R * 2 / 8
         yield elementwise("rotary", "rotary_kernel", 2 * L, 2.0 * 2 * N * 2 * NH * R, packs, ["pack"])
     yield Cost("attention's statistics", "attention_statistics_kernel", L, L * N * NH * (4.0 * HS + 12))
-    for kernel in attention_kernels(kernels, HS):
-        yield attention_cost(kernel, model, rows, machine, L)
+    for sizes in attention_kernels(kernels, HS):  # a run measures which is the fastest
+        costs = [attention_cost(kernel, model, rows, machine, L) for kernel in sizes]
+        yield min(costs, key=lambda cost: seconds(cost, machine))
     kind = 1 if model.parallel else 0
     packs = N * F / 8
     yield elementwise("GELU", f"gelu_forward_kernel<bf16, Gelu {kind}>", L, 4.0 * N * F, packs, ["pack"])
@@ -292,7 +307,7 @@ def update_costs(model: Model, kernels: dict[str, Kernel]) -> Iterator[Cost]:
 def attention_cost(kernel: Kernel, model: Model, rows: int, machine: Machine, launches: int) -> Cost:
     tile = tile_of(kernel)
     tiles = rows * model.NH * sum(tiles_of_levels(tile, model.T))
-    from_hbm = attention_share(kernel, model, rows, machine, ORDER) * tiles * 2 * tile.other * model.HS * 2
+    from_hbm = attention_share(kernel, model, rows, machine, group_tokens()) * tiles * 2 * tile.other * model.HS * 2
     # what is owned is read and written once: q and out; k, v, dk, dv; q, dout and dq
     own = {"attention_forward": 2, "attention_backward_keys": 4, "attention_backward_queries": 3}
     arrays = next(count for name, count in own.items() if kernel.name.startswith(name))
@@ -325,6 +340,16 @@ def seconds(cost: Cost, machine: Machine) -> float:
     memory = cost.bytes / (machine.hbm * MEMORY_SHARE)
     arithmetic = cost.flops / cost.rate if cost.rate else 0
     return max(issue, memory, arithmetic, cost.launches * KERNEL_SECONDS)
+
+
+def unlisted(kernels: dict[str, Kernel]) -> list[str]:
+    """Kernels of training in bf16 that no model's step launches here: the list of launches is not that of the code."""
+    listed = set(ASIDE)
+    for m in MODELS:
+        costs = [*micro_batch_costs(m, m.micro_batch(MACHINES[0]), kernels, MACHINES[0]), *update_costs(m, kernels)]
+        listed |= {cost.kernel for cost in costs}
+    names = {kernel.name.split("<")[0] for kernel in kernels.values() if "<float" not in kernel.name}
+    return sorted(name for name in names if not name.startswith(tuple(listed)))
 
 
 class Step(NamedTuple):

@@ -3,7 +3,7 @@
 
   scripts/sass/sass.py build/cuda-sm_90a                            prints the counts of a tile or a pack
   scripts/sass/sass.py build/cuda-sm_90a --table DIR                compares them with DIR/counts.json
-  scripts/sass/sass.py build/cuda-sm_90a --table DIR --update       writes DIR/counts.json and DIR/README.md
+  scripts/sass/sass.py build/cuda-sm_90a --table DIR --update       writes DIR/counts.json, DIR/README.md, README.md
 
 The comparison ends with a line `N passed, M failed, K skipped`; exit code 1 where a count is worse than in the table.
 It is skipped where there is no cuobjdump, or where the objects are another compiler's, whose instructions are others.
@@ -22,6 +22,8 @@ from pathlib import Path
 
 import counts
 import table
+
+import model
 
 PASSED, FAILED, SKIPPED = (
     "1 passed, 0 failed, 0 skipped",
@@ -94,6 +96,8 @@ def main() -> int:
     if args.table is None:
         print_counts(kernels, args.only)
         return 0
+    for name in model.unlisted(kernels):
+        print(f"{name}: not among the launches that scripts/sass/model.py takes a step for")
     arch = args.build.name.removeprefix("cuda-")
     new = json.loads(table.dump(table.document(kernels, compiler, version_of(cuobjdump), arch)))
     file = args.table / table.JSON_FILE
@@ -101,7 +105,9 @@ def main() -> int:
         args.table.mkdir(parents=True, exist_ok=True)
         file.write_text(table.dump(new), encoding="utf-8")
         (args.table / table.PAGE).write_text(table.page(new), encoding="utf-8")
-        print(f"wrote {file} and {args.table / table.PAGE}: {len(kernels)} kernels")
+        readme = model.ROOT / "README.md"
+        readme.write_text(table.with_readme_table(readme.read_text(encoding="utf-8"), new), encoding="utf-8")
+        print(f"wrote {file}, {args.table / table.PAGE} and README.md's table: {len(kernels)} kernels")
         return 0
     verdict = check(json.loads(file.read_text(encoding="utf-8")), new)
     print(verdict)

@@ -10,14 +10,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import l2
 from counts import Kernel, Mix
 
 import model
 
 JSON_FILE, PAGE = "counts.json", "README.md"
 HEAD_SIZES = [16, 32, 64, 80, 128]
-MODELS_OF_L2 = [32, 64, 128, 256, 512]  # rows
+ORDERS = {"falling level over all rows": None, "by groups of 32,768 tokens": 1 << 15}
+ROWS_OF_L2 = [32, 64, 128, 256, 512]  # rows
 
 
 # ---- JSON -----------------------------------------------------------------------------------------------------------
@@ -156,7 +156,7 @@ def attention_section(kernels: dict[str, Kernel]) -> list[str]:
     body = []
     machine = model.MACHINES[0]
     for HS in HEAD_SIZES:
-        for kernel in model.attention_kernels(kernels, HS):
+        for kernel in (kernel for sizes in model.attention_kernels(kernels, HS) for kernel in sizes):
             tile, mix, ceilings = model.tile_of(kernel), kernel.parts["tile"], model.ceilings(kernel, machine)
             blocks = model.blocks_per_sm(kernel, tile.shared_bytes, machine)
             body.append(
@@ -215,9 +215,16 @@ def pack_section(kernels: dict[str, Kernel]) -> list[str]:
 
 def wanted_section(kernels: dict[str, Kernel]) -> list[str]:
     machine = model.MACHINES[0]
-    three = model.attention_kernels(kernels, 64)
-    shared = [model.ceilings(kernel, machine)["shared"] for kernel in three]
-    spilled = sum(k.spill_bytes for HS in (32, 64, 80, 128) for k in model.attention_kernels(kernels, HS))
+    shared = [
+        max(model.ceilings(kernel, machine)["shared"] for kernel in sizes)
+        for sizes in model.attention_kernels(kernels, 64)
+    ]
+    spilled = sum(
+        kernel.spill_bytes
+        for HS in (32, 64, 80, 128)
+        for sizes in model.attention_kernels(kernels, HS)
+        for kernel in sizes
+    )
     narrow = sum(k.narrow_stores for k in kernels.values() if "<bf16" in k.name and k.name.startswith("attention_"))
     step = model.predict(model.MODELS[1], machine, kernels)
     body = [
@@ -233,19 +240,25 @@ def wanted_section(kernels: dict[str, Kernel]) -> list[str]:
 def l2_section(kernels: dict[str, Kernel]) -> list[str]:
     machine, m = model.MACHINES[0], model.MODELS[1]
     body = []
-    for kernel in model.attention_kernels(kernels, m.HS):
-        for order in (l2.LEVELS, l2.GROUPS):
-            shares = [model.attention_share(kernel, m, B, machine, order) for B in MODELS_OF_L2]
+    for kernel in (kernel for sizes in model.attention_kernels(kernels, m.HS) for kernel in sizes):
+        own = model.tile_of(kernel).own
+        for order, tokens in ORDERS.items():
+            shares = [model.attention_share(kernel, m, B, machine, tokens) for B in ROWS_OF_L2]
             name = re.sub(r"attention_|_kernel.*", "", kernel.name).replace("_", " ")
-            body.append([name, order, *(f"{100 * share:.0f} %" for share in shares)])
+            body.append([f"{name}, {own} rows", order, *(f"{100 * share:.0f} %" for share in shares)])
     return [
         "## Where attention's tiles come from",
         "",
         f"The share of tile reads that miss the L2 cache, T = {m.T}, HS = {m.HS}, by the order of the work list and "
         "the rows of a micro-batch;",
-        f'an LRU model of {machine.l2 >> 20} MiB. The steps below take the order "{model.ORDER}".',
+        f"an LRU model of {machine.l2 >> 20} MiB. The kernels' list goes "
+        + (
+            f"by groups of {tokens:,} tokens."
+            if (tokens := model.group_tokens())
+            else "by falling level over all rows."
+        ),
         "",
-        *rows(["kernel", "order", *(f"B = {B}" for B in MODELS_OF_L2)], body),
+        *rows(["kernel", "order", *(f"B = {B}" for B in ROWS_OF_L2)], body),
     ]
 
 
@@ -304,15 +317,18 @@ def constants_section() -> list[str]:
 
 
 def rest_section(kernels: dict[str, Kernel]) -> list[str]:
-    spilling = [f"`{k.name}` ({k.spill_bytes} bytes)" for k in kernels.values() if k.spill_bytes]
-    narrow = [f"`{k.name}` ({k.narrow_stores})" for k in kernels.values() if k.narrow_stores and "<bf16" in k.name]
+    spilling = [[f"`{k.name}`", k.spill_bytes] for k in kernels.values() if k.spill_bytes]
+    narrow = [[f"`{k.name}`", k.narrow_stores] for k in kernels.values() if k.narrow_stores and "<bf16" in k.name]
     return [
         "## All kernels",
         "",
-        f"{len(kernels)} kernels, most registers {max(k.registers for k in kernels.values())}. Spills: "
-        f"{', '.join(spilling) or 'none'}.",
-        "Stores of less than 4 bytes, at an array's end or a defect: " + (", ".join(narrow) or "none") + ".",
+        f"{len(kernels)} kernels, most registers {max(k.registers for k in kernels.values())}; "
+        + ("these spill:" if spilling else "none spills. ")
+        + ("" if spilling else "Stores of less than 4 bytes, at an array's end or a defect:"),
         "",
+        *(rows(["kernel", "bytes spilled"], spilling) if spilling else []),
+        *(["Stores of less than 4 bytes, at an array's end or a defect:", ""] if spilling else []),
+        *rows(["kernel", "stores"], narrow),
     ]
 
 
@@ -336,3 +352,27 @@ def page(doc: dict[str, Any]) -> str:
         *rest_section(kernels),
     ]
     return "\n".join(lines).rstrip() + "\n"
+
+
+# ---- the repository's README ----------------------------------------------------------------------------------------
+
+README_HEADER = ["predicted, not measured", *(f"{m.name}: ms a step | M tokens/s" for m in model.MACHINES)]
+
+
+def readme_table(doc: dict[str, Any]) -> list[str]:
+    """A line a model of the steps of 1,048,576 tokens."""
+    body = []
+    for m in model.MODELS:
+        if m.tokens == 1 << 20:
+            times = [doc["predicted"][f"{m.name} on {machine.name}"]["seconds"] for machine in model.MACHINES]
+            body.append([m.name, *(f"{1e3 * time:.0f} | {m.tokens / time / 1e6:.2f}" for time in times)])
+    lines = rows(README_HEADER, body)
+    return [lines[0], "|---|" + "---|---|" * len(model.MACHINES), *lines[2:-1]]
+
+
+def with_readme_table(text: str, doc: dict[str, Any]) -> str:
+    """The README with the table as `doc` has it."""
+    new = readme_table(doc)
+    begin = text.index(new[0] + "\n")
+    end = text.index("\n\n", begin)
+    return text[:begin] + "\n".join(new) + text[end:]

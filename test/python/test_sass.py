@@ -155,10 +155,12 @@ class CountsTest(unittest.TestCase):
         code = disassembly.parse(listing(*lines))["kernel"]
         self.assertEqual(counts.parts_of("attention_forward_kernel<bf16, 64>", disassembly.Flow(code), code)[1], {})
 
-    def test_an_unrolled_loop_is_counted_by_its_packs(self):
+    def test_an_unrolled_loop_is_counted_by_its_packs_and_the_row_s_end_is_not(self):
+        rest = ["LDG.E.128 R4, desc[UR4][R2.64]", "MUFU.EX2 R4, R4", *["FADD R4, R4, R4"] * 9, "@P0 BRA 0x70"]
         turn = ["LDG.E.128 R4, desc[UR4][R2.64]", "MUFU.EX2 R4, R4", "FADD R4, R4, R4"]
-        code = disassembly.parse(listing(*turn, *turn, "@P0 BRA 0x0", "EXIT"))["kernel"]
+        code = disassembly.parse(listing(*turn, *turn, "@P0 BRA 0x0", *rest, "EXIT"))["kernel"]
         unit, parts = counts.parts_of("classifier_forward_kernel<bf16>", disassembly.Flow(code), code)
+        self.assertEqual(list(parts), ["pass 1"])
         self.assertEqual((unit, parts["pass 1"].instructions, parts["pass 1"].mufu), ("pack", 3.5, 1))
 
 
@@ -229,17 +231,31 @@ class ModelTest(unittest.TestCase):
     def test_the_order_of_the_work_list_decides_what_comes_from_hbm(self):
         tiles = list(range(1, 33))  # T = 2048
         tile = 2 * 64 * 64 * 2
-        shares = {
-            order: l2.share_from_hbm(order, 256, tiles, tile, resident=396, cache=40 << 20)
-            for order in (l2.LEVELS, l2.GROUPS)
-        }
-        self.assertAlmostEqual(shares[l2.LEVELS], 0.60, delta=0.03)  # the review: 58 to 63 %
-        self.assertAlmostEqual(shares[l2.GROUPS], 0.06, delta=0.01)
+        shares = [l2.share_from_hbm(group, 256, tiles, tile, resident=396, cache=40 << 20) for group in (256, 16)]
+        self.assertAlmostEqual(shares[0], 0.60, delta=0.03)  # the review: 58 to 63 %
+        self.assertAlmostEqual(shares[1], 0.06, delta=0.01)
+
+    def test_a_kernel_that_no_step_launches_is_named(self):
+        with open(os.path.join(support.REPOSITORY, "dev/results/sass", table.JSON_FILE)) as file:
+            kernels = table.kernels_of(json.load(file))
+        self.assertEqual(model.unlisted(kernels), [])
+        kernels["swiglu_kernel<bf16>"] = counts.Kernel("swiglu_kernel<bf16>", 32, 0, 0, 256, 0)
+        self.assertEqual(model.unlisted(kernels), ["swiglu_kernel"])
+        del kernels["gelu_forward_kernel<bf16, Gelu 1>"]
+        with self.assertRaisesRegex(KeyError, "gelu_forward_kernel<bf16, Gelu 1>"):
+            model.predict(model.MODELS[0], H100, kernels)
+
+    def test_products_take_what_the_review_expected(self):
+        with open(os.path.join(support.REPOSITORY, "dev/results/sass", table.JSON_FILE)) as file:
+            kernels = table.kernels_of(json.load(file))
+        step = model.predict(next(m for m in model.MODELS if m.name == "pythia-70m"), H100, kernels)
+        self.assertAlmostEqual(step.parts["head's products"], 0.25, delta=0.01)
+        self.assertAlmostEqual(step.parts["layers' products"], 0.215, delta=0.015)
 
     def test_a_cache_for_everything_reads_each_tile_once(self):
         # 2 heads, 4 rows of 3 work items with 1, 2 and 3 tiles
-        self.assertAlmostEqual(l2.share_from_hbm(l2.LEVELS, 4, [1, 2, 3], 1, resident=2, cache=1000), 3 / 6)
-        self.assertEqual(l2.share_from_hbm(l2.LEVELS, 4, [1, 2, 3], 1, resident=1, cache=1), 1.0)
+        self.assertAlmostEqual(l2.share_from_hbm(4, 4, [1, 2, 3], 1, resident=2, cache=1000), 3 / 6)
+        self.assertEqual(l2.share_from_hbm(4, 4, [1, 2, 3], 1, resident=1, cache=1), 1.0)
 
 
 class CheckTest(unittest.TestCase):
@@ -308,12 +324,15 @@ class CheckTest(unittest.TestCase):
         self.assertEqual(self.verdict("ptxas 13.0.88", worse), sass.FAILED)
         self.assertEqual(self.verdict("ptxas 13.1.80", worse), sass.SKIPPED)
 
-    def test_the_page_in_the_repository_is_that_of_its_counts(self):
+    def test_the_pages_in_the_repository_are_those_of_its_counts(self):
         folder = os.path.join(support.REPOSITORY, "dev/results/sass")
         with open(os.path.join(folder, table.JSON_FILE)) as file:
             doc = json.load(file)
         with open(os.path.join(folder, table.PAGE)) as file:
             self.assertEqual(file.read(), table.page(doc), "make sass UPDATE=1 writes both")
+        with open(os.path.join(support.REPOSITORY, "README.md")) as file:
+            text = file.read()
+        self.assertEqual(text, table.with_readme_table(text, doc), "make sass UPDATE=1 writes this table, too")
 
 
 REPORT = """ptxas info    : 0 bytes gmem
