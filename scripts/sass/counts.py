@@ -46,7 +46,8 @@ class Kernel:
     spill_bytes: int
     threads: int  # of a block, as __launch_bounds__ says; 0: not said
     narrow_stores: int  # stores of less than 4 bytes to global memory, in all of the text
-    stores: dict[str, int] = field(default_factory=dict)  # by width in bytes, in all of the text
+    stores: dict[str, int] = field(default_factory=dict)  # to global memory, by width in bytes, in all of the text
+    loads: dict[str, int] = field(default_factory=dict)  # from global memory, the same; cp.async among them
     unit: str = ""  # what `parts` are counted for: "tile" or "pack"
     parts: dict[str, Mix] = field(default_factory=dict)
 
@@ -73,6 +74,12 @@ def shared_cycles(i: Instruction) -> int:
     if i.is_a("LDS", "STS", "LDGSTS"):
         return max(1, 32 * width(i) // 128)
     return 0
+
+
+def by_width(instructions: list[Instruction], *operations: str) -> dict[str, int]:
+    """How many accesses there are of each width in bytes, as text, which is what JSON makes of it."""
+    found = Counter(width(i) for i in instructions if i.executed and i.is_a(*operations))
+    return {str(bytes_): found[bytes_] for bytes_ in sorted(found)}
 
 
 def mix_of(instructions: list[Instruction]) -> Mix:
@@ -237,7 +244,7 @@ def read_object(cuobjdump: str, path: Path) -> tuple[list[Kernel], str]:
     for symbol, instructions in functions.items():
         report = reports[symbol]
         unit, parts = parts_of(report.name, Flow(instructions), instructions)
-        stores = Counter(width(i) for i in instructions if i.is_a("STG", "ST"))
+        stores = by_width(instructions, "STG", "ST")
         kernels.append(
             Kernel(
                 name=report.name,
@@ -245,8 +252,9 @@ def read_object(cuobjdump: str, path: Path) -> tuple[list[Kernel], str]:
                 stack_bytes=report.stack_bytes,
                 spill_bytes=report.spill_bytes,
                 threads=notes.threads.get(symbol, 0),
-                narrow_stores=sum(number for bytes_, number in stores.items() if bytes_ < 4),
-                stores={str(bytes_): stores[bytes_] for bytes_ in sorted(stores)},
+                narrow_stores=sum(number for bytes_, number in stores.items() if int(bytes_) < 4),
+                stores=stores,
+                loads=by_width(instructions, "LDG", "LD", "LDGSTS"),
                 unit=unit,
                 parts=parts,
             )

@@ -18,6 +18,10 @@ import l2
 from counts import Kernel, Mix
 
 
+class MissingKernel(Exception):
+    """The model counts on a kernel, or a part of one, that is not in the objects."""
+
+
 class Machine(NamedTuple):
     name: str
     hbm: float  # bytes/s that a copy reaches
@@ -43,7 +47,7 @@ MMA_SHARE = 0.63  # mma.sync of Hopper's peak, which wgmma alone reaches (arXiv 
 # Of attention's bound by shared memory, issue or mma.sync. FlashAttention-2 is at 60 to 70 % of such a bound; ours has
 # never run. The review expects 200 to 240 TFLOP/s forward and 150 to 215 backward: the middle is 0.55.
 ATTENTION_SHARE = 0.55
-MEMORY_SHARE = 0.95  # of `hbm`: the best kernels of bench tables, 85 to 90 % of the data sheet
+MEMORY_SHARE = 0.95  # of `hbm`: on an H100 85 % of the data sheet, as the review took GELU, norms and sums
 ISSUE_SHARE = 0.70  # of a warp instruction a scheduler and cycle; dependent instructions and barriers take the rest
 # FLOP/s of cuBLASLt, bf16, by the smallest dimension of a layer's product. The review: 520 to 600 at 512; the others
 # are guesses along the same line.
@@ -134,7 +138,7 @@ def attention_kernels(kernels: dict[str, Kernel], HS: int) -> list[list[Kernel]]
         wanted = re.compile(rf"{name}_kernel<bf16, {HS}(, \d+)*(, KeyGradients 0)?>")
         sizes = [kernel for kernel in kernels.values() if wanted.fullmatch(kernel.name)]
         if not sizes:
-            raise KeyError(f"{name}_kernel<bf16, {HS}>: scripts/sass/model.py counts on it, and no object has it")
+            raise MissingKernel(f"{name}_kernel<bf16, {HS}>: scripts/sass/model.py counts on it, and no object has it")
         found.append(sizes)
     return found
 
@@ -156,7 +160,7 @@ def head_size(kernel: Kernel) -> int:
 def tile_of(kernel: Kernel) -> Tile:
     products, own_tiles = next(shape for name, shape in PRODUCTS.items() if kernel.name.startswith(name))
     if "tile" not in kernel.parts:
-        raise KeyError(f"{kernel.name}: no loop over tiles was found in it, or one of loops whose turns are not known")
+        raise MissingKernel(f"{kernel.name}: no loop over tiles was found, or loops in it whose turns are not known")
     HS, mix, warps = head_size(kernel), kernel.parts["tile"], kernel.threads // 32
     # Two tiles of bf16 are copied, 16 bytes at a time. A power of two of threads shares a row; where its pieces are not
     # as many, some are idle.
@@ -331,7 +335,7 @@ def find(kernels: dict[str, Kernel], name: str, model: Model) -> Kernel:
     elif "<" not in name:
         name = f"{name}<bf16>"
     if name not in kernels:
-        raise KeyError(f"{name}: scripts/sass/model.py counts on this kernel, and no object has it")
+        raise MissingKernel(f"{name}: scripts/sass/model.py counts on this kernel, and no object has it")
     return kernels[name]
 
 

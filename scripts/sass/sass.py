@@ -96,10 +96,14 @@ def main() -> int:
     if args.table is None:
         print_counts(kernels, args.only)
         return 0
-    for name in model.unlisted(kernels):
-        print(f"{name}: not among the launches that scripts/sass/model.py takes a step for")
     arch = args.build.name.removeprefix("cuda-")
-    new = json.loads(table.dump(table.document(kernels, compiler, version_of(cuobjdump), arch)))
+    try:
+        for name in model.unlisted(kernels):
+            print(f"{name}: not among the launches that scripts/sass/model.py takes a step for")
+        new = json.loads(table.dump(table.document(kernels, compiler, version_of(cuobjdump), arch)))
+    except model.MissingKernel as missing:
+        print(f"error: {missing}", FAILED, sep="\n")
+        return 1
     file = args.table / table.JSON_FILE
     if args.update:
         args.table.mkdir(parents=True, exist_ok=True)

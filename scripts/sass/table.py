@@ -148,6 +148,10 @@ def rows(header: list[str], body: list[list[Any]]) -> list[str]:
     return [row(header), "|" + "---|" * len(header), *map(row, body), ""]
 
 
+def by_width(accesses: dict[str, int]) -> str:
+    return ", ".join(f"{number} x {width}" for width, number in accesses.items())
+
+
 def tera(value: float) -> str:
     return f"{value / 1e12:.0f}"
 
@@ -171,7 +175,7 @@ def attention_section(kernels: dict[str, Kernel]) -> list[str]:
                     kernel.registers,
                     kernel.spill_bytes,
                     f"{blocks} ({blocks * tile.warps})",
-                    kernel.narrow_stores,
+                    by_width(kernel.stores),
                 ]
             )
     header = ["kernel", "HS", "own x other rows", "HMMA", "LDSM", "LDS", "cp.async", "MUFU", "instructions"]
@@ -183,7 +187,7 @@ def attention_section(kernels: dict[str, Kernel]) -> list[str]:
         "full. `mma.sync`",
         f"itself reaches {tera(model.MMA_SHARE * machine.peak)}. Rows and shared memory follow from the counts.",
         "",
-        *rows([*header, "stores < 4 B"], body),
+        *rows([*header, "stores x bytes"], body),
     ]
 
 
@@ -198,16 +202,18 @@ def pack_section(kernels: dict[str, Kernel]) -> list[str]:
                     f"`{kernel.name}`",
                     part,
                     *(mix.instructions, mix.mufu, mix.load_bytes, mix.store_bytes),
-                    " ".join(f"{n} x {width}" for width, n in kernel.stores.items()),
+                    by_width(kernel.loads),
+                    by_width(kernel.stores),
                     *(kernel.registers, kernel.spill_bytes, resident_warps(kernel)),
                 ]
             )
-    header = ["kernel", "part", "instructions", "MUFU", "bytes read", "written", "stores x bytes, all of the text"]
+    header = ["kernel", "part", "instructions", "MUFU", "bytes read", "written", "loads x bytes", "stores x bytes"]
     return [
         "## Elsewhere, a pack of 8 elements",
         "",
         "A thread's, on the way that almost every pack takes: ends of rows and of arrays are left out. `row`: a row's "
-        "work by its packs.",
+        "work by its packs. Accesses by",
+        "width: all that the kernel has, ends too.",
         "",
         *rows([*header, "registers", "spilled", "warps on an SM by registers"], body),
     ]

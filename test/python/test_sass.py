@@ -165,7 +165,7 @@ class CountsTest(unittest.TestCase):
 
 
 def attention(name: str, mix: counts.Mix, registers: int, threads: int = 128) -> counts.Kernel:
-    return counts.Kernel(name, registers, 0, 0, threads, 0, {"16": 4}, "tile", {"tile": mix})
+    return counts.Kernel(name, registers, 0, 0, threads, 0, {"16": 4}, unit="tile", parts={"tile": mix})
 
 
 # forward, a tile of 64 x 64 at HS = 64, as the review counted it by hand
@@ -242,7 +242,7 @@ class ModelTest(unittest.TestCase):
         kernels["swiglu_kernel<bf16>"] = counts.Kernel("swiglu_kernel<bf16>", 32, 0, 0, 256, 0)
         self.assertEqual(model.unlisted(kernels), ["swiglu_kernel"])
         del kernels["gelu_forward_kernel<bf16, Gelu 1>"]
-        with self.assertRaisesRegex(KeyError, "gelu_forward_kernel<bf16, Gelu 1>"):
+        with self.assertRaisesRegex(model.MissingKernel, "gelu_forward_kernel<bf16, Gelu 1>"):
             model.predict(model.MODELS[0], H100, kernels)
 
     def test_products_take_what_the_review_expected(self):
@@ -260,7 +260,7 @@ class ModelTest(unittest.TestCase):
 
 class CheckTest(unittest.TestCase):
     def setUp(self):
-        gelu = counts.Kernel("gelu_forward_kernel<bf16, Gelu 1>", 31, 0, 0, 256, 5, {"2": 5, "16": 1}, "pack")
+        gelu = counts.Kernel("gelu_forward_kernel<bf16, Gelu 1>", 31, 0, 0, 256, 5, {"2": 5, "16": 1}, unit="pack")
         gelu.parts["pack"] = counts.Mix(instructions=220, mufu=16, load_bytes=16, store_bytes=16)
         self.kernels = {kernel.name: kernel for kernel in (FORWARD, gelu)}
 
