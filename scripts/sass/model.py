@@ -123,7 +123,9 @@ MODELS = [
     Model("pythia-160m", 12, 768, 12, 50304, 2048, True),
     Model("pythia-410m", 24, 1024, 16, 50304, 2048, True),
     Model("gpt2-124m", 12, 768, 12, 50257, 1024, False),
-    Model("L6 C128, 16,384 tokens", 6, 128, 4, 4096, 2048, True, 1 << 14),  # the grids of dev/experiments
+    Model(
+        "L6 C128 V4096 T256, 16,384 tokens", 6, 128, 4, 4096, 256, True, 1 << 14
+    ),  # the curve of scripts/gpu/parts.sh
 ]
 
 # ---- attention ------------------------------------------------------------------------------------------------------
