@@ -1,4 +1,6 @@
-"""A training step's time out of counts: predicted, not measured. Every constant is in this file, with its source.
+"""A training step's time out of counts: predicted, not measured. Every constant is in this file, with its source. "The
+review" is the reading of SASS in which the first step was estimated part by part, 1.0 s for pythia-70m on an H100
+(dev/LOG.md); the shares below make its counts give its times.
 
 A kernel takes the longest of what its counts ask for: instructions to issue, cycles of shared memory, products of the
 tensor cores, bytes of HBM; over the share of such a bound that kernels of its kind reach. Products of cuBLASLt take
@@ -44,8 +46,8 @@ MACHINES = [
 
 # ---- shares of a bound that are reached -----------------------------------------------------------------------------
 MMA_SHARE = 0.63  # mma.sync of Hopper's peak, which wgmma alone reaches (arXiv 2402.13499, 2501.12084)
-# Of attention's bound by shared memory, issue or mma.sync. FlashAttention-2 is at 60 to 70 % of such a bound; ours has
-# never run. The review expects 200 to 240 TFLOP/s forward and 150 to 215 backward: the middle is 0.55.
+# Of attention's lowest ceiling, by shared memory, issue or mma.sync, over all tiles in full. The review: 55 to 85 ms
+# forward, 210 to 310 backward at ceilings of 345 and 326 to 344 TFLOP/s; 0.55 is the middle of both.
 ATTENTION_SHARE = 0.55
 MEMORY_SHARE = 0.95  # of `hbm`: on an H100 85 % of the data sheet, as the review took GELU, norms and sums
 ISSUE_SHARE = 0.70  # of a warp instruction a scheduler and cycle; dependent instructions and barriers take the rest
@@ -55,17 +57,25 @@ LAYER_RATES = {128: 350e12, 256: 460e12, 512: 560e12, 768: 600e12, 1024: 630e12,
 HEAD_RATE = 650e12  # the review: 620 to 680, at C = 512 and slices of 8192 rows
 KERNEL_SECONDS = 2.0e-6  # the least that a kernel takes on the GPU, start and end; assumed
 HOST_SECONDS = {"a stream": 4.0e-6, "a graph": 1.0e-6}  # of queueing a launch: the review; assumed
-HEAD_ROWS = 8192  # MAX_HEAD_ROWS of kernels/backend.h
 
-
+# ---- what the sources say -------------------------------------------------------------------------------------------
 ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+@cache
+def source_constant(file: str, name: str) -> int | None:
+    """The value of a constant in a source file; of several, the GPU's, which comes last."""
+    found = re.findall(rf"\b{name} = (\d+);", (ROOT / file).read_text(encoding="utf-8"))
+    return int(found[-1]) if found else None
+
+
+def head_rows() -> int:
+    return source_constant("kernels/backend.h", "MAX_HEAD_ROWS") or 8192
 
 
 def group_tokens() -> int | None:
     """Tokens of the groups of rows that attention's work list goes by; None: it goes by falling level over all rows."""
-    text = (ROOT / "kernels/attention_schedule.cuh").read_text(encoding="utf-8")
-    found = re.search(r"\bGROUP_TOKENS = (\d+);", text)
-    return int(found[1]) if found else None
+    return source_constant("kernels/attention_schedule.cuh", "GROUP_TOKENS")
 
 
 # Not in the list of a step's launches: evaluation, once a run, or small parts of those that are in it.
@@ -102,7 +112,7 @@ class Model(NamedTuple):
     def activation_bytes(self, rows: int) -> int:
         """As model/activations.h lays them out."""
         kept = self.L * (15 if self.parallel else 16) * self.C
-        return 2 * (rows * self.T * (kept + 14 * self.C) + min(rows * self.T, HEAD_ROWS) * self.Vp)
+        return 2 * (rows * self.T * (kept + 14 * self.C) + min(rows * self.T, head_rows()) * self.Vp)
 
     def micro_batch(self, machine: Machine) -> int:
         """Rows, as train/memory.cuh chooses them, no matrix with 2^31 elements."""
@@ -123,9 +133,8 @@ MODELS = [
     Model("pythia-160m", 12, 768, 12, 50304, 2048, True),
     Model("pythia-410m", 24, 1024, 16, 50304, 2048, True),
     Model("gpt2-124m", 12, 768, 12, 50257, 1024, False),
-    Model(
-        "L6 C128 V4096 T256, 16,384 tokens", 6, 128, 4, 4096, 256, True, 1 << 14
-    ),  # the curve of scripts/gpu/parts.sh
+    # the curve of scripts/gpu/parts.sh
+    Model("L6 C128 V4096 T256, 16,384 tokens", 6, 128, 4, 4096, 256, True, 1 << 14),
 ]
 
 # ---- attention ------------------------------------------------------------------------------------------------------
@@ -204,7 +213,7 @@ def ceilings(kernel: Kernel, machine: Machine) -> dict[str, float]:
 
 
 @cache
-def share(group: int, rows: int, tiles: tuple[int, ...], tile_bytes: int, resident: int, size: int) -> float:
+def known_share(group: int, rows: int, tiles: tuple[int, ...], tile_bytes: int, resident: int, size: int) -> float:
     return l2.share_from_hbm(group, rows, list(tiles), tile_bytes, resident, size)
 
 
@@ -214,7 +223,7 @@ def attention_share(kernel: Kernel, model: Model, rows: int, machine: Machine, t
     resident = machine.sms * blocks_per_sm(kernel, tile.shared_bytes, machine)
     bytes_ = 2 * tile.other * model.HS * 2
     group = max(1, tokens // model.T) if tokens else rows
-    return share(group, rows, tuple(tiles_of_levels(tile, model.T)), bytes_, resident, machine.l2)
+    return known_share(group, rows, tuple(tiles_of_levels(tile, model.T)), bytes_, resident, machine.l2)
 
 
 # ---- a step ---------------------------------------------------------------------------------------------------------
@@ -269,6 +278,7 @@ def micro_batch_costs(model: Model, rows: int, kernels: dict[str, Kernel], machi
         yield product("layers' products", L, N, K, M, rate)
         yield product("layers' products", L, N, M, K, rate)
         yield product("layers' products", L, N, K, M, rate, gradient=True)
+    for M in (3 * C, C, F, C):  # a pass each over the outputs' gradients
         yield elementwise("bias gradients", "column_partial_kernel", L, 2.0 * N * M, N * M / 8, ["pass 1"])
         yield Cost("bias gradients", "column_finish_kernel", L)
     if model.parallel:
@@ -283,8 +293,8 @@ def micro_batch_costs(model: Model, rows: int, kernels: dict[str, Kernel], machi
     packs = N * F / 8
     yield elementwise("GELU", f"gelu_forward_kernel<bf16, Gelu {kind}>", L, 4.0 * N * F, packs, ["pack"])
     yield elementwise("GELU", f"gelu_backward_kernel<bf16, Gelu {kind}>", L, 6.0 * N * F, packs, ["pack"])
-    slices = -(-N // HEAD_ROWS)
-    n = min(N, HEAD_ROWS)
+    slices = -(-N // head_rows())
+    n = min(N, head_rows())
     for gradient in (False, False, True):  # logits; the gradients of lnf and of the head
         yield product("head's products", slices, n, C, Vp, head_rate(n, C, Vp), gradient=gradient)
     both = ["pass 1", "pass 2"]
@@ -371,9 +381,6 @@ class Step(NamedTuple):
 
     def host(self, way: str) -> float:
         return self.launches * HOST_SECONDS[way]
-
-    def seconds(self, way: str) -> float:
-        return max(self.gpu, self.host(way))
 
 
 def predict(model: Model, machine: Machine, kernels: dict[str, Kernel]) -> Step:

@@ -7,7 +7,6 @@ import json
 import re
 import subprocess
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from counts import Kernel, Mix
@@ -31,10 +30,9 @@ def facts_of(kernel: Kernel) -> dict[str, Any]:
 
 
 def document(kernels: dict[str, Kernel], compiler: str, disassembler: str, arch: str) -> dict[str, Any]:
-    root = Path(__file__).resolve().parent.parent.parent
 
     def git(*arguments: str) -> subprocess.CompletedProcess:
-        return subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True)
+        return subprocess.run(["git", *arguments], cwd=model.ROOT, capture_output=True, text=True)
 
     commit = git("describe", "--always", "--abbrev=12", "--exclude", "*").stdout.strip()
     if commit and git("diff", "--quiet", "HEAD", "--", "kernels").returncode != 0:
