@@ -19,7 +19,8 @@ setup_python
 install_pinned() {
     local pinned
     mapfile -t pinned < <(grep -oE "($1)==[0-9.]+" pyproject.toml)
-    "$PYTHON" -m pip install --quiet --disable-pip-version-check "${pinned[@]}" || say "cannot be installed: ${pinned[*]}"
+    "$PYTHON" -m pip install --quiet --disable-pip-version-check "${pinned[@]}" ||
+        say "cannot be installed: ${pinned[*]}"
 }
 install_pinned 'ruff|clang-format'
 install_pinned 'nvidia-cuda-[a-z]+'
