@@ -1,6 +1,7 @@
 // pack.cuh - 16 bytes of a tensor as one thread moves them: 8 elements of bf16 or 4 floats, in one instruction.
 #pragma once
 #include "kernels/device.h"
+#include "kernels/ptx.cuh"
 #include "kernels/simt.h"
 
 namespace gpu {
@@ -20,7 +21,7 @@ __device__ inline Pack<Real> load_pack(const Real* from) {
 }
 template <class Real>
 __device__ inline void store_pack(Real* to, const Pack<Real>& pack) {
-    *reinterpret_cast<Pack<Real>*>(to) = pack;
+    store_16_bytes(to, &pack);
 }
 
 // The same for what nobody will read again soon: it leaves the caches first.

@@ -1,9 +1,9 @@
-// ptx.cuh - the tensor-core and copy instructions that C++ has no word for: the only inline PTX in the tree.
+// ptx.cuh - the instructions that C++ has no word for: the only inline PTX in the tree.
 //
-// Every wrapper has two element types. For bf16 it is the instruction; for float it does the same on the CUDA cores, in
-// the same layout over the lanes, so that one tile code serves both: exact float products (no tf32), summed in
-// ascending k. Every wrapper also has a branch for the CPU (kernels/simt), where the last lane to arrive does the
-// warp's work.
+// The tensor cores' wrappers have two element types. For bf16 it is the instruction; for float it does the same on the
+// CUDA cores, in the same layout over the lanes, so that one tile code serves both: exact float products (no tf32),
+// summed in ascending k. Every wrapper also has a branch for the CPU (kernels/simt), where the last lane to arrive does
+// the warp's work.
 //
 // Layout (PTX ISA, mma.m16n8k16): of an 8 x 8 matrix, lane l holds elements 2t and 2t+1 of row g, g = l / 4, t = l % 4.
 #pragma once
@@ -246,6 +246,21 @@ __device__ __forceinline__ void copy_async_wait() {
     asm volatile("cp.async.wait_group %0;" ::"n"(LEFT) : "memory");
 #else
     simt::async_wait(LEFT);
+#endif
+}
+
+// 16 bytes, which lie on 16 bytes, to global memory in one instruction. From an assignment the compiler makes stores of
+// 2 and 4 bytes where it keeps the values apart: five transactions of the second-level cache for one.
+__device__ __forceinline__ void store_16_bytes(void* to, const void* from) {
+#ifdef __CUDACC__
+    uint32_t word[4];
+    std::memcpy(word, from, 16);
+    asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(to)), "r"(word[0]),
+                 "r"(word[1]), "r"(word[2]), "r"(word[3])
+                 : "memory");
+#else
+    if (reinterpret_cast<uintptr_t>(to) % 16) simt::fail("store_16_bytes: misaligned address");
+    std::memcpy(to, from, 16);
 #endif
 }
 
