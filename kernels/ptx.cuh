@@ -287,5 +287,7 @@ __device__ __forceinline__ float exp2_fast(float x) {
     return exp2f(x);
 #endif
 }
+// e^x by the same, relative error below (1.3 |x| + 4) 2^-24: of the product and of log2(e) in float, and of exp2_fast.
+__device__ __forceinline__ float exp_fast(float x) { return exp2_fast(x * 1.44269504088896341f); }
 
 }  // namespace gpu
