@@ -137,6 +137,14 @@ template <class Real>
 void matmul_backward(Real* dinp, Stat<Real>* dweight, Stat<Real>* dbias, const Real* dout, const Real* inp,
                      const Real* weight, int N, int C, int OC, stream_t stream);
 
+// dbias[o] += sum_n dout[n,o];  also[o] += the same sums        n < N, o < OC        (also null: skipped)
+// The bits of matmul_backward's dbias. For two layers whose outputs are added and so have one gradient: the attention's
+// and the feed-forward's in NeoX's parallel block. dout (N, OC). scratch: bias_backward_scratch(N, OC) bytes.
+template <class Real>
+void bias_backward(Stat<Real>* dbias, Stat<Real>* also, void* scratch, const Real* dout, int N, int OC,
+                   stream_t stream);
+size_t bias_backward_scratch(int N, int OC);
+
 // ---- the update: gradient norm and AdamW (Loshchilov & Hutter 2019) -------------------------------------------------
 // *sum = sum_i x[i]^2 in double; NaN and inf come through.     scratch: global_norm_scratch(n) bytes
 template <class Real>
