@@ -35,12 +35,26 @@ struct ColumnTile {
 using BiasTile = ColumnTile<16>;   // 256 bytes of a row: bf16 rows of 128 fill it
 using FinishTile = ColumnTile<8>;  // narrow, because there are few columns to make blocks of
 
+// The sum over the block's groups of what each has of the tile's columns, in order. Thread t of those below COLUMNS gets
+// that of column t. All threads of the block take part, once a launch: `scratch` is not guarded against a second use.
+template <class Tile, class Real>
+__device__ inline float add_groups(const float (&sum)[Pack<Real>::SIZE], float* scratch) {
+    constexpr int SIZE = Pack<Real>::SIZE, COLUMNS = Tile::template COLUMNS<Real>, WIDTH = COLUMNS / SIZE;
+    const int group = static_cast<int>(threadIdx.x) / WIDTH, at = static_cast<int>(threadIdx.x) % WIDTH * SIZE;
+    for (int k = 0; k < SIZE; ++k) scratch[group * COLUMNS + at + k] = sum[k];
+    __syncthreads();
+    float total = 0;
+    if (threadIdx.x < COLUMNS)
+        for (int g = 0; g < Tile::GROUPS; ++g) total += scratch[g * COLUMNS + static_cast<int>(threadIdx.x)];
+    return total;
+}
+
 // sum_{i < rows} x[i * stride + c] for the columns of the block's tile that begins at `first`. Thread t of those below
 // COLUMNS gets that of column first + t. A group takes every GROUPS-th row in ascending order, then the groups are
-// added in order. All threads of the block take part, once a launch: `scratch` is not guarded against a second use.
+// added in order.
 template <class Tile, class Real>
 __device__ inline float column_sum(const Real* x, int rows, int first, int C, size_t stride, float* scratch) {
-    constexpr int SIZE = Pack<Real>::SIZE, COLUMNS = Tile::template COLUMNS<Real>, WIDTH = COLUMNS / SIZE;
+    constexpr int SIZE = Pack<Real>::SIZE, WIDTH = Tile::template COLUMNS<Real> / SIZE;
     const int group = static_cast<int>(threadIdx.x) / WIDTH, at = static_cast<int>(threadIdx.x) % WIDTH * SIZE;
     float sum[SIZE] = {};
     if (first + at < C)
@@ -48,12 +62,7 @@ __device__ inline float column_sum(const Real* x, int rows, int first, int C, si
             const Pack<Real> pack = load_pack(x + i * stride + first + at);
             for (int k = 0; k < SIZE; ++k) sum[k] += to_float(pack[k]);
         }
-    for (int k = 0; k < SIZE; ++k) scratch[group * COLUMNS + at + k] = sum[k];
-    __syncthreads();
-    float total = 0;
-    if (threadIdx.x < COLUMNS)
-        for (int g = 0; g < Tile::GROUPS; ++g) total += scratch[g * COLUMNS + static_cast<int>(threadIdx.x)];
-    return total;
+    return add_groups<Tile, Real>(sum, scratch);
 }
 
 // partial[p,c] = sum_n x[n,c] over the rows n of chunk p        p < P, c < C

@@ -224,8 +224,7 @@ void gpt_backward(const Gpt<Real>& gpt, ActivationMemory<Real>& memory, Gradient
     const GptConfig& c = gpt.config;
     const Activations<Real>& a = memory.a;
     const int B = memory.B, T = memory.T, N = B * T, C = c.C, NH = c.NH, HS = c.HS, F = c.F, A = c.attention_width();
-    const size_t NC = static_cast<size_t>(N) * static_cast<size_t>(C),
-                 NF = static_cast<size_t>(N) * static_cast<size_t>(F);
+    const size_t NC = static_cast<size_t>(N) * static_cast<size_t>(C);
     const bool parallel = c.residual == Residual::Parallel;
     const Real* const none = nullptr;
 
@@ -254,8 +253,8 @@ void gpt_backward(const Gpt<Real>& gpt, ActivationMemory<Real>& memory, Gradient
         }
         // feed-forward
         matmul_backward(a.dfch, g.fcprojw, fcprojb, a.dresidual, layer.fch_gelu, p.fcprojw, N, F, C, stream);
-        gelu_backward(a.dfch, layer.fch, a.dfch, NF, gelu_form(c), stream);
-        matmul_backward(a.dnormed, g.fcw, g.fcb, a.dfch, layer.ln2, p.fcw, N, C, F, stream);
+        gelu_backward(a.dfch, g.fcb, a.scratch, layer.fch, a.dfch, N, F, gelu_form(c), stream);
+        matmul_backward(a.dnormed, g.fcw, static_cast<Stat<Real>*>(nullptr), a.dfch, layer.ln2, p.fcw, N, C, F, stream);
         // the attention of a parallel block sees the layer's output gradient, before ln2 adds to it
         if (parallel) matmul_backward(a.datty, g.projw, projb, a.dresidual, layer.atty, p.projw, N, A, C, stream);
         layernorm_backward(a.dresidual, g.ln2w, g.ln2b, a.scratch, a.dnormed, y, p.ln2w, layer.ln2_mean, layer.ln2_rstd,
