@@ -188,16 +188,19 @@ std::vector<Case> matmul_timed_cases(const TrainingStep& step) {
     std::vector<Case> cases;
     for_each_timed_real(step.full, [&](auto real) {
         using Real = decltype(real);
-        const auto add = [&](const Shape& s, bool bias, int calls) {
-            for (Case c : {forward_case<Real>(s, bias, true), backward_case<Real>(s, true, bias, true)}) {
+        // dbias: other operations compute that of a feed-forward's first layer, and a parallel block's projections'
+        const auto add = [&](const Shape& s, bool bias, bool dbias, int calls) {
+            for (Case c : {forward_case<Real>(s, bias, true), backward_case<Real>(s, true, dbias, true)}) {
                 c.calls = calls;
                 cases.push_back(std::move(c));
             }
         };
         const int N = step.N(), C = step.C, rows = step.head_rows;
-        for (const auto& [inputs, outputs] : {std::pair{C, 3 * C}, {C, C}, {C, 4 * C}, {4 * C, C}})
-            add({N, inputs, outputs}, true, step.L);
-        add({rows, C, step.Vp()}, false, N / rows);
+        add({N, C, 3 * C}, true, true, step.L);
+        add({N, C, C}, true, !step.neox, step.L);
+        add({N, C, 4 * C}, true, false, step.L);
+        add({N, 4 * C, C}, true, !step.neox, step.L);
+        add({rows, C, step.Vp()}, false, false, N / rows);
     });
     return cases;
 }
