@@ -3,6 +3,7 @@
 #pragma once
 #include "kernels/backend.h"
 #ifndef KNAPSACK_CPU
+#include "kernels/choices.h"
 #include "kernels/matmul_context.h"
 #endif
 
@@ -62,7 +63,8 @@ inline backend::stream_t case_stream() {
 #ifdef KNAPSACK_CPU
     return {};
 #else
-    static gpu::MatmulContext context("");
-    return {nullptr, &context};
+    static gpu::Choices choices("");
+    static gpu::MatmulContext context(choices);
+    return {nullptr, &context, &choices};
 #endif
 }
