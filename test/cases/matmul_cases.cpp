@@ -102,12 +102,13 @@ Case moved_rows_case(const Shape& s, int shift) {
     return result;
 }
 
-// dweight and dbias begin with other gradients in them, to which theirs are added.
+// dweight and dbias begin with other gradients in them, to which theirs are added. way: to the bias gradient; "": the
+// one that is chosen.
 template <class Real>
-Case backward_case(const Shape& s, bool with_dinp, bool with_dbias, bool timed = false) {
+Case backward_case(const Shape& s, bool with_dinp, bool with_dbias, bool timed = false, const std::string& way = "") {
     Case result;
-    result.name =
-        name_of("matmul_backward", TYPE_NAME<Real>, s) + (with_dinp ? "" : " no dinp") + (with_dbias ? " dbias" : "");
+    result.name = name_of("matmul_backward", TYPE_NAME<Real>, s) + (with_dinp ? "" : " no dinp") +
+                  (with_dbias ? " dbias" : "") + (way.empty() ? "" : " " + way);
     const size_t operands =
         product(s.N, s.OC) + product(s.N, s.C) + (with_dinp ? product(s.N, s.C) + product(s.OC, s.C) : 0);
     result.bytes = static_cast<double>(sizeof(Real) * operands + 2 * sizeof(Stat<Real>) * product(s.OC, s.C));
@@ -122,7 +123,8 @@ Case backward_case(const Shape& s, bool with_dinp, bool with_dbias, bool timed =
         Instance instance;
         instance.run = [=](backend::stream_t stream, bool fresh) {
             if (fresh) dweight.reset(), dbias.reset();
-            backend::matmul_backward<Real>(dinp, dweight, dbias, dout, inp, weight, s.N, s.C, s.OC, stream);
+            backend::matmul_backward<Real>(dinp, dweight, dbias, dout, inp, weight, s.N, s.C, s.OC,
+                                           way.empty() ? stream : preferring(way, stream));
         };
         if (timed) return instance;
         instance.check = [=] {
@@ -176,6 +178,10 @@ std::vector<Case> matmul_cases() {
             cases.push_back(backward_case<Real>(s, false, true));
             cases.push_back(backward_case<Real>(s, true, false));
         }
+        if (!ON_CPU)
+            for (const Shape& s : {shapes[3], Shape{61, 24, 136}, Shape{130, 64, 8}})
+                for (const char* way : {"column_sum", "epilogue"})
+                    cases.push_back(backward_case<Real>(s, false, true, false, way));
         // a pass of questions and a tile of the head: on a GPU, products of several waves
         cases.push_back(moved_rows_case<Real>({1031, 64, 192}, 517));
         cases.push_back(moved_rows_case<Real>({256, 96, 1024}, 65));
