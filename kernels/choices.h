@@ -8,7 +8,7 @@
 //
 // A kernel that has two tile shapes chooses in three lines:
 //   const auto run = [&](int way) { launch_forward<Real>(way == 0 ? 64 : 128, out, lse, qkv, ..., stream.cuda); };
-//   const std::string key = format_text("attention_forward %s B=%d T=%d NH=%d HS=%d", STORAGE_NAME<Real>, B, T, NH, HS);
+//   const auto key = format_text("attention_forward %s B=%d T=%d NH=%d HS=%d", STORAGE_NAME<Real>, B, T, NH, HS);
 //   run(stream.choices->choose(key, {"rows64", "rows128"}, run, stream.cuda));
 //
 // Host code without a CUDA type beyond the stream, so that any program can include it.

@@ -1,4 +1,4 @@
-// test_choices.cpp - which of several ways is taken for a shape, kept for a checkpoint, taken from one, and found in the
+// test_choices.cpp - which of several ways is taken for a shape, kept for a checkpoint, taken from one, and found in a
 // cache file. The ways are made up and their times planted; everything around them is what runs on a GPU.
 #include <map>
 #include <nlohmann/json.hpp>

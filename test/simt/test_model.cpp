@@ -6,8 +6,8 @@
 #include <cstring>
 #include <vector>
 
-#include "kernels/machine.h"
 #include "kernels/choices.h"
+#include "kernels/machine.h"
 #include "kernels/matmul_context.h"
 #include "model/checkpoint.h"
 #include "model/init.h"
