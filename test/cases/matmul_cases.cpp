@@ -108,7 +108,9 @@ template <class Real>
 Case backward_case(const Shape& s, bool with_dinp, bool with_dbias, bool timed = false, const std::string& way = "") {
     Case result;
     result.name = name_of("matmul_backward", TYPE_NAME<Real>, s) + (with_dinp ? "" : " no dinp") +
-                  (with_dbias ? " dbias" : "") + (way.empty() ? "" : " " + way);
+                  (!way.empty() ? " " + way
+                   : with_dbias ? " dbias"
+                                : "");
     const size_t operands =
         product(s.N, s.OC) + product(s.N, s.C) + (with_dinp ? product(s.N, s.C) + product(s.OC, s.C) : 0);
     result.bytes = static_cast<double>(sizeof(Real) * operands + 2 * sizeof(Stat<Real>) * product(s.OC, s.C));
@@ -189,7 +191,8 @@ std::vector<Case> matmul_cases() {
     return cases;
 }
 
-// The four products of a layer, then the head on a slice of its rows.
+// The four products of a layer, then the head on a slice of its rows; on a GPU the gradients of weight and bias alone,
+// each way to the latter.
 std::vector<Case> matmul_timed_cases(const TrainingStep& step) {
     std::vector<Case> cases;
     for_each_timed_real(step.full, [&](auto real) {
@@ -204,6 +207,9 @@ std::vector<Case> matmul_timed_cases(const TrainingStep& step) {
         for (const auto& [inputs, outputs] : {std::pair{C, 3 * C}, {C, C}, {C, 4 * C}, {4 * C, C}})
             add({N, inputs, outputs}, true, step.L);
         add({rows, C, step.Vp()}, false, N / rows);
+        for (const auto& [inputs, outputs] : {std::pair{C, 3 * C}, {C, C}, {C, 4 * C}, {4 * C, C}})
+            for (const char* way : {"column_sum", "epilogue"})
+                if (!ON_CPU) cases.push_back(backward_case<Real>({N, inputs, outputs}, false, true, true, way));
     });
     return cases;
 }
