@@ -1,5 +1,6 @@
 // matmul_host.cu - the products of the build for the CPU. Host code.
 #ifdef KNAPSACK_SIMT
+#include <algorithm>
 #include <set>
 #include <vector>
 
@@ -15,6 +16,24 @@ std::vector<float> floats(Storage storage, const void* from, size_t n) {
         to[i] = storage == Storage::Bf16 ? __bfloat162float(static_cast<const bf16*>(from)[i])
                                          : static_cast<const float*>(from)[i];
     return to;
+}
+
+// The product in float, then one rounding to the storage type.
+void multiply(const ProductShape& s, const ProductOperands& operands) {
+    const bool adds = s.is_weight_gradient();
+    const size_t M = static_cast<size_t>(s.M), N = static_cast<size_t>(s.N), K = static_cast<size_t>(s.K);
+    const std::vector<float> a = floats(s.storage, operands.a, M * K), b = floats(s.storage, operands.b, N * K),
+                             bias = floats(s.storage, operands.bias, operands.bias ? M : 0);
+    std::vector<float> rounded(s.storage == Storage::Bf16 && !adds ? M * N : 0);
+    float* out = rounded.empty() ? static_cast<float*>(operands.out) : rounded.data();
+    cpu::gemm_threads<float>({out, s.M}, {b.data(), adds ? s.N : s.K, adds},
+                             {a.data(), s.is_forward() ? s.K : s.M, s.is_forward()}, s.N, s.M, s.K,
+                             operands.bias ? bias.data() : nullptr, adds);
+    for (size_t i = 0; i < rounded.size(); ++i) static_cast<bf16*>(operands.out)[i] = __float2bfloat16_rn(rounded[i]);
+    if (s.product != Product::WeightBiasGradient) return;
+    std::fill_n(operands.dbias, N, 0.0f);
+    for (size_t k = 0; k < K; ++k)
+        for (size_t n = 0; n < N; ++n) operands.dbias[n] += b[k * N + n];
 }
 
 }  // namespace
@@ -39,24 +58,9 @@ bool MatmulLibrary::prepare(const ProductShape& shape, const std::string& algori
 }
 bool MatmulLibrary::has(const ProductShape& shape) const { return state_->prepared.count(shape); }
 void MatmulLibrary::forget() { state_->prepared.clear(); }
-
-// The product in float, then one rounding to the storage type.
-void MatmulLibrary::run(const ProductShape& s, const ProductOperands& operands, void*, cudaStream_t stream) const {
+void MatmulLibrary::run(const ProductShape& shape, const ProductOperands& operands, void*, cudaStream_t stream) const {
     CUDA_CHECK(cudaStreamSynchronize(stream));
-    const bool adds = s.is_weight_gradient();
-    const size_t M = static_cast<size_t>(s.M), N = static_cast<size_t>(s.N), K = static_cast<size_t>(s.K);
-    const std::vector<float> a = floats(s.storage, operands.a, M * K), b = floats(s.storage, operands.b, N * K),
-                             bias = floats(s.storage, operands.bias, operands.bias ? M : 0);
-    std::vector<float> rounded(s.storage == Storage::Bf16 && !adds ? M * N : 0);
-    float* out = rounded.empty() ? static_cast<float*>(operands.out) : rounded.data();
-    cpu::gemm_threads<float>({out, s.M}, {b.data(), adds ? s.N : s.K, adds},
-                             {a.data(), s.is_forward() ? s.K : s.M, s.is_forward()}, s.N, s.M, s.K,
-                             operands.bias ? bias.data() : nullptr, adds);
-    for (size_t i = 0; i < rounded.size(); ++i) static_cast<bf16*>(operands.out)[i] = __float2bfloat16_rn(rounded[i]);
-    if (s.product != Product::WeightBiasGradient) return;
-    std::fill_n(operands.dbias, N, 0.0f);
-    for (size_t k = 0; k < K; ++k)
-        for (size_t n = 0; n < N; ++n) operands.dbias[n] += b[k * N + n];
+    multiply(shape, operands);
 }
 
 }  // namespace gpu
