@@ -37,16 +37,8 @@ MatmulContext::MatmulContext(Choices& choices) : choices_(choices), bias_gradien
 bool MatmulContext::can_multiply(const ProductShape& shape, const ProductOperands& operands, cudaStream_t stream) {
     if (loads_ != choices_.loads()) library_.forget(), loads_ = choices_.loads();
     if (library_.has(shape)) return true;
-    // Runs while the candidates are timed would be added to a gradient, so they go to memory of their own. Any other
-    // output is written again by the product that is asked for.
-    DeviceArray<float> own_output;
     const auto list = [&] {
-        ProductOperands timed = operands;
-        if (shape.is_weight_gradient()) {
-            own_output = ready_array<float>(static_cast<size_t>(shape.M) * static_cast<size_t>(shape.N));
-            timed.out = own_output.get();
-        }
-        return library_.ways(shape, timed, workspaces_.back().get(), stream, choices_.by_rule());
+        return library_.ways(shape, operands, workspaces_.back().get(), stream, choices_.by_rule());
     };
     const auto accepts = [&](const std::string& algorithm) { return library_.prepare(shape, algorithm); };
     const std::string algorithm = choices_.choose(words_of(shape), list, accepts, stream);

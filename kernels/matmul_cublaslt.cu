@@ -168,14 +168,24 @@ std::vector<Way> MatmulLibrary::ways(const ProductShape& shape, const ProductOpe
         described.out.get(), preference_of(shape).get(), candidates_of(shape), candidates, &count);
     if (status == CUBLAS_STATUS_NOT_SUPPORTED) return {};
     CUBLAS_CHECK(status);
+    // These runs would be added to a gradient; any other output is written again by the product that is asked for.
+    ProductOperands timed = operands;
+    const auto own_output = std::make_shared<DeviceArray<float> >();
+    if (shape.is_weight_gradient()) {
+        *own_output = ready_array<float>(static_cast<size_t>(shape.M) * static_cast<size_t>(shape.N));
+        timed.out = own_output->get();
+    }
     std::vector<Way> ways;
     for (int i = 0; i < count && !(first_only && !ways.empty()); ++i) {
         const auto p = std::make_shared<Prepared>(describe(shape));
         p->algorithm = candidates[i].algo;
         if (candidates[i].state != CUBLAS_STATUS_SUCCESS || candidates[i].workspaceSize > p->workspace ||
-            start(handle, *p, operands, workspace, stream) != CUBLAS_STATUS_SUCCESS)
+            start(handle, *p, timed, workspace, stream) != CUBLAS_STATUS_SUCCESS)
             continue;
-        ways.push_back({words_of(p->algorithm), [=] { CUBLAS_CHECK(start(handle, *p, operands, workspace, stream)); }});
+        // own_output lives as long as what writes it
+        ways.push_back({words_of(p->algorithm), [handle, p, timed, workspace, stream, own_output] {
+                            CUBLAS_CHECK(start(handle, *p, timed, workspace, stream));
+                        }});
     }
     return ways;
 }

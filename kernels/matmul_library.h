@@ -67,7 +67,8 @@ class MatmulLibrary {
     static size_t workspace_bytes();  // that every product is given
 
     // The algorithms that the library proposes for a shape, its own estimate of the fastest first, each started once:
-    // one that fails is left out. Their runs write or add to the operands. first_only: no more than one.
+    // one that fails is left out. Their runs write the outputs, or add to memory of their own. first_only: no more than
+    // one.
     std::vector<Way> ways(const ProductShape& shape, const ProductOperands& operands, void* workspace,
                           cudaStream_t stream, bool first_only);
     // From now on the shape's product is this algorithm's. False if that is none, or not one for this shape.
