@@ -260,7 +260,7 @@ void save_checkpoint(Run& r, const Trainer<Real>& t, const std::string& stopped)
     state.tokens = t.step * r.plan().batch_tokens;
     state.options_json = options_json(r.o);
     state.metrics_json = facts.json();
-    state.matmul_json = r.machine.matmul_choices();
+    state.choices_json = r.machine.choices();
     write_trainer_state(directory, state);
     checkpoint_finish(directory);
     save_ledgers(t.ledgers, r.directory.path());
@@ -293,7 +293,7 @@ void load_checkpoint(const Run& r, Trainer<Real>& t) {
     for (size_t i = 0; i < t.source_tokens.size(); ++i)
         t.source_tokens[i] =
             integer_member(directory + "/trainer_state.json", state.metrics_json, "tokens/" + r.plan().sources[i].name);
-    r.machine.load_matmul_choices(state.matmul_json);
+    r.machine.load_choices(state.choices_json);
 }
 
 // Where the run begins: a checkpoint, another model's weights, or weights of its own.
@@ -528,7 +528,7 @@ int main(int argc, char** argv) {
     // the machine, and what it decides
     Machine machine(peers.local());
     backend::Communicator communicator(peers);
-    if (shape.lanes > 1) machine.choose_products_by_rule();  // a lane's bits are those of no process
+    if (shape.lanes > 1) machine.choose_by_rule();  // a lane's bits are those of no process
     machine.check_model(shape.config.C, shape.config.F, shape.config.HS);
     if (given.resume && resumed.empty() && !directory.done())
         log.print("%s: no complete checkpoint; starting anew\n", given.out);

@@ -22,11 +22,13 @@ struct StatOf<bf16> {
 
 namespace gpu {
 
-class MatmulContext;  // kernels/matmul_context.h: cuBLASLt's handle and workspace, the algorithm chosen for each shape
+class MatmulContext;  // kernels/matmul_context.h: cuBLASLt's handle and workspace
+class Choices;        // kernels/choices.h: which of several kernels or algorithms is taken for a shape
 
 struct stream_t {
     cudaStream_t cuda = nullptr;
     MatmulContext* matmul = nullptr;  // used by matmul_* alone
+    Choices* choices = nullptr;
 };
 
 }  // namespace gpu

@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/choices.h"
 #include "kernels/matmul_context.h"
 #include "test/cases/case.h"
 #include "util/check.h"
@@ -118,8 +119,9 @@ bool run_benchmark(const std::vector<Case>& cases, const cudaDeviceProp& device,
     CUDA_CHECK(cudaStreamCreate(&cuda));
     bool all_right = true;
     {
-        gpu::MatmulContext matmul;
-        const gpu::stream_t stream{cuda, &matmul};
+        gpu::Choices choices;
+        gpu::MatmulContext matmul(choices);
+        const gpu::stream_t stream{cuda, &matmul, &choices};
         const DeviceArray<char> flush(std::max(MIN_FLUSH_BYTES, 3 * static_cast<size_t>(device.l2CacheSize)));
         const Peak* peak = peak_of(device.name);
         printf("%s%s\n\n", device.name, peak ? "" : ": peaks unknown, so no share of the floor");

@@ -283,6 +283,10 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
     stream_passes(stream, last_position);
     return cudaSuccess;
 }
+cudaError_t cudaStreamIsCapturing(cudaStream_t, cudaStreamCaptureStatus* status) {
+    *status = cudaStreamCaptureStatusNone;
+    return cudaSuccess;
+}
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
     cudaStreamSynchronize(stream);
     const std::lock_guard<std::mutex> lock(mutex);
