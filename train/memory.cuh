@@ -54,7 +54,7 @@ inline std::string byte_text(size_t bytes) {
 }
 
 // The largest matrix of a micro-batch of B rows. Products of 2^31 elements or more in one matrix are not asked for:
-// cuBLASLt 13.6 offers algorithms for them that fail (rapidsai/raft, issue 3097).
+// cuBLASLt 13.6 offers an algorithm for them that fails (NVIDIA/raft, issue 3097).
 struct LargestMatrix {
     const char* name;
     int64_t rows, columns;
