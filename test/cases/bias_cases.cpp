@@ -7,6 +7,10 @@ struct Shape {
     int N, OC;
 };
 
+// Measured: 1.3e-6 on the CPU, which adds up 8300 rows one after another, 2e-7 in CUDA.
+template <class Real>
+constexpr double SUM_TOLERANCE = stat_tolerance<Real>(ON_CPU ? 3e-6 : 1e-6);
+
 // Both begin with other gradients in them, to which the sums are added.
 template <class Real>
 Case backward_case(const Shape& s, bool two) {
@@ -35,7 +39,7 @@ Case backward_case(const Shape& s, bool two) {
             const auto check = [&](const char* name, const Tensor<Stat<Real>>& to) {
                 Doubles want = doubles(to.first());
                 for (size_t i = 0; i < want.size(); ++i) want[i] += sums[i];
-                outputs.push_back({name, columns, stat_tolerance<Real>(1e-6), to.doubles(), want});
+                outputs.push_back({name, columns, SUM_TOLERANCE<Real>, to.doubles(), want});
             };
             check("dbias", dbias);
             if (two) check("also", also);

@@ -61,6 +61,10 @@ Case forward_case(Gelu kind, size_t n) {
     return result;
 }
 
+// Measured: 1.3e-6 on the CPU, which adds up 8300 rows one after another, 2e-7 in CUDA.
+template <class Real>
+constexpr double SUM_TOLERANCE = stat_tolerance<Real>(ON_CPU ? 3e-6 : 1e-6);
+
 // dbias begins with another gradient in it, to which the sums of dinp's columns are added: of dinp as it came out.
 template <class Real>
 Case backward_case(Gelu kind, const Shape& s) {
@@ -92,7 +96,7 @@ Case backward_case(Gelu kind, const Shape& s) {
             summed.reset();
             backend::bias_backward<Real>(summed, nullptr, scratch, dinp, s.N, s.F, case_stream());
             return Outputs{{"dinp", ROW, tolerance<Real>(4e-3, 3e-6), got, want},
-                           {"dbias", columns, stat_tolerance<Real>(1e-6), dbias.doubles(), sums},
+                           {"dbias", columns, SUM_TOLERANCE<Real>, dbias.doubles(), sums},
                            {"dbias: that of bias_backward", 1, 0, dbias.doubles(), summed.doubles()}};
         };
         return instance;
