@@ -20,6 +20,7 @@
 
 #ifdef KNAPSACK_SIMT
 #include "kernels/cpu/gemm.h"
+#include "kernels/simt/runtime.h"
 #else
 #include <cublasLt.h>
 #endif
@@ -53,9 +54,13 @@ class MatmulContext::Library {
     bool prepare(const ProductShape& shape, const std::string&) { return prepared_.insert(shape).second; }
     std::string choose(const ProductShape&, const ProductOperands&, void*, cudaStream_t, bool) { return "host"; }
 
-    // The product in float, then one rounding to the storage type.
-    void run(const ProductShape& s, const ProductOperands& operands, void*, cudaStream_t stream) const {
-        CUDA_CHECK(cudaStreamSynchronize(stream));
+    void run(const ProductShape& shape, const ProductOperands& operands, void*, cudaStream_t stream) const {
+        simt::queue("a product", stream, [=](cudaStream_t) { multiply(shape, operands); });
+    }
+
+  private:
+    // In float, then one rounding to the storage type.
+    static void multiply(const ProductShape& s, const ProductOperands& operands) {
         const bool forward = s.product == Product::Forward || s.product == Product::ForwardBias,
                    weight_gradient = s.product == Product::WeightGradient;
         const size_t M = static_cast<size_t>(s.M), N = static_cast<size_t>(s.N), K = static_cast<size_t>(s.K);
@@ -69,8 +74,6 @@ class MatmulContext::Library {
         for (size_t i = 0; i < rounded.size(); ++i)
             static_cast<bf16*>(operands.out)[i] = __float2bfloat16_rn(rounded[i]);
     }
-
-  private:
     static std::vector<float> floats(Storage storage, const void* from, size_t n) {
         std::vector<float> to(n);
         for (size_t i = 0; i < n; ++i)
