@@ -29,8 +29,9 @@ class Graph {
     Graph& operator=(Graph&&) = delete;
 
     // Does on the stream what `queue` queues there. The first run calls `queue` as it is: products measure their
-    // algorithms, scratch memory grows to its size, neither of which can be recorded. The second calls it to record,
-    // and every run from then on queues the record. Dies with Exit::Device, out of memory with Exit::Runtime.
+    // algorithms, scratch memory grows to its size, kernels are loaded, none of which may happen while recording. The
+    // second calls it to record, and every run from then on queues the record. Dies with Exit::Device, out of memory
+    // with Exit::Runtime.
     template <class Queue>
     void run(stream_t stream, Queue queue) {
         const NvtxRange range("graph");

@@ -12,10 +12,7 @@
 // Of several processes, the last micro-batch of a step is never a graph: its gradients are exchanged block by block
 // while the pass goes on, by a host that looks whether the exchange before is through.
 #pragma once
-#include <utility>
-#include <vector>
-
-#include "kernels/backend.h"       // defines: Graph, loss_sums
+#include "kernels/backend.h"       // defines: loss_sums
 #include "model/gpt.cuh"           // defines: gpt_forward, gpt_losses, gpt_backward
 #include "train/device_batch.cuh"  // defines: DeviceBatch
 

@@ -7,9 +7,10 @@
 // something else is queued on that stream, another stream waits for it, or the host does.
 //
 // A stream that is recording (cudaStreamBeginCapture) does nothing: its work is kept with the values it was given, and
-// done when a graph of it is launched. While it does, what CUDA refuses is refused, with CUDA's error, and the recording
-// is lost: waiting for that stream, the null stream, calls that CUDA calls unsafe (allocating, releasing, asking an
-// event), a copy from or to pageable memory. Also refused are forks to other streams, which CUDA allows.
+// done when a graph of it is launched. What CUDA refuses meanwhile is refused, with CUDA's error, and the recording is
+// lost: waiting for that stream, the null stream, calls that CUDA calls unsafe (allocating, releasing, asking an
+// event). Refused is also what CUDA may allow and our programs do not do: copies from and to pageable memory, forks to
+// other streams, a graph in a graph.
 #include <cuda_runtime.h>
 #include <unistd.h>
 
@@ -500,6 +501,12 @@ cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* 
     *status = !stream || !stream->graph ? cudaStreamCaptureStatusNone
               : stream->lost            ? cudaStreamCaptureStatusInvalidated
                                         : cudaStreamCaptureStatusActive;
+    return cudaSuccess;
+}
+// How many there are: the nodes themselves are nobody's business.
+cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t* nodes, size_t* count) {
+    if (nodes) return cudaErrorInvalidValue;
+    *count = graph->nodes.size();
     return cudaSuccess;
 }
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph, unsigned long long) {

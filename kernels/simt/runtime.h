@@ -88,11 +88,11 @@ void for_each_lane(unsigned lanes, Visit visit) {
 
 // ---- streams, graphs and processes (cuda_runtime.cpp) ---------------------------------------------------------------
 
-// Given the stream that it is done on. It owns what it needs, the values of arguments among it: it may be done more than
-// once, and long after the call that made it.
+// Given the stream that it is done on. It owns what it needs, the values of arguments among it: it may be done more
+// than once, and long after the call that made it.
 using Work = std::function<void(cudaStream_t)>;
 // Work of a stream: done at once, or, where the stream is recording (cudaStreamBeginCapture), kept for the graph.
-// `what`, a kernel's name or words, is for messages: throws Error where CUDA refuses the call.
+// Throws Error with `what`, a kernel's name or words, where CUDA refuses the call.
 void queue(const char* what, cudaStream_t stream, Work work);
 bool is_recording(cudaStream_t stream);
 
