@@ -1,6 +1,6 @@
-// micro_batch.cuh - forward, head and backward of one micro-batch: most of a step's launches, as many as 22 a layer.
-// Where the model is small they take longer than the kernels, so that they are recorded as a CUDA graph and queued by
-// one call.
+// micro_batch.cuh - forward, head and backward of one micro-batch: most of a step's launches, 32 or 33 a layer. Where
+// model and micro-batch are small they take longer than the kernels, so that they are recorded as a CUDA graph and
+// queued by one call.
 //
 // What is in the graph: everything that queue_micro_batch queues. Before it, one by one: the copy of the micro-batch
 // into the window of DeviceBatch, and what Lanes does when a lane begins. After it: what Lanes does when a lane is

@@ -334,5 +334,6 @@ TEST_CASE("launches of a micro-batch", "[.launches]") {
     print_launches<bf16>("gpt2:L6:C128:H4", 4096);
     print_launches<bf16>("pythia-14m", 50304);
     print_launches<bf16>("pythia-70m", 50304);
+    print_launches<bf16>("pythia-160m", 50304);
     print_launches<bf16>("gpt2-124m", 50257);
 }
