@@ -234,6 +234,7 @@ bool is_recording(cudaStream_t stream) {
 }
 void queued_on(cudaStream_t stream) {
     const std::lock_guard<std::mutex> lock(mutex);
+    if (stream && stream->graph) throw Error("work that is done at once, on a stream that is recording");
     if (!pending.empty()) stream_passes_on_device(stream, last_position);
 }
 void receive_later(void* to, const void* from, size_t bytes, cudaStream_t stream) {

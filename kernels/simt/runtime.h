@@ -96,7 +96,7 @@ using Work = std::function<void(cudaStream_t)>;
 void queue(const char* what, cudaStream_t stream, Work work);
 bool is_recording(cudaStream_t stream);
 
-void queued_on(cudaStream_t stream);  // what the stream has received is there
+void queued_on(cudaStream_t stream);  // what the stream has received is there; Error where it is recording
 // What another process has sent: NaN until the stream has passed.
 void receive_later(void* to, const void* from, size_t bytes, cudaStream_t stream);
 bool is_device_memory(const void* pointer, size_t bytes);
