@@ -13,8 +13,9 @@ usage: scripts/profile.sh [--out DIR] [--steps N] -- FLAGS OF train_gpt
   scripts/profile.sh -- --model pythia-70m --micro-batch 16 --batch-tokens 32768 --source web=data/web.bin
 
 Writes DIR/timeline.nsys-rep (open in Nsight Systems; the NVTX ranges are step, graph or forward, head and backward,
-and update), DIR/kernels.ncu-rep (Nsight Compute; launch by launch: --cuda-graph off), DIR/kernels.csv and the table DIR/kernels.txt: calls, time, bytes, flops and the
-share of the roof that each kernel reaches. The clocks are left as they are (ncu --clock-control none).
+and update), DIR/kernels.ncu-rep (Nsight Compute, of a run with --cuda-graph off), DIR/kernels.csv and the table
+DIR/kernels.txt: calls, time, bytes, flops and the share of the roof that each kernel reaches. The clocks are left as
+they are (ncu --clock-control none).
 Needs a GPU, nsys and ncu; where one of the two is missing, its half is skipped and said.
 TEXT
 }
