@@ -25,7 +25,7 @@ KERNELS := $(patsubst %.cu,%.o,$(wildcard kernels/*.cu))
 SIMT_RUNTIME := kernels/simt/runtime.o kernels/simt/cuda_runtime.o $(if $(NCCL_FLAGS),kernels/simt/nccl.o)
 SIMT_TESTS := $(patsubst %.cpp,%.o,$(wildcard test/simt/test_*.cpp))
 ifeq ($(VARIANT),tsan)
-  SIMT_TESTS := $(filter-out %/test_model.o %/test_matmul_context.o %/test_choices.o,$(SIMT_TESTS))
+  SIMT_TESTS := $(filter-out %/test_model.o %/test_matmul_context.o %/test_choices.o %/test_graph.o,$(SIMT_TESTS))
 endif
 
 # ---- Targets

@@ -6,6 +6,7 @@
 
 #include "kernels/cpu/gemm.h"
 #include "kernels/matmul_library.h"
+#include "kernels/simt/runtime.h"
 
 namespace gpu {
 namespace {
@@ -59,8 +60,7 @@ bool MatmulLibrary::prepare(const ProductShape& shape, const std::string& algori
 bool MatmulLibrary::has(const ProductShape& shape) const { return state_->prepared.count(shape); }
 void MatmulLibrary::forget() { state_->prepared.clear(); }
 void MatmulLibrary::run(const ProductShape& shape, const ProductOperands& operands, void*, cudaStream_t stream) const {
-    CUDA_CHECK(cudaStreamSynchronize(stream));
-    multiply(shape, operands);
+    simt::queue("a product", stream, [=](cudaStream_t) { multiply(shape, operands); });
 }
 
 }  // namespace gpu

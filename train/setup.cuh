@@ -204,7 +204,7 @@ inline void check_resumed_options(const TrainOptions& o, const EvaluationPlan& e
                                   const std::string& options_there, const std::string& facts_there) {
     std::vector<std::string> may_differ = {"out",         "resume",    "keep",   "plan",
                                            "print-order", "manifest",  "source", "checkpoint-at",
-                                           "micro-batch", "tokenizer", "zero"};
+                                           "micro-batch", "tokenizer", "zero",   "cuda-graph"};
     if (check_evaluation_data(facts_there, evaluation_identities(evaluation)))
         may_differ.insert(may_differ.end(), {"val", "questions"});
     if (o.lanes.n == integer_member("", options_there, "lanes", 1))

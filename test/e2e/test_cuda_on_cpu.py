@@ -117,6 +117,32 @@ class CudaOnCpuTest(DataTest):
         products = sum(choice.startswith("dweight+dbias ") for choice in chosen)
         self.assertGreaterEqual(products, sum(way.endswith(" epilogue") for way in ways))  # they were used
 
+    def test_the_cuda_graph_changes_no_bit(self) -> None:
+        """Four micro-batches a step in two lanes, evaluations between steps; the other run gone on with."""
+        steps, last = 3, "checkpoints/step_00000003"
+        values = {"seq_len": "16", "batch_tokens": "64", "val_tokens": "48", "questions_per_set": "5", "keep": "0"}
+        values |= {"lanes": "2", "micro_batch": "1", "eval_at": "every:2", "checkpoint_at": "every:1"}
+        for model, precision, recompute, mask in (
+            ("pythia:L1:C32:H2", "fp32", "off", "on"),
+            ("gpt2:L2:C32:H2", "bf16", "on", "off"),
+        ):
+            flags = replaced(
+                self.flags(model, steps), precision=precision, recompute=recompute, doc_mask=mask, **values
+            )
+            graph = self.train(SIMT / "train_gpt", f"graph-{precision}", *flags)
+            single = self.train(SIMT / "train_gpt", f"single-{precision}", *flags, "--cuda-graph", "off")
+            resumed = self.data / f"resumed-{precision}"
+            shutil.copytree(single, resumed)
+            shutil.rmtree(resumed / last)
+            (resumed / "DONE").unlink()
+            self.train(SIMT / "train_gpt", resumed.name, *flags, "--resume")
+            for other in (single, resumed):
+                with self.subTest(run=other.name):
+                    for name in ("model.safetensors", "optimizer.safetensors"):
+                        self.assertEqual((graph / last / name).read_bytes(), (other / last / name).read_bytes(), name)
+                    for name in ("metrics.jsonl", "eval.jsonl"):
+                        self.assertEqual(metrics_without_time(graph / name), metrics_without_time(other / name), name)
+
     def test_evaluation_equals_the_trainers_bit_for_bit(self) -> None:
         for precision in ("bf16", "fp32"):
             flags = [*self.flags(steps=4), "--eval-at", "end", "--precision", precision]

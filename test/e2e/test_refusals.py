@@ -41,6 +41,7 @@ class RefusalTest(DataTest):
         self.refuse(2, "wsd|cosine", *f, "--schedule", "warm")
         self.refuse(2, "bio", *f, "--ratio", "bio=0.1")
         self.refuse(2, "not in this build", *f, "--precision", "bf16")
+        self.refuse(2, "--cuda-graph on: not in this build", *f, "--cuda-graph", "on")
         self.refuse(2, "--zero", *f, "--zero", "2")
         self.refuse(2, "a power of two", *f, "--lanes", "3")
         self.refuse(2, "nearest", *replaced(f, batch_tokens="500"))

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "kernels/choices.h"
+#include "kernels/device.h"
 #include "test/catch.h"
 #include "test/support.h"
 #include "util/json.h"
@@ -29,12 +30,13 @@ class Planted {
             return ++timed_ % 3 == 0 ? 100.0f : milliseconds_[static_cast<size_t>(last_)];
         };
     }
-    std::string choose(Choices& choices, const std::string& key = KEY, const std::function<bool(int)>& can_run = {}) {
+    std::string choose(Choices& choices, const std::string& key = KEY, const std::function<bool(int)>& can_run = {},
+                       cudaStream_t stream = nullptr) {
         const auto run = [this](int way) {
             last_ = way;
             ++runs[NAMES[static_cast<size_t>(way)]];
         };
-        const int way = choices.choose(key, {"rows64", "rows128", "rows256"}, run, nullptr, can_run);
+        const int way = choices.choose(key, {"rows64", "rows128", "rows256"}, run, stream, can_run);
         return NAMES[static_cast<size_t>(way)];
     }
     std::map<std::string, int> runs;  // by way
@@ -274,6 +276,22 @@ TEST_CASE("a preferred way is taken where it can run", "[choices]") {
         CHECK(planted.choose(choices) == "rows256");
         CHECK(planted.choose(choices, OTHER_KEY, [](int way) { return way < 2; }) == "rows64");
     }
+}
+
+TEST_CASE("the first run of a shape is not captured into a graph", "[choices]") {
+    Planted planted({2, 1, 3});
+    Choices choices("", planted.stopwatch());
+    CHECK(planted.choose(choices) == "rows128");
+    cudaStream_t stream = nullptr;
+    CUDA_CHECK(cudaStreamCreate(&stream));
+    CUDA_CHECK(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
+    CHECK(planted.choose(choices, KEY, {}, stream) == "rows128");
+    REQUIRE_DIES(Exit::Runtime, "captured", planted.choose(choices, OTHER_KEY, {}, stream));
+    cudaGraph_t graph = nullptr;
+    CUDA_CHECK(cudaStreamEndCapture(stream, &graph));
+    CUDA_CHECK(cudaGraphDestroy(graph));
+    CUDA_CHECK(cudaStreamDestroy(stream));
+    CHECK(planted.choose(choices, OTHER_KEY) == "rows128");
 }
 
 TEST_CASE("a key of another form is a mistake of the program", "[choices]") {
