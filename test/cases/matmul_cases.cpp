@@ -183,7 +183,8 @@ std::vector<Case> matmul_cases() {
     return cases;
 }
 
-// The four products of a layer, then the head on a slice of its rows.
+// The four products of a layer, then the head on a slice of its rows. On a GPU also the weight gradient alone: few
+// tiles and a long sum, its speed hangs on how that is split.
 std::vector<Case> matmul_timed_cases(const TrainingStep& step) {
     std::vector<Case> cases;
     for_each_timed_real(step.full, [&](auto real) {
@@ -193,6 +194,7 @@ std::vector<Case> matmul_timed_cases(const TrainingStep& step) {
                 c.calls = calls;
                 cases.push_back(std::move(c));
             }
+            if (!ON_CPU) cases.push_back(backward_case<Real>(s, false, false, true));
         };
         const int N = step.N(), C = step.C, rows = step.head_rows;
         for (const auto& [inputs, outputs] : {std::pair{C, 3 * C}, {C, C}, {C, 4 * C}, {4 * C, C}})
