@@ -40,8 +40,11 @@ endif
 simt: $(addprefix $(SIMT)/,run_kernel_tests test_communicator train_gpt eval_knowledge)  ## the CUDA programs by g++
 # scripts/on_gpu.sh names fewer where its parts need fewer. What takes longest to compile begins first.
 GPU_PROGRAMS ?= run_kernel_tests train_gpt eval_knowledge bench_gpu write_logits
-LONGEST := attention_backward attention_forward layernorm matmul_context
-gpu: $(LONGEST:%=$(CUDA_BUILD)/kernels/%.o) $(if $(filter train_gpt,$(GPU_PROGRAMS)),$(CUDA_BUILD)/train_gpt.o)
+LONGEST := $(CUDA_BUILD)/kernels/attention_backward.o $(CUDA_BUILD)/kernels/attention_forward.o
+LONGEST.train_gpt := $(CUDA_BUILD)/train_gpt.o
+LONGEST.eval_knowledge := $(CUDA_BUILD)/eval/eval_knowledge.o
+LONGEST.run_kernel_tests := $(TEST_MAIN)
+gpu: $(LONGEST) $(foreach program,$(GPU_PROGRAMS),$(LONGEST.$(program)))
 gpu: $(filter train_gpt eval_knowledge,$(GPU_PROGRAMS)) $(addprefix $(CUDA_BUILD)/,$(GPU_PROGRAMS))
 gpu: train_gpt_cpu  ## what scripts/on_gpu.sh runs on a GPU
 gpu_dry: $(PROGRAMS) $(addprefix $(SIMT)/,$(GPU_PROGRAMS))  ## the same by g++, for its --dry-run

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What is worth knowing on a machine with a GPU, most valuable first, by one command with a limit of time: builds, tests,
-# measures, reports.
+# What is worth knowing on a machine with a GPU, most valuable first, by one command with a limit of time: builds,
+# tests, measures, reports.
 . "$(dirname "$0")/lib.sh"
 . scripts/gpu/parts.sh
 usage() {
@@ -98,9 +98,10 @@ fi
 # only where there is no other.
 status_row() { printf '%s\t%s\t%s\t%s\t%s\t%s\t%s\n' "$1" "$2" "$3" "$4" "$5" "$gpu" "${6:-}" >>"$out/status.tsv"; }
 status_of() {
-    [[ ! -e $out/status.tsv ]] || awk -F'\t' -v part="$1" '$1 == part && $5 > 0 { s = $2 } END { print s }' "$out/status.tsv"
+    awk -F'\t' -v part="$1" '$1 == part && $5 > 0 { status = $2 } END { print status }' "$out/status.tsv"
 }
 todo=()
+touch "$out/status.tsv"
 for part in "${only[@]}"; do
     # what is built is not built again, but make knows best what that is
     if ((continued)) && [[ $part != build && $(status_of "$part") == passed ]]; then continue; fi
@@ -135,8 +136,8 @@ trap 'exit 130' INT
 start() {
     local limit=$1 name=$2
     shift 2
-    KNAPSACK_LIMIT=$limit "${nice[@]}" timeout --kill-after=4 "$limit" scripts/on_gpu.sh "${again[@]}" --inside "$name" "$@" \
-        </dev/null >>"$out/$name.log" 2>&1 &
+    KNAPSACK_LIMIT=$limit "${nice[@]}" timeout --kill-after=4 "$limit" \
+        scripts/on_gpu.sh "${again[@]}" --inside "$name" "$@" </dev/null >>"$out/$name.log" 2>&1 &
     echo $! >>"$work/processes"
 }
 start_aside() {
@@ -193,13 +194,13 @@ run_part() {
         3 | 124 | 137) status='cut off' ;;
         *) status=failed ;;
     esac
-    reason=$(grep -a "^$word: " "$out/$part.log" | tail -1 | tr '\t' ' ' | cut -c1-300) || true
+    reason=$(sed -n "s/^$word: //p" "$out/$part.log" | tail -1 | tr '\t' ' ' | cut -c1-300)
     case $status in
         passed) reason='' ;;
         'cut off') reason="had $limit s" ;;
     esac
     now[$part]=$status
-    status_row "$part" "$status" "$code" $((SECONDS - began)) "$limit" "${reason#"$word: "}"
+    status_row "$part" "$status" "$code" $((SECONDS - began)) "$limit" "$reason"
     echo "   $part: $status in $((SECONDS - began)) s${reason:+ ($reason)}"
     [[ $status != failed ]] || tail -n 5 "$out/$part.log" | cut -c1-300 | sed 's/^/     /'
 }

@@ -130,7 +130,7 @@ def write_losses(path: Path, columns: dict[str, list[dict]]) -> None:
 def sentence(row: Row) -> str:
     what = f"{row['what']} {row['precision']}"
     if "skipped" in row:
-        return f"skipped: {what}: {row['skipped']}"
+        return f"{what}: skipped: {row['skipped']}"
     verdict = "ok" if row["passed"] else "FAILED"
     if "error" in row:
         return f"{what}: {row['error']}: {verdict}"

@@ -67,8 +67,14 @@ use_cuda_libraries() {
     export LIBRARY_PATH=$PWD/build/cuda-lib${LIBRARY_PATH:+:$LIBRARY_PATH}
     export LD_LIBRARY_PATH=$PWD/build/cuda-lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 }
+links_with() {  # and the loader finds it
+    local probe=build/cuda-probe code=0
+    { echo 'int main() {}' | nvcc -x cu - -o $probe "$@" && ! ldd $probe | grep 'not found'; } >/dev/null 2>&1 || code=1
+    rm -f $probe
+    return $code
+}
 find_cuda_libraries() {
-    local probe=build/cuda-probe root packages library header
+    local root packages library header
     root=$(cd "$(dirname "$(command -v nvcc)")/.." && pwd)
     packages=$("$torch" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])' 2>/dev/null)/nvidia
     for header in cublasLt.h nvtx3/nvToolsExt.h; do
@@ -77,8 +83,7 @@ find_cuda_libraries() {
             [[ -z $header ]] || export KNAPSACK_INCLUDE="${KNAPSACK_INCLUDE:-third_party} ${header%/include/*}/include"
         fi
     done
-    if ! { echo 'int main() {}' | nvcc -x cu - -o $probe -lcublasLt && ! ldd $probe | grep -q 'not found'; } \
-        >/dev/null 2>&1; then
+    if ! links_with -lcublasLt; then
         library=$(find "$root/" "$packages/" -name 'libcublasLt.so.1[0-9]' 2>/dev/null | head -1)
         echo "cuBLASLt: neither nvcc nor the loader finds it; taken: ${library:-none}"
         if [[ $library ]]; then
@@ -87,12 +92,11 @@ find_cuda_libraries() {
             ln -sf "$library" build/cuda-lib/libcublasLt.so
         fi
     fi
-    rm -f $probe
     use_cuda_libraries
 }
 
 part_build() {
-    local missing target=gpu part programs=''
+    local missing target=gpu part programs='' options=()
     for part in "${only[@]}"; do programs+=" ${PROGRAMS[$part]:-}"; done
     [[ $programs =~ [a-z] ]] || programs=${PROGRAMS[*]}  # build alone: all
     programs=$(tr ' ' '\n' <<<"$programs" | awk 'NF && !seen[$0]++' | tr '\n' ' ')
@@ -115,8 +119,11 @@ part_build() {
     else
         mkdir -p build
         PATH=$PATH:/usr/local/cuda/bin find_cuda_libraries
+        # the parts need one process; a header without its library would end the build
+        PATH=$PATH:/usr/local/cuda/bin links_with -lnccl || options=(NCCL=off)
     fi
-    make --no-print-directory --keep-going --jobs="$jobs" COMMIT="$commit" GPU_PROGRAMS="$programs" "$target"
+    make --no-print-directory --keep-going --jobs="$jobs" COMMIT="$commit" "${options[@]}" GPU_PROGRAMS="$programs" \
+        "$target"
 }
 
 # The folder of a part's CUDA programs: of nvcc's newest build, or of g++'s.
