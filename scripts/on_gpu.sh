@@ -120,7 +120,8 @@ again=(--out "$out" --torch "$torch" --jobs "$jobs" --only "${todo[@]}")
 : >"$work/processes"
 "$PYTHON" scripts/gpu/watch.py "$out" $$ ${result:+--result "$result"} </dev/null >"$work/watch.log" 2>&1 &
 watch=$!
-running=() aside=() nice=()
+running=() nice=()
+declare -A aside
 finish() {  # whatever is left ends; the last report
     for process in "${running[@]}" "${aside[@]}"; do kill "$process" 2>/dev/null || true; done
     kill "$watch" 2>/dev/null || true
@@ -140,11 +141,11 @@ start() {
         scripts/on_gpu.sh "${again[@]}" --inside "$name" "$@" </dev/null >>"$out/$name.log" 2>&1 &
     echo $! >>"$work/processes"
 }
-start_aside() {
+start_aside() {  # NAME: next to the parts, with what they leave of the cores
     rm -f "$out/$1.log"
-    nice=(nice -n 19)
-    start "$2" "$1"
-    aside+=($!) nice=()
+    nice=(nice -n 5)
+    start 300 "$1"
+    aside[$1]=$! nice=()
 }
 
 # ---- time
@@ -174,10 +175,9 @@ run_part() {
         echo "   $part: no time was left"
         return 1
     fi
-    # what is timed has the machine for itself
-    if [[ " ${TIMED[*]} " == *" $part "* ]]; then
-        for process in "${aside[@]}"; do kill "$process" 2>/dev/null || true; done
-        aside=()
+    # what is timed has the GPU for itself
+    if [[ " ${TIMED[*]} " == *" $part "* && ${aside[compile]:-} ]]; then
+        kill "${aside[compile]}" 2>/dev/null || true
     fi
     say "$part${*:+, which goes on} (at most $limit s)"
     if [[ $* != *--resume* ]]; then
@@ -205,8 +205,8 @@ run_part() {
     [[ $status != failed ]] || tail -n 5 "$out/$part.log" | cut -c1-300 | sed 's/^/     /'
 }
 
-if [[ " ${todo[*]} " =~ \ (parity|sanitizer|experiment|profile)\  ]]; then start_aside data 300; fi
-if [[ " ${todo[*]} " == *' peers '* ]] && ((!dry)); then start_aside compile 300; fi
+if [[ " ${todo[*]} " =~ \ (parity|sanitizer|experiment|profile)\  ]]; then start_aside data; fi
+if [[ " ${todo[*]} " == *' peers '* ]] && ((!dry)); then start_aside compile; fi
 for part in "${todo[@]}"; do
     mode=''
     if ((continued)) && [[ $(status_of "$part") == @('cut off'|running) ]]; then mode=--resume; fi

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 Row = dict[str, Any]
-NOT_BEGUN, NOT_ENDED = "not begun", "did not end"
+NOT_BEGUN, RUNNING, NOT_ENDED = "not begun", "running", "did not end"
+UNDECIDED = {NOT_BEGUN, RUNNING, NOT_ENDED}
 
 
 class Job(NamedTuple):
@@ -45,9 +46,8 @@ def run_job(job: Job, judge: Judge, logs: Path, seconds: float) -> Row:
             stderr=subprocess.STDOUT,
             env={**os.environ, **job.environment},
         ).returncode
-    found = judge(code, log.read_text(errors="replace"))
-    if code in (124, 137, -9):
-        found["verdict"] = NOT_ENDED
+    ended = code not in (124, 137, -9)
+    found = judge(code, log.read_text(errors="replace")) if ended else {"verdict": NOT_ENDED}
     return job.names | found | {"seconds": round(time.monotonic() - start, 1)}
 
 
@@ -62,7 +62,7 @@ def run_jobs(
     rows: list[Row] = []
     for job in jobs:
         done = [row for row in before if job.names.items() <= row.items()]
-        done = [row for row in done if row["verdict"] not in (NOT_BEGUN, NOT_ENDED)]
+        done = [row for row in done if row["verdict"] not in UNDECIDED]
         rows.append(done[0] if done else job.names | {"verdict": NOT_BEGUN, "seconds": 0.0})
     writing = threading.Lock()
 
@@ -73,6 +73,9 @@ def run_jobs(
         left = min(each, end - time.monotonic())
         if rows[number]["verdict"] != NOT_BEGUN or left < 1:
             return
+        with writing:
+            rows[number]["verdict"] = RUNNING
+            write()
         row = run_job(jobs[number], judge, logs, left)
         with writing:
             rows[number] = row

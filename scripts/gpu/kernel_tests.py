@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path += [str(ROOT / "scripts")]
 
-from jobs import NOT_BEGUN, NOT_ENDED, Job, Row, run_jobs  # noqa: E402
+from jobs import UNDECIDED, Job, Row, run_jobs  # noqa: E402
 from run_tests import catch2_counts, unittest_counts  # noqa: E402
 
 
@@ -80,7 +80,7 @@ def main() -> int:
         if "said" in row:
             print(f"== {row['target']}\n{row['said']}")
     verdicts = {row["verdict"] for row in rows}
-    return 1 if "failed" in verdicts else 3 if verdicts & {NOT_BEGUN, NOT_ENDED} else 0
+    return 1 if "failed" in verdicts else 3 if verdicts & UNDECIDED else 0
 
 
 if __name__ == "__main__":

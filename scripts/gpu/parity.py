@@ -7,8 +7,8 @@ Three comparisons in both precisions, each a row of the JSON, which is written a
   loss     of every step against the CPU's in float: mean relative difference, fp32 within --fp32, bf16 within --bf16
   bits     two runs of the same command: metrics without times, weights and moments, byte for byte
   logits   of the last checkpoint against `transformers` (dev/oracle/check_logits.py), where some Python has it
-The losses themselves go to losses.csv next to the JSON. The CPU's run goes on next to the GPU's first. A comparison
-that fails stops none of the others. Exit code 1 where one failed.
+The losses themselves go to losses_PRECISION.csv next to the JSON. The CPU's run goes on next to the GPU's first one. A
+comparison that fails stops none of the others. Exit code 1 where one failed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import json
 import shutil
 import subprocess
 import sys
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +34,15 @@ Row = dict[str, Any]
 
 
 def train(program: Path, out: Path, flags: list[str]) -> list[dict]:
-    """A run from nothing; its metrics without times."""
-    shutil.rmtree(out, ignore_errors=True)
-    print(f"$ {program} {' '.join(flags)} --out {out}", flush=True)
-    done = subprocess.run(
-        [str(program), *flags, "--out", str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
-    if done.returncode != 0:
-        raise RuntimeError(f"{program.name} ended with code {done.returncode}: {done.stderr[-1000:].strip()}")
+    """The metrics without times of a run, which is begun from nothing unless it is done already."""
+    if not (out / "DONE").exists():
+        shutil.rmtree(out, ignore_errors=True)
+        print(f"$ {program} {' '.join(flags)} --out {out}", flush=True)
+        done = subprocess.run(
+            [str(program), *flags, "--out", str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        if done.returncode != 0:
+            raise RuntimeError(f"{program.name} ended with code {done.returncode}: {done.stderr[-1000:].strip()}")
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     return [
         {key: value for key, value in line.items() if key != "time" and not key.startswith("perf/")} for line in lines
@@ -149,23 +150,23 @@ def sentence(row: Row) -> str:
 class Comparisons:
     ORDER = [(what, precision) for what in ("loss", "bits", "logits") for precision in ("fp32", "bf16")]
 
-    def __init__(self, args: argparse.Namespace, flags: list[str], cpu: Future[list[dict]]) -> None:
-        self.args, self.flags, self.cpu = args, flags, cpu
-        self.curves: dict[str, list[dict]] = {}
+    def __init__(self, args: argparse.Namespace, flags: list[str], pool: ThreadPoolExecutor) -> None:
+        self.args, self.flags = args, flags
+        self.cpu = pool.submit(train, args.cpu / "train_gpt_cpu", args.out / "cpu", flags)
 
-    def train(self, precision: str, name: str) -> list[dict]:
-        return train(self.args.cuda / "train_gpt", self.args.out / name, [*self.flags, "--precision", precision])
+    def train(self, precision: str, again: str = "") -> list[dict]:
+        flags = [*self.flags, "--precision", precision]
+        return train(self.args.cuda / "train_gpt", self.args.out / (precision + again), flags)
 
     def loss(self, precision: str) -> Row:
-        self.curves[precision] = self.train(precision, precision)
-        self.curves.setdefault("cpu", self.cpu.result())
-        write_losses(self.args.json.with_name("losses.csv"), self.curves)
+        curves = {precision: self.train(precision), "cpu": self.cpu.result()}
+        write_losses(self.args.json.with_name(f"losses_{precision}.csv"), curves)
         tolerance = self.args.fp32 if precision == "fp32" else self.args.bf16
-        return loss_row(precision, self.curves[precision], self.curves["cpu"], tolerance)
+        return loss_row(precision, curves[precision], curves["cpu"], tolerance)
 
     def bits(self, precision: str) -> Row:
         again = f"{precision}-again"
-        same_metrics = self.train(precision, again) == self.curves.get(precision)
+        same_metrics = self.train(precision, "-again") == self.train(precision)
         return bits_row(precision, self.args.out / precision, self.args.out / again, same_metrics)
 
     def logits(self, precision: str) -> Row:
@@ -208,9 +209,9 @@ def main() -> int:
         help="a Python that has transformers (default: the one that runs this)",
     )
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda", help="where transformers computes")
+    parser.add_argument("--go-on", action="store_true", help="keeps what an earlier call compared, and its runs")
     parser.add_argument("flags", nargs="*", metavar="-- FLAGS", help="of train_gpt, such as --source")
     args = parser.parse_args()
-    args.out.mkdir(parents=True, exist_ok=True)
     flags = [
         "--model",
         args.model,
@@ -225,10 +226,15 @@ def main() -> int:
         *args.flags,
     ]
     rows: list[Row] = []
+    before = json.loads(args.json.read_text())["rows"] if args.go_on and args.json.exists() else []
+    found = {(row["what"], row["precision"]): row for row in before if "error" not in row}
+    if not args.go_on:
+        shutil.rmtree(args.out, ignore_errors=True)
+    args.out.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(1) as pool:
-        comparisons = Comparisons(args, flags, pool.submit(train, args.cpu / "train_gpt_cpu", args.out / "cpu", flags))
+        comparisons = Comparisons(args, flags, pool)
         for what, precision in Comparisons.ORDER:
-            rows.append(comparisons.row(what, precision))
+            rows.append(found.get((what, precision)) or comparisons.row(what, precision))
             print(sentence(rows[-1]), flush=True)
             missing = [f"{what} {precision}" for what, precision in Comparisons.ORDER[len(rows) :]]
             sizes = {"model": args.model, "tokens_a_step": args.rows * args.seq_len}

@@ -2,21 +2,23 @@
 # returns 0 passed, 77 skipped, 3 not done in time, anything else failed; a line 'skipped: WHAT: WHY' names what of it
 # could not be run. KNAPSACK_LIMIT: the seconds that it has; resume: 1 where it goes on in its tables.
 
-PARTS=(build tests parity bench peers sanitizer experiment profile)  # by value
-TIMED=(bench peers profile)                                          # nothing else may run meanwhile
+PARTS=(build tests parity bench peers sanitizer experiment others profile)  # by value
+TIMED=(bench peers others profile)  # nothing else may use the GPU meanwhile
 # Of each, in seconds: the most that it may take, and the least that it needs to find anything; and its share of what is
 # left, in percent.
-declare -A LIMITS=([build]=480 [tests]=300 [parity]=240 [bench]=400 [peers]=560 [sanitizer]=560 [experiment]=480
-    [profile]=200)
-declare -A NEEDS=([build]=30 [tests]=15 [parity]=30 [bench]=10 [peers]=25 [sanitizer]=20 [experiment]=30 [profile]=40)
-declare -A SHARES=([build]=70 [tests]=40 [parity]=35 [bench]=40 [peers]=65 [sanitizer]=60 [experiment]=80 [profile]=100)
-declare -A OUTPUTS=([tests]=tests.json [parity]='parity.json losses.csv' [bench]='floors.txt bench.csv'
+declare -A LIMITS=([build]=480 [tests]=300 [parity]=240 [bench]=300 [peers]=560 [sanitizer]=560 [experiment]=480
+    [others]=480 [profile]=200)
+declare -A NEEDS=([build]=30 [tests]=15 [parity]=30 [bench]=10 [peers]=25 [sanitizer]=20 [experiment]=30 [others]=10
+    [profile]=40)
+declare -A SHARES=([build]=70 [tests]=40 [parity]=35 [bench]=40 [peers]=65 [sanitizer]=50 [experiment]=50 [others]=100
+    [profile]=100)
+declare -A OUTPUTS=([tests]=tests.json [parity]='parity.json losses_fp32.csv losses_bf16.csv' [bench]=bench.csv
     [peers]='peers.json compile.json' [sanitizer]=sanitizer.json [experiment]='experiment.csv mixing.png'
-    [profile]='kernels.txt kernels.csv')
+    [others]='floors.txt others.csv' [profile]='kernels.txt kernels.csv')
 # The CUDA programs that each runs.
 declare -A PROGRAMS=([tests]='run_kernel_tests train_gpt eval_knowledge' [parity]='train_gpt write_logits'
     [bench]=bench_gpu [peers]=train_gpt [sanitizer]='run_kernel_tests train_gpt'
-    [experiment]='train_gpt eval_knowledge' [profile]=train_gpt)
+    [experiment]='train_gpt eval_knowledge' [others]=bench_gpu [profile]=train_gpt)
 
 has_modules() { "$1" -c "import ${2}" >/dev/null 2>&1; }
 
@@ -57,7 +59,7 @@ missing_headers() {
     for header in nlohmann/json.hpp CLI/CLI.hpp catch2/catch.hpp; do
         printf '#if !__has_include(<%s>) && !__has_include(<%s>)\n#error\n#endif\n' \
             "$header" "${header/%catch.hpp/catch_all.hpp}" |
-            "${CXX:-g++}" -std=c++17 -E -x c++ ${CPPFLAGS:-} "${flags[@]}" - >/dev/null 2>&1 || echo "$header"
+            ${CXX:-g++} -std=c++17 -E -x c++ ${CPPFLAGS:-} "${flags[@]}" - >/dev/null 2>&1 || echo "$header"
     done
 }
 
@@ -193,21 +195,36 @@ part_parity() {
     local sizes=(--model pythia-14m --steps 100 --seq-len 256 --rows 4 --device cuda)
     if ((dry)); then sizes=(--model pythia:L2:C64:H2 --steps 10 --seq-len 64 --rows 2 --device cpu); fi
     "$PYTHON" scripts/gpu/parity.py --cuda "$cuda" --out "$work/parity" --json "$out/parity.json" \
-        --transformers "$torch" "${sizes[@]}" -- \
+        --transformers "$torch" "${sizes[@]}" $(go_on --go-on) -- \
         --source "web=$data/web.bin" --source "synbio=$data/synbio.bin" --ratio synbio=0.3
 }
 
-# What the predictions hang on comes first: attention, the weight gradients alone, the classifier.
+# time_kernels FILE FILTER...: the timed cases that neither table has, into FILE
+time_kernels() {
+    local table=$out/$1
+    shift
+    "$cuda/bench_gpu" "$@" --check --done "$out/bench.csv" --done "$table" |
+        "$PYTHON" scripts/gpu/bench_csv.py --out "$table" $(go_on --append)
+}
+
+# What the predictions hang on: attention, the weight gradients alone, the classifier.
 part_bench() {
     cuda_folder bench || return
+    if ((dry)); then
+        echo "skipped: kernel times: they need a GPU"
+        return 77
+    fi
+    time_kernels bench.csv attention 'no dinp' classifier
+}
+
+part_others() {
+    cuda_folder others || return
     "$cuda/bench_gpu" --floors >"$out/floors.txt" || return
     if ((dry)); then
         echo "skipped: kernel times: they need a GPU; floors.txt has the least they could be"
-        cat "$out/floors.txt"
         return
     fi
-    "$cuda/bench_gpu" attention 'no dinp' classifier '' --check --done "$out/bench.csv" |
-        "$PYTHON" scripts/gpu/bench_csv.py --out "$out/bench.csv" $(go_on --append)
+    time_kernels others.csv
 }
 
 part_peers() {

@@ -238,8 +238,8 @@ def close_to_targets(found: dict[str, Any], dry: bool) -> list[dict[str, Any]]:
     if (table := ROOT / "dev/results/sass/predicted.csv").exists():
         with table.open(newline="") as file:
             predicted = {row["what"]: row["value"] for row in csv.DictReader(file) if row["gpu"] in gpu}
-    shapes = {} if dry else (found.get("peers") or {}).get("shapes", {})
-    cases = [] if dry else found.get("bench") or []
+    shapes = {} if dry else found.get("peers", {}).get("shapes", {})
+    cases = [] if dry else [*(found.get("bench") or []), *(found.get("others") or [])]
     rows = []
     for target in json.loads((ROOT / "dev/bench/targets.json").read_text())["targets"]:
         row = dict(target)
@@ -293,13 +293,14 @@ SECTIONS = [
     Section("tests", "tests", "Kernel cases and whole runs", "tests.json", tests),
     Section("parity", "parity", "CUDA against CPU and transformers", "parity.json", parity),
     Section("bench", "bench", "Kernels, share of floor", "bench.csv", bench),
-    Section("bench", "floors", "Kernels, floors alone", "floors.txt", floors),
     Section("peers", "peers", "Whole steps next to PyTorch", "peers.json", peers),
     Section("peers", "compilation", "PyTorch's compilations", "compile.json", compilation),
     Section("sanitizer", "sanitizer", "compute-sanitizer", "sanitizer.json", sanitizer),
     Section(
         "experiment", "experiment", "Mixing ratio, real text and synthetic biographies", "experiment.csv", experiment
     ),
+    Section("others", "others", "The other kernels, share of floor", "others.csv", bench),
+    Section("others", "floors", "Kernels, floors alone", "floors.txt", floors),
     Section("profile", "profile", "Kernels of a training step (Nsight Compute)", "kernels.txt", text_block),
 ]
 
@@ -424,7 +425,7 @@ def page(folder: Path, found: dict[str, Any]) -> str:
         lines += ["## Targets and predictions", "", *targets(found["targets"])]
     for section in SECTIONS:
         broken = found["unreadable"].get(section.file)
-        if (section.name not in found and not broken) or (section.name == "floors" and "bench" in found):
+        if (section.name not in found and not broken) or (section.name == "floors" and "others" in found):
             continue
         lines += [f"## {section.title}" + (f" ({DRY})" if dry else ""), ""]
         try:

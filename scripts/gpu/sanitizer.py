@@ -20,7 +20,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from jobs import NOT_BEGUN, NOT_ENDED, Job, Row, run_job, run_jobs
+from jobs import UNDECIDED, Job, Row, run_job, run_jobs
 from kernel_tests import find_rooms
 
 TOOLS = ["memcheck", "racecheck", "initcheck", "synccheck"]
@@ -99,9 +99,9 @@ def main() -> int:
         return 77
     rows = run_jobs(jobs, judge, args.out, args.json, args.jobs, args.each, args.within, args.go_on)
     verdicts = {row["verdict"] for row in rows}
-    if verdicts - {"clean", NOT_BEGUN, NOT_ENDED}:
+    if verdicts - UNDECIDED - {"clean"}:
         return 1
-    return 3 if verdicts & {NOT_BEGUN, NOT_ENDED} else 0
+    return 3 if verdicts & UNDECIDED else 0
 
 
 if __name__ == "__main__":

@@ -255,12 +255,8 @@ exit 5
             "--each",
             "2",
         ]
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            env={**os.environ, "PATH": self.path("bin") + os.pathsep + os.environ["PATH"]},
-        )
+        environment = {**os.environ, "PATH": self.path("bin") + os.pathsep + os.environ["PATH"]}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
         self.assertEqual(done.returncode, 1, done.stderr)
         with open(self.path("sanitizer.json")) as file:
             rows = json.load(file)["rows"]
@@ -268,7 +264,9 @@ exit 5
         self.assertEqual([row["tool"] for row in rows[::4]], ["memcheck", "racecheck", "initcheck", "synccheck"])
         self.assertEqual(len(rows), 4 * 4)  # four tools, four rooms
         strange = {
-            (row["tool"], row["target"]): (row["verdict"], row["errors"]) for row in rows if row["verdict"] != "clean"
+            (row["tool"], row["target"]): (row["verdict"], row.get("errors"))
+            for row in rows
+            if row["verdict"] != "clean"
         }
         self.assertEqual(
             strange,
@@ -277,6 +275,28 @@ exit 5
                 ("initcheck", "matmul"): ("no summary, exit code 9", None),
                 ("synccheck", "rotary"): ("did not end", None),
             },
+        )
+        self.write("bin/compute-sanitizer", "#!/bin/sh\necho '========= ERROR SUMMARY: 0 errors'\n")
+        os.chmod(stub, 0o755)
+        subprocess.run([*command, "--go-on"], capture_output=True, env=environment)
+        with open(self.path("sanitizer.json")) as file:
+            again = json.load(file)["rows"]
+        changed = [(row["tool"], row["target"], row["verdict"]) for row in again if row not in rows]
+        self.assertEqual(changed, [("synccheck", "rotary", "clean")])  # what has a verdict keeps it
+
+    def test_a_machine_where_it_cannot_work(self) -> None:
+        self.write("bin/compute-sanitizer", "#!/bin/sh\necho '========= Error: Device not supported.'\nexit 1\n")
+        self.write("run_kernel_tests", "#!/bin/sh\necho '   4  [kernels]'\necho '   4  [gelu]'\n")
+        for name in ("bin/compute-sanitizer", "run_kernel_tests"):
+            os.chmod(self.path(name), 0o755)
+        done = subprocess.run(
+            [sys.executable, SANITIZER, "--cuda", self.folder, "--out", self.path("o"), "--json", self.path("s.json")],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PATH": self.path("bin") + os.pathsep + os.environ["PATH"]},
+        )
+        self.assertEqual(
+            (done.returncode, done.stdout.strip()), (77, "skipped: compute-sanitizer: Error: Device not supported.")
         )
 
 
