@@ -144,7 +144,7 @@ start() {
 start_aside() {  # NAME: next to the parts, with what they leave of the cores
     rm -f "$out/$1.log"
     nice=(nice -n 5)
-    start 300 "$1"
+    start 3600 "$1"
     aside[$1]=$! nice=()
 }
 
@@ -207,19 +207,22 @@ run_part() {
 
 if [[ " ${todo[*]} " =~ \ (parity|sanitizer|experiment|profile)\  ]]; then start_aside data; fi
 if [[ " ${todo[*]} " == *' peers '* ]] && ((!dry)); then start_aside compile; fi
-for part in "${todo[@]}"; do
-    mode=''
-    if ((continued)) && [[ $(status_of "$part") == @('cut off'|running) ]]; then mode=--resume; fi
-    run_part "$part" $mode || true
-done
-# what is left goes to the parts that were cut off, by their value
-for pass in 1 2; do
+# The time that is left goes to the parts that were cut off, by their value.
+go_on() {
+    local part
     for part in "${todo[@]}"; do
         if [[ $minutes && $part != build && ${now[$part]:-} == 'cut off' ]] && (($(left) >= NEEDS[$part])); then
             run_part "$part" --resume || true
         fi
     done
+}
+for part in "${todo[@]}"; do
+    mode=''
+    if ((continued)) && [[ $(status_of "$part") == @('cut off'|running) ]]; then mode=--resume; fi
+    if [[ $part == others ]]; then go_on; fi  # the rest is of less value
+    run_part "$part" $mode || true
 done
+go_on
 
 missing=()
 for part in "${todo[@]}"; do

@@ -69,9 +69,11 @@ use_cuda_libraries() {
     export LIBRARY_PATH=$PWD/build/cuda-lib${LIBRARY_PATH:+:$LIBRARY_PATH}
     export LD_LIBRARY_PATH=$PWD/build/cuda-lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 }
-links_with() {  # and the loader finds it
+# links_with FUNCTION LIBRARY: nvcc finds it, and the loader does
+links_with() {
     local probe=build/cuda-probe code=0
-    { echo 'int main() {}' | nvcc -x cu - -o $probe "$@" && ! ldd $probe | grep 'not found'; } >/dev/null 2>&1 || code=1
+    { echo "extern \"C\" int $1(); int main() { return $1(); }" | nvcc -x c++ - -o $probe "$2" &&
+        ! ldd $probe | grep 'not found'; } >/dev/null 2>&1 || code=1
     rm -f $probe
     return $code
 }
@@ -80,12 +82,12 @@ find_cuda_libraries() {
     root=$(cd "$(dirname "$(command -v nvcc)")/.." && pwd)
     packages=$("$torch" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])' 2>/dev/null)/nvidia
     for header in cublasLt.h nvtx3/nvToolsExt.h; do
-        if ! echo "#include <$header>" | nvcc -x cu -E - >/dev/null 2>&1; then
+        if ! echo "#include <$header>" | nvcc -x c++ -E - >/dev/null 2>&1; then
             header=$(find "$packages/" -path "*/include/$header" 2>/dev/null | head -1)
             [[ -z $header ]] || export KNAPSACK_INCLUDE="${KNAPSACK_INCLUDE:-third_party} ${header%/include/*}/include"
         fi
     done
-    if ! links_with -lcublasLt; then
+    if ! links_with cublasLtGetVersion -lcublasLt; then
         library=$(find "$root/" "$packages/" -name 'libcublasLt.so.1[0-9]' 2>/dev/null | head -1)
         echo "cuBLASLt: neither nvcc nor the loader finds it; taken: ${library:-none}"
         if [[ $library ]]; then
@@ -122,7 +124,7 @@ part_build() {
         mkdir -p build
         PATH=$PATH:/usr/local/cuda/bin find_cuda_libraries
         # the parts need one process; a header without its library would end the build
-        PATH=$PATH:/usr/local/cuda/bin links_with -lnccl || options=(NCCL=off)
+        PATH=$PATH:/usr/local/cuda/bin links_with ncclGetVersion -lnccl || options=(NCCL=off)
     fi
     make --no-print-directory --keep-going --jobs="$jobs" COMMIT="$commit" "${options[@]}" GPU_PROGRAMS="$programs" \
         "$target"
@@ -151,7 +153,7 @@ prepare_data() {
     exec 8>"$data/lock"
     flock 8
     [[ ! -e $data/READY ]] || return 0
-    local people=80 vocabulary=2048 bytes=12M web=$text
+    local people=80 vocabulary=2048 bytes=4M web=$text
     if ((dry)); then people=50 vocabulary=1024 bytes=400k; fi
     has_modules "$PYTHON" numpy,tokenizers,tqdm || {
         echo "skipped: no Python with numpy, tokenizers and tqdm to prepare data"
