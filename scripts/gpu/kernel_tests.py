@@ -79,6 +79,8 @@ def main() -> int:
     for row in rows:
         if "said" in row:
             print(f"== {row['target']}\n{row['said']}")
+    if failed := [row["target"] for row in rows if row["verdict"] == "failed"]:
+        print(f"error: failed: {', '.join(failed)}")
     verdicts = {row["verdict"] for row in rows}
     return 1 if "failed" in verdicts else 3 if verdicts & UNDECIDED else 0
 

@@ -5,8 +5,8 @@ what is missing, targets and predictions next to what was measured, the tables.
   report.py runs/on_gpu --out runs/on_gpu/report.md            (report.json goes next to it)
 
 Reads environment.json, status.tsv (the last row of a part counts), PART.log for the lines 'skipped: WHAT: WHY' and its
-end, and the parts' tables; dev/bench/targets.json and dev/results/sass/predicted.csv. What is not there is left out, a
-table that cannot be read is named. Exit code 3 then, or where there is no status.tsv.
+end, and the parts' tables; dev/bench/targets.json, and predicted steps in dev/results/sass/README.md. What is not there
+is left out, a table that cannot be read is named. Exit code 3 then, or where there is no status.tsv.
 """
 
 from __future__ import annotations
@@ -231,13 +231,27 @@ def experiment(rows: Any) -> list[str]:
 # ---- targets, predictions
 
 
+def predicted_rates(page: Path, gpu: str) -> dict[str, float]:
+    """Tokens/s of models on this GPU, out of the table with the columns model, GPU and M tokens/s."""
+    names: list[str] = []
+    rates = {}
+    for line in page.read_text().splitlines() if page.exists() else ():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if {"model", "GPU", "M tokens/s"} <= set(cells):
+            names = cells
+        elif len(cells) != len(names):
+            names = []
+        elif not cells[0].startswith("---"):
+            row = dict(zip(names, cells))
+            if row["GPU"].split()[0] in gpu:
+                rates[row["model"]] = 1e6 * float(row["M tokens/s"])
+    return rates
+
+
 def close_to_targets(found: dict[str, Any], dry: bool) -> list[dict[str, Any]]:
-    """A row a target: measured where it was, predicted where somebody did."""
-    predicted: dict[str, str] = {}
-    gpu = (found.get("environment") or {}).get("gpu") or ""
-    if (table := ROOT / "dev/results/sass/predicted.csv").exists():
-        with table.open(newline="") as file:
-            predicted = {row["what"]: row["value"] for row in csv.DictReader(file) if row["gpu"] in gpu}
+    """A row a target: measured where it was, predicted where that is known."""
+    gpu = (found.get("environment") or {}).get("gpu") or "none"
+    predicted = predicted_rates(ROOT / "dev/results/sass/README.md", gpu)
     shapes = {} if dry else found.get("peers", {}).get("shapes", {})
     cases = [] if dry else [*(found.get("bench") or []), *(found.get("others") or [])]
     rows = []
@@ -250,7 +264,7 @@ def close_to_targets(found: dict[str, Any], dry: bool) -> list[dict[str, Any]]:
             if case["case"] == what and case["unit"] == unit:
                 row["measured"] = float(case["reached"])
         if what in predicted:
-            row["predicted"] = float(predicted[what])
+            row["predicted"] = predicted[what]
         rows.append(row)
     return rows
 
@@ -260,8 +274,10 @@ def targets(rows: Any) -> list[str]:
         return f"{row[name]:,.0f}" if name in row else "-"
 
     lines = ["Targets are for an H200. What was not measured has a dash.", ""]
-    if not any("predicted" in row for row in rows):
-        lines[0] += " No predictions for this GPU: dev/results/sass/predicted.csv has none."
+    if any("predicted" in row for row in rows):
+        lines[0] += " Predicted by dev/results/sass, for steps of 1M tokens; measured are steps of 65,536."
+    else:
+        lines[0] += " No step of this GPU is predicted in dev/results/sass."
     return lines + table(
         ["what", "unit", "measured", "target", "of target", "predicted", "of predicted"],
         (
