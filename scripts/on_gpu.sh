@@ -10,7 +10,8 @@ usage: scripts/on_gpu.sh [--minutes M] [--continue] [--only PART...] [--out DIR]
 
   --minutes M         ends within M minutes: each part gets its share of what is left, in the order of their value, and
                       what is left at the end goes to those that were cut off
-  --continue          leaves out the parts that passed before; those that were cut off go on where they were
+  --continue          leaves out the parts that passed before; those that were cut off, or failed, go on where they were:
+                      what has a verdict, good or bad, keeps it (without --continue a part begins anew)
   --only PART...      some of: ${PARTS[*]}; in the order given
   --out DIR           what each part found (default: runs/on_gpu, of a dry run runs/on_gpu_dry); large files: DIR/work
   --result DIR        a second place for report.md and report.json
@@ -218,7 +219,7 @@ go_on() {
 }
 for part in "${todo[@]}"; do
     mode=''
-    if ((continued)) && [[ $(status_of "$part") == @('cut off'|running) ]]; then mode=--resume; fi
+    if ((continued)) && [[ $(status_of "$part") == @('cut off'|failed|running) ]]; then mode=--resume; fi
     if [[ $part == others ]]; then go_on; fi  # the rest is of less value
     run_part "$part" $mode || true
 done

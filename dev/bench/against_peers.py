@@ -336,21 +336,24 @@ def main() -> int:
         f"{'ours MiB':>10} {'torch MiB':>10} {'to start':>9}  attention"
     )
     names = args.shapes or list(tasks)
-    before = json.loads(args.json.read_text())["shapes"] if args.go_on and args.json and args.json.exists() else {}
-    rows = {name: row for name, row in before.items() if row.get("complete")}
+    go_on = args.go_on and args.json and args.json.exists()
+    rows: dict[str, dict[str, Any]] = json.loads(args.json.read_text())["shapes"] if go_on else {}
+
+    def missing() -> list[str]:
+        return [name for name in names if not rows.get(name, {}).get("complete")]
+
     facts = {"device": device, "torch": version, "peak_flops": args.peak, "measurement": args.device == "cuda"}
 
     def save() -> None:
         if args.json:
-            missing = [name for name in names if not rows.get(name, {}).get("complete")]
             temporary = args.json.with_name(f".{args.json.name}")
-            temporary.write_text(json.dumps(facts | {"missing": missing, "shapes": rows}, indent=2) + "\n")
+            temporary.write_text(json.dumps(facts | {"missing": missing(), "shapes": rows}, indent=2) + "\n")
             temporary.replace(args.json)
 
     save()
-    for name in names:
-        if name in rows or time.monotonic() - begin > args.within:
-            continue
+    for name in missing():
+        if time.monotonic() - begin > args.within:
+            break
         row = rows[name] = {}
         try:
             if args.compile:
@@ -369,7 +372,7 @@ def main() -> int:
             save()
     if any("error" in row for row in rows.values()):
         return 1
-    return 0 if all(name in rows for name in names) else 3
+    return 3 if missing() else 0
 
 
 if __name__ == "__main__":

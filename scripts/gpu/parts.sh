@@ -104,6 +104,10 @@ part_build() {
     for part in "${only[@]}"; do programs+=" ${PROGRAMS[$part]:-}"; done
     [[ $programs =~ [a-z] ]] || programs=${PROGRAMS[*]}  # build alone: all
     programs=$(tr ' ' '\n' <<<"$programs" | awk 'NF && !seen[$0]++' | tr '\n' ' ')
+    command -v make >/dev/null || {
+        echo "error: make is not installed"
+        return 1
+    }
     missing=$(missing_headers)
     if [[ $missing ]]; then
         echo "error: headers missing: ${missing//$'\n'/, }; on a machine that has them" \
@@ -194,6 +198,9 @@ part_tests() {
 
 part_parity() {
     cuda_folder parity && prepare_data || return
+    local cores
+    cores=$(nproc)
+    export OMP_NUM_THREADS=$((cores > 4 ? cores - 4 : cores))  # of the CPU's run: the GPU's are next to it
     local sizes=(--model pythia-14m --steps 100 --seq-len 256 --rows 4 --device cuda)
     if ((dry)); then sizes=(--model pythia:L2:C64:H2 --steps 10 --seq-len 64 --rows 2 --device cpu); fi
     "$PYTHON" scripts/gpu/parity.py --cuda "$cuda" --out "$work/parity" --json "$out/parity.json" \
@@ -231,7 +238,7 @@ part_others() {
 
 part_peers() {
     local sizes=(--seconds 2 --threads "$(nproc)" --within $((KNAPSACK_LIMIT - 10)))
-    ((KNAPSACK_LIMIT > 300)) || sizes+=(--rounds 2)
+    ((KNAPSACK_LIMIT > 300)) || sizes+=(--rounds 2 --shapes "${PEERS[@]}")
     if ((dry)); then sizes=(--device cpu --seconds 0.2 --rounds 1); fi
     "$PYTHON" dev/bench/against_peers.py --torch "$torch" --json "$out/peers.json" "${sizes[@]}" $(go_on --go-on)
 }
