@@ -10,11 +10,11 @@ usage: scripts/on_gpu.sh [--minutes M] [--continue] [--only PART...] [--out DIR]
 
   --minutes M         ends within M minutes: each part gets its share of what is left, in the order of their value, and
                       what is left at the end goes to those that were cut off
-  --continue          leaves out the parts that passed before; those that were cut off, or failed, go on where they were:
-                      what has a verdict, good or bad, keeps it (without --continue a part begins anew)
+  --continue          leaves out the parts that passed before; those that were cut off, or failed, go on where they
+                      were: what has a verdict, good or bad, keeps it (without --continue a part begins anew)
   --only PART...      some of: ${PARTS[*]}; in the order given
   --out DIR           what each part found (default: runs/on_gpu, of a dry run runs/on_gpu_dry); large files: DIR/work
-  --result DIR        a second place for report.md and report.json
+  --result DIR        a second place for report.md, report.json and their figure
   --text FILE         web text as WEB_TEXT of scripts/quickstart.sh (default: prose from Python packages' docstrings)
   --torch PYTHON      a Python with torch and transformers (default: the one in use, else python3)
   --jobs N            compilations at a time (default: all cores)
@@ -143,7 +143,7 @@ start() {
     echo $! >>"$work/processes"
 }
 start_aside() {  # NAME: next to the parts, with what they leave of the cores
-    rm -f "$out/$1.log"
+    rm -f "$out/$1.log" "$out/$1.json"
     nice=(nice -n 5)
     start 3600 "$1"
     aside[$1]=$! nice=()

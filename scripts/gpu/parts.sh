@@ -13,7 +13,7 @@ declare -A NEEDS=([build]=30 [tests]=15 [parity]=30 [bench]=10 [peers]=25 [sanit
 declare -A SHARES=([build]=70 [tests]=40 [parity]=35 [bench]=40 [peers]=65 [sanitizer]=50 [experiment]=50 [others]=100
     [profile]=100)
 declare -A OUTPUTS=([tests]=tests.json [parity]='parity.json losses_fp32.csv losses_bf16.csv' [bench]=bench.csv
-    [peers]='peers.json compile.json' [sanitizer]=sanitizer.json [experiment]='experiment.csv mixing.png'
+    [peers]=peers.json [sanitizer]=sanitizer.json [experiment]='experiment.csv mixing.png'
     [others]='floors.txt others.csv' [profile]='kernels.txt kernels.csv')
 # The CUDA programs that each runs.
 declare -A PROGRAMS=([tests]='run_kernel_tests train_gpt eval_knowledge' [parity]='train_gpt write_logits'

@@ -193,7 +193,9 @@ def peers(data: Any) -> list[str]:
 
 def compilation(data: Any) -> list[str]:
     found = (
-        f"{name} {row['cold_start_seconds']:.0f} s" if "cold_start_seconds" in row else f"{name} failed"
+        f"{name} {row['cold_start_seconds']:.0f} s"
+        if "cold_start_seconds" in row
+        else f"{name} {'failed' if 'error' in row else 'not done'}"
         for name, row in data["shapes"].items()
     )
     return [f"PyTorch's start with nothing compiled, next to the compilers of ours: {', '.join(found) or 'none'}.", ""]

@@ -21,6 +21,7 @@ from pathlib import Path
 from report import write_report
 
 REPORTS = ("report.md", "report.json")
+FIGURE = "mixing.png"  # which report.md shows
 
 
 def is_alive(pid: int) -> bool:
@@ -83,7 +84,7 @@ def main() -> int:
             write_report(args.folder, args.folder / REPORTS[0])
             if args.result:
                 args.result.mkdir(parents=True, exist_ok=True)
-                for name in REPORTS:
+                for name in (*REPORTS, FIGURE) if (args.folder / FIGURE).exists() else REPORTS:
                     shutil.copyfile(args.folder / name, args.result / f".{name}")
                     (args.result / f".{name}").replace(args.result / name)
         except (OSError, ValueError) as error:  # a disk that is full now need not be so in a second
