@@ -203,7 +203,7 @@ std::vector<Case> matmul_timed_cases(const TrainingStep& step) {
                 c.calls = calls;
                 cases.push_back(std::move(c));
             }
-            if (!ON_CPU && std::is_same_v<Real, bf16>) cases.push_back(backward_case<Real>(s, false, false, true));
+            if (!ON_CPU && sizeof(Real) == 2) cases.push_back(backward_case<Real>(s, false, false, true));
         };
         const int N = step.N(), C = step.C, rows = step.head_rows;
         add({N, C, 3 * C}, true, true, step.L);
