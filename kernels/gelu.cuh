@@ -14,8 +14,9 @@ namespace gpu {
 
 constexpr int GELU_THREADS = 256;
 
-// 1 / (1 + e^(-2u)), u = sqrt(2/pi) (x + 0.044715 x^3). For bf16 by the fast exponential and reciprocal, with the factor
-// log2(e) in the polynomial: relative error below 1.2e-5, 1/300 of a rounding to bf16, where the gate is above 1e-30.
+// 1 / (1 + e^(-2u)), u = sqrt(2/pi) (x + 0.044715 x^3). For bf16 by the fast exponential and reciprocal, with the
+// factor log2(e) in the polynomial: relative error below 1.2e-5, 1/300 of a rounding to bf16, where the gate is above
+// 1e-30.
 constexpr float GELU_A = 0.797884560802865356f, GELU_B = GELU_A * 0.044715f;
 template <class Real>
 __device__ inline float tanh_gate(float x) {
@@ -99,9 +100,9 @@ __device__ inline void gelu_pack(Pack<Real>& d, float (&sum)[Pack<Real>::SIZE], 
 
 // gelu_backward, but for the sums over all rows:
 // partial[p,f] = sum_n dinp[n,f] over the rows n of chunk p        p < P, f < F
-// partial (P, F). A block has a chunk of rows and 256 bytes of its columns, a thread 16 bytes of every GROUPS-th row, two
-// rows at a time; sums in the order of column_sum. Neighbouring blocks have neighbouring columns, so that rows are read
-// whole. 3 N F sizeof(Real) bytes, and 4 P F written: bf16 N=65536, F=2048 187 us.
+// partial (P, F). A block has a chunk of rows and 256 bytes of its columns, a thread 16 bytes of every GROUPS-th row,
+// two rows at a time; sums in the order of column_sum. Neighbouring blocks have neighbouring columns, so that rows are
+// read whole. 3 N F sizeof(Real) bytes, and 4 P F written: bf16 N=65536, F=2048 187 us.
 template <class Real, Gelu KIND>
 __global__ void __launch_bounds__(COLUMN_THREADS)
     gelu_backward_kernel(Real* dinp, float* partial, const Real* inp, const Real* dout, int rows, int N, int F) {
