@@ -9,7 +9,7 @@
 
 namespace gpu {
 
-constexpr float LOG2_E = 1.44269504088896341f, LN_2 = 0.69314718055994531f;
+constexpr float LN_2 = 0.69314718055994531f;
 
 // A lane's part of two rows of a warp's 16, g and g + 8. Each row is shared by the four lanes of g: the largest is the
 // row's, the sum that of the lane's own columns until `finish`.

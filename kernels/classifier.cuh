@@ -23,7 +23,7 @@ struct ClassifierShared {
     int first, ahead;
 };
 
-// For bf16 the fast one: where it is off by more than 2^-18 of itself it is below e^-40, and a rounding to bf16 is 2^-8.
+// For bf16 the fast one: where it is off by more than 2^-18 of itself, it is below e^-40; a rounding to bf16 is 2^-8.
 template <class Real>
 __device__ inline float exponential(float x) {
     if constexpr (std::is_same_v<Real, float>)

@@ -35,8 +35,9 @@ struct ColumnTile {
 using BiasTile = ColumnTile<16>;   // 256 bytes of a row: bf16 rows of 128 fill it
 using FinishTile = ColumnTile<8>;  // narrow, because there are few columns to make blocks of
 
-// The sum over the block's groups of what each has of the tile's columns, in order. Thread t of those below COLUMNS gets
-// that of column t. All threads of the block take part, once a launch: `scratch` is not guarded against a second use.
+// The sum over the block's groups of what each has of the tile's columns, in order. Thread t of those below COLUMNS
+// gets that of column t. All threads of the block take part, once a launch: `scratch` is not guarded against a second
+// use.
 template <class Tile, class Real>
 __device__ inline float add_groups(const float (&sum)[Pack<Real>::SIZE], float* scratch) {
     constexpr int SIZE = Pack<Real>::SIZE, COLUMNS = Tile::template COLUMNS<Real>, WIDTH = COLUMNS / SIZE;
@@ -110,7 +111,8 @@ inline void add_column_sums(float* first, float* second, const float* partial, i
     finish_columns(first, second, partial, P, second ? 2 : 1, C, stream);
 }
 
-// dbias[o] += sum_n dout[n,o], also[o] += the same        n < N, o < OC.     scratch: bias_backward_scratch(N, OC) bytes
+// dbias[o] += sum_n dout[n,o], also[o] += the same (null: skipped)        n < N, o < OC
+// scratch: bias_backward_scratch(N, OC) bytes
 template <class Real>
 void bias_backward(float* dbias, float* scratch, const Real* dout, int N, int OC, cudaStream_t stream,
                    float* also = nullptr) {

@@ -20,7 +20,7 @@ struct Team {
     static constexpr int ROWS = BLOCK / THREADS;                // rows of a block at a time
     // Blocks of the backward kernel that a processor's registers hold at once, and as many chunks of rows as an H200
     // with its 132 processors then works on in one go.
-    static constexpr int RESIDENT = BLOCK == 256 ? (PACKS == 1 ? 3 : PACKS == 2 ? 2 : 1) : BLOCK == 128 ? 8 / PACKS : 1;
+    static constexpr int RESIDENT = BLOCK == 256 ? (PACKS == 1 ? 4 : PACKS <= 3 ? 2 : 1) : BLOCK == 128 ? 8 / PACKS : 1;
     static constexpr int CHUNKS = 132 * RESIDENT;
 };
 constexpr int MAX_LAYERNORM_CHUNKS = 528;
@@ -75,18 +75,17 @@ __global__ void __launch_bounds__(Row::BLOCK)
         const int at = (i + p * Row::THREADS) * SIZE;
         if (at >= columns) continue;
         Pack<Real> pack = load_pack(a + row + at);
-        for (int k = 0; k < SIZE; ++k) x[p][k] = to_float(pack[k]);
+        to_floats(x[p], pack);
         if (b) {
-            pack = load_pack(b + row + at);
-            for (int k = 0; k < SIZE; ++k) x[p][k] += to_float(pack[k]);
+            float term[SIZE];
+            to_floats(term, load_pack(b + row + at));
+            for (int k = 0; k < SIZE; ++k) x[p][k] += term[k];
             if (c) {
-                pack = load_pack(c + row + at);
-                for (int k = 0; k < SIZE; ++k) x[p][k] += to_float(pack[k]);
+                to_floats(term, load_pack(c + row + at));
+                for (int k = 0; k < SIZE; ++k) x[p][k] += term[k];
             }
-            for (int k = 0; k < SIZE; ++k) {
-                pack[k] = from_float<Real>(x[p][k]);
-                x[p][k] = to_float(pack[k]);
-            }
+            for (int k = 0; k < SIZE; ++k) pack[k] = from_float<Real>(x[p][k]);
+            to_floats(x[p], pack);
         }
         if (residual) store_pack(residual + row + at, pack);
         for (int k = 0; k < SIZE; ++k) sum += x[p][k];
@@ -100,16 +99,18 @@ __global__ void __launch_bounds__(Row::BLOCK)
             for (int k = 0; k < SIZE; ++k) squares += (x[p][k] - center) * (x[p][k] - center);
     const float scale = 1 / sqrtf(team_sum<Row>(squares, reduction) / static_cast<float>(C) + eps);
 
+    UNROLL
     for (int which = 0; which < 2; ++which) {
         const Affine<Real>& y = which == 0 ? first : second;
         if (!y.out) continue;
         for (int p = 0; p < PACKS; ++p) {
             const int at = (i + p * Row::THREADS) * SIZE;
             if (at >= columns) continue;
-            const Pack<Real> weight = load_pack(y.weight + at), bias = load_pack(y.bias + at);
+            float weight[SIZE], bias[SIZE];
+            to_floats(weight, load_pack(y.weight + at));
+            to_floats(bias, load_pack(y.bias + at));
             Pack<Real> out;
-            for (int k = 0; k < SIZE; ++k)
-                out[k] = from_float<Real>((x[p][k] - center) * scale * to_float(weight[k]) + to_float(bias[k]));
+            for (int k = 0; k < SIZE; ++k) out[k] = from_float<Real>((x[p][k] - center) * scale * weight[k] + bias[k]);
             store_pack(y.out + row + at, out);
         }
     }
@@ -152,11 +153,14 @@ __global__ void __launch_bounds__(Row::BLOCK, Row::RESIDENT)
         }
         for (int p = 0; p < PACKS; ++p) {
             if (i * SIZE + p * SPAN >= columns) continue;
+            float d[SIZE], from[SIZE], factor[SIZE];
+            to_floats(d, dy[p]);
+            to_floats(from, in[p]);
+            to_floats(factor, w[p]);
             for (int k = 0; k < SIZE; ++k) {
-                const float d = to_float(dy[p][k]), x = (to_float(in[p][k]) - center) * scale;
-                const float g = d * to_float(w[p][k]);
-                dweight[p][k] += d * x;
-                dbias[p][k] += d;
+                const float x = (from[k] - center) * scale, g = d[k] * factor[k];
+                dweight[p][k] += d[k] * x;
+                dbias[p][k] += d[k];
                 sum += g;
                 dot += g * x;
             }
@@ -166,9 +170,14 @@ __global__ void __launch_bounds__(Row::BLOCK, Row::RESIDENT)
         for (int p = 0; p < PACKS; ++p) {
             const int at = i * SIZE + p * SPAN;
             if (at >= columns) continue;
+            float d[SIZE], from[SIZE], factor[SIZE], before[SIZE];
+            to_floats(d, dy[p]);
+            to_floats(from, in[p]);
+            to_floats(factor, w[p]);
+            to_floats(before, dx[p]);
             for (int k = 0; k < SIZE; ++k) {
-                const float x = (to_float(in[p][k]) - center) * scale, g = to_float(dy[p][k]) * to_float(w[p][k]);
-                dx[p][k] = from_float<Real>(to_float(dx[p][k]) + scale * (g - mean_g - x * mean_gx));
+                const float x = (from[k] - center) * scale, g = d[k] * factor[k];
+                dx[p][k] = from_float<Real>(before[k] + scale * (g - mean_g - x * mean_gx));
             }
             store_pack(dinp + row + at, dx[p]);
         }

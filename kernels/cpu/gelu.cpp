@@ -1,4 +1,4 @@
-// gelu.cpp - element by element; the bias gradient is a pass of its own here, where arithmetic takes longer than memory.
+// gelu.cpp - element by element; the bias gradient is a pass of its own here, where arithmetic takes the time.
 #include "kernels/operations.h"
 
 #include <algorithm>
