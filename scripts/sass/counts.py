@@ -171,7 +171,8 @@ def passes_of(name: str, flow: Flow) -> dict[str, Mix]:
     passes: dict[str, Mix] = {}
     for loop in filter(flow.inner, flow.loops):
         way = flow.way_through(loop)
-        packs = sum(i.is_a("LDG") and width(i) == 16 for i in way)
+        loads, stores = (sum(i.is_a(what) and width(i) == 16 for i in way) for what in ("LDG", "STG"))
+        packs = stores or loads  # gelu_backward reads two for one
         if not packs or name.startswith("classifier_") and not any(i.is_a("MUFU") for i in way):
             continue
         one = mix_of(way).scaled(1 / packs)
@@ -195,7 +196,7 @@ def parts_of(name: str, flow: Flow, instructions: list[Instruction]) -> tuple[st
         ]
         found = turn_of(flow, min(tiles, key=lambda loop: len(loop.body)), instructions) if tiles else None
         return "tile", {"tile": found} if found else {}
-    if name.startswith(("classifier_", "column_partial")):
+    if name.startswith(("classifier_", "column_partial", "gelu_backward")):
         return "pack", passes_of(name, flow)
     if name.startswith("layernorm_"):
         packs = int(re.findall(r"\d+", name)[-1])

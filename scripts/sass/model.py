@@ -278,7 +278,8 @@ def micro_batch_costs(model: Model, rows: int, kernels: dict[str, Kernel], machi
         yield product("layers' products", L, N, K, M, rate)
         yield product("layers' products", L, N, M, K, rate)
         yield product("layers' products", L, N, K, M, rate, gradient=True)
-    for M in (3 * C, C, F, C):  # a pass each over the outputs' gradients
+    # a pass each over the outputs' gradients, of a parallel block's projections one; GELU's has the sums of its own
+    for M in (3 * C, C) if model.parallel else (3 * C, C, C):
         yield elementwise("bias gradients", "column_partial_kernel", L, 2.0 * N * M, N * M / 8, ["pass 1"])
         yield Cost("bias gradients", "column_finish_kernel", L)
     if model.parallel:
@@ -292,7 +293,8 @@ def micro_batch_costs(model: Model, rows: int, kernels: dict[str, Kernel], machi
     kind = 1 if model.parallel else 0
     packs = N * F / 8
     yield elementwise("GELU", f"gelu_forward_kernel<bf16, Gelu {kind}>", L, 4.0 * N * F, packs, ["pack"])
-    yield elementwise("GELU", f"gelu_backward_kernel<bf16, Gelu {kind}>", L, 6.0 * N * F, packs, ["pack"])
+    yield elementwise("GELU", f"gelu_backward_kernel<bf16, Gelu {kind}>", L, 6.0 * N * F, packs, ["pass 2"])
+    yield Cost("bias gradients", "column_finish_kernel", L)
     slices = -(-N // head_rows())
     n = min(N, head_rows())
     for gradient in (False, False, True):  # logits; the gradients of lnf and of the head
