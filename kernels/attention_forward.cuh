@@ -56,7 +56,8 @@ __global__ void __launch_bounds__(AttentionForward<Real, HS, ROWS>::THREADS, Att
         const int first_query = item.query + part * ROWS;
         if (first_query >= length) continue;
         const int tiles = (min(first_query + ROWS, length) + KEYS - 1) / KEYS;
-        const int own_tiles = (min(first_query + warp_row + Shape::WARP_ROWS, length) + KEYS - 1) / KEYS;
+        const int own_first = first_query + warp_row;
+        const int own_tiles = own_first < length ? (min(own_first + Shape::WARP_ROWS, length) + KEYS - 1) / KEYS : 0;
         const auto start_loading = [&](int tile) {
             start_loading_keys<THREADS>(s.k, s.v, tile, qkv, token, length, NH, head);
         };
