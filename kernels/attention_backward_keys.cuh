@@ -14,9 +14,9 @@ enum class KeyGradients { Both, Key, Value };
 template <class Real, int HS, int ROWS>
 struct AttentionBackwardKeys : OwnBlock<ROWS> {
     static constexpr bool LONG = ROWS == LONG_BLOCK;
-    static constexpr int QUERIES = LONG ? (HS <= 64 ? 32 : 16) : short_backward_columns<Real, HS>();
-    // Blocks that an SM is to hold, which limits a thread's registers: what the compiler reaches without spilling (0: as
-    // it likes).
+    static constexpr int QUERIES = LONG ? (HS <= 64 ? 32 : 16) : SHORT_BACKWARD_COLUMNS<Real, HS>;
+    // Blocks that an SM is to hold, which limits a thread's registers: what the compiler reaches without spilling (0:
+    // as it likes).
     static constexpr int BLOCKS = std::is_same_v<Real, float> ? 1 : LONG ? (HS <= 32 ? 3 : 2) : HS == 64 ? 2 : 0;
     // The keys as operands in registers for all tiles of queries. For the values there is no room.
     static constexpr bool KEEPS_KEYS = LONG;
@@ -29,11 +29,11 @@ struct AttentionBackwardKeys : OwnBlock<ROWS> {
 };
 
 // dV and dK of one segment and one head.     statistics (B, NH, T)
-// blockIdx = (part of a work item, head). A block owns ROWS keys, a warp one or two bands of 16, and walks over tiles of
-// queries from the diagonal to the segment's end; a warp leaves out the tiles before its first key. Scores are computed
-// transposed, keys as rows: then P^T and dS^T, rounded to Real, are left operands as they come out of the registers.
-// 4 B NH T^2 HS flops (the causal half of four products), 6 N NH HS sizeof(Real) bytes: bound by flops from T = 550 on.
-// Sums over queries in the product's order, tile by tile in ascending order.
+// blockIdx = (part of a work item, head). A block owns ROWS keys, a warp one or two bands of 16, and walks over tiles
+// of queries from the diagonal to the segment's end; a warp leaves out the tiles before its first key. Scores are
+// computed transposed, keys as rows: then P^T and dS^T, rounded to Real, are left operands as they come out of the
+// registers. 4 B NH T^2 HS flops (the causal half of four products), 6 N NH HS sizeof(Real) bytes: bound by flops from
+// T = 550 on. Sums over queries in the product's order, tile by tile in ascending order.
 template <class Real, int HS, int ROWS, KeyGradients GRADIENTS>
 __global__ void __launch_bounds__(AttentionBackwardKeys<Real, HS, ROWS>::THREADS,
                                   AttentionBackwardKeys<Real, HS, ROWS>::BLOCKS)

@@ -11,7 +11,7 @@ namespace gpu {
 template <class Real, int HS, int ROWS>
 struct AttentionBackwardQueries : OwnBlock<ROWS> {
     static constexpr bool LONG = ROWS == LONG_BLOCK;
-    static constexpr int KEYS = LONG ? 32 : short_backward_columns<Real, HS>();
+    static constexpr int KEYS = LONG ? 32 : SHORT_BACKWARD_COLUMNS<Real, HS>;
     // As of the keys' kernel.
     static constexpr int BLOCKS = std::is_same_v<Real, float> ? 1 : LONG ? (HS <= 32 ? 3 : 2) : 0;
     // What stays in registers, as operands, for all tiles of keys.
@@ -24,10 +24,10 @@ struct AttentionBackwardQueries : OwnBlock<ROWS> {
 };
 
 // dQ of one segment and one head.     statistics (B, NH, T)
-// blockIdx = (part of a work item, head). A block owns ROWS queries, a warp one or two bands of 16, and walks over tiles
-// of keys up to the diagonal; a warp leaves out the tiles after its last query. 3 B NH T^2 HS flops (the causal half of
-// three products), 5 N NH HS sizeof(Real) bytes: bound by flops from T = 610 on. Sums over keys in the product's order,
-// tile by tile in ascending order.
+// blockIdx = (part of a work item, head). A block owns ROWS queries, a warp one or two bands of 16, and walks over
+// tiles of keys up to the diagonal; a warp leaves out the tiles after its last query. 3 B NH T^2 HS flops (the causal
+// half of three products), 5 N NH HS sizeof(Real) bytes: bound by flops from T = 610 on. Sums over keys in the
+// product's order, tile by tile in ascending order.
 template <class Real, int HS, int ROWS>
 __global__ void __launch_bounds__(AttentionBackwardQueries<Real, HS, ROWS>::THREADS,
                                   AttentionBackwardQueries<Real, HS, ROWS>::BLOCKS)

@@ -5,8 +5,8 @@
 
 namespace gpu {
 
-// Own rows of a block of the attention kernels: Short 64, a warp 16 of them, or Long 128, a warp 32. The results are the
-// same bits. Long needs about half the loads from shared memory for a product; Short leaves fewer rows empty at the
+// Own rows of a block of the attention kernels: Short 64, a warp 16 of them, or Long 128, a warp 32. The results are
+// the same bits. Long needs about half the loads from shared memory for a product; Short leaves fewer rows empty at the
 // end of a segment and has more warps on an SM. Where there is no Long (attention_shape.cuh), it is Short.
 enum class AttentionBlocks { Short, Long };
 

@@ -17,9 +17,9 @@ namespace gpu {
 template <class Real, int HS, int ROWS>
 struct AttentionForward : OwnBlock<ROWS> {
     static constexpr bool BF16 = std::is_same_v<Real, bf16>, LONG = ROWS == LONG_BLOCK;
-    static constexpr int KEYS = forward_keys<Real, HS>();
-    // Blocks that an SM is to hold, which limits a thread's registers (5: 96, 4: 128, 3: 168, 2: 255): what the compiler
-    // reaches without spilling.
+    static constexpr int KEYS = FORWARD_KEYS<Real, HS>;
+    // Blocks that an SM is to hold, which limits a thread's registers (5: 96, 4: 128, 3: 168, 2: 255): what the
+    // compiler reaches without spilling.
     static constexpr int LONG_BLOCKS = HS <= 32 ? 3 : 2, SHORT_BLOCKS = HS <= 16 ? 5 : HS <= 32 ? 4 : HS <= 80 ? 3 : 2;
     static constexpr int BLOCKS = !BF16 ? 1 : LONG ? LONG_BLOCKS : SHORT_BLOCKS;
     // The queries as operands in registers for all tiles of keys, where that leaves BLOCKS as it is.
@@ -32,9 +32,9 @@ struct AttentionForward : OwnBlock<ROWS> {
 };
 
 // attention_forward, for the tokens of one segment and one head.
-// blockIdx = (part of a work item, head); a block owns ROWS queries, a warp one or two bands of 16, and walks over tiles
-// of keys up to the diagonal while the next tile is on its way; a warp leaves out the tiles after its last query. Scores
-// live in registers, rounded to Real as operand of p v.
+// blockIdx = (part of a work item, head); a block owns ROWS queries, a warp one or two bands of 16, and walks over
+// tiles of keys up to the diagonal while the next tile is on its way; a warp leaves out the tiles after its last query.
+// Scores live in registers, rounded to Real as operand of p v.
 // 2 B NH T^2 HS flops (the causal half; without a mask), 4 N NH HS sizeof(Real) bytes: at 790 TFLOP/s and 4.3 TB/s the
 // flops are the floor from T = 735 on.
 // A row's maximum and sum run over a lane's keys in ascending order, then over the row's four lanes; outputs over keys

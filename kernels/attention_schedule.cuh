@@ -2,10 +2,10 @@
 // how many there are.
 //
 // A tile begins at every position whose distance from its segment's first is a multiple of 128. That multiple is the
-// tile's level: how far its work reaches back. The list goes by groups of rows, in a group by falling level, then by row,
-// then by position: the longest work of a group starts first and short work fills the end, with or without a mask. A
-// group is small enough for its keys and values to stay in the L2 cache from level to level, and large enough to keep a
-// GPU's blocks busy.
+// tile's level: how far its work reaches back. The list goes by groups of rows, in a group by falling level, then by
+// row, then by position: the longest work of a group starts first and short work fills the end, with or without a mask.
+// A group is small enough for its keys and values to stay in the L2 cache from level to level, and large enough to keep
+// a GPU's blocks busy.
 // (The backward pass gives the entry of a segment's last tile to its first tile of keys, whose work is the longest.)
 #pragma once
 #include "kernels/attention_shape.cuh"

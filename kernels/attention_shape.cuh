@@ -1,5 +1,5 @@
-// attention_shape.cuh - head sizes, the rows of a block and of the tiles it walks over, and where a work item's rows lie
-// in memory.
+// attention_shape.cuh - head sizes, the rows of a block and of the tiles it walks over, and where a work item's rows
+// lie in memory.
 #pragma once
 #include <algorithm>
 #include <type_traits>
@@ -44,13 +44,13 @@ constexpr int ATTENTION_TILE = 128;  // queries of a work item
 // of the other side then feeds two products in place of one; loads are what bounds the kernels. Float has no long
 // blocks: its products are not the tensor cores'.
 template <class Real, int HS>
-constexpr bool HAS_LONG_BLOCKS = std::is_same_v<Real, bf16>&& HS >= 32 && HS <= 128;
+constexpr bool HAS_LONG_BLOCKS = (HS >= 32 && HS <= 128) && std::is_same_v<Real, bf16>;
 // dV and dK of two bands of HS = 128 would be 256 registers a thread.
 template <class Real, int HS>
-constexpr bool HAS_LONG_BLOCKS_OF_KEYS = HAS_LONG_BLOCKS<Real, HS>&& HS <= 80;
+constexpr bool HAS_LONG_BLOCKS_OF_KEYS = HS <= 80 && HAS_LONG_BLOCKS<Real, HS>;
 constexpr int LONG_BLOCK = 128;
-// The short ones have 64 rows, but rows of 1 KiB (float, HS = 256) leave room for 32 (one own tile: forward) or 16 (two:
-// backward).
+// The short ones have 64 rows, but rows of 1 KiB (float, HS = 256) leave room for 32 (one own tile: forward) or 16
+// (two: backward).
 template <class Real, int HS>
 constexpr int SHORT_FORWARD_BLOCK = HS * sizeof(Real) <= 512 ? 64 : 32;
 template <class Real, int HS>
@@ -66,16 +66,16 @@ struct OwnBlock {
 // Keys of a tile in the forward pass, whose scores are N / 2 registers a band next to HS / 2 of the output: 64 up to
 // HS = 64, then 32, of float's longest rows 16. A row's bits depend on it: the softmax goes tile by tile.
 template <class Real, int HS>
-constexpr int forward_keys() {
-    return HS <= 64 ? 64 : HS * sizeof(Real) <= 512 ? 32 : 16;
-}
+constexpr int FORWARD_KEYS = HS <= 64                   ? 64
+                             : HS * sizeof(Real) <= 512 ? 32
+                                                        : 16;
 
-// Rows of the other side in the backward pass, where scores and their gradients are alive at once, and for dK and dV
-// two outputs of HS / 2 registers a band each. Bits do not depend on it.
+// Rows of a tile of the other side in the backward pass, short blocks: there scores and their gradients are alive at
+// once, and for dK and dV two outputs of HS / 2 registers each. Bits do not depend on it.
 template <class Real, int HS>
-constexpr int short_backward_columns() {
-    return HS * sizeof(Real) <= 128 ? 64 : HS * sizeof(Real) <= 320 ? 32 : 16;
-}
+constexpr int SHORT_BACKWARD_COLUMNS = HS * sizeof(Real) <= 128   ? 64
+                                       : HS * sizeof(Real) <= 320 ? 32
+                                                                  : 16;
 
 // ---- work items -----------------------------------------------------------------------------------------------------
 // One entry of the schedule: a tile of queries of a segment.

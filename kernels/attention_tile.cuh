@@ -1,8 +1,8 @@
 // attention_tile.cuh - what the three kernels of attention share: tiles in shared memory, and products of tiles.
 //
-// A block owns some rows (queries, or keys for dK and dV), one or two bands of 16 to a warp, and walks over tiles of the
-// other side. All positions are counted from the segment's first token: a segment's bits do not depend on where in a
-// row it is.
+// A block owns some rows (queries, or keys for dK and dV), one or two bands of 16 to a warp, and walks over tiles of
+// the other side. All positions are counted from the segment's first token: a segment's bits do not depend on where in
+// a row it is.
 #pragma once
 #include <type_traits>
 
@@ -188,8 +188,8 @@ __device__ inline void store_pair(bf16* to, float a, float b) {
 __device__ inline void store_pair(float* to, float a, float b) { *reinterpret_cast<float2*>(to) = make_float2(a, b); }
 
 // Writes a warp's rows to `to` (`stride` elements apart), as many as are < rows, times factor[band][0] (rows 0 to 7 of
-// the band) and factor[band][1]. They pass through the warp's own rows of `tile`, which nobody else reads, so that whole
-// 16-byte pieces reach memory.
+// the band) and factor[band][1]. They pass through the warp's own rows of `tile`, which nobody else reads, so that
+// whole 16-byte pieces reach memory.
 template <class Real, int ROWS, int COLUMNS, int BANDS>
 __device__ __forceinline__ void store_rows(Real* to, size_t stride, int rows, const float (&sum)[BANDS][COLUMNS / 8][4],
                                            const float (&factor)[BANDS][2], SharedTile<Real, ROWS, COLUMNS>& tile,
