@@ -19,7 +19,7 @@ struct AttentionBackwardKeys : OwnBlock<ROWS> {
     // as it likes).
     static constexpr int BLOCKS = std::is_same_v<Real, float> ? 1 : LONG ? (HS <= 32 ? 3 : 2) : HS == 64 ? 2 : 0;
     // The keys as operands in registers for all tiles of queries. For the values there is no room.
-    static constexpr bool KEEPS_KEYS = LONG;
+    static constexpr bool KEEPS_KEYS = LONG, KEEPS_PLACES = !LONG;
     struct Shared {
         SharedTile<Real, ROWS, HS> k, v;
         SharedTile<Real, QUERIES, HS> q[2], dout[2];
@@ -40,7 +40,7 @@ __global__ void __launch_bounds__(AttentionBackwardKeys<Real, HS, ROWS>::THREADS
     attention_backward_keys_kernel(Real* dqkv, const Real* dout, const Real* qkv, const QueryStatistic* statistics,
                                    const int* schedule, int T, int NH, float scale) {
     using Shape = AttentionBackwardKeys<Real, HS, ROWS>;
-    constexpr int QUERIES = Shape::QUERIES, THREADS = Shape::THREADS, BANDS = Shape::BANDS, PARTS = Shape::PARTS;
+    constexpr int QUERIES = Shape::QUERIES, BANDS = Shape::BANDS, PARTS = Shape::PARTS;
     constexpr bool DK = GRADIENTS != KeyGradients::Value, DV = GRADIENTS != KeyGradients::Key;
     auto& s = shared_memory<typename Shape::Shared>();
     const int t = 2 * (lane_index() % 4), warp_row = static_cast<int>(threadIdx.x) / 32 * Shape::WARP_ROWS;
@@ -58,10 +58,10 @@ __global__ void __launch_bounds__(AttentionBackwardKeys<Real, HS, ROWS>::THREADS
         const auto start_loading = [&](int tile) {
             const int first = tile * QUERIES, queries = length - first, i = static_cast<int>(threadIdx.x);
             const int heads = detached(NH);
-            load_tile<THREADS>(s.q[tile % 2], Packed<HS>::query(qkv, token + first, NH, head), Packed<HS>::token(heads),
-                               queries);
-            load_tile<THREADS>(s.dout[tile % 2], head_of_token<HS>(dout, token + first, NH, head),
-                               static_cast<size_t>(heads) * HS, queries);
+            load_tile<Shape>(s.q[tile % 2], Packed<HS>::query(qkv, token + first, NH, head), Packed<HS>::token(heads),
+                             queries);
+            load_tile<Shape>(s.dout[tile % 2], head_of_token<HS>(dout, token + first, NH, head),
+                             static_cast<size_t>(heads) * HS, queries);
             if (i < QUERIES)
                 copy_async<8>(&s.statistics[tile % 2][i], statistics + detached(item.statistic) + first + i,
                               i < queries);
@@ -70,8 +70,8 @@ __global__ void __launch_bounds__(AttentionBackwardKeys<Real, HS, ROWS>::THREADS
 
         const size_t part = Packed<HS>::part(NH), stride = Packed<HS>::token(NH);
         const Real* const k = Packed<HS>::query(qkv, token + first_key, NH, head) + part;
-        load_tile<THREADS>(s.k, k, stride, length - first_key);
-        if constexpr (DK) load_tile<THREADS>(s.v, k + part, stride, length - first_key);
+        load_tile<Shape>(s.k, k, stride, length - first_key);
+        if constexpr (DK) load_tile<Shape>(s.v, k + part, stride, length - first_key);
         start_loading(first_tile);
         copy_async_wait<0>();
         __syncthreads();

@@ -16,6 +16,7 @@ struct AttentionBackwardQueries : OwnBlock<ROWS> {
     static constexpr int BLOCKS = std::is_same_v<Real, float> ? 1 : LONG ? (HS <= 32 ? 3 : 2) : 0;
     // What stays in registers, as operands, for all tiles of keys.
     static constexpr bool KEEPS_QUERIES = LONG && HS <= 80, KEEPS_DOUT = LONG && HS <= 64;
+    static constexpr bool KEEPS_PLACES = true;
     struct Shared {
         SharedTile<Real, ROWS, HS> q, dout;
         SharedTile<Real, KEYS, HS> k[2], v[2];
@@ -34,7 +35,7 @@ __global__ void __launch_bounds__(AttentionBackwardQueries<Real, HS, ROWS>::THRE
     attention_backward_queries_kernel(Real* dqkv, const Real* dout, const Real* qkv, const QueryStatistic* statistics,
                                       const int* schedule, int T, int NH, float scale) {
     using Shape = AttentionBackwardQueries<Real, HS, ROWS>;
-    constexpr int KEYS = Shape::KEYS, THREADS = Shape::THREADS, BANDS = Shape::BANDS, PARTS = Shape::PARTS;
+    constexpr int KEYS = Shape::KEYS, BANDS = Shape::BANDS, PARTS = Shape::PARTS;
     auto& s = shared_memory<typename Shape::Shared>();
     const int warp_row = static_cast<int>(threadIdx.x) / 32 * Shape::WARP_ROWS;
     const int head = static_cast<int>(blockIdx.y), count = schedule[0];
@@ -50,13 +51,13 @@ __global__ void __launch_bounds__(AttentionBackwardQueries<Real, HS, ROWS>::THRE
         const int own_first = first_query + warp_row;
         const int own_tiles = own_first < length ? (min(own_first + Shape::WARP_ROWS, length) + KEYS - 1) / KEYS : 0;
         const auto start_loading = [&](int tile) {
-            start_loading_keys<THREADS>(s.k, s.v, tile, qkv, token, length, NH, head);
+            start_loading_keys<Shape>(s.k, s.v, tile, qkv, token, length, NH, head);
         };
 
         const int queries = length - first_query;
-        load_tile<THREADS>(s.q, Packed<HS>::query(qkv, token + first_query, NH, head), Packed<HS>::token(NH), queries);
-        load_tile<THREADS>(s.dout, head_of_token<HS>(dout, token + first_query, NH, head), static_cast<size_t>(NH) * HS,
-                           queries);
+        load_tile<Shape>(s.q, Packed<HS>::query(qkv, token + first_query, NH, head), Packed<HS>::token(NH), queries);
+        load_tile<Shape>(s.dout, head_of_token<HS>(dout, token + first_query, NH, head), static_cast<size_t>(NH) * HS,
+                         queries);
         start_loading(0);
         QueryStatistic statistic[BANDS][2] = {};
         UNROLL

@@ -23,7 +23,8 @@ struct AttentionForward : OwnBlock<ROWS> {
     static constexpr int LONG_BLOCKS = HS <= 32 ? 3 : 2, SHORT_BLOCKS = HS <= 16 ? 5 : HS <= 32 ? 4 : HS <= 80 ? 3 : 2;
     static constexpr int BLOCKS = !BF16 ? 1 : LONG ? LONG_BLOCKS : SHORT_BLOCKS;
     // The queries as operands in registers for all tiles of keys, where that leaves BLOCKS as it is.
-    static constexpr bool KEEPS_QUERIES = BF16 && (LONG ? HS <= 80 : HS <= 32 || HS == 128);
+    static constexpr bool KEEPS_QUERIES = BF16 && (LONG ? HS == 64 || HS == 80 : HS <= 32 || HS == 128);
+    static constexpr bool KEEPS_PLACES = true;
     struct Shared {
         SharedTile<Real, ROWS, HS> q;
         SharedTile<Real, KEYS, HS> k[2], v[2];
@@ -43,7 +44,7 @@ template <class Real, int HS, int ROWS>
 __global__ void __launch_bounds__(AttentionForward<Real, HS, ROWS>::THREADS, AttentionForward<Real, HS, ROWS>::BLOCKS)
     attention_forward_kernel(Real* out, float* lse, const Real* qkv, const int* schedule, int T, int NH, float scale) {
     using Shape = AttentionForward<Real, HS, ROWS>;
-    constexpr int KEYS = Shape::KEYS, THREADS = Shape::THREADS, BANDS = Shape::BANDS, PARTS = Shape::PARTS;
+    constexpr int KEYS = Shape::KEYS, BANDS = Shape::BANDS, PARTS = Shape::PARTS;
     auto& s = shared_memory<typename Shape::Shared>();
     const int lane = lane_index(), warp_row = static_cast<int>(threadIdx.x) / 32 * Shape::WARP_ROWS;
     const int head = static_cast<int>(blockIdx.y), count = schedule[0];
@@ -59,11 +60,11 @@ __global__ void __launch_bounds__(AttentionForward<Real, HS, ROWS>::THREADS, Att
         const int own_first = first_query + warp_row;
         const int own_tiles = own_first < length ? (min(own_first + Shape::WARP_ROWS, length) + KEYS - 1) / KEYS : 0;
         const auto start_loading = [&](int tile) {
-            start_loading_keys<THREADS>(s.k, s.v, tile, qkv, token, length, NH, head);
+            start_loading_keys<Shape>(s.k, s.v, tile, qkv, token, length, NH, head);
         };
 
-        load_tile<THREADS>(s.q, Packed<HS>::query(qkv, token + first_query, NH, head), Packed<HS>::token(NH),
-                           length - first_query);
+        load_tile<Shape>(s.q, Packed<HS>::query(qkv, token + first_query, NH, head), Packed<HS>::token(NH),
+                         length - first_query);
         start_loading(0);
         copy_async_wait<0>();
         __syncthreads();

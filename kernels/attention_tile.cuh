@@ -41,15 +41,18 @@ __host__ __device__ constexpr int threads_to_row(int pieces, int threads) {
     return n;
 }
 
-// Starts copying rows 0 .. ROWS of `from` (`stride` elements apart); those from `rows` on become zeros.
-template <int THREADS, class Real, int ROWS, int COLUMNS>
+// Starts copying rows 0 .. ROWS of `from` (`stride` elements apart); those from `rows` on become zeros. Block: the
+// kernel's shape. A thread's place in the tile stays in registers from tile to tile if it KEEPS_PLACES.
+template <class Block, class Real, int ROWS, int COLUMNS>
 __device__ __forceinline__ void load_tile(SharedTile<Real, ROWS, COLUMNS>& tile, const Real* from, size_t stride,
                                           int rows) {
     using Tile = SharedTile<Real, ROWS, COLUMNS>;
     constexpr int PIECE = 16 / sizeof(Real), PIECES = COLUMNS / PIECE;
-    constexpr int SHARERS = threads_to_row(PIECES, THREADS), STEP = THREADS / SHARERS;
+    constexpr int SHARERS = threads_to_row(PIECES, Block::THREADS), STEP = Block::THREADS / SHARERS;
     static_assert(ROWS % STEP == 0);
-    const int thread = detached(static_cast<int>(threadIdx.x)), first = thread / SHARERS, own = thread % SHARERS;
+    int thread = static_cast<int>(threadIdx.x);
+    if constexpr (!Block::KEEPS_PLACES) thread = detached(thread);
+    const int first = thread / SHARERS, own = thread % SHARERS;
     from = detached(from + first * stride + own * PIECE);
     UNROLL
     for (int row = 0; row < ROWS; row += STEP) {
@@ -67,15 +70,15 @@ __device__ __forceinline__ void load_tile(SharedTile<Real, ROWS, COLUMNS>& tile,
 }
 
 // Starts copying tile number `tile` of the keys and values of a segment of `length` tokens from `token` on.
-template <int THREADS, class Real, int KEYS, int HS>
+template <class Block, class Real, int KEYS, int HS>
 __device__ __forceinline__ void start_loading_keys(SharedTile<Real, KEYS, HS> (&k)[2],
                                                    SharedTile<Real, KEYS, HS> (&v)[2], int tile, const Real* qkv,
                                                    int token, int length, int NH, int head) {
     const int first = tile * KEYS, heads = detached(NH);
     const size_t part = Packed<HS>::part(heads), stride = Packed<HS>::token(heads);
     const Real* const keys = Packed<HS>::query(qkv, token + first, NH, head) + part;
-    load_tile<THREADS>(k[tile % 2], keys, stride, length - first);
-    load_tile<THREADS>(v[tile % 2], keys + part, stride, length - first);
+    load_tile<Block>(k[tile % 2], keys, stride, length - first);
+    load_tile<Block>(v[tile % 2], keys + part, stride, length - first);
     copy_async_commit();
 }
 
