@@ -23,10 +23,12 @@ struct AttentionBackwardKeys : OwnBlock<ROWS> {
     struct Shared {
         SharedTile<Real, ROWS, HS> k, v;
         SharedTile<Real, QUERIES, HS> q[2], dout[2];
-        QueryStatistic statistics[2][QUERIES];
+        alignas(8) float lse[2][QUERIES], dot[2][QUERIES];  // so that a lane's two columns are one load
     };
     static_assert(sizeof(Shared) <= SHARED_MEMORY_LIMIT);
 };
+
+__device__ __forceinline__ float2 pair_at(const float* from) { return *reinterpret_cast<const float2*>(from); }
 
 // dV and dK of one segment and one head.     statistics (B, NH, T)
 // blockIdx = (part of a work item, head). A block owns ROWS keys, a warp one or two bands of 16, and walks over tiles
@@ -62,9 +64,11 @@ __global__ void __launch_bounds__(AttentionBackwardKeys<Real, HS, ROWS>::THREADS
                              queries);
             load_tile<Shape>(s.dout[tile % 2], head_of_token<HS>(dout, token + first, NH, head),
                              static_cast<size_t>(heads) * HS, queries);
-            if (i < QUERIES)
-                copy_async<8>(&s.statistics[tile % 2][i], statistics + detached(item.statistic) + first + i,
-                              i < queries);
+            if (i < QUERIES) {
+                const QueryStatistic* const from = statistics + detached(item.statistic) + first + i;
+                copy_async<4>(&s.lse[tile % 2][i], &from->lse, i < queries);
+                copy_async<4>(&s.dot[tile % 2][i], &from->dot, i < queries);
+            }
             copy_async_commit();
         };
 
@@ -91,9 +95,10 @@ __global__ void __launch_bounds__(AttentionBackwardKeys<Real, HS, ROWS>::THREADS
                     mask_later_keys<true>(p, detached(first_key) + warp_row, tile * QUERIES);
                 UNROLL
                 for (int n = 0; n < QUERIES / 8; ++n) {
+                    const float2 lse = pair_at(&s.lse[stage][8 * n + t]);
                     UNROLL
                     for (int i = 0; i < 4; ++i) {
-                        const float shift = -s.statistics[stage][8 * n + t + i % 2].lse;
+                        const float shift = -(i % 2 == 0 ? lse.x : lse.y);
                         UNROLL
                         for (int band = 0; band < BANDS; ++band)
                             p[band][n][i] = exp2_fast(fmaf(p[band][n][i], scale * LOG2_E, shift));
@@ -106,12 +111,12 @@ __global__ void __launch_bounds__(AttentionBackwardKeys<Real, HS, ROWS>::THREADS
                     multiply_transposed<UNROLLED_STEPS<Real>>(ds, own_v.operand(s.v, own_offset), s.dout[stage]);
                     UNROLL
                     for (int n = 0; n < QUERIES / 8; ++n) {
+                        const float2 dot = pair_at(&s.dot[stage][8 * n + t]);
                         UNROLL
                         for (int i = 0; i < 4; ++i) {
-                            const float dot = s.statistics[stage][8 * n + t + i % 2].dot;
                             UNROLL
                             for (int band = 0; band < BANDS; ++band)
-                                ds[band][n][i] = p[band][n][i] * (ds[band][n][i] - dot);
+                                ds[band][n][i] = p[band][n][i] * (ds[band][n][i] - (i % 2 == 0 ? dot.x : dot.y));
                         }
                     }
                     multiply(dk, ds, s.q[stage]);
