@@ -4,6 +4,7 @@
 #pragma once
 #include <cmath>
 
+#include "kernels/attention_blocks.h"
 #include "kernels/attention_mask.cuh"
 #include "kernels/attention_softmax.cuh"
 #include "kernels/attention_tile.cuh"
@@ -13,14 +14,17 @@
 
 namespace gpu {
 
-template <class Real, int HS>
-struct AttentionForward {
-    static constexpr int ROWS = forward_rows<Real, HS>(), KEYS = forward_keys<Real, HS>(), THREADS = ROWS * 2;
-    // Blocks that an SM is to hold, which limits a thread's registers to 96, 128, 168, 168 and 255: what the compiler
-    // reaches without spilling.
-    static constexpr int BLOCKS = !std::is_same_v<Real, bf16> ? 1 : HS <= 16 ? 5 : HS <= 32 ? 4 : HS <= 80 ? 3 : 2;
+template <class Real, int HS, int ROWS>
+struct AttentionForward : OwnBlock<ROWS> {
+    static constexpr bool BF16 = std::is_same_v<Real, bf16>, LONG = ROWS == LONG_BLOCK;
+    static constexpr int KEYS = FORWARD_KEYS<Real, HS>;
+    // Blocks that an SM is to hold, which limits a thread's registers (5: 96, 4: 128, 3: 168, 2: 255): what the
+    // compiler reaches without spilling.
+    static constexpr int LONG_BLOCKS = HS <= 32 ? 3 : 2, SHORT_BLOCKS = HS <= 16 ? 5 : HS <= 32 ? 4 : HS <= 80 ? 3 : 2;
+    static constexpr int BLOCKS = !BF16 ? 1 : LONG ? LONG_BLOCKS : SHORT_BLOCKS;
     // The queries as operands in registers for all tiles of keys, where that leaves BLOCKS as it is.
-    static constexpr bool KEEPS_QUERIES = std::is_same_v<Real, bf16> && (HS <= 32 || HS == 128);
+    static constexpr bool KEEPS_QUERIES = BF16 && (LONG ? HS == 64 || HS == 80 : HS <= 32 || HS == 128);
+    static constexpr bool KEEPS_PLACES = true;
     struct Shared {
         SharedTile<Real, ROWS, HS> q;
         SharedTile<Real, KEYS, HS> k[2], v[2];
@@ -29,83 +33,88 @@ struct AttentionForward {
 };
 
 // attention_forward, for the tokens of one segment and one head.
-// blockIdx = (work item, head, part of the item); a block owns ROWS queries, a warp 16 of them, and walks over tiles of
-// keys up to the diagonal while the next tile is on its way. Scores live in registers, rounded to Real as operand of
-// p v.
+// blockIdx = (part of a work item, head); a block owns ROWS queries, a warp one or two bands of 16, and walks over
+// tiles of keys up to the diagonal while the next tile is on its way; a warp leaves out the tiles after its last query.
+// Scores live in registers, rounded to Real as operand of p v.
 // 2 B NH T^2 HS flops (the causal half; without a mask), 4 N NH HS sizeof(Real) bytes: at 790 TFLOP/s and 4.3 TB/s the
 // flops are the floor from T = 735 on.
 // A row's maximum and sum run over a lane's keys in ascending order, then over the row's four lanes; outputs over keys
 // in the product's order, tile by tile in ascending order.
-template <class Real, int HS>
-__global__ void __launch_bounds__(AttentionForward<Real, HS>::THREADS, AttentionForward<Real, HS>::BLOCKS)
+template <class Real, int HS, int ROWS>
+__global__ void __launch_bounds__(AttentionForward<Real, HS, ROWS>::THREADS, AttentionForward<Real, HS, ROWS>::BLOCKS)
     attention_forward_kernel(Real* out, float* lse, const Real* qkv, const int* schedule, int T, int NH, float scale) {
-    using Shape = AttentionForward<Real, HS>;
-    constexpr int ROWS = Shape::ROWS, KEYS = Shape::KEYS, THREADS = Shape::THREADS;
+    using Shape = AttentionForward<Real, HS, ROWS>;
+    constexpr int KEYS = Shape::KEYS, BANDS = Shape::BANDS, PARTS = Shape::PARTS;
     auto& s = shared_memory<typename Shape::Shared>();
-    const int lane = lane_index(), warp_row = static_cast<int>(threadIdx.x) / 32 * 16;
+    const int lane = lane_index(), warp_row = static_cast<int>(threadIdx.x) / 32 * Shape::WARP_ROWS;
     const int head = static_cast<int>(blockIdx.y), count = schedule[0];
+    const int part = PARTS - 1 - static_cast<int>(blockIdx.x) % PARTS;  // an item's last part has the longest way to go
 
-    for (int index = static_cast<int>(blockIdx.x); index < count; index += static_cast<int>(gridDim.x)) {
+    for (int index = static_cast<int>(blockIdx.x) / PARTS; index < count;
+         index += static_cast<int>(gridDim.x) / PARTS) {
         const WorkItem item = work_item(schedule, index, T, NH, head);
         const int token = item.token, length = item.length;
-        const int first_query = item.query + static_cast<int>(blockIdx.z) * ROWS;
+        const int first_query = item.query + part * ROWS;
         if (first_query >= length) continue;
         const int tiles = (min(first_query + ROWS, length) + KEYS - 1) / KEYS;
+        const int own_first = first_query + warp_row;
+        const int own_tiles = own_first < length ? (min(own_first + Shape::WARP_ROWS, length) + KEYS - 1) / KEYS : 0;
         const auto start_loading = [&](int tile) {
-            start_loading_keys<THREADS>(s.k, s.v, tile, qkv, token, length, NH, head);
+            start_loading_keys<Shape>(s.k, s.v, tile, qkv, token, length, NH, head);
         };
 
-        load_tile<THREADS>(s.q, Packed<HS>::query(qkv, token + first_query, NH, head), Packed<HS>::token(NH),
-                           length - first_query);
+        load_tile<Shape>(s.q, Packed<HS>::query(qkv, token + first_query, NH, head), Packed<HS>::token(NH),
+                         length - first_query);
         start_loading(0);
         copy_async_wait<0>();
         __syncthreads();
+        OwnRows<Shape::KEEPS_QUERIES, Real, BANDS, HS> q;
+        q.load(s.q, warp_row);
         const int q_offset = lane_offset<decltype(s.q)>(warp_row);
-        Matrices<Real> kept[Shape::KEEPS_QUERIES ? HS / 16 : 1];
-        if constexpr (Shape::KEEPS_QUERIES) {
-            UNROLL
-            for (int i = 0; i < HS / 16; ++i) kept[i] = left_operand(s.q, q_offset, i);
-        }
 
-        float output[HS / 8][4] = {};
-        OnlineSoftmax softmax;
+        float output[BANDS][HS / 8][4] = {};
+        OnlineSoftmax softmax[BANDS];
         for (int tile = 0; tile < tiles; ++tile) {
             if (tile + 1 < tiles) start_loading(tile + 1);
-            float p[KEYS / 8][4] = {};
-            multiply_transposed<Shape::KEEPS_QUERIES ? HS / 16 : UNROLLED_STEPS<Real>>(
-                p,
-                [&](int i) {
-                    if constexpr (Shape::KEEPS_QUERIES)
-                        return kept[i];
-                    else
-                        return left_operand(s.q, q_offset, i);
-                },
-                s.k[tile % 2]);
-            if (crosses_diagonal(first_query, tile * KEYS + KEYS - 1))
-                mask_later_keys<false>(p, detached(first_query) + warp_row, tile * KEYS);
-            float shrink[2];
-            softmax.update(p, shrink, scale);
-            UNROLL
-            for (int n = 0; n < HS / 8; ++n) {
+            if (tile < own_tiles) {
+                float p[BANDS][KEYS / 8][4] = {};
+                multiply_transposed<Shape::KEEPS_QUERIES ? HS / 16 : UNROLLED_STEPS<Real>>(p, q.operand(s.q, q_offset),
+                                                                                           s.k[tile % 2]);
+                if (crosses_diagonal(first_query + warp_row, tile * KEYS + KEYS - 1))
+                    mask_later_keys<false>(p, detached(first_query) + warp_row, tile * KEYS);
                 UNROLL
-                for (int i = 0; i < 4; ++i) output[n][i] *= shrink[i / 2];
+                for (int band = 0; band < BANDS; ++band) {
+                    float shrink[2];
+                    softmax[band].update(p[band], shrink, scale);
+                    UNROLL
+                    for (int n = 0; n < HS / 8; ++n) {
+                        UNROLL
+                        for (int i = 0; i < 4; ++i) output[band][n][i] *= shrink[i / 2];
+                    }
+                }
+                multiply(output, p, s.v[tile % 2]);
             }
-            multiply(output, p, s.v[tile % 2]);
             copy_async_wait<0>();
             __syncthreads();  // the next tile is there, and this one may be overwritten
         }
 
-        softmax.finish();
-        const float inverse[2] = {1.0f / softmax.sum[0], 1.0f / softmax.sum[1]};
+        float inverse[BANDS][2];
+        UNROLL
+        for (int band = 0; band < BANDS; ++band) {
+            softmax[band].finish();
+            for (int r = 0; r < 2; ++r) inverse[band][r] = 1.0f / softmax[band].sum[r];
+        }
         const int queries = length - first_query;  // those from ROWS on are other blocks'
         store_rows(head_of_token<HS>(out, token + first_query + warp_row, NH, head), static_cast<size_t>(NH) * HS,
                    queries - warp_row, output, inverse, s.q, warp_row);
         if (lane % 4 == 0) {
             float* const row_lse = lse + work_item(detached(schedule), index, T, NH, head).statistic + first_query;
-            for (int r = 0; r < 2; ++r) {
-                const int row = warp_row + lane / 4 + 8 * r;
-                if (row < queries) row_lse[row] = softmax.log_sum(r, scale);
-            }
+            UNROLL
+            for (int band = 0; band < BANDS; ++band)
+                for (int r = 0; r < 2; ++r) {
+                    const int row = warp_row + 16 * band + lane / 4 + 8 * r;
+                    if (row < queries) row_lse[row] = softmax[band].log_sum(r, scale);
+                }
         }
         __syncthreads();  // the queries' tile has been read
     }
@@ -115,18 +124,38 @@ bool attention_has_head_size(int HS) {
     return with_head_size(HS, [](auto) {});
 }
 
+AttentionBlocks attention_blocks(int T) { return T <= LONG_BLOCK ? AttentionBlocks::Short : AttentionBlocks::Long; }
+
+template <class Real, int HS, int ROWS>
+void launch_attention_forward(Real* out, float* lse, const Real* qkv, const int* schedule, int B, int T, int NH,
+                              stream_t stream) {
+    using Shape = AttentionForward<Real, HS, ROWS>;
+    LAUNCH((attention_forward_kernel<Real, HS, ROWS>), attention_grid(B, T, NH, Shape::PARTS), dim3(Shape::THREADS),
+           sizeof(typename Shape::Shared), stream.cuda, out, lse, qkv, schedule, T, NH,
+           LOG2_E / sqrtf(static_cast<float>(HS)));
+}
+
+template <class Real>
+void attention_forward(Real* out, Stat<Real>* lse, const Real* qkv, const int* schedule, AttentionBlocks blocks, int B,
+                       int T, int NH, int HS, stream_t stream) {
+    check_attention_shape("attention_forward", B, T, NH);
+    const bool known = with_head_size(HS, [&](auto head_size) {
+        constexpr int SIZE = head_size.value;
+        if constexpr (HAS_LONG_BLOCKS<Real, SIZE>)
+            if (blocks == AttentionBlocks::Long)
+                return launch_attention_forward<Real, SIZE, LONG_BLOCK>(out, lse, qkv, schedule, B, T, NH, stream);
+        launch_attention_forward<Real, SIZE, SHORT_FORWARD_BLOCK<Real, SIZE>>(out, lse, qkv, schedule, B, T, NH,
+                                                                              stream);
+    });
+    ENSURE(known, "attention_forward: HS=%d: head sizes are %s", HS, HEAD_SIZES);
+}
+
 template <class Real>
 void attention_forward(Real* out, Stat<Real>* lse, const Real* qkv, const int* schedule, int B, int T, int NH, int HS,
                        stream_t stream) {
-    check_attention_shape("attention_forward", B, T, NH);
-    const bool known = with_head_size(HS, [&](auto head_size) {
-        using Shape = AttentionForward<Real, head_size.value>;
-        const dim3 grid = attention_grid(B, T, NH, ATTENTION_TILE / Shape::ROWS);
-        LAUNCH((attention_forward_kernel<Real, head_size.value>), grid, dim3(Shape::THREADS),
-               sizeof(typename Shape::Shared), stream.cuda, out, lse, qkv, schedule, T, NH,
-               LOG2_E / sqrtf(static_cast<float>(HS)));
+    run_faster_blocks<Real>("attention_forward", B, T, NH, HS, stream, [&](AttentionBlocks blocks) {
+        attention_forward<Real>(out, lse, qkv, schedule, blocks, B, T, NH, HS, stream);
     });
-    ENSURE(known, "attention_forward: HS=%d: head sizes are %s", HS, HEAD_SIZES);
 }
 
 }  // namespace gpu

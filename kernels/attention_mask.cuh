@@ -12,15 +12,18 @@ __device__ inline bool crosses_diagonal(int first_query, int last_key) { return 
 
 // Scores of keys after their query become -inf, so that their probability is 0. A warp's rows are queries from `row` on
 // and its columns keys from `column` on, or, KEYS_ARE_ROWS, the other way round.
-template <bool KEYS_ARE_ROWS, int N>
-__device__ __forceinline__ void mask_later_keys(float (&scores)[N][4], int row, int column) {
+template <bool KEYS_ARE_ROWS, int BANDS, int N>
+__device__ __forceinline__ void mask_later_keys(float (&scores)[BANDS][N][4], int row, int column) {
     const int g = lane_index() / 4, t = 2 * (lane_index() % 4);
     UNROLL
-    for (int n = 0; n < N; ++n) {
+    for (int band = 0; band < BANDS; ++band) {
         UNROLL
-        for (int i = 0; i < 4; ++i) {
-            const int r = row + g + i / 2 * 8, c = column + 8 * n + t + i % 2;
-            if (KEYS_ARE_ROWS ? r > c : c > r) scores[n][i] = -INFINITY;
+        for (int n = 0; n < N; ++n) {
+            UNROLL
+            for (int i = 0; i < 4; ++i) {
+                const int r = row + 16 * band + g + i / 2 * 8, c = column + 8 * n + t + i % 2;
+                if (KEYS_ARE_ROWS ? r > c : c > r) scores[band][n][i] = -INFINITY;
+            }
         }
     }
 }

@@ -1,12 +1,14 @@
 // attention_schedule.cuh - the list of tiles that attention has to do, made on the device without the host's knowing
 // how many there are.
 //
-// A tile begins at every position whose distance from its segment's first is a multiple of 64. That multiple, the
-// tile's level, is the number of key tiles before the diagonal one. The list is ordered by falling level over all rows,
-// then by row, then by position: the longest work starts first and short work fills the end, with or without a mask.
+// A tile begins at every position whose distance from its segment's first is a multiple of 128. That multiple is the
+// tile's level: how far its work reaches back. The list goes by groups of rows, in a group by falling level, then by
+// row, then by position: the longest work of a group starts first and short work fills the end, with or without a mask.
+// A group is small enough for its keys and values to stay in the L2 cache from level to level, and large enough to keep
+// a GPU's blocks busy.
 // (The backward pass gives the entry of a segment's last tile to its first tile of keys, whose work is the longest.)
 #pragma once
-#include "kernels/attention_tile.cuh"
+#include "kernels/attention_shape.cuh"
 #include "kernels/operations.h"
 #include "kernels/simt.h"
 #include "util/check.h"
@@ -14,8 +16,21 @@
 namespace gpu {
 
 constexpr int SCHEDULE_WARPS = 4, SCAN_THREADS = 1024;
+// Of a group of rows: K and V of one head are 8 MiB of bf16 at HS = 64, in 256 tiles.
+constexpr int GROUP_TOKENS = 32768;
 
 __host__ __device__ inline int attention_levels(int T) { return (T + ATTENTION_TILE - 1) / ATTENTION_TILE; }
+
+// Number `index` of the (group, level, row) in the list's order: its level and its row.
+struct LevelOfRow {
+    int level, row;
+};
+__device__ inline LevelOfRow level_of_row(int index, int B, int T) {
+    const int levels = attention_levels(T), group_rows = max(GROUP_TOKENS / T, 1);
+    const int first_row = index / levels / group_rows * group_rows, rows = min(group_rows, B - first_row);
+    const int place = index - first_row * levels;
+    return {levels - 1 - place / rows, first_row + place % rows};
+}
 
 // Calls tile(position, rank) for the tiles of one level in one row, in ascending position; rank counts from 0. Returns
 // their number. One warp, 32 positions at a time.
@@ -34,14 +49,13 @@ __device__ inline int for_each_tile(const int* segment_start, int row, int level
     return found;
 }
 
-// counts[(levels - 1 - level) * B + b] = tiles of that level in row b.
-// segment_start (B, T) or null; one warp per (level, row). Reads B T^2 / 128 ints, from L2 but for the first B T.
+// counts[i] = tiles of the level and row of number i.        i < levels * B
+// segment_start (B, T) or null; one warp per (level, row). Reads B T^2 / 256 ints, from L2 but for the first B T.
 __global__ void attention_schedule_count_kernel(int* counts, const int* segment_start, int B, int T) {
     const int index = static_cast<int>(blockIdx.x) * SCHEDULE_WARPS + static_cast<int>(threadIdx.x) / 32;
-    const int levels = attention_levels(T);
-    if (index >= levels * B) return;  // a whole warp; there is no barrier
-    const int found =
-        for_each_tile(segment_start, index % B, levels - 1 - index / B, T, [](int /*position*/, int /*rank*/) {});
+    if (index >= attention_levels(T) * B) return;  // a whole warp; there is no barrier
+    const LevelOfRow at = level_of_row(index, B, T);
+    const int found = for_each_tile(segment_start, at.row, at.level, T, [](int /*position*/, int /*rank*/) {});
     if (lane_index() == 0) counts[index] = found;
 }
 
@@ -79,22 +93,21 @@ __global__ void __launch_bounds__(SCAN_THREADS) attention_schedule_scan_kernel(i
 __global__ void attention_schedule_write_kernel(int* entries, const int* offsets, const int* segment_start, int B,
                                                 int T) {
     const int index = static_cast<int>(blockIdx.x) * SCHEDULE_WARPS + static_cast<int>(threadIdx.x) / 32;
-    const int levels = attention_levels(T);
-    if (index >= levels * B) return;  // a whole warp; there is no barrier
-    const int row = index % B, level = levels - 1 - index / B;
-    for_each_tile(segment_start, row, level, T, [&](int position, int rank) {
-        const int first = position - level * ATTENTION_TILE;
+    if (index >= attention_levels(T) * B) return;  // a whole warp; there is no barrier
+    const LevelOfRow at = level_of_row(index, B, T);
+    for_each_tile(segment_start, at.row, at.level, T, [&](int position, int rank) {
+        const int first = position - at.level * ATTENTION_TILE;
         int inside = position, end = T;  // the last position known to be of the segment, the first known not to be
         if (!segment_start) inside = T - 1;
         while (end - inside > 1) {
             const int middle = inside + (end - inside) / 2;
-            (segment_start[static_cast<size_t>(row) * T + middle] > first ? end : inside) = middle;
+            (segment_start[static_cast<size_t>(at.row) * T + middle] > first ? end : inside) = middle;
         }
         int* entry = entries + 4 * (static_cast<size_t>(offsets[index]) + rank);
-        entry[0] = row;
+        entry[0] = at.row;
         entry[1] = first;
         entry[2] = end - first;
-        entry[3] = level * ATTENTION_TILE;
+        entry[3] = at.level * ATTENTION_TILE;
     });
 }
 

@@ -2,14 +2,13 @@
 //
 // They are timed once per shape on the GPU at hand. Their results may differ in the last bits, so the choice is then
 // kept: in a cache file for later runs on this machine, and in the checkpoint, so that a resumed run goes on with the
-// same bits. The users: the algorithms of matrix products (matmul_context.h), the way to a bias gradient (matmul.cuh).
+// same bits. The users: the algorithms of matrix products (matmul_context.h), the way to a bias gradient (matmul.cuh),
+// the blocks of attention (attention_shape.cuh).
 // In the build for the CPU (KNAPSACK_SIMT) time says nothing about a GPU and the first way is taken, but everything
 // that is kept is kept in the same way.
 //
-// A kernel that has two tile shapes chooses in three lines:
-//   const auto run = [&](int way) { launch_forward<Real>(way == 0 ? 64 : 128, out, lse, qkv, ..., stream.cuda); };
-//   const auto key = format_text("attention_forward %s B=%d T=%d NH=%d HS=%d", STORAGE_NAME<Real>, B, T, NH, HS);
-//   run(stream.choices->choose(key, {"rows64", "rows128"}, run, stream.cuda));
+// A kernel that has two tile shapes chooses in a few lines, as attention does (run_faster_blocks, attention_shape.cuh):
+// a function that queues a way, a key in words, and stream.choices->choose(key, {"rows64", "rows128"}, run, stream.cuda).
 //
 // Host code without a CUDA type beyond the stream, so that any program can include it.
 #pragma once

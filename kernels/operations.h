@@ -83,8 +83,8 @@ void attention_schedule(int* schedule, const int* segment_start, int B, int T, s
 size_t attention_schedule_size(int B, int T);
 // out[b,t,h,:] = sum_{j <= t, same segment} softmax_j(q_t . k_j / sqrt(HS)) v_j
 // lse[b,h,t] = log sum_j exp(q_t . k_j / sqrt(HS))
-// out (B, T, NH, HS); lse (B, NH, T); qkv (B, T, 3, NH, HS), rotated already. A segment is cut into tiles of 64 from
-// its first token on, so that its bits do not depend on where in a row it is.
+// out (B, T, NH, HS); lse (B, NH, T); qkv (B, T, 3, NH, HS), rotated already. A segment is cut into tiles from its
+// first token on, so that its bits do not depend on where in a row it is.
 template <class Real>
 void attention_forward(Real* out, Stat<Real>* lse, const Real* qkv, const int* schedule, int B, int T, int NH, int HS,
                        stream_t stream);

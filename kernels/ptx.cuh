@@ -212,18 +212,18 @@ __device__ __forceinline__ Matrices<Real> left_operand(const float (&left)[4], c
     return m;
 }
 
-// Copies BYTES (8 or 16, aligned as wide) from global to shared memory without passing through registers, or writes
+// Copies BYTES (4 or 16, aligned as wide) from global to shared memory without passing through registers, or writes
 // zeros where not `valid` (`from` is not read then). The bytes are there once the thread has committed and waited.
 template <int BYTES>
 __device__ __forceinline__ void copy_async(void* to, const void* from, bool valid) {
-    static_assert(BYTES == 8 || BYTES == 16, "cp.async moves 8 or 16 bytes");
+    static_assert(BYTES == 4 || BYTES == 16, "cp.async moves 4 or 16 bytes");
 #ifdef __CUDACC__
     const uint32_t address = static_cast<uint32_t>(__cvta_generic_to_shared(to));
     if constexpr (BYTES == 16)  // past L1: a tile is read once
         asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(from), "r"(valid ? 16 : 0)
                      : "memory");
     else
-        asm volatile("cp.async.ca.shared.global [%0], [%1], 8, %2;" ::"r"(address), "l"(from), "r"(valid ? 8 : 0)
+        asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(address), "l"(from), "r"(valid ? 4 : 0)
                      : "memory");
 #else
     if (reinterpret_cast<uintptr_t>(to) % BYTES || (valid && reinterpret_cast<uintptr_t>(from) % BYTES))

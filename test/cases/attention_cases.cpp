@@ -4,6 +4,9 @@
 #include <cmath>
 
 #include "test/cases/case.h"
+#ifndef KNAPSACK_CPU
+#include "kernels/attention_blocks.h"
+#endif
 
 namespace {
 
@@ -81,6 +84,9 @@ Result attend(const Doubles& qkv, const Doubles& dout, const Ints& segment_start
     return r;
 }
 
+// The length of a CUDA kernel's blocks: as it chooses, or as given.
+enum class Blocks { Any, Short, Long };
+
 // Attention with all its tensors on the device.
 template <class Real>
 struct Attention {
@@ -107,13 +113,30 @@ struct Attention {
 
     static size_t elements(const Shape& s) { return product(s.B * s.T, s.NH * s.HS); }
 
-    void forward(backend::stream_t stream) const {
-        backend::attention_forward<Real>(out, lse, qkv, schedule, shape.B, shape.T, shape.NH, shape.HS, stream);
+    void forward(backend::stream_t stream, Blocks blocks = Blocks::Any) const {
+        const auto& [B, T, NH, HS, lengths] = shape;
+#ifndef KNAPSACK_CPU
+        if (blocks != Blocks::Any)
+            return gpu::attention_forward<Real>(out, lse, qkv, schedule, given(blocks), B, T, NH, HS, stream);
+#endif
+        (void)blocks;
+        backend::attention_forward<Real>(out, lse, qkv, schedule, B, T, NH, HS, stream);
     }
-    void backward(backend::stream_t stream) const {
-        backend::attention_backward<Real>(dqkv, scratch, dout, out, lse, qkv, schedule, shape.B, shape.T, shape.NH,
-                                          shape.HS, stream);
+    void backward(backend::stream_t stream, Blocks blocks = Blocks::Any) const {
+        const auto& [B, T, NH, HS, lengths] = shape;
+#ifndef KNAPSACK_CPU
+        if (blocks != Blocks::Any)
+            return gpu::attention_backward<Real>(dqkv, scratch, dout, out, lse, qkv, schedule, given(blocks), B, T, NH,
+                                                 HS, stream);
+#endif
+        (void)blocks;
+        backend::attention_backward<Real>(dqkv, scratch, dout, out, lse, qkv, schedule, B, T, NH, HS, stream);
     }
+#ifndef KNAPSACK_CPU
+    static gpu::AttentionBlocks given(Blocks blocks) {
+        return blocks == Blocks::Long ? gpu::AttentionBlocks::Long : gpu::AttentionBlocks::Short;
+    }
+#endif
     Result expected(bool gradient) const {
         return attend(doubles(qkv.first()), gradient ? doubles(dout.first()) : Doubles{}, start.first(), shape);
     }
@@ -134,10 +157,14 @@ struct Attention {
 // 1.6e-7; dqkv 1.4e-2 and 1.9e-6, at tokens whose gradient nearly cancels (D comes out of the rounded output), and over
 // a row of tokens 2.8e-3 and 5.4e-7.
 
+const char* name_of(Blocks blocks) {
+    return blocks == Blocks::Any ? "" : blocks == Blocks::Long ? " long blocks" : " short blocks";
+}
+
 template <class Real>
-Case forward_case(const Shape& s, bool timed = false) {
+Case forward_case(const Shape& s, bool timed = false, Blocks blocks = Blocks::Any) {
     Case c;
-    c.name = name_of("attention_forward", TYPE_NAME<Real>, s);
+    c.name = name_of("attention_forward", TYPE_NAME<Real>, s) + name_of(blocks);
     const double N = static_cast<double>(s.B) * s.T, channels = static_cast<double>(s.NH) * s.HS;
     c.bytes = 4 * N * channels * sizeof(Real) + sizeof(Stat<Real>) * N * s.NH;
     c.flops = 2 * N * s.T * channels;
@@ -145,7 +172,7 @@ Case forward_case(const Shape& s, bool timed = false) {
     c.make = [=] {
         const Attention<Real> a(s);
         Instance instance;
-        instance.run = [=](backend::stream_t stream, bool) { a.forward(stream); };
+        instance.run = [=](backend::stream_t stream, bool) { a.forward(stream, blocks); };
         if (!timed)
             instance.check = [=] {
                 const Result& want = formula([&] { return a.expected(false); });
@@ -159,9 +186,9 @@ Case forward_case(const Shape& s, bool timed = false) {
 }
 
 template <class Real>
-Case backward_case(const Shape& s, bool timed = false) {
+Case backward_case(const Shape& s, bool timed = false, Blocks blocks = Blocks::Any) {
     Case c;
-    c.name = name_of("attention_backward", TYPE_NAME<Real>, s);
+    c.name = name_of("attention_backward", TYPE_NAME<Real>, s) + name_of(blocks);
     const double N = static_cast<double>(s.B) * s.T, channels = static_cast<double>(s.NH) * s.HS;
     c.bytes = 8 * N * channels * sizeof(Real) + sizeof(Stat<Real>) * N * s.NH;
     c.flops = 5 * N * s.T * channels;
@@ -178,7 +205,7 @@ Case backward_case(const Shape& s, bool timed = false) {
             want = a.by_head(result.dqkv);
         }
         Instance instance;
-        instance.run = [=](backend::stream_t stream, bool) { a.backward(stream); };
+        instance.run = [=](backend::stream_t stream, bool) { a.backward(stream, blocks); };
         if (!timed)
             instance.check = [=] {
                 const Doubles got = a.by_head(a.dqkv.doubles());
@@ -228,8 +255,36 @@ Case placement_case(int length, int NH, int HS) {
     return c;
 }
 
-// What each backend lists. CUDA: (row, begin, length, first query) of every tile of 64 queries, by falling distance
-// from the segment's start, then by row, then by position. The CPU: (row, begin, length) of every segment.
+#ifndef KNAPSACK_CPU
+// Short blocks and long ones: the same bits.
+template <class Real>
+Case blocks_case(const Shape& s) {
+    Case c;
+    c.name = name_of("attention_blocks", TYPE_NAME<Real>, s);
+    c.make = [=] {
+        const Attention<Real> with_short(s), with_long(s);
+        Instance instance;
+        instance.run = [=](backend::stream_t stream, bool) {
+            with_short.forward(stream, Blocks::Short);
+            with_short.backward(stream, Blocks::Short);
+            with_long.forward(stream, Blocks::Long);
+            with_long.backward(stream, Blocks::Long);
+        };
+        instance.check = [=] {
+            const size_t row = static_cast<size_t>(s.HS);
+            return Outputs{{"out", row, 0, with_long.out.doubles(), with_short.out.doubles()},
+                           {"lse", 1, 0, with_long.lse.doubles(), with_short.lse.doubles()},
+                           {"dqkv", row, 0, with_long.dqkv.doubles(), with_short.dqkv.doubles()}};
+        };
+        return instance;
+    };
+    return c;
+}
+#endif
+
+// What each backend lists. CUDA: (row, begin, length, first query) of every tile of 128 queries, by groups of rows that
+// have 32,768 tokens, in a group by falling distance from the segment's start, then by row, then by position. The CPU:
+// (row, begin, length) of every segment.
 Doubles entries_of(const Ints& start, int B, int T) {
     struct Entry {
         int row, begin, length, query;
@@ -239,10 +294,13 @@ Doubles entries_of(const Ints& start, int B, int T) {
         for (int begin = 0, end; begin < T; begin = end) {
             end = begin + 1;
             while (end < T && (start.empty() || start[static_cast<size_t>(b) * T + end] == begin)) ++end;
-            for (int query = 0; query < (ON_CPU ? 1 : end - begin); query += 64)
+            for (int query = 0; query < (ON_CPU ? 1 : end - begin); query += 128)
                 entries.push_back({b, begin, end - begin, query});
         }
-    std::stable_sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) { return a.query > b.query; });
+    const int group = std::max(32768 / T, 1);
+    std::stable_sort(entries.begin(), entries.end(), [=](const Entry& a, const Entry& b) {
+        return a.row / group != b.row / group ? a.row < b.row : a.query > b.query;
+    });
     Doubles list{static_cast<double>(entries.size())};
     for (const Entry& e : entries) {
         for (const int x : {e.row, e.begin, e.length}) list.push_back(x);
@@ -254,7 +312,7 @@ Doubles entries_of(const Ints& start, int B, int T) {
 Case schedule_case(const Shape& s) {
     Case c;
     c.name = name_of(format_text("attention_schedule B=%d T=%d", s.B, s.T), s.lengths);
-    c.bytes = (s.lengths.empty() ? 0 : 4.0 * s.B * s.T) + 16.0 * s.B * s.T / 64;
+    c.bytes = (s.lengths.empty() ? 0 : 4.0 * s.B * s.T) + 16.0 * s.B * s.T / 128;
     c.make = [=] {
         const Tensor<int> start(segment_starts(s)), schedule(backend::attention_schedule_size(s.B, s.T));
         Instance instance;
@@ -289,6 +347,14 @@ std::vector<Shape> shapes() {
         shapes.push_back({1, 130, 1, 128});
         shapes.push_back({1, 90, 1, 256, {20, 66}});
     }
+    // blocks of 128 rows: a warp's rows of the last one beyond the end, and segments that begin anywhere
+    shapes.push_back({1, 193, 1, 64});
+    shapes.push_back({2, 300, 1, UNDER_SANITIZER ? 64 : 32, {37, 129, 1, 64}});
+    if (!UNDER_SANITIZER) {
+        shapes.push_back({1, 129, 1, 80});
+        shapes.push_back({1, 193, 1, 32});
+        shapes.push_back({1, 257, 1, 64});
+    }
     if (ON_CPU) {
         shapes.insert(shapes.end(), {{1, 1, 1, 8}, {2, 7, 3, 10}, {2, 67, 1, 34}, {1, 211, 2, 64}});
         shapes.push_back({2, 160, 2, 32, {70, 1, 64, 129}});
@@ -311,11 +377,11 @@ std::vector<Case> attention_cases() {
     for (const Shape& s : std::vector<Shape>{{1, 1, 0, 0},
                                              {3, 64, 0, 0},
                                              {2, 65, 0, 0},
-                                             {210, 300, 0, 0},  // more rows and levels than one pass of the scan
+                                             {410, 400, 0, 0},  // more rows and levels than one pass of the scan
                                              {1, 1, 0, 0, {1}},
                                              {3, 200, 0, 0, {1, 1, 64, 65, 1}},
                                              {2, 300, 0, 0, {300}},
-                                             {210, 300, 0, 0, {1, 130, 2, 100}}})
+                                             {410, 400, 0, 0, {1, 130, 2, 100}}})
         cases.push_back(schedule_case(s));
     for_each_real([&](auto real) {
         using Real = decltype(real);
@@ -326,8 +392,16 @@ std::vector<Case> attention_cases() {
         if (!UNDER_SANITIZER) cases.push_back(placement_case<Real>(100, 2, 16));
         cases.push_back(placement_case<Real>(70, 1, 64));
         cases.push_back(placement_case<Real>(33, 1, 80));
+        if (!UNDER_SANITIZER) cases.push_back(placement_case<Real>(200, 1, 64));
         if (ON_CPU) cases.push_back(placement_case<Real>(131, 2, 34));
     });
+#ifndef KNAPSACK_CPU
+    for (const int T : {1, 127, 128, 129, 193, 257})
+        if (!UNDER_SANITIZER || T == 193) cases.push_back(blocks_case<bf16>({1, T, 1, 64}));
+    if (!UNDER_SANITIZER)
+        for (const int HS : {32, 80, 128}) cases.push_back(blocks_case<bf16>({1, 193, 2, HS}));
+    cases.push_back(blocks_case<bf16>({2, 300, 1, 64, {37, 129, 1, 64, 2}}));
+#endif
     return cases;
 }
 
@@ -343,5 +417,13 @@ std::vector<Case> attention_timed_cases(const TrainingStep& step) {
             cases.push_back(std::move(c));
         }
     });
+#ifndef KNAPSACK_CPU
+    // the micro-batch of an 80 GB GPU, whose keys and values are more than the L2 cache holds
+    if (step.full)
+        for (const Blocks blocks : {Blocks::Short, Blocks::Long})
+            for (Case& c : std::vector<Case>{forward_case<bf16>({256, s.T, s.NH, s.HS}, true, blocks),
+                                             backward_case<bf16>({256, s.T, s.NH, s.HS}, true, blocks)})
+                cases.push_back(std::move(c));
+#endif
     return cases;
 }
