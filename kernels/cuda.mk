@@ -70,7 +70,9 @@ $(CUDA_PROGRAMS:%=$(SIMT)/%): $(SIMT_RUNTIME:%=$(SIMT)/%) $(KERNELS:%=$(SIMT)/%)
 # ---- Objects
 $(CUDA_BUILD)/%.o: %.cu $(CUDA_BUILD)/flags.txt
 	@mkdir -p $(@D)
-	$(NVCC) $(NVCC_FLAGS) -MMD -MP -c -o $@ $< 2> $@.ptxas || { cat $@.ptxas >&2; exit 1; }
+	@rm -rf $@.keep && mkdir -p $@.keep
+	$(NVCC) $(NVCC_FLAGS) -keep -keep-dir $@.keep -MMD -MP -c -o $@ $< 2> $@.ptxas || { cat $@.ptxas >&2; exit 1; }
+	@mv $@.keep/*.ptx $(@:.o=.ptx) && rm -r $@.keep
 	@grep -iE -A3 'warning|error' $@.ptxas >&2 || true
 $(CUDA_BUILD)/%.o: %.cpp $(CUDA_BUILD)/flags.txt
 	@mkdir -p $(@D)
@@ -87,3 +89,5 @@ $(SIMT)/kernels/simt/runtime.o: private SIMT_FLAGS := $(filter-out -fsanitize=% 
 $(SIMT)/kernels/simt/nccl.o: private SIMT_FLAGS += $(if $(MPI_LIBS),-DKNAPSACK_MPI -DOMPI_SKIP_MPICXX $(MPI_CFLAGS))
 $(CUDA_BUILD)/flags.txt: WHAT = $(NVCC) $(NVCC_FLAGS) $(CUDA_HOST_FLAGS) $(CXXFLAGS)
 $(SIMT)/flags.txt: WHAT = $(CXX) $(SIMT_FLAGS) $(MPI_LIBS) $(CXXFLAGS)
+
+include test/ptx/ptx.mk
