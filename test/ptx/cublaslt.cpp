@@ -1,4 +1,4 @@
-// The calls of cuBLASLt that kernels/matmul_context.cu makes, as the documentation (cublasLt.h) defines them, computed by
+// The calls of cuBLASLt that our products make, as the documentation (cublasLt.h) defines them, computed by
 // kernels/cpu/gemm.h: linked in place of libcublasLt, so that the very descriptions that a GPU gets are what is tested.
 // Column-major matrices with leading dimensions, transposes, beta C; the epilogues BIAS and BGRADB. What is asked for
 // beyond that is refused, as the library refuses what it has no kernel for. Two algorithms: one sum over k, and one in
@@ -52,10 +52,10 @@ cublasStatus_t take(void* field, size_t field_bytes, const void* value, size_t b
     return CUBLAS_STATUS_SUCCESS;
 }
 
-// A product that was described, row-major: the transposes of D = op(A) op(B).
+// A product that was described: copies, which hold when the handles are gone.
 struct Product {
-    const Description& description;
-    const Layout &a, &b, &c, &d;
+    Description description;
+    Layout a, b, c, d;
     uint64_t M, N, K;
 
     Product(cublasLtMatmulDesc_t description, cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
@@ -117,6 +117,59 @@ void write(const Layout& layout, void* data, uint64_t at, float value) {
         static_cast<float*>(data)[at] = value;
     else
         static_cast<uint16_t*>(data)[at] = ptx::to_bf16(value);
+}
+
+// Everything that the product needs, to be run now or kept.
+struct Call {
+    Product product;
+    uint64_t algorithm;
+    float alpha, beta;
+    const void *A, *B, *C;
+    void* D;
+    float* workspace;
+};
+
+void compute(const Call& call) {
+    const Product& p = call.product;
+    const bool transposed_a = p.description.a != CUBLAS_OP_N, transposed_b = p.description.b != CUBLAS_OP_N;
+    const std::vector<float> left = read(p.a, call.A), right = read(p.b, call.B);
+    const int M = static_cast<int>(p.M), N = static_cast<int>(p.N), K = static_cast<int>(p.K);
+    const int a_rows = static_cast<int>(p.a.rows), b_rows = static_cast<int>(p.b.rows);
+    // Row-major, the transpose: D' (N x M) = op(B)' (N x K) op(A)' (K x M), here its terms from `first` on.
+    const auto sum_of = [&](float* sum, int first, int terms) {
+        const float* from_b = right.data() + static_cast<size_t>(first) * (transposed_b ? p.b.rows : 1);
+        const float* from_a = left.data() + static_cast<size_t>(first) * (transposed_a ? 1 : p.a.rows);
+        cpu::gemm_threads<float>({sum, M}, {from_b, b_rows, transposed_b}, {from_a, a_rows, transposed_a}, N, M, terms,
+                                 nullptr, false);
+    };
+    std::vector<float> sum(p.M * p.N);
+    if (call.algorithm == SPLIT) {
+        float *const first = call.workspace, *const second = first + sum.size();
+        sum_of(first, 0, K / 2);
+        sum_of(second, K / 2, K - K / 2);
+        for (size_t i = 0; i < sum.size(); ++i) sum[i] = first[i] + second[i];
+    } else {
+        sum_of(sum.data(), 0, K);
+    }
+    const std::vector<float> old = call.beta != 0 ? read(p.c, call.C) : std::vector<float>();
+    const Layout vector{p.d.type, p.M, 1, static_cast<int64_t>(p.M)};
+    const std::vector<float> bias =
+        p.description.epilogue == CUBLASLT_EPILOGUE_BIAS ? read(vector, p.description.bias) : std::vector<float>();
+    for (uint64_t column = 0; column < p.N; ++column)
+        for (uint64_t row = 0; row < p.M; ++row) {
+            const uint64_t i = column * p.M + row;
+            float value = call.alpha * sum[i];
+            if (!old.empty()) value += call.beta * old[i];
+            if (!bias.empty()) value += bias[row];
+            write(p.d, call.D, column * static_cast<uint64_t>(p.d.leading) + row, value);
+        }
+    if (p.description.epilogue == CUBLASLT_EPILOGUE_BGRADB)  // of each column of D the sum of B over k, of D's type
+        for (uint64_t column = 0; column < p.N; ++column) {
+            float total = 0;
+            for (uint64_t k = 0; k < p.K; ++k)
+                total += right[transposed_b ? k * p.b.rows + column : column * p.b.rows + k];
+            write(p.d, p.description.bias, column, total);
+        }
 }
 
 }  // namespace
@@ -253,47 +306,10 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t description
         return CUBLAS_STATUS_INVALID_VALUE;
     for (const void* operand : {A, B, C, static_cast<const void*>(D)})
         if (reinterpret_cast<uintptr_t>(operand) % 16) return CUBLAS_STATUS_NOT_SUPPORTED;
+    const Call call{p, id, *static_cast<const float*>(alpha), *static_cast<const float*>(beta), A, B,
+                    C, D,  static_cast<float*>(workspace)};
     simt::queued_on(stream);
-    const bool transposed_a = p.description.a != CUBLAS_OP_N, transposed_b = p.description.b != CUBLAS_OP_N;
-    const std::vector<float> left = read(p.a, A), right = read(p.b, B);
-    const int M = static_cast<int>(p.M), N = static_cast<int>(p.N), K = static_cast<int>(p.K);
-    const int a_rows = static_cast<int>(p.a.rows), b_rows = static_cast<int>(p.b.rows);
-    // Row-major, the transpose: D' (N x M) = op(B)' (N x K) op(A)' (K x M), here its terms from `first` on.
-    const auto sum_of = [&](float* sum, int first, int terms) {
-        const float* from_b = right.data() + static_cast<size_t>(first) * (transposed_b ? p.b.rows : 1);
-        const float* from_a = left.data() + static_cast<size_t>(first) * (transposed_a ? 1 : p.a.rows);
-        cpu::gemm_threads<float>({sum, M}, {from_b, b_rows, transposed_b}, {from_a, a_rows, transposed_a}, N, M, terms,
-                                 nullptr, false);
-    };
-    std::vector<float> sum(p.M * p.N);
-    if (id == SPLIT) {
-        float* const parts = static_cast<float*>(workspace);
-        sum_of(parts, 0, K / 2);
-        sum_of(parts + sum.size(), K / 2, K - K / 2);
-        for (size_t i = 0; i < sum.size(); ++i) sum[i] = parts[i] + parts[sum.size() + i];
-    } else {
-        sum_of(sum.data(), 0, K);
-    }
-    const float x = *static_cast<const float*>(alpha), y = *static_cast<const float*>(beta);
-    const std::vector<float> old = y != 0 ? read(p.c, C) : std::vector<float>();
-    const Layout vector{p.d.type, p.M, 1, static_cast<int64_t>(p.M)};
-    const std::vector<float> bias =
-        p.description.epilogue == CUBLASLT_EPILOGUE_BIAS ? read(vector, p.description.bias) : std::vector<float>();
-    for (uint64_t column = 0; column < p.N; ++column)
-        for (uint64_t row = 0; row < p.M; ++row) {
-            const uint64_t i = column * p.M + row;
-            float value = x * sum[i];
-            if (y != 0) value += y * old[i];
-            if (!bias.empty()) value += bias[row];
-            write(p.d, D, column * static_cast<uint64_t>(p.d.leading) + row, value);
-        }
-    if (p.description.epilogue == CUBLASLT_EPILOGUE_BGRADB)  // of each column of D the sum of B over k, of D's type
-        for (uint64_t column = 0; column < p.N; ++column) {
-            float total = 0;
-            for (uint64_t k = 0; k < p.K; ++k)
-                total += right[transposed_b ? k * p.b.rows + column : column * p.b.rows + k];
-            write(p.d, p.description.bias, column, total);
-        }
+    compute(call);
     return CUBLAS_STATUS_SUCCESS;
 }
 

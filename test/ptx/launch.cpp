@@ -124,7 +124,7 @@ const Entry* find_entry(const std::string& name) {
 std::vector<std::string> never_run() {
     std::vector<std::string> names;
     for (const auto& [name, entry] : entries())
-        if (entry->thread && !run_entries.count(name)) names.push_back(readable(name));
+        if (entry->thread && !run_entries.count(name) && readable(name) != name) names.push_back(readable(name));
     return names;
 }
 

@@ -44,7 +44,7 @@ struct LeftOut : simt::Error {
 };
 
 const Entry* find_entry(const std::string& name);  // null: there is none
-// The entries that were translated and that no launch has run, as c++filt shows them.
+// The kernels of C++ that were translated and that no launch has run, as c++filt shows them.
 std::vector<std::string> never_run();
 std::string readable(const std::string& mangled);
 

@@ -99,15 +99,18 @@ VARIABLE = re.compile(
 
 def variables(text: str) -> list[Variable]:
     """The variables of one declaration; only registers come several at once."""
-    first, *others = split_list(text) if text.startswith(".reg") else [text]
-    match = VARIABLE.match(first)
-    if not match or match[3] not in BITS:
-        raise Refusal(f"declaration: {text}")
-    space, align, kind, name, registers, elements, values = match.groups()
-    count = int(registers) if registers else None if elements is None else int(elements or 0)
-    initial = split_list(values.strip().strip("{}")) if values else []
-    declared = [Variable(space, kind, name, int(align or BITS[kind] // 8 or 1), count, initial)]
-    return declared + [Variable(space, kind, other, 1) for other in others]
+    head = re.match(r"\.reg\s+\.\w+", text)
+    parts = split_list(text) if head else [text]
+    declared = []
+    for part in [parts[0], *(f"{head[0]} {name}" for name in parts[1:])]:
+        match = VARIABLE.match(part)
+        if not match or match[3] not in BITS:
+            raise Refusal(f"declaration: {text}")
+        space, align, kind, name, registers, elements, values = match.groups()
+        count = int(registers) if registers else None if elements is None else int(elements or 0)
+        initial = split_list(values.strip().strip("{}")) if values else []
+        declared.append(Variable(space, kind, name, int(align or BITS[kind] // 8 or 1), count, initial))
+    return declared
 
 
 class Parser:

@@ -6,8 +6,9 @@ PTX_HEAD_SIZES ?= 16,80
 PTX := build/ptx$(if $(PTX_HEAD_SIZES),,-all)$(if $(filter-out release,$(VARIANT)),-$(VARIANT))
 PTX_FLAGS := $(INCLUDES) -isystem $(CUDA)/include $(COMMON) -march=native -ffp-contract=off
 PTX_SANITIZE := $(if $(filter tsan,$(VARIANT)),-fsanitize=thread -g1)
-PTX_LIBRARY := $(patsubst %.cpp,%.o,$(filter-out %/test_%.cpp,$(wildcard test/ptx/*.cpp)))
+PTX_LIBRARY := $(patsubst %.cpp,%.o,$(filter-out test/ptx/test_%,$(wildcard test/ptx/*.cpp)))
 PTX_TESTS := $(patsubst %.cpp,%.o,$(wildcard test/ptx/test_*.cpp))
+PTX_SAMPLES := $(patsubst %.ptx,%.o,$(wildcard test/ptx/samples/*.ptx))
 TRANSLATE := $(addprefix test/ptx/,translate.py instructions.py parser.py)
 
 # ---- Targets
@@ -28,8 +29,10 @@ ptx_programs: $(PTX)/run_kernel_tests $(PTX)/train_gpt $(BUILD)/train_gpt_cpu
 .PHONY: ptx ptx_all ptx_tsan ptx_programs
 
 # ---- Programs
-PTX_LINKED := $(PTX_LIBRARY:%=$(PTX)/%) $(KERNELS:%=$(PTX)/%) $(KERNELS:%=$(CUDA_BUILD)/%) $(SIMT_RUNTIME:%=$(SIMT)/%)
-$(PTX)/run_kernel_tests: $(PTX)/test/test_kernels.o $(PTX_TESTS:%=$(PTX)/%) $(CASES:%=$(CUDA_BUILD)/%) $(TEST_MAIN)
+PTX_LINKED := $(PTX_LIBRARY:%=$(PTX)/%) $(KERNELS:%=$(PTX)/%) $(KERNELS:%=$(CUDA_BUILD)/%) \
+  $(SIMT_RUNTIME:%=$(SIMT)/%)
+$(PTX)/run_kernel_tests: $(PTX)/test/test_kernels.o $(PTX_TESTS:%=$(PTX)/%) $(PTX_SAMPLES:%=$(PTX)/%) \
+  $(CASES:%=$(CUDA_BUILD)/%) $(TEST_MAIN)
 $(PTX)/run_kernel_tests: private LDLIBS += $(CATCH_LIBS)
 $(PTX)/train_gpt: $(CUDA_BUILD)/train_gpt.o
 $(PTX)/run_kernel_tests $(PTX)/train_gpt: $(PTX_LINKED) $(LIB)
@@ -40,7 +43,10 @@ $(CUDA_BUILD)/%.ptx: $(CUDA_BUILD)/%.o ;
 $(PTX)/%.cpp: $(CUDA_BUILD)/%.ptx $(TRANSLATE)
 	@mkdir -p $(@D)
 	$(PYTHON) test/ptx/translate.py $< --ptxas $(<:.ptx=.o.ptxas) $(PTX_HEAD_SIZES:%=--head-sizes %) --out $@
-$(KERNELS:%=$(PTX)/%): $(PTX)/%.o: $(PTX)/%.cpp $(PTX)/flags.txt
+$(PTX)/%.cpp: %.ptx $(TRANSLATE)
+	@mkdir -p $(@D)
+	$(PYTHON) test/ptx/translate.py $< --out $@
+$(KERNELS:%=$(PTX)/%) $(PTX_SAMPLES:%=$(PTX)/%): $(PTX)/%.o: $(PTX)/%.cpp $(PTX)/flags.txt
 	$(CXX) $(PTX_FLAGS) $(PTX_SANITIZE) -O1 -w $(CXXFLAGS) -MMD -MP -c -o $@ $<
 $(PTX)/%.o: %.cpp $(PTX)/flags.txt
 	@mkdir -p $(@D)

@@ -244,7 +244,8 @@ inline T whole(T x, Rounding rounding) {
             return std::ceil(x);
     }
 }
-// Of a whole number: clamped to the range of To. NaN becomes 0 between types of less than 64 bits, else the highest bit.
+// Of a whole number: clamped to the range of To. NaN becomes 0 between types of less than 64 bits, else the highest
+// bit.
 template <class To, class From>
 inline To to_integer(From x) {
     if (x != x) return BITS<To> < 64 && BITS<From> < 64 ? To{0} : static_cast<To>(Unsigned<To>{1} << (BITS<To> - 1));
