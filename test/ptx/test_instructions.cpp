@@ -259,6 +259,7 @@ TEST_CASE("ptx: parameters and state spaces", "[ptx]") {
     run_sample("parameters", {bytes_of(out.data()), bytes_of(int8_t{-3}), bytes_of(2.5), bytes_of(uint16_t{0xbeef}),
                               bytes_of(Block{1, 2, 77})});
     CHECK(Bits(&out[0], &out[4]) == Bits{0xfffffffd, bits(2.5), 0xbeef, 77});
+    out.assign(8, 0);
     run_sample("spaces", {bytes_of(out.data())}, 1, 64);
     CHECK(Bits(&out[0], &out[6]) == Bits{60, 32, 60, 0, uint64_t{30} << 32 | 60, 30});
 }
