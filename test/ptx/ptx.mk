@@ -1,5 +1,5 @@
-# The objects that nvcc made, run on the CPU: linked with the runtime of test/ptx in place of CUDA's and with the kernels
-# as translate.py makes them of the PTX that nvcc wrote. Included by kernels/cuda.mk; needs nvcc, and no GPU.
+# The objects that nvcc made, run on the CPU: linked with the runtime of test/ptx in place of CUDA's and with the
+# kernels that translate.py makes of nvcc's PTX. Included by kernels/cuda.mk; needs nvcc, and no GPU.
 #
 # The head sizes that are translated, of those the attention is compiled for. Empty: all.
 PTX_HEAD_SIZES ?= 16,64,80
@@ -32,7 +32,7 @@ ptx_programs: $(PTX)/run_kernel_tests $(PTX)/train_gpt $(BUILD)/train_gpt_cpu
 
 # ---- Programs
 PTX_LINKED := $(PTX_LIBRARY:%=$(PTX)/%) $(KERNELS:%=$(PTX)/%) $(KERNELS:%=$(CUDA_BUILD)/%) \
-  $(SIMT_RUNTIME:%=$(SIMT)/%)
+  $(SIMT_RUNTIME:%=$(SIMT)/%) $(if $(filter tsan,$(VARIANT)),$(BUILD)/kernels/cpu/gemm.o)
 $(PTX)/run_kernel_tests: $(PTX)/test/test_kernels.o $(PTX_TESTS:%=$(PTX)/%) $(PTX_SAMPLES:%=$(PTX)/%) \
   $(CASES:%=$(CUDA_BUILD)/%) $(TEST_MAIN)
 $(PTX)/run_kernel_tests: private LDLIBS += $(CATCH_LIBS)

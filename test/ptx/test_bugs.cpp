@@ -1,9 +1,12 @@
 // Kernels and launches that break CUDA's rules are refused, or show in the result.
 #include <cuda_runtime.h>
+#include <unistd.h>
 
+#include <climits>
 #include <functional>
 
 #include "test/ptx/samples.h"
+#include "test/support.h"
 
 extern "C" void __cudaRegisterFunction(void**, const char* host, char*, const char* name, int, uint3*, uint3*, dim3*,
                                        dim3*, int*);
@@ -59,10 +62,21 @@ const ptx::Entry many_registers(
 
 }  // namespace
 
+#ifdef __SANITIZE_THREAD__
+TEST_CASE("bug: a missing barrier", "[.bug]") { exchanges("missing_barrier"); }
+TEST_CASE("ptx bugs: ThreadSanitizer names a missing barrier by the lines of the CUDA source", "[ptx]") {
+    std::string program(PATH_MAX, '\0'), output;
+    program.resize(static_cast<size_t>(readlink("/proc/self/exe", program.data(), program.size())));
+    CHECK(run_command("'" + program + "' 'bug: a missing barrier'", &output) != 0);
+    check_message(output, {"data race", "bugs.cu:3", "bugs.cu:4"});
+    CHECK(exchanges("with_barrier"));  // silent
+}
+#else
 TEST_CASE("ptx bugs: a missing barrier shows", "[ptx]") {
     CHECK(exchanges("with_barrier"));
     CHECK_FALSE(exchanges("missing_barrier"));
 }
+#endif
 
 TEST_CASE("ptx bugs: shared memory out of bounds, or misaligned", "[ptx]") {
     const auto strided = [](uint32_t stride, unsigned shared) {

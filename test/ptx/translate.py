@@ -358,8 +358,12 @@ class Body:
         return f"alignas(16) char {name}[{variable.bytes}];"
 
     def lines(self) -> list[str]:
-        lines = []
+        """With the lines of the CUDA source, for what names lines: sanitizers, debuggers."""
+        lines, place = [], Place("", 0)
         for statement in self.function.body:
+            if isinstance(statement, Instruction) and statement.place != place:
+                place = statement.place
+                lines.append(f'#line {place.line} "{place.file}"')
             if isinstance(statement, Label):
                 lines.append(f"{identifier(statement.name)}:;")
             elif isinstance(statement, Scope):
