@@ -98,6 +98,20 @@ bool same_bits(const Doubles& a, const Doubles& b) {
     return a.size() == b.size() && (a.empty() || memcmp(a.data(), b.data(), a.size() * sizeof(double)) == 0);
 }
 
+// False: it launches a kernel that the translation of nvcc's PTX left out, for its head size.
+bool runs(const Instance& instance) {
+#ifdef KNAPSACK_PTX
+    try {
+        instance.run(case_stream(), true);
+    } catch (const ptx::LeftOut&) {
+        return false;
+    }
+#else
+    instance.run(case_stream(), true);
+#endif
+    return true;
+}
+
 void check_case(const Case& c) {
     INFO(c.name);
     const FirstRun setting;
@@ -105,15 +119,7 @@ void check_case(const Case& c) {
     const size_t before = work_so_far();
     const Instance instance = c.make();
     REQUIRE(instance.check);
-#ifdef KNAPSACK_PTX
-    try {
-        instance.run(case_stream(), true);
-    } catch (const ptx::LeftOut&) {
-        return;
-    }
-#else
-    instance.run(case_stream(), true);
-#endif
+    if (!runs(instance)) return;
     const Outputs first = instance.check();
     check_against_formula(first);
     repeat(c, instance, work_so_far() - before, [&](const Instance& other) {
@@ -176,7 +182,7 @@ TEST_CASE("the comparison sees a wrong tail, NaN and a wrong bit", "[cases]") {
 TEST_CASE("errors of all cases", "[.errors]") {
     for (const Case& c : all_cases()) {
         const Instance instance = c.make();
-        instance.run(case_stream(), true);
+        if (!runs(instance)) continue;
         for (const Output& output : instance.check()) {
             const WorstRow worst = worst_row(output);
             printf("%-64s %-12s row %-6zu error %.2e  tolerance %.2e\n", c.name.c_str(), output.name.c_str(), worst.row,

@@ -49,10 +49,10 @@ std::string short_name(const Entry& entry) {
     return name.substr(0, name.find('('));
 }
 
-void check(const Entry& entry, dim3 grid, dim3 block, size_t dynamic_shared, uint32_t limit) {
+// The grid's limits are simt::run's.
+void check(const Entry& entry, dim3 block, size_t dynamic_shared, uint32_t limit) {
     const auto refuse = [&](const std::string& why) { throw simt::Error(short_name(entry) + ": " + why); };
     const size_t threads = size_t{block.x} * block.y * block.z;
-    (void)grid;  // its limits are simt::run's
     if (threads > entry.max_threads)
         refuse("a block of " + std::to_string(threads) + " threads; __launch_bounds__ allows " +
                std::to_string(entry.max_threads));
@@ -74,7 +74,7 @@ cudaError_t launch(const HostKernel& kernel, dim3 grid, dim3 block, void** argum
     const Entry* entry = find_entry(kernel.name);
     if (!entry) throw simt::Error(readable(kernel.name) + ": its PTX was not translated");
     if (!entry->thread) throw LeftOut(readable(kernel.name) + ": left out of the translation");
-    check(*entry, grid, block, shared, kernel.dynamic_shared_limit);
+    check(*entry, block, shared, kernel.dynamic_shared_limit);
     Launch launch{entry, grid, block, static_cast<uint32_t>(shared), std::vector<char>(entry->parameter_bytes)};
     for (size_t i = 0; i < entry->parameters.size(); ++i)
         memcpy(&launch.parameters[entry->parameters[i].offset], arguments[i], entry->parameters[i].bytes);
