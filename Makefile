@@ -173,6 +173,6 @@ $(BUILD)/util/build_info.o: private EXTRA := -DBUILD_COMMIT='"$(COMMIT)"' -DBUIL
 
 FORCE:
 .PHONY: all train_gpt eval_knowledge tests test style asan tsan tsan_loader tsan_kernels fuzz fuzz_all \
-  $(FUZZERS:=.run) simt gpu gpu_dry check_kernels kernel_objects bench floors quickstart format clean help FORCE
+  $(FUZZERS:=.run) simt gpu gpu_dry check_kernels sass kernel_objects bench floors quickstart format clean help FORCE
 .DELETE_ON_ERROR:
 -include $(shell find $(dir $(TEST_MAIN)) $(BUILD) $(SIMT) $(CUDA_BUILD) -name '*.d' 2>/dev/null)

@@ -40,6 +40,7 @@
 #include "train/lanes.cuh"          // defines: Lanes
 #include "train/log.h"              // defines: Log, StepReport
 #include "train/memory.cuh"         // defines: RunShape, memory_of, byte_text
+#include "train/micro_batch.cuh"    // defines: queue_micro_batch
 #include "train/options.cuh"        // defines: TrainOptions, option_table, options_json, check_options, only_looks
 #include "train/run_directory.h"    // defines: RunDirectory
 #include "train/schedule.h"         // defines: Schedule, learning_rate
@@ -81,8 +82,18 @@ struct Run {
     const Plan& plan() const { return loader.plan(); }
     bool saves() const { return !o.out.empty(); }
     bool alone() const { return peers.size() == 1; }
+    // Of a step, of all lanes.
+    int micro_batches() const { return static_cast<int>(plan().batch_tokens / (o.micro_batch.n * shape.T)); }
     double flops_a_token() const { return flops_per_token(shape.config, shape.T); }
 };
+
+// What --cuda-graph is for this run.
+std::string graph_text(const Run& r) {
+    if (!r.o.cuda_graph.on) return "off";
+    if (r.alone()) return "of a micro-batch's forward and backward";
+    if (r.micro_batches() == r.peers.size()) return "none: a step's only micro-batch is exchanged while it runs";
+    return "of a micro-batch's forward and backward, but for a step's last, which is exchanged while it runs";
+}
 
 void print_run(Run& r) {
     const GptConfig& c = r.shape.config;
@@ -100,6 +111,7 @@ void print_run(Run& r) {
     r.log.print(
         "memory: %s of weights, gradients and optimizer, %s of activations (micro-batch %d), %s while evaluating\n",
         byte_text(memory.parameters), byte_text(memory.activations), r.o.micro_batch.n, byte_text(memory.evaluation));
+    if (Machine::IS_GPU) r.log.print("CUDA graph: %s\n", graph_text(r));
     r.log.print("lanes: %d, shared by %d processes; memory a process of n, without activations:", r.o.lanes.n,
                 r.peers.size());
     RunShape shape = r.shape;
@@ -125,7 +137,10 @@ struct Trainer {
           adam(r.shape.config, static_cast<float>(r.o.weight_decay),
                Lanes<Real>::updated_ranges(r.shape.config, r.communicator, r.shape.lanes, r.shape.whole_state)),
           activations(r.shape.config, static_cast<int>(r.o.micro_batch.n), r.shape.T, r.shape.keep, stream),
-          batch(static_cast<size_t>(r.plan().batch_tokens / r.peers.size()), r.o.doc_mask.on),
+          batch(static_cast<size_t>(r.plan().batch_tokens / r.peers.size()),
+                static_cast<size_t>(activations.B) * static_cast<size_t>(activations.T), r.o.doc_mask.on),
+          graphs(lanes.places()),
+          dloss(static_cast<Stat<Real>>(1.0 / static_cast<double>(r.plan().batch_tokens))),
           evaluator(r.shape.config, r.evaluation, r.communicator),
           ledgers(r.loader.make_ledgers()),
           source_tokens(r.plan().sources.size()) {
@@ -137,6 +152,8 @@ struct Trainer {
     AdamState<Real> adam;
     ActivationMemory<Real> activations;
     DeviceBatch batch;
+    std::vector<backend::Graph> graphs;  // of a micro-batch (train/micro_batch.cuh), for each place of the lanes
+    const Stat<Real> dloss;              // of a token
     // What the host reads of a step, in turns: the totals of Lanes.
     struct Arrival {
         PinnedArray<double> totals;
@@ -161,23 +178,28 @@ struct Trainer {
 template <class Real>
 StepReport queue_step(const Run& r, Trainer<Real>& t, const Batch& batch) {
     const NvtxRange range("step");
-    const size_t sources = t.source_tokens.size(), all_targets = static_cast<size_t>(r.plan().batch_tokens),
-                 lane_targets = all_targets / static_cast<size_t>(r.shape.lanes),
-                 N = static_cast<size_t>(t.activations.B) * static_cast<size_t>(t.activations.T);
+    const size_t sources = t.source_tokens.size();
+    const int micro_batches = r.micro_batches() / r.shape.lanes;  // of a lane
     t.batch.load(batch, t.stream);
     for (int lane = 0; lane < t.lanes.own(); ++lane) {
         Gradients<Real>& gradients = t.lanes.begin(lane, t.stream);
-        const size_t begin = static_cast<size_t>(lane) * lane_targets, end = begin + lane_targets;
-        for (size_t at = begin; at < end; at += N) {
-            const GptInput in = t.batch.input(at);
-            gpt_forward(t.gpt, t.activations, in, t.stream);
-            gpt_losses(t.gpt, t.activations, &gradients, t.batch.targets(at),
-                       static_cast<Stat<Real>>(1.0 / static_cast<double>(all_targets)), t.stream);
-            gpt_backward(t.gpt, t.activations, gradients, in, t.stream, [&](size_t block) {
-                if (at + N == end) t.lanes.finished(lane, block, t.stream);
-            });
-            backend::loss_sums(t.lanes.losses(lane), t.activations.a.losses, t.batch.source(at), static_cast<int>(N),
-                               static_cast<int>(sources), t.stream);
+        const auto queue = [&](auto... finished) {
+            queue_micro_batch(t.gpt, t.activations, t.batch, gradients, t.lanes.losses(lane), sources, t.dloss,
+                              t.stream, finished...);
+        };
+        const auto finished = [&](size_t block) { t.lanes.finished(lane, block, t.stream); };
+        for (int i = 0; i < micro_batches; ++i) {
+            const bool last = i + 1 == micro_batches;
+            t.batch.select(static_cast<size_t>(lane * micro_batches + i), t.stream);
+            if (last && !r.alone() && lane + 1 == t.lanes.own()) {
+                queue(finished);  // blocks are exchanged while the pass goes on
+                continue;
+            }
+            if (r.o.cuda_graph.on)
+                t.graphs[t.lanes.place(lane)].run(t.stream, queue);
+            else
+                queue();
+            for (size_t block = static_cast<size_t>(r.shape.config.L) + 2; last && block-- > 0;) finished(block);
         }
         t.lanes.end(lane, t.stream);
     }
@@ -260,7 +282,7 @@ void save_checkpoint(Run& r, const Trainer<Real>& t, const std::string& stopped)
     state.tokens = t.step * r.plan().batch_tokens;
     state.options_json = options_json(r.o);
     state.metrics_json = facts.json();
-    state.matmul_json = r.machine.matmul_choices();
+    state.choices_json = r.machine.choices();
     write_trainer_state(directory, state);
     checkpoint_finish(directory);
     save_ledgers(t.ledgers, r.directory.path());
@@ -293,7 +315,7 @@ void load_checkpoint(const Run& r, Trainer<Real>& t) {
     for (size_t i = 0; i < t.source_tokens.size(); ++i)
         t.source_tokens[i] =
             integer_member(directory + "/trainer_state.json", state.metrics_json, "tokens/" + r.plan().sources[i].name);
-    r.machine.load_matmul_choices(state.matmul_json);
+    r.machine.load_choices(state.choices_json);
 }
 
 // Where the run begins: a checkpoint, another model's weights, or weights of its own.
@@ -528,7 +550,7 @@ int main(int argc, char** argv) {
     // the machine, and what it decides
     Machine machine(peers.local());
     backend::Communicator communicator(peers);
-    if (shape.lanes > 1) machine.choose_products_by_rule();  // a lane's bits are those of no process
+    if (shape.lanes > 1) machine.choose_by_rule();  // a lane's bits are those of no process
     machine.check_model(shape.config.C, shape.config.F, shape.config.HS);
     if (given.resume && resumed.empty() && !directory.done())
         log.print("%s: no complete checkpoint; starting anew\n", given.out);

@@ -222,13 +222,13 @@ int main(int argc, char** argv) {
     Machine machine(peers.local());
     backend::Communicator communicator(peers);
     machine.check_model(config.C, config.F, config.HS);
-    machine.choose_products_by_rule();  // what no checkpoint has chosen
+    machine.choose_by_rule();  // what no checkpoint has chosen
     agree_on_data(peers, "{}", evaluation_identities(plan), start_identity(peers, o.checkpoint),
                   machine.matmul_library());
     int64_t step = -1;  // not known of weights from elsewhere
     if (file_exists(path_join(o.checkpoint, "trainer_state.json"))) {
         const TrainerState state = read_trainer_state(o.checkpoint);
-        machine.load_matmul_choices(state.matmul_json);  // the trainer's products, bit for bit
+        machine.load_choices(state.choices_json);  // as the trainer computed, bit for bit
         step = state.step;
     }
     const auto begin = std::chrono::system_clock::now();

@@ -1,7 +1,8 @@
 // backend.h - what model, trainer and evaluation see of the kernels: the operations (operations.h), device memory, the
-// Machine that a program runs on (its stream, its name, its memory, how fast it multiplies matrices), and the
-// Communicator that joins several. `backend` is namespace cpu in the CPU build, which knows no CUDA header at all, and
-// namespace gpu in every other. with_precision turns the word of --precision into a type.
+// Machine that a program runs on (its stream, its name, its memory, how fast it multiplies matrices), the Graph that
+// repeats a stream's work, and the Communicator that joins several. `backend` is namespace cpu in the CPU build, which
+// knows no CUDA header at all, and namespace gpu in every other. with_precision turns the word of --precision into a
+// type.
 #pragma once
 #include <string>
 
@@ -9,9 +10,11 @@
 #include "util/check.h"  // defines: ENSURE
 #ifdef KNAPSACK_CPU
 #include "kernels/cpu/communicator.h"
+#include "kernels/cpu/graph.h"
 #include "kernels/cpu/machine.h"
 #else
 #include "kernels/communicator.h"
+#include "kernels/graph.h"
 #include "kernels/machine.h"
 #endif
 

@@ -35,12 +35,26 @@ struct ColumnTile {
 using BiasTile = ColumnTile<16>;   // 256 bytes of a row: bf16 rows of 128 fill it
 using FinishTile = ColumnTile<8>;  // narrow, because there are few columns to make blocks of
 
+// The sum over the block's groups of what each has of the tile's columns, in order. Thread t of those below COLUMNS gets
+// that of column t. All threads of the block take part, once a launch: `scratch` is not guarded against a second use.
+template <class Tile, class Real>
+__device__ inline float add_groups(const float (&sum)[Pack<Real>::SIZE], float* scratch) {
+    constexpr int SIZE = Pack<Real>::SIZE, COLUMNS = Tile::template COLUMNS<Real>, WIDTH = COLUMNS / SIZE;
+    const int group = static_cast<int>(threadIdx.x) / WIDTH, at = static_cast<int>(threadIdx.x) % WIDTH * SIZE;
+    for (int k = 0; k < SIZE; ++k) scratch[group * COLUMNS + at + k] = sum[k];
+    __syncthreads();
+    float total = 0;
+    if (threadIdx.x < COLUMNS)
+        for (int g = 0; g < Tile::GROUPS; ++g) total += scratch[g * COLUMNS + static_cast<int>(threadIdx.x)];
+    return total;
+}
+
 // sum_{i < rows} x[i * stride + c] for the columns of the block's tile that begins at `first`. Thread t of those below
 // COLUMNS gets that of column first + t. A group takes every GROUPS-th row in ascending order, then the groups are
-// added in order. All threads of the block take part, once a launch: `scratch` is not guarded against a second use.
+// added in order.
 template <class Tile, class Real>
 __device__ inline float column_sum(const Real* x, int rows, int first, int C, size_t stride, float* scratch) {
-    constexpr int SIZE = Pack<Real>::SIZE, COLUMNS = Tile::template COLUMNS<Real>, WIDTH = COLUMNS / SIZE;
+    constexpr int SIZE = Pack<Real>::SIZE, WIDTH = Tile::template COLUMNS<Real> / SIZE;
     const int group = static_cast<int>(threadIdx.x) / WIDTH, at = static_cast<int>(threadIdx.x) % WIDTH * SIZE;
     float sum[SIZE] = {};
     if (first + at < C)
@@ -48,12 +62,7 @@ __device__ inline float column_sum(const Real* x, int rows, int first, int C, si
             const Pack<Real> pack = load_pack(x + i * stride + first + at);
             for (int k = 0; k < SIZE; ++k) sum[k] += to_float(pack[k]);
         }
-    for (int k = 0; k < SIZE; ++k) scratch[group * COLUMNS + at + k] = sum[k];
-    __syncthreads();
-    float total = 0;
-    if (threadIdx.x < COLUMNS)
-        for (int g = 0; g < Tile::GROUPS; ++g) total += scratch[g * COLUMNS + static_cast<int>(threadIdx.x)];
-    return total;
+    return add_groups<Tile, Real>(sum, scratch);
 }
 
 // partial[p,c] = sum_n x[n,c] over the rows n of chunk p        p < P, c < C
@@ -71,9 +80,10 @@ __global__ void __launch_bounds__(COLUMN_THREADS)
     if (threadIdx.x < BiasTile::COLUMNS<Real> && c < C) partial[blockIdx.x * stride + c] = sum;
 }
 
-// to_m[c] += sum_p partial[p,m,c]        p < P, m < M, c < C; to_0 = first, to_1 = second
-// partial (P, M, C), M = 1 or 2. A block has 32 columns of one m; order as in column_sum. 4 P M C bytes, most of them
-// still in the second-level cache: P=512, C=512 is 1 MB and the time of a launch.
+// M = 2: first[c] += sum_p partial[p,0,c], second[c] += sum_p partial[p,1,c]        p < P, m < M, c < C
+// M = 1: both += sum_p partial[p,0,c]; second may be null
+// partial (P, M, C), M the height of the grid. A block has 32 columns of one m; order as in column_sum. 4 P M C bytes,
+// most of them still in the second-level cache: P=512, C=512 is 1 MB and the time of a launch.
 template <class Tile>
 __global__ void __launch_bounds__(COLUMN_THREADS)
     column_finish_kernel(float* first, float* second, const float* partial, int P, int C) {
@@ -81,30 +91,36 @@ __global__ void __launch_bounds__(COLUMN_THREADS)
     const size_t width = static_cast<size_t>(C), m = blockIdx.y;
     const float sum = column_sum<Tile>(partial + m * width, P, column, C, gridDim.y * width, &shared_memory<float>());
     const int c = column + static_cast<int>(threadIdx.x);
-    if (threadIdx.x < Tile::template COLUMNS<float> && c < C) (m == 0 ? first : second)[c] += sum;
+    if (threadIdx.x >= Tile::template COLUMNS<float> || c >= C) return;
+    const bool both = gridDim.y == 1;
+    if (m == 0) first[c] += sum;
+    if (m == 1 || (both && second)) second[c] += sum;
 }
 
-// first[c] += sum_p partial[p,0,c], second[c] += sum_p partial[p,1,c]; second null: partial is (P, C).
-inline void add_column_sums(float* first, float* second, const float* partial, int P, int C, cudaStream_t stream) {
+// Of M = 1 or 2 matrices of partial sums.
+inline void finish_columns(float* first, float* second, const float* partial, int P, int M, int C,
+                           cudaStream_t stream) {
     constexpr int COLUMNS = FinishTile::COLUMNS<float>;
-    const dim3 grid(static_cast<unsigned>((C + COLUMNS - 1) / COLUMNS), second ? 2 : 1);
+    const dim3 grid(static_cast<unsigned>((C + COLUMNS - 1) / COLUMNS), static_cast<unsigned>(M));
     LAUNCH(column_finish_kernel<FinishTile>, grid, COLUMN_THREADS, FinishTile::SHARED<float>, stream, first, second,
            partial, P, C);
 }
+// first[c] += sum_p partial[p,0,c], second[c] += sum_p partial[p,1,c]; second null: partial is (P, C).
+inline void add_column_sums(float* first, float* second, const float* partial, int P, int C, cudaStream_t stream) {
+    finish_columns(first, second, partial, P, second ? 2 : 1, C, stream);
+}
 
-// dbias[o] += sum_n dout[n,o]        n < N, o < OC.     scratch: bias_backward_scratch(N, OC) bytes
+// dbias[o] += sum_n dout[n,o], also[o] += the same        n < N, o < OC.     scratch: bias_backward_scratch(N, OC) bytes
 template <class Real>
-void bias_backward(float* dbias, float* scratch, const Real* dout, int N, int OC, cudaStream_t stream) {
+void bias_backward(float* dbias, float* scratch, const Real* dout, int N, int OC, cudaStream_t stream,
+                   float* also = nullptr) {
     ENSURE(N > 0 && OC > 0 && OC % 8 == 0, "bias_backward: N=%d OC=%d: OC is a multiple of 8", N, OC);
     constexpr int COLUMNS = BiasTile::COLUMNS<Real>;
     const int chunks = row_chunks(N, BIAS_CHUNKS), rows = chunk_rows(N, BIAS_CHUNKS);
     const dim3 grid(static_cast<unsigned>(chunks), static_cast<unsigned>((OC + COLUMNS - 1) / COLUMNS));
     LAUNCH(column_partial_kernel<Real>, grid, COLUMN_THREADS, BiasTile::SHARED<Real>, stream, scratch, dout, rows, N,
            OC);
-    add_column_sums(dbias, nullptr, scratch, chunks, OC, stream);
-}
-inline size_t bias_backward_scratch(int N, int OC) {
-    return sizeof(float) * static_cast<size_t>(row_chunks(N, BIAS_CHUNKS)) * static_cast<size_t>(OC);
+    finish_columns(dbias, also, scratch, chunks, 1, OC, stream);
 }
 
 }  // namespace gpu

@@ -22,11 +22,13 @@ struct StatOf<bf16> {
 
 namespace gpu {
 
-class MatmulContext;  // kernels/matmul_context.h: cuBLASLt's handle and workspace, the algorithm chosen for each shape
+class MatmulContext;  // kernels/matmul_context.h: cuBLASLt's handle and workspace
+class Choices;        // kernels/choices.h: which of several kernels or algorithms is taken for a shape
 
 struct stream_t {
     cudaStream_t cuda = nullptr;
     MatmulContext* matmul = nullptr;  // used by matmul_* alone
+    Choices* choices = nullptr;
 };
 
 }  // namespace gpu
@@ -35,8 +37,11 @@ struct stream_t {
 inline void cuda_check(cudaError_t error, const char* call, const char* file, int line) {
     if (error == cudaSuccess) return;
     const Exit code = error == cudaErrorMemoryAllocation ? Exit::Runtime : Exit::Device;
+    const bool recording = error >= cudaErrorStreamCaptureUnsupported && error <= cudaErrorStreamCaptureWrongThread;
     die(code, "%s:%d: %s: %s%s", file, line, call, cudaGetErrorString(error),
-        code == Exit::Runtime ? "; try a smaller --micro-batch or --model, or --recompute on" : "");
+        code == Exit::Runtime ? "; try a smaller --micro-batch or --model, or --recompute on"
+        : recording           ? "; --cuda-graph off does without a CUDA graph"
+                              : "");
 }
 
 enum class MemoryKind { Device, Pinned };  // Pinned: host memory that copies to the device without waiting
@@ -116,12 +121,14 @@ template <class T>
 void device_zero(T* data, size_t n, gpu::stream_t stream) {
     CUDA_CHECK(cudaMemsetAsync(data, 0, n * sizeof(T), stream.cuda));
 }
-// By way of `stage`, which must stay as it is until the stream has passed; `from` may change at once.
+// `stage` is pinned memory, which must stay as it is until the stream has passed.
 template <class T>
-void upload(T* to, T* stage, const T* from, size_t n, gpu::stream_t stream) {
-    if (n == 0) return;
-    std::memcpy(stage, from, n * sizeof(T));
-    CUDA_CHECK(cudaMemcpyAsync(to, stage, n * sizeof(T), cudaMemcpyHostToDevice, stream.cuda));
+void upload(T* to, const T* stage, size_t n, gpu::stream_t stream) {
+    if (n > 0) CUDA_CHECK(cudaMemcpyAsync(to, stage, n * sizeof(T), cudaMemcpyHostToDevice, stream.cuda));
+}
+template <class T>
+void copy_on_device(T* to, const T* from, size_t n, gpu::stream_t stream) {
+    if (n > 0) CUDA_CHECK(cudaMemcpyAsync(to, from, n * sizeof(T), cudaMemcpyDeviceToDevice, stream.cuda));
 }
 // `to` is pinned memory, to be read after the stream has passed.
 template <class T>

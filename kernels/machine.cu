@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <string>
 
+#include "kernels/choices.h"
 #include "kernels/matmul_context.h"
 #include "kernels/operations.h"
 #include "util/check.h"
@@ -24,7 +25,7 @@ double product_rate(bool use_bf16, stream_t stream) {
         const ProductShape shape{Product::Forward, use_bf16 ? Storage::Bf16 : Storage::Fp32, n, n, n};
         for (int run = 0; run < 2; ++run) {  // the first one warms up
             CUDA_CHECK(cudaEventRecord(begin, stream.cuda));
-            stream.matmul->multiply(shape, {c.get(), a.get(), b.get(), nullptr}, stream.cuda);
+            stream.matmul->multiply(shape, {c.get(), a.get(), b.get()}, stream.cuda);
             CUDA_CHECK(cudaEventRecord(end, stream.cuda));
             CUDA_CHECK(cudaEventSynchronize(end));
             CUDA_CHECK(cudaEventElapsedTime(&milliseconds, begin, end));
@@ -42,6 +43,7 @@ struct Machine::State {
     cudaDeviceProp device{};
     std::string name;
     stream_t stream;
+    std::unique_ptr<Choices> choices;
     std::unique_ptr<MatmulContext> matmul;
 };
 
@@ -69,8 +71,10 @@ Machine::Machine(int local) : state_(new State) {
                                device.minor, driver / 1000, driver % 1000 / 10);
     // not cudaStreamNonBlocking: device.h zeroes and copies on the null stream, which this one must wait for
     CUDA_CHECK(cudaStreamCreate(&state_->stream.cuda));
-    state_->matmul = std::make_unique<MatmulContext>();
+    state_->choices = std::make_unique<Choices>();
+    state_->matmul = std::make_unique<MatmulContext>(*state_->choices);
     state_->stream.matmul = state_->matmul.get();
+    state_->stream.choices = state_->choices.get();
 }
 
 Machine::~Machine() {
@@ -80,7 +84,7 @@ Machine::~Machine() {
 
 stream_t Machine::stream() const { return state_->stream; }
 std::string Machine::name() const { return state_->name; }
-std::string Machine::matmul_library() const { return MatmulContext::library_name() + " on " + state_->device.name; }
+std::string Machine::matmul_library() const { return MatmulLibrary::name() + " on " + state_->device.name; }
 
 size_t Machine::available_memory() const {
     size_t free_bytes = 0, total = 0;
@@ -107,10 +111,9 @@ double Machine::flops_rate(bool use_bf16) const {
     return product_rate(use_bf16, state_->stream);
 }
 
-std::string Machine::matmul_choices() const { return state_->matmul->json(); }
-void Machine::load_matmul_choices(const std::string& json) { state_->matmul->load(json); }
-
-void Machine::choose_products_by_rule() { state_->matmul->choose_by_rule(); }
+std::string Machine::choices() const { return state_->choices->json(); }
+void Machine::load_choices(const std::string& json) { state_->choices->load(json); }
+void Machine::choose_by_rule() { state_->choices->choose_by_rule(); }
 
 void Machine::check_model(int C, int F, int HS) const {
     if (!attention_has_head_size(HS))

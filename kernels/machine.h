@@ -27,12 +27,12 @@ class Machine {
     // Peak FLOP/s that perf/mfu divides by: the published dense figure of known GPUs (H100 and H200: 989 TFLOP/s in
     // bf16, 67 in fp32), else what a large product of cuBLASLt reaches.
     double flops_rate(bool bf16) const;
-    // The algorithm chosen for each matrix product, as JSON, for the checkpoint: loaded again, a run goes on with the
-    // same bits.
-    std::string matmul_choices() const;
-    void load_matmul_choices(const std::string& json);
-    // From now on products are not chosen by speed but by a rule, the same in every process (matmul_context.h).
-    void choose_products_by_rule();
+    // Which of several kernels or algorithms was chosen for each shape (choices.h), as JSON, for the checkpoint: loaded
+    // again, a run goes on with the same bits.
+    std::string choices() const;
+    void load_choices(const std::string& json);
+    // From now on they are not chosen by speed but by a rule, the same in every process.
+    void choose_by_rule();
     // Dies with Exit::Usage when a model of C channels (F in the feed-forward) in heads of HS cannot run here, naming
     // what can.
     void check_model(int C, int F, int HS) const;

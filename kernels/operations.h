@@ -102,9 +102,12 @@ bool attention_has_head_size(int HS);  // CUDA: 16, 32, 64, 80, 128, 256; the CP
 // Exact: out = x/2 (1 + erf(x / sqrt 2)).   Tanh: out = x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))).
 template <class Real>
 void gelu_forward(Real* out, const Real* inp, size_t n, Gelu kind, stream_t stream);
-// dinp = dout * gelu'(inp).  dinp may be dout.
+// dinp = dout * gelu'(inp);  dbias[f] += sum_n dinp[n,f], of dinp as it is written        n < N, f < F
+// The layer before adds a bias to its product: its gradient is summed up on the way. dinp, inp, dout (N, F); dinp may
+// be dout. The bits of dbias are bias_backward's. scratch: bias_backward_scratch(N, F) bytes.
 template <class Real>
-void gelu_backward(Real* dinp, const Real* inp, const Real* dout, size_t n, Gelu kind, stream_t stream);
+void gelu_backward(Real* dinp, Stat<Real>* dbias, void* scratch, const Real* inp, const Real* dout, int N, int F,
+                   Gelu kind, stream_t stream);
 
 // ---- classifier: softmax cross-entropy at the head ------------------------------------------------------------------
 // losses[n] = logsumexp_v(logits[n,v]) - logits[n,targets[n]]        n < N, v < V
@@ -136,6 +139,14 @@ void matmul_forward(Real* out, const Real* inp, const Real* weight, const Real* 
 template <class Real>
 void matmul_backward(Real* dinp, Stat<Real>* dweight, Stat<Real>* dbias, const Real* dout, const Real* inp,
                      const Real* weight, int N, int C, int OC, stream_t stream);
+
+// dbias[o] += sum_n dout[n,o];  also[o] += the same sums        n < N, o < OC        (also null: skipped)
+// The bits of matmul_backward's dbias. For two layers whose outputs are added and so have one gradient: the attention's
+// and the feed-forward's in NeoX's parallel block. dout (N, OC). scratch: bias_backward_scratch(N, OC) bytes.
+template <class Real>
+void bias_backward(Stat<Real>* dbias, Stat<Real>* also, void* scratch, const Real* dout, int N, int OC,
+                   stream_t stream);
+size_t bias_backward_scratch(int N, int OC);
 
 // ---- the update: gradient norm and AdamW (Loshchilov & Hutter 2019) -------------------------------------------------
 // *sum = sum_i x[i]^2 in double; NaN and inf come through.     scratch: global_norm_scratch(n) bytes

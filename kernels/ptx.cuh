@@ -1,9 +1,9 @@
-// ptx.cuh - the tensor-core and copy instructions that C++ has no word for: the only inline PTX in the tree.
+// ptx.cuh - the instructions that C++ has no word for: the only inline PTX in the tree.
 //
-// Every wrapper has two element types. For bf16 it is the instruction; for float it does the same on the CUDA cores, in
-// the same layout over the lanes, so that one tile code serves both: exact float products (no tf32), summed in
-// ascending k. Every wrapper also has a branch for the CPU (kernels/simt), where the last lane to arrive does the
-// warp's work.
+// The tensor cores' wrappers have two element types. For bf16 it is the instruction; for float it does the same on the
+// CUDA cores, in the same layout over the lanes, so that one tile code serves both: exact float products (no tf32),
+// summed in ascending k. Every wrapper also has a branch for the CPU (kernels/simt), where the last lane to arrive does
+// the warp's work.
 //
 // Layout (PTX ISA, mma.m16n8k16): of an 8 x 8 matrix, lane l holds elements 2t and 2t+1 of row g, g = l / 4, t = l % 4.
 #pragma once
@@ -249,6 +249,21 @@ __device__ __forceinline__ void copy_async_wait() {
 #endif
 }
 
+// 16 bytes, which lie on 16 bytes, to global memory in one instruction. From an assignment the compiler makes stores of
+// 2 and 4 bytes where it keeps the values apart: five transactions of the second-level cache for one.
+__device__ __forceinline__ void store_16_bytes(void* to, const void* from) {
+#ifdef __CUDACC__
+    uint32_t word[4];
+    std::memcpy(word, from, 16);
+    asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(to)), "r"(word[0]),
+                 "r"(word[1]), "r"(word[2]), "r"(word[3])
+                 : "memory");
+#else
+    if (reinterpret_cast<uintptr_t>(to) % 16) simt::fail("store_16_bytes: misaligned address");
+    std::memcpy(to, from, 16);
+#endif
+}
+
 // The same pointer or number, as if from nowhere: what is computed from it is computed where it is used and not kept in
 // registers from one turn of a loop to the next.
 template <class Value>
@@ -270,6 +285,19 @@ __device__ __forceinline__ float exp2_fast(float x) {
     return y;
 #else
     return exp2f(x);
+#endif
+}
+// e^x by the same, relative error below (1.3 |x| + 4) 2^-24: of the product and of log2(e) in float, and of exp2_fast.
+__device__ __forceinline__ float exp_fast(float x) { return exp2_fast(x * 1.44269504088896341f); }
+
+// 1 / x, of denormals infinity: one instruction, error below 2^-23.
+__device__ __forceinline__ float reciprocal_fast(float x) {
+#ifdef __CUDACC__
+    float y;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+#else
+    return 1 / x;
 #endif
 }
 

@@ -21,7 +21,7 @@ __global__ void __launch_bounds__(ROTARY_THREADS) rotary_table_kernel(float* tab
     row[half + i] = static_cast<float>(sin(angle));
 }
 
-// W consecutive elements that move as one: 16 or 8 bytes, or one element.
+// W consecutive elements that move as one: 16, 8 or 4 bytes, or one element.
 template <class Real, int W>
 struct alignas(W * sizeof(Real)) Span {
     Real x[W];
@@ -92,6 +92,8 @@ void rotate(Real* qkv, const float* table, const int* positions, float sign, int
         rotate_spans<Real, SIZE>(qkv, table, positions, sign, N, NH, HS, R, stream);
     else if (R / 2 % (SIZE / 2) == 0)
         rotate_spans<Real, SIZE / 2>(qkv, table, positions, sign, N, NH, HS, R, stream);
+    else if (R / 2 % 2 == 0)
+        rotate_spans<Real, 2>(qkv, table, positions, sign, N, NH, HS, R, stream);
     else
         rotate_spans<Real, 1>(qkv, table, positions, sign, N, NH, HS, R, stream);
 }

@@ -46,10 +46,9 @@ T& shared_memory() {
     return *reinterpret_cast<T*>(simt::shared_bytes());
 }
 
-// A lambda around the kernel, so that its arguments are converted as those of a call are.
+// A lambda around the kernel, so that its arguments are converted as those of a call are. It may run long after.
 #define LAUNCH(kernel, grid, block, shared_bytes, stream, ...) \
-    (simt::queued_on(stream),                                  \
-     simt::launch(                                             \
-         #kernel, (grid), (block), (shared_bytes), [&](auto... values) { kernel(values...); }, __VA_ARGS__))
+    simt::launch(                                              \
+        #kernel, (grid), (block), (shared_bytes), (stream), [=](auto... values) { kernel(values...); }, __VA_ARGS__)
 
 #endif

@@ -46,7 +46,7 @@ struct Activations {
     Real* datty;      // (N, NH, HS)
     Real* dqkv;       // (N, NH+2KV, HS)
     Real* dfch;       // (N, F)
-    char* scratch;    // of layernorm_backward, attention_backward and embedding_backward, one after the other
+    char* scratch;    // of biases, layer norm, attention and embedding, backward, one after the other
 };
 
 // What is kept of the layers. All: everything (training). Inputs: each layer's output alone, the rest is computed again
@@ -132,7 +132,8 @@ class ActivationMemory {
         put(a.datty, N * A);
         put(a.dqkv, N * QKV);
         put(a.dfch, N * F);
-        put(a.scratch, std::max({backend::layernorm_backward_scratch(B * T, c.C),
+        put(a.scratch, std::max({backend::bias_backward_scratch(B * T, std::max(c.C, c.F)),
+                                 backend::layernorm_backward_scratch(B * T, c.C),
                                  backend::attention_backward_scratch(B, T, c.NH, c.HS),
                                  backend::embedding_backward_scratch(B * T, c.C)}));
         return at;

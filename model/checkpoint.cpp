@@ -117,7 +117,7 @@ void write_trainer_state(const std::string& directory, const TrainerState& state
                               {"tokens", state.tokens},
                               {"options", parse_object("options", state.options_json)},
                               {"metrics", parse_object("metrics", state.metrics_json)},
-                              {"matmul", ordered_json::parse(state.matmul_json)}};
+                              {"matmul", ordered_json::parse(state.choices_json)}};
     write_file(path_join(directory, "trainer_state.json"), out.dump(2) + "\n");
 }
 
@@ -136,7 +136,7 @@ TrainerState read_trainer_state(const std::string& directory) {
     const ordered_json ordered = ordered_json::parse(text);
     state.options_json = ordered["options"].dump();
     state.metrics_json = ordered["metrics"].dump();
-    if (ordered.contains("matmul")) state.matmul_json = ordered["matmul"].dump();
+    if (ordered.contains("matmul")) state.choices_json = ordered["matmul"].dump();
     return state;
 }
 

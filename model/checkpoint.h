@@ -69,7 +69,7 @@ struct TrainerState {
     int64_t step = 0, tokens = 0;
     std::string options_json;  // the resolved options, a JSON object
     std::string metrics_json;  // sizes of metrics.jsonl and eval.jsonl at this step and other small facts, an object
-    std::string matmul_json = "[]";  // the algorithm chosen for each matrix product (GPU), a JSON array
+    std::string choices_json = "[]";  // which kernels and algorithms were chosen (GPU, kernels/choices.h), an array
 };
 void write_trainer_state(const std::string& directory, const TrainerState& state);
 TrainerState read_trainer_state(const std::string& directory);

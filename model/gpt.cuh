@@ -224,8 +224,7 @@ void gpt_backward(const Gpt<Real>& gpt, ActivationMemory<Real>& memory, Gradient
     const GptConfig& c = gpt.config;
     const Activations<Real>& a = memory.a;
     const int B = memory.B, T = memory.T, N = B * T, C = c.C, NH = c.NH, HS = c.HS, F = c.F, A = c.attention_width();
-    const size_t NC = static_cast<size_t>(N) * static_cast<size_t>(C),
-                 NF = static_cast<size_t>(N) * static_cast<size_t>(F);
+    const size_t NC = static_cast<size_t>(N) * static_cast<size_t>(C);
     const bool parallel = c.residual == Residual::Parallel;
     const Real* const none = nullptr;
 
@@ -245,15 +244,22 @@ void gpt_backward(const Gpt<Real>& gpt, ActivationMemory<Real>& memory, Gradient
             layer_forward(gpt, memory, l, x, in, stream);
         }
 
-        // feed-forward; dresidual is the gradient of the layer's output
-        matmul_backward(a.dfch, g.fcprojw, g.fcprojb, a.dresidual, layer.fch_gelu, p.fcprojw, N, F, C, stream);
-        gelu_backward(a.dfch, layer.fch, a.dfch, NF, gelu_form(c), stream);
-        matmul_backward(a.dnormed, g.fcw, g.fcb, a.dfch, layer.ln2, p.fcw, N, C, F, stream);
+        // dresidual is the gradient of the layer's output; in a parallel block also of both projections, so that one
+        // sum serves both biases
+        Stat<Real>*fcprojb = g.fcprojb, *projb = g.projb;
+        if (parallel) {
+            bias_backward(fcprojb, projb, a.scratch, a.dresidual, N, C, stream);
+            fcprojb = projb = nullptr;
+        }
+        // feed-forward
+        matmul_backward(a.dfch, g.fcprojw, fcprojb, a.dresidual, layer.fch_gelu, p.fcprojw, N, F, C, stream);
+        gelu_backward(a.dfch, g.fcb, a.scratch, layer.fch, a.dfch, N, F, gelu_form(c), stream);
+        matmul_backward(a.dnormed, g.fcw, static_cast<Stat<Real>*>(nullptr), a.dfch, layer.ln2, p.fcw, N, C, F, stream);
         // the attention of a parallel block sees the layer's output gradient, before ln2 adds to it
-        if (parallel) matmul_backward(a.datty, g.projw, g.projb, a.dresidual, layer.atty, p.projw, N, A, C, stream);
+        if (parallel) matmul_backward(a.datty, g.projw, projb, a.dresidual, layer.atty, p.projw, N, A, C, stream);
         layernorm_backward(a.dresidual, g.ln2w, g.ln2b, a.scratch, a.dnormed, y, p.ln2w, layer.ln2_mean, layer.ln2_rstd,
                            N, C, stream);
-        if (!parallel) matmul_backward(a.datty, g.projw, g.projb, a.dresidual, layer.atty, p.projw, N, A, C, stream);
+        if (!parallel) matmul_backward(a.datty, g.projw, projb, a.dresidual, layer.atty, p.projw, N, A, C, stream);
 
         // attention
         attention_backward(a.dqkv, a.scratch, a.datty, layer.atty, layer.lse, layer.qkv, a.schedule, B, T, NH, HS,

@@ -12,9 +12,10 @@ usage: scripts/profile.sh [--out DIR] [--steps N] -- FLAGS OF train_gpt
 
   scripts/profile.sh -- --model pythia-70m --micro-batch 16 --batch-tokens 32768 --source web=data/web.bin
 
-Writes DIR/timeline.nsys-rep (open in Nsight Systems; the NVTX ranges are step, forward, head, backward, update),
-DIR/kernels.ncu-rep (Nsight Compute), DIR/kernels.csv and the table DIR/kernels.txt: calls, time, bytes, flops and the
-share of the roof that each kernel reaches. The clocks are left as they are (ncu --clock-control none).
+Writes DIR/timeline.nsys-rep (open in Nsight Systems; the NVTX ranges are step, graph or forward, head and backward,
+and update), DIR/kernels.ncu-rep (Nsight Compute, of a run with --cuda-graph off), DIR/kernels.csv and the table
+DIR/kernels.txt: calls, time, bytes, flops and the share of the roof that each kernel reaches. The clocks are left as
+they are (ncu --clock-control none).
 Needs a GPU, nsys and ncu; where one of the two is missing, its half is skipped and said.
 TEXT
 }
@@ -41,7 +42,8 @@ mkdir -p "$out"
 
 if command -v nsys >/dev/null; then
     say "timeline of $steps steps"
-    nsys profile --force-overwrite true --trace cuda,nvtx --output "$out/timeline" ./train_gpt "$@" --steps "$steps"
+    nsys profile --force-overwrite true --trace cuda,nvtx --cuda-graph-trace node --output "$out/timeline" \
+        ./train_gpt "$@" --steps "$steps"
 else
     say "nsys is not installed: no timeline"
 fi
@@ -54,7 +56,7 @@ if command -v ncu >/dev/null; then
     metrics+=,sm__ops_path_tensor_src_bf16_dst_fp32.sum
     # the range's third instance: the first one chooses algorithms, the second one warms up
     ncu --clock-control none --force-overwrite --nvtx --nvtx-include 'step/' --range-filter '::3' \
-        --metrics "$metrics" --export "$out/kernels" ./train_gpt "$@" --steps 4
+        --metrics "$metrics" --export "$out/kernels" ./train_gpt "$@" --steps 4 --cuda-graph off
     ncu --import "$out/kernels.ncu-rep" --csv --page raw >"$out/kernels.csv"
     bandwidth=4.8e12
     if nvidia-smi --id=0 --query-gpu=name --format=csv,noheader | grep -q H100; then bandwidth=3.35e12; fi

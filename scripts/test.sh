@@ -15,9 +15,15 @@ fi
 setup_build
 install_packages catch2 zstd
 setup_python
-# what the style check asks; it leaves out what it lacks, and says so
-mapfile -t pinned < <(grep -oE '(ruff|clang-format)==[0-9.]+' pyproject.toml)
-"$PYTHON" -m pip install --quiet --disable-pip-version-check "${pinned[@]}" || say "cannot be installed: ${pinned[*]}"
+# what the style check and `make sass` ask; they leave out what they lack, and say so
+install_pinned() {
+    local pinned
+    mapfile -t pinned < <(grep -oE "($1)==[0-9.]+" pyproject.toml)
+    "$PYTHON" -m pip install --quiet --disable-pip-version-check "${pinned[@]}" ||
+        say "cannot be installed: ${pinned[*]}"
+}
+install_pinned 'ruff|clang-format'
+install_pinned 'nvidia-cuda-[a-z]+'
 say "building"
 build tests
 "$PYTHON" scripts/run_tests.py

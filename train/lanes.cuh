@@ -104,6 +104,9 @@ class Lanes {
         device_zero(losses(lane), sources_, stream);
         return gradients;
     }
+    // Where a lane's gradients and losses are in memory: place 0 to places() - 1.
+    static size_t place(int lane) { return pending(lane); }
+    size_t places() const { return gradients_.size(); }
     // (sources) sums of losses, of the lane.
     double* losses(int lane) const { return losses_.get() + pending(lane) * sources_; }
     // All work on a block's gradient of this lane is queued on the stream.
@@ -135,8 +138,8 @@ class Lanes {
         }
         PinnedArray<double>& stage = signals_[next_signal_];
         next_signal_ = 1 - next_signal_;
-        const double flag = signal ? 1 : 0;
-        upload(record() + signal_at(), stage.get(), &flag, 1, stream);
+        *stage.get() = signal ? 1 : 0;
+        upload(record() + signal_at(), stage.get(), 1, stream);
         backend::stream_t on = stream;
         if (!alone) {
             communicator_.follow(stream);

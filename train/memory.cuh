@@ -53,15 +53,53 @@ inline std::string byte_text(size_t bytes) {
                           : format_text("%.0f KiB", b / 1024);
 }
 
+// The largest matrix of a micro-batch of B rows. Products of 2^31 elements or more in one matrix are not asked for:
+// cuBLASLt 13.6 offers an algorithm for them that fails (NVIDIA/raft, issue 3097).
+struct LargestMatrix {
+    const char* name;
+    int64_t rows, columns;
+    int64_t elements() const { return rows * columns; }
+    bool too_large() const { return elements() > INT32_MAX; }
+};
+inline LargestMatrix largest_matrix(const RunShape& shape, int64_t B) {
+    const GptConfig& c = shape.config;
+    const int64_t N = B * shape.T;
+    LargestMatrix largest{"qkv", N, c.qkv_width()};
+    for (const LargestMatrix& other :
+         {LargestMatrix{"fch", N, c.F}, LargestMatrix{"logits", std::min<int64_t>(N, MAX_HEAD_ROWS), c.Vp()}})
+        if (other.elements() > largest.elements()) largest = other;
+    return largest;
+}
+
+// The largest divisor of a step's rows with which no matrix is too large; 0: there is none.
+inline int64_t largest_allowed_micro_batch(const RunShape& shape, int64_t rows) {
+    int64_t best = 0;
+    for (int64_t b = 1; b <= rows && !largest_matrix(shape, b).too_large(); ++b)
+        if (rows % b == 0) best = b;
+    return best;
+}
+
+// That no matrix of a micro-batch of so many of a step's rows is too large. Dies with Exit::Usage and what works.
+inline void check_micro_batch(const RunShape& shape, int64_t micro_batch, int64_t rows) {
+    const LargestMatrix matrix = largest_matrix(shape, micro_batch);
+    if (!matrix.too_large()) return;
+    const int64_t works = largest_allowed_micro_batch(shape, rows);
+    die(Exit::Usage, "--micro-batch %d: %s would be a matrix of %d x %d = %d elements, and 2^31 are too many; %s",
+        micro_batch, matrix.name, matrix.rows, matrix.columns, matrix.elements(),
+        works == 0 ? "even one row has them: give a smaller --seq-len"
+                   : format_text("the largest that works is --micro-batch %d", works));
+}
+
 // The largest divisor of a step's rows whose activations fit into what the parameters leave free of `available` bytes:
-// half of it on a host (the other half is the page cache's, where the shards are), nine tenths on a GPU. Dies with
-// Exit::Runtime where not even one row fits.
+// half of it on a host (the other half is the page cache's, where the shards are), nine tenths on a GPU; and with which
+// no matrix is too large. Dies with Exit::Runtime where not even one row fits.
 inline int largest_micro_batch(const RunShape& shape, int64_t rows, size_t available) {
     const RunMemory one = memory_of(shape, 1);
     const size_t taken = one.parameters + one.evaluation, left = available > taken ? available - taken : 0;
     const size_t room = backend::Machine::IS_GPU ? left / 10 * 9 : left / 2;
+    check_micro_batch(shape, 1, rows);
     int best = 0;
-    for (int64_t b = 1; b <= rows; ++b)
+    for (int64_t b = 1; b <= rows && !largest_matrix(shape, b).too_large(); ++b)
         if (rows % b == 0 && b * shape.T <= 1 << 20 && memory_of(shape, static_cast<int>(b)).activations <= room)
             best = static_cast<int>(b);
     if (best == 0)

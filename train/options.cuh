@@ -22,7 +22,7 @@ struct TrainOptions {
     Count tokens, steps, seq_len, micro_batch, batch_tokens, lanes, warmup, keep{2}, print_order;
     TextList stop_at;
     EvaluationOptions evaluation;
-    OnOff doc_mask, recompute, per_question;
+    OnOff doc_mask, recompute, per_question, cuda_graph{backend::Machine::IS_GPU};
     double lr = 1e-3, cooldown = 0.1, final_lr = NAN, weight_decay = 0.1, beta1 = 0.9, beta2 = 0.95, eps = 1e-8,
            grad_clip = 1.0;
     int64_t zero = 1;
@@ -105,6 +105,9 @@ inline OptionTable option_table(TrainOptions& o) {
         {"device", "precision", &o.precision, "bf16|fp32", "of weights and activations; bf16 needs a GPU"},
         {"device", "recompute", &o.recompute, "on|off",
          "keep only the layers' outputs and compute the rest again: less memory, a third more work"},
+        {"device", "cuda-graph", &o.cuda_graph, "on|off",
+         "record the launches of a micro-batch once and queue them by one call, which speeds up small models; "
+         "same bits; default on with a GPU"},
         {"device", "zero", &o.zero, "0|1",
          "of several processes: 1, each keeps and updates its part of the optimizer's state; 0, all of it; same bits",
          from_to(0, 1)},
@@ -125,6 +128,8 @@ inline bool only_looks(const TrainOptions& o) { return o.plan || o.print_order.n
 inline void check_options(const TrainOptions& o) {
     if (o.precision == "bf16" && !backend::Machine::HAS_BF16)
         die(Exit::Usage, "--precision bf16: not in this build (CPU); give --precision fp32");
+    if (o.cuda_graph.on && !backend::Machine::IS_GPU)
+        die(Exit::Usage, "--cuda-graph on: not in this build (CPU); leave it out");
     if (o.lanes.n > MAX_LANES || (o.lanes.n > 0 && (o.lanes.n & (o.lanes.n - 1)) != 0))
         die(Exit::Usage, "--lanes %d: expected a power of two from 1 to %d", o.lanes.n, MAX_LANES);
     const int starts = !o.model.empty() + !o.init.empty() + !o.branch.empty();

@@ -172,13 +172,17 @@ inline EvaluationOptions setup_evaluation(const TrainOptions& o, const RunShape&
 // chosen as if each had a process (on a CPU: of this machine), so that it does not depend on how many there are.
 inline int64_t setup_micro_batch(const TrainOptions& o, const RunShape& shape, const Plan& plan,
                                  const std::string& resumed, const backend::Machine& machine) {
-    if (o.micro_batch.n > 0) return o.micro_batch.n;
+    const int64_t rows = plan.batch_tokens / shape.T / shape.lanes;
+    if (o.micro_batch.n > 0) {
+        check_micro_batch(shape, o.micro_batch.n, rows);
+        return o.micro_batch.n;
+    }
     if (!resumed.empty())
         return integer_member(resumed + "/trainer_state.json", read_trainer_state(resumed).options_json, "micro-batch");
     RunShape widest = shape;
     widest.processes = shape.lanes;
     const size_t sharing = backend::Machine::IS_GPU ? 1 : static_cast<size_t>(shape.lanes);
-    return largest_micro_batch(widest, plan.batch_tokens / shape.T / shape.lanes, machine.available_memory() / sharing);
+    return largest_micro_batch(widest, rows, machine.available_memory() / sharing);
 }
 
 // The options that the run goes by and that config.json has: what was given, and what model, data and machine decided.
@@ -200,7 +204,7 @@ inline void check_resumed_options(const TrainOptions& o, const EvaluationPlan& e
                                   const std::string& options_there, const std::string& facts_there) {
     std::vector<std::string> may_differ = {"out",         "resume",    "keep",   "plan",
                                            "print-order", "manifest",  "source", "checkpoint-at",
-                                           "micro-batch", "tokenizer", "zero"};
+                                           "micro-batch", "tokenizer", "zero",   "cuda-graph"};
     if (check_evaluation_data(facts_there, evaluation_identities(evaluation)))
         may_differ.insert(may_differ.end(), {"val", "questions"});
     if (o.lanes.n == integer_member("", options_there, "lanes", 1))

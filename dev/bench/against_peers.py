@@ -1,24 +1,27 @@
 #!/usr/bin/env python3
-"""Our CUDA trainer beside PyTorch on the same GPU, in one run: whole training steps of Pythia and GPT-2 shapes.
+"""Our CUDA trainer next to PyTorch on the same GPU, in one run: whole training steps of Pythia and GPT-2 shapes.
 
   dev/bench/against_peers.py --json peers.json             (PyTorch of the Python that runs it)
   dev/bench/against_peers.py --torch other/bin/python --shapes pythia-70m --rounds 5
+  dev/bench/against_peers.py --compile --json compiled.json      PyTorch's compilations alone, one shape after another
   dev/bench/against_peers.py --device cpu           tiny shapes, the CPU programs: tests this program, no measurement
 
 The peer (torch_step.py): torch.compile, bf16, fused AdamW, the fastest of PyTorch's fused attentions at that shape. It
 compiles once and stays; our program starts anew each time, so its first steps are left out. Both take the same tokens a
 step in the same micro-batches. A round is one measurement of each, in alternating order, after one of each that does
 not count, in which memory is read: the most that the GPU had in use, less what it had before. A rate is the median step
-of a round, a result the median of the rounds. MFU is (6 N + 6 L C T) x tokens/s over 989 TFLOP/s, the dense bf16 peak
-of H100 and H200, with N = 12 L C^2 + V C.
+of a round, a result the median of the rounds. What PyTorch takes until its first steps are over, compilation included,
+is counted apart. The JSON is written after every measurement; --go-on measures what it does not have in full.
+MFU is (6 N + 6 L C T) x tokens/s over 989 TFLOP/s, the dense bf16 peak of H100 and H200, with N = 12 L C^2 + V C.
 
-Exit codes: 0; 1 where a shape failed; 4 no GPU; 77 no PyTorch.
+Exit codes: 0; 1 where a shape failed; 3 where one was not begun; 4 no GPU; 77 no PyTorch.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import shutil
 import signal
@@ -53,11 +56,12 @@ class Task(NamedTuple):
         return 6.0 * (12 * s.L * s.C * s.C + s.V * s.C) + 6.0 * s.L * s.C * s.T
 
 
-# 65,536 tokens a step. At most 32,768 rows of logits at a time: over 2^31 of them cost PyTorch 64-bit indices.
+# In the order of their value, where time is short. 65,536 tokens a step. At most 32,768 rows of logits at a time: over
+# 2^31 of them cost PyTorch 64-bit indices.
 TASKS = {
-    "pythia-14m": Task(Shape(True, 6, 128, 4, 50304, 2048, 16), 2),
     "pythia-70m": Task(Shape(True, 6, 512, 8, 50304, 2048, 16), 2),
     "gpt2-124m": Task(Shape(False, 12, 768, 12, 50257, 1024, 32), 2),
+    "pythia-14m": Task(Shape(True, 6, 128, 4, 50304, 2048, 16), 2),
     "pythia-160m": Task(Shape(True, 12, 768, 12, 50304, 2048, 16), 2),
     "pythia-410m": Task(Shape(True, 24, 1024, 16, 50304, 2048, 8), 4),
 }
@@ -179,50 +183,64 @@ def watched(measure: Callable[[], Any], device: str) -> tuple[Any, int]:
     return result, watch.bytes
 
 
-def compare(task: Task, args: argparse.Namespace, folder: Path) -> dict[str, Any]:
+def start_peer(task: Task, args: argparse.Namespace) -> tuple[Peer, dict[str, Any], float]:
+    """The peer, what it said of its first steps, and the seconds until then."""
+    start = time.monotonic()
+    peer = Peer(task, args.torch, args.threads, args.device)
+    try:
+        return peer, peer.measure(WARM_UP_STEPS), time.monotonic() - start
+    except BaseException:
+        peer.close()
+        raise
+
+
+def summary(task: Task, row: dict[str, Any], peak: float | None) -> None:
+    """Medians of the rounds so far."""
+    rounds = row["rounds"]
+    for who in ("ours", "torch"):
+        if rounds[who]:
+            row[who]["tokens_per_s"] = rate = statistics.median(rounds[who])
+            if peak:
+                row[who]["mfu"] = rate * task.flops_per_token / peak
+    pairs = list(zip(rounds["ours"], rounds["torch"]))
+    if pairs:
+        row["ratio"] = statistics.median(a / b for a, b in pairs)
+
+
+def compare(task: Task, args: argparse.Namespace, folder: Path, row: dict[str, Any], save: Callable[[], None]) -> None:
+    """Fills the row, and saves it after every measurement. Ours comes first: it has no compilation to wait for."""
+    rounds: dict[str, list[float]] = {"ours": [], "torch": []}
+    sizes = {"tokens_a_step": task.tokens, "micro_batch": task.shape.B, "seq_len": task.shape.T}
+    row |= sizes | {"rounds": rounds}
+
+    def steps_for(times: list[float]) -> int:
+        return int(min(MOST_STEPS, max(8, args.seconds / statistics.median(times))))
+
+    def measure(who: str, times: list[float]) -> None:
+        rounds[who].append(task.tokens / statistics.median(times))
+        summary(task, row, args.peak)
+        save()
+
     write_shard(folder / "data", task.shape, min(SHARD_TOKENS, 64 * task.tokens))
     ours = Ours(task, args.program, args.threads, folder)
-    (seconds, resident), our_memory = watched(lambda: ours.measure(WARM_UP_STEPS), args.device)
-    peer: list[Peer] = []
-
-    def start_peer() -> dict[str, Any]:
-        peer.append(Peer(task, args.torch, args.threads, args.device))
-        return peer[0].measure(WARM_UP_STEPS)
-
+    (times, resident), memory = watched(lambda: ours.measure(WARM_UP_STEPS), args.device)
+    our_steps = steps_for(times)
+    row["ours"] = {"memory_bytes": memory or resident}
+    order = [
+        who for number in range(args.rounds) for who in (("ours", "torch") if number % 2 == 0 else ("torch", "ours"))
+    ]
+    measure("ours", ours.measure(our_steps)[0])
+    (peer, first, seconds), memory = watched(lambda: start_peer(task, args), args.device)
     try:
-        start = time.monotonic()
-        first, peer_memory = watched(start_peer, args.device)
-        peer_start = time.monotonic() - start
-        our_steps, peer_steps = (
-            int(min(MOST_STEPS, max(8, args.seconds / statistics.median(times))))
-            for times in (seconds, first["step_seconds"][WARM_UP_STEPS // 2 :])
-        )
-        rates: dict[str, list[float]] = {"ours": [], "torch": []}
-        for number in range(args.rounds):
-            for who in ("ours", "torch") if number % 2 == 0 else ("torch", "ours"):
-                times = ours.measure(our_steps)[0] if who == "ours" else peer[0].measure(peer_steps)["step_seconds"]
-                rates[who].append(task.tokens / statistics.median(times))
+        torch_steps = steps_for(first["step_seconds"][WARM_UP_STEPS // 2 :])
+        row |= {"attention": first["attention"], "torch_start_seconds": seconds, "steps": [our_steps, torch_steps]}
+        row["torch"] = {"memory_bytes": memory or first["peak_bytes"], "own_peak_bytes": first["peak_bytes"]}
+        for who in order[1:]:
+            measure(who, (ours.measure(our_steps)[0] if who == "ours" else peer.measure(torch_steps)["step_seconds"]))
     finally:
-        for process in peer:
-            process.close()
-    row: dict[str, Any] = {
-        "tokens_a_step": task.tokens,
-        "micro_batch": task.shape.B,
-        "seq_len": task.shape.T,
-        "steps": [our_steps, peer_steps],
-        "attention": first["attention"],
-        "torch_start_seconds": peer_start,
-        "rounds": rates,
-        "ratio": statistics.median(a / b for a, b in zip(rates["ours"], rates["torch"])),
-    }
-    for who, memory, own in (("ours", our_memory, resident), ("torch", peer_memory, first["peak_bytes"])):
-        rate = statistics.median(rates[who])
-        row[who] = {"tokens_per_s": rate, "memory_bytes": memory or own}
-        if args.peak:
-            row[who]["mfu"] = rate * task.flops_per_token / args.peak
-    if "allocated_bytes" in first:
-        row["torch"]["allocated_bytes"] = first["allocated_bytes"]
-    return row
+        peer.close()
+    row["complete"] = True
+    save()
 
 
 def print_row(name: str, row: dict[str, Any]) -> None:
@@ -231,9 +249,10 @@ def print_row(name: str, row: dict[str, Any]) -> None:
         return
     ours, torch = row["ours"], row["torch"]
     mfu = "".join(f" {who['mfu']:9.1%}" if "mfu" in who else f" {'-':>9}" for who in (ours, torch))
+    memory = "".join(f" {who['memory_bytes'] / 2**20:10,.0f}" for who in (ours, torch))
     print(
-        f"{name:12} {ours['tokens_per_s']:12,.0f} {torch['tokens_per_s']:12,.0f} {row['ratio']:6.2f}{mfu} "
-        f"{ours['memory_bytes'] / 2**20:10,.0f} {torch['memory_bytes'] / 2**20:10,.0f}  {row['attention']}",
+        f"{name:12} {ours['tokens_per_s']:12,.0f} {torch['tokens_per_s']:12,.0f} {row['ratio']:6.2f}{mfu}{memory} "
+        f"{row['torch_start_seconds']:9.1f}  {row['attention']}",
         flush=True,
     )
 
@@ -280,8 +299,14 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=2, help="of the CPU")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=3.0, help="aimed at for one measurement")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="the numbers; written after every shape")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="the numbers")
+    parser.add_argument("--within", type=float, default=math.inf, metavar="SECONDS", help="no shape begins later")
+    parser.add_argument("--go-on", action="store_true", help="keeps what --json has in full")
+    parser.add_argument(
+        "--compile", action="store_true", help="PyTorch's first steps alone: its compiler's cache is full then"
+    )
     args = parser.parse_args()
+    begin = time.monotonic()
     tasks = TASKS if args.device == "cuda" else TINY_TASKS
     if unknown := [name for name in args.shapes or [] if name not in tasks]:
         parser.error(f"--shapes {unknown[0]}: expected some of {', '.join(tasks)}")
@@ -295,7 +320,7 @@ def main() -> int:
         print(f"skipped: {args.torch} has no PyTorch, so there is no peer; --torch PYTHON names one that has")
         return 77
     args.program = args.program or ROOT / ("train_gpt" if args.device == "cuda" else "train_gpt_cpu")
-    if not args.program.exists():
+    if not args.compile and not args.program.exists():
         parser.error(f"{args.program} is not built; make {args.program.name}")
     args.peak = PEAK_FLOPS if any(name in device for name in PEAK_DEVICES) else None
     signal.signal(signal.SIGTERM, stop)
@@ -308,31 +333,46 @@ def main() -> int:
     )
     print(
         f"{'shape':12} {'ours t/s':>12} {'torch t/s':>12} {'ratio':>6} {'ours MFU':>9} {'torch MFU':>9} "
-        f"{'ours MiB':>10} {'torch MiB':>10}  attention"
+        f"{'ours MiB':>10} {'torch MiB':>10} {'to start':>9}  attention"
     )
-    rows: dict[str, dict] = {}
-    for name in args.shapes or tasks:
-        with tempfile.TemporaryDirectory(dir=scratch_folder()) as folder:
-            try:
-                rows[name] = compare(tasks[name], args, Path(folder))
-            except RuntimeError as error:
-                rows[name] = {"error": str(error)}
-        print_row(name, rows[name])
+    names = args.shapes or list(tasks)
+    go_on = args.go_on and args.json and args.json.exists()
+    rows: dict[str, dict[str, Any]] = json.loads(args.json.read_text())["shapes"] if go_on else {}
+
+    def missing() -> list[str]:
+        return [name for name in names if not rows.get(name, {}).get("complete")]
+
+    facts = {"device": device, "torch": version, "peak_flops": args.peak, "measurement": args.device == "cuda"}
+
+    def save() -> None:
         if args.json:
-            args.json.write_text(
-                json.dumps(
-                    {
-                        "device": device,
-                        "torch": version,
-                        "peak_flops": args.peak,
-                        "measurement": args.device == "cuda",
-                        "shapes": rows,
-                    },
-                    indent=2,
-                )
-                + "\n"
-            )
-    return 1 if any("error" in row for row in rows.values()) else 0
+            temporary = args.json.with_name(f".{args.json.name}")
+            temporary.write_text(json.dumps(facts | {"missing": missing(), "shapes": rows}, indent=2) + "\n")
+            temporary.replace(args.json)
+
+    save()
+    for name in missing():
+        if time.monotonic() - begin > args.within:
+            break
+        row = rows[name] = {}
+        try:
+            if args.compile:
+                peer, first, row["cold_start_seconds"] = start_peer(tasks[name], args)
+                peer.close()
+                row |= {"attention": first["attention"], "complete": True}
+                print(f"{name}: {row['cold_start_seconds']:.1f} s to {WARM_UP_STEPS} steps", flush=True)
+                continue
+            with tempfile.TemporaryDirectory(dir=scratch_folder()) as folder:
+                compare(tasks[name], args, Path(folder), row, save)
+            print_row(name, row)
+        except RuntimeError as error:
+            row["error"] = str(error)
+            print_row(name, row)
+        finally:
+            save()
+    if any("error" in row for row in rows.values()):
+        return 1
+    return 3 if missing() else 0
 
 
 if __name__ == "__main__":

@@ -1,18 +1,22 @@
 // bench_gpu.cpp - every CUDA kernel at the shapes of real training steps (the timed cases of test/cases): what it
 // reaches on this GPU, against the floor that its bytes and flops set.
 //
-//   bench_gpu [FILTER] [--check] [--floors]
+//   bench_gpu [FILTER...] [--check] [--floors] [--done FILE]
 //
-// FILTER keeps the cases whose name contains it. A line: median time of a run that finds nothing in the caches, GB/s or
-// TFLOP/s (whichever takes the larger share), its share of the floor; with --check also whether the result is right.
-// --floors needs no GPU: bytes, flops and the least time they take. Exit code 1 after a wrong result, 4 without a GPU.
+// FILTERs keep the cases whose name contains one, those of the first FILTER first ('' is in every name). A line: median
+// time of a run that finds nothing in the caches, GB/s or TFLOP/s (whichever takes the larger share), its share of the
+// floor; with --check also whether the result is right. --floors needs no GPU: bytes, flops and the least time they
+// take. --done leaves out the cases that begin a line of FILE, up to a comma: what an earlier run timed. Exit code 1
+// after a wrong result, 4 without a GPU.
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
+#include <fstream>
 #include <set>
 #include <string>
 #include <vector>
 
+#include "kernels/choices.h"
 #include "kernels/matmul_context.h"
 #include "test/cases/case.h"
 #include "util/check.h"
@@ -118,8 +122,9 @@ bool run_benchmark(const std::vector<Case>& cases, const cudaDeviceProp& device,
     CUDA_CHECK(cudaStreamCreate(&cuda));
     bool all_right = true;
     {
-        gpu::MatmulContext matmul;
-        const gpu::stream_t stream{cuda, &matmul};
+        gpu::Choices choices;
+        gpu::MatmulContext matmul(choices);
+        const gpu::stream_t stream{cuda, &matmul, &choices};
         const DeviceArray<char> flush(std::max(MIN_FLUSH_BYTES, 3 * static_cast<size_t>(device.l2CacheSize)));
         const Peak* peak = peak_of(device.name);
         printf("%s%s\n\n", device.name, peak ? "" : ": peaks unknown, so no share of the floor");
@@ -150,7 +155,8 @@ bool run_benchmark(const std::vector<Case>& cases, const cudaDeviceProp& device,
 }  // namespace
 
 int main(int argc, char** argv) {
-    std::string filter;
+    std::vector<std::string> filters;
+    std::set<std::string> names;  // of the cases that are there, or done
     bool floors = false, check = false;
     for (int i = 1; i < argc; ++i) {
         const std::string argument = argv[i];
@@ -158,17 +164,25 @@ int main(int argc, char** argv) {
             floors = true;
         else if (argument == "--check")
             check = true;
-        else if (argument.empty() || argument[0] == '-' || !filter.empty())
-            die(Exit::Usage, "%s: expected bench_gpu [FILTER] [--check] [--floors]", argv[i]);
+        else if (argument == "--done" && i + 1 < argc) {
+            std::ifstream file(argv[++i]);
+            for (std::string line; std::getline(file, line);) names.insert(line.substr(0, line.find(',')));
+        } else if (argument[0] == '-')
+            die(Exit::Usage, "%s: expected bench_gpu [FILTER...] [--check] [--floors] [--done FILE]", argv[i]);
         else
-            filter = argument;
+            filters.push_back(argument);
     }
+    if (filters.empty()) filters = {""};
     std::vector<Case> cases;
-    std::set<std::string> names;
-    for (const TrainingStep& step : STEPS)
-        for (Case& c : timed_cases(step))
-            if (c.name.find(filter) != std::string::npos && names.insert(c.name).second) cases.push_back(std::move(c));
-    if (cases.empty()) die(Exit::Usage, "%s: in the name of no timed case", filter.c_str());
+    bool found = false;
+    for (const std::string& filter : filters)
+        for (const TrainingStep& step : STEPS)
+            for (Case& c : timed_cases(step)) {
+                if (c.name.find(filter) == std::string::npos) continue;
+                found = true;
+                if (names.insert(c.name).second) cases.push_back(std::move(c));
+            }
+    if (!found) die(Exit::Usage, "%s: in the name of no timed case", filters[0].c_str());
 
     int count = 0;
     cudaDeviceProp device{};

@@ -76,7 +76,11 @@ void device_zero(T* data, size_t n, cpu::stream_t) {
     std::memset(static_cast<void*>(data), 0, n * sizeof(T));
 }
 template <class T>
-void upload(T* to, T* /*stage*/, const T* from, size_t n, cpu::stream_t) {
+void upload(T* to, const T* stage, size_t n, cpu::stream_t) {
+    copy_to_device(to, stage, n);
+}
+template <class T>
+void copy_on_device(T* to, const T* from, size_t n, cpu::stream_t) {
     copy_to_device(to, from, n);
 }
 template <class T>

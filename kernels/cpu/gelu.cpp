@@ -1,4 +1,4 @@
-// gelu.cpp - element by element.
+// gelu.cpp - element by element; the bias gradient is a pass of its own here, where arithmetic takes longer than memory.
 #include "kernels/operations.h"
 
 #include <algorithm>
@@ -57,13 +57,16 @@ void gelu_forward(Real* out, const Real* inp, size_t n, Gelu kind, stream_t) {
 }
 
 template <class Real>
-void gelu_backward(Real* dinp, const Real* inp, const Real* dout, size_t n, Gelu kind, stream_t) {
+void gelu_backward(Real* dinp, Stat<Real>* dbias, void* scratch, const Real* inp, const Real* dout, int N, int F,
+                   Gelu kind, stream_t stream) {
+    const size_t n = static_cast<size_t>(N) * static_cast<size_t>(F);
     kind == Gelu::Tanh ? backward<Tanh<Real>>(dinp, inp, dout, n) : backward<Exact<Real>>(dinp, inp, dout, n);
+    bias_backward<Real>(dbias, nullptr, scratch, dinp, N, F, stream);
 }
 
 template void gelu_forward(float*, const float*, size_t, Gelu, stream_t);
 template void gelu_forward(double*, const double*, size_t, Gelu, stream_t);
-template void gelu_backward(float*, const float*, const float*, size_t, Gelu, stream_t);
-template void gelu_backward(double*, const double*, const double*, size_t, Gelu, stream_t);
+template void gelu_backward(float*, float*, void*, const float*, const float*, int, int, Gelu, stream_t);
+template void gelu_backward(double*, double*, void*, const double*, const double*, int, int, Gelu, stream_t);
 
 }  // namespace cpu

@@ -21,10 +21,10 @@ class Machine {
     // FLOP/s of the backend's own matrix product (1024 x 1024 x 1024, fp32), the fastest of several runs: the
     // denominator of perf/mfu. Takes about 0.1 s.
     double flops_rate(bool bf16) const;
-    // How products are computed is a function of the build: nothing is chosen, nothing to remember.
-    std::string matmul_choices() const { return "[]"; }
-    void load_matmul_choices(const std::string&) {}
-    void choose_products_by_rule() {}
+    // How anything is computed is a function of the build: nothing is chosen, nothing to remember.
+    std::string choices() const { return "[]"; }
+    void load_choices(const std::string&) {}
+    void choose_by_rule() {}
     // Dies with Exit::Usage when a model cannot run here.
     void check_model(int /*C*/, int /*F*/, int /*HS*/) const {}
 };

@@ -258,6 +258,8 @@ ncclResult_t run_or_keep(Kind kind, const void* from, void* to, size_t count, nc
     if ((from && !simt::is_device_memory(from, bytes)) || (to && !simt::is_device_memory(to, bytes)))
         return refuse(ncclInvalidArgument, what + ": not device memory");
     if (!simt::is_stream(stream)) return refuse(ncclInvalidArgument, what + ": no such stream");
+    if (simt::is_recording(stream))
+        return refuse(ncclInvalidUsage, what + ": this stand-in exchanges outside of graphs");
     group.push_back({kind, static_cast<const char*>(from), static_cast<char*>(to), bytes, peer, comm, stream});
     if (depth > 0) return ncclSuccess;
     const ncclResult_t result = run_group();

@@ -11,6 +11,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <set>
 #include <stdexcept>
 #include <string>
@@ -38,6 +39,14 @@ struct Counters {
     size_t launches, threads, switches;
 };
 Counters counters();  // since the program began
+
+// What the host has queued since the program began. What goes into a graph counts when the graph is launched.
+struct Queued {
+    size_t single;     // kernels, products, copies and fills one by one
+    size_t graphs;     // launches of graphs
+    size_t in_graphs;  // what these had in them
+};
+Queued queued();
 
 // The kernels that ran, by name: "gelu_forward_kernel".
 const std::set<std::string>& launched();
@@ -77,9 +86,17 @@ void for_each_lane(unsigned lanes, Visit visit) {
     for (; lanes; lanes &= lanes - 1) visit(__builtin_ctz(lanes));
 }
 
-// ---- between streams and processes (cuda_runtime.cpp) ---------------------------------------------------------------
+// ---- streams, graphs and processes (cuda_runtime.cpp) ---------------------------------------------------------------
 
-void queued_on(cudaStream_t stream);  // a launch: finds what the stream has received
+// Given the stream that it is done on. It owns what it needs, the values of arguments among it: it may be done more
+// than once, and long after the call that made it.
+using Work = std::function<void(cudaStream_t)>;
+// Work of a stream: done at once, or, where the stream is recording (cudaStreamBeginCapture), kept for the graph.
+// Throws Error with `what`, a kernel's name or words, where CUDA refuses the call.
+void queue(const char* what, cudaStream_t stream, Work work);
+bool is_recording(cudaStream_t stream);
+
+void queued_on(cudaStream_t stream);  // what the stream has received is there; Error where it is recording
 // What another process has sent: NaN until the stream has passed.
 void receive_later(void* to, const void* from, size_t bytes, cudaStream_t stream);
 bool is_device_memory(const void* pointer, size_t bytes);
@@ -87,17 +104,20 @@ bool is_stream(cudaStream_t stream);
 
 // ---- launching ------------------------------------------------------------------------------------------------------
 
-// Runs body(context) in every thread. `kernel` as LAUNCH was given it.
+// Runs body(context) in every thread, now. `kernel` as LAUNCH was given it.
 void run(const char* kernel, dim3 grid, dim3 block, size_t shared_bytes, void (*body)(const void*),
          const void* context);
 
 // Arguments are evaluated once and every thread has its own copy, as on a GPU.
 template <class Kernel, class... Arguments>
-void launch(const char* name, dim3 grid, dim3 block, size_t shared_bytes, Kernel kernel, Arguments... arguments) {
-    const auto call = [&] { kernel(arguments...); };
-    run(
-        name, grid, block, shared_bytes, [](const void* context) { (*static_cast<decltype(call)*>(context))(); },
-        &call);
+void launch(const char* name, dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t stream, Kernel kernel,
+            Arguments... arguments) {
+    queue(name, stream, [=](cudaStream_t) {
+        const auto call = [&] { kernel(arguments...); };
+        run(
+            name, grid, block, shared_bytes, [](const void* context) { (*static_cast<decltype(call)*>(context))(); },
+            &call);
+    });
 }
 
 }  // namespace simt

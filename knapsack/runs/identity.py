@@ -30,7 +30,7 @@ except ModuleNotFoundError:  # Python 3.10
     import tomli as tomllib
 
 VERSION = 1
-NO_DIFFERENCE = ("micro-batch", "recompute", "zero", "keep")
+NO_DIFFERENCE = ("micro-batch", "recompute", "cuda-graph", "zero", "keep")
 SHARDS = ("source", "val")  # flags NAME=GLOB
 FOLDERS = ("init", "branch")
 WHOLE, END, BLOCK, BLOCKS = 1 << 17, 1 << 14, 1 << 12, 16  # bytes, bytes, bytes, number

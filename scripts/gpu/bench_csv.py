@@ -3,7 +3,7 @@
 
   build/cuda-sm_90a/bench_gpu --check | scripts/gpu/bench_csv.py --out bench.csv        (passes through what it reads)
 
-Exit code 1 where a case was WRONG, 3 where there is no case at all.
+--append goes on in a file that is there. Exit code 1 where a case was WRONG, 3 where there is no case at all.
 """
 
 from __future__ import annotations
@@ -30,11 +30,15 @@ def read_line(line: str) -> dict[str, str] | None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, metavar="FILE")
+    parser.add_argument("--append", action="store_true")
     args = parser.parse_args()
-    count, wrong = 0, False
-    with args.out.open("w", newline="") as file:
+    go_on = args.append and args.out.exists()
+    before = list(csv.DictReader(args.out.read_text().splitlines())) if go_on else []
+    count, wrong = len(before), any(row["verdict"] == "WRONG" for row in before)
+    with args.out.open("a" if go_on else "w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
+        if not go_on:
+            writer.writeheader()
         for line in sys.stdin:
             sys.stdout.write(line)
             sys.stdout.flush()

@@ -3,11 +3,12 @@
 
   parity.py --cuda build/cuda-sm_90a --out DIR --json parity.json --model pythia-14m --steps 200 -- FLAGS OF train_gpt
 
-Three comparisons, each a row of the JSON:
+Three comparisons in both precisions, each a row of the JSON, which is written anew after each:
   loss     of every step against the CPU's in float: mean relative difference, fp32 within --fp32, bf16 within --bf16
   bits     two runs of the same command: metrics without times, weights and moments, byte for byte
   logits   of the last checkpoint against `transformers` (dev/oracle/check_logits.py), where some Python has it
-The losses themselves go to losses.csv beside the JSON. Exit code 1 where a comparison failed.
+The losses themselves go to losses_PRECISION.csv next to the JSON. The CPU's run goes on next to the GPU's first one. A
+comparison that fails stops none of the others. Exit code 1 where one failed.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ import json
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jobs import write_json
 
 ROOT = Path(__file__).resolve().parents[2]
 LOGIT_ROWS, LOGIT_TOKENS = 4, 128
@@ -31,10 +34,15 @@ Row = dict[str, Any]
 
 
 def train(program: Path, out: Path, flags: list[str]) -> list[dict]:
-    """A run from nothing; its metrics without times."""
-    shutil.rmtree(out, ignore_errors=True)
-    print(f"$ {program} {' '.join(flags)} --out {out}", flush=True)
-    subprocess.run([str(program), *flags, "--out", str(out)], check=True, stdout=subprocess.DEVNULL)
+    """The metrics without times of a run, which is begun from nothing unless it is done already."""
+    if not (out / "DONE").exists():
+        shutil.rmtree(out, ignore_errors=True)
+        print(f"$ {program} {' '.join(flags)} --out {out}", flush=True)
+        done = subprocess.run(
+            [str(program), *flags, "--out", str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        if done.returncode != 0:
+            raise RuntimeError(f"{program.name} ended with code {done.returncode}: {done.stderr[-1000:].strip()}")
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     return [
         {key: value for key, value in line.items() if key != "time" and not key.startswith("perf/")} for line in lines
@@ -121,25 +129,55 @@ def write_losses(path: Path, columns: dict[str, list[dict]]) -> None:
 
 
 def sentence(row: Row) -> str:
-    verdict = "skipped: logits: " + row["skipped"] if "skipped" in row else "ok" if row["passed"] else "FAILED"
+    what = f"{row['what']} {row['precision']}"
+    if "skipped" in row:
+        return f"{what}: skipped: {row['skipped']}"
+    verdict = "ok" if row["passed"] else "FAILED"
+    if "error" in row:
+        return f"{what}: {row['error']}: {verdict}"
     if row["what"] == "loss":
         return (
-            f"loss {row['precision']}: mean relative difference {row['mean']:.2e} (worst {row['worst']:.2e} "
-            f"at step {row['worst_step']}), allowed {row['tolerance']:.0e}: {verdict}"
+            f"{what}: mean relative difference {row['mean']:.2e} (worst {row['worst']:.2e} at step "
+            f"{row['worst_step']}), allowed {row['tolerance']:.0e}: {verdict}"
         )
     if row["what"] == "bits":
-        return (
-            f"two runs in {row['precision']}: "
-            f"{'the same bits' if row['passed'] else 'other ' + ', '.join(row['differing'])}: {verdict}"
-        )
-    if "skipped" in row:
-        return verdict
+        return f"{what}: {'the same' if row['passed'] else 'other ' + ', '.join(row['differing'])}: {verdict}"
     return (
-        f"logits {row['precision']}: relative L2 norm of the difference {row['relative']:.2e}, allowed "
-        f"{row['tolerance']:.0e}: {verdict}"
-        if "relative" in row
-        else f"logits {row['precision']}: {row['error']}: {verdict}"
+        f"{what}: relative L2 norm of the difference {row['relative']:.2e}, allowed {row['tolerance']:.0e}: {verdict}"
     )
+
+
+class Comparisons:
+    ORDER = [(what, precision) for what in ("loss", "bits", "logits") for precision in ("fp32", "bf16")]
+
+    def __init__(self, args: argparse.Namespace, flags: list[str], pool: ThreadPoolExecutor) -> None:
+        self.args, self.flags = args, flags
+        self.cpu = pool.submit(train, args.cpu / "train_gpt_cpu", args.out / "cpu", flags)
+
+    def train(self, precision: str, again: str = "") -> list[dict]:
+        flags = [*self.flags, "--precision", precision]
+        return train(self.args.cuda / "train_gpt", self.args.out / (precision + again), flags)
+
+    def loss(self, precision: str) -> Row:
+        curves = {precision: self.train(precision), "cpu": self.cpu.result()}
+        write_losses(self.args.json.with_name(f"losses_{precision}.csv"), curves)
+        tolerance = self.args.fp32 if precision == "fp32" else self.args.bf16
+        return loss_row(precision, curves[precision], curves["cpu"], tolerance)
+
+    def bits(self, precision: str) -> Row:
+        again = f"{precision}-again"
+        same_metrics = self.train(precision, "-again") == self.train(precision)
+        return bits_row(precision, self.args.out / precision, self.args.out / again, same_metrics)
+
+    def logits(self, precision: str) -> Row:
+        return logits_row(precision, self.args, self.args.out / precision)
+
+    def row(self, what: str, precision: str) -> Row:
+        try:
+            return getattr(self, what)(precision)
+        except (RuntimeError, OSError, LookupError, ValueError, subprocess.CalledProcessError) as error:
+            said = f"{type(error).__name__}: {error}" if not isinstance(error, RuntimeError) else str(error)
+            return {"what": what, "precision": precision, "error": said, "passed": False}
 
 
 def main() -> int:
@@ -171,9 +209,9 @@ def main() -> int:
         help="a Python that has transformers (default: the one that runs this)",
     )
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda", help="where transformers computes")
+    parser.add_argument("--go-on", action="store_true", help="keeps what an earlier call compared, and its runs")
     parser.add_argument("flags", nargs="*", metavar="-- FLAGS", help="of train_gpt, such as --source")
     args = parser.parse_args()
-    args.out.mkdir(parents=True, exist_ok=True)
     flags = [
         "--model",
         args.model,
@@ -188,28 +226,19 @@ def main() -> int:
         *args.flags,
     ]
     rows: list[Row] = []
-    try:
-        cpu = train(args.cpu / "train_gpt_cpu", args.out / "cpu", flags)
-        curves = {"cpu": cpu}
-        for precision, tolerance in (("fp32", args.fp32), ("bf16", args.bf16)):
-            first, second = args.out / precision, args.out / f"{precision}-again"
-            command = [*flags, "--precision", precision]
-            curves[precision] = train(args.cuda / "train_gpt", first, command)
-            again = train(args.cuda / "train_gpt", second, command)
-            rows += [
-                loss_row(precision, curves[precision], cpu, tolerance),
-                bits_row(precision, first, second, again == curves[precision]),
-                logits_row(precision, args, first),
-            ]
-            args.json.write_text(
-                json.dumps({"model": args.model, "tokens_a_step": args.rows * args.seq_len, "rows": rows}, indent=2)
-                + "\n"
-            )
-            print("\n".join(sentence(row) for row in rows[-3:]), flush=True)
-        write_losses(args.json.with_name("losses.csv"), curves)
-    except (subprocess.CalledProcessError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    before = json.loads(args.json.read_text())["rows"] if args.go_on and args.json.exists() else []
+    found = {(row["what"], row["precision"]): row for row in before if "error" not in row}
+    if not args.go_on:
+        shutil.rmtree(args.out, ignore_errors=True)
+    args.out.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(1) as pool:
+        comparisons = Comparisons(args, flags, pool)
+        for what, precision in Comparisons.ORDER:
+            rows.append(found.get((what, precision)) or comparisons.row(what, precision))
+            print(sentence(rows[-1]), flush=True)
+            missing = [f"{what} {precision}" for what, precision in Comparisons.ORDER[len(rows) :]]
+            sizes = {"model": args.model, "tokens_a_step": args.rows * args.seq_len}
+            write_json(args.json, sizes | {"rows": rows, "missing": missing})
     return 0 if all(row["passed"] for row in rows) else 1
 
 

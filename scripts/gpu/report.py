@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""One Markdown page out of what on_gpu.sh left in a folder: what it ran on, what passed, the tables, what was skipped
-and why.
+"""All that on_gpu.sh left in a folder so far: report.json, and a Markdown page out of it: what it ran on, what passed,
+what is missing, targets and predictions next to what was measured, the tables.
 
-  report.py runs/on_gpu --out runs/on_gpu/report.md
+  report.py runs/on_gpu --out runs/on_gpu/report.md            (report.json goes next to it)
 
-Reads environment.json, status.tsv (the last row of a part counts), PART.log for the lines 'skipped: WHAT: WHY', and the
-parts' tables; what is not there is left out, a table that cannot be read is named. Exit code 3 then, or where there is
-no status.tsv.
+Reads environment.json, status.tsv (the last row of a part counts), PART.log for the lines 'skipped: WHAT: WHY' and its
+end, and the parts' tables; dev/bench/targets.json, and predicted steps in dev/results/sass/README.md. What is not there
+is left out, a table that cannot be read is named. Exit code 3 then, or where there is no status.tsv.
 """
 
 from __future__ import annotations
@@ -14,14 +14,16 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import re
 import sys
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+ROOT = Path(__file__).resolve().parents[2]
 DRY = "dry run, not a measurement"
 MORE = {"experiment": "mixing.png"}
+LOG_CHARACTERS = 6000  # of each log, from its end
 
 
 class Status(NamedTuple):
@@ -38,10 +40,11 @@ def read_status(path: Path) -> dict[str, Status]:
     rows: dict[str, Status] = {}
     for line in path.read_text().splitlines():
         part, status, code, seconds, limit, gpu, reason = line.split("\t")
-        if part in rows and limit == "0":  # there was no time for it this time: what it said before stands
-            continue
+        if part in rows and limit == "0":  # there was no time for it this time: what was found before is still true
+            if rows[part].limit > 0:
+                continue
         rows.pop(part, None)  # parts in the order of their last run
-        rows[part] = Status(part, status, int(code), int(seconds), int(limit), gpu, reason)
+        rows[part] = Status(part, status, 0 if code == "-" else int(code), int(seconds), int(limit), gpu, reason)
     return rows
 
 
@@ -55,8 +58,24 @@ def mebibytes(count: float) -> str:
     return f"{count / 2**20:,.0f}"
 
 
-def parity(path: Path) -> list[str]:
-    data = json.loads(path.read_text())
+def tests(data: Any) -> list[str]:
+    rows = (
+        [
+            row["target"],
+            "**FAILED**" if row["verdict"] == "failed" else row["verdict"],
+            *(str(row.get(name, "-")) for name in ("passed", "failed", "skipped")),
+            f"{row['seconds']} s",
+        ]
+        for row in data["rows"]
+    )
+    lines = table(["room", "", "passed", "failed", "skipped", "took"], rows)
+    for row in data["rows"]:
+        if "said" in row:
+            lines += [f"{row['target']}:", "", "```", *row["said"].strip().splitlines()[-25:], "```", ""]
+    return lines
+
+
+def parity(data: Any) -> list[str]:
     lines = [
         f"{data['model']}, {data['tokens_a_step']:,} tokens a step, the same shards and order for both; a loss "
         "is compared step by step with that of the CPU backend in fp32.",
@@ -65,7 +84,9 @@ def parity(path: Path) -> list[str]:
     rows = []
     for row in data["rows"]:
         verdict = "skipped" if "skipped" in row else "passed" if row["passed"] else "**FAILED**"
-        if row["what"] == "loss":
+        if "error" in row:
+            rows.append([row["what"], row["precision"], row["error"][:200].replace("\n", " "), "", verdict])
+        elif row["what"] == "loss":
             found = (
                 f"mean relative difference {row['mean']:.1e} over {row['steps']} steps, worst "
                 f"{row['worst']:.1e}; last loss {row['last']:.5f}, CPU {row['last_cpu']:.5f}"
@@ -79,23 +100,21 @@ def parity(path: Path) -> list[str]:
             )
             rows.append(["two runs", row["precision"], found, "the same bits", verdict])
         else:
-            found = (
-                row.get("skipped")
-                or row.get("error")
-                or (
-                    f"relative L2 {row['relative']:.1e}, largest difference {row['largest_difference']:.1e} "
-                    f"(transformers {row['transformers']}, {row['device']})"
-                )
+            found = row.get("skipped") or (
+                f"relative L2 {row['relative']:.1e}, largest difference {row['largest_difference']:.1e} "
+                f"(transformers {row['transformers']}, {row['device']})"
             )
             rows.append(["logits against transformers", row["precision"], found, f"L2 {row['tolerance']:.0e}", verdict])
+    rows += [[*what.split(), "", "", "missing"] for what in data.get("missing", [])]
     return lines + table(["what", "precision", "found", "allowed", ""], rows)
 
 
-def sanitizer(path: Path) -> list[str]:
-    rows = json.loads(path.read_text())["rows"]
+def sanitizer(data: Any) -> list[str]:
+    rows = data["rows"]
     tools = sorted({row["tool"] for row in rows})
     cells = {
-        (row["target"], row["tool"]): row["verdict"] + (f" ({row['errors']})" if row["errors"] else "") for row in rows
+        (row["target"], row["tool"]): row["verdict"] + (f" ({row['errors']})" if row.get("errors") else "")
+        for row in rows
     }
     targets = sorted({row["target"] for row in rows})
     return table(
@@ -103,9 +122,7 @@ def sanitizer(path: Path) -> list[str]:
     )
 
 
-def bench(path: Path) -> list[str]:
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
+def bench(rows: Any) -> list[str]:
     if not rows:
         return ["No kernel was timed.", ""]
     wrong = [row["case"] for row in rows if row["verdict"] == "WRONG"]
@@ -129,8 +146,7 @@ def bench(path: Path) -> list[str]:
     return lines + table(["case", "us", "reached", "of floor", "result"], cells)
 
 
-def peers(path: Path) -> list[str]:
-    data = json.loads(path.read_text())
+def peers(data: Any) -> list[str]:
     peak = (
         f"MFU over {data['peak_flops'] / 1e12:.0f} TFLOP/s, the dense bf16 peak"
         if data["peak_flops"]
@@ -138,55 +154,59 @@ def peers(path: Path) -> list[str]:
     )
     lines = [
         f"{data['device']}, PyTorch {data['torch']}; medians of alternating rounds; {peak}. Memory is what the "
-        "process took of the device's.",
+        "process took of the device's; the start is PyTorch's until its first steps are over, compilation included, "
+        "with what was compiled before (see below) in its cache.",
         "",
     ]
     if not data["measurement"]:
         lines[0] = f"{data['device']}, PyTorch {data['torch']}, toy shapes: {DRY}."
+
+    def number(who: dict, name: str, form: Callable[[float], str]) -> str:
+        return form(who[name]) if name in who else "-"
+
     rows = []
     for name, row in data["shapes"].items():
         if "error" in row:
-            rows.append([name, "**FAILED**", row["error"][:200].replace("\n", " "), *[""] * 6])
+            rows.append([name, "**FAILED**", row["error"][:200].replace("\n", " "), *[""] * 8])
             continue
-        ours, torch = row["ours"], row["torch"]
-        spread = min(row["rounds"]["ours"]) / max(row["rounds"]["ours"])
-        mfu = (f"{who['mfu']:.1%}" if "mfu" in who else "-" for who in (ours, torch))
+        ours, torch, rounds = row.get("ours", {}), row.get("torch", {}), row.get("rounds", {}).get("ours", [])
+        pair = (ours, torch)
         rows.append(
             [
-                name,
-                f"{ours['tokens_per_s']:,.0f}",
-                f"{torch['tokens_per_s']:,.0f}",
-                f"{row['ratio']:.2f}x",
-                *mfu,
-                mebibytes(ours["memory_bytes"]),
-                mebibytes(torch["memory_bytes"]),
-                f"{spread:.0%}",
+                name + ("" if row.get("complete") else " (in part)"),
+                *(number(who, "tokens_per_s", "{:,.0f}".format) for who in pair),
+                number(row, "ratio", "{:.2f}x".format),
+                *(number(who, "mfu", "{:.1%}".format) for who in pair),
+                *(number(who, "memory_bytes", mebibytes) for who in pair),
+                f"{min(rounds) / max(rounds):.0%}" if rounds else "-",
+                number(row, "torch_start_seconds", "{:.0f} s".format),
             ]
         )
-    attention = sorted({row["attention"] for row in data["shapes"].values() if "error" not in row})
-    lines += table(
-        [
-            "shape",
-            "tokens/s",
-            "PyTorch's",
-            "ratio",
-            "MFU",
-            "PyTorch's",
-            "MiB",
-            "PyTorch's",
-            "slowest round of ours / fastest",
-        ],
-        rows,
-    )
+    attention = sorted({row["attention"] for row in data["shapes"].values() if "attention" in row})
+    slowest = "slowest round of ours / fastest"
+    head = ["shape", "tokens/s", "PyTorch's", "ratio", "MFU", "PyTorch's", "MiB", "PyTorch's", slowest, "start"]
+    lines += table(head, rows)
+    if data.get("missing"):
+        lines += [f"Missing: {', '.join(data['missing'])}.", ""]
     return lines + [f"PyTorch's attention: {', '.join(attention)}.", ""] if attention else lines
 
 
-def text_block(path: Path) -> list[str]:
-    return ["```", *path.read_text().rstrip().splitlines(), "```", ""]
+def compilation(data: Any) -> list[str]:
+    found = (
+        f"{name} {row['cold_start_seconds']:.0f} s"
+        if "cold_start_seconds" in row
+        else f"{name} {'failed' if 'error' in row else 'not done'}"
+        for name, row in data["shapes"].items()
+    )
+    return [f"PyTorch's start with nothing compiled, next to the compilers of ours: {', '.join(found) or 'none'}.", ""]
 
 
-def floors(path: Path) -> list[str]:
-    lines = path.read_text().splitlines()
+def text_block(text: Any) -> list[str]:
+    return ["```", *text.rstrip().splitlines(), "```", ""]
+
+
+def floors(text: Any) -> list[str]:
+    lines = text.splitlines()
     return [
         f"The least times of {sum(1 for line in lines[3:] if line.strip())} timed cases are in floors.txt; no "
         "time was measured.",
@@ -194,50 +214,120 @@ def floors(path: Path) -> list[str]:
     ]
 
 
-def experiment(path: Path) -> list[str]:
-    def cell(name: str, text: str) -> str:
+def experiment(rows: Any) -> list[str]:
+    def cell(text: str) -> str:
         try:
             number = float(text)
         except ValueError:
             return text or "-"
         return f"{number:,.0f}" if abs(number) >= 1000 else f"{number:.4g}"
 
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
     if not rows:
         return ["No run was done.", ""]
     names = [name for name in rows[0] if name != "run"]
     return table(
-        [name.replace("know/synbio/", "") for name in names],
-        ([cell(name, row[name]) for name in names] for row in rows),
+        [name.replace("know/synbio/", "") for name in names], ([cell(row[name]) for name in names] for row in rows)
     )
+
+
+# ---- targets, predictions
+
+
+def predicted_rates(page: Path, gpu: str) -> dict[str, float]:
+    """Tokens/s of models on this GPU, out of the table with the columns model, GPU and M tokens/s."""
+    names: list[str] = []
+    rates = {}
+    for line in page.read_text().splitlines() if page.exists() else ():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if {"model", "GPU", "M tokens/s"} <= set(cells):
+            names = cells
+        elif len(cells) != len(names):
+            names = []
+        elif not cells[0].startswith("---"):
+            row = dict(zip(names, cells))
+            if row["GPU"].split()[0] in gpu:
+                rates[row["model"]] = 1e6 * float(row["M tokens/s"])
+    return rates
+
+
+def close_to_targets(found: dict[str, Any], dry: bool) -> list[dict[str, Any]]:
+    """A row a target: measured where it was, predicted where that is known."""
+    gpu = (found.get("environment") or {}).get("gpu") or "none"
+    predicted = predicted_rates(ROOT / "dev/results/sass/README.md", gpu)
+    shapes = {} if dry else found.get("peers", {}).get("shapes", {})
+    cases = [] if dry else [*(found.get("bench") or []), *(found.get("others") or [])]
+    rows = []
+    for target in json.loads((ROOT / "dev/bench/targets.json").read_text())["targets"]:
+        row = dict(target)
+        what, unit = target["what"], target["unit"]
+        if unit == "tokens/s" and "tokens_per_s" in shapes.get(what, {}).get("ours", {}):
+            row["measured"] = shapes[what]["ours"]["tokens_per_s"]
+        for case in cases:
+            if case["case"] == what and case["unit"] == unit:
+                row["measured"] = float(case["reached"])
+        if what in predicted:
+            row["predicted"] = predicted[what]
+        rows.append(row)
+    return rows
+
+
+def targets(rows: Any) -> list[str]:
+    def cell(row: dict[str, Any], name: str) -> str:
+        return f"{row[name]:,.0f}" if name in row else "-"
+
+    lines = ["Targets are for an H200. What was not measured has a dash.", ""]
+    if any("predicted" in row for row in rows):
+        lines[0] += " Predicted by dev/results/sass, for steps of 1M tokens; measured are steps of 65,536."
+    else:
+        lines[0] += " No step of this GPU is predicted in dev/results/sass."
+    return lines + table(
+        ["what", "unit", "measured", "target", "of target", "predicted", "of predicted"],
+        (
+            [
+                row["what"],
+                row["unit"],
+                *(cell(row, name) for name in ("measured", "target")),
+                f"{row['measured'] / row['target']:.0%}" if "measured" in row else "-",
+                cell(row, "predicted"),
+                f"{row['measured'] / row['predicted']:.0%}" if {"measured", "predicted"} <= row.keys() else "-",
+            ]
+            for row in rows
+        ),
+    )
+
+
+# ---- all of it
 
 
 class Section(NamedTuple):
     part: str
+    name: str  # in report.json
     title: str
     file: str
-    lines: Callable[[Path], list[str]]
+    lines: Callable[[Any], list[str]]
 
 
 SECTIONS = [
-    Section("parity", "CUDA against CPU and transformers", "parity.json", parity),
-    Section("bench", "Kernels, share of floor", "bench.csv", bench),
-    Section("bench", "Kernels, floors alone", "floors.txt", floors),
-    Section("peers", "Whole steps beside PyTorch", "peers.json", peers),
-    Section("profile", "Kernels of a training step (Nsight Compute)", "kernels.txt", text_block),
-    Section("experiment", "Mixing ratio, real text and synthetic biographies", "experiment.csv", experiment),
-    Section("sanitizer", "compute-sanitizer", "sanitizer.json", sanitizer),
+    Section("tests", "tests", "Kernel cases and whole runs", "tests.json", tests),
+    Section("parity", "parity", "CUDA against CPU and transformers", "parity.json", parity),
+    Section("bench", "bench", "Kernels, share of floor", "bench.csv", bench),
+    Section("peers", "peers", "Whole steps next to PyTorch", "peers.json", peers),
+    Section("peers", "compilation", "PyTorch's compilations", "compile.json", compilation),
+    Section("sanitizer", "sanitizer", "compute-sanitizer", "sanitizer.json", sanitizer),
+    Section(
+        "experiment", "experiment", "Mixing ratio, real text and synthetic biographies", "experiment.csv", experiment
+    ),
+    Section("others", "others", "The other kernels, share of floor", "others.csv", bench),
+    Section("others", "floors", "Kernels, floors alone", "floors.txt", floors),
+    Section("profile", "profile", "Kernels of a training step (Nsight Compute)", "kernels.txt", text_block),
 ]
 
 
-def test_counts(log: Path) -> str:
-    found = (
-        re.findall(r"^\d+ passed, \d+ failed(?:, \d+ skipped)?", log.read_text(errors="replace"), re.MULTILINE)
-        if log.exists()
-        else []
-    )
-    return found[-1] if found else ""
+def read_table(path: Path) -> Any:
+    text = path.read_text()
+    if path.suffix == ".json":
+        return json.loads(text)
+    return list(csv.DictReader(text.splitlines())) if path.suffix == ".csv" else text
 
 
 def skipped_lines(folder: Path, parts: Iterable[str]) -> list[str]:
@@ -250,10 +340,20 @@ def skipped_lines(folder: Path, parts: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(lines))
 
 
-def head(folder: Path, statuses: dict[str, Status], dry: bool) -> list[str]:
-    facts: dict[str, Any] = (
-        json.loads((folder / "environment.json").read_text()) if (folder / "environment.json").exists() else {}
-    )
+def missing_lines(statuses: dict[str, Status]) -> list[str]:
+    """What was asked for and is not there, or not in full."""
+    lines = []
+    for row in statuses.values():
+        if row.status == "running":
+            lines.append(f"- {row.part}: was running when this was written (it {row.reason}, limit {row.limit} s)")
+        elif row.status == "cut off":
+            lines.append(f"- {row.part}: cut off, {row.reason}: what it found is below")
+        elif row.limit == 0:
+            lines.append(f"- {row.part}: {row.reason}")
+    return lines
+
+
+def head(facts: dict[str, Any], found: dict[str, Any], statuses: dict[str, Status], dry: bool) -> list[str]:
 
     def fact(name: str, before: str = "") -> str:
         return f"{before}{facts[name]}" if facts.get(name) else ""
@@ -279,6 +379,7 @@ def head(folder: Path, statuses: dict[str, Status], dry: bool) -> list[str]:
         f"# {'Dry run of the checks' if dry else 'Checks and measurements'} on a GPU, {fact('date') or 'no date'}",
         "",
         f"Commit {fact('commit') or 'unknown'}. {on}.",
+        f"Written at {found['written']}.",
         "",
     ]
     if dry:
@@ -289,46 +390,90 @@ def head(folder: Path, statuses: dict[str, Status], dry: bool) -> list[str]:
         ]
     elif len(gpus) > 1:
         lines += [f"**Parts ran on different GPUs ({', '.join(gpus)})**: the table says which.", ""]
+    counts = [row for row in (found.get("tests") or {}).get("rows", []) if "passed" in row]
+    sums = ", ".join(f"{sum(row[name] for row in counts)} {name}" for name in ("passed", "failed", "skipped"))
+    bold = ("failed", "cut off", "running")
     rows = (
         [
             row.part,
-            row.status if row.status != "failed" else "**failed**",
+            f"**{row.status}**" if row.status in bold else row.status,
             f"{row.seconds} s",
             row.gpu,
-            row.reason or (test_counts(folder / "tests.log") if row.part == "tests" else ""),
+            row.reason or (sums if row.part == "tests" and counts else ""),
         ]
         for row in statuses.values()
-        if row.part != "report"
     )
-    return lines + table(["part", "", "took", "GPU", ""], rows)
+    lines += table(["part", "", "took", "GPU", ""], rows)
+    missing = missing_lines(statuses)
+    return lines + (["## Missing", "", *missing, ""] if missing else [])
 
 
-def report(folder: Path) -> tuple[str, list[str]]:
-    """The page, and the files that could not be read."""
+def read_folder(folder: Path) -> dict[str, Any]:
+    """All that was found, as report.json has it; unreadable: files that cannot be read, and why."""
     statuses = read_status(folder / "status.tsv")
-    dry = any("dry run" in row.gpu for row in statuses.values())
-    lines, unreadable = head(folder, statuses, dry), []
+    found: dict[str, Any] = {
+        "written": datetime.now().isoformat(sep=" ", timespec="seconds"),
+        "dry_run": any("dry run" in row.gpu for row in statuses.values()),
+        "parts": [row._asdict() for row in statuses.values()],
+        "missing": [line.removeprefix("- ") for line in missing_lines(statuses)],
+        "unreadable": {},
+    }
+    wanted = [("environment", folder / "environment.json")]
+    begun = {part for part, row in statuses.items() if row.limit > 0}  # else its tables are of who knows what
+    wanted += [(section.name, folder / section.file) for section in SECTIONS if section.part in begun]
+    for name, path in wanted:
+        if path.exists():
+            try:
+                found[name] = read_table(path)
+            except ValueError as error:
+                found["unreadable"][path.name] = f"{type(error).__name__} {error}"
+    found["targets"] = close_to_targets(found, found["dry_run"])
+    found["skipped"] = skipped_lines(folder, statuses)
+    found["logs"] = {
+        log.stem: log.read_text(errors="replace")[-LOG_CHARACTERS:] for log in sorted(folder.glob("*.log"))
+    }
+    return found
+
+
+def page(folder: Path, found: dict[str, Any]) -> str:
+    statuses = {row["part"]: Status(**row) for row in found["parts"]}
+    dry = found["dry_run"]
+    lines = head(found.get("environment") or {}, found, statuses, dry)
+    if not dry and ("peers" in found or "bench" in found):
+        lines += ["## Targets and predictions", "", *targets(found["targets"])]
     for section in SECTIONS:
-        path = folder / section.file
-        if (
-            section.part not in statuses
-            or not path.exists()
-            or (section.file == "floors.txt" and (folder / "bench.csv").exists())
-        ):
+        broken = found["unreadable"].get(section.file)
+        if (section.name not in found and not broken) or (section.name == "floors" and "others" in found):
             continue
         lines += [f"## {section.title}" + (f" ({DRY})" if dry else ""), ""]
         try:
-            lines += section.lines(path)
+            lines += (
+                [f"**{section.file} cannot be read**: {broken}", ""] if broken else section.lines(found[section.name])
+            )
         except (ValueError, KeyError, TypeError) as error:
+            found["unreadable"][section.file] = f"{type(error).__name__} {error}"
             lines += [f"**{section.file} cannot be read**: {type(error).__name__} {error}", ""]
-            unreadable.append(section.file)
         picture = MORE.get(section.part)
         if picture and (folder / picture).exists():
             lines += [f"![{section.title}]({picture})", ""]
-    skipped = skipped_lines(folder, statuses)
-    if skipped:
-        lines += ["## Skipped", "", *skipped, ""]
-    return "\n".join(lines), unreadable
+    if found["skipped"]:
+        lines += ["## Skipped", "", *found["skipped"], ""]
+    for row in statuses.values():
+        if row.status == "failed" and row.part in found["logs"]:
+            tail = found["logs"][row.part].strip().splitlines()[-15:]
+            lines += [f"## The end of {row.part}.log", "", "```", *(line[:300] for line in tail), "```", ""]
+    return "\n".join(lines)
+
+
+def write_report(folder: Path, out: Path) -> dict[str, str]:
+    """Both files, each whole at any time; the files that could not be read."""
+    found = read_folder(folder)
+    text = page(folder, found)
+    for path, content in ((out, text), (out.with_suffix(".json"), json.dumps(found, indent=1) + "\n")):
+        temporary = path.with_name(f".{path.name}")
+        temporary.write_text(content)
+        temporary.replace(path)
+    return found["unreadable"]
 
 
 def main() -> int:
@@ -337,11 +482,10 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True, metavar="FILE")
     args = parser.parse_args()
     try:
-        text, unreadable = report(args.folder)
+        unreadable = write_report(args.folder, args.out)
     except (OSError, ValueError) as error:
         print(f"error: {args.folder}: {error}; expected what scripts/on_gpu.sh leaves", file=sys.stderr)
         return 3
-    args.out.write_text(text)
     if unreadable:
         print(f"error: cannot be read: {', '.join(unreadable)}", file=sys.stderr)
     return 3 if unreadable else 0

@@ -2,12 +2,13 @@
 """compute-sanitizer's four tools over the kernel cases, a room at a time, and over whole small runs; several at a
 time.
 
-  sanitizer.py --cuda build/cuda-sm_90a --out DIR --json sanitizer.json -- FLAGS OF A TINY train_gpt RUN
+  sanitizer.py --cuda build/cuda-sm_90a --out DIR --json sanitizer.json [--tests tests.json] -- FLAGS OF A TINY RUN
 
 memcheck (bad accesses), racecheck (shared memory without a barrier), initcheck (device memory that nobody wrote),
-synccheck (barriers that not all reach). A row of the JSON is one tool on one target: errors found, or that it ran over
---each seconds. What a tool said is in DIR/TOOL-TARGET.log. Exit code 1 where anything was found, failed or did not end;
-77 without compute-sanitizer.
+synccheck (barriers that not all reach), in this order, of each the rooms that took the tests (--tests) least time
+first, whole runs last. A row of the JSON is one tool on one target: errors found, or that it ran over --each seconds.
+What a tool said is in DIR/TOOL-TARGET.log. Exit code 1 where anything was found or failed, 3 where something did not
+end or was not begun; 77 without compute-sanitizer, and where it cannot work on this machine.
 """
 
 from __future__ import annotations
@@ -16,57 +17,28 @@ import argparse
 import json
 import re
 import shutil
-import subprocess
 import sys
-import threading
-import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+
+from jobs import UNDECIDED, Job, Row, run_job, run_jobs
+from kernel_tests import find_rooms
 
 TOOLS = ["memcheck", "racecheck", "initcheck", "synccheck"]
 FOUND = 86  # compute-sanitizer's exit code where it found something; no code of our programs
+REFUSED = re.compile(r"Device not supported|not supported on this (?:device|system)|Unable to find", re.IGNORECASE)
 
 
-class Job(NamedTuple):
-    tool: str
-    target: str
-    command: list[str]
-
-
-def read_rooms(text: str) -> list[str]:
-    """The tags that Catch2 lists for the tests tagged [kernels]: each of those has one more, its room."""
-    tags = re.findall(r"^\s*\d+\s+\[(\w+)\]\s*$", text, re.MULTILINE)
-    return [tag for tag in tags if tag != "kernels"]
-
-
-def find_rooms(cuda: Path) -> list[str]:
-    command = [str(cuda / "run_kernel_tests"), "--list-tags", "[kernels]"]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)  # its code counts the tags
-    rooms = read_rooms(done.stdout)
-    if not rooms:
-        sys.exit(f"{' '.join(command)} lists no room:\n{done.stdout}{done.stderr}")
-    return rooms
-
-
-def find_jobs(tools: list[str], cuda: Path, out: Path, flags: list[str]) -> list[Job]:
-    """Whole runs first: they take longest."""
+def find_jobs(tools: list[str], cuda: Path, out: Path, rooms: list[str], flags: list[str]) -> list[Job]:
     jobs = []
-    for precision in ("bf16", "fp32") if flags else ():
-        for tool in tools:
-            run = out / f"{tool}-{precision}"
-            jobs.append(
-                Job(
-                    tool,
-                    f"train-{precision}",
-                    [str(cuda / "train_gpt"), *flags, "--precision", precision, "--out", str(run)],
-                )
-            )
-    jobs += [
-        Job(tool, room, [str(cuda / "run_kernel_tests"), f"[kernels][{room}]"])
-        for room in find_rooms(cuda)
-        for tool in tools
-    ]
+    for tool in tools:
+        checked = ["compute-sanitizer", "--tool", tool, "--error-exitcode", str(FOUND), "--print-limit", "20"]
+        for room in rooms:
+            command = [str(cuda / "run_kernel_tests"), f"[kernels][{room}]"]
+            jobs.append(Job({"tool": tool, "target": room}, [*checked, *command]))
+        for precision in ("bf16", "fp32") if flags else ():
+            run = ["--precision", precision, "--out", str(out / f"{tool}-{precision}")]
+            command = [str(cuda / "train_gpt"), *flags, *run]
+            jobs.append(Job({"tool": tool, "target": f"train-{precision}"}, [*checked, *command]))
     return jobs
 
 
@@ -76,44 +48,29 @@ def errors_in(text: str) -> int | None:
     return sum(int(a or b) for a, b in found) if found else None
 
 
-def run_job(job: Job, out: Path, seconds: float) -> dict[str, Any]:
-    start, log = time.monotonic(), out / f"{job.tool}-{job.target}.log"
-    # coreutils' timeout ends the program under test, too, not the sanitizer alone
-    command = [
-        "timeout",
-        "--kill-after=5",
-        f"{seconds:.0f}",
-        "compute-sanitizer",
-        "--tool",
-        job.tool,
-        "--error-exitcode",
-        str(FOUND),
-        "--print-limit",
-        "20",
-        *job.command,
-    ]
-    with log.open("w") as file:
-        code = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT).returncode
-    errors = errors_in(log.read_text(errors="replace"))
-    if code in (124, 137, -9):
-        verdict = "did not end"
-    elif errors is None:
+def judge(code: int, text: str) -> Row:
+    errors = errors_in(text)
+    if errors is None:
         verdict = f"no summary, exit code {code}"
     elif errors or code == FOUND:
         verdict = "found"
     else:
         verdict = "clean" if code == 0 else f"exit code {code}"
-    row = {
-        "tool": job.tool,
-        "target": job.target,
-        "verdict": verdict,
-        "errors": errors,
-        "seconds": round(time.monotonic() - start, 1),
-    }
-    print(
-        f"{job.tool:10} {job.target:12} {verdict}{f' ({errors})' if errors else ''} in {row['seconds']} s", flush=True
-    )
-    return row
+    return {"verdict": verdict, "errors": errors}
+
+
+def by_time(rooms: list[str], tests: Path | None) -> list[str]:
+    rows = json.loads(tests.read_text())["rows"] if tests and tests.exists() else []
+    seconds = {row["target"]: row["seconds"] for row in rows}
+    return sorted(rooms, key=lambda room: seconds.get(room, 0.0))
+
+
+def refusal(job: Job, out: Path) -> str:
+    """Why the tool cannot work here (some virtual machines hide what it needs); nothing where it can."""
+    run_job(Job({"tool": "first", "target": "try"}, job.command), judge, out, 30)
+    text = (out / "first-try.log").read_text(errors="replace")
+    refused = [line for line in text.splitlines() if REFUSED.search(line)]
+    return refused[0].lstrip("= ") if refused else ""
 
 
 def main() -> int:
@@ -121,39 +78,30 @@ def main() -> int:
     parser.add_argument("--cuda", type=Path, required=True, metavar="DIR", help="folder of the CUDA programs")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.add_argument("--json", type=Path, required=True, metavar="FILE")
+    parser.add_argument("--tests", type=Path, metavar="FILE", help="what kernel_tests.py wrote: times of the rooms")
     parser.add_argument("--tools", nargs="+", choices=TOOLS, default=TOOLS)
     parser.add_argument("--jobs", type=int, default=8, help="at a time")
     parser.add_argument("--each", type=float, default=300, metavar="SECONDS", help="limit of one of them")
-    parser.add_argument(
-        "--within",
-        type=float,
-        default=450,
-        metavar="SECONDS",
-        help="limit of all: what has not begun by then is not begun",
-    )
+    parser.add_argument("--within", type=float, default=450, metavar="SECONDS", help="limit of all")
+    parser.add_argument("--go-on", action="store_true", help="what has a verdict is not run again")
     parser.add_argument("flags", nargs="*", metavar="-- FLAGS", help="of a tiny training run; none: kernels only")
     args = parser.parse_args()
     if not shutil.which("compute-sanitizer"):
         print("skipped: compute-sanitizer is not installed")
         return 77
-    shutil.rmtree(args.out, ignore_errors=True)
-    args.out.mkdir(parents=True)
-    end = time.monotonic() + args.within
-    rows: list[dict[str, Any]] = []
-    writing = threading.Lock()
-
-    def one(job: Job) -> None:
-        left = min(args.each, end - time.monotonic())
-        row = {"tool": job.tool, "target": job.target, "verdict": "not begun", "errors": None, "seconds": 0.0}
-        if left > 1:
-            row = run_job(job, args.out, left)
-        with writing:
-            rows.append(row)
-            args.json.write_text(json.dumps({"jobs_at_a_time": args.jobs, "rows": rows}, indent=2) + "\n")
-
-    with ThreadPoolExecutor(args.jobs) as pool:
-        list(pool.map(one, find_jobs(args.tools, args.cuda, args.out, args.flags)))
-    return 0 if all(row["verdict"] == "clean" for row in rows) else 1
+    if not args.go_on:
+        shutil.rmtree(args.out, ignore_errors=True)
+    args.out.mkdir(parents=True, exist_ok=True)
+    rooms = by_time(find_rooms(args.cuda), args.tests)
+    jobs = find_jobs(args.tools, args.cuda, args.out, rooms, args.flags)
+    if reason := refusal(jobs[0], args.out):
+        print(f"skipped: compute-sanitizer: {reason}")
+        return 77
+    rows = run_jobs(jobs, judge, args.out, args.json, args.jobs, args.each, args.within, args.go_on)
+    verdicts = {row["verdict"] for row in rows}
+    if verdicts - UNDECIDED - {"clean"}:
+        return 1
+    return 3 if verdicts & UNDECIDED else 0
 
 
 if __name__ == "__main__":

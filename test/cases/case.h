@@ -70,6 +70,7 @@ struct TrainingStep {
     ROOM(gelu)           \
     ROOM(classifier)     \
     ROOM(matmul)         \
+    ROOM(bias)           \
     ROOM(add_tree)       \
     ROOM(update)
 

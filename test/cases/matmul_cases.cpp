@@ -102,12 +102,15 @@ Case moved_rows_case(const Shape& s, int shift) {
     return result;
 }
 
-// dweight and dbias begin with other gradients in them, to which theirs are added.
+// dweight and dbias begin with other gradients in them, to which theirs are added. way: to the bias gradient; "": the
+// one that is chosen.
 template <class Real>
-Case backward_case(const Shape& s, bool with_dinp, bool with_dbias, bool timed = false) {
+Case backward_case(const Shape& s, bool with_dinp, bool with_dbias, bool timed = false, const std::string& way = "") {
     Case result;
-    result.name =
-        name_of("matmul_backward", TYPE_NAME<Real>, s) + (with_dinp ? "" : " no dinp") + (with_dbias ? " dbias" : "");
+    result.name = name_of("matmul_backward", TYPE_NAME<Real>, s) + (with_dinp ? "" : " no dinp") +
+                  (!way.empty() ? " " + way
+                   : with_dbias ? " dbias"
+                                : "");
     const size_t operands =
         product(s.N, s.OC) + product(s.N, s.C) + (with_dinp ? product(s.N, s.C) + product(s.OC, s.C) : 0);
     result.bytes = static_cast<double>(sizeof(Real) * operands + 2 * sizeof(Stat<Real>) * product(s.OC, s.C));
@@ -122,7 +125,8 @@ Case backward_case(const Shape& s, bool with_dinp, bool with_dbias, bool timed =
         Instance instance;
         instance.run = [=](backend::stream_t stream, bool fresh) {
             if (fresh) dweight.reset(), dbias.reset();
-            backend::matmul_backward<Real>(dinp, dweight, dbias, dout, inp, weight, s.N, s.C, s.OC, stream);
+            backend::matmul_backward<Real>(dinp, dweight, dbias, dout, inp, weight, s.N, s.C, s.OC,
+                                           way.empty() ? stream : preferring(way, stream));
         };
         if (timed) return instance;
         instance.check = [=] {
@@ -176,6 +180,10 @@ std::vector<Case> matmul_cases() {
             cases.push_back(backward_case<Real>(s, false, true));
             cases.push_back(backward_case<Real>(s, true, false));
         }
+        if (!ON_CPU)
+            for (const Shape& s : {shapes[3], Shape{61, 24, 136}, Shape{130, 64, 8}})
+                for (const char* way : {"column_sum", "epilogue"})
+                    cases.push_back(backward_case<Real>(s, false, true, false, way));
         // a pass of questions and a tile of the head: on a GPU, products of several waves
         cases.push_back(moved_rows_case<Real>({1031, 64, 192}, 517));
         cases.push_back(moved_rows_case<Real>({256, 96, 1024}, 65));
@@ -183,21 +191,29 @@ std::vector<Case> matmul_cases() {
     return cases;
 }
 
-// The four products of a layer, then the head on a slice of its rows.
+// The four products of a layer, then the head on a slice of its rows. On a GPU also the weight gradient alone (few tiles
+// and a long sum: its speed hangs on how that is split), and with its bias gradient, each way to the latter.
 std::vector<Case> matmul_timed_cases(const TrainingStep& step) {
     std::vector<Case> cases;
     for_each_timed_real(step.full, [&](auto real) {
         using Real = decltype(real);
-        const auto add = [&](const Shape& s, bool bias, int calls) {
-            for (Case c : {forward_case<Real>(s, bias, true), backward_case<Real>(s, true, bias, true)}) {
+        // dbias: other operations compute that of a feed-forward's first layer, and a parallel block's projections'
+        const auto add = [&](const Shape& s, bool bias, bool dbias, int calls) {
+            for (Case c : {forward_case<Real>(s, bias, true), backward_case<Real>(s, true, dbias, true)}) {
                 c.calls = calls;
                 cases.push_back(std::move(c));
             }
+            if (!ON_CPU && sizeof(Real) == 2) cases.push_back(backward_case<Real>(s, false, false, true));
         };
         const int N = step.N(), C = step.C, rows = step.head_rows;
+        add({N, C, 3 * C}, true, true, step.L);
+        add({N, C, C}, true, !step.neox, step.L);
+        add({N, C, 4 * C}, true, false, step.L);
+        add({N, 4 * C, C}, true, !step.neox, step.L);
+        add({rows, C, step.Vp()}, false, false, N / rows);
         for (const auto& [inputs, outputs] : {std::pair{C, 3 * C}, {C, C}, {C, 4 * C}, {4 * C, C}})
-            add({N, inputs, outputs}, true, step.L);
-        add({rows, C, step.Vp()}, false, N / rows);
+            for (const char* way : {"column_sum", "epilogue"})
+                if (!ON_CPU) cases.push_back(backward_case<Real>({N, inputs, outputs}, false, true, true, way));
     });
     return cases;
 }

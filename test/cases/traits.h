@@ -1,8 +1,12 @@
 // traits.h - what differs between the backends as the cases see it. All else of a case is written once, with the names
 // of kernels/backend.h.
 #pragma once
+#include <map>
+#include <string>
+
 #include "kernels/backend.h"
 #ifndef KNAPSACK_CPU
+#include "kernels/choices.h"
 #include "kernels/matmul_context.h"
 #endif
 
@@ -62,7 +66,25 @@ inline backend::stream_t case_stream() {
 #ifdef KNAPSACK_CPU
     return {};
 #else
-    static gpu::MatmulContext context("");
-    return {nullptr, &context};
+    static gpu::Choices choices("");
+    static gpu::MatmulContext context(choices);
+    return {nullptr, &context, &choices};
 #endif
+}
+// The same stream, but that this way is taken wherever it can be (kernels/choices.h); one for each way.
+inline backend::stream_t preferring(const std::string& way, backend::stream_t stream) {
+#ifdef KNAPSACK_CPU
+    (void)way;
+#else
+    struct Own {
+        gpu::Choices choices{""};
+        gpu::MatmulContext matmul{choices};
+        explicit Own(const std::string& way) { choices.prefer(way); }
+    };
+    static std::map<std::string, Own> own;
+    Own& preferring = own.try_emplace(way, way).first->second;
+    stream.matmul = &preferring.matmul;
+    stream.choices = &preferring.choices;
+#endif
+    return stream;
 }

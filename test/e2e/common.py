@@ -47,6 +47,16 @@ class EndToEndTest(unittest.TestCase):
         cls.data = pathlib.Path(temporary.name)
 
 
+def crc32c(data: bytes) -> int:
+    """As in a checkpoint's COMPLETE."""
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
+
+
 def write_megatron(prefix: pathlib.Path, sequences: list[list[int]], documents: list[int]) -> None:
     """`documents`: the number of the first sequence of each document."""
     ids = np.array([t for s in sequences for t in s], dtype="<u2")

@@ -8,12 +8,13 @@ CPU programs are: same bits again, after a resume, with --recompute, in the eval
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import time
 import unittest
 
-from common import ROOT, TRAIN, DataTest, find, metrics_without_time, replaced, run, small_run
+from common import ROOT, TRAIN, DataTest, crc32c, find, metrics_without_time, replaced, run, small_run
 
 SIMT = pathlib.Path(os.environ.get("KNAPSACK_SIMT", ROOT / "build" / "simt"))
 STEPS, SHORT = 12, 8
@@ -90,6 +91,57 @@ class CudaOnCpuTest(DataTest):
                 for name in ("model.safetensors", "optimizer.safetensors"):
                     file = f"checkpoints/step_{SHORT:08d}/{name}"
                     self.assertEqual((whole / file).read_bytes(), (self.data / other / file).read_bytes(), name)
+
+    def test_a_resumed_run_goes_on_with_the_choices_of_its_checkpoint(self) -> None:
+        flags = self.flags(steps=SHORT)
+        out = self.train(SIMT / "train_gpt", "choices", *flags)
+        last, first = (out / f"checkpoints/step_{step:08d}" for step in (SHORT, 4))
+        state = json.loads((first / "trainer_state.json").read_text())
+        self.assertEqual(json.loads((last / "trainer_state.json").read_text())["matmul"], state["matmul"])
+        ways = [choice for choice in state["matmul"] if choice.startswith("bias_gradient ")]
+        self.assertGreater(len(ways), 0)
+        if state["matmul"][0] == "gpu simt":  # where the first way is always taken: another one, as a GPU may choose
+            self.assertTrue(all(way.endswith(" column_sum") for way in ways), ways)
+            ways = [way.replace("column_sum", "epilogue") for way in ways]
+            state["matmul"] = [choice.replace("column_sum", "epilogue") for choice in state["matmul"]]
+            text = json.dumps(state).encode()
+            (first / "trainer_state.json").write_bytes(text)
+            marker = json.loads((first / "COMPLETE").read_text())
+            marker["files"]["trainer_state.json"] = {"bytes": len(text), "crc32c": crc32c(text)}
+            (first / "COMPLETE").write_text(json.dumps(marker))
+        shutil.rmtree(last)
+        (out / "DONE").unlink()
+        self.train(SIMT / "train_gpt", "choices", *flags, "--resume")
+        chosen = json.loads((last / "trainer_state.json").read_text())["matmul"]
+        self.assertEqual([choice for choice in chosen if choice.startswith("bias_gradient ")], ways)
+        products = sum(choice.startswith("dweight+dbias ") for choice in chosen)
+        self.assertGreaterEqual(products, sum(way.endswith(" epilogue") for way in ways))  # they were used
+
+    def test_the_cuda_graph_changes_no_bit(self) -> None:
+        """Four micro-batches a step in two lanes, evaluations between steps; the other run gone on with."""
+        steps, last = 3, "checkpoints/step_00000003"
+        values = {"seq_len": "16", "batch_tokens": "64", "val_tokens": "48", "questions_per_set": "5", "keep": "0"}
+        values |= {"lanes": "2", "micro_batch": "1", "eval_at": "every:2", "checkpoint_at": "every:1"}
+        for model, precision, recompute, mask in (
+            ("pythia:L1:C32:H2", "fp32", "off", "on"),
+            ("gpt2:L2:C32:H2", "bf16", "on", "off"),
+        ):
+            flags = replaced(
+                self.flags(model, steps), precision=precision, recompute=recompute, doc_mask=mask, **values
+            )
+            graph = self.train(SIMT / "train_gpt", f"graph-{precision}", *flags)
+            single = self.train(SIMT / "train_gpt", f"single-{precision}", *flags, "--cuda-graph", "off")
+            resumed = self.data / f"resumed-{precision}"
+            shutil.copytree(single, resumed)
+            shutil.rmtree(resumed / last)
+            (resumed / "DONE").unlink()
+            self.train(SIMT / "train_gpt", resumed.name, *flags, "--resume")
+            for other in (single, resumed):
+                with self.subTest(run=other.name):
+                    for name in ("model.safetensors", "optimizer.safetensors"):
+                        self.assertEqual((graph / last / name).read_bytes(), (other / last / name).read_bytes(), name)
+                    for name in ("metrics.jsonl", "eval.jsonl"):
+                        self.assertEqual(metrics_without_time(graph / name), metrics_without_time(other / name), name)
 
     def test_evaluation_equals_the_trainers_bit_for_bit(self) -> None:
         for precision in ("bf16", "fp32"):

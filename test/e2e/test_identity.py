@@ -8,7 +8,7 @@ import shutil
 import unittest
 
 import numpy as np
-from common import TRAIN, EndToEndTest, make_data, metrics_without_time, run, small_run, under_sanitizers
+from common import TRAIN, EndToEndTest, crc32c, make_data, metrics_without_time, run, small_run, under_sanitizers
 
 
 def moved(flags: list[str], before: pathlib.Path, after: pathlib.Path) -> list[str]:
@@ -217,15 +217,6 @@ class IdentityTest(EndToEndTest):
                 "crc32c": crc32c(data) if len(data) < 1 << 16 else marker["files"][name]["crc32c"],
             }
         return json.dumps(marker)
-
-
-def crc32c(data: bytes) -> int:
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
-    return crc ^ 0xFFFFFFFF
 
 
 if __name__ == "__main__":

@@ -41,6 +41,7 @@ class RefusalTest(DataTest):
         self.refuse(2, "wsd|cosine", *f, "--schedule", "warm")
         self.refuse(2, "bio", *f, "--ratio", "bio=0.1")
         self.refuse(2, "not in this build", *f, "--precision", "bf16")
+        self.refuse(2, "--cuda-graph on: not in this build", *f, "--cuda-graph", "on")
         self.refuse(2, "--zero", *f, "--zero", "2")
         self.refuse(2, "a power of two", *f, "--lanes", "3")
         self.refuse(2, "nearest", *replaced(f, batch_tokens="500"))
@@ -52,6 +53,10 @@ class RefusalTest(DataTest):
         self.refuse(2, "val/web/loss", *f, "--stop-at", "val/wbe/loss<=1")
         self.refuse(2, "more tokens", *replaced(f, steps="9000000000B"))
         self.refuse(2, "--micro-batch", *f, "--micro-batch", "1B")
+        rows = 2**25 // int(f[f.index("--seq-len") + 1])  # of 4 x 32 elements a token: twice 2^31
+        too_large = [*replaced(f, batch_tokens=str(2**25)), "--micro-batch"]
+        self.refuse(2, "fch would be a matrix of 33554432 x 128 = 4294967296 elements", *too_large, str(rows))
+        self.refuse(2, f"the largest that works is --micro-batch {rows // 4}", *too_large, str(rows // 2))
         self.refuse(2, "--exposures", *f, "--budget", "append")
         self.refuse(2, "--max-epochs", *f, "--max-epochs", "web=0")
         self.refuse(2, "WORLD_SIZE=4 without RANK", *f, env={"WORLD_SIZE": "4"})

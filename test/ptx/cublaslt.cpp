@@ -308,8 +308,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t description
         if (reinterpret_cast<uintptr_t>(operand) % 16) return CUBLAS_STATUS_NOT_SUPPORTED;
     const Call call{p, id, *static_cast<const float*>(alpha), *static_cast<const float*>(beta), A, B,
                     C, D,  static_cast<float*>(workspace)};
-    simt::queued_on(stream);
-    compute(call);
+    simt::queue("cublasLtMatmul", stream, [call](cudaStream_t) { compute(call); });
     return CUBLAS_STATUS_SUCCESS;
 }
 

@@ -78,8 +78,7 @@ cudaError_t launch(const HostKernel& kernel, dim3 grid, dim3 block, void** argum
     Launch launch{entry, grid, block, static_cast<uint32_t>(shared), std::vector<char>(entry->parameter_bytes)};
     for (size_t i = 0; i < entry->parameters.size(); ++i)
         memcpy(&launch.parameters[entry->parameters[i].offset], arguments[i], entry->parameters[i].bytes);
-    simt::queued_on(stream);
-    run(launch);
+    simt::queue(entry->name.c_str(), stream, [launch](cudaStream_t) { run(launch); });
     return cudaSuccess;
 }
 

@@ -1,5 +1,5 @@
-// test_matmul_context.cpp - which algorithms a context uses, keeps for a checkpoint, takes from one, and finds in its
-// cache file. The algorithms of this build are all called "host"; everything around them is what runs on a GPU.
+// test_matmul_context.cpp - the products among the choices (test_choices.cpp), the memory next to them, and the product
+// that gives a bias gradient too. The algorithms of this build are all called "host".
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -9,6 +9,7 @@
 #include "test/support.h"
 #include "util/json.h"
 
+using gpu::Choices;
 using gpu::MatmulContext;
 using gpu::Product;
 using gpu::ProductShape;
@@ -18,154 +19,106 @@ namespace {
 
 const ProductShape SHAPE{Product::Forward, Storage::Fp32, 3, 2, 4};
 
+size_t size(int a, int b) { return static_cast<size_t>(a) * static_cast<size_t>(b); }
+
+DeviceArray<float> on_device(const std::vector<float>& values) {
+    DeviceArray<float> array(values.size());
+    copy_to_device(array.get(), values.data(), values.size());
+    return array;
+}
+std::vector<float> on_host(const DeviceArray<float>& array) {
+    std::vector<float> values(array.size());
+    copy_to_host(values.data(), array.get(), values.size());
+    return values;
+}
+
 // One product of ones: every element is K.
 void multiply(MatmulContext& context, const ProductShape& shape) {
-    const auto size = [](int a, int b) { return static_cast<size_t>(a) * static_cast<size_t>(b); };
-    const DeviceArray<float> a(size(shape.M, shape.K)), b(size(shape.N, shape.K)), out(size(shape.M, shape.N));
-    for (const DeviceArray<float>* array : {&a, &b})
-        copy_to_device(array->get(), std::vector<float>(array->size(), 1.0f).data(), array->size());
-    context.multiply(shape, {out.get(), a.get(), b.get(), nullptr}, nullptr);
-    std::vector<float> got(out.size());
-    copy_to_host(got.data(), out.get(), got.size());
-    CHECK(got == std::vector<float>(got.size(), static_cast<float>(shape.K)));
+    const DeviceArray<float> a = on_device(std::vector<float>(size(shape.M, shape.K), 1.0f)),
+                             b = on_device(std::vector<float>(size(shape.N, shape.K), 1.0f)),
+                             out(size(shape.M, shape.N));
+    context.multiply(shape, {out.get(), a.get(), b.get()}, nullptr);
+    CHECK(on_host(out) == std::vector<float>(out.size(), static_cast<float>(shape.K)));
 }
 
-std::string replaced(std::string text, const std::string& from, const std::string& to) {
-    const size_t at = text.find(from);
-    REQUIRE(at != std::string::npos);
-    return text.replace(at, from.size(), to);
-}
-
-std::string json_of(const std::vector<ProductShape>& shapes) {
-    MatmulContext context("");
-    for (const ProductShape& shape : shapes) multiply(context, shape);
-    return context.json();
-}
-
-// The only file of the cache's folder.
-std::string cache_file(const TemporaryFolder& folder) {
-    const std::vector<std::string> names = list_directory(folder.path());
-    REQUIRE(names.size() == 1);
-    return folder / names[0];
+// A stopwatch that must not be looked at: one algorithm does not compete.
+float unused(const std::function<void()>&, cudaStream_t) {
+    FAIL("timed");
+    return 0;
 }
 
 }  // namespace
 
-TEST_CASE("the algorithms in use as JSON: every shape once, read again as they were written", "[matmul_context]") {
+TEST_CASE("the algorithm of every product is among the choices, and found in the cache", "[matmul_context]") {
+    const TemporaryFolder folder;
+    Choices choices(folder.path(), unused);
+    MatmulContext context(choices);
     ProductShape gradient = SHAPE;
     gradient.product = Product::WeightGradient;
-    const std::string text = json_of({SHAPE, gradient, SHAPE});
-    const nlohmann::json json = parse_json("matmul", text);
-    REQUIRE(json.is_array());
+    for (const ProductShape& shape : {SHAPE, gradient, SHAPE}) multiply(context, shape);
+    const nlohmann::json json = parse_json("matmul", choices.json());
     REQUIRE(json.size() == 4);  // two names, two shapes
-    CHECK(json[2] == "forward fp32 3 2 4 host");
-    CHECK(json[3] == "dweight fp32 3 2 4 host");
-
-    MatmulContext context("");
-    context.load(text);
-    CHECK(context.json() == text);  // kept although no product has run
-    multiply(context, gradient);
-    CHECK(context.json() == text);
-    context.load(json.dump(4));  // as a checkpoint's file may lay it out
-    CHECK(context.json() == text);
-    context.load("[]");
-    context.load(json_of({}));
-    CHECK(context.json() == text);
+    CHECK(json[2] == "dweight fp32 3 2 4 host");
+    CHECK(json[3] == "forward fp32 3 2 4 host");
+    REQUIRE(list_directory(folder.path()).size() == 1);
+    CHECK(read_file(folder / list_directory(folder.path())[0]) == choices.json());
 }
 
-TEST_CASE("algorithms of another GPU or library are left aside", "[matmul_context]") {
-    const std::string text = json_of({SHAPE}), none = json_of({});
-    for (const std::string& foreign :
-         {replaced(text, "\"gpu ", "\"gpu another "), replaced(text, "\"library host", "\"library cublaslt 1"),
-          replaced(replaced(text, "\"gpu ", "\"gpu another "), " host\"]", " 00ff\"]")}) {
-        MatmulContext context("");
-        context.load(foreign);
-        context.load(foreign);
-        CHECK(context.json() == none);
-        multiply(context, SHAPE);
-        CHECK(context.json() == text);
-    }
+TEST_CASE("loaded algorithms take the place of prepared ones", "[matmul_context]") {
+    Choices choices("", unused);
+    MatmulContext context(choices);
+    multiply(context, SHAPE);
+    const std::string own = choices.json();
+    choices.load(own);
+    multiply(context, SHAPE);
+    CHECK(choices.json() == own);
+    std::string other = own;  // not an algorithm of this library: as another version's, it gives way
+    choices.load(other.replace(other.find(" host\"]"), 7, " 00ff\"]"));
+    CHECK(choices.json() != own);
+    multiply(context, SHAPE);
+    CHECK(choices.json() == own);
 }
 
-TEST_CASE("text that no checkpoint has is refused", "[matmul_context]") {
-    const std::string text = json_of({SHAPE});
-    MatmulContext context("");
-    const std::vector<std::string> damaged = {
-        "",
-        "null",
-        "{}",
-        "[1]",
-        "[\"",
-        "[\"gpu x\"",
-        "[\"gpu x\" \"library y\"]",
-        "[\"gpu x\",]",
-        "[] []",
-        "[\"gpu \\u0041\", \"library y\"]",
-        "[\"library host\", \"gpu x\"]",
-        "[\"gpu x\"]",
-        text + "x",
-        text.substr(0, text.size() / 2),
-        replaced(text, "forward", "backward"),
-        replaced(text, "fp32", "fp8"),
-        replaced(text, " 3 ", " 0 "),
-        replaced(text, " 3 ", " -3 "),
-        replaced(text, " 3 ", " 99999999999 "),
-        replaced(text, " 3 ", " "),
-        replaced(text, " host\"]", " host more\"]"),
-        replaced(text, " host\"]", " guest\"]"),
-        replaced(text, " host\"]", "\"]"),
-    };
-    for (const std::string& wrong : damaged) {
-        INFO(wrong);
-        REQUIRE_DIES(Exit::Data, "damaged", context.load(wrong));
-    }
-    CHECK(context.json() == json_of({}));
+TEST_CASE("a checkpoint from before other kernels were chosen among", "[matmul_context]") {
+    Choices choices("");
+    MatmulContext context(choices);
+    const std::string before = "[\"gpu simt\",\n \"library host\",\n \"forward fp32 3 2 4 host\"]\n";
+    choices.load(before);
+    multiply(context, SHAPE);
+    CHECK(choices.json() == before);
 }
 
-TEST_CASE("the cache file gathers the choices of many runs; damage costs measuring again", "[matmul_context]") {
-    const TemporaryFolder folder;
-    {
-        MatmulContext first(folder.path()), second(folder.path());
-        multiply(first, SHAPE);
-        CHECK(read_file(cache_file(folder)) == first.json());
-        ProductShape wider = SHAPE;
-        wider.N = 5;
-        multiply(second, wider);  // began before the first wrote, yet loses nothing of it
-        CHECK(read_file(cache_file(folder)) == json_of({SHAPE, wider}));
-    }
-    const std::string path = cache_file(folder), text = read_file(path);
-    for (const std::string& damaged :
-         {std::string("rubbish"), std::string(), text.substr(0, text.size() - 9),
-          replaced(text, "\"gpu ", "\"gpu another "), replaced(text, " host", " guest"), std::string(100, '\0')}) {
-        INFO(damaged);
-        write_file(path, damaged);
-        MatmulContext context(folder.path());
-        multiply(context, SHAPE);
-        CHECK(context.json() == json_of({SHAPE}));
-        CHECK(read_file(path).find("forward fp32 3 2 4 host") != std::string::npos);
-    }
-    write_file(folder / "a file", "");
-    MatmulContext nowhere(folder / "a file/below");  // cannot be made
-    multiply(nowhere, SHAPE);
-    CHECK(nowhere.json() == json_of({SHAPE}));
-}
-
-TEST_CASE("scratch memory of any size next to the products", "[matmul_context]") {
-    MatmulContext context("");
+TEST_CASE("scratch memory of any size next to the products; what was given before stays", "[matmul_context]") {
+    Choices choices("");
+    MatmulContext context(choices);
+    char* first = static_cast<char*>(context.scratch(1));
+    copy_to_device(first, "here", 5);
     const size_t large = (size_t{32} << 20) + 8;
     char* memory = static_cast<char*>(context.scratch(large));
     copy_to_device(memory + large - 8, "to here", 8);
     multiply(context, SHAPE);
     CHECK(context.scratch(1) == memory);
+    char text[5];
+    copy_to_host(text, first, 5);  // a captured graph may still use it
+    CHECK(std::string(text) == "here");
 }
 
-TEST_CASE("by rule: no cache is read or written, a checkpoint's algorithms are", "[matmul_context]") {
-    TemporaryFolder folder;
-    MatmulContext by_rule(folder.path());
-    by_rule.choose_by_rule();
-    multiply(by_rule, SHAPE);
-    CHECK(list_directory(folder.path()).empty());
-    MatmulContext other("");
-    other.load(by_rule.json());
-    CHECK(other.json() == by_rule.json());
+TEST_CASE("the product with a bias gradient overwrites that and adds to the weight's", "[matmul_context]") {
+    Choices choices("");
+    MatmulContext context(choices);
+    const ProductShape shape{Product::WeightBiasGradient, Storage::Fp32, 2, 3, 4};
+    // columns first: A is 2 x 4, B is 3 x 4; D[m,n] = sum_k A[m,k] B[n,k], dbias[n] = sum_k B[n,k]
+    const DeviceArray<float> a = on_device({1, 0, 0, 1, 1, 1, 2, 0}),
+                             b = on_device({1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}),
+                             out = on_device(std::vector<float>(6, 100.0f));
+    CHECK(context.can_multiply(shape, {out.get(), a.get(), b.get(), nullptr, context.bias_gradient()}, nullptr));
+    CHECK(on_host(out) == std::vector<float>(6, 100.0f));
+    for (const float times : {1.0f, 2.0f}) {
+        context.multiply(shape, {out.get(), a.get(), b.get(), nullptr, context.bias_gradient()}, nullptr);
+        std::vector<float> want, dbias(3);
+        for (const float d : {28, 11, 32, 13, 36, 15}) want.push_back(100 + times * d);
+        CHECK(on_host(out) == want);
+        copy_to_host(dbias.data(), context.bias_gradient(), 3);
+        CHECK(dbias == std::vector<float>{22, 26, 30});
+    }
 }

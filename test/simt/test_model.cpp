@@ -6,6 +6,7 @@
 #include <cstring>
 #include <vector>
 
+#include "kernels/choices.h"
 #include "kernels/machine.h"
 #include "kernels/matmul_context.h"
 #include "model/checkpoint.h"
@@ -21,8 +22,9 @@ namespace {
 constexpr int B = 2, T = 24;  // of every golden file
 
 gpu::stream_t stream() {
-    static gpu::MatmulContext context("");
-    return {nullptr, &context};
+    static gpu::Choices choices("");
+    static gpu::MatmulContext context(choices);
+    return {nullptr, &context, &choices};
 }
 
 std::vector<int> golden_ids(const std::string& directory) {

@@ -149,6 +149,8 @@ __global__ void pack_kernel(T* out, const T* in) {
     gpu::store_pack_streaming(out + gpu::Pack<T>::SIZE, y);
 }
 
+__global__ void misaligned_store_kernel(float* out) { gpu::store_pack(out + 1, gpu::Pack<float>{}); }
+
 __global__ void dying_kernel(float* out) {
     ENSURE(threadIdx.x != 40, "thread 40 dies");
     out[threadIdx.x] = 1;
@@ -343,6 +345,8 @@ TEST_CASE("simt: what a warp cannot do is refused, with the line", "[simt]") {
                   [](float* out) { LAUNCH(left_lane_kernel, 1, 31, 0, nullptr, out); });
     check_refused({"have diverged", "__shfl_sync at", "__ballot_sync at"},
                   [](float* out) { LAUNCH(different_collectives_kernel, 1, 32, 0, nullptr, out); });
+    check_refused({"store_16_bytes: misaligned address"},
+                  [](float* out) { LAUNCH(misaligned_store_kernel, 1, 1, 0, nullptr, out); });
     check_refused({"one collective on two lines"},
                   [](float* out) { LAUNCH(collective_on_two_lines_kernel, 1, 32, 0, nullptr, out); });
 }

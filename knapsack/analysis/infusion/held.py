@@ -14,7 +14,7 @@ REPLICATES = {"seed", "data-seed"}
 NO_PART_OF_TRAINING = {
     *("out", "resume", "plan", "print-order", "manifest", "checkpoint-at", "keep"),
     *("val", "val-tokens", "questions", "questions-per-set", "eval-at", "per-question", "stop-at"),
-    *("micro-batch", "recompute", "zero"),  # the same training, summed in another order
+    *("micro-batch", "recompute", "cuda-graph", "zero"),  # the same training, summed in another order
 }
 NOT_HELD = BUDGET | REPLICATES | NO_PART_OF_TRAINING
 VARIED_BY_SOURCE = {"exposures", "ratio"}  # of the infused family: how often it is shown is what a curve varies

@@ -2,7 +2,7 @@
 """What ptxas said of every kernel: registers, spills, warnings. Fails on a warning, and on a spill but in head size
 256.
 
-scripts/check_ptxas.py build/cuda-sm_90a [...]     (folders that the Makefile's nvcc rules wrote *.ptxas into)
+scripts/sass/ptxas.py build/cuda-sm_90a [...]     (folders that the Makefile's nvcc rules wrote *.ptxas into)
 """
 
 from __future__ import annotations
@@ -16,23 +16,30 @@ from typing import NamedTuple
 
 
 class Kernel(NamedTuple):
+    symbol: str
     name: str
-    registers: int
+    registers: int  # 0: a function that is not inlined
+    stack_bytes: int  # local memory of a thread
     spill_bytes: int  # stored and loaded
+
+
+def readable(symbol: str) -> str:
+    """A kernel's name and template arguments, no namespaces, no parameters: "gelu_forward_kernel<bf16, Gelu 1>"."""
+    name = symbol.replace("__nv_bfloat16", "bf16").replace("gpu::", "").removeprefix("void ")
+    name = re.sub(r"\((\w+)\)(\d+)", r"\1 \2", name)  # a value of an enumeration
+    return re.sub(r"\(.*$", "", name).replace("> >", ">>")
 
 
 def demangle(names: list[str]) -> list[str]:
     text = subprocess.run(["c++filt"], input="\n".join(names), capture_output=True, text=True, check=True).stdout
-    return [
-        re.sub(r"\(.*$", "", line.replace("__nv_bfloat16", "bf16")).replace("gpu::", "").replace("void ", "")
-        for line in text.splitlines()
-    ]
+    return [readable(line) for line in text.splitlines()]
 
 
 def read(path: Path) -> tuple[list[Kernel], list[str]]:
     """Kernels and warnings of one compilation."""
     registers: dict[str, int] = {}
     spills: dict[str, int] = {}
+    stacks: dict[str, int] = {}
     warnings = []
     function = kernel = ""
     for line in path.read_text().splitlines():
@@ -42,6 +49,8 @@ def read(path: Path) -> tuple[list[Kernel], list[str]]:
             function = found[1]
         elif found := re.search(r"(\d+) bytes spill stores, (\d+) bytes spill loads", line):
             spills[function] = spills.get(function, 0) + int(found[1]) + int(found[2])
+            if found := re.search(r"(\d+) bytes stack frame", line):
+                stacks[function] = int(found[1])
         elif found := re.search(r"Used (\d+) registers", line):
             registers[kernel] = int(found[1])
         elif "warning" in line.lower():
@@ -50,7 +59,8 @@ def read(path: Path) -> tuple[list[Kernel], list[str]]:
         raise ValueError(f"{path}: kernels without a line on spills; was it compiled with -Xptxas -v?")
     names = sorted(spills)
     return [
-        Kernel(readable, registers.get(name, 0), spills[name]) for name, readable in zip(names, demangle(names))
+        Kernel(name, readable, registers.get(name, 0), stacks.get(name, 0), spills[name])
+        for name, readable in zip(names, demangle(names))
     ], warnings
 
 
