@@ -83,9 +83,12 @@ $(CUDA_PROGRAMS:%=$(SIMT)/%): $(SIMT_RUNTIME:%=$(SIMT)/%) $(KERNELS:%=$(SIMT)/%)
 	$(CXX) $(SIMT_FLAGS) $(CXXFLAGS) -o $@ $(filter-out $(LIB),$^) $(LIB) $(MPI_LIBS) $(LDLIBS)
 
 # ---- Objects
+# With the PTX on the way to it, which test/ptx translates.
 $(CUDA_BUILD)/%.o: %.cu $(CUDA_BUILD)/flags.txt
 	@mkdir -p $(@D)
-	$(NVCC) $(NVCC_FLAGS) -MMD -MP -c -o $@ $< 2> $@.ptxas || { cat $@.ptxas >&2; exit 1; }
+	@rm -rf $@.keep && mkdir -p $@.keep
+	$(NVCC) $(NVCC_FLAGS) -keep -keep-dir $@.keep -MMD -MP -c -o $@ $< 2> $@.ptxas || { cat $@.ptxas >&2; exit 1; }
+	@mv $@.keep/*.ptx $(@:.o=.ptx) && touch $(@:.o=.ptx) && rm -r $@.keep
 	@grep -iE -A3 'warning|error' $@.ptxas >&2 || true
 $(CUDA_BUILD)/%.o: %.cpp $(CUDA_BUILD)/flags.txt
 	@mkdir -p $(@D)
@@ -100,5 +103,7 @@ $(SIMT)/%.o: %.cpp $(SIMT)/flags.txt
 $(SIMT)/kernels/simt/runtime.o: private SIMT_FLAGS := $(filter-out -fsanitize=% -fno-sanitize-recover=%,$(SIMT_FLAGS))
 # NCCL's stand-in between processes sends by MPI
 $(SIMT)/kernels/simt/nccl.o: private SIMT_FLAGS += $(if $(MPI_LIBS),-DKNAPSACK_MPI -DOMPI_SKIP_MPICXX $(MPI_CFLAGS))
-$(CUDA_BUILD)/flags.txt: WHAT = $(NVCC) $(NVCC_FLAGS) $(CUDA_HOST_FLAGS) $(CXXFLAGS)
+$(CUDA_BUILD)/flags.txt: WHAT = $(NVCC) -keep $(NVCC_FLAGS) $(CUDA_HOST_FLAGS) $(CXXFLAGS)
 $(SIMT)/flags.txt: WHAT = $(CXX) $(SIMT_FLAGS) $(MPI_LIBS) $(CXXFLAGS)
+
+include test/ptx/ptx.mk

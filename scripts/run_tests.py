@@ -4,9 +4,9 @@
 Suites: the Catch2 binary (BUILD/run_tests); the kernel tests, the CUDA kernels on the CPU (build/simt for
 build/release, build/simt-asan for build/asan) and, where there is a GPU, natively; the unittests of test/python and
 those of test/e2e, which find the programs under test through the environment variables KNAPSACK_BUILD and
-KNAPSACK_SIMT (a sanitizer's build runs those marked @under_sanitizers); the style of the sources. Parts of suites run
-side by side, --jobs of them, and share the cores; what a part says is shown when it is over, without the lines of tests
-that pass.
+KNAPSACK_SIMT (a sanitizer's build runs those marked @under_sanitizers); the style of the sources; if asked for, the
+objects that nvcc made on the CPU (build/ptx; `make ptx` builds them). Parts of suites run side by side, --jobs of them,
+and share the cores; what a part says is shown when it is over, without the lines of tests that pass.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
-SUITES = ["cpp", "kernels", "python", "e2e", "style"]
+SUITES = ["cpp", "kernels", "python", "e2e", "style", "ptx"]
 
 
 class Counts(NamedTuple):
@@ -136,6 +136,13 @@ def find_parts(suites: list[str], build: Path) -> tuple[list[Part], int]:
         else:
             print("skipped: CUDA kernels on the GPU: there is none")
             skipped += 1
+    if "ptx" in suites:
+        if (binary := ROOT / "build/ptx/run_kernel_tests").exists():
+            parts.append(Part("CUDA kernels from nvcc's PTX", [str(binary)], catch2_counts, simt))
+            parts += python_parts(ROOT / "test/ptx", simt)
+        else:
+            print("skipped: CUDA kernels from nvcc's PTX: not built, there is no nvcc")
+            skipped += 1
     if "e2e" in suites:
         parts += python_parts(e2e, simt, marked="@under_sanitizers" if sanitized else "")
     if "cpp" in suites:
@@ -157,7 +164,8 @@ def main() -> int:
     cores = len(os.sched_getaffinity(0))
     build_help = "folder of run_tests and the programs"
     parser.add_argument("--build", type=Path, default=ROOT / "build/release", metavar="DIR", help=build_help)
-    parser.add_argument("--only", nargs="+", choices=SUITES, default=SUITES, help="not all suites")
+    only_help = "these suites (default: all but ptx)"
+    parser.add_argument("--only", nargs="+", choices=SUITES, default=SUITES[:-1], help=only_help)
     jobs_help = "parts at a time (default: all cores)"
     parser.add_argument("--jobs", type=int, default=cores, metavar="N", help=jobs_help)
     args = parser.parse_args()

@@ -317,7 +317,6 @@ cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total) {
     if (total) *total = static_cast<size_t>(sysconf(_SC_PHYS_PAGES)) * page;
     return cudaSuccess;
 }
-cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute, int) { return cudaSuccess; }
 
 // ---- errors: a wrong launch throws simt::Error instead --------------------------------------------------------------
 

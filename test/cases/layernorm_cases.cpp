@@ -194,7 +194,7 @@ std::vector<Case> layernorm_cases() {
             {2, 8192, 3, false, false, 0},
         };
         std::vector<std::pair<int, int>> backward = {
-            {1, 8},    {7, 64},    {33, 128}, {61, 264}, {17, 512}, {24, 768},
+            {1, 8},    {7, 64},    {33, 128}, {9, 256},  {61, 264}, {17, 512},  {24, 768},
             {5, 1000}, {17, 1032}, {3, 2056}, {2, 4104}, {600, 24}, {6353, 16},  // more rows than 16 for every chunk
         };
         if (ON_CPU) {
