@@ -1,0 +1,115 @@
+"""The law of doses, fitted to all answers of all runs at once:
+
+    logit p = k (ln F - c + gamma ln M - (1 - beta) ln S)        y = ln F50 = c - gamma ln M + (1 - beta) ln S
+
+with random effects of runs (and of clusters: trunks, replicates) and of people, guess and lapse. beta = 1: exposures alone count, beta = 0:
+their frequency alone, no length of training helps. The same with another dose: F = r gives the critical ratio, F = M at
+one ratio the critical size.
+
+The shape (k, lapse, people's spread) and the law (b, spread of runs) are maximised in turn, each given the other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import minimize
+
+from knapsack.analysis.intervals import Estimate
+from knapsack.analysis.laws.evidence import LOG_WEIGHTS, NODES, Answers, Evidence, Shape, of_answers
+from knapsack.analysis.laws.mixed import Fit, fit
+from knapsack.analysis.psychometric import MOST_GUESS, MOST_LAPSE, SLOPES, Cells
+
+ROUNDS, CLOSE = 6, 0.01  # of the turns; of the log-likelihood
+MOST_PEOPLE = 2.0  # standard deviation of people, ln F
+
+
+@dataclass
+class DoseLaw:
+    fit: Fit
+    shape: Shape | None  # None: thresholds as given, not answers
+    covariates: list[str]  # M, S, ... whose logarithms are in the law
+
+    def row(self, values: dict[str, float]) -> np.ndarray:
+        return np.array([1.0, *(np.log(values[name]) for name in self.covariates)])
+
+    def exponents(self) -> dict[str, Estimate]:
+        """gamma (of M, F50 falls) and beta (of S), or the bare exponent of another covariate; k is the shape's."""
+        named = {"M": ("gamma", -1.0, 0.0), "S": ("beta", -1.0, 1.0)}
+        found = {}
+        for name in self.covariates:
+            label, sign, add = named.get(name, (f"exponent of {name}", 1.0, 0.0))
+            found[label] = self.fit.estimate(f"ln {name}", sign, add)
+        return found
+
+    def F50(self, values: dict[str, float], error: float = 0.0) -> Estimate:
+        """Of a new run."""
+        return Estimate(*map(float, np.exp(self.fit.predict(self.row(values), error))))
+
+
+def design(covariates: dict[str, np.ndarray]) -> tuple[list[str], np.ndarray]:
+    """Those that vary; the others are in the constant."""
+    varied = [name for name, values in covariates.items() if len(np.unique(values)) > 1]
+    n = len(next(iter(covariates.values())))
+    return varied, np.column_stack([np.ones(n), *(np.log(covariates[name]) for name in varied)])
+
+
+def fit_thresholds(evidence: Evidence, covariates: dict[str, np.ndarray], cluster: np.ndarray) -> DoseLaw:
+    varied, X = design(covariates)
+    return DoseLaw(fit(["c", *(f"ln {name}" for name in varied)], X, evidence, cluster), None, varied)
+
+
+class ShapeStep:
+    """log P(answers | shape, law), the runs' y integrated at nodes around where they are now."""
+
+    def __init__(self, answers: Answers, evidence: Evidence, mean: np.ndarray, sd: float) -> None:
+        centre, spread = evidence.posterior(mean, sd)
+        self.answers, self.mean, self.sd, self.centre = answers, mean, sd, centre
+        self.spread = spread
+
+    def loglik(self, shape: Shape, narrower: float) -> float:
+        """`narrower`: by how much the spread of runs shrinks as the slope grows, which leaves it alone on the logit."""
+        sd = max(self.sd / narrower, 1e-3)
+        y = self.centre[:, None] + self.spread[:, None] * NODES
+        proposal = LOG_WEIGHTS + 0.5 * NODES**2 + np.log(self.spread)[:, None]
+        prior = -0.5 * ((y - self.mean[:, None]) / sd) ** 2 - np.log(sd)
+        found = self.answers.loglik(y, shape) + prior + proposal
+        top = found.max(axis=1)
+        return float((top + np.log(np.exp(found - top[:, None]).sum(axis=1))).sum())
+
+    def best(self, shape: Shape) -> Shape:
+        free = self.answers.free
+
+        def read(v: np.ndarray) -> Shape:
+            lapse, guess = MOST_LAPSE / (1 + np.exp(-v[2])), MOST_GUESS / (1 + np.exp(-v[3])) if free else 0.0
+            return Shape(*np.exp(np.clip(v[:2], np.log(0.05), np.log([SLOPES[1], MOST_PEOPLE]))), lapse, guess)
+
+        def loss(v: np.ndarray) -> float:
+            tried = read(v)
+            return -self.loglik(tried, tried.k / shape.k) + 1e-3 * float((v[2:] + 1.5) @ (v[2:] + 1.5))
+
+        def odds(value: float, most: float) -> float:
+            share = min(max(value / most, 1e-3), 1 - 1e-3)
+            return float(np.log(share / (1 - share)))
+
+        v = np.array([*np.log(shape[:2]), odds(shape.lapse, MOST_LAPSE), odds(shape.guess, MOST_GUESS)])
+        v = v if free else v[:3]
+        corners = np.vstack([v, v + np.diag([0.15, 0.25, 0.5, 0.5][: len(v)])])
+        options = {"xatol": 0.01, "fatol": 0.02, "maxfev": 120, "initial_simplex": corners}
+        return read(minimize(loss, v, method="Nelder-Mead", options=options).x)
+
+
+def fit_answers(runs: list[Cells], covariates: dict[str, np.ndarray], cluster: np.ndarray) -> DoseLaw:
+    """A run a Cells, an element of each covariate and of `cluster`."""
+    varied, X = design(covariates)
+    names = ["c", *(f"ln {name}" for name in varied)]
+    answers, shape, law = Answers(runs), Shape(), None
+    for _ in range(ROUNDS):
+        evidence = of_answers(answers, shape)
+        before, law = law, fit(names, X, evidence, cluster, law)
+        if before is not None and abs(law.loglik - before.loglik) < CLOSE:
+            break
+        spread = float(np.hypot(law.sd_run, law.sd_cluster or 0.0))
+        shape = ShapeStep(answers, evidence, X @ law.b, spread).best(shape)
+    return DoseLaw(law, shape, varied)
