@@ -2,9 +2,9 @@
 
     logit p = k (ln F - c + gamma ln M - (1 - beta) ln S)        y = ln F50 = c - gamma ln M + (1 - beta) ln S
 
-with random effects of runs (and of clusters: trunks, replicates) and of people, guess and lapse. beta = 1: exposures alone count, beta = 0:
-their frequency alone, no length of training helps. The same with another dose: F = r gives the critical ratio, F = M at
-one ratio the critical size.
+with random effects of runs (and of clusters: trunks, replicates) and of people, guess and lapse. beta = 1: exposures
+alone count; beta = 0: their frequency alone, no length of training helps. The same with another dose: F = r gives the
+critical ratio, F = M at one ratio the critical size (critical.py).
 
 The shape (k, lapse, people's spread) and the law (b, spread of runs) are maximised in turn, each given the other.
 """
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import minimize
+from scipy.special import expit, logit
 
 from knapsack.analysis.intervals import Estimate
 from knapsack.analysis.laws.evidence import LOG_WEIGHTS, NODES, Answers, Evidence, Shape, of_answers
@@ -48,15 +49,14 @@ class DoseLaw:
         return Estimate(*map(float, np.exp(self.fit.predict(self.row(values), error))))
 
 
-def design(covariates: dict[str, np.ndarray]) -> tuple[list[str], np.ndarray]:
-    """Those that vary; the others are in the constant."""
+def design(covariates: dict[str, np.ndarray], n: int) -> tuple[list[str], np.ndarray]:
+    """Of n runs. Those that vary; the others are in the constant."""
     varied = [name for name, values in covariates.items() if len(np.unique(values)) > 1]
-    n = len(next(iter(covariates.values())))
     return varied, np.column_stack([np.ones(n), *(np.log(covariates[name]) for name in varied)])
 
 
 def fit_thresholds(evidence: Evidence, covariates: dict[str, np.ndarray], cluster: np.ndarray) -> DoseLaw:
-    varied, X = design(covariates)
+    varied, X = design(covariates, evidence.runs)
     return DoseLaw(fit(["c", *(f"ln {name}" for name in varied)], X, evidence, cluster), None, varied)
 
 
@@ -78,38 +78,42 @@ class ShapeStep:
         top = found.max(axis=1)
         return float((top + np.log(np.exp(found - top[:, None]).sum(axis=1))).sum())
 
-    def best(self, shape: Shape) -> Shape:
-        free = self.answers.free
+    def best(self, shape: Shape, people: bool) -> Shape:
+        """`people`: their spread is fitted, not 0."""
+        free = np.flatnonzero([True, people, True, self.answers.free])
 
         def read(v: np.ndarray) -> Shape:
-            lapse, guess = MOST_LAPSE / (1 + np.exp(-v[2])), MOST_GUESS / (1 + np.exp(-v[3])) if free else 0.0
-            return Shape(*np.exp(np.clip(v[:2], np.log(0.05), np.log([SLOPES[1], MOST_PEOPLE]))), lapse, guess)
+            full = start.copy()
+            full[free] = v
+            k, spread, lapse, guess = full
+            k, spread = np.exp(np.clip([k, spread], np.log(0.05), np.log([SLOPES[1], MOST_PEOPLE])))
+            return Shape(k, spread if people else 0.0, MOST_LAPSE * expit(lapse), MOST_GUESS * expit(guess))
 
         def loss(v: np.ndarray) -> float:
             tried = read(v)
-            return -self.loglik(tried, tried.k / shape.k) + 1e-3 * float((v[2:] + 1.5) @ (v[2:] + 1.5))
+            weak = logit([tried.lapse / MOST_LAPSE, tried.guess / MOST_GUESS]) + 1.5  # holds what nothing determines
+            return -self.loglik(tried, tried.k / shape.k) + 1e-3 * float(weak @ weak)
 
-        def odds(value: float, most: float) -> float:
-            share = min(max(value / most, 1e-3), 1 - 1e-3)
-            return float(np.log(share / (1 - share)))
-
-        v = np.array([*np.log(shape[:2]), odds(shape.lapse, MOST_LAPSE), odds(shape.guess, MOST_GUESS)])
-        v = v if free else v[:3]
-        corners = np.vstack([v, v + np.diag([0.15, 0.25, 0.5, 0.5][: len(v)])])
+        shares = np.clip([shape.lapse / MOST_LAPSE, shape.guess / MOST_GUESS], 1e-3, 1 - 1e-3)
+        start = np.array([np.log(shape.k), np.log(max(shape.people, 0.05)), *logit(shares)])
+        corners = np.vstack([start[free], start[free] + np.diag(np.array([0.15, 0.25, 0.5, 0.5])[free])])
         options = {"xatol": 0.01, "fatol": 0.02, "maxfev": 120, "initial_simplex": corners}
-        return read(minimize(loss, v, method="Nelder-Mead", options=options).x)
+        return read(minimize(loss, start[free], method="Nelder-Mead", options=options).x)
 
 
-def fit_answers(runs: list[Cells], covariates: dict[str, np.ndarray], cluster: np.ndarray) -> DoseLaw:
-    """A run a Cells, an element of each covariate and of `cluster`."""
-    varied, X = design(covariates)
+def fit_answers(
+    runs: list[Cells], covariates: dict[str, np.ndarray], cluster: np.ndarray, people: bool = True
+) -> DoseLaw:
+    """A run a Cells, an element of each covariate and of `cluster`. Without `people` a run's answers are independent
+    given its own threshold, as where a run is known by its accuracy."""
+    varied, X = design(covariates, len(runs))
     names = ["c", *(f"ln {name}" for name in varied)]
-    answers, shape, law = Answers(runs), Shape(), None
+    answers, shape, law = Answers(runs), Shape(people=Shape().people * people), None
     for _ in range(ROUNDS):
         evidence = of_answers(answers, shape)
-        before, law = law, fit(names, X, evidence, cluster, law)
+        before, law = law, fit(names, X, evidence, cluster, law, int(not people))
         if before is not None and abs(law.loglik - before.loglik) < CLOSE:
             break
         spread = float(np.hypot(law.sd_run, law.sd_cluster or 0.0))
-        shape = ShapeStep(answers, evidence, X @ law.b, spread).best(shape)
+        shape = ShapeStep(answers, evidence, X @ law.b, spread).best(shape, people)
     return DoseLaw(law, shape, varied)

@@ -12,15 +12,17 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.interpolate import CubicSpline
-from scipy.special import expit, log_ndtr, logsumexp, ndtr
+from scipy.special import expit, log_ndtr, ndtr
 from scipy.stats import norm
 
 from knapsack.analysis.psychometric import NO_DOSE, Cells
 
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(9)
-LOG_WEIGHTS = np.log(WEIGHTS / WEIGHTS.sum())
-STEP, COARSE = 0.03, 0.06  # of y: the grid of Evidence.curves, and where Answers are computed
+SHARES = WEIGHTS / WEIGHTS.sum()
+LOG_WEIGHTS = np.log(SHARES)
+COARSE, FINEST = 0.06, 0.003  # of y: where Answers are computed, at most; the step of the grid, at least
 AROUND = 3.0  # of y: the grid beyond the doses
+MOST_ANSWERS = 500  # of a share without its answers: beyond it what a run shows is not a matter of counting
 
 
 class Shape(NamedTuple):
@@ -55,8 +57,9 @@ class Answers:
             columns.append(np.column_stack([rows, np.full(len(rows), number)]))
             at += len(rows)
         table = np.concatenate(columns)
-        self.x, self.right, self.wrong, self.guess = table[:, :4].T
-        self.run = table[:, 4].astype(int)
+        self.right, self.wrong = table[:, 1][:, None, None], table[:, 2][:, None, None]
+        places, place = np.unique(table[:, [0, 3, 4]], axis=0, return_inverse=True)  # where a probability is needed
+        self.x, self.guess, self.run, self.place = *places[:, :2].T, places[:, 2].astype(int), place.ravel()
         self.often, self.first, self.first_of_run = np.array(often, float), np.array(first), np.array(first_of_run)
         self.free = bool((self.guess < 0).any())  # some guess is not known
         self.runs = len(runs)
@@ -68,17 +71,27 @@ class Answers:
         distance = (self.x[:, None] - y[self.run])[:, :, None] - shape.people * NODES
         chance = np.where(self.guess < 0, shape.guess, self.guess)[:, None, None]
         q = np.clip(chance + (1 - chance - shape.lapse) * expit(shape.k * distance), 1e-9, 1 - 1e-9)
-        cells = self.right[:, None, None] * np.log(q) + self.wrong[:, None, None] * np.log1p(-q)
-        persons = logsumexp(np.add.reduceat(cells, self.first, axis=0) + LOG_WEIGHTS, axis=2)
+        cells = self.right * np.log(q)[self.place] + self.wrong * np.log1p(-q)[self.place]
+        nodes = cells if len(self.first) == len(cells) else np.add.reduceat(cells, self.first, axis=0)
+        top = nodes.max(axis=2)
+        persons = top + np.log(np.exp(nodes - top[:, :, None]) @ SHARES)
         return np.add.reduceat(persons * self.often[:, None], self.first_of_run, axis=0)
 
     def tabulate(self, shape: Shape) -> tuple[np.ndarray, np.ndarray]:
-        """The grid (G,) and the curves (runs, G)."""
-        low, high = self.span[0] - AROUND, self.span[1] + AROUND
-        coarse = np.arange(low, high + COARSE, COARSE)
-        found = self.loglik(np.broadcast_to(coarse, (self.runs, len(coarse))), shape)
-        grid = np.arange(coarse[0], coarse[-1], STEP)
-        return grid, CubicSpline(coarse, found, axis=1)(grid)
+        """The grid (G,), whose steps are shorter than the narrowest peak, and the curves (runs, G)."""
+        coarse = min(COARSE, 0.2 / shape.k)
+        places = np.arange(self.span[0] - AROUND, self.span[1] + AROUND + coarse, coarse)
+        found = self.loglik(np.broadcast_to(places, (self.runs, len(places))), shape)
+        bend = -np.diff(found, 2, axis=1).min()
+        step = max(FINEST, min(0.5 * coarse, 0.7 * coarse / np.sqrt(max(bend, 1e-12))))
+        grid = np.arange(places[0], places[-1], step)
+        return grid, CubicSpline(places, found, axis=1)(grid)
+
+
+def cells_of_share(dose: float, share: float, answers: float, guess: float) -> Cells:
+    """Of a run that is known by one accuracy at one dose, as if of so many independent answers."""
+    n = min(answers, MOST_ANSWERS)
+    return Cells(*(np.array([value], float) for value in (dose, share * n, n, guess)), np.array([0]))
 
 
 @dataclass
@@ -93,6 +106,10 @@ class Evidence:
     answered: np.ndarray
     grid: np.ndarray | None = None
     curves: np.ndarray | None = None
+
+    @property
+    def step(self) -> float:
+        return float(self.grid[1] - self.grid[0])
 
     @property
     def runs(self) -> int:
@@ -148,7 +165,7 @@ class Evidence:
         top = self.curves.max(axis=1)
         likelihood = np.exp(self.curves - top[:, None])
         z = (self.grid - mean[:, :, None]) / sd
-        inner = np.einsum("ng,nqg->nq", likelihood, np.exp(-0.5 * z * z)) * (STEP / (sd * np.sqrt(2 * np.pi)))
+        inner = np.einsum("ng,nqg->nq", likelihood, np.exp(-0.5 * z * z)) * (self.step / (sd * np.sqrt(2 * np.pi)))
         inner += likelihood[:, :1] * ndtr(z[:, :, 0]) + likelihood[:, -1:] * ndtr(-z[:, :, -1])
         return np.log(np.maximum(inner, 1e-300)) + top[:, None]
 
@@ -159,7 +176,7 @@ class Evidence:
         weight /= weight.sum(axis=1, keepdims=True)
         centre = weight @ self.grid
         spread = (weight * (self.grid - centre[:, None]) ** 2).sum(axis=1)
-        return centre, np.sqrt(np.maximum(spread, STEP**2))
+        return centre, np.sqrt(np.maximum(spread, self.step**2))
 
 
 def of_answers(answers: Answers, shape: Shape) -> Evidence:

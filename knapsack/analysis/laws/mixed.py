@@ -118,21 +118,28 @@ def freedom(X: np.ndarray, cluster: np.ndarray, runs: int) -> np.ndarray:
     return np.where(within, inner, outer).astype(float)
 
 
-def fit(names: list[str], X: np.ndarray, evidence: Evidence, cluster: np.ndarray, start: Fit | None = None) -> Fit:
-    """X: (n, p). Raises DataError where the runs cannot say as much as is asked."""
+def fit(
+    names: list[str],
+    X: np.ndarray,
+    evidence: Evidence,
+    cluster: np.ndarray,
+    start: Fit | None = None,
+    spent: int = 0,
+) -> Fit:
+    """X: (n, p). `spent`: further parameters that the scatter of the runs determines. Raises DataError where the runs cannot say as much as is asked."""
     n, p = X.shape
     censored = int(evidence.censored.sum())
     if np.linalg.matrix_rank(X) < p:
         raise DataError(f"the runs do not tell {' and '.join(names)} apart: too few different values")
-    counted = freedom(X, cluster, n - censored)
+    counted = freedom(X, cluster, n - censored - spent)
     if counted.min() < 1:
         raise DataError(f"{n - censored} runs with a threshold, of {n}, are too few for {p} parameters: {', '.join(names)}")
     model = Model(X, evidence, cluster)
     b = start.b if start else np.linalg.lstsq(X, evidence.start(), rcond=None)[0]
     sds = np.array([start.sd_run if start else 0.2] + [start.sd_cluster if start else 0.1] * model.nested)
     b, sds, loglik = model.maximise(b, sds)
-    clusters = len(model.first)
-    raised = sds * np.sqrt(np.maximum(1.0, [n / max(1.0, n - p), clusters / max(1.0, clusters - p)]))[: len(sds)]
+    clusters, informed = len(model.first), n - censored
+    raised = sds * np.sqrt([one / max(1.0, one - p - spent) for one in (informed, clusters)][: len(sds)])
     b, covariance = model.fixed(b, raised)
     sd_cluster = float(raised[1]) if model.nested else None
     return Fit(names, b, covariance, counted, float(raised[0]), sd_cluster, loglik, n, clusters, censored)
