@@ -98,4 +98,6 @@ def share_interval(right: Sequence[float], asked: Sequence[float]) -> Estimate:
     below = np.cumsum(np.exp(weight - weight.max()))
     low, high = np.interp([0.025, 0.975], below / below[-1], share)
     value = float(right.sum() / asked.sum())
-    return Estimate(value, 0.0 if value == 0 else min(float(low), value), 1.0 if value == 1 else max(float(high), value))
+    return Estimate(
+        value, 0.0 if value == 0 else min(float(low), value), 1.0 if value == 1 else max(float(high), value)
+    )

@@ -1,5 +1,5 @@
-"""Studies with known truth: runs of several sizes, horizons and ratios whose people differ, whose seeds scatter, and who
-miss what they know now and then."""
+"""Studies with known truth: runs of several sizes, horizons and ratios whose people differ, whose seeds scatter, and
+who miss what they know now and then."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def horizon_study(
     random: np.random.Generator,
     planted: Planted,
     sizes: tuple = SIZES[1:4],
-    horizons: tuple = (2e6, 4e6, 8e6, 16e6),
+    horizons: tuple = (2e6, 6e6, 18e6),
     trunks: int = 3,
 ) -> Study:
     """Branches of trunks, which share what the trunk happened to learn."""

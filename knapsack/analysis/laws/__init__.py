@@ -10,7 +10,8 @@
         v
     mixed.py: y = X b + cluster + run, the evidence inside the likelihood; t intervals, prediction of a new run
         |
-        +-- dose.py     logit p = k (ln F - c + gamma ln M - (1 - beta) ln S): size law, horizon law, critical ratio, size
+        +-- dose.py     logit p = k (ln F - c + gamma ln M - (1 - beta) ln S): size law, horizon law
+        |      critical.py, the same over r or M: the critical ratio, the critical size
         +-- target.py   tokens to a target: exp(a + b / r), C r^-D
         +-- loss.py     L(M) = E + A M^-alpha, and the gamma = alpha + 1 that it predicts
         +-- rivals.py   other laws with as many parameters

@@ -8,6 +8,7 @@ error; an interval (low, high), open on one side where it is censored.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(9)
 SHARES = WEIGHTS / WEIGHTS.sum()
 LOG_WEIGHTS = np.log(SHARES)
 COARSE, FINEST = 0.06, 0.003  # of y: where Answers are computed, at most; the step of the grid, at least
+NEGLIGIBLE = -60.0  # of a log-likelihood below its largest
 AROUND = 3.0  # of y: the grid beyond the doses
 MOST_ANSWERS = 500  # of a share without its answers: beyond it what a run shows is not a matter of counting
 
@@ -160,14 +162,23 @@ class Evidence:
         upper, lower = log_ndtr(b), log_ndtr(a)
         return upper + np.log1p(-np.exp(np.minimum(lower - upper, -1e-12)))
 
+    @cached_property
+    def peaks(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Where the curves are not negligible: y, likelihood over its largest, run, and each run's first."""
+        relative = self.curves - self.curves.max(axis=1, keepdims=True)
+        run, place = np.nonzero(relative > NEGLIGIBLE)
+        return self.grid[place], np.exp(relative[run, place]), run, np.flatnonzero(np.diff(run, prepend=-1))
+
     def of_answers(self, mean: np.ndarray, sd: float) -> np.ndarray:
         """Beyond the grid the likelihood is that of its ends."""
-        top = self.curves.max(axis=1)
-        likelihood = np.exp(self.curves - top[:, None])
-        z = (self.grid - mean[:, :, None]) / sd
-        inner = np.einsum("ng,nqg->nq", likelihood, np.exp(-0.5 * z * z)) * (self.step / (sd * np.sqrt(2 * np.pi)))
-        inner += likelihood[:, :1] * ndtr(z[:, :, 0]) + likelihood[:, -1:] * ndtr(-z[:, :, -1])
-        return np.log(np.maximum(inner, 1e-300)) + top[:, None]
+        y, likelihood, run, first = self.peaks
+        z = (y[:, None] - mean[run]) / sd
+        inner = np.add.reduceat(likelihood[:, None] * np.exp(-0.5 * z * z), first, axis=0)
+        inner *= self.step / (sd * np.sqrt(2 * np.pi))
+        top = self.curves.max(axis=1)[:, None]
+        for end, sign in ((0, 1), (-1, -1)):
+            inner += np.exp(self.curves[:, [end]] - top) * ndtr(sign * (self.grid[end] - mean) / sd)
+        return np.log(np.maximum(inner, 1e-300)) + top
 
     def posterior(self, mean: np.ndarray, sd: float) -> tuple[np.ndarray, np.ndarray]:
         """Of the answered runs' y, given mean (answered,) and sd: mean and standard deviation."""

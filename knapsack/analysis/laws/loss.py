@@ -1,9 +1,9 @@
-"""L(M) = E + A M^-alpha of the web's loss over sizes (Hoffmann et al. 2022, arXiv 2203.15556), and what it predicts: the
-knapsack of Gu et al. (arXiv 2505.18091, section 4) has gamma = alpha + 1.
+"""L(M) = E + A M^-alpha of the web's loss over sizes (Hoffmann et al. 2022, arXiv 2203.15556), and what it predicts:
+the knapsack of Gu et al. (arXiv 2505.18091, section 4) has gamma = alpha + 1.
 
-That holds in the unit in which capacity is linear. If M' = M^c then gamma' = gamma / c, but alpha' + 1 = alpha / c + 1; so
-the prediction is made in each unit of M that a study has, parameters with and without embeddings and bits of capacity, and
-the unit is part of the number.
+That holds in the unit in which capacity is linear. If M' = M^c then gamma' = gamma / c, but alpha' + 1 = alpha / c + 1;
+so the prediction is made in each unit of M that a study has, parameters with and without embeddings and bits of
+capacity, and the unit is part of the number.
 """
 
 from __future__ import annotations
@@ -52,9 +52,13 @@ def fit_loss(M: np.ndarray, loss: np.ndarray) -> LossLaw:
 
     least, range_ = float(loss.min()), float(np.ptp(loss)) or 1e-3
     bounds = ([0.0, -20.0, 1e-3], [least, np.log(least + 1e-9) + 10, MOST_ALPHA])
-    starts = [[least - share * range_, np.log((1 + share) * range_), alpha] for share in (0.3, 1, 3) for alpha in (0.2, 0.6)]
+    starts = [
+        [least - share * range_, np.log((1 + share) * range_), alpha] for share in (0.3, 1, 3) for alpha in (0.2, 0.6)
+    ]
     starts = [[min(max(start[0], 1e-6), least * (1 - 1e-9)), *start[1:]] for start in starts]
-    best = min((least_squares(residual, start, bounds=bounds, x_scale="jac") for start in starts), key=lambda fit: fit.cost)
+    best = min(
+        (least_squares(residual, start, bounds=bounds, x_scale="jac") for start in starts), key=lambda fit: fit.cost
+    )
     rss, n = 2 * float(best.cost), len(M)
     E, log_A, alpha = map(float, best.x)
     variances = covariance(best.jac, rss) if n > 3 else None

@@ -9,6 +9,7 @@ that does not those of the clusters.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,13 +90,22 @@ class Model:
         for _ in range(4):
             gradient, hessian = derivatives(lambda b: self.loglik(b, sds[0], sds[-1]), b)
             step = np.linalg.solve(hessian - RIDGE * np.eye(len(b)), gradient)
-            b = b - step
-            if np.abs(step).max() < 1e-4:
+            step *= min(1.0, 0.5 / np.abs(step).max())
+            if np.abs(step).max() < 1e-4 or self.loglik(b - step, sds[0], sds[-1]) < self.loglik(b, sds[0], sds[-1]):
                 break
+            b = b - step
         return b, np.linalg.pinv(-hessian, hermitian=True)
 
 
-def derivatives(f, b: np.ndarray, h: float = 1e-3) -> tuple[np.ndarray, np.ndarray]:
+def standard(X: np.ndarray) -> np.ndarray:
+    """A (p, p), so that the columns of X A are of mean 0 and deviation 1 but for the first, which is of ones."""
+    A = np.eye(X.shape[1])
+    for j in range(1, len(A)):
+        A[0, j], A[j, j] = -X[:, j].mean() / X[:, j].std(), 1 / X[:, j].std()
+    return A
+
+
+def derivatives(f: Callable[[np.ndarray], float], b: np.ndarray, h: float = 1e-3) -> tuple[np.ndarray, np.ndarray]:
     """Gradient and Hessian by central differences."""
     p, steps, middle = len(b), h * np.eye(len(b)), f(b)
     up, down = np.array([f(b + s) for s in steps]), np.array([f(b - s) for s in steps])
@@ -126,20 +136,25 @@ def fit(
     start: Fit | None = None,
     spent: int = 0,
 ) -> Fit:
-    """X: (n, p). `spent`: further parameters that the scatter of the runs determines. Raises DataError where the runs cannot say as much as is asked."""
+    """X: (n, p), the first column of ones. `spent`: further parameters that the scatter of the runs
+    determines. Raises DataError where the runs cannot say as much as is asked."""
     n, p = X.shape
     censored = int(evidence.censored.sum())
     if np.linalg.matrix_rank(X) < p:
         raise DataError(f"the runs do not tell {' and '.join(names)} apart: too few different values")
     counted = freedom(X, cluster, n - censored - spent)
     if counted.min() < 1:
-        raise DataError(f"{n - censored} runs with a threshold, of {n}, are too few for {p} parameters: {', '.join(names)}")
-    model = Model(X, evidence, cluster)
-    b = start.b if start else np.linalg.lstsq(X, evidence.start(), rcond=None)[0]
+        raise DataError(
+            f"{n - censored} runs with a threshold, of {n}, are too few for {p} parameters: {', '.join(names)}"
+        )
+    A = standard(X)
+    model = Model(X @ A, evidence, cluster)
+    b = np.linalg.solve(A, start.b) if start else np.linalg.lstsq(model.X, evidence.start(), rcond=None)[0]
     sds = np.array([start.sd_run if start else 0.2] + [start.sd_cluster if start else 0.1] * model.nested)
     b, sds, loglik = model.maximise(b, sds)
     clusters, informed = len(model.first), n - censored
     raised = sds * np.sqrt([one / max(1.0, one - p - spent) for one in (informed, clusters)][: len(sds)])
     b, covariance = model.fixed(b, raised)
     sd_cluster = float(raised[1]) if model.nested else None
+    b, covariance = A @ b, A @ covariance @ A.T
     return Fit(names, b, covariance, counted, float(raised[0]), sd_cluster, loglik, n, clusters, censored)

@@ -1,9 +1,9 @@
 """How far a law may be asked: not beyond half of the range that its runs span, on the logarithmic scale, and only along
 an axis with at least three values.
 
-Runs from 91k to 659k parameters (a factor 7.2) may be asked down to 34k and up to 1.8M, a factor 2.7 to either side. Inside
-the range the interval is that of a new run; up to the limit it is the same formula, which widens with the distance, and
-the answer is marked as extrapolated; beyond, there is no answer but the reason.
+Runs from 91k to 659k parameters (a factor 7.2) may be asked down to 34k and up to 1.8M, a factor 2.7 to either side.
+Inside the range the interval is that of a new run; up to the limit it is the same formula, which widens with the
+distance, and the answer is marked as extrapolated; beyond, there is no answer but the reason.
 """
 
 from __future__ import annotations

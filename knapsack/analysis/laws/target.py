@@ -1,8 +1,8 @@
 """Tokens T to a target accuracy against the mixing ratio r: T = exp(a + b / r), T = C r^-D (Gu et al., appendix E.5).
 
-T is not where a noisy series first passes the target: every horizon is a branch with its own cooldown, and T lies between
-the longest horizon that missed the target and the shortest that met it from there on. So T is interval-censored, and
-open to the right where no horizon met it ("more than 655B"). Runs of one trunk are a cluster.
+T is not where a noisy series first passes the target: every horizon is a branch with its own cooldown, and T lies
+between the longest horizon that missed the target and the shortest that met it from there on. So T is
+interval-censored, and open to the right where no horizon met it ("more than 655B"). Runs of one trunk are a cluster.
 
 The two laws have as many parameters; which holds is said by ratios that were left out (holdout.py), not by R^2: three
 points give R^2 .998 to anything.
