@@ -132,6 +132,7 @@ class Evidence:
         middle = np.where(np.isfinite(self.low) & np.isfinite(self.high), (self.low + self.high) / 2, np.nan)
         middle = np.where(np.isnan(middle), np.where(np.isfinite(self.low), self.low + 0.5, self.high - 0.5), middle)
         found = np.where(np.isfinite(self.value), self.value, middle)
+        found = np.where(np.isnan(found), np.nanmean(found) if np.isfinite(found).any() else 0.0, found)
         if self.curves is not None:
             found[self.answered] = np.clip(self.grid[self.curves.argmax(axis=1)], self.grid[0] + 2, self.grid[-1] - 2)
         return found

@@ -1,9 +1,9 @@
 """Which law holds: runs left out and predicted, |ln(predicted / measured)| of F50, never R^2.
 
-Left out is the largest size, or the longest horizon, with all its replicates: what a law is for. Next to the laws are two
-baselines that know none: a constant F50 (the geometric mean of the others) and that of the nearest size (or horizon) of
-runs that are alike otherwise. A law that does not beat both is no law. A law that says half is never reached has no
-prediction; a setting whose runs did not reach half has a lower bound and no score.
+Left out is the largest size, or the longest horizon, with all its replicates: what a law is for. Next to the laws are
+two baselines that know none: a constant F50 (the geometric mean of the others) and that of the nearest size (or
+horizon) of runs that are alike otherwise. A law that does not beat both is no law. A law that says half is never
+reached has no prediction; a setting whose runs did not reach half has a lower bound and no score.
 """
 
 from __future__ import annotations

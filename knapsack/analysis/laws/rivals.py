@@ -1,10 +1,10 @@
 """Other laws of p(F, M, S) with as many parameters as the law of doses, so that it can lose.
 
-    threshold    p = logistic(k (ln F - c + g ln M - s ln S))                              the law of dose.py
-    exposures    p = logistic(c + k F / F0 + g ln M + s ln S)           a steady rise in exposures, without transition
-    mixing       p = 1 - exp(-exp(k (ln F - c + g ln M - s ln S)))      exponential in the share (Ye et al., 2403.16952)
-    capacity     p = min(1, exp(k) M^g) (1 - exp(-F / (exp(c) S^s)))    facts linear in size, 1 - exp in exposures (Lu et al., 2406.15720)
-    knapsack     p = clamp(exp(c) M - exp(k) (S^s / F)^(1/(g + 1)))      fractional knapsack, g = alpha (Gu et al., 2505.18091)
+    threshold    p = logistic(k (ln F - c + g ln M - s ln S))            the law of dose.py
+    exposures    p = logistic(c + k F + g ln M + s ln S)                 a steady rise in exposures, no transition
+    mixing       p = 1 - exp(-exp(k (ln F - c + g ln M - s ln S)))       exponential in the share (2403.16952)
+    capacity     p = min(1, exp(k) M^g) (1 - exp(-F / (exp(c) S^s)))     1 - exp in exposures (2406.15720)
+    knapsack     p = clamp(exp(c) M - exp(k) (S^s / F)^(1 / (1 + g)))    fractional, g = alpha (2505.18091)
 
 Each is fitted to all cells by maximum likelihood with the guesses and the lapse of the law of doses, and gives an F50,
 or none where it says that half is never reached. They are compared by runs that were left out (holdout.py).
@@ -84,7 +84,11 @@ class Rival:
         at = int(np.argmax(known >= 0.5))
         if known[at] < 0.5:
             return None
-        return float(F[0]) if at == 0 else float(np.exp(np.interp(0.5, known[at - 1 : at + 1], np.log(F[at - 1 : at + 1]))))
+        return (
+            float(F[0])
+            if at == 0
+            else float(np.exp(np.interp(0.5, known[at - 1 : at + 1], np.log(F[at - 1 : at + 1]))))
+        )
 
 
 def fit_rival(
@@ -92,7 +96,9 @@ def fit_rival(
 ) -> Rival:
     """A run a Cells and an element of M and S; `guess` where that of a question is not known."""
     number = np.concatenate([np.full(len(cells.dose), i) for i, cells in enumerate(runs)])
-    dose, right, asked, chance = (np.concatenate([getattr(c, n) for c in runs]) for n in ("dose", "right", "asked", "guess"))
+    dose, right, asked, chance = (
+        np.concatenate([getattr(c, n) for c in runs]) for n in ("dose", "right", "asked", "guess")
+    )
     chance = np.nan_to_num(chance, nan=guess)
     shown = dose > 0
     columns = np.stack([dose, M[number], S[number], chance], axis=1)[shown]
