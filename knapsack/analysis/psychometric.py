@@ -98,8 +98,9 @@ class Table:
         self.wrong = sparse.csr_matrix((cells.asked - cells.right, at), shape)
         self.x, self.guess = places[:, 0], places[:, 1]
         self.free = bool((self.guess < 0).any())  # the guess is fitted
-        shown = self.x[self.x > NO_DOSE]
-        self.span = (float(shown.min()), float(shown.max())) if len(shown) else (0.0, 0.0)
+        shown = cells.dose[cells.dose > 0]
+        self.doses = (float(shown.min()), float(shown.max())) if len(shown) else (1.0, 1.0)
+        self.span = tuple(map(float, np.log(self.doses)))
 
     def counts(self, weight: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Right and wrong by place, each person so often."""
@@ -186,7 +187,7 @@ def fit_curve(cells: Cells) -> Curve:
         over,
         len(table.people),
         int(asked.sum()),
-        (float(np.exp(table.span[0])), float(np.exp(table.span[1]))),
+        table.doses,
     )
 
 

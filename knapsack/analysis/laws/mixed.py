@@ -90,7 +90,7 @@ class Model:
         for _ in range(4):
             gradient, hessian = derivatives(lambda b: self.loglik(b, sds[0], sds[-1]), b)
             step = np.linalg.solve(hessian - RIDGE * np.eye(len(b)), gradient)
-            step *= min(1.0, 0.5 / np.abs(step).max())
+            step *= min(1.0, 0.5 / max(1e-300, np.abs(step).max()))
             if np.abs(step).max() < 1e-4 or self.loglik(b - step, sds[0], sds[-1]) < self.loglik(b, sds[0], sds[-1]):
                 break
             b = b - step
