@@ -19,6 +19,8 @@ from scipy import sparse
 from scipy.optimize import minimize
 from scipy.special import expit
 
+from knapsack.analysis.intervals import Estimate, share_interval
+
 MOST_GUESS, MOST_LAPSE = 0.25, 0.1
 SLOPES = (0.2, 40.0)  # of k; the upper one is a step
 BEYOND = 3.0  # in ln F: how far from the doses F50 is sought
@@ -55,6 +57,12 @@ class Curve:
     answers: int
     doses: tuple[float, float]  # the smallest and largest that was given
 
+    @classmethod
+    def of_report(cls, said: dict[str, Any]) -> Curve:
+        """Of what report() says."""
+        fitted = said["ln_F50"], said["k"], said["lapse"], said["guess"], said["state"], said["loglik"]
+        return cls(*fitted, said["overdispersion"], said["people"], said["answers"], tuple(said["doses"]))
+
     @property
     def F50(self) -> float | None:
         return float(np.exp(self.ln_F50)) if self.state == REACHED else None
@@ -75,12 +83,16 @@ class Curve:
 def collect(dose: np.ndarray, correct: np.ndarray, person: np.ndarray, guess: np.ndarray | float = np.nan) -> Cells:
     """One answer an element; those of equal person, dose and guess are added up."""
     dose, guess = np.asarray(dose, float), np.broadcast_to(np.asarray(guess, float), np.shape(dose))
-    key = np.stack([np.asarray(person, float), dose, np.nan_to_num(guess, nan=-1.0)], axis=1)
-    unique, row = np.unique(key, axis=0, return_inverse=True)
-    right = np.bincount(row.ravel(), np.asarray(correct, float), len(unique))
-    asked = np.bincount(row.ravel(), minlength=len(unique)).astype(float)
-    known = np.where(unique[:, 2] < 0, np.nan, unique[:, 2])
-    return Cells(unique[:, 1], right, asked, known, unique[:, 0].astype(np.int64))
+    persons, person = np.unique(person, return_inverse=True)
+    doses, place = np.unique(dose, return_inverse=True)
+    known, chance = np.unique(np.nan_to_num(guess, nan=-1.0), return_inverse=True)
+    key = (person.ravel() * len(doses) + place.ravel()) * len(known) + chance.ravel()
+    unique, row = np.unique(key, return_inverse=True)
+    right = np.bincount(row, np.asarray(correct, float), len(unique))
+    asked = np.bincount(row, minlength=len(unique)).astype(float)
+    guess = known[unique % len(known)]
+    of = unique // len(known)
+    return Cells(doses[of % len(doses)], right, asked, np.where(guess < 0, np.nan, guess), persons[of // len(doses)])
 
 
 class Table:
@@ -215,6 +227,26 @@ def interval_of(curve: Curve, drawn: np.ndarray, target: float | None = None) ->
     return tuple(float(end) if curve.doses[0] <= end <= curve.doses[1] else None for end in ends)
 
 
+def binned(cells: Cells, most: int = 12) -> tuple[np.ndarray, list[Estimate]]:
+    """Doses and shares right with 95 % over people, in bins of about as many answers where there are more doses; for
+    figures."""
+    shown = cells.dose > 0
+    order = np.argsort(cells.dose[shown], kind="stable")
+    dose, right, asked, person = (one[shown][order] for one in (cells.dose, cells.right, cells.asked, cells.person))
+    _, place = np.unique(dose, return_inverse=True)
+    if place.max(initial=0) >= most:
+        first = np.flatnonzero(np.diff(place, prepend=-1))  # a dose is in one bin
+        share = (np.cumsum(asked) - asked) / asked.sum()
+        place = np.floor(most * share[first]).astype(int)[place]
+    places, shares = [], []
+    for number in np.unique(place):
+        of = place == number
+        _, own = np.unique(person[of], return_inverse=True)
+        places.append(float(np.exp(np.average(np.log(dose[of]), weights=asked[of]))))
+        shares.append(share_interval(np.bincount(own, right[of]), np.bincount(own, asked[of])))
+    return np.array(places), shares
+
+
 def report(cells: Cells, draws: int = DRAWS) -> dict[str, Any]:
     """The curve as JSON. Where F50 is not reached: None, with `more_than` the largest dose; where it is below the
     smallest, `less_than`."""
@@ -225,6 +257,8 @@ def report(cells: Cells, draws: int = DRAWS) -> dict[str, Any]:
         "state": curve.state,
         "F50": curve.F50,
         "interval": [low, high],
+        "ln_F50": curve.ln_F50,  # of the fit, wherever it lies
+        "loglik": curve.loglik,
         "standard_error_ln": float(drawn[:, 0].std(ddof=1)) if curve.state == REACHED and draws > 1 else None,
         "k": curve.k,
         "lapse": curve.lapse,

@@ -19,6 +19,7 @@ import support  # noqa: E402
 
 from knapsack.analysis import style  # noqa: E402
 from knapsack.analysis.forgetting import figure, laws, retention  # noqa: E402
+from knapsack.analysis.forgetting import needed as needed_exposures  # noqa: E402
 from knapsack.common.errors import DataError  # noqa: E402
 from knapsack.runs import answers  # noqa: E402
 
@@ -63,6 +64,12 @@ def close(drawn: style.plt.Figure, path: os.PathLike) -> None:
 
 
 class CurvesTest(support.FolderTest):
+    def setUp(self) -> None:
+        super().setUp()
+        few = mock.patch.object(needed_exposures, "DRAWS", 5)
+        few.start()
+        self.addCleanup(few.stop)
+
     def write_lines(self, name: str, lines: list[dict]) -> str:
         return self.write(name, "".join(json.dumps(item) + "\n" for item in lines))
 
@@ -101,38 +108,56 @@ class CurvesTest(support.FolderTest):
             "times_forgotten",
             "known_at_end",
             "exposures_at_end",
-            "exposures_needed",
-            "exposures_before",
             "never_learned",
-            "censored",
         )
         expected = [
-            ("", "", "", "0", "0", "4", "", "", "1", "1"),
-            ("30", "6", "", "0", "1", "8", "6", "4", "0", "0"),
-            ("10", "3", "", "0", "1", "12", "3", "", "0", "0"),
-            ("20", "8", "40", "1", "0", "16", "", "", "0", "1"),
-            ("10", "5", "20", "1", "1", "20", "15", "10", "0", "0"),
-            ("20", "12", "30", "1", "1", "24", "24", "18", "0", "0"),
+            ("", "", "", "0", "0", "4", "1"),
+            ("30", "6", "", "0", "1", "8", "0"),
+            ("10", "3", "", "0", "1", "12", "0"),
+            ("20", "8", "40", "1", "0", "16", "0"),
+            ("10", "5", "20", "1", "1", "20", "0"),
+            ("20", "12", "30", "1", "1", "24", "0"),
         ]
         self.assertEqual([tuple(row[name] for name in names) for row in rows], expected)
         self.assertEqual(out["steps"], steps)
         np.testing.assert_allclose(out["all"]["share_known"], [2 / 6, 3 / 6, 4 / 6, 4 / 6])
-        # by hand: event at 3 (6 at risk), censored at 4, event at 6 (4 at risk), at 15 (3), censored 16, event 24 (1)
         needed = out["exposures_needed"]["all"]
-        self.assertEqual((needed["facts"], needed["censored"], needed["never_learned"]), (6, 2, 1))
-        self.assertEqual([needed[q] for q in ("q10", "q25", "q50", "q75")], [3, 6, 15, 24])
+        self.assertEqual((needed["facts"], needed["people"], needed["answers"], needed["doses"]), (6, 6, 48, [1, 24]))
 
-    def test_median_not_reached_and_groups(self) -> None:
+    def test_exposures_needed_do_not_depend_on_misses_nor_on_how_often_one_asks(self) -> None:
+        """40 people, each known from its own count on (median 60), answers missed in 5 of 100. The step from which a
+        fact stays known would be at 128 to 340 exposures."""
+        random = np.random.default_rng(1)
+        needed = 60 * np.exp(random.normal(0, 0.3, 40))
+        with mock.patch.object(needed_exposures, "DRAWS", 40):
+            for number, grid in enumerate((np.geomspace(5, 400, 10).astype(int), range(10, 401, 10))):
+                lines = [
+                    line(int(count), 2 * f + i, f, bool(count >= needed[f] and random.random() > 0.05), 1.0, int(count))
+                    for count in grid
+                    for f in range(40)
+                    for i in (0, 1)
+                ]
+                out, _ = self.curves(self.write_lines(f"{number}.jsonl", lines))
+                said = out["exposures_needed"]["all"]
+                self.assertLess(abs(np.log(said["F50"] / 60)), 0.2, said)
+                self.assertTrue(said["interval"][0] < np.median(needed) < said["interval"][1], said)
+                self.assertRegex(self.said, r"exposures needed \d+(\.\d)? \[\d")
+
+    def test_half_not_reached_and_groups(self) -> None:
         lines = [
-            line(s, f, f, f < 2 and s > 1, 1.0, 5 * s, group="often" if f < 2 else "rare")
-            for s in (1, 2, 3)
-            for f in range(8)
+            line(s, f, f, f < 6 and s > 2, 1.0, 5 * s, group="often" if f < 6 else "rare")
+            for s in (1, 2, 3, 4)
+            for f in range(24)
         ]
         out, _ = self.curves(self.write_lines("a.jsonl", lines), drawn=True)
-        self.assertEqual(out["exposures_needed"]["all"]["q50"], "not reached")
-        self.assertEqual(out["exposures_needed"]["by_group"]["often"]["q50"], 10)
-        self.assertEqual(out["by_group"]["rare"]["share_known"], [0, 0, 0])
-        self.assertEqual(out["by_attribute"]["city"]["mean_exposures"], [5, 10, 15])
+        needed = out["exposures_needed"]
+        whole, often, rare = needed["all"], *(needed["by_group"][name] for name in ("often", "rare"))
+        self.assertEqual((whole["state"], whole["F50"], whole["more_than"]), ("not reached", None, 20))
+        self.assertIn("exposures needed > 20 (not reached)", self.said)
+        self.assertTrue(10 <= often["F50"] <= 15, often)
+        self.assertEqual((often["facts"], rare["state"]), (6, "not reached"))
+        self.assertEqual(out["by_group"]["rare"]["share_known"], [0, 0, 0, 0])
+        self.assertEqual(out["by_attribute"]["city"]["mean_exposures"], [5, 10, 15, 20])
         self.assertGreater(os.path.getsize(self.path("out.png")), 1000)
 
     def test_share_and_kind(self) -> None:
@@ -281,13 +306,12 @@ class CurvesTest(support.FolderTest):
         out, rows = self.curves(self.write_lines("a.jsonl", lines))
         self.assertRegex(self.said, r"exposures .*of 2 of 4 facts at every step, they are of bio_names; those needed")
         needed = out["exposures_needed"]
-        self.assertEqual(
-            [needed["all"][key] for key in ("facts", "censored", "without_exposures", "q50")], [2, 0, 2, 10]
-        )
+        self.assertEqual([needed["all"][key] for key in ("facts", "without_exposures")], [2, 2])
+        self.assertTrue(5 <= needed["all"]["F50"] <= 10)
         self.assertEqual(needed["by_attribute"], {"city": needed["all"] | {"without_exposures": 0}, "name": None})
         self.assertEqual(out["all"]["mean_exposures"], [5, 10, 15])
         self.assertIsNone(out["by_attribute"]["name"]["mean_exposures"])
-        self.assertEqual([row["exposures_needed"] for row in rows], ["10", "10", "", ""])
+        self.assertEqual([row["first_learned_exposures"] for row in rows], ["10", "10", "", ""])
 
 
 class LawsTest(unittest.TestCase):

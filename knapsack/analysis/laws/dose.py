@@ -23,6 +23,7 @@ from knapsack.analysis.laws.mixed import Fit, fit
 from knapsack.analysis.psychometric import MOST_GUESS, MOST_LAPSE, SLOPES, Cells
 
 ROUNDS, CLOSE = 6, 0.01  # of the turns; of the log-likelihood
+SPENT = 2  # k and lapse, where runs of one dose each determine them by their scatter
 MOST_PEOPLE = 2.0  # standard deviation of people, ln F
 
 
@@ -111,7 +112,7 @@ def fit_answers(
     answers, shape, law = Answers(runs), Shape(people=Shape().people * people), None
     for _ in range(ROUNDS):
         evidence = of_answers(answers, shape)
-        before, law = law, fit(names, X, evidence, cluster, law, int(not people))
+        before, law = law, fit(names, X, evidence, cluster, law, 0 if people else SPENT)
         if before is not None and abs(law.loglik - before.loglik) < CLOSE:
             break
         spread = float(np.hypot(law.sd_run, law.sd_cluster or 0.0))

@@ -8,13 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from knapsack.analysis.intervals import share_interval
 from knapsack.analysis.laws.dose import DoseLaw
 from knapsack.analysis.laws.study import Study
-from knapsack.analysis.psychometric import Curve
+from knapsack.analysis.psychometric import Curve, binned
 from knapsack.analysis.style import BLUE, GREY, INK, ORANGE, SHADE, legend, plt, save
-
-BINS = 12  # of doses a run, where there are more
 
 
 def draw_collapse(axes: Any, study: Study, law: DoseLaw) -> None:
@@ -26,23 +23,13 @@ def draw_collapse(axes: Any, study: Study, law: DoseLaw) -> None:
     for curve, cells, size in zip(study.curves, study.runs.answers, sizes):
         if curve is None or curve.F50 is None:
             continue
-        shown = cells.dose > 0
-        x = np.log(cells.dose[shown] / curve.F50)
-        places = np.unique(x)
-        if len(places) > BINS:
-            edges = np.quantile(x, np.linspace(0, 1, BINS + 1))
-            x = np.array([x[(x >= a) & (x <= b)].mean() for a, b in zip(edges, edges[1:])])[
-                np.clip(np.searchsorted(edges, x, side="right") - 1, 0, BINS - 1)
-            ]
-            places = np.unique(x)
-        right, asked = cells.right[shown], cells.asked[shown]
-        shares = [share_interval(right[x == place], asked[x == place]) for place in places]
-        look = {"color": colors[ranks[size]], "markersize": 3}
+        places, shares = binned(cells)
         label = f"M = {size:,.0f}" if size not in named and "M" in study.runs.covariates else None
         named.add(size)
-        axes.plot(np.exp(places), [one.value for one in shares], "o", label=label, **look)
-        for place, one in zip(places, shares):
-            axes.plot([np.exp(place)] * 2, [one.low, one.high], color=look["color"], linewidth=0.6, alpha=0.5)
+        color = colors[ranks[size]]
+        axes.plot(places / curve.F50, [one.value for one in shares], "o", label=label, color=color, markersize=3)
+        for place, one in zip(places / curve.F50, shares):
+            axes.plot([place] * 2, [one.low, one.high], color=color, linewidth=0.6, alpha=0.5)
     if law.shape:
         spread = 1 / np.sqrt(1 + law.shape.people**2 * law.shape.k**2 / 2.9)  # of people, on the logistic's scale
         fine = np.geomspace(0.02, 50, 300)

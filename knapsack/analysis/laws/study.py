@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from knapsack.analysis.guesses import guesses_of, persons_of
 from knapsack.analysis.held import differing
 from knapsack.analysis.laws.evidence import MOST_ANSWERS, cells_of_share
 from knapsack.analysis.laws.holdout import Runs, Threshold
@@ -35,7 +36,7 @@ from knapsack.analysis.psychometric import (
 from knapsack.common.errors import DataError, UsageError
 from knapsack.runs.answer_files import answer_files
 from knapsack.runs.answers import Chosen, read_answers
-from knapsack.runs.files import blame, read_bytes, read_json, warn
+from knapsack.runs.files import read_bytes, warn
 from knapsack.runs.table import check_columns, finished_runs, is_not_finite, read_runs
 
 TABLES = (".csv", ".json")
@@ -196,18 +197,6 @@ def of_responses(table: pd.DataFrame, runs: Runs, asked: Asked) -> Study:
     return Study(table, runs, [None] * len(table), [(None, None)] * len(table), False)
 
 
-def guesses(run: Path, names: set[str]) -> dict[tuple[str, str], float]:
-    """Chance of a (set, attribute), where results.json says it."""
-    known = read_json(run / "results.json").get("know", {})
-    found = {}
-    with blame(run / "results.json"):
-        for name in names & known.keys():
-            for cell in known[name].get("by_attribute", []):
-                if isinstance(cell.get("chance"), (int, float)) and 0 <= cell["chance"] < 1:
-                    found[name, cell["attribute"]] = float(cell["chance"])
-    return found
-
-
 def cells_of_run(run: Path, asked: Asked) -> Cells:
     """Of its last answers."""
     answers = read_answers(answer_files([run])[-1:], asked.chosen)
@@ -215,16 +204,9 @@ def cells_of_run(run: Path, asked: Asked) -> Cells:
     if (exposures < 0).all():
         raise DataError(f"{run}: its answers have no exposures; name a --dose and a --response of the table of runs")
     use = exposures[answers.fact_of] >= 0
-    persons, person = np.unique([f"{source}\0{entity}" for source, entity, _ in answers.facts], return_inverse=True)
-    if asked.guess is not None:
-        guess = np.full(len(answers.facts), asked.guess)
-    else:
-        known = guesses(run, set(answers.set_of))
-        set_of_fact = dict(zip(answers.fact_of.tolist(), answers.set_of))
-        pairs = ((set_of_fact[i], attribute) for i, (_, _, attribute) in enumerate(answers.facts))
-        guess = np.array([known.get(pair, np.nan) for pair in pairs])
+    guess = guesses_of(answers, run) if asked.guess is None else np.full(len(answers.fact_of), asked.guess)
     fact = answers.fact_of[use]
-    return collect(exposures[fact], answers.correct[-1][use], person.ravel()[fact], guess[fact])
+    return collect(exposures[fact], answers.correct[-1][use], persons_of(answers)[fact], guess[use])
 
 
 def of_answers(table: pd.DataFrame, runs: Runs, asked: Asked) -> Study:
