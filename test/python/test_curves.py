@@ -252,9 +252,10 @@ class CurvesTest(support.FolderTest):
             for parameter, truth in parameters.items():
                 self.assertLess(abs(fit["parameters"][parameter] / truth - 1), 0.02, (name, parameter))
                 self.assertLess(abs(fit["parameters"][parameter] - truth), 4 * fit["standard_errors"][parameter])
-            self.assertEqual(min(out["retention"]["fits"], key=lambda key: out["retention"]["fits"][key]["aic"]), name)
-            self.assertEqual((chang["t_pre"], chang["t_lam"], chang["facts_used"][1]), (0, 100, 499))
-            self.assertAlmostEqual(chang["fits"]["log_linear"]["parameters"]["a"], 0.15, places=6)
+            fits = out["retention"]["fits"]
+            self.assertEqual(min(fits, key=lambda key: fits[key]["late_error"]), name)
+            self.assertEqual((chang["t_pre"], chang["t_lam"], chang["facts_used"][1]), (0, 100, 500))
+            self.assertAlmostEqual(chang["fits"]["log_linear"]["parameters"]["a"], 0.15, places=3)
 
     def test_window_by_fractions(self) -> None:
         run = self.write_run(
@@ -326,26 +327,29 @@ class LawsTest(unittest.TestCase):
     def test_exact_laws_are_recovered(self) -> None:
         for name, (values, planted) in self.exact.items():
             fits = laws.fit_laws(self.t, values)
-            self.assertEqual(min(fits, key=lambda key: fits[key]["aic"]), name)
+            self.assertEqual(min(fits, key=lambda key: fits[key]["late_error"]), name)
             self.assertGreater(fits[name]["r2"], 1 - 1e-10)
             planted = planted | ({"threshold": float(np.exp(1.1 / 0.12))} if name == "log_linear" else {})
             for parameter, truth in planted.items():
-                found, error = fits[name]["parameters"][parameter], fits[name]["standard_errors"][parameter]
+                found = fits[name]["parameters"][parameter]
                 self.assertLess(abs(found / truth - 1), 1e-6, (name, parameter, found))
-                self.assertLess(error, 1e-5 * truth)
 
-    def test_noisy_laws_within_the_stated_error(self) -> None:
+    def test_intervals_cover_where_facts_differ_for_good(self) -> None:
+        """A fact's own level stays at all steps, so that the residuals of the mean are one error, not twelve: an
+        interval out of them covers 28 %."""
         for name, (values, planted) in self.exact.items():
-            rng = np.random.default_rng(3)
             inside = dict.fromkeys(planted, 0)
-            for _ in range(30):
-                fit = laws.fit_law(name, self.t, values + rng.normal(0, 0.01, len(values)))
+            for study in range(24):
+                random = np.random.default_rng([3, study])
+                own = random.normal(0, 0.3, 60)[:, None] * np.array([1, 0.5])[:, None, None]
+                facts = values + own[0] + own[1] * np.log(self.t / 100) / 4 + random.normal(0, 0.05, (60, 12))
+                drawn = np.stack([facts[random.integers(0, 60, 60)].mean(axis=0) for _ in range(60)])
+                fit = laws.fit_law(name, self.t, facts.mean(axis=0), drawn)
                 for parameter, truth in planted.items():
-                    off = abs(fit["parameters"][parameter] - truth) / fit["standard_errors"][parameter]
-                    self.assertLess(off, 6, (name, parameter))
-                    inside[parameter] += off < 2
-            for parameter, count in inside.items():  # 95 % are expected, fewer by the t distribution: 12 points
-                self.assertGreaterEqual(count, 24, (name, parameter))
+                    low, high = fit["intervals"][parameter]
+                    inside[parameter] += low <= truth <= high
+            for parameter, count in inside.items():
+                self.assertGreaterEqual(count, 19, (name, parameter))
 
     def test_too_few_points_and_no_forgetting(self) -> None:
         few = laws.fit_laws(np.array([0.0, 1.0, 2.0]), np.array([1.0, 0.9, 0.8]))
@@ -358,7 +362,8 @@ class LawsTest(unittest.TestCase):
         self.assertIsNone(flat["log_linear"]["parameters"]["threshold"])
 
     def test_outliers(self) -> None:
-        np.testing.assert_array_equal(retention.inliers(np.array([1.0, 2, 3, 2, np.nan, 100])), [1, 2, 3, 2])
+        inside = retention.inliers(np.array([1.0, 2, 3, 2, np.nan, 100]))
+        np.testing.assert_array_equal(inside, [True, True, True, True, False, False])
 
 
 class RetainabilityTest(unittest.TestCase):
@@ -402,9 +407,33 @@ class RetainabilityTest(unittest.TestCase):
         logp = logp.copy()
         logp[3, 0] = -7.99  # hardly learned: its ratios are huge
         logp[3, 1] = -8.5
-        out = retention.retainability(table, logp, retention.Window(300, 100))
+        out = retention.retainability(table, logp, retention.Window(300, 100, ratio="facts"))
         self.assertEqual((out["facts_without_gain"], out["facts_used"][1]), (1, 48))
         self.assertAlmostEqual(out["fits"]["log_linear"]["parameters"]["a"], 0.1)
+
+    def test_who_is_followed_is_not_chosen_by_chance(self) -> None:
+        """Log-probabilities that are noisy at each evaluation, of facts that keep half: the mean of the ratios of those
+        that seem to have gained is too high, the ratio of sums is not."""
+        random = np.random.default_rng(5)
+        kept = np.where(self.steps > 300, 0.5, np.where(self.steps == 300, 1.0, 0.0))
+        table, _ = self.planted(400)
+        logp = -8 + kept[:, None] * np.linspace(0, 1, 400) + random.normal(0, 0.5, (len(self.steps), 400))
+        sums, facts = (
+            np.mean(
+                retention.retainability(table, logp, retention.Window(300, 100, 0, ratio=ratio))["retainability"][1:]
+            )
+            for ratio in ("sums", "facts")
+        )
+        self.assertLess(abs(sums - 0.5), 0.1)
+        self.assertGreater(abs(facts - 0.5), 0.1)
+
+    def test_intervals_are_over_people(self) -> None:
+        table, logp = self.planted()
+        noisy = logp + np.random.default_rng(6).normal(0, 0.8, 50) * (self.steps > 300)[:, None]
+        fit = retention.retainability(table, noisy, retention.Window(300, 100))["fits"]["log_linear"]
+        low, high = fit["intervals"]["k"]
+        self.assertTrue(low < 1 < high, fit)
+        self.assertLess(high - low, 0.4)
 
     def test_what_is_missing_is_said(self) -> None:
         table, logp = self.planted()
