@@ -66,9 +66,10 @@ def close(drawn: style.plt.Figure, path: os.PathLike) -> None:
 class CurvesTest(support.FolderTest):
     def setUp(self) -> None:
         super().setUp()
-        few = mock.patch.object(needed_exposures, "DRAWS", 5)
-        few.start()
-        self.addCleanup(few.stop)
+        for module in (needed_exposures, retention):
+            few = mock.patch.object(module, "DRAWS", 20 if module is retention else 5)
+            few.start()
+            self.addCleanup(few.stop)
 
     def write_lines(self, name: str, lines: list[dict]) -> str:
         return self.write(name, "".join(json.dumps(item) + "\n" for item in lines))
@@ -147,7 +148,7 @@ class CurvesTest(support.FolderTest):
         lines = [
             line(s, f, f, f < 6 and s > 2, 1.0, 5 * s, group="often" if f < 6 else "rare")
             for s in (1, 2, 3, 4)
-            for f in range(24)
+            for f in range(20)
         ]
         out, _ = self.curves(self.write_lines("a.jsonl", lines), drawn=True)
         needed = out["exposures_needed"]
@@ -339,17 +340,16 @@ class LawsTest(unittest.TestCase):
         interval out of them covers 28 %."""
         for name, (values, planted) in self.exact.items():
             inside = dict.fromkeys(planted, 0)
-            for study in range(24):
+            for study in range(20):
                 random = np.random.default_rng([3, study])
-                own = random.normal(0, 0.3, 60)[:, None] * np.array([1, 0.5])[:, None, None]
-                facts = values + own[0] + own[1] * np.log(self.t / 100) / 4 + random.normal(0, 0.05, (60, 12))
-                drawn = np.stack([facts[random.integers(0, 60, 60)].mean(axis=0) for _ in range(60)])
+                facts = values + (1 - values) * random.normal(0, 0.3, (60, 1)) + random.normal(0, 0.05, (60, 12))
+                drawn = np.stack([facts[random.integers(0, 60, 60)].mean(axis=0) for _ in range(80)])
                 fit = laws.fit_law(name, self.t, facts.mean(axis=0), drawn)
                 for parameter, truth in planted.items():
                     low, high = fit["intervals"][parameter]
                     inside[parameter] += low <= truth <= high
             for parameter, count in inside.items():
-                self.assertGreaterEqual(count, 19, (name, parameter))
+                self.assertGreaterEqual(count, 15, (name, parameter))
 
     def test_too_few_points_and_no_forgetting(self) -> None:
         few = laws.fit_laws(np.array([0.0, 1.0, 2.0]), np.array([1.0, 0.9, 0.8]))
@@ -412,20 +412,17 @@ class RetainabilityTest(unittest.TestCase):
         self.assertAlmostEqual(out["fits"]["log_linear"]["parameters"]["a"], 0.1)
 
     def test_who_is_followed_is_not_chosen_by_chance(self) -> None:
-        """Log-probabilities that are noisy at each evaluation, of facts that keep half: the mean of the ratios of those
-        that seem to have gained is too high, the ratio of sums is not."""
+        """Log-probabilities that are noisy at each evaluation, of facts that keep a tenth: the mean of the ratios of
+        those that seem to have gained is twice too high, the ratio of sums is not."""
         random = np.random.default_rng(5)
-        kept = np.where(self.steps > 300, 0.5, np.where(self.steps == 300, 1.0, 0.0))
-        table, _ = self.planted(400)
-        logp = -8 + kept[:, None] * np.linspace(0, 1, 400) + random.normal(0, 0.5, (len(self.steps), 400))
-        sums, facts = (
-            np.mean(
-                retention.retainability(table, logp, retention.Window(300, 100, 0, ratio=ratio))["retainability"][1:]
-            )
-            for ratio in ("sums", "facts")
-        )
-        self.assertLess(abs(sums - 0.5), 0.1)
-        self.assertGreater(abs(facts - 0.5), 0.1)
+        kept = np.where(self.steps > 300, 0.1, np.where(self.steps == 300, 1.0, 0.0))
+        table, _ = self.planted(1000)
+        logp = -8 + kept[:, None] * np.linspace(0, 1, 1000) + random.normal(0, 0.5, (len(self.steps), 1000))
+        with mock.patch.object(retention, "DRAWS", 2):
+            windows = (retention.Window(300, 100, 0, ratio=ratio) for ratio in ("sums", "facts"))
+            said = [np.mean(retention.retainability(table, logp, one)["retainability"][1:]) for one in windows]
+        self.assertLess(abs(said[0] - 0.1), 0.06)
+        self.assertGreater(said[1], 0.17)
 
     def test_intervals_are_over_people(self) -> None:
         table, logp = self.planted()

@@ -18,10 +18,12 @@ from scipy.optimize import minimize
 from scipy.special import expit, logit
 
 from knapsack.analysis.intervals import Estimate
-from knapsack.analysis.laws.evidence import LOG_WEIGHTS, NODES, Answers, Evidence, Shape, of_answers
+from knapsack.analysis.laws.evidence import Answers, Evidence, Shape, of_answers
 from knapsack.analysis.laws.mixed import Fit, fit
 from knapsack.analysis.psychometric import MOST_GUESS, MOST_LAPSE, SLOPES, Cells
 
+NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(9)
+LOG_WEIGHTS = np.log(WEIGHTS / WEIGHTS.sum())
 ROUNDS, CLOSE = 6, 0.01  # of the turns; of the log-likelihood
 SPENT = 2  # k and lapse, where runs of one dose each determine them by their scatter
 MOST_PEOPLE = 2.0  # standard deviation of people, ln F

@@ -18,8 +18,6 @@ from scipy.stats import norm
 
 from knapsack.analysis.psychometric import NO_DOSE, Cells
 
-NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(9)
-LOG_WEIGHTS = np.log(WEIGHTS / WEIGHTS.sum())
 COARSE, FINEST = 0.06, 0.003  # of y: where Answers are computed, at most; the step of the grid, at least
 NEGLIGIBLE = -60.0  # of a log-likelihood below its largest
 AROUND = 3.0  # of y: the grid beyond the doses
