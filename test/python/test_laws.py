@@ -168,7 +168,7 @@ class PublishedTest(support.FolderTest):
         out = self.laws(path, *flags)
         gamma = out["law"]["exponents"]["gamma"]
         self.assertTrue(gamma[1] < 1.16 < gamma[2] and 1.0 < gamma[0] < 1.25, gamma)
-        self.assertEqual((out["law"]["censored"], out["law"]["censored_runs"]), (1, ["C16"]))
+        self.assertEqual((out["law"]["without_end"], out["law"]["censored_runs"]), (1, ["C16"]))
         inner = next(row["gamma"] for row in out["units"] if row["unit"] == "inner")
         self.assertTrue(inner[1] < 0.84 < inner[2], inner)
         held = out["holdout"][0]

@@ -188,8 +188,8 @@ def say(out: dict[str, Any]) -> None:
     )
     if "k" in law:
         print(f"slope k {law['k']:.3g}, people {law['sd_people']:.2g}, lapse {law['lapse']:.2g}")
-    if law["censored"]:
-        print(f"censored: {law['censored']} of {law['runs']} runs ({', '.join(law['censored_runs'])})")
+    if censored := law["censored_runs"]:
+        print(f"censored: {len(censored)} of {law['runs']} runs ({', '.join(censored)})")
     for held in out["holdout"]:
         if "refused" in held:
             print(f"left out: {held['refused']}")

@@ -61,7 +61,7 @@ def describe_law(law: DoseLaw, runs: Runs) -> Row:
         "sd_clusters": law.fit.sd_cluster,
         "runs": law.fit.runs,
         "clusters": law.fit.clusters,
-        "censored": law.fit.censored,
+        "without_end": law.fit.censored,
         "loglik": law.fit.loglik,
     }
     if law.shape:
@@ -72,12 +72,12 @@ def describe_law(law: DoseLaw, runs: Runs) -> Row:
 
 
 def censored_names(study: Study, law: DoseLaw) -> list[str]:
-    """Runs that count in the fit as "more than" or "less than"."""
+    """Runs that count in the fit as "more than" or "less than"; of runs of one dose those too near 0 or 1."""
     runs = study.runs
-    if runs.answers is not None and law.shape:
+    if runs.answers is not None and not study.people and law.shape:
         censored = evidence_of_answers(Answers(runs.answers), law.shape).censored
     else:
-        censored = evidence_of(runs.thresholds).censored
+        censored = [not np.isfinite(one.value) for one in runs.thresholds]
     return [name for name, is_censored in zip(study.names, censored) if is_censored]
 
 
