@@ -246,6 +246,31 @@ class InfusionTest(support.FolderTest):
                 self.make_curve({F: v + shift for F, v in zip(GRID, values)}, f"by{by}", seed=seed)
             self.assertEqual(self.reading(folder=f"by{by}")["status"], status)
 
+    def test_falls_are_paired_by_fact_where_the_answers_are_there(self) -> None:
+        """Half of the people are known in no run, the others less from F = 128 on: two means side by side have wide
+        intervals, the same people lose."""
+        self.make_curve({F: (v, v - 0.2, v + 0.2) for F, v in zip(GRID, (0.3, 0.4, 0.5, 0.5, 0.375, 0.375, 0.375))})
+        self.assert_censored(self.reading("--seed-sd", 0.01), 512, "within the scatter over facts")
+        for F in GRID:
+            right = {8: 2.4, 16: 3.2}.get(F, 4 if F < 128 else 3)  # of 4 answers
+            lines = [
+                {
+                    "step": 8,
+                    "set": "wd",
+                    "source": "wd",
+                    "question": 4 * e + i,
+                    "entity": e,
+                    "attribute": "a",
+                    "kind": "seen",
+                }
+                | {"group": "g", "correct": e % 2 == 0 and i < right, "nll": 1.0}
+                for e in range(40)
+                for i in range(4)
+            ]
+            path = f"runs/F{F}_1/answers/step_00000008.jsonl"
+            self.write(path, "".join(json.dumps(line) + "\n" for line in lines))
+        self.assert_bracket(self.reading("--seed-sd", 0.01), 64, 128)
+
     def test_no_collapse_where_there_is_none(self) -> None:
         """Curves that saturate, whose seeds differ by 3 points (one run a point) or by 5 (two, three): a margin alone
         sees 9 and 23 collapses in 100. A fall of 25 points is found."""

@@ -8,8 +8,8 @@ when all of these hold:
   - the difference of the two means is more than seeds make it, one-sided at LEVEL over all points after the plateau
     together (Bonferroni, Student's t), on the scale of arcsin sqrt(R). sigma_seed is the standard deviation between
     seeds on that scale, pooled over the points that have several; where none has, the typical one that is given;
-  - over facts too: the interval of the difference, half-widths in quadrature, is above 0. All seeds ask about the same
-    facts, so that more seeds do not make this error smaller, and the real one, paired by fact, is no larger.
+  - over facts too: the 95 % interval of the difference is above 0, paired by entity (paired.py) where the runs have
+    their answers (--per-question on). Where they have not it is of two unpaired means, which is wider.
 The collapse point lies between the neighbours [F_lo, F_hi] of the grid when R has fallen at F_hi and at every larger F,
 and not at F_lo.
 """
@@ -18,12 +18,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
 
 from scipy import stats
 
 from knapsack.analysis.infusion.curves import Curve
+from knapsack.analysis.infusion.paired import difference
 from knapsack.analysis.intervals import Estimate, pooled_sd, slope
 from knapsack.analysis.points import Point
 from knapsack.runs.table import Row
@@ -39,6 +41,7 @@ class Rule:
     base_loss: str  # column
     margin: float = 0.05
     loss_margin: float = 0.05
+    infused: str = ""  # the question set
     seed_sd: float = 0.045  # of a point with one run, where no point has several; of arcsin sqrt(R), 4.5 points at half
 
 
@@ -67,12 +70,18 @@ def scatter_of(points: list[Point], rule: Rule) -> tuple[Scatter, bool]:
     return (Scatter(sigma, freedom), True) if sigma is not None else (Scatter(rule.seed_sd, math.inf), False)
 
 
-def apart(high: Point, low: Point, column: str) -> bool | None:
-    """Whether a higher point is above a lower one over facts; None where their intervals are not known."""
-    above, below = high.interval(column), low.interval(column)
+def apart(high: list[Point], low: Point, rule: Rule) -> bool | None:
+    """Whether some points together are above a lower one over facts: paired by entity where all runs have answers, else
+    by the intervals of the last of them and the lower one; None where these are not known."""
+    runs = [[Path(run) for run in point.runs.get("run", ())] for point in (*high, low)]
+    paired = difference(sum(runs[:-1], []), runs[-1], rule.infused, rule.measure)
+    if paired is not None:
+        return paired.low > 0
+    above, below = high[-1].interval(rule.measure), low.interval(rule.measure)
     if not above or not below:
         return None
-    return (Estimate(high.mean(column), *above) - Estimate(low.mean(column), *below)).low > 0
+    of_two = (Estimate(point.mean(rule.measure), *ends) for point, ends in ((high[-1], above), (low, below)))
+    return (next(of_two) - next(of_two)).low > 0
 
 
 def trend(points: list[Point], column: str, margin: float) -> Row:
@@ -187,7 +196,7 @@ def read_collapse(curve: Curve, rule: Rule) -> Row:
 def onset_of(points: list[Point], top: int, first: int, rule: Rule, scatter: Scatter, notes: list[str]) -> int:
     """The first point from which on all have fallen from what was before; their number where the last has not."""
     measure = rule.measure
-    separate = [apart(points[top], point, measure) for point in points]
+    separate = [apart(points[first : top + 1], point, rule) for point in points]
     if any(sure is None for sure in separate):
         notes.append("not all runs have intervals (no results.json): those falls are judged without them")
     after = range(top + 1, len(points))

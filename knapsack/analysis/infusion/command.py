@@ -106,7 +106,7 @@ def main(argv: list[str]) -> int:
         raise DataError(f"no run (config.json) below {', '.join(map(str, args.folders))}")
     check_names(study, args)
     study = study.sort_values(ORDER, key=lambda column: column.map(str) if column.name == "seed" else column.fillna(0))
-    rule = Rule(args.measure, f"val/{args.base}/loss", args.margin, args.loss_margin, args.seed_sd)
+    rule = Rule(args.measure, f"val/{args.base}/loss", args.margin, args.loss_margin, args.infused, args.seed_sd)
     found = make_curves(study, args.infused, args.measure)
     curves, columns = [report(curve, rule) for curve in found], columns_of(study)
     out = {
