@@ -328,6 +328,7 @@ class CommandTest(support.FolderTest):
         self.write("runs/r0/config.json", json.dumps(config | {"options": config["options"] | {"lr": 0.1}}))
         self.run_bad(2, r"the runs differ in lr, which no law here explains.*--free lr", *base)
         self.assertIn("gamma", self.run_ok(*base, "--free", "lr"))
+        self.run_bad(2, "the runs differ in model, lr,", *base, "--size", "none")
 
     def test_one_size_gives_curves_and_no_exponent(self) -> None:
         study = size_study(np.random.default_rng(12), Planted(**SMALL), SIZES[2:3], replicates=3)
