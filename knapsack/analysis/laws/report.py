@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,7 @@ def rows_of(study: Study) -> list[Row]:
 
 def fit_law(runs: Runs, people: bool = True) -> DoseLaw:
     if runs.answers is not None:
-        return fit_answers(runs.answers, runs.covariates, runs.cluster, people)
+        return fit_answers(runs.answers, runs.covariates, runs.cluster, people, runs.shape)
     return fit_thresholds(evidence_of(runs.thresholds), runs.covariates, runs.cluster)
 
 
@@ -116,10 +117,8 @@ def in_units(study: Study, units: dict[str, str], loss: str | None) -> list[Row]
         M = study.table[column].to_numpy(float)
         row: Row = {"unit": unit, "column": column}
         try:
-            covariates = study.runs.covariates | {"M": M}
-            gamma = fit_law(
-                Runs(covariates, study.runs.cluster, study.runs.thresholds, study.runs.answers), study.people
-            )
+            runs = replace(study.runs, covariates=study.runs.covariates | {"M": M})
+            gamma = fit_law(runs, study.people)
             row["gamma"] = list(gamma.exponents()["gamma"])
         except (DataError, KeyError) as error:
             row["refused"] = str(error)
