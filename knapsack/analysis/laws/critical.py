@@ -57,7 +57,7 @@ def bracket(x: np.ndarray, share: np.ndarray, half: float) -> tuple[float | None
 
 
 def find(x: np.ndarray, share: np.ndarray, answers: np.ndarray | float, guess: float, cluster: np.ndarray) -> Critical:
-    """A run an element; `answers` independent ones behind each share."""
+    """A run an element; `answers` independent ones in each share."""
     x, share = np.asarray(x, float), np.asarray(share, float)
     half = guess + (1 - guess) / 2
     slope, p = dependence(x, share)
