@@ -5,7 +5,8 @@
   knapsack plot experiment exposures/bio know/bio/accuracy --runs runs/f --lines tokens --log x --out exposures.png
 
 A line for each Y and each value of the --lines column; words on the x axis are points without lines. Runs of equal X
-(to three digits: seeds) are points around their mean, a single run shows its 95 % interval where results.json has one.
+(to three digits) are replicates around their mean, and must differ in seeds and data paths alone: others are refused by
+the options in which they differ. A single run shows its 95 % interval, over people, where results.json has one.
 Runs that have not finished, that lack X or Y, or whose X or Y is not a finite number, are named and left out.
 """
 
@@ -18,6 +19,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from knapsack.analysis.held import check_replicates
 from knapsack.analysis.outputs import check_outputs, figure_file, write_text
 from knapsack.analysis.points import Point, place, points_of
 from knapsack.analysis.style import color_of, draw_points, legend, marker_of, plt, save
@@ -68,6 +70,8 @@ def lines_of(runs: pd.DataFrame, x: str, ys: list[str], lines: str | None) -> li
             chosen = chosen.dropna(subset=[y]).sort_values(x, kind="stable")
             if not chosen.empty:
                 found.append(Line(y, value, points_of(chosen, x, place)))
+                split = "split them with --lines and one of these" if not lines else f"lines of equal {lines} join them"
+                check_replicates(found[-1].points, x, f"{split}, or give fewer runs")
     return found
 
 

@@ -8,7 +8,7 @@ from statistics import variance
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 
 UNDETERMINED = 1e8  # condition of a scaled Jacobian: beyond it the errors are those of the arithmetic
 
@@ -38,12 +38,12 @@ def pooled_sd(groups: Iterable[Sequence[float]]) -> tuple[float | None, int]:
     return (math.sqrt(sum((len(v) - 1) * variance(v) for v in groups) / freedom), freedom) if freedom else (None, 0)
 
 
-def slope(x: Sequence[float], y: Sequence[float]) -> Estimate:
-    """Least squares with Student's t; without interval for two points."""
+def slope(x: Sequence[float], y: Sequence[float], level: float = 0.95) -> Estimate:
+    """Least squares with Student's t at this level; without interval for two points."""
     fit = stats.linregress(x, y)
     if len(x) < 3:
         return Estimate(float(fit.slope))
-    half = float(stats.t.ppf(0.975, len(x) - 2) * fit.stderr)
+    half = float(stats.t.ppf((1 + level) / 2, len(x) - 2) * fit.stderr)
     return Estimate(float(fit.slope), float(fit.slope) - half, float(fit.slope) + half)
 
 
@@ -57,3 +57,47 @@ def covariance(jacobian: np.ndarray, rss: float) -> np.ndarray | None:
         return None
     inverse = np.linalg.inv((jacobian / scale).T @ (jacobian / scale)) / np.outer(scale, scale)
     return inverse * rss / (n - k)
+
+
+class Replicates(NamedTuple):
+    """What several runs of one design say: the run is the unit, the interval Student's t over runs."""
+
+    estimate: Estimate
+    runs: int
+    sd_runs: float | None  # between runs, of what the choice of people does not explain
+    sd_people: float | None  # within a run: the root mean square of the runs' own standard errors
+
+
+def replicates(values: Sequence[float], errors: Sequence[float] = ()) -> Replicates:
+    """`errors`: each run's standard error over people, where known. One run has no interval over runs."""
+    values = np.asarray(values, float)
+    n, mean = len(values), float(np.mean(values))
+    within = float(np.mean(np.square(errors))) if len(errors) else None
+    sd_people = None if within is None else math.sqrt(within)
+    if n < 2:
+        return Replicates(Estimate(mean), n, None, sd_people)
+    squared = float(values.var(ddof=1))
+    half = float(stats.t.ppf(0.975, n - 1)) * math.sqrt(squared / n)
+    between = math.sqrt(max(0.0, squared - (within or 0.0)))
+    return Replicates(Estimate(mean, mean - half, mean + half), n, between, sd_people)
+
+
+def share_interval(right: Sequence[float], asked: Sequence[float]) -> Estimate:
+    """95 % of a share out of people with `asked` answers each, at all counts, 0 and all among them: beta-binomial with
+    Jeffreys' prior of the share, the likeness of a person's answers integrated over (0, 1). So 0 of 250 and 1 of 250
+    answers of ten people have ends near each other."""
+    right, asked = np.asarray(right, float), np.asarray(asked, float)
+    pairs, often = np.unique(np.stack([right, asked]), axis=1, return_counts=True)
+    share = special.expit(np.linspace(-9.2, 9.2, 461))
+    likeness = (np.arange(24) + 0.5) / 24
+    a, b = (np.outer(one, 1 / likeness - 1) for one in (share, 1 - share))  # (share, likeness)
+    k, n = pairs[0][:, None, None], pairs[1][:, None, None]
+    terms = special.betaln(a + k, b + n - k) - special.betaln(a, b)
+    loglik = (often[:, None, None] * terms).sum(axis=0)
+    weight = special.logsumexp(loglik, axis=1) + 0.5 * np.log(share * (1 - share))  # in steps of the logit
+    below = np.cumsum(np.exp(weight - weight.max()))
+    low, high = np.interp([0.025, 0.975], below / below[-1], share)
+    value = float(right.sum() / asked.sum())
+    return Estimate(
+        value, 0.0 if value == 0 else min(float(low), value), 1.0 if value == 1 else max(float(high), value)
+    )

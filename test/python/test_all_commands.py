@@ -33,6 +33,7 @@ CALLS = {
     "runs": "IN",
     "curves": "IN --out OUT",
     "infusion": "IN --infused wd --out OUT.csv",
+    "laws": "IN --out OUT",
     "plot mixing": "IN --out OUT.png",
     "plot experiment": "run know/bio/accuracy --runs IN --out OUT.png",
 }

@@ -167,6 +167,31 @@ class RunsTest(support.FolderTest):
             self.assertEqual(first, second)
         self.run_bad(2, "ends in .png or .pdf or .svg", "plot mixing", self.path("runs"), "--out", self.path("x.csv"))
 
+    def test_runs_that_are_no_replicates_are_no_point(self) -> None:
+        """Seeds and data paths may differ, nothing else of training."""
+        draw = ["plot experiment", "share/bio", "know/bio/accuracy", "--runs", self.path("runs")]
+        draw += ["--out", self.path("x.png")]
+        for seed in (1, 2, 3):
+            self.make_run(f"a{seed}", 0.2, 0.5, seed=seed)
+            self.add_options(f"a{seed}", tokens=4000000, source=["web=data/web.bin", f"bio=people/{seed}/bio.bin"])
+        self.run_ok(*draw)
+        with open(self.path("x.csv"), encoding="utf-8") as file:
+            self.assertEqual([row["runs"] for row in csv.DictReader(file)], ["3"])
+        self.make_run("longer", 0.2, 0.9)
+        self.add_options("longer", tokens=8000000, lr=0.1, source=["web=data/web.bin", "bio=people/1/bio.bin"])
+        said = r"runs a1, a2, a3, longer have the same share/bio \(0.2\) but differ in tokens, lr: .*--lines"
+        self.run_bad(2, said, *draw)
+        self.run_bad(2, "differ in tokens, lr", "plot mixing", self.path("runs"), "--out", self.path("m.png"))
+        self.run_ok(*draw, "--lines", "tokens")
+        with open(self.path("x.csv"), encoding="utf-8") as file:
+            self.assertEqual([row["runs"] for row in csv.DictReader(file)], ["3", "1"])
+
+    def add_options(self, name: str, **options: object) -> None:
+        path = self.path(f"runs/{name}/config.json")
+        with open(path, encoding="utf-8") as file:
+            config = json.load(file)
+        self.write(f"runs/{name}/config.json", json.dumps(config | {"options": config["options"] | options}))
+
     def test_experiment_refusals(self) -> None:
         self.make_run("a", 0.2, 0.5)
         draw = "plot experiment"

@@ -5,13 +5,12 @@
   knapsack curves runs/a --out out/a --opened 100 --closed 500          (and retention after a window: --window 0.1:0.5)
 
 A fact is known at a step when at least --share of its questions of --kind are right. Writes
-  PREFIX.csv   a row a fact: when it was first learned and last forgotten, how often forgotten, exposures needed
-  PREFIX.json  curves by step (all, by group, by attribute), quantiles of the exposures needed, retention
+  PREFIX.csv   a row a fact: when it was first learned and last forgotten, how often forgotten, exposures then
+  PREFIX.json  curves by step (all, by group, by attribute), exposures needed, retention
   PREFIX.png, and PREFIX.retention.png with --closed or --window
 
-Exposures needed: the fact's count at the first step from which it stays known to the end; an upper bound, since it was
-learned between that step and the one before (exposures_before). Facts not known at the end are censored at their
-exposures at the end; quantiles are Kaplan-Meier's. Facts whose lines carry no exposures are left out of them.
+Exposures needed: F50 of a curve with guesses and lapses through all answers at all steps (psychometric.py), 95 % over
+entities; "not reached" where half are not right at the largest count. Facts whose lines have no exposures are left out.
 
 --window with --placement: give the part that the placement names, since --eval-at windows evaluates there. Of a source
 shown in the whole run, front:0.3 is --window 0:0.3, burst:0.5:0.2 is 0.4:0.6.
@@ -66,7 +65,7 @@ def window_of(args: argparse.Namespace) -> retention.Window | None:
         if opened is not None:
             raise UsageError("--opened needs --closed")
         return None
-    return retention.Window(closed, opened, args.lam_horizon, args.lam)
+    return retention.Window(closed, opened, args.lam_horizon, args.lam, args.ratio)
 
 
 def parse_arguments(argv: list[str]) -> argparse.Namespace:
@@ -88,6 +87,9 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
         "--lam-horizon", type=int, default=50, metavar="STEPS", help="t_LAM is sought up to this long after (50)"
     )
     window.add_argument("--lam", choices=["mean", "fact"], default="mean", help="t_LAM of the mean, or each fact's own")
+    window.add_argument(
+        "--ratio", choices=["sums", "facts"], default="sums", help="R(t): of sums over facts, or mean of facts' (Chang)"
+    )
     args = parser.parse_args(argv)
     if not args.out.name:
         parser.error(f"--out {args.out}: expected the beginning of files' names")
@@ -116,6 +118,17 @@ def unfinished(files: list[Path], last: int) -> str | None:
     return f"run {runs[0]} has not finished (its state is '{state}'): the end is step {last} of {planned}"
 
 
+def words(needed: dict[str, Any]) -> str:
+    """F50 with its interval, or the bound."""
+    if needed["F50"] is None:
+        bounds = (
+            f"{what} {needed[key]:.4g}" for key, what in (("more_than", ">"), ("less_than", "<")) if key in needed
+        )
+        return f"{next(bounds, '-')} ({needed['state']})"
+    low, high = (format(end, ".3g") if end else "-" for end in needed["interval"])
+    return f"{needed['F50']:.3g} [{low}, {high}]"
+
+
 def main(argv: list[str]) -> None:
     args = parse_arguments(argv)
 
@@ -135,7 +148,8 @@ def main(argv: list[str]) -> None:
         warn(f"only step {answers.steps[0]}: nothing can be said about learning and forgetting between steps")
     known = known_matrix(answers, args.share)
     facts = histories(answers, known)
-    out = summary(answers, known, facts, args.share, args.kind) | {"unfinished": early}
+    run = next((run for file in files if (run := run_of(file))), None)
+    out = summary(answers, known, facts, args.share, args.kind, run) | {"unfinished": early}
     if lacking := out["nll_not_finite"]:
         warn(f"{lacking} answers have no finite nll; they count as wrong, and are left out of means of nll")
     logp = -np.stack([answers.by_fact(row.astype(float)) for row in answers.nll])  # (steps, facts)
@@ -145,7 +159,7 @@ def main(argv: list[str]) -> None:
     from knapsack.analysis.forgetting import figure  # matplotlib is slow to load, and not needed to refuse
 
     write_text(at(".csv"), write_histories(facts))
-    figure.draw_curves(out, facts, at(".png"))
+    figure.draw_curves(out, answers, at(".png"))
     if window and "refused" not in out["retention"]:
         figure.draw_retention(out, answers.steps, logp, window, at(".retention.png"))
     write_json(at(".json"), out)
@@ -153,5 +167,5 @@ def main(argv: list[str]) -> None:
     print(
         f"{args.out}: {len(answers.facts):,} facts, {len(answers.fact_of):,} questions, {len(answers.steps)} steps; "
         f"known at the end {out['all']['share_known'][-1]:.3g}"
-        + (f"; median exposures needed {needed['all']['q50']}" if needed else "")
+        + (f"; exposures needed {words(needed['all'])}" if needed and needed["all"] else "")
     )

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from knapsack.analysis.forgetting.histories import survival
 from knapsack.analysis.forgetting.laws import evaluate
+from knapsack.analysis.forgetting.needed import cells_of
 from knapsack.analysis.forgetting.retention import Window
+from knapsack.analysis.psychometric import Curve, binned
 from knapsack.analysis.style import BLUE, COLORS, GREEN, GREY, ORANGE, PURPLE, SHADE, SMALL, legend, plt, save
+from knapsack.runs.answers import Answers
 
 MOST_PARTS = 12  # lines of groups or attributes
 SHARE = (-0.03, 1.03)
@@ -49,23 +50,32 @@ def draw_parts(axes: Any, out: dict[str, Any]) -> None:
     axes.set(xlabel="step", ylabel="share of facts known", ylim=SHARE, title=title)
 
 
-def draw_needed(axes: Any, facts: pd.DataFrame) -> None:
-    given = facts[facts["exposures_given"]]
-    if given.empty:
+def draw_needed(axes: Any, out: dict[str, Any], answers: Answers) -> None:
+    """Answers right by exposures, in bins, with the fitted curve and F50."""
+    needed = out["exposures_needed"] and out["exposures_needed"]["all"]
+    if not needed:
         axes.text(0.5, 0.5, "exposures not in the answers", ha="center", transform=axes.transAxes)
         return
-    moments, surviving = survival(given)
-    label = "facts known to stay (Kaplan-Meier)"
-    axes.step([0, *moments], [0, *(1 - surviving)], where="post", color=PURPLE, label=label)
-    axes.set(xlabel="exposures needed (upper bound)", ylabel="share of facts", ylim=SHARE)
+    given = (answers.exposures >= 0).all(axis=0)
+    places, shares = binned(cells_of(answers, given, np.full(len(answers.fact_of), np.nan)))
+    axes.plot(places, [share.value for share in shares], "o", color=PURPLE, label="answers right")
+    for place, share in zip(places, shares):
+        axes.plot([place] * 2, [share.low, share.high], color=PURPLE, linewidth=1, alpha=0.6)
+    fine = np.geomspace(*needed["doses"], 200)
+    axes.plot(fine, Curve.of_report(needed).at(fine), color=GREY, label=f"curve ({needed['state']})")
+    if needed["F50"]:
+        low, high = needed["interval"]
+        axes.axvspan(low or needed["doses"][0], high or needed["doses"][1], color=SHADE, zorder=0)
+        axes.axvline(needed["F50"], color=GREY, linestyle=":", label=f"F50 = {needed['F50']:.3g}")
+    axes.set(xscale="log", xlabel="exposures", ylabel="share of answers right", ylim=SHARE)
 
 
-def draw_curves(out: dict[str, Any], facts: pd.DataFrame, path: Path) -> None:
+def draw_curves(out: dict[str, Any], answers: Answers, path: Path) -> None:
     figure, axes = plt.subplots(2, 2, figsize=(11, 8))
     draw_known(axes[0, 0], out)
     draw_nll(axes[0, 1], out)
     draw_parts(axes[1, 0], out)
-    draw_needed(axes[1, 1], facts)
+    draw_needed(axes[1, 1], out, answers)
     for one in axes.flat:
         legend(one)
     title(figure, out["unfinished"])
@@ -83,8 +93,8 @@ def draw_fits(axes: Any, t: list[float], values: list[float], fits: dict[str, An
     for (name, fit), color in zip(fits.items(), COLORS):
         if "refused" not in fit:
             fine = np.geomspace(t[t > 0].min(), t.max(), 200)
-            quality = "" if fit["r2"] is None else f", R² {fit['r2']:.3f}"
-            label = name.replace("_", "-") + quality
+            late = "" if fit["late_error"] is None else f", late error {fit['late_error']:.2g}"
+            label = name.replace("_", "-") + late
             axes.plot(fine, evaluate(name, fit, fine), color=color, linewidth=1.4, label=label)
     axes.set(xscale="log", xlabel=f"steps since {since}", ylabel=what)
 

@@ -1,16 +1,16 @@
-"""A fact's history over the checkpoints: when it was learned and forgotten, exposures needed, curves of many facts."""
+"""A fact's history over the checkpoints: when it was learned and forgotten; curves of many facts."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from knapsack.analysis.forgetting.needed import needed
 from knapsack.runs.answers import Answers
 from knapsack.runs.files import warn
-
-QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 
 
 def known_matrix(answers: Answers, share: float) -> np.ndarray:
@@ -34,8 +34,6 @@ def histories(answers: Answers, known: np.ndarray) -> pd.DataFrame:
     lost = known[:-1] & ~known[1:]
     times = lost.sum(axis=0)
     last_lost = (lost * np.arange(1, last + 1)[:, None]).max(axis=0, initial=0)  # row in which it is unknown again
-    # first row of the known stretch at the end
-    stays = np.where(known.all(axis=0), 0, last + 1 - (~known[::-1]).argmax(axis=0))
     count = answers.exposures
 
     def exposures(rows: np.ndarray, use: np.ndarray) -> pd.arrays.IntegerArray:
@@ -54,10 +52,7 @@ def histories(answers: Answers, known: np.ndarray) -> pd.DataFrame:
         "known_at_first": known[0].astype(int),
         "known_at_end": end.astype(int),
         "exposures_at_end": where(count[-1], np.ones_like(end)),
-        "exposures_needed": exposures(stays, end),
-        "exposures_before": exposures(np.maximum(stays - 1, 0), end & (stays > 0)),
         "never_learned": (~ever).astype(int),
-        "censored": (~end).astype(int),
         "exposures_given": (count >= 0).all(axis=0),
     }
     return pd.DataFrame(columns)
@@ -65,41 +60,6 @@ def histories(answers: Answers, known: np.ndarray) -> pd.DataFrame:
 
 def write_histories(facts: pd.DataFrame) -> str:
     return facts.drop(columns="exposures_given").to_csv(index=False)
-
-
-def survival(facts: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """kaplan_meier of the exposures needed; facts not known at the end are censored at their exposures there."""
-    known = facts["known_at_end"] == 1
-    times = facts["exposures_needed"].where(known, facts["exposures_at_end"])
-    return kaplan_meier(times.to_numpy(np.int64), known.to_numpy())
-
-
-def kaplan_meier(times: np.ndarray, event: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Distinct times of events and the share without one after each; who is censored at a time was at risk at it. Ours,
-    since scipy's ecdf of censored data came with 1.11, after Debian 12."""
-    moments = np.unique(times[event])
-    ordered, events = np.sort(times), np.sort(times[event])
-    at_risk = len(times) - np.searchsorted(ordered, moments, side="left")
-    happened = np.searchsorted(events, moments, side="right") - np.searchsorted(events, moments, side="left")
-    return moments, np.cumprod(1 - happened / at_risk)
-
-
-def needed_quantiles(facts: pd.DataFrame) -> dict[str, Any] | None:
-    """Of the facts whose exposures are given; None where there is none."""
-    given = facts[facts["exposures_given"]]
-    if given.empty:
-        return None
-    report: dict[str, Any] = {
-        "facts": len(given),
-        "censored": int(given["censored"].sum()),
-        "never_learned": int(given["never_learned"].sum()),
-        "without_exposures": len(facts) - len(given),
-    }
-    moments, surviving = survival(given)
-    for q in QUANTILES:
-        reached = np.flatnonzero(surviving <= 1 - q + 1e-12)
-        report[f"q{100 * q:.0f}"] = int(moments[reached[0]]) if len(reached) else "not reached"
-    return report
 
 
 def mean_or_none(values: np.ndarray) -> float | None:
@@ -130,8 +90,10 @@ def warn_of_missing_exposures(answers: Answers, given: np.ndarray) -> None:
     )
 
 
-def summary(answers: Answers, known: np.ndarray, facts: pd.DataFrame, share: float, kind: str) -> dict[str, Any]:
-    """PREFIX.json, but for retention."""
+def summary(
+    answers: Answers, known: np.ndarray, facts: pd.DataFrame, share: float, kind: str, run: Path | None
+) -> dict[str, Any]:
+    """PREFIX.json, but for retention. `run`: whose results.json says the chance of guessing."""
     everything = np.ones(len(facts), bool)
     parts = {
         f"by_{name}": {str(value): (facts[name] == value).to_numpy() for value in facts[name].unique()}
@@ -140,10 +102,8 @@ def summary(answers: Answers, known: np.ndarray, facts: pd.DataFrame, share: flo
     times, given = facts["times_forgotten"], facts["exposures_given"].to_numpy()
     if not given.all():
         warn_of_missing_exposures(answers, given)
-    needed: dict[str, Any] = {"all": needed_quantiles(facts)}
-    needed |= {name: {v: needed_quantiles(facts[chosen]) for v, chosen in part.items()} for name, part in parts.items()}
     return {
-        "format_version": 1,
+        "format_version": 2,
         "kind": kind,
         "share": share,
         "steps": answers.steps.tolist(),
@@ -151,5 +111,5 @@ def summary(answers: Answers, known: np.ndarray, facts: pd.DataFrame, share: flo
         **{name: {v: curve(answers, known, chosen) for v, chosen in part.items()} for name, part in parts.items()},
         "nll_not_finite": int((~np.isfinite(answers.nll)).sum()),
         "times_forgotten": {"facts_ever": int((times > 0).sum()), "mean": float(times.mean())},
-        "exposures_needed": needed if given.any() else None,
+        "exposures_needed": needed(answers, parts, run),
     }

@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from knapsack.analysis.infusion.held import Held, held_without
+from knapsack.analysis.held import Held
+from knapsack.analysis.infusion.held import held_without
 from knapsack.analysis.points import Point, points_of
 from knapsack.runs.table import Row
 

@@ -1,21 +1,14 @@
-"""What runs of one curve share: all options of config.json that are no axis of a study. An option that is new in the
-trainer is held without a line here."""
+"""What runs of one curve share: all options of config.json that are no axis of an infusion study."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from typing import Any
 
+from knapsack.analysis.held import NO_PART_OF_TRAINING, REPLICATES, Held
 from knapsack.runs.table import Row, cell
 
-Held = dict[str, str]
 BUDGET = {"budget", "tokens", "steps"}  # a curve's own numbers
-REPLICATES = {"seed", "data-seed"}
-NO_PART_OF_TRAINING = {
-    *("out", "resume", "plan", "print-order", "manifest", "checkpoint-at", "keep"),
-    *("val", "val-tokens", "questions", "questions-per-set", "eval-at", "per-question", "stop-at"),
-    *("micro-batch", "recompute", "cuda-graph", "zero"),  # the same training, summed in another order
-}
 NOT_HELD = BUDGET | REPLICATES | NO_PART_OF_TRAINING
 VARIED_BY_SOURCE = {"exposures", "ratio"}  # of the infused family: how often it is shown is what a curve varies
 

@@ -1,0 +1,214 @@
+"""From runs to a law: the critical dose F50 of each run, how it falls with size M and moves with tokens S.
+
+  knapsack laws runs/sizes --set bio --out out/sizes                    (runs trained with --per-question on)
+  knapsack laws runs/sizes --out out/sizes --loss val/web/loss --ask M=1.2e6
+  knapsack laws table.csv --size M --horizon none --out out/law         (columns F50, F50_low, F50_high, more_than)
+  knapsack laws runs/mix --dose share/bio --response know/bio/accuracy_seen --out out/ratio      (critical ratio)
+  knapsack laws table.csv --target 0.4 --dose r --response acc --size none --out out/T           (tokens to a target)
+
+  ln F50 = c - gamma ln M + (1 - beta) ln S, fitted to all answers at once with the scatter of people, runs and trunks
+Writes PREFIX.json and, of a law with a covariate, PREFIX.png: curves collapsing on F / F50, the law with the point that
+was left out. Runs that do not reach half count as "more than"; they are named. A law is not asked beyond half of the
+range that its runs span (on the log scale). Intervals are over runs, 95 %, and say their degrees of freedom.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from knapsack.analysis.laws import report
+from knapsack.analysis.laws.study import TABLES, Asked, Study, read_study
+from knapsack.analysis.laws.targets import analyse_targets
+from knapsack.analysis.outputs import check_outputs, write_json
+from knapsack.analysis.psychometric import DRAWS
+from knapsack.common.arguments import make_parser, parse_count
+from knapsack.common.errors import DataError, UsageError
+from knapsack.runs.answers import Chosen
+from knapsack.runs.files import files_of, find_runs, warn
+from knapsack.runs.table import check_columns
+
+UNITS = {"parameters": "parameters", "non-embedding": "parameters_non_embedding"}
+
+
+def pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name or not value:
+        raise argparse.ArgumentTypeError(f"'{text}': expected NAME=COLUMN")
+    return name, value
+
+
+def place(text: str) -> dict[str, float]:
+    """M=1.2e6,S=8e6"""
+    try:
+        found = {name: float(value) for name, _, value in (part.partition("=") for part in text.split(","))}
+    except ValueError:
+        found = {}
+    if not found or not all(0 < value < float("inf") for value in found.values()):
+        raise argparse.ArgumentTypeError(f"'{text}': expected NAME=VALUE,NAME=VALUE with values above 0")
+    return found
+
+
+def share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a share of 0 to 1")
+    return value
+
+
+def parse_arguments(argv: list[str]) -> argparse.Namespace:
+    parser = make_parser("laws", __doc__)
+    parser.add_argument("paths", nargs="+", type=Path, metavar="DIR|TABLE", help="runs, folders of runs, or tables")
+    parser.add_argument("--out", type=Path, required=True, metavar="PREFIX")
+    law = parser.add_argument_group("the law")
+    law.add_argument("--size", default="parameters", metavar="COLUMN", help="M (parameters); none")
+    law.add_argument("--horizon", default="tokens", metavar="COLUMN", help="S (tokens); none")
+    law.add_argument("--covariate", type=pair, action="append", default=[], metavar="NAME=COLUMN", help="one more")
+    law.add_argument(
+        "--unit", type=pair, action="append", default=[], metavar="NAME=COLUMN", help="M in another unit too"
+    )
+    law.add_argument("--cluster", metavar="COLUMN", help="runs that share something (default: their trunk)")
+    law.add_argument("--free", action="append", default=[], metavar="OPTION", help="may differ between runs")
+    law.add_argument("--loss", metavar="COLUMN", help="fit E + A M^-alpha to it; gamma = alpha + 1 is predicted")
+    law.add_argument("--ask", type=place, action="append", default=[], metavar="M=X,S=Y", help="F50 of a new run there")
+    law.add_argument("--target", type=share, help="tokens to this response against the dose, horizons as S")
+    read = parser.add_argument_group("what is read")
+    read.add_argument("--set", dest="set_name", help="question set of the answers")
+    read.add_argument("--source", help="only facts of this source")
+    read.add_argument("--kind", default="seen", help="seen (default), heldout, question, or all")
+    read.add_argument("--dose", metavar="COLUMN", help="one a run, of the table (default: the answers' exposures)")
+    read.add_argument("--response", metavar="COLUMN", help="share right at that dose")
+    read.add_argument("--answers", type=parse_count, default=500, help="independent ones in a response (500)")
+    read.add_argument("--guess", type=share, help="share right by guessing (default: results.json, else fitted)")
+    read.add_argument("--draws", type=parse_count, default=DRAWS, help=f"of people, for each run's interval ({DRAWS})")
+    args = parser.parse_args(argv)
+    if not args.out.name:
+        parser.error(f"--out {args.out}: expected the beginning of files' names")
+    if (args.dose is None) != (args.response is None):
+        parser.error("--dose and --response go together")
+    if args.target is not None and args.dose is None:
+        parser.error("--target needs --dose, the mixing ratio, and --response")
+    return args
+
+
+def covariates_of(args: argparse.Namespace) -> dict[str, str]:
+    columns = {"M": args.size, "S": args.horizon} | dict(args.covariate)
+    return {name: column for name, column in columns.items() if column not in ("none", args.dose)}
+
+
+def analyse(args: argparse.Namespace, study: Study) -> tuple[dict[str, Any], Any]:
+    """PREFIX.json but for its head, and the law."""
+    out: dict[str, Any] = {}
+    if args.dose:
+        out["critical"] = report.criticals(study, args.dose, args.response, args.answers, args.guess or 0.0)
+    else:
+        out["runs"] = report.rows_of(study)
+    try:
+        law = report.fit_law(study.runs, study.people)
+    except DataError as error:
+        return out | {"law": {"refused": str(error)}}, None
+    study.runs.shape = law.shape
+    out["law"] = report.describe_law(law, study.runs)
+    out["law"]["censored_runs"] = report.censored_names(study, law)
+    out["holdout"] = report.holdouts(study)
+    units = {name: column for name, column in UNITS.items() if column in study.table and args.size in UNITS.values()}
+    units = ({"M": args.size} if args.size not in UNITS.values() else units) | dict(args.unit)
+    if "M" in law.covariates:
+        out["units"] = report.in_units(study, units, args.loss)
+    out["asked"] = [report.ask(law, study.runs, at) for at in args.ask]
+    return out, law
+
+
+def main(argv: list[str]) -> int:
+    args = parse_arguments(argv)
+
+    def at(ending: str) -> Path:
+        return args.out.with_name(args.out.name + ending)
+
+    tables = [path for path in args.paths if path.suffix in TABLES and not path.is_dir()]
+    folders = [path for path in args.paths if path not in tables]
+    check_outputs([at(".json"), at(".png")], [*tables, *files_of(find_runs(folders))])
+    chosen = Chosen(None if args.kind == "all" else args.kind, args.source, args.set_name)
+    free = (*args.free, *([args.loss] if args.loss else []), *(column for _, column in args.unit), *UNITS.values())
+    asked = Asked(
+        covariates_of(args), args.dose, args.response, chosen, args.cluster, args.guess, args.answers, free, args.draws
+    )
+    left_out: list[Path] = []
+    study = read_study(args.paths, asked, left_out)
+    named = [args.loss, *(column for _, column in args.unit)]
+    if wrong := check_columns(filter(None, named), study.table):
+        raise UsageError("\n".join(wrong))
+    head = {"format_version": 1, "covariates": asked.covariates, "dose": args.dose or "exposures"}
+    if args.target is not None:
+        out, law = analyse_targets(study, args.dose, args.response, args.target), None
+    else:
+        out, law = analyse(args, study)
+    write_json(at(".json"), head | out | {"left_out": [str(run) for run in left_out]})
+    if law is not None and law.covariates:
+        from knapsack.analysis.laws import figure  # matplotlib is slow to load
+
+        figure.draw(study, law, out.get("runs", []), out["holdout"], at(".png"))
+    say(out)
+    return 3 if left_out else 0
+
+
+def ends(values: list[float | None] | None, form: str = ".3g") -> str:
+    if not values or values[0] is None:
+        return "-"
+    low, high = values[1:]
+    return format(values[0], form) + (f" [{low:{form}}, {high:{form}}]" if low is not None and high is not None else "")
+
+
+def say(out: dict[str, Any]) -> None:
+    """The table that people look for."""
+    for row in out.get("critical", []):
+        where = ", ".join(f"{name} {value:.4g}" for name, value in row["at"].items())
+        found = row.get("refused") or (
+            f"{row['state']}, critical {ends(row['critical'])}, bracket {row['bracket']}, slope {row['slope'] or 0:.3g}"
+        )
+        print(f"{where or 'all runs'}: {found}")
+    if "targets" in out:
+        for name, one in out["laws"].items():
+            said = one.get("refused") or ", ".join(f"{key} {ends(value)}" for key, value in one["parameters"].items())
+            held = one.get("held_out")
+            print(f"{name}: {said}" + (f"; left out r {held['r']:g}: {held['said']}" if held else ""))
+        return
+    law = out["law"]
+    if "refused" in law:
+        warn(f"no law: {law['refused']}")
+        return
+    for name, values in law["exponents"].items():
+        print(f"{name:6} {ends(values)}")
+    print(
+        f"scatter of ln F50: runs {law['sd_runs']:.2g}"
+        + (f", clusters {law['sd_clusters']:.2g}" if law["sd_clusters"] else "")
+    )
+    if "k" in law:
+        print(f"slope k {law['k']:.3g}, people {law['sd_people']:.2g}, lapse {law['lapse']:.2g}")
+    if censored := law["censored_runs"]:
+        print(f"censored: {len(censored)} of {law['runs']} runs ({', '.join(censored)})")
+    for held in out["holdout"]:
+        if "refused" in held:
+            print(f"left out: {held['refused']}")
+            continue
+        scores = ", ".join(
+            f"{row['law']} {row['error']:.2f}" if row["error"] is not None else f"{row['law']} -"
+            for row in held["laws"]
+        )
+        print(f"left out {held['axis']} = {held['left_out']:.4g}, |ln ratio| of F50: {scores}")
+    for row in out.get("units", []):
+        said = f"gamma {ends(row.get('gamma'))} in {row['unit']}"
+        if "gamma_predicted" in row:
+            said += f", alpha + 1 = {ends(row['gamma_predicted'])}" + ": they disagree" * bool(row["disagree"])
+        print(said)
+    for one in out["asked"]:
+        where = ", ".join(f"{name} = {value:g}" for name, value in one["at"].items())
+        print(
+            f"F50 at {where}: {one['state']}"
+            + (f", {ends(one['F50'])}" if "F50" in one else "")
+            + f" {one['reason']}".rstrip()
+        )

@@ -1,0 +1,129 @@
+"""Studies with known truth: runs of several sizes, horizons and ratios whose people differ, whose seeds scatter, and
+who miss what they know now and then."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from scipy.special import expit
+
+from knapsack.analysis.infusion.curves import Curve as RetentionCurve
+from knapsack.analysis.points import Point
+from knapsack.analysis.psychometric import Cells
+
+SIZES = (91e3, 155e3, 231e3, 420e3, 659e3)  # parameters
+REFERENCE, HORIZON = 231e3, 8e6  # where F50 is as planted: parameters, tokens
+
+
+@dataclass
+class Planted:
+    """F50 at REFERENCE and HORIZON, exponents, and the scatter in ln F."""
+
+    F50: float = 150.0
+    gamma: float = 1.16
+    beta: float = 0.6
+    k: float = 3.5
+    lapse: float = 0.02
+    guess: float = 1 / 227
+    people_sd: float = 0.35
+    run_sd: float = 0.13
+    trunk_sd: float = 0.1
+    people: int = 160
+    groups: int = 16
+    questions: int = 25  # of a person
+    doses: tuple[float, float] = (910.0, 1.5)  # of the first group at HORIZON, and the power law's exponent
+
+    def ln_F50(self, M: float, S: float = HORIZON) -> float:
+        return np.log(self.F50) - self.gamma * np.log(M / REFERENCE) + (1 - self.beta) * np.log(S / HORIZON)
+
+    def run(self, random: np.random.Generator, ln_F50: float, S: float = HORIZON) -> Cells:
+        """The answers at the end of a run."""
+        group = np.arange(self.people) % self.groups
+        dose = np.maximum(1, np.round(S / HORIZON * self.doses[0] * (1.0 + group) ** -self.doses[1]))
+        own = ln_F50 + random.normal(0, self.people_sd, self.people)
+        p = self.guess + (1 - self.guess - self.lapse) * expit(self.k * (np.log(dose) - own))
+        asked = np.full(self.people, float(self.questions))
+        right = random.binomial(self.questions, p).astype(float)
+        return Cells(dose, right, asked, np.full(self.people, self.guess), np.arange(self.people))
+
+
+@dataclass
+class Study:
+    runs: list[Cells] = field(default_factory=list)
+    M: list[float] = field(default_factory=list)
+    S: list[float] = field(default_factory=list)
+    cluster: list[int] = field(default_factory=list)
+    truth: list[float] = field(default_factory=list)  # each run's own ln F50
+
+    def covariates(self) -> dict[str, np.ndarray]:
+        return {"M": np.array(self.M), "S": np.array(self.S)}
+
+    def take(self, chosen: np.ndarray) -> Study:
+        places = np.flatnonzero(chosen)
+        return Study(*([column[i] for i in places] for column in vars(self).values()))
+
+
+def size_study(random: np.random.Generator, planted: Planted, sizes: tuple = SIZES, replicates: int = 3) -> Study:
+    study = Study()
+    for M in sizes:
+        for _ in range(replicates):
+            y = planted.ln_F50(M) + random.normal(0, planted.run_sd)
+            study.runs.append(planted.run(random, y))
+            for column, value in ((study.M, M), (study.S, HORIZON), (study.cluster, len(study.M)), (study.truth, y)):
+                column.append(value)
+    return study
+
+
+def horizon_study(
+    random: np.random.Generator,
+    planted: Planted,
+    sizes: tuple = SIZES[1:4],
+    horizons: tuple = (2e6, 6e6, 18e6),
+    trunks: int = 3,
+) -> Study:
+    """Branches of trunks, which share what the trunk happened to learn."""
+    study = Study()
+    for M in sizes:
+        for _ in range(trunks):
+            trunk, number = random.normal(0, planted.trunk_sd), len(study.M)
+            for S in horizons:
+                y = planted.ln_F50(M, S) + trunk + random.normal(0, planted.run_sd)
+                study.runs.append(planted.run(random, y, S))
+                for column, value in ((study.M, M), (study.S, S), (study.cluster, number), (study.truth, y)):
+                    column.append(value)
+    return study
+
+
+def ratio_study(
+    random: np.random.Generator,
+    critical: float | None = 0.22,
+    ratios: tuple = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4),
+    replicates: int = 3,
+    k: float = 8.0,
+    run_sd: float = 0.06,
+    level: float = 0.0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ratios and accuracies of runs on uniform people, 400 answers each; without a critical one the accuracy is about
+    `level` at every ratio, its logit scattered as much as the others'."""
+    x = np.repeat(np.array(ratios), replicates)
+    scatter = random.normal(0, run_sd, len(x))
+    z = k * (np.log(x / critical) + scatter) if critical else np.log(max(level, 1e-6) / (1 - level)) + k * scatter
+    return x, random.binomial(400, 0.004 + 0.976 * expit(z)) / 400
+
+
+def retention_curve(
+    random: np.random.Generator, grid: tuple, fall: float, replicates: int, seed_sd: float, top: float = 0.8
+) -> RetentionCurve:
+    """R over exposures, saturating at `top`, lower by `fall` from the grid's fifth place on; 400 facts a run."""
+    points = []
+    for place, F in enumerate(grid):
+        truth = top * (1 - np.exp(-F / 20)) - fall * (place >= 4)
+        value = np.clip(random.binomial(400, truth, replicates) / 400 + random.normal(0, seed_sd, replicates), 0, 1)
+        half = 1.96 * np.sqrt(truth * (1 - truth) / 400)
+        points.append(Point(F, pd.DataFrame({"R": value, "R_low": value - half, "R_high": value + half})))
+    for point in points:
+        point.runs[["loss", "share", "D"]] = 3.0
+    nothing = Point(0.0, pd.DataFrame({"R": []}))
+    return RetentionCurve(1000, 400, "replace", 1000000, {}, points, nothing, [])
