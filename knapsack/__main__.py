@@ -23,13 +23,19 @@ GROUPS = {
         "sweep": ("knapsack.runs.sweep", "train a grid of runs one after the other, and evaluate each"),
         "runs": ("knapsack.runs.table", "runs as a table, CSV or JSON"),
     },
+    "study": {
+        "study": ("knapsack.study.command", "a declared grid with its laws and predictions: plan, run, report"),
+    },
     "analyse": {
         "curves": ("knapsack.analysis.forgetting.command", "when each fact is learned and forgotten, with fits"),
         "infusion": (
             "knapsack.analysis.infusion.command",
             "retention over exposures of real facts, where it collapses",
         ),
-        "laws": ("knapsack.analysis.laws.command", "the critical dose over sizes and horizons, as a law that is tested"),
+        "laws": (
+            "knapsack.analysis.laws.command",
+            "the critical dose over sizes and horizons, as a law that is tested",
+        ),
         "plot": ("knapsack.analysis.plot", "figures: `plot mixing` and `plot experiment`"),
     },
 }
