@@ -19,7 +19,7 @@ from knapsack.common.arguments import make_parser, parse_count
 from knapsack.common.errors import UsageError
 from knapsack.runs.runner import Programs, check_programs, find_program, gpus, start, stop_at_hangup
 from knapsack.study import predictions
-from knapsack.study.declare import Study, choose, read_study
+from knapsack.study.declare import Study, choose, read_study, text_before
 from knapsack.study.execute import run_study, slots
 
 
@@ -45,6 +45,7 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
         one.add_argument("--jobs", type=parse_count, metavar="N", help="runs at a time (default: one a GPU, else 1)")
     plan.add_argument("--no-timing", action="store_true", help="only rates that are known already")
     run.add_argument("--slurm", metavar="PARTITION", help="by Slurm (needs submitit), --jobs at a time")
+    run.add_argument("--slurm-hours", type=parse_count, default=24, metavar="H", help="of a job, at most (24)")
     return parser.parse_args(argv)
 
 
@@ -67,7 +68,8 @@ def programs_of(args: argparse.Namespace) -> Programs:
 
 def study_of(args: argparse.Namespace) -> Study:
     out = (args.out or Path("runs") / args.file.stem).absolute()
-    study = read_study(args.file, out, args.text and str(Path(args.text).absolute()))
+    text = str(Path(args.text).absolute()) if args.text else text_before(out)
+    study = read_study(args.file, out, text)
     predictions.check_predictions(study)
     return study
 
@@ -96,5 +98,5 @@ def main(argv: list[str]) -> int:
     if args.slurm:
         from knapsack.study.slurm import Slurm
 
-        launcher, environments = Slurm(study, args.slurm, programs), [{} for _ in range(jobs)]
+        launcher, environments = Slurm(study, args.slurm, args.slurm_hours, programs), [{} for _ in range(jobs)]
     return run_study(study, chosen, programs, environments, launcher)

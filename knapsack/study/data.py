@@ -15,7 +15,7 @@ import knapsack
 from knapsack.common.errors import DataError, UsageError
 from knapsack.common.files import dump_json
 from knapsack.runs.files import is_there, read_bytes, read_json, write_bytes
-from knapsack.study.declare import Step, Study
+from knapsack.study.declare import Step, Study, text_file
 
 
 def package_environment() -> dict[str, str]:
@@ -82,6 +82,9 @@ def make(study: Study, step: Step, say: Callable[[str], Any]) -> None:
 
 
 def make_all(study: Study, steps: list[Step], say: Callable[[str], Any]) -> None:
+    if study.text and not is_there(text_file(study.out)):
+        study.data.mkdir(parents=True, exist_ok=True)
+        write_bytes(text_file(study.out), dump_json({"text": study.text}))
     todo = [step for step in steps if not is_made(study, step)]
     for step in todo:
         make(study, step, say)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from knapsack.common.arguments import parse_count
 from knapsack.common.errors import DataError, UsageError
-from knapsack.runs.files import read_bytes
+from knapsack.runs.files import read_bytes, read_json
 from knapsack.runs.grid import (
     REPLICATE,
     Combination,
@@ -82,8 +82,9 @@ class Study(NamedTuple):
     laws: dict[str, dict[str, Any]]
     hysteresis: dict[str, dict[str, Any]]
     predictions: dict[str, dict[str, Any]]
-    rates: dict[str, Any]  # declared: tokens per second by model
-    vocabulary: int | None
+    rates: dict[str, Any]  # declared: {"machine", "source", "tokens_per_s": by model}
+    vocabulary: int | None  # of the tokenizer, for a plan before there is one
+    text: str | None  # --text
 
     @property
     def runs(self) -> list[Planned]:
@@ -226,6 +227,16 @@ def read_file(path: Path) -> dict[str, Any]:
     return need_object(value, str(path), KEYS)
 
 
+def text_file(out: Path) -> Path:
+    """What --text named when the study was first run."""
+    return out / "data" / "text.json"
+
+
+def text_before(out: Path) -> str | None:
+    text = read_json(text_file(out)).get("text")
+    return text if isinstance(text, str) else None
+
+
 def read_study(path: Path, out: Path, text: str | None) -> Study:
     """Raises UsageError with the place of what is wrong."""
     try:
@@ -264,6 +275,7 @@ def study_of(value: dict[str, Any], path: Path, out: Path, text: str | None) -> 
         steps_declared(value.get("data", {}), blocks, places, text),
         *(need_object(value.get(key, {}), key) for key in ("laws", "hysteresis", "predictions")),
         need_object(value.get("rates", {}), "rates"), value.get("vocabulary"),
+        text,
     )  # fmt: skip
     check_asked(study)
     return study
