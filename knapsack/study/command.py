@@ -26,7 +26,7 @@ from knapsack.study.execute import run_study, slots
 def add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, metavar="FILE", help="the study (JSON)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="its folder (runs/NAME of NAME.json)")
-    parser.add_argument("--text", metavar="FILE", help="web text, in place of what the study makes itself")
+    parser.add_argument("--text", metavar="FILE", help="web text, as for knapsack text")
     parser.add_argument("--train-program", type=Path, metavar="FILE")
     parser.add_argument("--eval-program", type=Path, metavar="FILE")
 
@@ -44,6 +44,7 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
         one.add_argument("--blocks", metavar="A,B:1,...", help="these, in this order (default: all, in the file's)")
         one.add_argument("--jobs", type=parse_count, metavar="N", help="runs at a time (default: one a GPU, else 1)")
     plan.add_argument("--no-timing", action="store_true", help="only rates that are known already")
+    run.add_argument("--data-only", action="store_true", help="make the data and leave")
     run.add_argument("--slurm", metavar="PARTITION", help="by Slurm (needs submitit), --jobs at a time")
     run.add_argument("--slurm-hours", type=parse_count, default=24, metavar="H", help="of a job, at most (24)")
     return parser.parse_args(argv)
@@ -68,7 +69,8 @@ def programs_of(args: argparse.Namespace) -> Programs:
 
 def study_of(args: argparse.Namespace) -> Study:
     out = (args.out or Path("runs") / args.file.stem).absolute()
-    text = str(Path(args.text).absolute()) if args.text else text_before(out)
+    text = args.text or text_before(out)
+    text = str(Path(text).absolute()) if text and Path(text).exists() else text
     study = read_study(args.file, out, text)
     predictions.check_predictions(study)
     return study
@@ -99,4 +101,4 @@ def main(argv: list[str]) -> int:
         from knapsack.study.slurm import Slurm
 
         launcher, environments = Slurm(study, args.slurm, args.slurm_hours, programs), [{} for _ in range(jobs)]
-    return run_study(study, chosen, programs, environments, launcher)
+    return run_study(study, [] if args.data_only else chosen, chosen, programs, environments, launcher)

@@ -32,11 +32,12 @@ from knapsack.runs.grid import (
 from knapsack.runs.runner import Task
 
 KEYS = ("about", "vocabulary", "rates", "replicates", "train", "data", "blocks", "measures", "laws", "hysteresis",
-        "predictions")  # fmt: skip
+        "predictions", "text", "order")  # fmt: skip
 BLOCK_KEYS = ("about", "replicates", "train", "vary", "runs", "branches", "measures", "baseline")
 BRANCH_KEYS = ("by", "train", "vary", "runs")
 BY = ("init", "branch")
 COOLDOWN = 0.1  # the trainer's default
+PACKAGE = Path(__file__).resolve().parents[1]  # has facts/sample.tsv
 TEXT = "text"  # the data step that --text FILE takes the place of
 STARTS = ("model", "init", "branch")  # one of them says what a run begins with
 
@@ -84,7 +85,8 @@ class Study(NamedTuple):
     predictions: dict[str, dict[str, Any]]
     rates: dict[str, Any]  # declared: {"machine", "source", "tokens_per_s": by model}
     vocabulary: int | None  # of the tokenizer, for a plan before there is one
-    text: str | None  # --text
+    text: str | None  # what takes the place of the step "text": --text, or what the file names
+    order: str | None  # of the runs, as --blocks
 
     @property
     def runs(self) -> list[Planned]:
@@ -100,13 +102,13 @@ class Study(NamedTuple):
 
 
 class Places(NamedTuple):
-    """What {data}, {text} and {replicate} stand for."""
+    """What {data}, {text}, {package} and {replicate} stand for."""
 
     data: Path
     text: str
 
     def fill(self, value: str, replicate: int = 0) -> str:
-        value = value.replace("{data}", str(self.data)).replace("{text}", self.text)
+        value = value.replace("{data}", str(self.data)).replace("{text}", self.text).replace("{package}", str(PACKAGE))
         return value.replace(REPLICATE, str(replicate)) if replicate else value
 
     def flags(self, flags: Flags) -> Flags:
@@ -141,6 +143,7 @@ def grid_of(value: dict[str, Any], train: Flags, replicates: int, places: Places
     held = {name: list(values) for name, values in train.items()}
     for name, values in places.flags(as_flags(value.get("train", {}))).items():
         merge(held, name, values)
+    held = {name: values for name, values in held.items() if value.get("train", {}).get(name) is not False}
     vary = [(name, [places.fill(one) for one in as_list(values)]) for name, values in value.get("vary", {}).items()]
     runs = {name: places.flags(as_flags(flags)) for name, flags in together.items()}
     return Grid(vary, held, runs, replicates)
@@ -246,6 +249,7 @@ def read_study(path: Path, out: Path, text: str | None) -> Study:
 
 
 def study_of(value: dict[str, Any], path: Path, out: Path, text: str | None) -> Study:
+    text = text or (need_text(value["text"], "text") if "text" in value else None)
     places = Places(out / "data", text or str(out / "data" / "web.txt"))
     default = value.get("replicates", 1)
     check_replicates(default, path)
@@ -276,6 +280,7 @@ def study_of(value: dict[str, Any], path: Path, out: Path, text: str | None) -> 
         *(need_object(value.get(key, {}), key) for key in ("laws", "hysteresis", "predictions")),
         need_object(value.get("rates", {}), "rates"), value.get("vocabulary"),
         text,
+        need_text(value["order"], "order") if "order" in value else None,
     )  # fmt: skip
     check_asked(study)
     return study
@@ -317,7 +322,9 @@ def check_asked(study: Study) -> None:
 
     for name, law in study.laws.items():
         place = f"laws: {name}"
-        need_object(law, place, ("about", "blocks", "arguments"))
+        need_object(law, place, ("about", "blocks", "arguments", "loss"))
+        if "loss" in law:
+            need_text(law["loss"], f"{place}: loss")
         for block in need_list(law.get("blocks", []), place) or [None]:
             known(block, place)
         need_text(law.get("arguments", ""), f"{place}: arguments")
@@ -344,8 +351,10 @@ def parse_choice(text: str, study: Study) -> list[tuple[str, int]]:
 
 
 def choose(study: Study, blocks: str | None) -> list[Planned]:
-    """In the order asked for, else that of the file: first the first replicate of a block, then the others."""
-    wanted = parse_choice(blocks, study) if blocks else [(name, 0) for name in study.blocks]
+    """In the order asked for, else all in that of the file; of a block the first replicate is first."""
+    wanted = parse_choice(blocks or study.order, study) if blocks or study.order else []
+    if not blocks:
+        wanted += [(name, 0) for name in study.blocks]
     found: dict[str, Planned] = {}
     for name, number in wanted:
         runs = [run for run in study.blocks[name].runs if number in (0, run.replicate)]

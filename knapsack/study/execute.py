@@ -135,10 +135,16 @@ class LiveTable:
 
 
 def run_study(
-    study: Study, chosen: list[Planned], programs: Programs, environments: list[Environment], launcher: Launcher
+    study: Study,
+    chosen: list[Planned],
+    with_data: list[Planned],
+    programs: Programs,
+    environments: list[Environment],
+    launcher: Launcher,
 ) -> int:
-    """The exit code. Refuses, before anything is made, what is there and is not this study's."""
-    steps = steps_for(study, chosen)
+    """The exit code. `with_data`: runs whose data are made. Refuses, before anything is made, what is there and is not
+    this study's."""
+    steps = steps_for(study, with_data)
     for step in steps:
         data.is_made(study, step)
     check_runs([one.run for one in study.runs], study.folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -20,6 +21,7 @@ from knapsack.study.declare import STARTS, Planned, Study, count, steps_for, ste
 from knapsack.study.rates import Clock, Cost, fastest
 
 VOCABULARY = 50304  # where neither the file nor a tokenizer says it
+OUT_OF_MEMORY = "out of memory"  # as the trainer says it
 KEEP = 2  # checkpoints, the trainer's default
 A_LINE = 260  # bytes of an answer
 GIB = 2.0**30
@@ -55,6 +57,10 @@ def whole_flags(study: Study, one: Planned) -> Flags:
         return one.run.flags
     trunk = next(other for other in study.runs if other.run.name == one.needs[0])
     return {"model": trunk.run.flags["model"]} | one.run.flags
+
+
+def without_start(flags: Flags) -> Flags:
+    return {name: values for name, values in flags.items() if name not in ("init", "branch")}
 
 
 def shape(flags: Flags) -> str:
@@ -119,22 +125,27 @@ def disk_of(one: Planned, steps: int, cost: Cost | None) -> float:
 def rows_of(study: Study, chosen: list[Planned], clock: Clock, jobs: int) -> tuple[list[Row], list[Said]]:
     threads = max(1, available_cores() // jobs)
     walls, declared = wall_rates(study), study.rates.get("tokens_per_s", {})
-    known: dict[str, tuple[float, float, str]] = {}  # rate, FLOPs a token, model: of the largest timed
+    known: dict[str, tuple[float, float, str]] = {}  # rate, FLOPs a token, model
+    for model, rate in declared.items():
+        with contextlib.suppress(ScriptError):
+            flags = whole_flags(study, chosen[0]) | {"model": [model]}
+            known[model] = float(rate), clock.cost(without_start(flags)).flops_per_token, model
     rows, wrong = [], []
     for one in sorted(chosen, key=lambda one: shape(whole_flags(study, one))):
         flags = whole_flags(study, one)
         model, cost, memory = shape(flags), None, None
         try:
-            cost = clock.cost({name: values for name, values in flags.items() if name not in ("init", "branch")})
+            cost = clock.cost(without_start(flags))
             memory = cost.memory
         except ScriptError as error:
-            wrong.append((one.run.name, str(error)))
+            if not (study.rates and OUT_OF_MEMORY in str(error)):  # it is planned for another machine
+                wrong.append((one.run.name, str(error)))
         rate, source = None, "unknown"
         if model in declared:
             rate, source = float(declared[model]), f"declared, {study.rates.get('machine', 'of another machine')}"
         elif model in walls:
             rate, source = walls[model], "earlier runs of the study, with evaluations"
-        elif cost:
+        elif cost and not declared:
             try:
                 timed = clock.time(flags, jobs, threads)
             except ScriptError as error:
@@ -173,7 +184,7 @@ def refusals(study: Study, chosen: list[Planned], programs: Programs, rows: list
         ask(data.is_made, study, step)
     if study.folder.is_dir():
         ask(check_runs, [one.run for one in study.runs], study.folder)
-    if study.text and not Path(study.text).exists():
+    if study.text and ":" not in study.text and not Path(study.text).exists():
         found.append(f"--text {study.text}: there is no such file")
     here = study.out
     while not here.is_dir():

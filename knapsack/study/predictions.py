@@ -125,7 +125,7 @@ def standing(study: Study) -> tuple[list[str], str]:
 
 def walk(value: Any, path: str) -> Any:
     """A part of a JSON value: keys, numbers, or key=text of the first object that has it, between slashes; None where
-    there is none. Of an estimate [value, low, high] the value."""
+    there is none. Of an estimate [value, low, high] the value, of true and false 1 and 0."""
     for part in path.split("/"):
         key, equals, text = part.partition("=")
         if isinstance(value, dict):
@@ -136,7 +136,8 @@ def walk(value: Any, path: str) -> Any:
             value = value[int(part)] if int(part) < len(value) else None
         else:
             return None
-    return value[0] if isinstance(value, list) and value else value
+    value = value[0] if isinstance(value, list) and value else value
+    return int(value) if isinstance(value, bool) else value
 
 
 def numbers_of(value: dict[str, Any], study: Study, rows: dict[str, dict], laws: dict[str, Any]) -> list[float | None]:

@@ -12,7 +12,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from knapsack.analysis.intervals import replicates
+from knapsack.analysis.laws.loss import fit_loss
 from knapsack.analysis.outputs import write_text
 from knapsack.analysis.style import color_of, legend, plt, save
 from knapsack.common.errors import DataError
@@ -21,10 +24,11 @@ from knapsack.runs.runner import Programs, eval_command, is_finished, train_comm
 from knapsack.runs.table import read_run
 from knapsack.study import hysteresis, predictions
 from knapsack.study.data import package_environment
-from knapsack.study.declare import Block, Planned, Study
+from knapsack.study.declare import PACKAGE, Block, Planned, Study
 from knapsack.study.page import Code, Figure, Heading, Part, Table, Text, html_page, markdown
 
 Rows = dict[str, dict[str, Any]]
+UNITS = {"parameters": "parameters", "non-embedding": "parameters_non_embedding"}
 OF_A_BUILD = ("commit", "compiler", "device", "matmul")  # of config.json
 TIMES = "Times"  # the last section: all that differs when the same study is run again
 
@@ -50,6 +54,9 @@ class Asked:
     def ask_laws(self) -> None:
         self.figures.mkdir(parents=True, exist_ok=True)
         for name, law in self.study.laws.items():
+            if "loss" in law:
+                self.laws[name] = self.of_loss(law)
+                continue
             runs = [run for block in law["blocks"] for run in self.study.blocks[block].runs]
             folders = [str(one.run.directory) for one in runs if one.run.name in self.rows and one.role != "trunk"]
             prefix = self.figures / f"law_{name}"
@@ -64,6 +71,27 @@ class Asked:
             )
             self.said[name] = words, (done.stdout + done.stderr).strip(), done.returncode
             self.laws[name] = read_json(prefix.with_name(prefix.name + ".json"))
+
+    def of_loss(self, law: dict[str, Any]) -> dict[str, Any]:
+        """E + A M^-alpha of runs, in each unit of M; what cannot be fitted says why."""
+        found: dict[str, Any] = {}
+        runs = [self.rows[run.run.name] for block in law["blocks"] for run in self.study.blocks[block].runs
+                if run.run.name in self.rows]  # fmt: skip
+        for unit, column in UNITS.items():
+            pairs = [(row.get(column), row.get(law["loss"])) for row in runs]
+            pairs = [pair for pair in pairs if all(map(predictions.is_number, pair))]
+            try:
+                one = fit_loss(*(np.array(side, float) for side in zip(*pairs))) if pairs else None
+            except DataError as error:
+                found[unit] = {"refused": str(error)}
+                continue
+            if one is None:
+                found[unit] = {"refused": "no run of it is finished"}
+                continue
+            alpha = list(one.alpha)
+            found[unit] = {"E": one.E, "A": one.A, "alpha": alpha, "sizes": one.sizes, "note": one.note}
+            found[unit]["alpha + 1"] = [end + 1 if end is not None else None for end in alpha]
+        return found
 
 
 def number(value: Any) -> str:
@@ -180,6 +208,29 @@ def law_parts(asked: Asked) -> list[Part]:
     return parts
 
 
+def loss_parts(asked: Asked) -> list[Part]:
+    parts: list[Part] = []
+    for name, law in asked.study.laws.items():
+        if "loss" not in law:
+            continue
+        parts += [Heading(f"Loss {name}"), *([Text(law["about"])] if law.get("about") else [])]
+        parts.append(Text(f"{law['loss']} = E + A M^-alpha; alpha + 1 is the exponent gamma that is predicted of it."))
+        rows = []
+        for unit, one in asked.laws[name].items():
+            if "refused" in one:
+                rows.append([unit, one["refused"], "-", "-", "-"])
+            else:
+                both = [over(one[key]) for key in ("alpha", "alpha + 1")]
+                rows.append([unit, *both, number(one["E"]), str(one["sizes"])])
+        parts.append(Table(["M in", "alpha", "alpha + 1", "E", "sizes"], rows))
+    return parts
+
+
+def over(estimate: list[float | None]) -> str:
+    value, low, high = estimate
+    return number(value) + (f" [{number(low)}, {number(high)}]" if low is not None else "")
+
+
 def prediction_parts(asked: Asked) -> tuple[list[Part], str]:
     said, written = predictions.standing(asked.study)
     signs = {name: reading.signs for name, reading in asked.readings.items()}
@@ -250,7 +301,7 @@ def write_report(study: Study, programs: Programs) -> tuple[Asked, list[Path]]:
     parts += first
     for name, reading in asked.readings.items():
         parts += hysteresis_parts(name, study.hysteresis[name], reading, asked.figures)
-    parts += law_parts(asked)
+    parts += law_parts(asked) + loss_parts(asked)
     for block in study.blocks.values():
         parts += block_parts(block, asked.rows)
     parts += command_parts(asked) + environment_parts(asked) + time_parts(asked, written)
@@ -259,5 +310,5 @@ def write_report(study: Study, programs: Programs) -> tuple[Asked, list[Path]]:
         study.out / "report.html": html_page(parts, study.path.stem),
     }
     for path, text in texts.items():
-        write_text(path, text.replace(str(study.out), "OUT"))
+        write_text(path, text.replace(str(study.out), "OUT").replace(f"{PACKAGE.parent}/", ""))
     return asked, list(texts)

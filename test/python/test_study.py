@@ -205,7 +205,7 @@ class ToyTest(StudyTest):
         for _ in range(20 * KILLS):
             process = self.start("killed")
             try:
-                process.wait(timeout=draw.uniform(0.5, 0.7 * seconds) if kills < KILLS else 300)
+                process.wait(timeout=draw.uniform(0.5, max(2.0, 2 * seconds / KILLS)) if kills < KILLS else 300)
             except subprocess.TimeoutExpired:
                 self.kill_something(process, draw)
                 process.wait()
@@ -216,6 +216,7 @@ class ToyTest(StudyTest):
         said = pathlib.Path(self.path("killed.said")).read_text()
         self.assertEqual(process.returncode, 0, said)
         self.assertNotRegex(said, "Traceback|a fault of the program")
+        print(f"killed {kills} times", file=sys.stderr)
         self.assertGreater(kills, 0)
         self.assertEqual(self.report("killed"), whole)
 
