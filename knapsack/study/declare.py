@@ -1,4 +1,4 @@
-"""A study's file: its data, blocks of runs, laws asked, predictions (dev/formats.md, 9), and the runs that follow.
+"""A study's file: its data, blocks of runs, laws asked, predictions (dev/formats.md, 11), and the runs that follow.
 
 A block is a grid of runs; with "branches" its runs are trunks, from each of which a grid of branches goes on: by
 "init" from the trunk's last weights, by "branch" from the checkpoint where the branch's own cooldown begins.
@@ -265,10 +265,11 @@ def study_of(value: dict[str, Any], path: Path, out: Path, text: str | None) -> 
         grid = grid_of(one, train, replicates, places, place)
         runs = runs_of(name, one, grid, out / "runs", places)
         baseline = one.get("baseline")
-        if baseline is not None and not any(at(run, baseline, place) for run in runs):
-            raise UsageError(f"{place}: baseline: no run is at {json.dumps(baseline)}")
         own = need_list(one["measures"], f"{place}: measures") if "measures" in one else measures
         blocks[name] = Block(name, need_text(one.get("about", ""), place), runs, own, baseline)
+    for name, block in blocks.items():
+        if block.baseline is not None:
+            runs_at(block.baseline, name, blocks, f"blocks: {name}: baseline")
     if not blocks:
         raise UsageError("blocks: a study has at least one block of runs")
     names = [one.run.name for block in blocks.values() for one in block.runs]
@@ -310,6 +311,17 @@ def at(run: Planned, setting: Any, place: str) -> bool:
     return run.role != "trunk" and all(
         str(run.setting.get(name, run.run.flags.get(name, [None])[0])) == str(value) for name, value in setting.items()
     )
+
+
+def runs_at(setting: Any, block: str | None, blocks: dict[str, Block], place: str) -> list[Planned]:
+    """The runs at a setting, of its own "block" or of this one; UsageError where there is none."""
+    own = dict(need_object(setting, place))
+    name = own.pop("block", block)
+    if name not in blocks:
+        raise UsageError(f"{place}: no block {json.dumps(name)}; there are {', '.join(blocks)}")
+    if not (found := [run for run in blocks[name].runs if at(run, own, place)]):
+        raise UsageError(f"{place}: no run is at {json.dumps(setting)}")
+    return found
 
 
 def check_asked(study: Study) -> None:

@@ -69,6 +69,12 @@ class Journal:
             if cut:
                 self.file.write("\n")
 
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+
     def write(self, event: str, **more: Any) -> None:
         with naming(self.path):
             self.file.write(json.dumps({"time": predictions.now(), "event": event} | more) + "\n")
@@ -148,9 +154,10 @@ def run_study(
     for step in steps:
         data.is_made(study, step)
     check_runs([one.run for one in study.runs], study.folder)
-    with alone(study):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(alone(study))
         predictions.register(study)
-        journal = Journal(study)
+        journal = stack.enter_context(Journal(study))
         table = LiveTable(chosen, journal)
         try:
             data.make_all(study, steps, table.say)

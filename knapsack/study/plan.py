@@ -14,7 +14,7 @@ from knapsack.common.errors import ScriptError
 from knapsack.common.parallel import available_cores
 from knapsack.runs.files import is_there, read_bytes, read_json
 from knapsack.runs.grid import Flags, flag_words
-from knapsack.runs.identity import SHARDS, contents_of
+from knapsack.runs.identity import SHARDS, check_distinct, contents_of
 from knapsack.runs.runner import Programs, check_programs, check_runs, is_finished
 from knapsack.study import data
 from knapsack.study.declare import STARTS, Planned, Study, count, steps_for, steps_of
@@ -182,6 +182,7 @@ def refusals(study: Study, chosen: list[Planned], programs: Programs, rows: list
     ask(check_programs, programs)
     for step in steps_for(study, chosen):
         ask(data.is_made, study, step)
+    ask(check_distinct, [one.run for one in study.runs])
     if study.folder.is_dir():
         ask(check_runs, [one.run for one in study.runs], study.folder)
     if study.text and ":" not in study.text and not Path(study.text).exists():

@@ -5,7 +5,8 @@
   {"block": "M", "at": {"run": "half"}, "measure": "know/bio/accuracy", "between": [0.03, 0.08]}
   {"block": "M", "at": {"run": "half"}, "minus": {"run": "all"}, "measure": ..., "between": [...]}   paired by replicate
   {"hysteresis": "transition", "at": "bio=0.1", "sign": "-"}                      of the slope, in every replicate
-"says" is the sentence for readers; "of": "each" asks it of every replicate, not of their mean.
+"says" is the sentence for readers; "of": "each" asks it of every replicate, not of their mean. A setting may name
+another "block".
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any, NamedTuple
 from knapsack.common.errors import UsageError
 from knapsack.common.files import dump_json
 from knapsack.runs.files import is_there, read_json, write_bytes
-from knapsack.study.declare import Study, at, need_object, need_text
+from knapsack.study.declare import Study, at, need_object, need_text, runs_at
 
 KEYS = ("says", "law", "block", "hysteresis", "at", "minus", "measure", "value", "between", "sign", "of")
 SIGNS = ("+", "0", "-")
@@ -58,10 +59,12 @@ def check_prediction(name: str, value: Any, study: Study) -> None:
     if value.get("of", "mean") not in ("mean", "each"):
         raise UsageError(f"{place}: of: expected mean or each")
     blocks = study.laws[value["law"]].get("blocks", []) if kind == "law" else [value["block"]]
-    runs = [run for block in blocks for run in study.blocks[block].runs]
-    for key in ("at", "minus"):
-        if key in value and not any(at(run, value[key], f"{place}: {key}") for run in runs):
-            raise UsageError(f"{place}: {key}: no run is at {json.dumps(value[key])}")
+    if kind == "law" and "at" in value:
+        if not any(at(run, value["at"], f"{place}: at") for block in blocks for run in study.blocks[block].runs):
+            raise UsageError(f"{place}: at: no run is at {json.dumps(value['at'])}")
+    for key in ("at", "minus") if kind == "block" else ():
+        if key in value:
+            runs_at(value[key], value["block"], study.blocks, f"{place}: {key}")
     if kind == "block" and "at" not in value:
         raise UsageError(f"{place}: at: expected the setting of the runs that are meant")
 
@@ -148,12 +151,10 @@ def numbers_of(value: dict[str, Any], study: Study, rows: dict[str, dict], laws:
         of_run = {row["run"]: row.get(value["value"]) for row in laws.get(value["law"], {}).get("runs", [])}
         runs = [run for block in study.laws[value["law"]]["blocks"] for run in study.blocks[block].runs]
         return [of_run.get(run.run.name) for run in runs if at(run, value["at"], "at")]
-    runs = study.blocks[value["block"]].runs
 
     def by_replicate(setting: Any) -> dict[int, float | None]:
-        return {
-            run.replicate: rows.get(run.run.name, {}).get(value["measure"]) for run in runs if at(run, setting, "at")
-        }
+        runs = runs_at(setting, value["block"], study.blocks, "at")
+        return {run.replicate: rows.get(run.run.name, {}).get(value["measure"]) for run in runs}
 
     found = by_replicate(value["at"])
     if "minus" not in value:

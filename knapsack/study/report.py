@@ -24,7 +24,7 @@ from knapsack.runs.runner import Programs, eval_command, is_finished, train_comm
 from knapsack.runs.table import read_run
 from knapsack.study import hysteresis, predictions
 from knapsack.study.data import package_environment
-from knapsack.study.declare import PACKAGE, Block, Planned, Study
+from knapsack.study.declare import PACKAGE, Block, Planned, Study, runs_at
 from knapsack.study.page import Code, Figure, Heading, Part, Table, Text, html_page, markdown
 
 Rows = dict[str, dict[str, Any]]
@@ -117,40 +117,39 @@ def settings_of(runs: Iterable[Planned]) -> dict[tuple, list[Planned]]:
     return found
 
 
-def block_parts(block: Block, rows: Rows) -> list[Part]:
+def block_parts(study: Study, block: Block, rows: Rows) -> list[Part]:
     names = list(dict.fromkeys(name for one in block.runs for name in one.setting))
-    counted = [one for one in block.runs if one.role != "trunk"]
-    table, paired = [], []
-    baseline = {}
-    if block.baseline is not None:
-        baseline = {one.replicate: rows[one.run.name] for one in counted
-                    if one.run.name in rows and block.baseline.items() <= one.setting.items()}  # fmt: skip
-    for setting, runs in settings_of(counted).items():
-        at, done = dict(setting), [one for one in runs if one.run.name in rows]
-        where = [at.get(name, "-") for name in names]
-
-        def column(name: str, done: list[Planned] = done) -> list[Any]:
-            return [rows[one.run.name].get(name) for one in done]
-
-        cells = [over_replicates(*(column(m + end) for end in ("", "_low", "_high"))) for m in block.measures]
-        table.append([*where, f"{len(done)} of {len(runs)}", *cells])
-        if block.baseline is not None and not block.baseline.items() <= at.items():
-            differences = []
-            for measure in block.measures:
-                pairs = [
-                    (rows[one.run.name].get(measure), baseline.get(one.replicate, {}).get(measure)) for one in done
-                ]
-                values = [a - b for a, b in pairs if predictions.is_number(a) and predictions.is_number(b)]
-                differences.append(over_replicates(values, [None], [None]))
-            paired.append([*where, *differences])
-    parts: list[Part] = [Heading(f"Block {block.name}")]
-    if block.about:
-        parts.append(Text(block.about))
+    table = []
+    for setting, runs in settings_of(one for one in block.runs if one.role != "trunk").items():
+        done = [one for one in runs if one.run.name in rows]
+        cells = []
+        for measure in block.measures:
+            columns = ([rows[one.run.name].get(measure + end) for one in done] for end in ("", "_low", "_high"))
+            cells.append(over_replicates(*columns))
+        table.append([*(dict(setting).get(name, "-") for name in names), f"{len(done)} of {len(runs)}", *cells])
+    parts: list[Part] = [Heading(f"Block {block.name}"), *([Text(block.about)] if block.about else [])]
     parts.append(Table([*names, "runs", *block.measures], table))
-    if paired:
-        at = ", ".join(f"{name} {value}" for name, value in block.baseline.items())
-        parts += [Text(f"Difference to {at}, paired by replicate:"), Table([*names, *block.measures], paired)]
-    return parts
+    return parts + (paired_parts(study, block, names, rows) if block.baseline is not None else [])
+
+
+def paired_parts(study: Study, block: Block, names: list[str], rows: Rows) -> list[Part]:
+    """What each setting makes of the baseline, by replicate: the same seeds and people."""
+    base = runs_at(block.baseline, block.name, study.blocks, "baseline")
+    baseline = {one.replicate: rows[one.run.name] for one in base if one.run.name in rows}
+    table = []
+    for setting, runs in settings_of(one for one in block.runs if one.role != "trunk").items():
+        if runs[0] in base:
+            continue
+        done = [one for one in runs if one.run.name in rows and one.replicate in baseline]
+        differences = []
+        for measure in block.measures:
+            pairs = [(rows[one.run.name].get(measure), baseline[one.replicate].get(measure)) for one in done]
+            values = [a - b for a, b in pairs if predictions.is_number(a) and predictions.is_number(b)]
+            differences.append(over_replicates(values, [None], [None]))
+        table.append([*(dict(setting).get(name, "-") for name in names), str(len(done)), *differences])
+    at = ", ".join(f"{name} {value}" for name, value in block.baseline.items())
+    head = Text(f"Difference to {at}, paired by replicate:")
+    return [head, Table([*names, "pairs", *block.measures], table)]
 
 
 def ends(bracket: tuple[float | None, float | None]) -> str:
@@ -303,7 +302,7 @@ def write_report(study: Study, programs: Programs) -> tuple[Asked, list[Path]]:
         parts += hysteresis_parts(name, study.hysteresis[name], reading, asked.figures)
     parts += law_parts(asked) + loss_parts(asked)
     for block in study.blocks.values():
-        parts += block_parts(block, asked.rows)
+        parts += block_parts(study, block, asked.rows)
     parts += command_parts(asked) + environment_parts(asked) + time_parts(asked, written)
     texts = {
         study.out / "report.md": markdown(parts, study.out),

@@ -2,6 +2,7 @@
 
 KNAPSACK_KILLS=N kills it N times instead of five."""
 
+import fcntl
 import importlib.util
 import json
 import os
@@ -11,7 +12,10 @@ import signal
 import subprocess
 import sys
 import time
+import types
 import unittest
+import unittest.mock
+from collections.abc import Callable
 
 if not all(importlib.util.find_spec(name) for name in ("pandas", "scipy", "matplotlib")):
     raise unittest.SkipTest("the Python packages pandas, scipy and matplotlib are needed")
@@ -158,13 +162,120 @@ class DeclarationTest(StudyTest):
         self.write("grid.json", '{"replicates": true}')
         self.run_bad(2, "replicates: expected a whole number", "sweep", "--grid", path, "--out", "x", "--dry-run")
 
+
+# In the place of the programs: a run whose training ends with its seed's code, 0 for the seed 1.
+TRAIN = """#!/bin/sh
+while [ $# -gt 0 ]; do case $1 in --out) out=$2 ;; --seed) seed=$2 ;; esac; shift; done
+mkdir -p "$out"
+echo '{"options": {}, "steps": 1}' >"$out/config.json"
+[ "$seed" = 1 ] || exit "$seed"
+echo finished >"$out/DONE"
+"""
+EVAL = """#!/bin/sh
+while [ $# -gt 0 ]; do [ "$1" = --out ] && out=$2; shift; done
+echo '{"metrics": {"val/web/loss": 3.25}}' >"$out"
+"""
+
+
+class Submitted:
+    """A job of submitit's that is run at once."""
+
+    def __init__(self, function: Callable, *arguments: object) -> None:
+        self.code = function(*arguments)
+
+    def done(self) -> bool:
+        return True
+
+    def result(self) -> int:
+        return self.code
+
+
+class Executor:
+    parameters: dict = {}
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+
+    def update_parameters(self, **parameters: object) -> None:
+        Executor.parameters = parameters
+
+    def submit(self, function: Callable, *arguments: object) -> Submitted:
+        return Submitted(function, *arguments)
+
+
+class RunnerTest(StudyTest):
+    """With programs that do nothing."""
+
+    BLOCKS = {"A": {"train": {"val": "web=x.bin"}, "vary": {"lr": [0.1, 0.2]}, "measures": ["val/web/loss"]}}
+
+    def words(self, action: str, out: str = "out", name: str = "toy.json", *more: str) -> list[str]:
+        for program, text in (("train_cpu", TRAIN), ("eval_cpu", EVAL)):
+            os.chmod(self.write(program, text), 0o755)
+        programs = ["--train-program", self.path("train_cpu"), "--eval-program", self.path("eval_cpu")]
+        return [action, self.path(name), "--out", self.path(out), *programs, *more]
+
+    def test_a_run_that_fails_is_said_and_what_needs_it_is_not_begun(self) -> None:
+        block = {"train": {"tokens": 64, "batch-tokens": 8}, "branches": {"by": "init", "vary": {"lr": [1, 2]}}}
+        self.study({"blocks": self.BLOCKS | {"B": block}, "replicates": 2})
+        done = self.call("run", "out", "toy.json", "--jobs", "3")
+        self.assertEqual((done.returncode, done.stderr), (1, "5 of 10 runs failed\n"))
+        self.assertIn("B_trunk_replicate-2: FAILED, train_cpu ended with code 2; see ", done.stdout)
+        self.assertIn("B_lr-1_replicate-2: FAILED, it needs B_trunk_replicate-2, which failed", done.stdout)
+        self.assertIn("5 of 10 runs are finished", self.report()["md"])
+        self.assertIn("| 0.1 | 1 of 2 | 3.25 |", self.report()["md"])
+
+    def test_by_slurm(self) -> None:
+        from knapsack.study import slurm
+
+        self.study({"blocks": self.BLOCKS})
+        with unittest.mock.patch.object(slurm, "submitit", types.SimpleNamespace(AutoExecutor=Executor)):
+            done = self.call("run", "out", "toy.json", "--slurm", "gpu", "--slurm-hours", "3", "--jobs", "2")
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertEqual(Executor.parameters["timeout_min"], 180)
+        self.assertIn("2 of 2 runs are finished", self.report()["md"])
+
     def test_slurm_needs_its_package(self) -> None:
-        if importlib.util.find_spec("submitit"):
-            self.skipTest("submitit is installed")
-        self.study()
-        done = self.call("run", "out", "toy.json", "--slurm", "gpu")
+        from knapsack.study import slurm
+
+        self.study({"blocks": self.BLOCKS})
+        with unittest.mock.patch.object(slurm, "submitit", None):
+            done = self.call("run", "out", "toy.json", "--slurm", "gpu")
         self.assertEqual(done.returncode, 2)
         self.assertIn("'submitit' is missing; install it with: pip install submitit", done.stderr)
+
+    def test_a_second_runner_is_refused(self) -> None:
+        self.study({"blocks": self.BLOCKS})
+        os.makedirs(self.path("out"))
+        with open(self.path("out", "lock"), "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            done = self.call("run")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("another `knapsack study run` is at work", done.stderr)
+
+    def test_a_gpu_each(self) -> None:
+        from knapsack.runs.runner import Programs
+        from knapsack.study import execute
+
+        programs = Programs(pathlib.Path("train_gpt"), pathlib.Path("eval_knowledge"))
+        with unittest.mock.patch.object(execute, "gpus", lambda: 2):
+            devices = [one["CUDA_VISIBLE_DEVICES"] for one in execute.slots(3, programs)]
+        self.assertEqual(devices, ["0", "1", "0"])
+
+    def test_studies_that_are_shipped(self) -> None:
+        from knapsack.study.declare import read_study
+        from knapsack.study.predictions import check_predictions
+
+        folder = pathlib.Path(support.REPOSITORY, "dev", "studies")
+        counted = {}
+        for path in sorted(folder.glob("*.json")):
+            study = read_study(path, pathlib.Path(self.path("out")), None)
+            check_predictions(study)
+            counted[path.stem] = len(study.runs)
+        self.assertEqual(
+            counted,
+            {"cpu-law": 73, "gpu-quarter-hour": 8, "gu2025-410m": 6, "gu2025-70m": 34, "gu2025-frequency": 10,
+             "lv2025-ladder": 32},
+        )  # fmt: skip
 
 
 @needs_programs
@@ -219,6 +330,26 @@ class ToyTest(StudyTest):
         print(f"killed {kills} times", file=sys.stderr)
         self.assertGreater(kills, 0)
         self.assertEqual(self.report("killed"), whole)
+
+    def test_a_plan_counts_what_a_hand_counts(self) -> None:
+        """15 steps of 1,024 tokens a run; two checkpoints at most of 3 models; 60 answers an evaluation."""
+        self.study()
+        done = self.call("plan", "out", "toy.json", "--jobs", "2")
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertIn(f"12 runs, {12 * 15 * 1024:,} tokens to train", done.stdout)
+        for block in ("L", "above"):
+            self.assertRegex(done.stdout, rf"\n{block} +6 +0 +92,160 +[\d.]+ min ")
+        self.assertRegex(done.stdout, r"\npythia:L1:C16:H2 +0.02M +[\d,]+ +0.0\d\d  timed here, 2 x 1 threads\n")
+        self.assertIn("would be refused: nothing known", done.stdout)
+        rates = pathlib.Path(self.path("out", "rates.json")).read_text()
+        again = self.call("plan", "out", "toy.json", "--jobs", "2", "--no-timing")
+        self.assertIn("timed here, 2 x 1 threads", again.stdout)
+        self.assertEqual(pathlib.Path(self.path("out", "rates.json")).read_text(), rates)
+        twice = changed(blocks=TOY["blocks"] | {"M": {"train": {"lr": 0.0030}, "vary": {"model": ["pythia:L1:C8:H1"]}}})
+        self.study(twice)
+        done = self.call("plan", "out", "toy.json", "--no-timing")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("are one run: the same options and data", done.stdout)
 
     def test_what_is_refused_and_what_is_said_of_changed_predictions(self) -> None:
         value = changed(blocks={"L": TOY["blocks"]["L"]}, hysteresis={}, replicates=1)
