@@ -11,16 +11,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import knapsack
 from knapsack.common.errors import DataError, UsageError
 from knapsack.common.files import dump_json
 from knapsack.runs.files import is_there, read_bytes, read_json, write_bytes
-from knapsack.study.declare import Step, Study, text_file
+from knapsack.study.declare import PACKAGE, Step, Study, text_file
 
 
 def package_environment() -> dict[str, str]:
     """In which `python -m knapsack` is this package, wherever we are."""
-    paths = [str(Path(knapsack.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    paths = [str(PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     return os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
 
 
