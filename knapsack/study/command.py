@@ -54,7 +54,8 @@ PLAN = """Runs, tokens, hours, memory and disk of a study, and what would be ref
 
 Hours are from a rate: of the study's own runs where some are finished, else what the file declares for another machine,
 else of a short run of the model on random tokens on this machine, else of the nearest model by FLOPs. Each row says
-which. Rates are kept in OUT/rates.json. The plan proposes how many runs at a time, by timing it.
+which; but for the study's own runs evaluations come on top. Rates are kept in OUT/rates.json. The plan proposes how
+many runs at a time, by timing it.
 """
 RUN = """Makes the data, registers the predictions, trains and questions the runs. The same command goes on."""
 REPORT = (

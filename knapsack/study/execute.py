@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -112,8 +113,8 @@ class LiveTable:
         self.next_time = time.monotonic() + (REDRAW_SECONDS if self.terminal else EVERY_SECONDS)
         lines = []
         for run in active:
-            far = how_far(run)
-            lines.append(f"{self.label(run)}: {far[1] if far else 'begins'}")
+            far = None if run.has("DONE") else how_far(run)
+            lines.append(f"{self.label(run)}: {far[1] if far else 'is asked' if run.has('DONE') else 'begins'}")
         if not self.terminal:
             print("\n".join(lines), file=sys.stderr, flush=True)
             return
@@ -123,7 +124,8 @@ class LiveTable:
             states = [state for name, state in self.state.items() if self.block[name] == block]
             rows.append(f"{block:12} {len(states):5} {states.count('done'):5} {states.count('failed'):6}")
         self.erase()
-        sys.stderr.write("".join(f"{line}\n" for line in rows + lines))
+        width = shutil.get_terminal_size().columns - 1  # a line that is broken would not be erased
+        sys.stderr.write("".join(f"{line[:width]}\n" for line in rows + lines))
         sys.stderr.flush()
         self.drawn = len(rows + lines)
 

@@ -141,10 +141,10 @@ def rows_of(study: Study, chosen: list[Planned], clock: Clock, jobs: int) -> tup
             if not (study.rates and OUT_OF_MEMORY in str(error)):  # it is planned for another machine
                 wrong.append((one.run.name, str(error)))
         rate, source = None, "unknown"
-        if model in declared:
-            rate, source = float(declared[model]), f"declared, {study.rates.get('machine', 'of another machine')}"
-        elif model in walls:
+        if model in walls:
             rate, source = walls[model], "earlier runs of the study, with evaluations"
+        elif model in declared:
+            rate, source = float(declared[model]), f"declared, {study.rates.get('machine', 'of another machine')}"
         elif cost and not declared:
             try:
                 timed = clock.time(flags, jobs, threads)

@@ -100,17 +100,24 @@ def register(study: Study) -> None:
     write_bytes(path, dump_json(head | {"runs_begun": begun, "predictions": study.predictions}))
 
 
-def standing(study: Study) -> tuple[list[str], str]:
-    """Sentences on when the predictions were written and whether they are still the same, and the date."""
+class Standing(NamedTuple):
+    said: list[str]  # when the predictions were written, and whether they are still the same
+    written: str = ""  # the date
+    changed: tuple[str, ...] = ()  # names
+
+
+def standing(study: Study) -> Standing:
     if not study.predictions:
-        return ["The study predicts nothing."], ""
+        return Standing(["The study predicts nothing."])
     path = file_of(study.out)
     found = read_json(path)
     if not found:
         begun = any(is_there(run.run.file("flags.json")) for run in study.runs)
         said = f"{path.name} is not there"
-        return [f"NOT REGISTERED: {said}, though runs have begun." if begun else f"No run has begun: {said} yet."], ""
-    said = []
+        return Standing(
+            [f"NOT REGISTERED: {said}, though runs have begun." if begun else f"No run has begun: {said} yet."]
+        )
+    said, changed = [], []
     digest, written = str(found.get("sha256")), str(found.get("written"))
     before = found.get("predictions") if isinstance(found.get("predictions"), dict) else {}
     if hash_of(before) != digest:
@@ -121,9 +128,10 @@ def standing(study: Study) -> tuple[list[str], str]:
         if before.get(name) != study.predictions.get(name):
             what = "added" if name not in before else "taken out" if name not in study.predictions else "changed"
             said.append(f"CHANGED: prediction {name} was {what} after the first run began.")
+            changed.append(name)
     if not said:
         said.append(f"Written before the first run began, unchanged since (sha256 {digest[:16]}).")
-    return said, written
+    return Standing(said, written, tuple(changed))
 
 
 def walk(value: Any, path: str) -> Any:

@@ -231,7 +231,7 @@ def over(estimate: list[float | None]) -> str:
 
 
 def prediction_parts(asked: Asked) -> tuple[list[Part], str]:
-    said, written = predictions.standing(asked.study)
+    said, written, changed = predictions.standing(asked.study)
     signs = {name: reading.signs for name, reading in asked.readings.items()}
     outcomes = predictions.judge(asked.study, asked.rows, asked.laws, signs)
     counted = Counter(one.verdict for one in outcomes)
@@ -239,7 +239,8 @@ def prediction_parts(asked: Asked) -> tuple[list[Part], str]:
     if outcomes:
         order = (predictions.FAILED, predictions.HELD, predictions.OPEN)
         parts.append(Text(", ".join(f"{counted[verdict]} {verdict}" for verdict in order) + "."))
-        rows = [[one.name, one.predicted, one.measured, one.verdict, one.says] for one in outcomes]
+        names = {one.name: f"{one.name} (changed)" if one.name in changed else one.name for one in outcomes}
+        rows = [[names[one.name], one.predicted, one.measured, one.verdict, one.says] for one in outcomes]
         parts.append(Table(["prediction", "predicted", "measured", "", "in words"], rows))
     return parts, written
 
