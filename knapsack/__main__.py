@@ -32,10 +32,7 @@ GROUPS = {
             "knapsack.analysis.infusion.command",
             "retention over exposures of real facts, where it collapses",
         ),
-        "laws": (
-            "knapsack.analysis.laws.command",
-            "the critical dose over sizes and horizons, as a law that is tested",
-        ),
+        "laws": ("knapsack.analysis.laws.command", "the critical dose over sizes and horizons: a law, put to the test"),
         "plot": ("knapsack.analysis.plot", "figures: `plot mixing` and `plot experiment`"),
     },
 }

@@ -4,8 +4,8 @@
   python dev/bench/law_coverage.py --studies 40 --laws ratio,none
 
 Laws: curve (F50 of one run, over people), replicates (t over three runs), share (near 0), size (gamma; the largest size
-left out), horizon (beta), ratio, target (B of exp(a + b / r)), loss (alpha), none (how often a rise is claimed where
-there is none).
+left out), horizon (beta), ratio, target (B of exp(a + b / r)), loss (alpha), none and collapse (a rise, a collapse
+is claimed where there is none).
 With 200 studies 95 % is met between 92 and 98 %.
 """
 
@@ -22,9 +22,10 @@ import numpy as np
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path[:0] = [ROOT, os.path.join(ROOT, "test", "python")]
 
-from planted_studies import SIZES, Planted, horizon_study, ratio_study, size_study  # noqa: E402
+from planted_studies import SIZES, Planted, horizon_study, ratio_study, retention_curve, size_study  # noqa: E402
 
 from knapsack.analysis import psychometric  # noqa: E402
+from knapsack.analysis.infusion.collapse import Rule, read_collapse  # noqa: E402
 from knapsack.analysis.intervals import Estimate, replicates, share_interval  # noqa: E402
 from knapsack.analysis.laws import critical, dose, loss, target  # noqa: E402
 
@@ -92,6 +93,13 @@ def of_share(random: np.random.Generator) -> Said:
     return {"share near 0": (share_interval(random.binomial(25, p), np.full(40, 25)), 0.03)}
 
 
+def of_collapse(random: np.random.Generator) -> Said:
+    """Covered where no collapse is claimed; 2 runs a point, whose seeds differ by 5 points."""
+    grid = (8, 16, 32, 64, 128, 256, 512)
+    claimed = read_collapse(retention_curve(random, grid, 0, 2, 0.05), Rule("R", "loss"))["status"] == "bracket"
+    return {"no collapse": (Estimate(0.0, 1.0 * claimed, 1.0), 0.0)}
+
+
 def of_none(random: np.random.Generator) -> Said:
     """Covered where no rise is claimed."""
     said: Said = {}
@@ -113,6 +121,7 @@ LAWS: dict[str, Callable[[np.random.Generator], Said]] = {
     "target": of_target,
     "loss": of_loss,
     "none": of_none,
+    "collapse": of_collapse,
 }
 
 

@@ -38,12 +38,12 @@ def pooled_sd(groups: Iterable[Sequence[float]]) -> tuple[float | None, int]:
     return (math.sqrt(sum((len(v) - 1) * variance(v) for v in groups) / freedom), freedom) if freedom else (None, 0)
 
 
-def slope(x: Sequence[float], y: Sequence[float]) -> Estimate:
-    """Least squares with Student's t; without interval for two points."""
+def slope(x: Sequence[float], y: Sequence[float], level: float = 0.95) -> Estimate:
+    """Least squares with Student's t at this level; without interval for two points."""
     fit = stats.linregress(x, y)
     if len(x) < 3:
         return Estimate(float(fit.slope))
-    half = float(stats.t.ppf(0.975, len(x) - 2) * fit.stderr)
+    half = float(stats.t.ppf((1 + level) / 2, len(x) - 2) * fit.stderr)
     return Estimate(float(fit.slope), float(fit.slope) - half, float(fit.slope) + half)
 
 

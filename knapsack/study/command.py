@@ -6,7 +6,7 @@
 
 `run` makes the data by the file's commands, then trains and questions the runs, and writes the predictions, hashed and
 dated, before the first of them. It may be stopped or killed at any moment: the same command goes on. A run is known by
-its options and the content of its data, so one of the same name with others is refused. dev/formats.md, 11, has the
+its options and the content of its data, so one of the same name with others is refused. dev/formats.md, 12, has the
 file; dev/studies has examples. Exit codes of `run`: 1 where a run failed, 75 where it was stopped.
 """
 

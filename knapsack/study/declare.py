@@ -1,4 +1,4 @@
-"""A study's file: its data, blocks of runs, laws asked, predictions (dev/formats.md, 11), and the runs that follow.
+"""A study's file: its data, blocks of runs, laws asked, predictions (dev/formats.md, 12), and the runs that follow.
 
 A block is a grid of runs; with "branches" its runs are trunks, from each of which a grid of branches goes on: by
 "init" from the trunk's last weights, by "branch" from the checkpoint where the branch's own cooldown begins.

@@ -6,8 +6,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+import pandas as pd
 from scipy.special import expit
 
+from knapsack.analysis.infusion.curves import Curve as RetentionCurve
+from knapsack.analysis.points import Point
 from knapsack.analysis.psychometric import Cells
 
 SIZES = (91e3, 155e3, 231e3, 420e3, 659e3)  # parameters
@@ -108,3 +111,19 @@ def ratio_study(
     scatter = random.normal(0, run_sd, len(x))
     z = k * (np.log(x / critical) + scatter) if critical else np.log(max(level, 1e-6) / (1 - level)) + k * scatter
     return x, random.binomial(400, 0.004 + 0.976 * expit(z)) / 400
+
+
+def retention_curve(
+    random: np.random.Generator, grid: tuple, fall: float, replicates: int, seed_sd: float, top: float = 0.8
+) -> RetentionCurve:
+    """R over exposures, saturating at `top`, lower by `fall` from the grid's fifth place on; 400 facts a run."""
+    points = []
+    for place, F in enumerate(grid):
+        truth = top * (1 - np.exp(-F / 20)) - fall * (place >= 4)
+        value = np.clip(random.binomial(400, truth, replicates) / 400 + random.normal(0, seed_sd, replicates), 0, 1)
+        half = 1.96 * np.sqrt(truth * (1 - truth) / 400)
+        points.append(Point(F, pd.DataFrame({"R": value, "R_low": value - half, "R_high": value + half})))
+    for point in points:
+        point.runs[["loss", "share", "D"]] = 3.0
+    nothing = Point(0.0, pd.DataFrame({"R": []}))
+    return RetentionCurve(1000, 400, "replace", 1000000, {}, points, nothing, [])

@@ -66,9 +66,10 @@ def close(drawn: style.plt.Figure, path: os.PathLike) -> None:
 class CurvesTest(support.FolderTest):
     def setUp(self) -> None:
         super().setUp()
-        few = mock.patch.object(needed_exposures, "DRAWS", 5)
-        few.start()
-        self.addCleanup(few.stop)
+        for module in (needed_exposures, retention):
+            few = mock.patch.object(module, "DRAWS", 20 if module is retention else 5)
+            few.start()
+            self.addCleanup(few.stop)
 
     def write_lines(self, name: str, lines: list[dict]) -> str:
         return self.write(name, "".join(json.dumps(item) + "\n" for item in lines))
@@ -147,7 +148,7 @@ class CurvesTest(support.FolderTest):
         lines = [
             line(s, f, f, f < 6 and s > 2, 1.0, 5 * s, group="often" if f < 6 else "rare")
             for s in (1, 2, 3, 4)
-            for f in range(24)
+            for f in range(20)
         ]
         out, _ = self.curves(self.write_lines("a.jsonl", lines), drawn=True)
         needed = out["exposures_needed"]
@@ -252,9 +253,10 @@ class CurvesTest(support.FolderTest):
             for parameter, truth in parameters.items():
                 self.assertLess(abs(fit["parameters"][parameter] / truth - 1), 0.02, (name, parameter))
                 self.assertLess(abs(fit["parameters"][parameter] - truth), 4 * fit["standard_errors"][parameter])
-            self.assertEqual(min(out["retention"]["fits"], key=lambda key: out["retention"]["fits"][key]["aic"]), name)
-            self.assertEqual((chang["t_pre"], chang["t_lam"], chang["facts_used"][1]), (0, 100, 499))
-            self.assertAlmostEqual(chang["fits"]["log_linear"]["parameters"]["a"], 0.15, places=6)
+            fits = out["retention"]["fits"]
+            self.assertEqual(min(fits, key=lambda key: fits[key]["late_error"]), name)
+            self.assertEqual((chang["t_pre"], chang["t_lam"], chang["facts_used"][1]), (0, 100, 500))
+            self.assertAlmostEqual(chang["fits"]["log_linear"]["parameters"]["a"], 0.15, places=3)
 
     def test_window_by_fractions(self) -> None:
         run = self.write_run(
@@ -326,26 +328,28 @@ class LawsTest(unittest.TestCase):
     def test_exact_laws_are_recovered(self) -> None:
         for name, (values, planted) in self.exact.items():
             fits = laws.fit_laws(self.t, values)
-            self.assertEqual(min(fits, key=lambda key: fits[key]["aic"]), name)
+            self.assertEqual(min(fits, key=lambda key: fits[key]["late_error"]), name)
             self.assertGreater(fits[name]["r2"], 1 - 1e-10)
             planted = planted | ({"threshold": float(np.exp(1.1 / 0.12))} if name == "log_linear" else {})
             for parameter, truth in planted.items():
-                found, error = fits[name]["parameters"][parameter], fits[name]["standard_errors"][parameter]
+                found = fits[name]["parameters"][parameter]
                 self.assertLess(abs(found / truth - 1), 1e-6, (name, parameter, found))
-                self.assertLess(error, 1e-5 * truth)
 
-    def test_noisy_laws_within_the_stated_error(self) -> None:
+    def test_intervals_cover_where_facts_differ_for_good(self) -> None:
+        """A fact's own level stays at all steps, so that the residuals of the mean are one error, not twelve: an
+        interval out of them covers 28 %."""
         for name, (values, planted) in self.exact.items():
-            rng = np.random.default_rng(3)
             inside = dict.fromkeys(planted, 0)
-            for _ in range(30):
-                fit = laws.fit_law(name, self.t, values + rng.normal(0, 0.01, len(values)))
+            for study in range(20):
+                random = np.random.default_rng([3, study])
+                facts = values + (1 - values) * random.normal(0, 0.3, (60, 1)) + random.normal(0, 0.05, (60, 12))
+                drawn = np.stack([facts[random.integers(0, 60, 60)].mean(axis=0) for _ in range(80)])
+                fit = laws.fit_law(name, self.t, facts.mean(axis=0), drawn)
                 for parameter, truth in planted.items():
-                    off = abs(fit["parameters"][parameter] - truth) / fit["standard_errors"][parameter]
-                    self.assertLess(off, 6, (name, parameter))
-                    inside[parameter] += off < 2
-            for parameter, count in inside.items():  # 95 % are expected, fewer by the t distribution: 12 points
-                self.assertGreaterEqual(count, 24, (name, parameter))
+                    low, high = fit["intervals"][parameter]
+                    inside[parameter] += low <= truth <= high
+            for parameter, count in inside.items():
+                self.assertGreaterEqual(count, 15, (name, parameter))
 
     def test_too_few_points_and_no_forgetting(self) -> None:
         few = laws.fit_laws(np.array([0.0, 1.0, 2.0]), np.array([1.0, 0.9, 0.8]))
@@ -358,7 +362,8 @@ class LawsTest(unittest.TestCase):
         self.assertIsNone(flat["log_linear"]["parameters"]["threshold"])
 
     def test_outliers(self) -> None:
-        np.testing.assert_array_equal(retention.inliers(np.array([1.0, 2, 3, 2, np.nan, 100])), [1, 2, 3, 2])
+        inside = retention.inliers(np.array([1.0, 2, 3, 2, np.nan, 100]))
+        np.testing.assert_array_equal(inside, [True, True, True, True, False, False])
 
 
 class RetainabilityTest(unittest.TestCase):
@@ -402,9 +407,30 @@ class RetainabilityTest(unittest.TestCase):
         logp = logp.copy()
         logp[3, 0] = -7.99  # hardly learned: its ratios are huge
         logp[3, 1] = -8.5
-        out = retention.retainability(table, logp, retention.Window(300, 100))
+        out = retention.retainability(table, logp, retention.Window(300, 100, ratio="facts"))
         self.assertEqual((out["facts_without_gain"], out["facts_used"][1]), (1, 48))
         self.assertAlmostEqual(out["fits"]["log_linear"]["parameters"]["a"], 0.1)
+
+    def test_who_is_followed_is_not_chosen_by_chance(self) -> None:
+        """Log-probabilities that are noisy at each evaluation, of facts that keep a tenth: the mean of the ratios of
+        those that seem to have gained is twice too high, the ratio of sums is not."""
+        random = np.random.default_rng(5)
+        kept = np.where(self.steps > 300, 0.1, np.where(self.steps == 300, 1.0, 0.0))
+        table, _ = self.planted(1000)
+        logp = -8 + kept[:, None] * np.linspace(0, 1, 1000) + random.normal(0, 0.5, (len(self.steps), 1000))
+        with mock.patch.object(retention, "DRAWS", 2):
+            windows = (retention.Window(300, 100, 0, ratio=ratio) for ratio in ("sums", "facts"))
+            said = [np.mean(retention.retainability(table, logp, one)["retainability"][1:]) for one in windows]
+        self.assertLess(abs(said[0] - 0.1), 0.06)
+        self.assertGreater(said[1], 0.17)
+
+    def test_intervals_are_over_people(self) -> None:
+        table, logp = self.planted()
+        noisy = logp + np.random.default_rng(6).normal(0, 0.8, 50) * (self.steps > 300)[:, None]
+        fit = retention.retainability(table, noisy, retention.Window(300, 100))["fits"]["log_linear"]
+        low, high = fit["intervals"]["k"]
+        self.assertTrue(low < 1 < high, fit)
+        self.assertLess(high - low, 0.4)
 
     def test_what_is_missing_is_said(self) -> None:
         table, logp = self.planted()

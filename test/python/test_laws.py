@@ -12,10 +12,11 @@ import numpy as np
 if not all(importlib.util.find_spec(name) for name in ("pandas", "scipy", "matplotlib")):
     raise unittest.SkipTest("the Python packages pandas, scipy and matplotlib are needed")
 
+import pandas as pd  # noqa: E402
 import support  # noqa: E402
 from planted_studies import HORIZON, SIZES, Planted, horizon_study, ratio_study, size_study  # noqa: E402
 
-from knapsack.analysis.laws import critical, dose, mixed, target  # noqa: E402
+from knapsack.analysis.laws import critical, dose, mixed, study, target  # noqa: E402
 from knapsack.analysis.laws.evidence import of_thresholds  # noqa: E402
 from knapsack.analysis.laws.holdout import Runs, Threshold, hold_out  # noqa: E402
 from knapsack.analysis.laws.loss import fit_loss  # noqa: E402
@@ -44,8 +45,8 @@ TABLE_1 = {  # Gu et al. 2025, 70M: ratio, accuracy and its deviation over 3 see
 class PlantedTest(unittest.TestCase):
     def test_the_size_law_out_of_answers(self) -> None:
         planted = Planted(**SMALL)
-        study = size_study(np.random.default_rng(1), planted, replicates=2)
-        law = dose.fit_answers(study.runs, study.covariates(), np.array(study.cluster))
+        made = size_study(np.random.default_rng(1), planted, replicates=2)
+        law = dose.fit_answers(made.runs, made.covariates(), np.array(made.cluster))
         gamma = law.exponents()["gamma"]
         self.assertLess(gamma.low, planted.gamma)
         self.assertGreater(gamma.high, planted.gamma)
@@ -56,8 +57,8 @@ class PlantedTest(unittest.TestCase):
 
     def test_the_horizon_law_with_trunks(self) -> None:
         planted = Planted(**SMALL, run_sd=0.05, trunk_sd=0.15)
-        study = horizon_study(np.random.default_rng(2), planted, trunks=2)
-        law = dose.fit_answers(study.runs, study.covariates(), np.array(study.cluster))
+        made = horizon_study(np.random.default_rng(2), planted, trunks=2)
+        law = dose.fit_answers(made.runs, made.covariates(), np.array(made.cluster))
         found = law.exponents()
         for name, truth in (("beta", planted.beta), ("gamma", planted.gamma)):
             self.assertTrue(found[name].low < truth < found[name].high, (name, found[name]))
@@ -124,9 +125,9 @@ class PlantedTest(unittest.TestCase):
         self.assertEqual(target.bracket(np.arange(1.0, 6.0), noisy, 0.4), (3.0, 4.0))
 
     def test_the_left_out_runs_tell_laws_apart(self) -> None:
-        study = size_study(np.random.default_rng(7), Planted(**SMALL, run_sd=0.05), replicates=2)
-        alone = [Threshold(fit_curve(cells).ln_F50, 0.08) for cells in study.runs]
-        said = hold_out("M", Runs(study.covariates(), np.array(study.cluster), alone, study.runs))
+        made = size_study(np.random.default_rng(7), Planted(**SMALL, run_sd=0.05), replicates=2)
+        alone = [Threshold(fit_curve(cells).ln_F50, 0.08) for cells in made.runs]
+        said = hold_out("M", Runs(made.covariates(), np.array(made.cluster), alone, made.runs))
         errors = {row["law"]: row["error"] for row in said["laws"]}
         self.assertTrue(said["beats_baselines"], errors)
         self.assertIn(said["best"], ("threshold", "mixing"))  # which differ in the foot of the curve alone
@@ -136,15 +137,15 @@ class PlantedTest(unittest.TestCase):
     def test_rivals_find_themselves(self) -> None:
         """Answers that one law made: it fits them better than the others do."""
         planted = Planted(people=240, people_sd=0.0)
-        study = size_study(np.random.default_rng(8), planted, replicates=1)
-        M, S = study.covariates().values()
+        made = size_study(np.random.default_rng(8), planted, replicates=1)
+        M, S = made.covariates().values()
         random = np.random.default_rng(9)
-        truth = fit_rival("knapsack", study.runs, M, S)
+        truth = fit_rival("knapsack", made.runs, M, S)
         runs = [
             cells._replace(
                 right=random.binomial(25, np.clip(0.98 * truth.at(cells.dose, m, HORIZON), 0, 1)).astype(float)
             )
-            for cells, m in zip(study.runs, M)
+            for cells, m in zip(made.runs, M)
         ]
         scores = {
             name: fit_rival(name, runs, M, S).loglik for name in ("threshold", "exposures", "capacity", "knapsack")
@@ -168,7 +169,7 @@ class PublishedTest(support.FolderTest):
         out = self.laws(path, *flags)
         gamma = out["law"]["exponents"]["gamma"]
         self.assertTrue(gamma[1] < 1.16 < gamma[2] and 1.0 < gamma[0] < 1.25, gamma)
-        self.assertEqual((out["law"]["censored"], out["law"]["censored_runs"]), (1, ["C16"]))
+        self.assertEqual((out["law"]["without_end"], out["law"]["censored_runs"]), (1, ["C16"]))
         inner = next(row["gamma"] for row in out["units"] if row["unit"] == "inner")
         self.assertTrue(inner[1] < 0.84 < inner[2], inner)
         held = out["holdout"][0]
@@ -220,6 +221,38 @@ class PublishedTest(support.FolderTest):
         left_out = {name: law["held_out"]["error"] for name, law in out["laws"].items()}
         self.assertEqual(left_out["exponential"], 0)
         self.assertGreater(left_out["power"], 0.1)
+
+    def test_the_critical_size_at_each_ratio(self) -> None:
+        """The critical size falls as r^-0.8: a bracket at each ratio, and one law over all."""
+        random, rows = np.random.default_rng(13), []
+        for r in (0.1, 0.2, 0.4):
+            for M in (14, 31, 50, 70, 95, 160, 256, 410):
+                for _ in range(3):
+                    z = 6 * (np.log(M / 100) + 0.8 * np.log(r / 0.2) + random.normal(0, 0.06))
+                    rows.append((r, M * 1e6, random.binomial(500, 0.004 + 0.97 / (1 + np.exp(-z))) / 500))
+        path = self.write_table("sizes.csv", "r,M,acc", rows)
+        flags = (
+            "--size",
+            "none",
+            "--horizon",
+            "none",
+            "--covariate",
+            "r=r",
+            "--dose",
+            "M",
+            "--response",
+            "acc",
+            "--guess",
+            0.004,
+        )
+        out = self.laws(path, *flags)
+        for said, truth in zip(out["critical"], (174e6, 100e6, 57e6)):
+            low, high = said["bracket"]
+            self.assertTrue(low < truth * 1.2 and truth / 1.2 < high, said)
+            self.assertLess(abs(math.log(said["critical"][0] / truth)), 0.12, said)
+        exponent = out["law"]["exponents"]["exponent of r"]
+        self.assertTrue(exponent[1] < -0.8 < exponent[2], exponent)
+        self.assertLess(exponent[2] - exponent[1], 0.3)
 
     def test_web_loss(self) -> None:
         M = np.array([70, 95, 120, 160, 256, 410.0])
@@ -279,8 +312,8 @@ class CommandTest(support.FolderTest):
         self.write(f"{folder}/answers/step_00000010.jsonl", "".join(lines))
 
     def write_study(self) -> None:
-        study = size_study(np.random.default_rng(11), Planted(**SMALL), SIZES[:4], replicates=2)
-        for number, (cells, M) in enumerate(zip(study.runs, study.M)):
+        made = size_study(np.random.default_rng(11), Planted(**SMALL), SIZES[:4], replicates=2)
+        for number, (cells, M) in enumerate(zip(made.runs, made.M)):
             self.write_run(f"r{number}", cells, int(M), number)
 
     def test_run_directories(self) -> None:
@@ -328,10 +361,18 @@ class CommandTest(support.FolderTest):
         self.write("runs/r0/config.json", json.dumps(config | {"options": config["options"] | {"lr": 0.1}}))
         self.run_bad(2, r"the runs differ in lr, which no law here explains.*--free lr", *base)
         self.assertIn("gamma", self.run_ok(*base, "--free", "lr"))
+        self.run_bad(2, "the runs differ in model, lr,", *base, "--size", "none")
+
+    def test_branches_of_a_trunk_are_a_cluster(self) -> None:
+        branches = [None, ["runs/a/checkpoints/step_00000100"], ["runs/a/checkpoints/step_00000200"], None]
+        index = [f"runs/{name}" for name in "abcd"]
+        table = pd.DataFrame({"run": list("abcd"), "branch": branches}, index, dtype=object)
+        self.assertEqual(study.clusters(table, None).tolist(), [0, 0, 0, 1])
+        self.assertEqual(study.clusters(table.assign(replicate=[1, 2, 1, 2]), "replicate").tolist(), [0, 1, 0, 1])
 
     def test_one_size_gives_curves_and_no_exponent(self) -> None:
-        study = size_study(np.random.default_rng(12), Planted(**SMALL), SIZES[2:3], replicates=3)
-        for number, (cells, M) in enumerate(zip(study.runs, study.M)):
+        made = size_study(np.random.default_rng(12), Planted(**SMALL), SIZES[2:3], replicates=3)
+        for number, (cells, M) in enumerate(zip(made.runs, made.M)):
             self.write_run(f"r{number}", cells, int(M), number)
         self.run_ok("laws", self.path("runs"), "--out", self.path("out"), "--draws", 10)
         with open(self.path("out.json"), encoding="utf-8") as file:

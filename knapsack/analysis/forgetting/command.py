@@ -65,7 +65,7 @@ def window_of(args: argparse.Namespace) -> retention.Window | None:
         if opened is not None:
             raise UsageError("--opened needs --closed")
         return None
-    return retention.Window(closed, opened, args.lam_horizon, args.lam)
+    return retention.Window(closed, opened, args.lam_horizon, args.lam, args.ratio)
 
 
 def parse_arguments(argv: list[str]) -> argparse.Namespace:
@@ -87,6 +87,9 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
         "--lam-horizon", type=int, default=50, metavar="STEPS", help="t_LAM is sought up to this long after (50)"
     )
     window.add_argument("--lam", choices=["mean", "fact"], default="mean", help="t_LAM of the mean, or each fact's own")
+    window.add_argument(
+        "--ratio", choices=["sums", "facts"], default="sums", help="R(t): of sums over facts, or mean of facts' (Chang)"
+    )
     args = parser.parse_args(argv)
     if not args.out.name:
         parser.error(f"--out {args.out}: expected the beginning of files' names")

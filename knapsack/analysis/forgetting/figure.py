@@ -93,8 +93,8 @@ def draw_fits(axes: Any, t: list[float], values: list[float], fits: dict[str, An
     for (name, fit), color in zip(fits.items(), COLORS):
         if "refused" not in fit:
             fine = np.geomspace(t[t > 0].min(), t.max(), 200)
-            quality = "" if fit["r2"] is None else f", R² {fit['r2']:.3f}"
-            label = name.replace("_", "-") + quality
+            late = "" if fit["late_error"] is None else f", late error {fit['late_error']:.2g}"
+            label = name.replace("_", "-") + late
             axes.plot(fine, evaluate(name, fit, fine), color=color, linewidth=1.4, label=label)
     axes.set(xscale="log", xlabel=f"steps since {since}", ylabel=what)
 

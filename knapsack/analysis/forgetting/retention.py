@@ -1,5 +1,6 @@
 """What is kept after a source's window has closed: share of the known facts, log-probability, effectivity and
-retainability (Chang et al. 2024, arXiv 2406.11813), each with the laws of laws.py fitted."""
+retainability (Chang et al. 2024, arXiv 2406.11813), each with the laws of laws.py fitted. Intervals are over the people
+of one run, drawn anew with all their facts; what another run would show is not in them."""
 
 from __future__ import annotations
 
@@ -9,18 +10,28 @@ from typing import Any
 import numpy as np
 
 from knapsack.analysis.forgetting.laws import fit_laws
+from knapsack.analysis.guesses import persons_of
 from knapsack.common.errors import DataError, UsageError
 from knapsack.runs.answers import Answers
 from knapsack.runs.files import warn
 
+DRAWS = 200  # of people
+
 
 def inliers(values: np.ndarray) -> np.ndarray:
-    """Finite values within 1.5 interquartile ranges of the quartiles."""
-    values = values[np.isfinite(values)]
-    if len(values) < 4:
-        return values
-    low, high = np.percentile(values, [25, 75])
-    return values[(values >= low - 1.5 * (high - low)) & (values <= high + 1.5 * (high - low))]
+    """Which values are finite and within 1.5 interquartile ranges of the quartiles."""
+    finite = np.isfinite(values)
+    if finite.sum() < 4:
+        return finite
+    low, high = np.percentile(values[finite], [25, 75])
+    return finite & (values >= low - 1.5 * (high - low)) & (values <= high + 1.5 * (high - low))
+
+
+def draw_people(answers: Answers, chosen: np.ndarray, draws: int, seed: int = 1) -> np.ndarray:
+    """(draws, chosen facts): how often each of these facts (F,) is in a draw of their people."""
+    people, of = np.unique(persons_of(answers)[chosen], return_inverse=True)
+    random = np.random.default_rng(seed)
+    return random.multinomial(len(people), np.full(len(people), 1 / len(people)), draws)[:, of.ravel()].astype(float)
 
 
 @dataclass
@@ -29,6 +40,7 @@ class Window:
     opened: int | None = None
     lam_horizon: int = 50
     lam: str = "mean"  # t_LAM of the mean over facts, or of each fact
+    ratio: str = "sums"  # R(t): a ratio of sums over facts, or the mean of the facts' ratios
 
 
 def last_at_or_before(steps: np.ndarray, step: int) -> int | None:
@@ -59,6 +71,8 @@ def known_retention(answers: Answers, known: np.ndarray, logp: np.ndarray, windo
         )
     t = (steps[after] - window.closed).astype(float)
     kept = known[np.ix_(after, had)].mean(axis=1)
+    weight = draw_people(answers, had, DRAWS)
+    drawn = weight @ known[np.ix_(after, had)].T / weight.sum(axis=1, keepdims=True)
     rows = [base, *after]
     between = int(((kept > 0) & (kept < 1)).sum())
     if between < 3:
@@ -75,7 +89,7 @@ def known_retention(answers: Answers, known: np.ndarray, logp: np.ndarray, windo
         "share_known": [1.0, *kept.tolist()],
         "mean_log_probability": np.nanmean(logp[rows], axis=1).tolist(),
         "mean_log_probability_known": np.nanmean(logp[np.ix_(rows, np.flatnonzero(had))], axis=1).tolist(),
-        "fits": fit_laws(t, kept),
+        "fits": fit_laws(t, kept, drawn),
     }
 
 
@@ -98,23 +112,39 @@ def rows_of(steps: np.ndarray, window: Window) -> tuple[int, np.ndarray]:
     return before, inside
 
 
-def ratios_by_time(
-    steps: np.ndarray, logp: np.ndarray, before: int, peak: np.ndarray, effect: np.ndarray
-) -> dict[int, np.ndarray]:
-    """R(t) of every fact that gained, by t since its own peak; logp is (S, F), peak and effect (F)."""
-    curve: dict[int, list[np.ndarray]] = {}
-    gained = effect > 0
-    for start in np.unique(peak[gained]):
-        of = np.flatnonzero(gained & (peak == start))
+def gains_by_time(steps: np.ndarray, logp: np.ndarray, before: int, peak: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The times since a fact's own peak (T,), and its gain then (T, F), NaN where there was no evaluation; logp is
+    (S, F), peak (F)."""
+    found: dict[int, np.ndarray] = {}
+    for start in np.unique(peak):
+        of = np.flatnonzero(peak == start)
         for row in range(start, len(steps)):
-            ratio = (logp[row, of] - logp[before, of]) / effect[of]
-            curve.setdefault(int(steps[row] - steps[start]), []).append(ratio)
-    return {time: np.concatenate(curve[time]) for time in sorted(curve)}
+            gain = found.setdefault(int(steps[row] - steps[start]), np.full(logp.shape[1], np.nan))
+            gain[of] = logp[row, of] - logp[before, of]
+    times = sorted(found)
+    return np.array(times), np.stack([found[time] for time in times])
+
+
+def ratio_of_sums(gain: np.ndarray, effect: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """sum of gains / sum of effects (draws, T), over the facts that were asked at that time: those that the window did
+    not teach count too, so that chance does not choose who is followed."""
+    asked = np.isfinite(gain)
+    return (weight @ np.where(asked, gain, 0.0).T) / (weight @ np.where(asked, effect, 0.0).T)
+
+
+def mean_of_ratios(gain: np.ndarray, effect: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, list[int]]:
+    """Chang et al.: of the facts that gained, without outliers; (draws, T), and how many facts each time has."""
+    ratio = np.where(effect > 0, gain / np.where(effect > 0, effect, 1.0), np.nan)
+    used = np.stack([inliers(row) for row in ratio])
+    total = weight @ used.T
+    means = np.divide(weight @ np.where(used, ratio, 0.0).T, total, out=np.full(total.shape, np.nan), where=total > 0)
+    return means, used.sum(axis=1).tolist()
 
 
 def retainability(answers: Answers, logp: np.ndarray, window: Window) -> dict[str, Any]:
     """E = l(t_LAM) - l(t_pre), the gain of the whole window (not of one encounter as in Chang et al.), and
-    R(t) = [l(t_LAM + t) - l(t_pre)] / E, per fact; means without outliers."""
+    R(t) = [l(t_LAM + t) - l(t_pre)] / E: the ratio of the sums over all facts, or with window.ratio "facts" the mean of
+    the ratios of those that gained, which is too high by regression to the mean."""
     steps = answers.steps
     before, inside = rows_of(steps, window)
     finite = np.isfinite(logp[[before, *inside]]).all(axis=0)
@@ -124,22 +154,27 @@ def retainability(answers: Answers, logp: np.ndarray, window: Window) -> dict[st
     common = inside[int(np.argmax(logp[inside].mean(axis=1)))]
     peak = np.full(logp.shape[1], common) if window.lam == "mean" else inside[np.argmax(logp[inside], axis=0)]
     effect = logp[peak, np.arange(logp.shape[1])] - logp[before]
-    kept = {time: inliers(values) for time, values in ratios_by_time(steps, logp, before, peak, effect).items()}
-    means = np.array([values.mean() if len(values) else np.nan for values in kept.values()])
-    effects = inliers(effect)
+    if effect.sum() <= 0:
+        raise DataError("the mean log-probability did not rise over the window: there is no gain to be kept")
+    times, gain = gains_by_time(steps, logp, before, peak)
+    weight = np.vstack([np.ones(int(finite.sum())), draw_people(answers, finite, DRAWS)])  # of all, then of draws
+    if window.ratio == "sums":
+        ratios, used = ratio_of_sums(gain, effect, weight), np.isfinite(gain).sum(axis=1).tolist()
+    else:
+        ratios, used = mean_of_ratios(gain, effect, weight)
     return {
         "t_pre": int(steps[before]),
         "t_lam": int(steps[common]),
         "lam": window.lam,
+        "ratio": window.ratio,
         "facts": int(len(effect)),
         "left_out": int((~finite).sum()),
         "facts_without_gain": int((effect <= 0).sum()),
-        "effectivity": float(effects.mean()),
-        "effectivity_outliers": int(len(effect) - len(effects)),
-        "t": list(kept),
-        "retainability": means.tolist(),
-        "facts_used": [len(values) for values in kept.values()],
-        "fits": fit_laws(np.array(list(kept), float), means),
+        "effectivity": float(effect.mean()),
+        "t": times.tolist(),
+        "retainability": ratios[0].tolist(),
+        "facts_used": used,
+        "fits": fit_laws(times.astype(float), ratios[0], ratios[1:]),
     }
 
 

@@ -1,25 +1,38 @@
 """Retention against exposures, R(F), and where it collapses: a bracket of the grid, never a number between its points.
 
 A curve is the runs of equal N, K, budget policy and token budget, all other options held constant. R(F) is the mean
-over seeds. It has fallen at F when it is under the curve's peak by more than max(margin, k sigma_seed) and the two 95 %
-intervals do not overlap. The collapse point lies between the neighbours [F_lo, F_hi] of the grid when R has fallen at
-F_hi and at every larger F, and not at F_lo. sigma_seed is the standard deviation between seeds, pooled over the points
-that have several. The interval of a point is the mean of its runs' intervals: all seeds ask about the same facts, so
-that more seeds do not make the error of choosing facts smaller.
+over seeds. It is compared with the plateau before it: the peak and the points to either side that are not lower than
+margin and seeds allow, their runs together, since the highest of several noisy points is too high. R has fallen at F
+when all of these hold:
+  - it is under the plateau by more than the margin;
+  - the difference of the two means is more than seeds make it, one-sided at LEVEL over all points after the plateau
+    together (Bonferroni, Student's t), on the scale of arcsin sqrt(R). sigma_seed is the standard deviation between
+    seeds on that scale, pooled over the points that have several; where none has, the typical one that is given;
+  - over facts too: the 95 % interval of the difference is above 0, paired by entity (paired.py) where the runs have
+    their answers (--per-question on). Where they have not it is of two unpaired means, which is wider.
+The collapse point lies between the neighbours [F_lo, F_hi] of the grid when R has fallen at F_hi and at every larger F,
+and not at F_lo.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import NamedTuple
+
+from scipy import stats
 
 from knapsack.analysis.infusion.curves import Curve
-from knapsack.analysis.intervals import pooled_sd, slope
+from knapsack.analysis.infusion.paired import difference
+from knapsack.analysis.intervals import Estimate, pooled_sd, slope
 from knapsack.analysis.points import Point
 from knapsack.runs.table import Row
 
 SLACK = 1e-9  # a fall of exactly the margin is not more than it, whatever its last bits
 FEWEST = 3
+LEVEL = 0.05  # of a false fall, over all points of a curve
 
 
 @dataclass
@@ -27,47 +40,81 @@ class Rule:
     measure: str
     base_loss: str  # column
     margin: float = 0.05
-    k: float = 2.0
     loss_margin: float = 0.05
+    infused: str = ""  # the question set
+    seed_sd: float = 0.045  # of a point with one run, where no point has several; of arcsin sqrt(R), 4.5 points at half
+
+
+class Scatter(NamedTuple):
+    """Between seeds, of one measure of a curve."""
+
+    sigma: float
+    freedom: float
+
+    def half_width(self, first: int, second: int, points: int = 1) -> float:
+        """What a difference of means of so many runs each must exceed, at LEVEL over so many points together."""
+        return float(stats.t.ppf(1 - LEVEL / points, self.freedom)) * self.sigma * math.sqrt(1 / first + 1 / second)
+
+
+def angle(share: float) -> float:
+    return math.asin(math.sqrt(min(1.0, max(0.0, share))))
 
 
 def spread(points: list[Point], column: str) -> tuple[float | None, int]:
     return pooled_sd(point.values(column) for point in points)
 
 
-def needed(margin: float, k: float, sigma: float | None) -> float:
-    return max(margin, k * sigma if sigma is not None else 0.0)
+def scatter_of(points: list[Point], rule: Rule) -> tuple[Scatter, bool]:
+    """On the arcsine scale, and whether it was measured."""
+    sigma, freedom = pooled_sd([angle(value) for value in point.values(rule.measure)] for point in points)
+    return (Scatter(sigma, freedom), True) if sigma is not None else (Scatter(rule.seed_sd, math.inf), False)
 
 
-def apart(high: Point, low: Point, column: str) -> bool | None:
-    """Whether the intervals of a higher and a lower point do not overlap; None where they are not known."""
-    above, below = high.interval(column), low.interval(column)
-    return above[0] > below[1] if above and below else None
+def apart(high: list[Point], low: Point, rule: Rule) -> bool | None:
+    """Whether some points together are above a lower one over facts: paired by entity where all runs have answers, else
+    by the intervals of the last of them and the lower one; None where these are not known."""
+    runs = [[Path(run) for run in point.runs.get("run", ())] for point in (*high, low)]
+    paired = difference(sum(runs[:-1], []), runs[-1], rule.infused, rule.measure)
+    if paired is not None:
+        return paired.low > 0
+    above, below = high[-1].interval(rule.measure), low.interval(rule.measure)
+    if not above or not below:
+        return None
+    of_two = (Estimate(point.mean(rule.measure), *ends) for point, ends in ((high[-1], above), (low, below)))
+    return (next(of_two) - next(of_two)).low > 0
 
 
-def trend(points: list[Point], column: str) -> Row:
-    """How far a value moves over F: the largest difference, and the slope per doubling of F by least squares with its
-    95 % interval (Student's t). Flat: the interval holds 0."""
+def trend(points: list[Point], column: str, margin: float) -> Row:
+    """How far a value moves over the grid: the slope per doubling of F by least squares (Student's t, 95 %) and what it
+    comes to from the first F to the last. `reading`: "flat" where that is shown to be within the margin (two one-sided
+    tests, 5 %), "moves" where 0 is outside its 95 % interval, else "not shown flat", since no slope that was seen is
+    not a slope that is not there."""
     pairs = [(math.log2(point.at), value) for point in points for value in point.values(column)]
     means = [value for value in (point.mean(column) for point in points) if value is not None]
     if not means:
         return {}
-    out: Row = {"largest_difference": max(means) - min(means)}
+    out: Row = {"largest_difference": max(means) - min(means), "margin": margin, "reading": None}
     if len(pairs) < 3 or len(means) < 2:
-        return out | {"slope_per_doubling": None, "slope_interval": None, "flat": None}
-    found = slope(*zip(*pairs))
-    flat = found.low - SLACK <= 0 <= found.high + SLACK
-    return out | {"slope_per_doubling": found.value, "slope_interval": [found.low, found.high], "flat": flat}
+        return out | {"slope_per_doubling": None, "slope_interval": None, "change": None}
+    x, y = zip(*pairs)
+    found, narrower = slope(x, y), slope(x, y, 0.9)
+    doublings = max(x) - min(x)
+    within = max(abs(narrower.low), abs(narrower.high)) * doublings <= margin + SLACK
+    moves = not found.low - SLACK <= 0 <= found.high + SLACK
+    out["reading"] = "flat" if within else "moves" if moves else "not shown flat"
+    change = [end * doublings for end in found]
+    return out | {"slope_per_doubling": found.value, "slope_interval": [found.low, found.high], "change": change}
 
 
 def base_loss_at(curve: Curve, at: int, rule: Rule) -> Row:
     """What the base's validation loss does across the bracket [at - 1, at], next to the step before it."""
     losses = [point.mean(rule.base_loss) for point in curve.points]
-    sigma, _ = spread(curve.points, rule.base_loss)
+    sigma, freedom = spread(curve.points, rule.base_loss)
     low, high = losses[at - 1], losses[at]
     before = losses[at - 2] if at > 1 else None
     rise = high - low if low is not None and high is not None else None
-    rise_needed = needed(rule.loss_margin, rule.k, sigma)
+    runs = [max(1, len(curve.points[i].values(rule.base_loss))) for i in (at - 1, at)]
+    rise_needed = max(rule.loss_margin, Scatter(sigma, freedom).half_width(*runs) if sigma is not None else 0.0)
     return {
         "lo": low,
         "hi": high,
@@ -79,34 +126,66 @@ def base_loss_at(curve: Curve, at: int, rule: Rule) -> Row:
     }
 
 
+@dataclass
+class Plateau:
+    """Where R was before a fall: the peak, the points before it that are no lower than seeds and margin allow, and
+    those between it and the fall."""
+
+    points: list[Point]
+    value: float
+    runs: int
+
+    @classmethod
+    def of(cls, points: list[Point], measure: str) -> Plateau:
+        values = [value for point in points for value in point.values(measure)]
+        return cls(points, fmean(values), len(values))
+
+
+def peak_of(points: list[Point], rule: Rule, scatter: Scatter) -> tuple[int, int]:
+    """The places of the peak and of the plateau's first point."""
+    means = [point.mean(rule.measure) for point in points]
+    top = max(range(len(points)), key=means.__getitem__)
+
+    def is_lower(i: int) -> bool:
+        seeds = scatter.half_width(len(points[top].runs), len(points[i].runs), len(points))
+        return means[top] - means[i] > rule.margin + SLACK and angle(means[top]) - angle(means[i]) > seeds
+
+    return top, next((i + 1 for i in range(top - 1, -1, -1) if is_lower(i)), 0)
+
+
 def read_collapse(curve: Curve, rule: Rule) -> Row:
     """The reading: status bracket, censored (F_c > F_lo = the grid's largest), nothing_retained or too_few_points."""
     points, measure = curve.points, rule.measure
-    sigma, freedom = spread(points, measure)
-    fall_needed = needed(rule.margin, rule.k, sigma)
-    notes = ["one seed a point: the margin alone says what a fall is"] if sigma is None else []
+    scatter, measured = scatter_of(points, rule)
+    notes = []
+    if not measured:
+        notes.append(f"one seed a point: seeds are taken to differ by {rule.seed_sd:g} (--seed-sd)")
     out: Row = {
         "status": "too_few_points",
         "F_lo": None,
         "F_hi": None,
-        "sigma_seed": sigma,
-        "sigma_degrees_of_freedom": freedom,
-        "fall_needed": fall_needed,
-        "rule": "margin" if fall_needed == rule.margin else "k sigma_seed",
+        "sigma_seed": scatter.sigma if measured else None,
+        "sigma_degrees_of_freedom": int(scatter.freedom) if measured else 0,
         "notes": notes,
     }
     if len(points) < FEWEST:
         notes.append(f"{len(points)} exposure counts, at least {FEWEST} are needed")
         return out
-    means = [point.mean(measure) for point in points]
-    top = max(range(len(points)), key=means.__getitem__)
+    top, first = peak_of(points, rule, scatter)
+    peak = points[top].mean(measure)
     floor, of = floor_of(points[top], measure)
-    out |= {"peak": {"F": points[top].at, "value": means[top]}, "floor": {"value": floor, "of": of}}
-    if means[top] - floor <= fall_needed + SLACK:
-        above = f"the peak is not above {of} ({floor:.3g}) by more than {fall_needed:.3g}"
-        notes.append(f"{above}: there is nothing to lose")
+    out |= {
+        "peak": {"F": points[top].at, "value": peak},
+        "floor": {"value": floor, "of": of},
+    }
+    if peak - floor <= rule.margin + SLACK:
+        notes.append(
+            f"the peak is not above {of} ({floor:.3g}) by more than {rule.margin:.3g}: there is nothing to lose"
+        )
         return out | {"status": "nothing_retained"}
-    onset = onset_of(points, top, measure, fall_needed, notes)
+    onset = onset_of(points, top, first, rule, scatter, notes)
+    plateau = Plateau.of(points[first:onset], measure)
+    out["plateau"] = {"F": [point.at for point in plateau.points], "value": plateau.value, "runs": plateau.runs}
     if onset < len(points):
         return out | bracket(curve, onset, top, rule, notes)
     if top == onset - 1:
@@ -114,21 +193,42 @@ def read_collapse(curve: Curve, rule: Rule) -> Row:
     return out | {"status": "censored", "F_lo": points[-1].at}
 
 
-def onset_of(points: list[Point], top: int, measure: str, fall_needed: float, notes: list[str]) -> int:
-    """The first point from which on all have fallen; their number where the last has not."""
-    peak = points[top]
-    separate = [apart(peak, point, measure) for point in points]
+def onset_of(points: list[Point], top: int, first: int, rule: Rule, scatter: Scatter, notes: list[str]) -> int:
+    """The first point from which on all have fallen from what was before; their number where the last has not."""
+    measure = rule.measure
+    separate = [apart(points[first : top + 1], point, rule) for point in points]
     if any(sure is None for sure in separate):
         notes.append("not all runs have intervals (no results.json): those falls are judged without them")
-    low = [peak.mean(measure) - point.mean(measure) > fall_needed + SLACK for point in points]
-    fallen = [is_low and sure is not False for is_low, sure in zip(low, separate)]
-    onset = next(i for i in range(len(points), -1, -1) if i == 0 or not fallen[i - 1])
-    again = [f"{points[i].at:g}" for i in range(top + 1, onset) if fallen[i]]
-    if again:
-        notes.append(f"R falls at F = {', '.join(again)}, but comes back")
-    unsure = [f"{points[i].at:g}" for i in range(top + 1, len(points)) if low[i] and not fallen[i]]
-    if unsure:
-        notes.append(f"the fall at F = {', '.join(unsure)} is within the intervals: not counted")
+    after = range(top + 1, len(points))
+
+    def low(i: int, before: Plateau) -> bool:
+        return before.value - points[i].mean(measure) > rule.margin + SLACK
+
+    def beyond_seeds(i: int, before: Plateau) -> bool:
+        fall = angle(before.value) - angle(points[i].mean(measure))
+        return fall > scatter.half_width(before.runs, len(points[i].runs), max(1, len(after)))
+
+    def fallen(i: int, before: Plateau) -> bool:
+        return low(i, before) and beyond_seeds(i, before) and separate[i] is not False
+
+    def stays_down(onset: int) -> bool:
+        before = Plateau.of(points[first:onset], measure)
+        return all(fallen(i, before) for i in range(onset, len(points)))
+
+    onset = next(filter(stays_down, after), len(points))
+    peak = Plateau.of(points[first : top + 1], measure)
+    said = {
+        "R falls at F = {}, but comes back": [i for i in after if i < onset and fallen(i, peak)],
+        "the fall at F = {} is within the scatter over facts: not counted": [
+            i for i in after if low(i, peak) and separate[i] is False
+        ],
+        "the fall at F = {} is within the scatter between seeds: not counted": [
+            i for i in after if low(i, peak) and not beyond_seeds(i, peak)
+        ],
+    }
+    for note, places in said.items():
+        if places:
+            notes.append(note.format(", ".join(f"{points[i].at:g}" for i in places)))
     return onset
 
 

@@ -87,7 +87,8 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     add("--figure", type=figure_file, metavar="FILE.png")
     add("--measure", default="accuracy_seen", help="what R is (default: accuracy_seen)")
     add("--margin", type=positive, default=0.05, help="least fall that counts, in units of R (default: 0.05)")
-    add("--k", type=positive, default=2.0, help="and in standard deviations between seeds (default: 2)")
+    typical = "between seeds, of arcsin sqrt(R), where no point has several runs (default: 0.045)"
+    add("--seed-sd", type=positive, default=0.045, metavar="SD", help=typical)
     loss = "least rise of the base's loss that counts (default: 0.05)"
     add("--loss-margin", type=positive, default=0.05, metavar="NATS", help=loss)
     return parser.parse_args(argv)
@@ -105,16 +106,16 @@ def main(argv: list[str]) -> int:
         raise DataError(f"no run (config.json) below {', '.join(map(str, args.folders))}")
     check_names(study, args)
     study = study.sort_values(ORDER, key=lambda column: column.map(str) if column.name == "seed" else column.fillna(0))
-    rule = Rule(args.measure, f"val/{args.base}/loss", args.margin, args.k, args.loss_margin)
+    rule = Rule(args.measure, f"val/{args.base}/loss", args.margin, args.loss_margin, args.infused, args.seed_sd)
     found = make_curves(study, args.infused, args.measure)
     curves, columns = [report(curve, rule) for curve in found], columns_of(study)
     out = {
-        "format_version": 1,
+        "format_version": 2,
         "infused": args.infused,
         "base": args.base,
         "measure": args.measure,
         "margin": args.margin,
-        "k": args.k,
+        "seed_sd": args.seed_sd,
         "loss_margin": args.loss_margin,
         "columns": describe(columns),
         "curves": curves,

@@ -7,6 +7,7 @@ import pandas as pd
 from knapsack.analysis.infusion.collapse import Rule, read_collapse, spread, trend
 from knapsack.analysis.infusion.curves import Curve
 from knapsack.analysis.infusion.rows import GROUPS, MEASURES
+from knapsack.analysis.intervals import replicates
 from knapsack.analysis.points import Point
 from knapsack.runs.table import Row
 
@@ -75,6 +76,12 @@ def describe(columns: list[str]) -> list[Row]:
     return [dict(zip(("name", "unit", "about"), (name, *unit_of(name)))) for name in columns]
 
 
+def over_runs(point: Point, measure: str) -> list[float] | None:
+    """95 % of the mean over training, Student's t over runs; None of one run, whose interval is over facts alone."""
+    values = point.values(measure)
+    return list(replicates(values).estimate[1:]) if len(values) > 1 else None
+
+
 def report_point(point: Point, rule: Rule) -> Row:
     measure = rule.measure
     return {
@@ -83,6 +90,7 @@ def report_point(point: Point, rule: Rule) -> Row:
         "mean": point.mean(measure),
         "sd": spread([point], measure)[0],
         "interval": point.interval(measure),
+        "interval_over_runs": over_runs(point, measure),
         "minus_control": point.mean(f"{measure}_minus_control"),
         "minus_control_interval": point.interval(f"{measure}_minus_control"),
         "control": point.mean(f"control/{measure}"),
@@ -104,7 +112,7 @@ def report(curve: Curve, rule: Rule) -> Row:
         "held": curve.held,
         "points": [report_point(point, rule) for point in curve.points],
         "collapse": read_collapse(curve, rule),
-        "controls": trend(curve.points, f"control/{rule.measure}"),
+        "controls": trend(curve.points, f"control/{rule.measure}", rule.margin),
         "baselines": {what: first.get(f"{rule.measure}_{what}") for what in ("chance", "majority")},
         "without_infusion": {
             "runs": len(curve.without.runs),
@@ -131,10 +139,10 @@ def sentence(curve: Row, rule: Rule) -> str:
         said = f"{peak}, falls by {reading['fall']:.3g} between F = {low:g} and {high:g} and stays down: "
         said += f"collapse point in [{low:g}, {high:g}]; {base_words(reading['base_loss'], rule)}"
     controls = curve["controls"]
-    if controls.get("flat") is not None:
+    if verdict := controls.get("reading"):
         low, high = controls["slope_interval"]
         slope = f"{controls['slope_per_doubling']:+.2g} [{low:+.2g}, {high:+.2g}] per doubling of F"
-        said += f". Controls {'flat' if controls['flat'] else 'NOT flat'}: {slope}, "
+        said += f". Controls {'NOT flat' if verdict == 'moves' else verdict} (margin {rule.margin:g}): {slope}, "
         said += f"largest difference {controls['largest_difference']:.3g}"
     return f"{head} {said}." + "".join(f" Note: {note}." for note in reading["notes"])
 

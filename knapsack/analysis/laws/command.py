@@ -111,6 +111,7 @@ def analyse(args: argparse.Namespace, study: Study) -> tuple[dict[str, Any], Any
         law = report.fit_law(study.runs, study.people)
     except DataError as error:
         return out | {"law": {"refused": str(error)}}, None
+    study.runs.shape = law.shape
     out["law"] = report.describe_law(law, study.runs)
     out["law"]["censored_runs"] = report.censored_names(study, law)
     out["holdout"] = report.holdouts(study)
@@ -188,8 +189,8 @@ def say(out: dict[str, Any]) -> None:
     )
     if "k" in law:
         print(f"slope k {law['k']:.3g}, people {law['sd_people']:.2g}, lapse {law['lapse']:.2g}")
-    if law["censored"]:
-        print(f"censored: {law['censored']} of {law['runs']} runs ({', '.join(law['censored_runs'])})")
+    if censored := law["censored_runs"]:
+        print(f"censored: {len(censored)} of {law['runs']} runs ({', '.join(censored)})")
     for held in out["holdout"]:
         if "refused" in held:
             print(f"left out: {held['refused']}")
@@ -202,7 +203,7 @@ def say(out: dict[str, Any]) -> None:
     for row in out.get("units", []):
         said = f"gamma {ends(row.get('gamma'))} in {row['unit']}"
         if "gamma_predicted" in row:
-            said += f", alpha + 1 = {ends(row['gamma_predicted'])}"
+            said += f", alpha + 1 = {ends(row['gamma_predicted'])}" + ": they disagree" * bool(row["disagree"])
         print(said)
     for one in out["asked"]:
         where = ", ".join(f"{name} = {value:g}" for name, value in one["at"].items())

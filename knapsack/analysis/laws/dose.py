@@ -18,10 +18,12 @@ from scipy.optimize import minimize
 from scipy.special import expit, logit
 
 from knapsack.analysis.intervals import Estimate
-from knapsack.analysis.laws.evidence import LOG_WEIGHTS, NODES, Answers, Evidence, Shape, of_answers
+from knapsack.analysis.laws.evidence import Answers, Evidence, Shape, of_answers
 from knapsack.analysis.laws.mixed import Fit, fit
 from knapsack.analysis.psychometric import MOST_GUESS, MOST_LAPSE, SLOPES, Cells
 
+NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(9)
+LOG_WEIGHTS = np.log(WEIGHTS / WEIGHTS.sum())
 ROUNDS, CLOSE = 6, 0.01  # of the turns; of the log-likelihood
 SPENT = 2  # k and lapse, where runs of one dose each determine them by their scatter
 MOST_PEOPLE = 2.0  # standard deviation of people, ln F
@@ -103,13 +105,17 @@ class ShapeStep:
 
 
 def fit_answers(
-    runs: list[Cells], covariates: dict[str, np.ndarray], cluster: np.ndarray, people: bool = True
+    runs: list[Cells],
+    covariates: dict[str, np.ndarray],
+    cluster: np.ndarray,
+    people: bool = True,
+    start: Shape | None = None,
 ) -> DoseLaw:
     """A run a Cells, an element of each covariate and of `cluster`. Without `people` a run's answers are independent
-    given its own threshold, as where a run is known by its accuracy."""
+    given its own threshold, as where a run is known by its accuracy. `start`: a shape near by, such as of more runs."""
     varied, X = design(covariates, len(runs))
     names = ["c", *(f"ln {name}" for name in varied)]
-    answers, shape, law = Answers(runs), Shape(people=Shape().people * people), None
+    answers, shape, law = Answers(runs), start or Shape(people=Shape().people * people), None
     for _ in range(ROUNDS):
         evidence = of_answers(answers, shape)
         before, law = law, fit(names, X, evidence, cluster, law, 0 if people else SPENT)

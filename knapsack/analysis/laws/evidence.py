@@ -18,9 +18,6 @@ from scipy.stats import norm
 
 from knapsack.analysis.psychometric import NO_DOSE, Cells
 
-NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(9)
-SHARES = WEIGHTS / WEIGHTS.sum()
-LOG_WEIGHTS = np.log(SHARES)
 COARSE, FINEST = 0.06, 0.003  # of y: where Answers are computed, at most; the step of the grid, at least
 NEGLIGIBLE = -60.0  # of a log-likelihood below its largest
 AROUND = 3.0  # of y: the grid beyond the doses
@@ -63,6 +60,7 @@ class Answers:
         places, place = np.unique(table[:, [0, 3, 4]], axis=0, return_inverse=True)  # where a probability is needed
         self.x, self.guess, self.run, self.place = *places[:, :2].T, places[:, 2].astype(int), place.ravel()
         self.often, self.first, self.first_of_run = np.array(often, float), np.array(first), np.array(first_of_run)
+        self.most = float((self.right + self.wrong).max())  # answers of a person at a dose
         self.free = bool((self.guess < 0).any())  # some guess is not known
         self.runs = len(runs)
         shown = self.x[self.x > NO_DOSE]
@@ -70,14 +68,22 @@ class Answers:
 
     def loglik(self, y: np.ndarray, shape: Shape) -> np.ndarray:
         """y: (runs, T), as is what is returned."""
-        distance = (self.x[:, None] - y[self.run])[:, :, None] - shape.people * NODES
+        nodes = self.nodes(shape)
+        weights = np.exp(-0.5 * nodes**2)
+        distance = (self.x[:, None] - y[self.run])[:, :, None] - shape.people * nodes
         chance = np.where(self.guess < 0, shape.guess, self.guess)[:, None, None]
         q = np.clip(chance + (1 - chance - shape.lapse) * expit(shape.k * distance), 1e-9, 1 - 1e-9)
         cells = self.right * np.log(q)[self.place] + self.wrong * np.log1p(-q)[self.place]
         nodes = cells if len(self.first) == len(cells) else np.add.reduceat(cells, self.first, axis=0)
         top = nodes.max(axis=2)
-        persons = top + np.log(np.exp(nodes - top[:, :, None]) @ SHARES)
+        persons = top + np.log(np.exp(nodes - top[:, :, None]) @ (weights / weights.sum()))
         return np.add.reduceat(persons * self.often[:, None], self.first_of_run, axis=0)
+
+    def nodes(self, shape: Shape) -> np.ndarray:
+        """Of a standard normal effect, evenly spaced: nearer than the width of what a person's answers say of it."""
+        width = 2 / (shape.k * np.sqrt(self.most))
+        step = min(0.7, max(0.1, 1.2 * width / max(shape.people, 1e-6)))
+        return step * np.arange(-np.ceil(4 / step), np.ceil(4 / step) + 1)
 
     def tabulate(self, shape: Shape) -> tuple[np.ndarray, np.ndarray]:
         """The grid (G,), whose steps are shorter than the narrowest peak, and the curves (runs, G)."""

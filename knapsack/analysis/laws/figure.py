@@ -20,7 +20,8 @@ def draw_collapse(axes: Any, study: Study, law: DoseLaw) -> None:
     ranks = {size: rank for rank, size in enumerate(np.unique(sizes))}
     colors = plt.get_cmap("viridis")(np.linspace(0, 0.9, len(ranks)))
     named = set()
-    for curve, cells, size in zip(study.curves, study.runs.answers, sizes):
+    for i in np.argsort(sizes, kind="stable"):
+        curve, cells, size = study.curves[i], study.runs.answers[i], sizes[i]
         if curve is None or curve.F50 is None:
             continue
         places, shares = binned(cells)
@@ -29,7 +30,7 @@ def draw_collapse(axes: Any, study: Study, law: DoseLaw) -> None:
         color = colors[ranks[size]]
         axes.plot(places / curve.F50, [one.value for one in shares], "o", label=label, color=color, markersize=3)
         for place, one in zip(places / curve.F50, shares):
-            axes.plot([place] * 2, [one.low, one.high], color=color, linewidth=0.6, alpha=0.5)
+            axes.plot([place] * 2, [one.low, one.high], color=color, linewidth=0.5, alpha=0.25)
     if law.shape:
         spread = 1 / np.sqrt(1 + law.shape.people**2 * law.shape.k**2 / 2.9)  # of people, on the logistic's scale
         fine = np.geomspace(0.02, 50, 300)

@@ -17,7 +17,7 @@ import numpy as np
 
 from knapsack.analysis.intervals import Estimate
 from knapsack.analysis.laws.dose import fit_answers, fit_thresholds
-from knapsack.analysis.laws.evidence import Evidence, of_thresholds
+from knapsack.analysis.laws.evidence import Evidence, Shape, of_thresholds
 from knapsack.analysis.laws.rivals import RIVALS, fit_rival
 from knapsack.analysis.psychometric import Cells
 from knapsack.common.errors import DataError
@@ -44,12 +44,13 @@ class Runs:
     cluster: np.ndarray
     thresholds: list[Threshold]
     answers: list[Cells] | None = None
+    shape: Shape | None = None  # of a law that was fitted to them, where fits begin
 
     def take(self, use: np.ndarray) -> Runs:
         places = np.flatnonzero(use)
         answers = [self.answers[i] for i in places] if self.answers is not None else None
         covariates = {name: column[use] for name, column in self.covariates.items()}
-        return Runs(covariates, self.cluster[use], [self.thresholds[i] for i in places], answers)
+        return Runs(covariates, self.cluster[use], [self.thresholds[i] for i in places], answers, self.shape)
 
     def setting(self, i: int) -> Setting:
         return {name: float(column[i]) for name, column in self.covariates.items()}
@@ -65,7 +66,7 @@ def predictors(axis: str, rest: Runs) -> dict[str, Predictor]:
     found: dict[str, Predictor] = {}
     try:
         if rest.answers is not None:
-            found[OWN] = fit_answers(rest.answers, rest.covariates, rest.cluster).F50
+            found[OWN] = fit_answers(rest.answers, rest.covariates, rest.cluster, start=rest.shape).F50
         else:
             found[OWN] = fit_thresholds(evidence_of(rest.thresholds), rest.covariates, rest.cluster).F50
     except DataError:

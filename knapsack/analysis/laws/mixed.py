@@ -18,7 +18,7 @@ from scipy.optimize import minimize
 from scipy.special import logsumexp
 
 from knapsack.analysis.intervals import Estimate
-from knapsack.analysis.laws.evidence import LOG_WEIGHTS, NODES, Evidence
+from knapsack.analysis.laws.evidence import Evidence
 from knapsack.common.errors import DataError
 
 LEAST_SD, MOST_SD = 0.02, 3.0  # of an effect, in y
@@ -64,14 +64,23 @@ class Model:
         order = np.argsort(self.cluster.ravel(), kind="stable")
         self.order, self.first = order, np.flatnonzero(np.diff(self.cluster.ravel()[order], prepend=-1))
         self.X, self.evidence = X, evidence
-        self.nested = len(self.first) < len(X)  # some cluster has several runs
+        self.largest = int(np.bincount(self.cluster.ravel()).max())
+        self.nested = self.largest > 1
 
     def loglik(self, b: np.ndarray, sd_run: float, sd_cluster: float) -> float:
         mean = self.X @ b
         if not self.nested:
             return float(self.evidence.log_marginal(mean[:, None], sd_run).sum())
-        found = self.evidence.log_marginal(mean[:, None] + sd_cluster * NODES, sd_run)
-        return float(logsumexp(np.add.reduceat(found[self.order], self.first, axis=0) + LOG_WEIGHTS, axis=1).sum())
+        nodes = self.nodes(sd_run / sd_cluster)
+        found = self.evidence.log_marginal(mean[:, None] + sd_cluster * nodes, sd_run)
+        weights = -0.5 * nodes**2 - np.log(np.sqrt(2 * np.pi) / (nodes[1] - nodes[0]))
+        return float(logsumexp(np.add.reduceat(found[self.order], self.first, axis=0) + weights, axis=1).sum())
+
+    def nodes(self, ratio: float) -> np.ndarray:
+        """Of a standard normal effect, evenly spaced: nearer than the width, sd_run / sqrt(runs), of what a cluster's
+        runs say of it, which the few nodes of Gauss and Hermite would miss."""
+        step = min(0.6, max(0.05, 1.2 * ratio / np.sqrt(self.largest)))
+        return np.arange(-6.0, 6.0 + step, step)
 
     def maximise(self, b: np.ndarray, sds: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
         p = len(b)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from knapsack.analysis.laws.study import Study
 from knapsack.analysis.thresholds import first_group_below
 from knapsack.common.errors import DataError
 
-PAPER_TARGET = 0.8  # of first_group_below
+PAPER_TARGET = 0.8  # accuracy of F80, and of the paper's rule next to it
 
 Row = dict[str, Any]
 
@@ -33,7 +34,7 @@ def rows_of(study: Study) -> list[Row]:
             curve, cells = study.curves[i], study.runs.answers[i]
             row |= {"state": curve.state, "F50": curve.F50, "interval": list(study.intervals[i]), "k": curve.k}
             row |= {"lapse": curve.lapse, "overdispersion": curve.overdispersion, "people": curve.people}
-            row |= {"first_group_below": first_group_below(cells, PAPER_TARGET)}
+            row |= {"F80": curve.dose_at(PAPER_TARGET), "first_group_below": first_group_below(cells, PAPER_TARGET)}
         elif np.isfinite(one.value):
             half = 1.96 * one.error
             ends = np.exp([one.value - half, one.value + half]).tolist()
@@ -47,7 +48,7 @@ def rows_of(study: Study) -> list[Row]:
 
 def fit_law(runs: Runs, people: bool = True) -> DoseLaw:
     if runs.answers is not None:
-        return fit_answers(runs.answers, runs.covariates, runs.cluster, people)
+        return fit_answers(runs.answers, runs.covariates, runs.cluster, people, runs.shape)
     return fit_thresholds(evidence_of(runs.thresholds), runs.covariates, runs.cluster)
 
 
@@ -61,7 +62,7 @@ def describe_law(law: DoseLaw, runs: Runs) -> Row:
         "sd_clusters": law.fit.sd_cluster,
         "runs": law.fit.runs,
         "clusters": law.fit.clusters,
-        "censored": law.fit.censored,
+        "without_end": law.fit.censored,
         "loglik": law.fit.loglik,
     }
     if law.shape:
@@ -72,12 +73,12 @@ def describe_law(law: DoseLaw, runs: Runs) -> Row:
 
 
 def censored_names(study: Study, law: DoseLaw) -> list[str]:
-    """Runs that count in the fit as "more than" or "less than"."""
+    """Runs that count in the fit as "more than" or "less than"; of runs of one dose those too near 0 or 1."""
     runs = study.runs
-    if runs.answers is not None and law.shape:
+    if runs.answers is not None and not study.people and law.shape:
         censored = evidence_of_answers(Answers(runs.answers), law.shape).censored
     else:
-        censored = evidence_of(runs.thresholds).censored
+        censored = [not np.isfinite(one.value) for one in runs.thresholds]
     return [name for name, is_censored in zip(study.names, censored) if is_censored]
 
 
@@ -116,10 +117,8 @@ def in_units(study: Study, units: dict[str, str], loss: str | None) -> list[Row]
         M = study.table[column].to_numpy(float)
         row: Row = {"unit": unit, "column": column}
         try:
-            covariates = study.runs.covariates | {"M": M}
-            gamma = fit_law(
-                Runs(covariates, study.runs.cluster, study.runs.thresholds, study.runs.answers), study.people
-            )
+            runs = replace(study.runs, covariates=study.runs.covariates | {"M": M})
+            gamma = fit_law(runs, study.people)
             row["gamma"] = list(gamma.exponents()["gamma"])
         except (DataError, KeyError) as error:
             row["refused"] = str(error)

@@ -137,9 +137,13 @@ def with_numbers(table: pd.DataFrame, columns: list[str | None]) -> pd.DataFrame
 
 
 def check_held(table: pd.DataFrame, asked: Asked) -> None:
-    """Runs of equal covariates (and dose) are replicates."""
-    free = {"exposures", "ratio", "model", "tokens", "warmup", *asked.free, *asked.covariates.values(), *THRESHOLDS}
-    free |= {asked.dose, asked.response, asked.cluster} - {None}
+    """Runs of equal covariates (and dose) are replicates: an option may differ that a covariate or the dose follows."""
+    used = {*asked.covariates.values(), asked.dose, asked.response, asked.cluster} - {None}
+    free = {"exposures", *used, *asked.free, *THRESHOLDS}
+    for options, names in (({"model"}, {"M"}), ({"tokens", "warmup"}, {"S"})):
+        free |= options if names & asked.covariates.keys() else set()
+    free |= {"ratio"} if any(name.startswith(("share/", "exposures/", "epochs/")) for name in used) else set()
+    free |= {"model"} if asked.dose in ("parameters", "parameters_non_embedding") else set()
     if names := differing(table, free):
         raise UsageError(
             f"the runs differ in {', '.join(names)}, which no law here explains: give fewer runs, make it a covariate "
