@@ -12,6 +12,7 @@ import statistics
 import struct
 import subprocess
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,6 +31,7 @@ FLOPS = 4e10  # of a timed run: seconds on a core
 MOST_FLOPS = 4e11  # beyond it a model is not timed
 MOST_ROWS = 16 * 2048  # tokens of a step where none are named
 STEPS = 4, 40  # of a timed run, least and most
+POLL_SECONDS = 0.02
 UNITS = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
 
@@ -126,16 +128,24 @@ class Clock:
                 subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
             )
         memory = 0.0
-        for process in processes:
-            _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
-            memory = max(memory, usage.ru_maxrss * 1024.0)
+        while any([process.poll() is None for process in processes]):
+            memory = max(memory, *(largest_resident(process.pid) for process in processes))
+            time.sleep(POLL_SECONDS)
         if any(process.returncode for process in processes):
             raise ScriptError(f"{self.program.name} ended with code {processes[0].returncode} while it was timed")
         lines = [read_lines(folder / "run" / "metrics.jsonl") for folder in folders]
         speeds = [statistics.median(line["perf/tokens_per_s"] for line in one) for one in lines]
         self.kept[key] = [statistics.mean(speeds), memory]
         return Rate(*self.kept[key])
+
+
+def largest_resident(pid: int) -> float:
+    """Bytes, so far; not out of rusage, which counts this process before it became the program."""
+    try:
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    except OSError:  # it has ended, or another system
+        return 0.0
+    return float(found[1]) * 1024 if found else 0.0
 
 
 def tokens_of_step(flags: Flags) -> int:
