@@ -49,6 +49,8 @@ def check_prediction(name: str, value: Any, study: Study) -> None:
         raise UsageError(f"{place}: {kind}: there is no {json.dumps(value[kind])}")
     if kind == "hysteresis":
         need_text(value.get("at"), f"{place}: at")
+        asked = study.hysteresis[value["hysteresis"]]
+        runs_at({asked["axis"]: value["at"]}, asked["above"], study.blocks, f"{place}: at")
         if value.get("sign") not in SIGNS:
             raise UsageError(f"{place}: sign: expected one of {' '.join(SIGNS)}, found {json.dumps(value.get('sign'))}")
         return
@@ -172,20 +174,26 @@ def numbers_of(value: dict[str, Any], study: Study, rows: dict[str, dict], laws:
 
 
 def judge(study: Study, rows: dict[str, dict], laws: dict[str, Any], signs: dict[str, Any]) -> list[Outcome]:
-    """`rows`: of the table of runs, by name; `laws`: JSON by name; `signs`: of each hysteresis, by place, a list over
-    replicates. What failed comes first, then what was not measured."""
+    """`rows`: of the table of finished runs, by name; `laws`: JSON by name; `signs`: of each hysteresis, by place, a
+    list over replicates. What failed comes first, then what was not measured: nothing is judged before all its runs are
+    finished."""
     found = []
     for name, value in study.predictions.items():
         says = value.get("says", "")
         if "hysteresis" in value:
             seen = signs.get(value["hysteresis"], {}).get(value["at"], [])
-            verdict = OPEN if not seen else HELD if set(seen) == {value["sign"]} else FAILED
+            asked = study.hysteresis[value["hysteresis"]]
+            planned = runs_at({asked["axis"]: value["at"]}, asked["above"], study.blocks, name)
+            verdict = HELD if set(seen) == {value["sign"]} else FAILED
+            verdict = verdict if len(seen) == len(planned) else OPEN
             found.append(Outcome(name, says, f"sign {value['sign']}", " ".join(seen) or "-", verdict))
             continue
         low, high = value["between"]
         numbers = numbers_of(value, study, rows, laws)
         predicted = f"{low:g} to {high:g}" + (", each" if value.get("of") == "each" else "")
-        if not numbers or not all(is_number(one) for one in numbers):
+        blocks = study.laws[value["law"]]["blocks"] if "law" in value else []
+        unfinished = any(run.run.name not in rows for block in blocks for run in study.blocks[block].runs)
+        if unfinished or not numbers or not all(is_number(one) for one in numbers):
             shown = ", ".join(f"{one:.4g}" if is_number(one) else "-" for one in numbers) or "-"
             found.append(Outcome(name, says, predicted, shown, OPEN))
             continue
