@@ -327,7 +327,8 @@ class ToyTest(StudyTest):
         said = pathlib.Path(self.path("killed.said")).read_text()
         self.assertEqual(process.returncode, 0, said)
         self.assertNotRegex(said, "Traceback|a fault of the program")
-        print(f"killed {kills} times", file=sys.stderr)
+        if "KNAPSACK_KILLS" in os.environ:
+            print(f"killed {kills} times", file=sys.stderr)
         self.assertGreater(kills, 0)
         self.assertEqual(self.report("killed"), whole)
 
