@@ -4,9 +4,9 @@
   python dev/bench/law_coverage.py --studies 40 --laws ratio,none
 
 Laws: curve (F50 of one run, over people), replicates (t over three runs), share (near 0), size (gamma; the largest size
-left out), horizon (beta), ratio, target (B of exp(a + b / r)), loss (alpha), none and collapse (a rise, a collapse
-is claimed where there is none).
-With 200 studies 95 % is met between 92 and 98 %.
+left out), horizon (beta), thresholds (both without answers), ratio, target (B of exp(a + b / r)), loss (alpha), none
+and collapse (a rise, a collapse is claimed where there is none). With 200 studies 95 % is met between 92 and 98 %. An
+interrupt ends a law with the studies that were done.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from knapsack.analysis import psychometric  # noqa: E402
 from knapsack.analysis.infusion.collapse import Rule, read_collapse  # noqa: E402
 from knapsack.analysis.intervals import Estimate, replicates, share_interval  # noqa: E402
 from knapsack.analysis.laws import critical, dose, loss, target  # noqa: E402
+from knapsack.analysis.laws.evidence import of_thresholds  # noqa: E402
 
 Said = dict[str, tuple[Estimate | None, float]]  # of one study: what was estimated, and the truth
 
@@ -66,6 +67,29 @@ def of_horizon(random: np.random.Generator) -> Said:
     study = horizon_study(random, planted)
     law = dose.fit_answers(study.runs, study.covariates(), np.array(study.cluster)).exponents()
     return {"beta": (law["beta"], planted.beta), "gamma, trunks": (law["gamma"], planted.gamma)}
+
+
+def of_thresholds_alone(random: np.random.Generator) -> Said:
+    """The regression without answers, which is quick: six sizes, one of them censored; trunks of three horizons."""
+    nothing = np.full(27, np.nan)
+    M, error = np.repeat([45e3, *SIZES], 3), 0.06
+    truth = np.log(150) - 1.16 * np.log(M / 231e3) + random.normal(0, 0.15, len(M))
+    seen, most = truth + random.normal(0, error, len(M)), np.log(910)
+    bound = np.where(seen > most, most, np.nan)
+    evidence = of_thresholds(np.where(seen > most, np.nan, seen), np.full(len(M), error), bound, nothing[:18])
+    law = dose.fit_thresholds(evidence, {"M": M}, np.arange(len(M)))
+    new = np.log(150) - 1.16 * np.log(1e6 / 231e3) + random.normal(0, 0.15)
+    said = {
+        "gamma, thresholds": (law.exponents()["gamma"], 1.16),
+        "new size": (law.fit.predict(law.row({"M": 1e6})), new),
+    }
+    M, S, trunk = np.repeat(SIZES[1:4], 9), np.tile([2e6, 6e6, 18e6], 9), np.repeat(np.arange(9), 3)
+    y = 5 - 1.16 * np.log(M / 231e3) + 0.4 * np.log(S / 8e6) + random.normal(0, 0.1, 9)[trunk]
+    y += random.normal(0, 0.08, 27) + random.normal(0, error, 27)
+    law = dose.fit_thresholds(
+        of_thresholds(y, np.full(27, error), nothing, nothing), {"M": M, "S": S}, trunk
+    ).exponents()
+    return said | {"beta, thresholds": (law["beta"], 0.6), "gamma, thresholds of trunks": (law["gamma"], 1.16)}
 
 
 def of_ratio(random: np.random.Generator) -> Said:
@@ -117,6 +141,7 @@ LAWS: dict[str, Callable[[np.random.Generator], Said]] = {
     "share": of_share,
     "size": of_size,
     "horizon": of_horizon,
+    "thresholds": of_thresholds_alone,
     "ratio": of_ratio,
     "target": of_target,
     "loss": of_loss,
@@ -128,9 +153,12 @@ LAWS: dict[str, Callable[[np.random.Generator], Said]] = {
 def simulate(name: str, studies: int, seed: int) -> None:
     found: dict[str, list[tuple[Estimate | None, float]]] = {}
     began = time.time()
-    for number in range(studies):
-        for what, pair in LAWS[name](np.random.default_rng([seed, number])).items():
-            found.setdefault(what, []).append(pair)
+    try:
+        for number in range(studies):
+            for what, pair in LAWS[name](np.random.default_rng([seed, number])).items():
+                found.setdefault(what, []).append(pair)
+    except KeyboardInterrupt:
+        studies = len(next(iter(found.values()), []))
     for what, pairs in found.items():
         given = [(one, truth) for one, truth in pairs if one is not None]
         hit = [one.low <= truth <= one.high for one, truth in given]
@@ -138,7 +166,7 @@ def simulate(name: str, studies: int, seed: int) -> None:
         half = np.mean([(one.high - one.low) / 2 for one, _ in given])
         row = f"| {what} | {len(given)} of {studies} | {100 * np.mean(hit):.1f} % | {error.mean():+.4f} |"
         print(f"{row} {error.std():.4f} | {half:.4f} |", flush=True)
-    print(f"{name}: {(time.time() - began) / studies:.2f} s a study", file=sys.stderr, flush=True)
+    print(f"{name}: {(time.time() - began) / max(1, studies):.2f} s a study", file=sys.stderr, flush=True)
 
 
 def main() -> None:

@@ -12,17 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from knapsack.analysis.psychometric import (
-    BELOW,
-    DRAWS,
-    FLAT,
-    NOT_REACHED,
-    REACHED,
-    Cells,
-    bootstrap,
-    fit_curve,
-    interval_of,
-)
+from knapsack.analysis.psychometric import BELOW, FLAT, NOT_REACHED, REACHED, Cells, Curve, interval_of
 
 FEWEST_ITEMS = 50  # of a walk, before a running accuracy may fail
 
@@ -48,12 +38,11 @@ def walk(popularity: np.ndarray, correct: np.ndarray, target: float, fails: int,
     return float(np.asarray(popularity, float)[order][at])
 
 
-def threshold(cells: Cells, target: float, draws: int = DRAWS) -> dict[str, Any]:
-    """The dose of the target accuracy by the curve, with 95 % over people; None where it is not reached within the
-    doses, which `state` says."""
-    curve = fit_curve(cells)
+def threshold(cells: Cells, target: float, curve: Curve, drawn: np.ndarray) -> dict[str, Any]:
+    """The dose of the target accuracy by the curve of these cells, with 95 % over people (`drawn` as bootstrap makes
+    it); None where it is not reached within the doses, which `state` says."""
     value = curve.dose_at(target)
-    interval = interval_of(curve, bootstrap(cells, curve, draws), target) if value else (None, None)
+    interval = interval_of(curve, drawn, target) if value else (None, None)
     state, low, high = REACHED, *curve.doses
     if not value:
         known = curve.at(np.array(curve.doses))

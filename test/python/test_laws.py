@@ -326,6 +326,11 @@ class CommandTest(support.FolderTest):
         self.assertTrue(gamma[1] < 1.16 < gamma[2], gamma)
         self.assertEqual([row["state"] for row in out["runs"]], ["reached"] * 8)
         self.assertEqual({row["people"] for row in out["runs"]}, {48})
+        for row in out["runs"]:
+            common = row["frequency_threshold"]
+            if common["threshold"]:
+                self.assertGreater(common["threshold"], row["F50"])
+                self.assertEqual((common["state"], common["target"]), ("reached", 0.8))
         self.assertEqual([unit["unit"] for unit in out["units"]], ["parameters", "non-embedding"])
         self.assertAlmostEqual(out["units"][0]["gamma_predicted"][0], 1.5, 3)
         self.assertTrue(out["holdout"][0]["beats_baselines"])

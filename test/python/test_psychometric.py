@@ -80,12 +80,16 @@ class ThresholdTest(unittest.TestCase):
         right = random.random(len(dose)) < 0.005 + 0.975 * expit(4 * np.log(dose / F50))
         return collect(dose, right, np.arange(len(dose)), 0.005)
 
+    def said(self, cells: Cells, draws: int) -> dict:
+        curve = fit_curve(cells)
+        return threshold(cells, 0.8, curve, psychometric.bootstrap(cells, curve, draws))
+
     def test_the_curve_is_not_biased_where_the_rule_is(self) -> None:
         random, curve, rule, hits = np.random.default_rng(7), [], [], 0
         truth = 100 * (0.795 / 0.18) ** (1 / 4)  # where the accuracy is .8
         for _ in range(20):
             cells = self.groups(random, 100)
-            said = threshold(cells, 0.8, draws=60)
+            said = self.said(cells, 60)
             curve.append(np.log(said["threshold"] / truth))
             rule.append(np.log(said["first_group_below"] / truth))
             hits += said["interval"][0] <= truth <= said["interval"][1]
@@ -95,7 +99,7 @@ class ThresholdTest(unittest.TestCase):
 
     def test_a_target_that_is_not_reached(self) -> None:
         cells = self.groups(np.random.default_rng(8), 5000)
-        said = threshold(cells, 0.8, draws=20)
+        said = self.said(cells, 20)
         self.assertEqual((said["threshold"], said["state"], round(said["more_than"])), (None, NOT_REACHED, 1000))
         self.assertEqual(first_group_below(cells, 0.8), 1000)
 

@@ -16,10 +16,11 @@ from knapsack.analysis.laws.holdout import Runs, evidence_of, hold_out
 from knapsack.analysis.laws.loss import fit_loss, predicted
 from knapsack.analysis.laws.reach import reach_of
 from knapsack.analysis.laws.study import Study
-from knapsack.analysis.thresholds import first_group_below
+from knapsack.analysis.psychometric import interval_of
+from knapsack.analysis.thresholds import threshold
 from knapsack.common.errors import DataError
 
-PAPER_TARGET = 0.8  # accuracy of F80, and of the paper's rule next to it
+PAPER_TARGET = 0.8  # accuracy of the frequency threshold
 
 Row = dict[str, Any]
 
@@ -32,9 +33,14 @@ def rows_of(study: Study) -> list[Row]:
         row: Row = {"run": name, **study.runs.setting(i), "cluster": int(study.runs.cluster[i])}
         if study.curves[i] is not None:
             curve, cells = study.curves[i], study.runs.answers[i]
-            row |= {"state": curve.state, "F50": curve.F50, "interval": list(study.intervals[i]), "k": curve.k}
+            row |= {
+                "state": curve.state,
+                "F50": curve.F50,
+                "interval": list(interval_of(curve, study.drawn[i])),
+                "k": curve.k,
+            }
             row |= {"lapse": curve.lapse, "overdispersion": curve.overdispersion, "people": curve.people}
-            row |= {"F80": curve.dose_at(PAPER_TARGET), "first_group_below": first_group_below(cells, PAPER_TARGET)}
+            row |= {"frequency_threshold": threshold(cells, PAPER_TARGET, curve, study.drawn[i])}
         elif np.isfinite(one.value):
             half = 1.96 * one.error
             ends = np.exp([one.value - half, one.value + half]).tolist()

@@ -31,7 +31,6 @@ from knapsack.analysis.psychometric import (
     bootstrap,
     collect,
     fit_curve,
-    interval_of,
 )
 from knapsack.common.errors import DataError, UsageError
 from knapsack.runs.answer_files import answer_files
@@ -64,7 +63,7 @@ class Study:
     table: pd.DataFrame  # a row a run, in order
     runs: Runs
     curves: list[Curve | None]  # of each run alone, where it has answers
-    intervals: list[tuple[float | None, float | None]]  # of F50, over people
+    drawn: list[np.ndarray]  # of these, their bootstrap over people
     people: bool  # the answers are known by person
 
     @property
@@ -116,7 +115,7 @@ def read_study(paths: list[Path], asked: Asked, left_out: list[Path]) -> Study:
     runs = Runs(covariates, clusters(table, asked.cluster), [])
     if has_thresholds:
         runs.thresholds = [threshold_of_row(row) for row in table.to_dict("records")]
-        return Study(table, runs, [None] * len(table), [(None, None)] * len(table), False)
+        return Study(table, runs, [None] * len(table), [], False)
     if asked.response:
         return of_responses(table, runs, asked)
     return of_answers(table, runs, asked)
@@ -198,7 +197,7 @@ def of_responses(table: pd.DataFrame, runs: Runs, asked: Asked) -> Study:
     guess = asked.guess if asked.guess is not None else 0.0
     runs.answers = [cells_of_share(*one, asked.answers, guess) for one in zip(dose, share)]
     runs.thresholds = [Threshold(np.nan)] * len(table)
-    return Study(table, runs, [None] * len(table), [(None, None)] * len(table), False)
+    return Study(table, runs, [None] * len(table), [], False)
 
 
 def cells_of_run(run: Path, asked: Asked) -> Cells:
@@ -216,14 +215,14 @@ def cells_of_run(run: Path, asked: Asked) -> Cells:
 def of_answers(table: pd.DataFrame, runs: Runs, asked: Asked) -> Study:
     runs.answers = [cells_of_run(run, asked) for run in table.index]
     curves: list[Curve | None] = []
-    intervals = []
+    draws = []
     for cells in runs.answers:
         curve = fit_curve(cells)
         drawn = bootstrap(cells, curve, asked.draws)
         curves.append(curve)
-        intervals.append(interval_of(curve, drawn))
+        draws.append(drawn)
         runs.thresholds.append(threshold_of(curve, float(drawn[:, 0].std(ddof=1))))
-    return Study(table, runs, curves, intervals, True)
+    return Study(table, runs, curves, draws, True)
 
 
 def threshold_of(curve: Curve, error: float) -> Threshold:
