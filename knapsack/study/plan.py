@@ -152,8 +152,9 @@ def rows_of(study: Study, chosen: list[Planned], clock: Clock, jobs: int) -> tup
                 wrong.append((model, str(error)))
                 timed = None
             if timed:
-                rate, memory = timed
-                source = f"timed here, {jobs} x {threads} threads"
+                rate, memory = timed.tokens_per_s, timed.memory
+                busy = f", when others worked too (load {timed.load:.0f}): too slow" if timed.was_busy else ""
+                source = f"timed here, {jobs} x {threads} threads{busy}"
         if rate and cost:
             known[model] = rate, cost.flops_per_token, model
         rows.append(Row(one, tokens_of(one)[1], cost, None, memory, 0.0, rate, source))

@@ -1,4 +1,4 @@
-"""How fast a model trains on this machine: timed on random tokens, kept in OUT/rates.json.
+"""How fast a model trains on this machine: timed on random tokens, kept in OUT/rates.json until the machine is quieter.
 
 A short run says tokens per second and the largest memory; the trainer's --plan says parameters, FLOPs and the size of a
 checkpoint, of any model, without training. Evaluations are not in it.
@@ -22,6 +22,7 @@ import numpy as np
 from knapsack.common.arguments import parse_count
 from knapsack.common.errors import ScriptError
 from knapsack.common.files import dump_json
+from knapsack.common.parallel import available_cores
 from knapsack.runs.files import read_json, read_lines, write_bytes
 from knapsack.runs.grid import Flags, flag_words
 
@@ -49,6 +50,11 @@ class Rate(NamedTuple):
 
     tokens_per_s: float
     memory: float  # bytes, the largest resident
+    load: float  # of the machine, the minute before it was timed
+
+    @property
+    def was_busy(self) -> bool:
+        return self.load > available_cores()
 
 
 def write_random_shard(prefix: Path, vocabulary: int) -> None:
@@ -113,8 +119,10 @@ class Clock:
     def time(self, flags: Flags, jobs: int, threads: int) -> Rate | None:
         """Of each of so many runs at once; None where the model is too large to be timed, or timing is off."""
         key = f"{' '.join(self.words(flags)[1:-2])} | {jobs} x {threads}"
-        if key in self.kept:
-            return Rate(*self.kept[key])
+        load = os.getloadavg()[0]
+        kept = Rate(*self.kept[key]) if key in self.kept else None
+        if kept and not (self.timing and kept.was_busy and load < kept.load / 2):  # else it is quieter now
+            return kept
         step = self.cost(flags).flops_per_token * tokens_of_step(flags)
         if not self.timing or STEPS[0] * step > MOST_FLOPS:
             return None
@@ -135,7 +143,7 @@ class Clock:
             raise ScriptError(f"{self.program.name} ended with code {processes[0].returncode} while it was timed")
         lines = [read_lines(folder / "run" / "metrics.jsonl") for folder in folders]
         speeds = [statistics.median(line["perf/tokens_per_s"] for line in one) for one in lines]
-        self.kept[key] = [statistics.mean(speeds), memory]
+        self.kept[key] = [statistics.mean(speeds), memory, load]
         return Rate(*self.kept[key])
 
 
