@@ -158,12 +158,13 @@ def run_study(
     check_runs([one.run for one in study.runs], study.folder)
     with contextlib.ExitStack() as stack:
         stack.enter_context(alone(study))
-        predictions.register(study)
         journal = stack.enter_context(Journal(study))
         table = LiveTable(chosen, journal)
         try:
             data.make_all(study, steps, table.say)
             check_runs([one.run for one in study.runs], study.folder)
+            if chosen:
+                predictions.register(study)
             failures = run_all([one.task for one in chosen], programs, table, environments, launcher)
         except KeyboardInterrupt:
             table.say("stopped; the same command goes on")

@@ -93,11 +93,12 @@ def file_of(out: Path) -> Path:
 
 
 def register(study: Study) -> None:
-    """OUT/predictions.json, once: before any run begins, or with the runs that had begun by then."""
+    """OUT/predictions.json, once: before any run begins, or with the runs that had begun by then. While none has begun
+    they may still be changed."""
     path = file_of(study.out)
-    if is_there(path):
-        return
     begun = sorted(run.run.name for run in study.runs if is_there(run.run.file("flags.json")))
+    if is_there(path) and (begun or read_json(path).get("sha256") == hash_of(study.predictions)):
+        return
     head = {"format_version": 1, "written": now(), "sha256": hash_of(study.predictions)}
     write_bytes(path, dump_json(head | {"runs_begun": begun, "predictions": study.predictions}))
 

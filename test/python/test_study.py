@@ -224,6 +224,22 @@ class RunnerTest(StudyTest):
         self.assertIn("5 of 10 runs are finished", self.report()["md"])
         self.assertIn("| 0.1 | 1 of 2 | 3.25 |", self.report()["md"])
 
+    def test_predictions_may_change_until_a_run_begins(self) -> None:
+        def written(low: float) -> dict:
+            prediction = {"block": "A", "at": {"lr": 0.1}, "measure": "val/web/loss", "between": [low, 9]}
+            self.study({"blocks": self.BLOCKS, "predictions": {"a": prediction}})
+            self.assertEqual(self.call("run", "out", "toy.json", *more).returncode, 0)
+            path = pathlib.Path(self.path("out", "predictions.json"))
+            return json.loads(path.read_text())["predictions"] if path.exists() else {}
+
+        more = ("--data-only",)
+        self.assertEqual(written(1), {})
+        more = ()
+        self.assertEqual(written(2)["a"]["between"], [2, 9])
+        self.assertEqual(written(3)["a"]["between"], [2, 9])
+        self.assertIn("CHANGED: prediction a was changed", self.report()["md"])
+        self.assertIn("| a (changed) | 3 to 9 | 3.25 | held |", self.report()["md"])
+
     def test_by_slurm(self) -> None:
         from knapsack.study import slurm
 
