@@ -23,6 +23,9 @@ GROUPS = {
         "sweep": ("knapsack.runs.sweep", "train a grid of runs one after the other, and evaluate each"),
         "runs": ("knapsack.runs.table", "runs as a table, CSV or JSON"),
     },
+    "study": {
+        "study": ("knapsack.study.command", "a declared grid with its laws and predictions: plan, run, report"),
+    },
     "analyse": {
         "curves": ("knapsack.analysis.forgetting.command", "when each fact is learned and forgotten, with fits"),
         "infusion": (

@@ -17,7 +17,9 @@ from typing import Any, NamedTuple
 from knapsack.common.errors import DataError, UsageError
 from knapsack.runs.files import read_bytes
 
-KEYS = ("vary", "train", "runs", "about")
+KEYS = ("vary", "train", "runs", "replicates", "about")
+REPLICATE = "{replicate}"  # in a value: the replicate's number
+OF_A_REPLICATE = ("seed", "data-seed")
 Flags = dict[str, list[str]]  # flag -> its values, [] for a switch
 
 
@@ -31,6 +33,16 @@ class Grid(NamedTuple):
     vary: list[Dimension]  # a flag may be in several, by the sources that its values name
     train: Flags
     together: dict[str, Flags]  # runs by name: flags that change together
+    replicates: int = 0  # 0: the grid says its seeds itself
+
+
+class Combination(NamedTuple):
+    """A run before it has a place."""
+
+    parts: list[str]  # of its name
+    setting: dict[str, str]  # what the grid chose: by flag, and "run" a name of Grid.together; no replicate
+    replicate: int  # 0: none
+    flags: Flags
 
 
 class Run(NamedTuple):
@@ -102,6 +114,7 @@ def check_grid(grid: Any, path: Path) -> None:
     if not isinstance(grid, dict) or set(grid) - set(KEYS):
         found = ", ".join(sorted(set(grid) - set(KEYS))) if isinstance(grid, dict) else "other JSON"
         raise UsageError(f"{path}: expected an object with the keys vary, train, runs and about, found {found}")
+    check_replicates(grid.get("replicates", 1), path)
     together = grid.get("runs", {})
     if not isinstance(together, dict):
         found = json.dumps(together)[:80]
@@ -110,6 +123,11 @@ def check_grid(grid: Any, path: Path) -> None:
         check_flags(grid.get(key, {}), f"{path}: {key}")
     for name, flags in together.items():
         check_flags(flags, f"{path}: runs: {name}")
+
+
+def check_replicates(value: Any, place: str | Path) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST_RUNS:
+        raise UsageError(f"{place}: replicates: expected a whole number from 1 on, found {json.dumps(value)[:80]}")
 
 
 def read_grid(path: Path | None, vary: Iterable[str] = (), flags: Iterable[str] = ()) -> Grid:
@@ -129,7 +147,8 @@ def read_grid(path: Path | None, vary: Iterable[str] = (), flags: Iterable[str] 
     for flag, values in vary:
         add_dimension(varied, flag, values)
     train = as_flags(grid.get("train", {})) | parse_flags(flags)
-    return Grid(varied, train, {name: as_flags(flags) for name, flags in grid.get("runs", {}).items()})
+    together = {name: as_flags(flags) for name, flags in grid.get("runs", {}).items()}
+    return Grid(varied, train, together, grid.get("replicates", 0))
 
 
 def parse_vary(text: str) -> Dimension:
@@ -193,26 +212,53 @@ def check_ratios(flags: Flags, name: str) -> None:
         raise UsageError(f"run {name}: the ratios sum to {total:g}, not to 1, and no source without one takes the rest")
 
 
-def make_runs(grid: Grid, out: Path) -> list[Run]:
-    """Every combination, named by what it varies; with a hash where the name alone would not tell it from others."""
-    number = math.prod([len(grid.together or [""]), *(len(values) for _, values in grid.vary)])
-    if number > MOST_RUNS:
-        raise UsageError(f"the grid has {number:,} runs; at most {MOST_RUNS:,}")
+def of_replicate(flags: Flags, number: int, name: str) -> Flags:
+    """Its own seeds, and its own data where values name the replicate."""
+    if own := [flag for flag in OF_A_REPLICATE if flag in flags]:
+        raise UsageError(f"run {name}: --{own[0]} is given, but a replicate sets it; leave it out, or the replicates")
+    values = {flag: [value.replace(REPLICATE, str(number)) for value in values] for flag, values in flags.items()}
+    return values | {flag: [str(number)] for flag in OF_A_REPLICATE}
+
+
+def combinations(grid: Grid) -> list[Combination]:
+    """Every combination, replicates last."""
+    sizes = [len(grid.together or [""]), *(len(values) for _, values in grid.vary), max(1, grid.replicates)]
+    if math.prod(sizes) > MOST_RUNS:
+        raise UsageError(f"the grid has {math.prod(sizes):,} runs; at most {MOST_RUNS:,}")
     made = []
-    for group, *values in itertools.product(grid.together or [""], *(values for _, values in grid.vary)):
+    numbers = range(1, grid.replicates + 1) if grid.replicates else [0]
+    for group, *values, number in itertools.product(
+        grid.together or [""], *(values for _, values in grid.vary), numbers
+    ):
         chosen = [(flag, value) for (flag, _), value in zip(grid.vary, values)]
         parts = [group] * bool(group) + [f"{flag}-{value}" for flag, value in chosen]
         flags = dict(grid.train)
         for flag, words in [*grid.together.get(group, {}).items(), *((flag, [value]) for flag, value in chosen)]:
             merge(flags, flag, words)
-        made.append((parts, "_".join(map(slug, parts)) or "run", flags))
-    for parts, number in Counter(tuple(parts) for parts, _, _ in made).items():
+        setting = {"run": group} if group else {}
+        for flag, value in chosen:
+            setting[flag] = f"{setting[flag]} {value}" if flag in setting else value
+        if number:
+            parts.append(f"replicate-{number}")
+            flags = of_replicate(flags, number, "_".join(parts))
+        made.append(Combination(parts, setting, number, flags))
+    for parts, number in Counter(tuple(one.parts) for one in made).items():
         if number > 1:
             raise UsageError(f"the grid has a run twice: {', '.join(parts)}")
-    plain = Counter(name for _, name, _ in made)
+    return made
+
+
+def place_runs(made: list[Combination], out: Path) -> list[Run]:
+    """Named by what they vary; with a hash where the name alone would not tell a run from others."""
+    names = ["_".join(map(slug, one.parts)) or "run" for one in made]
+    plain = Counter(names)
     runs = []
-    for parts, name, flags in made:
+    for (parts, _, _, flags), name in zip(made, names):
         own = hashed(parts, name) if is_lost(parts, name) or plain[name] > 1 else name
         check_ratios(flags, own)
         runs.append(Run(own, out / own, flags, name))
     return runs
+
+
+def make_runs(grid: Grid, out: Path) -> list[Run]:
+    return place_runs(combinations(grid), out)

@@ -34,6 +34,9 @@ CALLS = {
     "curves": "IN --out OUT",
     "infusion": "IN --infused wd --out OUT.csv",
     "laws": "IN --out OUT",
+    "study plan": "IN --out OUT",
+    "study run": "IN --out OUT",
+    "study report": "IN --out OUT",
     "plot mixing": "IN --out OUT.png",
     "plot experiment": "run know/bio/accuracy --runs IN --out OUT.png",
 }

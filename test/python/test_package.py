@@ -17,7 +17,16 @@ from knapsack.__main__ import COMMANDS, GROUPS
 
 PACKAGE = pathlib.Path(support.PACKAGE)
 # A room imports from rooms of lower floors and from itself; those of one floor do not know each other.
-FLOORS = [{"common"}, {"shards"}, {"text"}, {"synbio", "facts", "reasoning"}, {"export"}, {"runs"}, {"analysis"}]
+FLOORS = [
+    {"common"},
+    {"shards"},
+    {"text"},
+    {"synbio", "facts", "reasoning"},
+    {"export"},
+    {"runs"},
+    {"analysis"},
+    {"study"},
+]
 SCREEN = 50  # lines of 100 columns
 OPENS_A_GROUP = re.compile(r"^[a-z].*:$", re.MULTILINE)
 STANDARD_GROUPS = {"options:", "positional arguments:"}

@@ -1,0 +1,305 @@
+"""Runs as processes: each is trained, then asked; several at a time, none before what it needs; stopped and gone on
+with at any moment.
+
+One loop in one thread. The log OUT/RUN.log is locked, and its program holds the lock too: when this process is killed
+and started again while the program still works, it waits for it instead of starting a second one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol, TextIO
+
+from knapsack.common.errors import DataError, ScriptError, UsageError
+from knapsack.common.files import dump_json
+from knapsack.runs.files import (
+    checkpoint_step,
+    is_there,
+    last_line,
+    naming,
+    read_json,
+    read_results,
+    warn,
+    write_bytes,
+)
+from knapsack.runs.grid import Run, flag_words
+from knapsack.runs.identity import check_distinct, check_same, note_of, with_config
+
+ROOT = Path(__file__).resolve().parents[2]  # of a checkout
+EVAL_FLAGS = ("questions", "val", "val-tokens", "tokenizer", "eot-id", "precision")
+STOPPED = 75  # exit code, of the programs too: the same command goes on
+POLL_SECONDS = 0.5
+Environment = dict[str, str]
+
+
+class Programs(NamedTuple):
+    train: Path
+    evaluate: Path
+
+
+class Task(NamedTuple):
+    run: Run
+    needs: tuple[str, ...] = ()  # names of runs that must be finished before
+
+
+class Process(Protocol):
+    """A started program, here or elsewhere (subprocess.Popen is one)."""
+
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+    def send_signal(self, number: int) -> None: ...
+
+
+class Launcher(Protocol):
+    def __call__(self, command: list[str], log: TextIO, environment: Environment) -> Process: ...
+
+
+class Watcher(Protocol):
+    """Who is told of what happens."""
+
+    def finished_before(self, run: Run) -> None: ...
+    def begins(self, run: Run) -> None: ...
+    def goes_on(self, active: list[Run]) -> None: ...
+    def ended(self, run: Run, failure: str, seconds: float) -> None: ...
+
+
+def train_command(run: Run, program: Path) -> list[str]:
+    resume = ["--resume"] if run.directory.is_dir() and any(run.directory.iterdir()) else []
+    return [str(program), *flag_words(run.flags), "--out", str(run.directory), *resume]
+
+
+def last_checkpoint(run: Run) -> Path | None:
+    found = sorted((run.directory / "checkpoints").glob("step_????????"))
+    return found[-1] if found else None
+
+
+def eval_command(run: Run, program: Path) -> list[str]:
+    checkpoint = last_checkpoint(run) or run.directory / "checkpoints" / "step_XXXXXXXX"
+    given = with_config(run.flags)
+    flags = flag_words({name: given[name] for name in EVAL_FLAGS if name in given})
+    return [str(program), "--checkpoint", str(checkpoint), *flags, "--out", str(run.directory / "results.json")]
+
+
+def is_trained(run: Run) -> bool:
+    """A run that no sweep made, which has no note, is for the trainer to judge."""
+    return run.has("DONE") and is_there(run.file("flags.json"))
+
+
+def is_asked(run: Run) -> bool:
+    """Whether results.json is there, of the last checkpoint, or nothing is to be asked."""
+    if not {"questions", "val"} & set(with_config(run.flags)):
+        return True
+    try:
+        return bool(read_results(run.directory, checkpoint_step(str(last_checkpoint(run))), say=False))
+    except DataError:  # broken: made again
+        return False
+
+
+def is_finished(run: Run) -> bool:
+    return is_trained(run) and is_asked(run)
+
+
+def how_far(run: Run) -> tuple[float, str] | None:
+    """Of a training by its log, a share and in words; a log that does not say it is no reason to end the training."""
+    with contextlib.suppress(DataError, KeyError, TypeError, ValueError):
+        line = last_line(run.directory / "metrics.jsonl")
+        steps = read_json(run.directory / "config.json").get("steps", 0)
+        if line and steps:
+            done = line["step"] + 1
+            rest = (steps - done) * line["perf/step_ms"] / 1e3
+            speed = f"{line['perf/tokens_per_s']:,.0f} tokens/s"
+            loss = float(line["train/loss"])
+            return done / steps, f"step {done:,} of {steps:,}, loss {loss:.3f}, {speed}, {rest:.0f} s to go"
+    return None
+
+
+def start(command: list[str], log: TextIO, environment: Environment) -> subprocess.Popen:
+    """In a session of its own, so that Ctrl-C reaches it once, from here: it saves a checkpoint and ends."""
+    options = {"stdout": log, "stderr": subprocess.STDOUT, "start_new_session": True}
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, env=os.environ | environment, **options)
+
+
+class Work:
+    """A run at work."""
+
+    def __init__(self, run: Run, programs: Programs, launcher: Launcher, slot: int, environment: Environment) -> None:
+        self.run, self.programs, self.launcher, self.slot, self.environment = run, programs, launcher, slot, environment
+        self.begun = time.monotonic()
+        self.process: Process | None = None
+        self.program = programs.train
+        with naming(run.file("log")):
+            self.log = run.file("log").open("a", encoding="utf-8", errors="backslashreplace")
+
+    def advance(self) -> str | None:
+        """None: it goes on. Else what became of it: '' or what failed. A program that was stopped stops us too."""
+        if self.process is not None:
+            code = self.process.poll()
+            if code is None:
+                return None
+            self.process = None
+            if code == STOPPED and self.program == self.programs.train:
+                raise KeyboardInterrupt
+            if code != 0:
+                return f"{self.program.name} ended with code {code}"
+        elif not self.is_ours():
+            return None
+        if not is_trained(self.run):
+            if not self.run.directory.is_dir() or not any(self.run.directory.iterdir()):
+                write_bytes(self.run.file("flags.json"), dump_json(note_of(self.run)))
+            self.launch(self.programs.train, train_command(self.run, self.programs.train))
+        elif not is_asked(self.run):
+            self.launch(self.programs.evaluate, eval_command(self.run, self.programs.evaluate))
+        else:
+            return ""
+        return None
+
+    def is_ours(self) -> bool:
+        """Whether no program of an earlier start works on the run."""
+        try:
+            fcntl.flock(self.log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:  # a file system without locks
+            return True
+        return True
+
+    def launch(self, program: Path, command: list[str]) -> None:
+        self.program = program
+        with naming(self.run.file("log")):
+            self.log.write(f"$ {shlex.join(command)}\n")
+            self.log.flush()
+        self.process = self.launcher(command, self.log, self.environment)
+
+    def stop(self) -> None:
+        """Saves a checkpoint, and waits for that."""
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.send_signal(signal.SIGINT)
+
+    def wait(self, seconds: float) -> None:
+        if self.process is None:
+            time.sleep(seconds)
+        else:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(timeout=seconds)
+
+    def close(self) -> None:
+        if self.process is not None:
+            self.process.wait()
+        self.log.close()
+
+
+def run_all(
+    tasks: Sequence[Task],
+    programs: Programs,
+    watcher: Watcher,
+    slots: Sequence[Environment] = ({},),
+    launcher: Launcher = start,
+) -> int:
+    """How many failed; a run whose need failed counts. As many at a time as there are slots, whose variables a run's
+    programs get. KeyboardInterrupt, after all have saved, where it or one of the programs was stopped."""
+    waiting, active, failed = list(tasks), [], set()
+    free = list(range(len(slots)))
+    try:
+        while waiting or active:
+            for task in list(waiting):
+                if not free:
+                    break
+                unfinished = {other.run.name for other in waiting} | {work.run.name for work in active}
+                if unfinished & set(task.needs):
+                    continue
+                waiting.remove(task)
+                if lost := [name for name in task.needs if name in failed]:
+                    failed.add(task.run.name)
+                    watcher.ended(task.run, f"it needs {lost[0]}, which failed", 0.0)
+                elif is_finished(task.run):
+                    watcher.finished_before(task.run)
+                else:
+                    watcher.begins(task.run)
+                    free.sort()
+                    active.append(Work(task.run, programs, launcher, free[0], slots[free[0]]))
+                    free.pop(0)
+            if active:
+                watcher.goes_on([work.run for work in active])
+            for work in list(active):
+                try:
+                    failure = work.advance()
+                except ScriptError as error:  # such as a broken file of the run's own
+                    failure = str(error)
+                if failure is None:
+                    work.wait(POLL_SECONDS / len(active))
+                    continue
+                active.remove(work)
+                work.close()
+                free.append(work.slot)
+                if failure:
+                    failed.add(work.run.name)
+                watcher.ended(work.run, failure, time.monotonic() - work.begun)
+    except BaseException:  # a signal, or nobody reads the progress: no program must go on without us
+        for work in active:
+            work.stop()
+        for work in active:
+            work.close()
+        raise
+    return len(failed)
+
+
+def find_program(name: str) -> Path:
+    """The CUDA program where it is built and there is a GPU, else the CPU's: of the checkout, else on PATH."""
+    cuda = ROOT / name
+    if cuda.exists() and gpus():
+        return cuda
+    own, installed = ROOT / f"{name}_cpu", shutil.which(f"{name}_cpu")
+    return own if own.exists() or not installed else Path(installed)
+
+
+def gpus() -> int:
+    """How many NVIDIA GPUs the driver lists."""
+    nvidia = shutil.which("nvidia-smi")
+    if not nvidia:
+        return 0
+    done = subprocess.run([nvidia, "-L"], capture_output=True, text=True)
+    return sum(line.startswith("GPU ") for line in done.stdout.splitlines()) if done.returncode == 0 else 0
+
+
+def check_programs(programs: Programs) -> None:
+    for path in programs:
+        if not path.exists():
+            raise UsageError(f"{path} is not there; build it with `make` or name another one")
+        if not path.is_file() or not os.access(path, os.X_OK):
+            raise UsageError(f"{path} is not a program")
+
+
+def stop_at_hangup() -> None:
+    """Not under nohup: the terminal is gone, stop as at Ctrl-C."""
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM))
+
+
+def check_runs(runs: list[Run], out: Path) -> None:
+    """Before anything runs: where they are written, and that those that are there are those that are meant."""
+    for folder in (out, *out.parents):
+        if is_there(folder):
+            if not folder.is_dir():
+                raise UsageError(f"--out {out}: {folder} is not a folder")
+            break
+    for run in runs:
+        for path in (run.file("log"), run.file("flags.json")):
+            if is_there(path) and not path.is_file():
+                raise UsageError(f"{path} is not a file, but the run's is written there; choose another --out")
+        if is_there(run.directory) and not run.directory.is_dir():
+            raise UsageError(f"{run.directory} is not a folder; choose another --out or remove it")
+    check_distinct(runs)
+    if unknown := [run.name for run in runs if not check_same(run)]:
+        named = ", ".join(unknown[:3]) + (", ..." if len(unknown) > 3 else "")
+        warn(f"whether the data of runs that have no checksums of them are still the same is not known: {named}")
+    out.mkdir(parents=True, exist_ok=True)

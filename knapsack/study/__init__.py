@@ -1,0 +1,1 @@
+"""Studies: declared in a file, planned, run, reported next to what was predicted."""

@@ -1,0 +1,383 @@
+"""A study's file: its data, blocks of runs, laws asked, predictions (dev/formats.md, 12), and the runs that follow.
+
+A block is a grid of runs; with "branches" its runs are trunks, from each of which a grid of branches goes on: by
+"init" from the trunk's last weights, by "branch" from the checkpoint where the branch's own cooldown begins.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from knapsack.common.arguments import parse_count
+from knapsack.common.errors import DataError, UsageError
+from knapsack.runs.files import read_bytes, read_json
+from knapsack.runs.grid import (
+    REPLICATE,
+    Combination,
+    Flags,
+    Grid,
+    Run,
+    as_flags,
+    as_list,
+    check_flags,
+    check_replicates,
+    combinations,
+    merge,
+    place_runs,
+)
+from knapsack.runs.runner import Task
+
+KEYS = ("about", "vocabulary", "rates", "replicates", "train", "data", "blocks", "measures", "laws", "hysteresis",
+        "predictions", "text", "order")  # fmt: skip
+BLOCK_KEYS = ("about", "replicates", "train", "vary", "runs", "branches", "measures", "baseline")
+BRANCH_KEYS = ("by", "train", "vary", "runs")
+BY = ("init", "branch")
+COOLDOWN = 0.1  # the trainer's default
+PACKAGE = Path(__file__).resolve().parents[1]  # has facts/sample.tsv
+TEXT = "text"  # the data step that --text FILE takes the place of
+STARTS = ("model", "init", "branch")  # one of them says what a run begins with
+
+
+class Step(NamedTuple):
+    """A command that makes data."""
+
+    name: str
+    words: list[str]  # after knapsack, with its places filled in
+    replicate: int  # 0: the same for all
+    blocks: tuple[str, ...]  # that need it; none: all
+
+
+class Planned(NamedTuple):
+    """A run of a study."""
+
+    run: Run
+    needs: tuple[str, ...]
+    block: str
+    replicate: int
+    setting: dict[str, str]
+    role: str  # "", "trunk" or "branch"
+
+    @property
+    def task(self) -> Task:
+        return Task(self.run, self.needs)
+
+
+class Block(NamedTuple):
+    name: str
+    about: str
+    runs: list[Planned]
+    measures: list[str]
+    baseline: dict[str, str] | None
+
+
+class Study(NamedTuple):
+    path: Path
+    out: Path
+    about: str
+    blocks: dict[str, Block]
+    steps: list[Step]
+    laws: dict[str, dict[str, Any]]
+    hysteresis: dict[str, dict[str, Any]]
+    predictions: dict[str, dict[str, Any]]
+    rates: dict[str, Any]  # declared: {"machine", "source", "tokens_per_s": by model}
+    vocabulary: int | None  # of the tokenizer, for a plan before there is one
+    text: str | None  # what takes the place of the step "text": --text, or what the file names
+    order: str | None  # of the runs, as --blocks
+
+    @property
+    def runs(self) -> list[Planned]:
+        return [one for block in self.blocks.values() for one in block.runs]
+
+    @property
+    def folder(self) -> Path:
+        return self.out / "runs"
+
+    @property
+    def data(self) -> Path:
+        return self.out / "data"
+
+
+class Places(NamedTuple):
+    """What {data}, {text}, {package} and {replicate} stand for."""
+
+    data: Path
+    text: str
+
+    def fill(self, value: str, replicate: int = 0) -> str:
+        value = value.replace("{data}", str(self.data)).replace("{text}", self.text).replace("{package}", str(PACKAGE))
+        return value.replace(REPLICATE, str(replicate)) if replicate else value
+
+    def flags(self, flags: Flags) -> Flags:
+        return {name: [self.fill(value) for value in values] for name, values in flags.items()}
+
+
+def need_object(value: Any, place: str, keys: Iterable[str] | None = None) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise UsageError(f"{place}: expected an object, found {json.dumps(value)[:80]}")
+    if keys is not None and (unknown := set(value) - set(keys)):
+        raise UsageError(f"{place}: no key {', '.join(sorted(unknown))}; there are {', '.join(keys)}")
+    return value
+
+
+def need_text(value: Any, place: str) -> str:
+    if not isinstance(value, str):
+        raise UsageError(f"{place}: expected a text, found {json.dumps(value)[:80]}")
+    return value
+
+
+def need_list(value: Any, place: str) -> list[str]:
+    values = value if isinstance(value, list) else [value]
+    return [need_text(one, place) for one in values]
+
+
+def grid_of(value: dict[str, Any], train: Flags, replicates: int, places: Places, place: str) -> Grid:
+    check_flags(value.get("train", {}), f"{place}: train")
+    check_flags(value.get("vary", {}), f"{place}: vary")
+    together = need_object(value.get("runs", {}), f"{place}: runs")
+    for name, flags in together.items():
+        check_flags(flags, f"{place}: runs: {name}")
+    held = {name: list(values) for name, values in train.items()}
+    for name, values in places.flags(as_flags(value.get("train", {}))).items():
+        merge(held, name, values)
+    held = {name: values for name, values in held.items() if value.get("train", {}).get(name) is not False}
+    vary = [(name, [places.fill(one) for one in as_list(values)]) for name, values in value.get("vary", {}).items()]
+    runs = {name: places.flags(as_flags(flags)) for name, flags in together.items()}
+    return Grid(vary, held, runs, replicates)
+
+
+def count(flags: Flags, name: str, place: str) -> int:
+    try:
+        return parse_count(flags[name][0])
+    except (KeyError, IndexError):
+        raise UsageError(f"{place}: a block with branches says --{name} itself") from None
+    except ValueError as error:
+        raise UsageError(f"{place}: --{name}: {error}") from None
+
+
+def steps_of(flags: Flags, place: str) -> int:
+    return count(flags, "tokens", place) // count(flags, "batch-tokens", place)
+
+
+def cooldown_start(flags: Flags, place: str) -> int:
+    """The first step of the cooldown, as the trainer rounds it."""
+    steps = steps_of(flags, place)
+    share = float(flags.get("cooldown", [str(COOLDOWN)])[0])
+    return steps - int(share * steps + 0.5)
+
+
+def with_branches(
+    block: str, value: dict[str, Any], trunks: list[Combination], out: Path, places: Places
+) -> list[Planned]:
+    """Trunks, which keep the checkpoints that are needed, each before its branches. A trunk of horizons is the longest
+    of them itself."""
+    place = f"blocks: {block}: branches"
+    need_object(value, place, BRANCH_KEYS)
+    by = value.get("by")
+    if by not in BY:
+        raise UsageError(f"{place}: by: expected init or branch, found {json.dumps(by)}")
+    made: list[tuple[Combination, int | None]] = []  # with the step of the trunk's checkpoint; None: a trunk
+    for trunk in trunks:
+        last = steps_of(trunk.flags, place)
+        end = [f"replicate-{trunk.replicate}"]
+        before = [part for part in trunk.parts if part not in end]
+        held = {name: words for name, words in trunk.flags.items() if name not in STARTS}
+        branches = []
+        for one in combinations(grid_of(value, held, 0, places, place)):
+            flags = {name: [places.fill(word, trunk.replicate) for word in words] for name, words in one.flags.items()}
+            step = last if by == "init" else cooldown_start(flags, place)
+            if step > last:
+                raise UsageError(f"{place}: a branch of {flags['tokens'][0]} tokens is longer than its trunk")
+            own = Combination(before + one.parts + end, trunk.setting | one.setting, trunk.replicate, flags)
+            branches.append((own, step))
+        kept = sorted({step for _, step in branches} - {last})
+        flags = trunk.flags | {"keep": ["0"], "checkpoint-at": [",".join([*(f"at:{step}" for step in kept), "end"])]}
+        varied = {name for one, _ in branches for name in one.setting if name in flags}
+        setting = trunk.setting | {name: flags[name][0] for name in varied}
+        made.append((Combination([*before, "trunk", *end], setting, trunk.replicate, flags), None))
+        made += branches
+    placed = place_runs([one._replace(parts=[block, *one.parts]) for one, _ in made], out)
+    found: list[Planned] = []
+    for run, (one, step) in zip(placed, made):
+        if step is None:
+            trunk_run = run
+            found.append(Planned(run, (), block, one.replicate, one.setting, "trunk" if by == "init" else ""))
+            continue
+        checkpoint = trunk_run.directory / "checkpoints" / f"step_{step:08d}"
+        run = run._replace(flags=run.flags | {by: [str(checkpoint)]})
+        found.append(Planned(run, (trunk_run.name,), block, one.replicate, one.setting, "branch"))
+    return found
+
+
+def runs_of(block: str, value: dict[str, Any], grid: Grid, out: Path, places: Places) -> list[Planned]:
+    made = combinations(grid)
+    if "branches" in value:
+        return with_branches(block, value["branches"], made, out, places)
+    placed = place_runs([one._replace(parts=[block, *one.parts]) for one in made], out)
+    return [Planned(run, (), block, one.replicate, one.setting, "") for run, one in zip(placed, made)]
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(read_bytes(path).decode("utf-8-sig"))
+    except DataError as error:
+        raise UsageError(str(error)) from None
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path}: not JSON ({str(error)[:200]})") from None
+    return need_object(value, str(path), KEYS)
+
+
+def text_file(out: Path) -> Path:
+    """What --text named when the study was first run."""
+    return out / "data" / "text.json"
+
+
+def text_before(out: Path) -> str | None:
+    text = read_json(text_file(out)).get("text")
+    return text if isinstance(text, str) else None
+
+
+def read_study(path: Path, out: Path, text: str | None) -> Study:
+    """Raises UsageError with the place of what is wrong."""
+    try:
+        return study_of(read_file(path), path, out, text)
+    except UsageError as error:
+        raise UsageError(str(error) if str(error).startswith(str(path)) else f"{path}: {error}") from None
+
+
+def study_of(value: dict[str, Any], path: Path, out: Path, text: str | None) -> Study:
+    text = text or (need_text(value["text"], "text") if "text" in value else None)
+    places = Places(out / "data", text or str(out / "data" / "web.txt"))
+    default = value.get("replicates", 1)
+    check_replicates(default, path)
+    check_flags(value.get("train", {}), "train")
+    train = places.flags(as_flags(value.get("train", {})))
+    measures = need_list(value.get("measures", []), "measures")
+    blocks: dict[str, Block] = {}
+    for name, one in need_object(value.get("blocks"), "blocks").items():
+        place = f"blocks: {name}"
+        need_object(one, place, BLOCK_KEYS)
+        replicates = one.get("replicates", default)
+        check_replicates(replicates, place)
+        grid = grid_of(one, train, replicates, places, place)
+        runs = runs_of(name, one, grid, out / "runs", places)
+        baseline = one.get("baseline")
+        own = need_list(one["measures"], f"{place}: measures") if "measures" in one else measures
+        blocks[name] = Block(name, need_text(one.get("about", ""), place), runs, own, baseline)
+    for name, block in blocks.items():
+        if block.baseline is not None:
+            runs_at(block.baseline, name, blocks, f"blocks: {name}: baseline")
+    if not blocks:
+        raise UsageError("blocks: a study has at least one block of runs")
+    names = [one.run.name for block in blocks.values() for one in block.runs]
+    if len(set(names)) < len(names):
+        raise UsageError(f"two runs are called {next(name for name in names if names.count(name) > 1)}")
+    study = Study(
+        path, out, need_text(value.get("about", ""), "about"), blocks,
+        steps_declared(value.get("data", {}), blocks, places, text),
+        *(need_object(value.get(key, {}), key) for key in ("laws", "hysteresis", "predictions")),
+        need_object(value.get("rates", {}), "rates"), value.get("vocabulary"),
+        text,
+        need_text(value["order"], "order") if "order" in value else None,
+    )  # fmt: skip
+    check_asked(study)
+    return study
+
+
+def steps_declared(value: Any, blocks: dict[str, Block], places: Places, text: str | None) -> list[Step]:
+    found = []
+    for name, one in need_object(value, "data").items():
+        place = f"data: {name}"
+        need_object(one, place, ("about", "command", "blocks"))
+        command = need_text(one.get("command"), f"{place}: command")
+        of = tuple(need_list(one.get("blocks", []), f"{place}: blocks"))
+        if unknown := set(of) - set(blocks):
+            raise UsageError(f"{place}: no block {', '.join(sorted(unknown))}")
+        if name == TEXT and text:
+            continue
+        using = [run.replicate for block in blocks.values() if not of or block.name in of for run in block.runs]
+        for number in sorted(set(using)) if REPLICATE in command else [0]:
+            words = [places.fill(word, number) for word in shlex.split(command)]
+            found.append(Step(name, words, number, of))
+    return found
+
+
+def at(run: Planned, setting: Any, place: str) -> bool:
+    """Whether the run has these values of what the block varies; a flag as "ratio" or, of one source, by its value."""
+    need_object(setting, f"{place}: a setting")
+    return run.role != "trunk" and all(
+        str(run.setting.get(name, run.run.flags.get(name, [None])[0])) == str(value) for name, value in setting.items()
+    )
+
+
+def runs_at(setting: Any, block: str | None, blocks: dict[str, Block], place: str) -> list[Planned]:
+    """The runs at a setting, of its own "block" or of this one; UsageError where there is none."""
+    own = dict(need_object(setting, place))
+    name = own.pop("block", block)
+    if name not in blocks:
+        raise UsageError(f"{place}: no block {json.dumps(name)}; there are {', '.join(blocks)}")
+    if not (found := [run for run in blocks[name].runs if at(run, own, place)]):
+        raise UsageError(f"{place}: no run is at {json.dumps(setting)}")
+    return found
+
+
+def check_asked(study: Study) -> None:
+    """Laws and hysteresis name what there is."""
+
+    def known(name: Any, place: str) -> str:
+        if name not in study.blocks:
+            raise UsageError(f"{place}: no block {json.dumps(name)}; there are {', '.join(study.blocks)}")
+        return name
+
+    for name, law in study.laws.items():
+        place = f"laws: {name}"
+        need_object(law, place, ("about", "blocks", "arguments", "loss"))
+        if "loss" in law:
+            need_text(law["loss"], f"{place}: loss")
+        for block in need_list(law.get("blocks", []), place) or [None]:
+            known(block, place)
+        need_text(law.get("arguments", ""), f"{place}: arguments")
+    for name, one in study.hysteresis.items():
+        place = f"hysteresis: {name}"
+        need_object(one, place, ("about", "above", "below", "axis", "set", "kind"))
+        for side in ("above", *(["below"] if "below" in one else [])):
+            known(one.get(side), f"{place}: {side}")
+        for key in ("axis", "set"):
+            need_text(one.get(key), f"{place}: {key}")
+
+
+def parse_choice(text: str, study: Study) -> list[tuple[str, int]]:
+    """'L:1,R' as [(block, replicate)], 0 for all of them."""
+    found = []
+    for word in text.split(","):
+        name, colon, number = word.partition(":")
+        if name not in study.blocks:
+            raise UsageError(f"--blocks {text}: no block '{name}'; there are {', '.join(study.blocks)}")
+        if colon and not number.isdecimal():
+            raise UsageError(f"--blocks {text}: expected BLOCK or BLOCK:REPLICATE, found '{word}'")
+        found.append((name, int(number) if colon else 0))
+    return found
+
+
+def choose(study: Study, blocks: str | None) -> list[Planned]:
+    """In the order asked for, else all in that of the file; of a block the first replicate is first."""
+    wanted = parse_choice(blocks or study.order, study) if blocks or study.order else []
+    if not blocks:
+        wanted += [(name, 0) for name in study.blocks]
+    found: dict[str, Planned] = {}
+    for name, number in wanted:
+        runs = [run for run in study.blocks[name].runs if number in (0, run.replicate)]
+        if not runs:
+            raise UsageError(f"--blocks {blocks}: block {name} has no replicate {number}")
+        for run in sorted(runs, key=lambda one: one.replicate):
+            found.setdefault(run.run.name, run)
+    return list(found.values())
+
+
+def steps_for(study: Study, runs: list[Planned]) -> list[Step]:
+    """The data that these runs need."""
+    names, numbers = {run.block for run in runs}, {run.replicate for run in runs} | {0}
+    return [step for step in study.steps if (not step.blocks or names & set(step.blocks)) and step.replicate in numbers]

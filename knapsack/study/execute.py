@@ -1,0 +1,177 @@
+"""A study is run: predictions registered, data made, then the runs; what happened when goes into OUT/journal.jsonl."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from knapsack.common.errors import UsageError
+from knapsack.common.parallel import available_cores
+from knapsack.runs.files import naming
+from knapsack.runs.grid import Run
+from knapsack.runs.runner import (
+    STOPPED,
+    Environment,
+    Launcher,
+    Programs,
+    check_runs,
+    gpus,
+    how_far,
+    is_finished,
+    run_all,
+)
+from knapsack.study import data, predictions
+from knapsack.study.declare import Planned, Study, steps_for
+
+EVERY_SECONDS = 60.0  # a line of progress where there is no terminal
+REDRAW_SECONDS = 1.0
+
+
+def slots(jobs: int, programs: Programs) -> list[Environment]:
+    """A GPU each where the driver lists several; the cores shared out."""
+    found: list[Environment] = [{} for _ in range(jobs)]
+    devices = 0 if programs.train.name.endswith("_cpu") else gpus()
+    for number, environment in enumerate(found):
+        if jobs > 1 and "OMP_NUM_THREADS" not in environment:
+            environment["OMP_NUM_THREADS"] = str(max(1, available_cores() // jobs))
+        if devices > 1:
+            environment["CUDA_VISIBLE_DEVICES"] = str(number % devices)
+    return found
+
+
+@contextlib.contextmanager
+def alone(study: Study) -> Iterator[None]:
+    """One runner a study."""
+    study.folder.mkdir(parents=True, exist_ok=True)
+    with (study.out / "lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(f"another `knapsack study run` is at work in {study.out}") from None
+        except OSError:  # a file system without locks
+            pass
+        yield
+
+
+class Journal:
+    """A line an event; a line that was cut off by a kill is closed."""
+
+    def __init__(self, study: Study) -> None:
+        self.path = study.out / "journal.jsonl"
+        cut = self.path.exists() and not self.path.read_bytes().endswith(b"\n") and self.path.stat().st_size > 0
+        with naming(self.path):
+            self.file = self.path.open("a", encoding="utf-8")
+            if cut:
+                self.file.write("\n")
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+
+    def write(self, event: str, **more: Any) -> None:
+        with naming(self.path):
+            self.file.write(json.dumps({"time": predictions.now(), "event": event} | more) + "\n")
+            self.file.flush()
+
+
+class LiveTable:
+    """On a terminal a table that is drawn anew: blocks, and what is at work; elsewhere a line an event."""
+
+    def __init__(self, chosen: list[Planned], journal: Journal) -> None:
+        self.block = {one.run.name: one.block for one in chosen}
+        self.number = {one.run.name: i for i, one in enumerate(chosen, 1)}
+        self.state = dict.fromkeys(self.number, "waits")
+        self.journal, self.terminal = journal, sys.stderr.isatty()
+        self.drawn, self.next_time = 0, time.monotonic() + (0 if self.terminal else EVERY_SECONDS)
+
+    def say(self, text: str) -> None:
+        self.erase()
+        print(text, flush=True)
+
+    def label(self, run: Run) -> str:
+        return f"[{self.number[run.name]}/{len(self.number)}] {run.name}"
+
+    def finished_before(self, run: Run) -> None:
+        self.state[run.name] = "done"
+        self.say(f"{self.label(run)}: done before")
+
+    def begins(self, run: Run) -> None:
+        self.state[run.name] = "runs"
+        self.journal.write("begins", run=run.name)
+
+    def goes_on(self, active: list[Run]) -> None:
+        if time.monotonic() < self.next_time:
+            return
+        self.next_time = time.monotonic() + (REDRAW_SECONDS if self.terminal else EVERY_SECONDS)
+        lines = []
+        for run in active:
+            far = None if run.has("DONE") else how_far(run)
+            lines.append(f"{self.label(run)}: {far[1] if far else 'is asked' if run.has('DONE') else 'begins'}")
+        if not self.terminal:
+            print("\n".join(lines), file=sys.stderr, flush=True)
+            return
+        head = f"{'block':12} {'runs':>5} {'done':>5} {'failed':>6}"
+        rows = [head]
+        for block in dict.fromkeys(self.block.values()):
+            states = [state for name, state in self.state.items() if self.block[name] == block]
+            rows.append(f"{block:12} {len(states):5} {states.count('done'):5} {states.count('failed'):6}")
+        self.erase()
+        width = shutil.get_terminal_size().columns - 1  # a line that is broken would not be erased
+        sys.stderr.write("".join(f"{line[:width]}\n" for line in rows + lines))
+        sys.stderr.flush()
+        self.drawn = len(rows + lines)
+
+    def erase(self) -> None:
+        if self.drawn:
+            sys.stderr.write(f"\033[{self.drawn}A\033[J")
+            sys.stderr.flush()
+            self.drawn = 0
+
+    def ended(self, run: Run, failure: str, seconds: float) -> None:
+        self.state[run.name] = "failed" if failure else "done"
+        self.journal.write("failed" if failure else "done", run=run.name, seconds=round(seconds, 1))
+        said = f"FAILED, {failure}; see {run.file('log')}" if failure else f"done in {seconds:.0f} s"
+        self.say(f"{self.label(run)}: {said}")
+
+
+def run_study(
+    study: Study,
+    chosen: list[Planned],
+    with_data: list[Planned],
+    programs: Programs,
+    environments: list[Environment],
+    launcher: Launcher,
+) -> int:
+    """The exit code. `with_data`: runs whose data are made. Refuses, before anything is made, what is there and is not
+    this study's."""
+    steps = steps_for(study, with_data)
+    for step in steps:
+        data.is_made(study, step)
+    check_runs([one.run for one in study.runs], study.folder)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(alone(study))
+        journal = stack.enter_context(Journal(study))
+        table = LiveTable(chosen, journal)
+        try:
+            data.make_all(study, steps, table.say)
+            check_runs([one.run for one in study.runs], study.folder)
+            if chosen:
+                predictions.register(study)
+            failures = run_all([one.task for one in chosen], programs, table, environments, launcher)
+        except KeyboardInterrupt:
+            table.say("stopped; the same command goes on")
+            return STOPPED
+    if failures:
+        print(f"{failures} of {len(chosen)} runs failed", file=sys.stderr)
+    rest = sum(not is_finished(one.run) for one in study.runs)
+    if rest and not failures:
+        print(f"{rest} runs of other blocks are not made yet")
+    return 1 if failures else 0

@@ -1,0 +1,291 @@
+"""What a study takes, and what would be refused, before anything is made."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from knapsack.common.errors import ScriptError
+from knapsack.common.parallel import available_cores
+from knapsack.runs.files import is_there, read_bytes, read_json
+from knapsack.runs.grid import Flags, flag_words
+from knapsack.runs.identity import SHARDS, check_distinct, contents_of
+from knapsack.runs.runner import Programs, check_programs, check_runs, is_finished
+from knapsack.study import data
+from knapsack.study.declare import STARTS, Planned, Study, count, steps_for, steps_of
+from knapsack.study.rates import Clock, Cost, fastest
+
+VOCABULARY = 50304  # where neither the file nor a tokenizer says it
+OUT_OF_MEMORY = "out of memory"  # as the trainer says it
+KEEP = 2  # checkpoints, the trainer's default
+A_LINE = 260  # bytes of an answer
+GIB = 2.0**30
+
+
+Said = tuple[str, str]  # of which run, what is wrong
+
+
+class Row(NamedTuple):
+    """A run's needs."""
+
+    planned: Planned
+    tokens: int
+    cost: Cost | None
+    seconds: float | None
+    memory: float | None
+    disk: float
+    rate: float | None
+    source: str  # of the rate
+
+
+def vocabulary_of(study: Study) -> tuple[int, str]:
+    for path in sorted(study.data.glob("*.json")):
+        size = read_json(path).get("vocab_size")
+        if isinstance(size, int):
+            return size, path.name
+    return (study.vocabulary, "the file") if study.vocabulary else (VOCABULARY, "nothing: declare vocabulary")
+
+
+def whole_flags(study: Study, one: Planned) -> Flags:
+    """With the model of the trunk, where a run goes on from one."""
+    if "model" in one.run.flags or not one.needs:
+        return one.run.flags
+    trunk = next(other for other in study.runs if other.run.name == one.needs[0])
+    return {"model": trunk.run.flags["model"]} | one.run.flags
+
+
+def without_start(flags: Flags) -> Flags:
+    return {name: values for name, values in flags.items() if name not in ("init", "branch")}
+
+
+def shape(flags: Flags) -> str:
+    return flags.get("model", ["?"])[0]
+
+
+def tokens_of(one: Planned) -> tuple[int, int]:
+    """(of the run, of them trained here): a branch of a horizon begins at its trunk's checkpoint."""
+    flags, place = one.run.flags, f"run {one.run.name}"
+    step = count(flags, "batch-tokens", place)
+    if "steps" in flags:
+        return count(flags, "steps", place) * step, count(flags, "steps", place) * step
+    total = steps_of(flags, place) * step
+    if "branch" in flags:
+        return total, total - int(flags["branch"][0].rpartition("_")[2]) * step
+    return total, total
+
+
+def wall_rates(study: Study) -> dict[str, float]:
+    """Tokens per second by model, of runs that were finished in one go, evaluations and all."""
+    path = study.out / "journal.jsonl"
+    events: dict[str, list[dict[str, Any]]] = {}
+    for line in read_bytes(path).splitlines() if is_there(path) else []:
+        try:
+            event = json.loads(line)
+            events.setdefault(event["run"], []).append(event)
+        except (ValueError, KeyError, TypeError):  # cut off by a kill
+            continue
+    found: dict[str, list[float]] = {}
+    for one in study.runs:
+        kinds = [event["event"] for event in events.get(one.run.name, [])]
+        if kinds == ["begins", "done"] and events[one.run.name][1].get("seconds"):
+            speed = tokens_of(one)[1] / events[one.run.name][1]["seconds"]
+            found.setdefault(shape(whole_flags(study, one)), []).append(speed)
+    return {model: sum(speeds) / len(speeds) for model, speeds in found.items()}
+
+
+def evaluations(flags: Flags, steps: int) -> int:
+    """How often a run's questions are asked while it trains; windows are not counted."""
+    number = 0
+    for word in flags.get("eval-at", ["log"])[0].split(","):
+        kind, _, value = word.partition(":")
+        number += steps.bit_length() + 2 if kind == "log" else 1
+        if kind == "every":
+            number += steps // max(1, int(value))
+    return number
+
+
+def disk_of(one: Planned, steps: int, cost: Cost | None) -> float:
+    """Checkpoints and answers."""
+    flags = one.run.flags
+    kept = len(flags.get("checkpoint-at", ["end"])[0].split(","))
+    keep = int(flags.get("keep", [str(KEEP)])[0])
+    checkpoints = (min(kept, keep) if keep else kept) * (cost.checkpoint if cost else 0)
+    if flags.get("per-question") != ["on"]:
+        return checkpoints
+    questions = flags.get("questions-per-set", ["10000"])[0]
+    asked = int(questions) if questions.isdecimal() else 10000
+    return checkpoints + evaluations(flags, steps) * asked * A_LINE * len(flags.get("questions", []))
+
+
+def rows_of(study: Study, chosen: list[Planned], clock: Clock, jobs: int) -> tuple[list[Row], list[Said]]:
+    threads = max(1, available_cores() // jobs)
+    walls, declared = wall_rates(study), study.rates.get("tokens_per_s", {})
+    known: dict[str, tuple[float, float, str]] = {}  # rate, FLOPs a token, model
+    for model, rate in declared.items():
+        with contextlib.suppress(ScriptError):
+            flags = whole_flags(study, chosen[0]) | {"model": [model]}
+            known[model] = float(rate), clock.cost(without_start(flags)).flops_per_token, model
+    rows, wrong = [], []
+    for one in sorted(chosen, key=lambda one: shape(whole_flags(study, one))):
+        flags = whole_flags(study, one)
+        model, cost, memory = shape(flags), None, None
+        try:
+            cost = clock.cost(without_start(flags))
+            memory = cost.memory
+        except ScriptError as error:
+            if not (study.rates and OUT_OF_MEMORY in str(error)):  # it is planned for another machine
+                wrong.append((one.run.name, str(error)))
+        rate, source = None, "unknown"
+        if model in walls:
+            rate, source = walls[model], "earlier runs of the study, with evaluations"
+        elif model in declared:
+            rate, source = float(declared[model]), f"declared, {study.rates.get('machine', 'of another machine')}"
+        elif cost and not declared:
+            try:
+                timed = clock.time(flags, jobs, threads)
+            except ScriptError as error:
+                wrong.append((model, str(error)))
+                timed = None
+            if timed:
+                rate, memory = timed.tokens_per_s, timed.memory
+                busy = f", when others worked too (load {timed.load:.0f}): too slow" if timed.was_busy else ""
+                source = f"timed here, {jobs} x {threads} threads{busy}"
+        if rate and cost:
+            known[model] = rate, cost.flops_per_token, model
+        rows.append(Row(one, tokens_of(one)[1], cost, None, memory, 0.0, rate, source))
+    filled = []
+    for row in rows:
+        if row.rate is None and row.cost and known:
+            rate, flops, model = max(known.values(), key=lambda one: one[1])
+            row = row._replace(rate=rate * flops / row.cost.flops_per_token, source=f"by FLOPs from {model}")
+        step = count(row.planned.run.flags, "batch-tokens", row.planned.run.name)
+        disk = disk_of(row.planned, tokens_of(row.planned)[0] // step, row.cost)
+        filled.append(row._replace(seconds=row.tokens / row.rate if row.rate else None, disk=disk))
+    order = {one.run.name: i for i, one in enumerate(chosen)}
+    return sorted(filled, key=lambda row: order[row.planned.run.name]), wrong
+
+
+def refusals(study: Study, chosen: list[Planned], programs: Programs, rows: list[Row], jobs: int) -> list[str]:
+    """A sentence for each thing that `run` would refuse or fail at."""
+    found = []
+
+    def ask(question: Any, *given: Any) -> None:
+        try:
+            question(*given)
+        except ScriptError as error:
+            found.append(str(error))
+
+    ask(check_programs, programs)
+    for step in steps_for(study, chosen):
+        ask(data.is_made, study, step)
+    ask(check_distinct, [one.run for one in study.runs])
+    if study.folder.is_dir():
+        ask(check_runs, [one.run for one in study.runs], study.folder)
+    if study.text and ":" not in study.text and not Path(study.text).exists():
+        found.append(f"--text {study.text}: there is no such file")
+    here = study.out
+    while not here.is_dir():
+        here = here.parent
+    disk, free = sum(row.disk for row in rows), shutil.disk_usage(here).free
+    if disk > free:
+        found.append(f"{disk / GIB:,.1f} GiB of checkpoints and answers, {free / GIB:,.1f} GiB are free on {here}")
+    memory = sum(sorted((row.memory or 0.0 for row in rows), reverse=True)[:jobs])
+    has = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if programs.train.name.endswith("_cpu") and memory > has and not study.rates:
+        found.append(f"{jobs} runs at a time take {memory / GIB:,.1f} GiB of memory; the machine has {has / GIB:,.1f}")
+    return found
+
+
+def by_trainer(study: Study, chosen: list[Planned], programs: Programs) -> tuple[list[Said], int]:
+    """What the trainer's own --plan refuses, and how many runs it could not be asked about: their data, or the
+    checkpoint they go on from, are not there yet."""
+    found, not_asked = [], 0
+    for one in chosen:
+        if is_finished(one.run):
+            continue
+        shards = [value for flag in SHARDS for value in one.run.flags.get(flag, [])]
+        folders = [value for flag in STARTS[1:] for value in one.run.flags.get(flag, [])]
+        if not all(contents_of("source", value) for value in shards) or not all(map(os.path.isdir, folders)):
+            not_asked += 1
+            continue
+        done = subprocess.run(
+            [str(programs.train), *flag_words(one.run.flags), "--plan"], capture_output=True, text=True
+        )
+        if done.returncode:
+            said = (done.stderr.strip().splitlines() or [f"code {done.returncode}"])[-1]
+            found.append((one.run.name, said))
+    return found, not_asked
+
+
+def together(said: list[Said]) -> list[str]:
+    """A sentence once, with the first of the runs that it is of."""
+    runs: dict[str, list[str]] = {}
+    for run, sentence in said:
+        runs.setdefault(sentence, []).append(run)
+    return [f"{of[0]}{f' and {len(of) - 1} more' if len(of) > 1 else ''}: {text}" for text, of in runs.items()]
+
+
+def hours(seconds: float | None) -> str:
+    if seconds is None:
+        return "?"
+    return f"{seconds / 3600:,.1f} h" if seconds >= 36000 else f"{seconds / 60:,.1f} min"
+
+
+def print_plan(study: Study, chosen: list[Planned], programs: Programs, jobs: int, timing: bool) -> int:
+    """Exit code 0, 2 where something would be refused."""
+    vocabulary, says = vocabulary_of(study)
+    check_programs(programs)
+    clock = Clock(study.out, programs.train, vocabulary, timing)
+    try:
+        rows, wrong = rows_of(study, chosen, clock, jobs)
+        print(f"{study.path.name}: {len(chosen)} runs, {sum(row.tokens for row in rows):,} tokens to train")
+        print(f"vocabulary {vocabulary}, by {says}\n")
+        print(f"{'block':12} {'runs':>5} {'done':>5} {'tokens':>18} {'one at a time':>14} {'disk, GiB':>10}")
+        for block in dict.fromkeys(row.planned.block for row in rows):
+            of = [row for row in rows if row.planned.block == block]
+            seconds = sum(row.seconds for row in of) if all(row.seconds is not None for row in of) else None
+            done = sum(is_finished(row.planned.run) for row in of)
+            tokens, disk = sum(row.tokens for row in of), sum(row.disk for row in of) / GIB
+            print(f"{block:12} {len(of):5} {done:5} {tokens:18,} {hours(seconds):>14} {disk:10.3f}")
+        left = [row for row in rows if not is_finished(row.planned.run)]
+        if all(row.seconds is not None for row in left):
+            total = sum(row.seconds for row in left)
+            print(f"\nnot done yet: {hours(total)} of training one at a time, {hours(total / jobs)} with --jobs {jobs}")
+        print(f"\n{'model':24} {'parameters':>12} {'tokens/s':>12} {'memory, GiB':>12}  rate")
+        for model in dict.fromkeys(shape(whole_flags(study, row.planned)) for row in rows):
+            row = next(row for row in rows if shape(whole_flags(study, row.planned)) == model)
+            speed = f"{row.rate:,.0f}" if row.rate else "?"
+            size = f"{row.cost.parameters / 1e6:,.2f}M" if row.cost else "?"
+            memory = f"{row.memory / GIB:.3f}" if row.memory else "?"
+            print(f"{model:24} {size:>12} {speed:>12} {memory:>12}  {row.source}")
+        say_sharing(study, rows, clock, programs)
+    finally:
+        clock.close()
+    steps = [step for step in steps_for(study, chosen) if not is_there(data.stamp_of(study, step))]
+    print(f"\ndata: {len(steps)} commands to go" + "".join(f"\n  knapsack {' '.join(step.words)}" for step in steps))
+    refused, not_asked = by_trainer(study, chosen, programs)
+    refused = together([*wrong, *refused]) + refusals(study, chosen, programs, rows, jobs)
+    if not_asked:
+        print(f"\n{not_asked} runs are not checked by the trainer: their data or trunks are not made yet")
+    print("\nwould be refused: " + ("nothing known" if not refused else "".join(f"\n  {one}" for one in refused)))
+    return 2 if refused else 0
+
+
+def say_sharing(study: Study, rows: list[Row], clock: Clock, programs: Programs) -> None:
+    """Which way to share the cores is fastest, of the smallest and the largest model that can be timed."""
+    if not programs.train.name.endswith("_cpu") or study.rates or available_cores() < 2:
+        return
+    sized = sorted((row for row in rows if row.cost), key=lambda row: row.cost.flops_per_token)
+    said = []
+    for row in {shape(whole_flags(study, row.planned)): row for row in (sized[:1] + sized[-1:])}.values():
+        flags = whole_flags(study, row.planned)
+        if ways := fastest(clock, flags, available_cores()):
+            each = ", ".join(f"{jobs} x {threads} threads {speed:,.0f}" for jobs, threads, speed in ways)
+            said.append(f"{shape(flags)}: {each} tokens/s; best --jobs {ways[0][0]}")
+    if said:
+        print("\nsharing the cores (timed here):\n  " + "\n  ".join(said))

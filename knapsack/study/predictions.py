@@ -1,0 +1,207 @@
+"""What was predicted: dated and hashed before the first run, compared with what was measured.
+
+  {"law": "size", "value": "law/exponents/gamma", "between": [1.06, 1.26]}       a number of the law's JSON
+  {"law": "size", "at": {"model": "..."}, "value": "F50", "between": [42, 62]}   of its runs there, geometric mean
+  {"block": "M", "at": {"run": "half"}, "measure": "know/bio/accuracy", "between": [0.03, 0.08]}
+  {"block": "M", "at": {"run": "half"}, "minus": {"run": "all"}, "measure": ..., "between": [...]}   paired by replicate
+  {"hysteresis": "transition", "at": "bio=0.1", "sign": "-"}                      of the slope, in every replicate
+"says" is the sentence for readers; "of": "each" asks it of every replicate, not of their mean. A setting may name
+another "block".
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import math
+from pathlib import Path
+from statistics import mean
+from typing import Any, NamedTuple
+
+from knapsack.common.errors import UsageError
+from knapsack.common.files import dump_json
+from knapsack.runs.files import is_there, read_json, write_bytes
+from knapsack.study.declare import Study, at, need_object, need_text, runs_at
+
+KEYS = ("says", "law", "block", "hysteresis", "at", "minus", "measure", "value", "between", "sign", "of")
+SIGNS = ("+", "0", "-")
+HELD, FAILED, OPEN = "held", "failed", "not measured"
+
+
+class Outcome(NamedTuple):
+    name: str
+    says: str
+    predicted: str
+    measured: str
+    verdict: str  # HELD, FAILED or OPEN
+
+
+def check_prediction(name: str, value: Any, study: Study) -> None:
+    place = f"{study.path}: predictions: {name}"
+    need_object(value, place, KEYS)
+    kinds = [kind for kind in ("law", "block", "hysteresis") if kind in value]
+    if len(kinds) != 1:
+        raise UsageError(f"{place}: expected one of law, block and hysteresis")
+    kind = kinds[0]
+    known = {"law": study.laws, "block": study.blocks, "hysteresis": study.hysteresis}[kind]
+    if value[kind] not in known:
+        raise UsageError(f"{place}: {kind}: there is no {json.dumps(value[kind])}")
+    if kind == "hysteresis":
+        need_text(value.get("at"), f"{place}: at")
+        asked = study.hysteresis[value["hysteresis"]]
+        runs_at({asked["axis"]: value["at"]}, asked["above"], study.blocks, f"{place}: at")
+        if value.get("sign") not in SIGNS:
+            raise UsageError(f"{place}: sign: expected one of {' '.join(SIGNS)}, found {json.dumps(value.get('sign'))}")
+        return
+    ends = value.get("between")
+    if not isinstance(ends, list) or len(ends) != 2 or not all(is_number(one) for one in ends) or ends[0] > ends[1]:
+        raise UsageError(f"{place}: between: expected [low, high], found {json.dumps(ends)[:80]}")
+    need_text(value.get("value" if kind == "law" else "measure"), f"{place}: {'value' if kind == 'law' else 'measure'}")
+    if value.get("of", "mean") not in ("mean", "each"):
+        raise UsageError(f"{place}: of: expected mean or each")
+    blocks = study.laws[value["law"]].get("blocks", []) if kind == "law" else [value["block"]]
+    if kind == "law" and "at" in value:
+        if not any(at(run, value["at"], f"{place}: at") for block in blocks for run in study.blocks[block].runs):
+            raise UsageError(f"{place}: at: no run is at {json.dumps(value['at'])}")
+    for key in ("at", "minus") if kind == "block" else ():
+        if key in value:
+            runs_at(value[key], value["block"], study.blocks, f"{place}: {key}")
+    if kind == "block" and "at" not in value:
+        raise UsageError(f"{place}: at: expected the setting of the runs that are meant")
+
+
+def check_predictions(study: Study) -> None:
+    for name, value in study.predictions.items():
+        check_prediction(name, value, study)
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def hash_of(predictions: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(predictions, sort_keys=True).encode()).hexdigest()
+
+
+def now() -> str:
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+
+
+def file_of(out: Path) -> Path:
+    return out / "predictions.json"
+
+
+def register(study: Study) -> None:
+    """OUT/predictions.json, once: before any run begins, or with the runs that had begun by then. While none has begun
+    they may still be changed."""
+    path = file_of(study.out)
+    begun = sorted(run.run.name for run in study.runs if is_there(run.run.file("flags.json")))
+    if is_there(path) and (begun or read_json(path).get("sha256") == hash_of(study.predictions)):
+        return
+    head = {"format_version": 1, "written": now(), "sha256": hash_of(study.predictions)}
+    write_bytes(path, dump_json(head | {"runs_begun": begun, "predictions": study.predictions}))
+
+
+class Standing(NamedTuple):
+    said: list[str]  # when the predictions were written, and whether they are still the same
+    written: str = ""  # the date
+    changed: tuple[str, ...] = ()  # names
+
+
+def standing(study: Study) -> Standing:
+    if not study.predictions:
+        return Standing(["The study predicts nothing."])
+    path = file_of(study.out)
+    found = read_json(path)
+    if not found:
+        begun = any(is_there(run.run.file("flags.json")) for run in study.runs)
+        said = f"{path.name} is not there"
+        return Standing(
+            [f"NOT REGISTERED: {said}, though runs have begun." if begun else f"No run has begun: {said} yet."]
+        )
+    said, changed = [], []
+    digest, written = str(found.get("sha256")), str(found.get("written"))
+    before = found.get("predictions") if isinstance(found.get("predictions"), dict) else {}
+    if hash_of(before) != digest:
+        said.append(f"CHANGED: {path.name} was edited: its predictions do not have the hash that it names.")
+    if begun := found.get("runs_begun"):
+        said.append(f"WRITTEN LATE: {len(begun)} runs had begun before the predictions were written.")
+    for name in sorted({*before, *study.predictions}):
+        if before.get(name) != study.predictions.get(name):
+            what = "added" if name not in before else "taken out" if name not in study.predictions else "changed"
+            said.append(f"CHANGED: prediction {name} was {what} after the first run began.")
+            changed.append(name)
+    if not said:
+        said.append(f"Written before the first run began, unchanged since (sha256 {digest[:16]}).")
+    return Standing(said, written, tuple(changed))
+
+
+def walk(value: Any, path: str) -> Any:
+    """A part of a JSON value: keys, numbers, or key=text of the first object that has it, between slashes; None where
+    there is none. Of an estimate [value, low, high] the value, of true and false 1 and 0."""
+    for part in path.split("/"):
+        key, equals, text = part.partition("=")
+        if isinstance(value, dict):
+            value = value.get(part)
+        elif isinstance(value, list) and equals:
+            value = next((one for one in value if isinstance(one, dict) and str(one.get(key)) == text), None)
+        elif isinstance(value, list) and part.isdecimal():
+            value = value[int(part)] if int(part) < len(value) else None
+        else:
+            return None
+    value = value[0] if isinstance(value, list) and value else value
+    return int(value) if isinstance(value, bool) else value
+
+
+def numbers_of(value: dict[str, Any], study: Study, rows: dict[str, dict], laws: dict[str, Any]) -> list[float | None]:
+    """What a prediction of a number is about: a number a replicate, or the one of a law. None: not measured."""
+    if "law" in value and "at" not in value:
+        return [walk(laws.get(value["law"], {}), value["value"])]
+    if "law" in value:
+        of_run = {row["run"]: row.get(value["value"]) for row in laws.get(value["law"], {}).get("runs", [])}
+        runs = [run for block in study.laws[value["law"]]["blocks"] for run in study.blocks[block].runs]
+        return [of_run.get(run.run.name) for run in runs if at(run, value["at"], "at")]
+
+    def by_replicate(setting: Any) -> dict[int, float | None]:
+        runs = runs_at(setting, value["block"], study.blocks, "at")
+        return {run.replicate: rows.get(run.run.name, {}).get(value["measure"]) for run in runs}
+
+    found = by_replicate(value["at"])
+    if "minus" not in value:
+        return list(found.values())
+    other = by_replicate(value["minus"])
+    return [found[n] - other[n] if is_number(found[n]) and is_number(other.get(n)) else None for n in found]
+
+
+def judge(study: Study, rows: dict[str, dict], laws: dict[str, Any], signs: dict[str, Any]) -> list[Outcome]:
+    """`rows`: of the table of finished runs, by name; `laws`: JSON by name; `signs`: of each hysteresis, by place, a
+    list over replicates. What failed comes first, then what was not measured: nothing is judged before all its runs are
+    finished."""
+    found = []
+    for name, value in study.predictions.items():
+        says = value.get("says", "")
+        if "hysteresis" in value:
+            seen = signs.get(value["hysteresis"], {}).get(value["at"], [])
+            asked = study.hysteresis[value["hysteresis"]]
+            planned = runs_at({asked["axis"]: value["at"]}, asked["above"], study.blocks, name)
+            verdict = HELD if set(seen) == {value["sign"]} else FAILED
+            verdict = verdict if len(seen) == len(planned) else OPEN
+            found.append(Outcome(name, says, f"sign {value['sign']}", " ".join(seen) or "-", verdict))
+            continue
+        low, high = value["between"]
+        numbers = numbers_of(value, study, rows, laws)
+        predicted = f"{low:g} to {high:g}" + (", each" if value.get("of") == "each" else "")
+        blocks = study.laws[value["law"]]["blocks"] if "law" in value else []
+        unfinished = any(run.run.name not in rows for block in blocks for run in study.blocks[block].runs)
+        if unfinished or not numbers or not all(is_number(one) for one in numbers):
+            shown = ", ".join(f"{one:.4g}" if is_number(one) else "-" for one in numbers) or "-"
+            found.append(Outcome(name, says, predicted, shown, OPEN))
+            continue
+        geometric = "law" in value and "at" in value and min(numbers) > 0
+        centre = math.exp(mean(map(math.log, numbers))) if geometric else mean(numbers)
+        tested = numbers if value.get("of") == "each" else [centre]
+        shown = f"{centre:.4g}" + (f" ({', '.join(f'{one:.3g}' for one in numbers)})" if len(numbers) > 1 else "")
+        verdict = HELD if all(low <= one <= high for one in tested) else FAILED
+        found.append(Outcome(name, says, predicted, shown, verdict))
+    return sorted(found, key=lambda one: (FAILED, OPEN, HELD).index(one.verdict))

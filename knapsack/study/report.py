@@ -1,0 +1,314 @@
+"""A study's report: predicted next to measured, what failed first; tables over replicates; laws; every command."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shlex
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from knapsack.analysis.intervals import replicates
+from knapsack.analysis.laws.loss import fit_loss
+from knapsack.analysis.outputs import write_text
+from knapsack.analysis.style import color_of, legend, plt, save
+from knapsack.common.errors import DataError
+from knapsack.runs.files import read_bytes, read_json
+from knapsack.runs.runner import Programs, eval_command, is_finished, train_command
+from knapsack.runs.table import read_run
+from knapsack.study import hysteresis, predictions
+from knapsack.study.data import package_environment
+from knapsack.study.declare import PACKAGE, Block, Planned, Study, runs_at
+from knapsack.study.page import Code, Figure, Heading, Part, Table, Text, html_page, markdown
+
+Rows = dict[str, dict[str, Any]]
+UNITS = {"parameters": "parameters", "non-embedding": "parameters_non_embedding"}
+OF_A_BUILD = ("commit", "compiler", "device", "matmul")  # of config.json
+TIMES = "Times"  # the last section: all that differs when the same study is run again
+
+
+class Asked:
+    """What the report is made of, read once."""
+
+    def __init__(self, study: Study, programs: Programs) -> None:
+        self.study, self.programs = study, programs
+        self.figures = study.out / "report"
+        self.malformed: list[str] = []
+        self.rows: Rows = {}
+        for one in study.runs:
+            try:
+                if is_finished(one.run):
+                    self.rows[one.run.name] = read_run(one.run.directory)
+            except DataError as error:
+                self.malformed.append(str(error))
+        self.laws: dict[str, dict[str, Any]] = {}
+        self.said: dict[str, tuple[list[str], str, int]] = {}  # command, what it said, exit code
+        self.readings = {name: hysteresis.read(study, one, self.rows) for name, one in study.hysteresis.items()}
+
+    def ask_laws(self) -> None:
+        self.figures.mkdir(parents=True, exist_ok=True)
+        for name, law in self.study.laws.items():
+            if "loss" in law:
+                self.laws[name] = self.of_loss(law)
+                continue
+            runs = [run for block in law["blocks"] for run in self.study.blocks[block].runs]
+            folders = [str(one.run.directory) for one in runs if one.run.name in self.rows and one.role != "trunk"]
+            prefix = self.figures / f"law_{name}"
+            for ending in (".json", ".png"):
+                prefix.with_name(prefix.name + ending).unlink(missing_ok=True)
+            words = ["laws", *folders, "--out", str(prefix), *shlex.split(law.get("arguments", ""))]
+            if not folders:
+                self.said[name] = words, "no run of it is finished", 3
+                continue
+            done = subprocess.run(
+                [sys.executable, "-m", "knapsack", *words], capture_output=True, text=True, env=package_environment()
+            )
+            self.said[name] = words, (done.stdout + done.stderr).strip(), done.returncode
+            self.laws[name] = read_json(prefix.with_name(prefix.name + ".json"))
+
+    def of_loss(self, law: dict[str, Any]) -> dict[str, Any]:
+        """E + A M^-alpha of runs, in each unit of M; what cannot be fitted says why."""
+        found: dict[str, Any] = {}
+        runs = [self.rows[run.run.name] for block in law["blocks"] for run in self.study.blocks[block].runs
+                if run.run.name in self.rows]  # fmt: skip
+        for unit, column in UNITS.items():
+            pairs = [(row.get(column), row.get(law["loss"])) for row in runs]
+            pairs = [pair for pair in pairs if all(map(predictions.is_number, pair))]
+            try:
+                one = fit_loss(*(np.array(side, float) for side in zip(*pairs))) if pairs else None
+            except DataError as error:
+                found[unit] = {"refused": str(error)}
+                continue
+            if one is None:
+                found[unit] = {"refused": "no run of it is finished"}
+                continue
+            alpha = list(one.alpha)
+            found[unit] = {"E": one.E, "A": one.A, "alpha": alpha, "sizes": one.sizes, "note": one.note}
+            found[unit]["alpha + 1"] = [end + 1 if end is not None else None for end in alpha]
+        return found
+
+
+def number(value: Any) -> str:
+    return f"{value:.4g}" if predictions.is_number(value) else "-"
+
+
+def over_replicates(values: list[Any], lows: list[Any], highs: list[Any]) -> str:
+    """The mean with its interval over runs; of one run the interval over people, where it has one."""
+    values = [value for value in values if predictions.is_number(value)]
+    if not values:
+        return "-"
+    if len(values) == 1:
+        ends = f" [{number(lows[0])}, {number(highs[0])}] people" if predictions.is_number(lows[0]) else ""
+        return number(values[0]) + ends
+    one = replicates(values).estimate
+    return f"{number(one.value)} [{number(one.low)}, {number(one.high)}]"
+
+
+def settings_of(runs: Iterable[Planned]) -> dict[tuple, list[Planned]]:
+    found: dict[tuple, list[Planned]] = {}
+    for one in runs:
+        found.setdefault(tuple(sorted(one.setting.items())), []).append(one)
+    return found
+
+
+def block_parts(study: Study, block: Block, rows: Rows) -> list[Part]:
+    names = list(dict.fromkeys(name for one in block.runs for name in one.setting))
+    table = []
+    for setting, runs in settings_of(one for one in block.runs if one.role != "trunk").items():
+        done = [one for one in runs if one.run.name in rows]
+        cells = []
+        for measure in block.measures:
+            columns = ([rows[one.run.name].get(measure + end) for one in done] for end in ("", "_low", "_high"))
+            cells.append(over_replicates(*columns))
+        table.append([*(dict(setting).get(name, "-") for name in names), f"{len(done)} of {len(runs)}", *cells])
+    parts: list[Part] = [Heading(f"Block {block.name}"), *([Text(block.about)] if block.about else [])]
+    parts.append(Table([*names, "runs", *block.measures], table))
+    return parts + (paired_parts(study, block, names, rows) if block.baseline is not None else [])
+
+
+def paired_parts(study: Study, block: Block, names: list[str], rows: Rows) -> list[Part]:
+    """What each setting makes of the baseline, by replicate: the same seeds and people."""
+    base = runs_at(block.baseline, block.name, study.blocks, "baseline")
+    baseline = {one.replicate: rows[one.run.name] for one in base if one.run.name in rows}
+    table = []
+    for setting, runs in settings_of(one for one in block.runs if one.role != "trunk").items():
+        if runs[0] in base:
+            continue
+        done = [one for one in runs if one.run.name in rows and one.replicate in baseline]
+        differences = []
+        for measure in block.measures:
+            pairs = [(rows[one.run.name].get(measure), baseline[one.replicate].get(measure)) for one in done]
+            values = [a - b for a, b in pairs if predictions.is_number(a) and predictions.is_number(b)]
+            differences.append(over_replicates(values, [None], [None]))
+        table.append([*(dict(setting).get(name, "-") for name in names), str(len(done)), *differences])
+    at = ", ".join(f"{name} {value}" for name, value in block.baseline.items())
+    head = Text(f"Difference to {at}, paired by replicate:")
+    return [head, Table([*names, "pairs", *block.measures], table)]
+
+
+def ends(bracket: tuple[float | None, float | None]) -> str:
+    low, high = ("nothing tried" if end is None else number(end) for end in bracket)
+    return f"between {low} and {high}"
+
+
+def draw_curves(reading: hysteresis.Reading, axis: str, path: Path) -> None:
+    figure, axes = plt.subplots(figsize=(5.2, 4.0))
+    for i, place in enumerate(sorted(reading.curves, key=hysteresis.number_of)):
+        for j, (tokens, share) in enumerate(reading.curves[place]):
+            axes.plot(
+                tokens, share, "o-", color=color_of(i), label=place if j == 0 else None, markersize=3, linewidth=1
+            )
+    axes.set(xlabel="tokens after the trunk", ylabel="exact match", ylim=(-0.03, 1.03))
+    legend(axes)
+    save(figure, path)
+
+
+def hysteresis_parts(name: str, asked: dict[str, Any], reading: hysteresis.Reading, folder: Path) -> list[Part]:
+    rows = []
+    for one in reading.slopes:
+        slope = one.per_million
+        shown = "-" if slope is None else number(slope.value)
+        if slope is not None and slope.low is not None:
+            shown += f" [{number(slope.low)}, {number(slope.high)}]"
+        rows.append([one.place, str(one.replicate), shown, one.sign])
+    parts: list[Part] = [Heading(f"From above and from below: {name}")]
+    if asked.get("about"):
+        parts.append(Text(asked["about"]))
+    parts += [
+        Text(
+            "Slope of exact match in the stable phase of runs that begin with what is known, per million tokens, 95 % "
+            "over people. + learns, 0 undecided, - forgets."
+        ),
+        Table([asked["axis"], "replicate", "slope", "sign"], rows),
+        Text(f"From above the threshold is {ends(reading.above)}; from below {ends(reading.below)}."),
+    ]
+    if reading.curves:
+        path = folder / f"hysteresis_{name}.png"
+        draw_curves(reading, asked["axis"], path)
+        parts.append(Figure(path, f"What is known after the trunk, by {asked['axis']}"))
+    return parts
+
+
+def law_parts(asked: Asked) -> list[Part]:
+    parts: list[Part] = []
+    for name, (words, said, code) in asked.said.items():
+        about = asked.study.laws[name].get("about")
+        parts += [Heading(f"Law {name}"), *([Text(about)] if about else []), Code(f"$ knapsack {shlex.join(words)}")]
+        parts.append(Code(said) if code == 0 else Text(f"No law (exit code {code}): {said}"))
+        figure = asked.figures / f"law_{name}.png"
+        if figure.exists():
+            parts.append(Figure(figure, f"Law {name}"))
+    return parts
+
+
+def loss_parts(asked: Asked) -> list[Part]:
+    parts: list[Part] = []
+    for name, law in asked.study.laws.items():
+        if "loss" not in law:
+            continue
+        parts += [Heading(f"Loss {name}"), *([Text(law["about"])] if law.get("about") else [])]
+        parts.append(Text(f"{law['loss']} = E + A M^-alpha; alpha + 1 is the exponent gamma that is predicted of it."))
+        rows = []
+        for unit, one in asked.laws[name].items():
+            if "refused" in one:
+                rows.append([unit, one["refused"], "-", "-", "-"])
+            else:
+                both = [over(one[key]) for key in ("alpha", "alpha + 1")]
+                rows.append([unit, *both, number(one["E"]), str(one["sizes"])])
+        parts.append(Table(["M in", "alpha", "alpha + 1", "E", "sizes"], rows))
+    return parts
+
+
+def over(estimate: list[float | None]) -> str:
+    value, low, high = estimate
+    return number(value) + (f" [{number(low)}, {number(high)}]" if low is not None else "")
+
+
+def prediction_parts(asked: Asked) -> tuple[list[Part], str]:
+    said, written, changed = predictions.standing(asked.study)
+    signs = {name: reading.signs for name, reading in asked.readings.items()}
+    outcomes = predictions.judge(asked.study, asked.rows, asked.laws, signs)
+    counted = Counter(one.verdict for one in outcomes)
+    parts: list[Part] = [Heading("Predicted and measured"), *map(Text, said)]
+    if outcomes:
+        order = (predictions.FAILED, predictions.HELD, predictions.OPEN)
+        parts.append(Text(", ".join(f"{counted[verdict]} {verdict}" for verdict in order) + "."))
+        names = {one.name: f"{one.name} (changed)" if one.name in changed else one.name for one in outcomes}
+        rows = [[names[one.name], one.predicted, one.measured, one.verdict, one.says] for one in outcomes]
+        parts.append(Table(["prediction", "predicted", "measured", "", "in words"], rows))
+    return parts, written
+
+
+def command_parts(asked: Asked) -> list[Part]:
+    study = asked.study
+    lines = [f"knapsack {shlex.join(step.words)}" for step in study.steps]
+    for one in study.runs:
+        train = [word for word in train_command(one.run, asked.programs.train) if word != "--resume"]
+        ask = eval_command(one.run, asked.programs.evaluate)
+        lines += [shlex.join([Path(train[0]).name, *train[1:]]), shlex.join([Path(ask[0]).name, *ask[1:]])]
+    return [Heading("The command of every point"), Text("In order; OUT is the study's folder."), Code("\n".join(lines))]
+
+
+def environment_parts(asked: Asked) -> list[Part]:
+    builds: Counter = Counter()
+    for one in asked.study.runs:
+        if one.run.name in asked.rows:
+            config = read_json(one.run.directory / "config.json")
+            builds[tuple(str(config.get(name, "-")) for name in OF_A_BUILD)] += 1
+    rows = [[*build, str(runs)] for build, runs in sorted(builds.items())]
+    machine = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
+    return [Heading("Environment"), Table([*OF_A_BUILD, "runs"], rows), Text(machine + ".")]
+
+
+def time_parts(asked: Asked, written: str) -> list[Part]:
+    path = asked.study.out / "journal.jsonl"
+    seconds: dict[str, float] = {}
+    first = ""
+    for line in read_bytes(path).splitlines() if path.exists() else []:
+        try:
+            event = json.loads(line)
+            first = first or (event["time"] if event["event"] == "begins" else "")
+            if "seconds" in event:
+                seconds[event["run"]] = seconds.get(event["run"], 0.0) + event["seconds"]
+        except (ValueError, KeyError, TypeError):  # cut off by a kill
+            continue
+    rows = [
+        [name, f"{seconds[name]:.0f}" if name in seconds else "-", number(row.get("perf/tokens_per_s"))]
+        for name, row in asked.rows.items()
+    ]
+    said = f"Predictions written {written or '-'}, first run begun {first or '-'}."
+    return [Heading(TIMES), Text(said), Table(["run", "seconds (last start)", "tokens/s (median)"], rows)]
+
+
+def write_report(study: Study, programs: Programs) -> tuple[Asked, list[Path]]:
+    asked = Asked(study, programs)
+    asked.ask_laws()
+    first, written = prediction_parts(asked)
+    total, done = len(study.runs), len(asked.rows)
+    parts: list[Part] = [Heading(study.path.stem, 1)]
+    if study.about:
+        parts.append(Text(study.about))
+    parts.append(Text(f"{done} of {total} runs are finished. Values are means over replicates with 95 % over runs."))
+    if missing := [one.run.name for one in study.runs if one.run.name not in asked.rows]:
+        parts.append(Text(f"Not finished: {', '.join(missing)}."))
+    parts += [Text(f"Left out: {said}") for said in asked.malformed]
+    parts += first
+    for name, reading in asked.readings.items():
+        parts += hysteresis_parts(name, study.hysteresis[name], reading, asked.figures)
+    parts += law_parts(asked) + loss_parts(asked)
+    for block in study.blocks.values():
+        parts += block_parts(study, block, asked.rows)
+    parts += command_parts(asked) + environment_parts(asked) + time_parts(asked, written)
+    texts = {
+        study.out / "report.md": markdown(parts, study.out),
+        study.out / "report.html": html_page(parts, study.path.stem),
+    }
+    for path, text in texts.items():
+        write_text(path, text.replace(str(study.out), "OUT").replace(f"{PACKAGE.parent}/", ""))
+    return asked, list(texts)

@@ -1,0 +1,413 @@
+"""knapsack study: a toy study end to end, killed and gone on with; what it refuses; what it says of its predictions.
+
+KNAPSACK_KILLS=N kills it N times instead of five."""
+
+import fcntl
+import importlib.util
+import json
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import time
+import types
+import unittest
+import unittest.mock
+from collections.abc import Callable
+
+if not all(importlib.util.find_spec(name) for name in ("pandas", "scipy", "matplotlib")):
+    raise unittest.SkipTest("the Python packages pandas, scipy and matplotlib are needed")
+
+import support  # noqa: E402
+
+BUILD = pathlib.Path(os.environ.get("KNAPSACK_BUILD", support.REPOSITORY))
+PROGRAMS = BUILD / "train_gpt_cpu", BUILD / "eval_knowledge_cpu"
+SANITIZED = BUILD.name.endswith(("asan", "tsan"))  # in which training takes minutes
+KILLS = int(os.environ.get("KNAPSACK_KILLS", "5"))
+IS_BUILT = all(path.exists() for path in PROGRAMS) and not SANITIZED
+needs_programs = unittest.skipUnless(IS_BUILT, "train_gpt_cpu is not built, or for a sanitizer")
+WORLD = ["web={data}/web.bin", "pow={data}/rep{replicate}/pow.bin"]
+TOY = {
+    "about": "a toy",
+    "replicates": 2,
+    "vocabulary": 512,
+    "measures": ["know/pow/accuracy_seen", "know/pow/loss", "val/web/loss"],
+    "train": {
+        "seq-len": 64, "micro-batch": 16, "batch-tokens": 1024, "tokens": "16k", "lr": 0.003, "per-question": "on",
+        "val": "web={data}/web_val.bin", "val-tokens": "2k", "questions-per-set": 60, "source": WORLD,
+        "questions": "{data}/rep{replicate}/pow_questions", "model": "pythia:L1:C16:H2", "ratio": "pow=0.5",
+    },
+    "data": {
+        "people": {"command": "synbio --people 20 --text-only 2 --workers 1 --out {data}/people"},
+        "tokenizer": {"command": "tokenizer {text}@100k {data}/people.txt --vocab-size 512 --out {data}/tok"},
+        "web": {"command": "text {text} --tokenizer {data}/tok --workers 1 --out {data}/web --val-documents 9"},
+        "pow": {"command": "synbio --people 8 --seed {replicate} --groups powerlaw:1.5:4 --tokenizer {data}/tok"
+                           " --workers 1 --out {data}/rep{replicate}/pow"},
+    },
+    "blocks": {
+        "L": {"vary": {"model": ["pythia:L1:C8:H1", "pythia:L1:C16:H2", "pythia:L1:C32:H2"]},
+              "baseline": {"model": "pythia:L1:C8:H1"}},
+        "above": {"branches": {"by": "init", "train": {"eval-at": "every:2"},
+                               "vary": {"ratio": ["pow=0.1", "pow=0.4"]}}},
+    },
+    "laws": {"size": {"blocks": ["L"], "arguments": "--set pow --horizon none"}},
+    "hysteresis": {"transition": {"above": "above", "below": "L", "axis": "ratio", "set": "pow"}},
+    "predictions": {
+        "sign": {"hysteresis": "transition", "at": "pow=0.1", "sign": "-"},
+        "loss": {"block": "L", "at": {"model": "pythia:L1:C32:H2"}, "measure": "know/pow/loss", "between": [0, 9]},
+        "gap": {"block": "L", "at": {"model": "pythia:L1:C32:H2"}, "minus": {"model": "pythia:L1:C8:H1"},
+                "measure": "know/pow/loss", "between": [1, 9]},
+        "gamma": {"law": "size", "value": "law/exponents/gamma", "between": [1, 2]},
+    },
+}  # fmt: skip
+TOY["hysteresis"]["transition"].pop("below")
+
+
+def predicting(value: dict) -> str:
+    return json.dumps({"blocks": {"L": {}}, "predictions": {"a": value}})
+
+
+def changed(**parts: object) -> dict:
+    return json.loads(json.dumps(TOY)) | parts
+
+
+class StudyTest(support.FolderTest):
+    def study(self, value: object = TOY, name: str = "toy.json") -> str:
+        return self.write(name, json.dumps(value))
+
+    def words(self, action: str, out: str = "out", name: str = "toy.json", *more: str) -> list[str]:
+        self.write("text.txt", "\n<|endoftext|>\n".join(support.documents(120)))
+        programs = ["--train-program", str(PROGRAMS[0]), "--eval-program", str(PROGRAMS[1])]
+        return [action, self.path(name), "--out", self.path(out), "--text", self.path("text.txt"), *programs, *more]
+
+    def call(self, action: str, out: str = "out", name: str = "toy.json", *more: str) -> support.Done:
+        return support.run_command("study", *self.words(action, out, name, *more))
+
+    def report(self, out: str = "out", name: str = "toy.json") -> dict[str, str]:
+        """Both pages, without their times."""
+        done = self.call("report", out, name)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        pages = {ending: pathlib.Path(self.path(out, f"report.{ending}")).read_text() for ending in ("md", "html")}
+        return {"md": pages["md"].split("\n## Times\n")[0], "html": pages["html"].split("<h2>Times</h2>")[0]}
+
+
+class DeclarationTest(StudyTest):
+    def test_what_a_file_may_not_say(self) -> None:
+        cases = {
+            "{": "not JSON",
+            "[]": "expected an object",
+            '{"block": {}}': "no key block; there are about",
+            '{"blocks": {}}': "at least one block",
+            '{"blocks": {"L": {"varies": {}}}}': "blocks: L: no key varies",
+            '{"blocks": {"L": {"replicates": 0}}}': "replicates: expected a whole number",
+            '{"blocks": {"L": {"train": {"seed": 1}}}}': "--seed is given, but a replicate sets it",
+            '{"blocks": {"L": {"branches": {"by": "magic"}}}}': "by: expected init or branch",
+            '{"blocks": {"L": {"branches": {"by": "init"}}}}': "a block with branches says --tokens itself",
+            '{"blocks": {"L": {}}, "data": {"a": {"command": "x", "blocks": "M"}}}': "data: a: no block M",
+            '{"blocks": {"L": {}}, "laws": {"a": {"blocks": ["M"]}}}': 'laws: a: no block "M"; there are L',
+            predicting({}): "predictions: a: expected one of law, block and hysteresis",
+            predicting({"block": "L", "measure": "x", "between": [2, 1]}): "a: between: expected .low, high., found",
+            predicting({"block": "L", "measure": "x", "between": [1, 2], "at": {"lr": 1}}): "at: no run is at",
+        }  # fmt: skip
+        for text, said in cases.items():
+            with self.subTest(text):
+                self.write("bad.json", text)
+                self.run_bad(2, said, "study", "run", self.path("bad.json"), "--out", self.path("out"))
+        self.run_bad(2, "there is no|No such file", "study", "plan", self.path("none.json"), "--out", self.path("out"))
+        self.assertFalse(os.path.exists(self.path("out")))
+
+    def test_blocks_are_chosen_in_order_and_by_replicate(self) -> None:
+        from knapsack.study.declare import choose, read_study
+
+        study = read_study(pathlib.Path(self.study()), pathlib.Path(self.path("out")), None)
+        names = [one.run.name for one in choose(study, "above:2,L:1")]
+        self.assertEqual(names[0], "above_trunk_replicate-2")
+        self.assertEqual(len(names), 6)
+        self.assertEqual([one.replicate for one in choose(study, "L")], [1, 1, 1, 2, 2, 2])
+        branch = choose(study, "above:1")[1]
+        self.assertEqual(branch.needs, ("above_trunk_replicate-1",))
+        self.assertEqual(branch.run.flags["seed"], ["1"])
+        self.assertTrue(branch.run.flags["init"][0].endswith("above_trunk_replicate-1/checkpoints/step_00000015"))
+        self.assertNotIn("model", branch.run.flags)
+        self.assertIn("rep1/pow.bin", branch.run.flags["source"][1])
+
+    def test_horizons_branch_where_their_cooldown_begins(self) -> None:
+        from knapsack.study.declare import read_study
+
+        block = {"train": {"tokens": "48k"}, "branches": {"by": "branch", "vary": {"tokens": ["16k", "32k"]}}}
+        value = changed(blocks={"H": block}, laws={}, hysteresis={}, predictions={}, replicates=1)
+        study = read_study(pathlib.Path(self.study(value)), pathlib.Path(self.path("out")), None)
+        trunk, short, long = study.runs
+        self.assertEqual(trunk.run.flags["checkpoint-at"], ["at:13,at:28,end"])  # 15 - 2, 31 - 3 of 46 steps
+        self.assertEqual(trunk.run.flags["keep"], ["0"])
+        self.assertEqual([one.setting["tokens"] for one in study.runs], ["48k", "16k", "32k"])
+        self.assertTrue(short.run.flags["branch"][0].endswith("step_00000013"))
+        self.assertTrue(long.run.flags["branch"][0].endswith("step_00000028"))
+
+    def test_a_grid_has_replicates(self) -> None:
+        grid = {
+            "replicates": 2,
+            "vary": {"ratio": ["bio=0.1", "bio=0.2"]},
+            "train": {"source": ["web=web.bin", "bio=bio{replicate}.bin"]},
+        }
+        path = self.write("grid.json", json.dumps(grid))
+        said = self.run_ok("sweep", "--grid", path, "--out", self.path("out"), "--dry-run")
+        lines = [line for line in said.splitlines() if "train_gpt" in line]
+        self.assertEqual(len(lines), 4)
+        self.assertIn("--source web=web.bin --source bio=bio2.bin --ratio bio=0.1 --seed 2 --data-seed 2", lines[1])
+        self.write("grid.json", json.dumps(grid | {"vary": {"seed": [1, 2]}}))
+        self.run_bad(2, "--seed is given, but a replicate sets it", "sweep", "--grid", path, "--out", "x", "--dry-run")
+        self.write("grid.json", '{"replicates": true}')
+        self.run_bad(2, "replicates: expected a whole number", "sweep", "--grid", path, "--out", "x", "--dry-run")
+
+
+# In the place of the programs: a run whose training ends with its seed's code, 0 for the seed 1.
+TRAIN = """#!/bin/sh
+while [ $# -gt 0 ]; do case $1 in --out) out=$2 ;; --seed) seed=$2 ;; esac; shift; done
+mkdir -p "$out"
+echo '{"options": {}, "steps": 1}' >"$out/config.json"
+[ "$seed" = 1 ] || exit "$seed"
+echo finished >"$out/DONE"
+"""
+EVAL = """#!/bin/sh
+while [ $# -gt 0 ]; do [ "$1" = --out ] && out=$2; shift; done
+echo '{"metrics": {"val/web/loss": 3.25}}' >"$out"
+"""
+
+
+class Submitted:
+    """A job of submitit's that is run at once."""
+
+    def __init__(self, function: Callable, *arguments: object) -> None:
+        self.code = function(*arguments)
+
+    def done(self) -> bool:
+        return True
+
+    def result(self) -> int:
+        return self.code
+
+
+class Executor:
+    parameters: dict = {}
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+
+    def update_parameters(self, **parameters: object) -> None:
+        Executor.parameters = parameters
+
+    def submit(self, function: Callable, *arguments: object) -> Submitted:
+        return Submitted(function, *arguments)
+
+
+class RunnerTest(StudyTest):
+    """With programs that do nothing."""
+
+    BLOCKS = {"A": {"train": {"val": "web=x.bin"}, "vary": {"lr": [0.1, 0.2]}, "measures": ["val/web/loss"]}}
+
+    def words(self, action: str, out: str = "out", name: str = "toy.json", *more: str) -> list[str]:
+        for program, text in (("train_cpu", TRAIN), ("eval_cpu", EVAL)):
+            os.chmod(self.write(program, text), 0o755)
+        programs = ["--train-program", self.path("train_cpu"), "--eval-program", self.path("eval_cpu")]
+        return [action, self.path(name), "--out", self.path(out), *programs, *more]
+
+    def test_a_run_that_fails_is_said_and_what_needs_it_is_not_begun(self) -> None:
+        block = {"train": {"tokens": 64, "batch-tokens": 8}, "branches": {"by": "init", "vary": {"lr": [1, 2]}}}
+        self.study({"blocks": self.BLOCKS | {"B": block}, "replicates": 2})
+        done = self.call("run", "out", "toy.json", "--jobs", "3")
+        self.assertEqual((done.returncode, done.stderr), (1, "5 of 10 runs failed\n"))
+        self.assertIn("B_trunk_replicate-2: FAILED, train_cpu ended with code 2; see ", done.stdout)
+        self.assertIn("B_lr-1_replicate-2: FAILED, it needs B_trunk_replicate-2, which failed", done.stdout)
+        self.assertIn("5 of 10 runs are finished", self.report()["md"])
+        self.assertIn("| 0.1 | 1 of 2 | 3.25 |", self.report()["md"])
+
+    def test_predictions_may_change_until_a_run_begins(self) -> None:
+        def written(low: float) -> dict:
+            prediction = {"block": "A", "at": {"lr": 0.1}, "measure": "val/web/loss", "between": [low, 9]}
+            self.study({"blocks": self.BLOCKS, "predictions": {"a": prediction}})
+            self.assertEqual(self.call("run", "out", "toy.json", *more).returncode, 0)
+            path = pathlib.Path(self.path("out", "predictions.json"))
+            return json.loads(path.read_text())["predictions"] if path.exists() else {}
+
+        more = ("--data-only",)
+        self.assertEqual(written(1), {})
+        more = ()
+        self.assertEqual(written(2)["a"]["between"], [2, 9])
+        self.assertEqual(written(3)["a"]["between"], [2, 9])
+        self.assertIn("CHANGED: prediction a was changed", self.report()["md"])
+        self.assertIn("| a (changed) | 3 to 9 | 3.25 | held |", self.report()["md"])
+
+    def test_by_slurm(self) -> None:
+        from knapsack.study import slurm
+
+        self.study({"blocks": self.BLOCKS})
+        with unittest.mock.patch.object(slurm, "submitit", types.SimpleNamespace(AutoExecutor=Executor)):
+            done = self.call("run", "out", "toy.json", "--slurm", "gpu", "--slurm-hours", "3", "--jobs", "2")
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertEqual(Executor.parameters["timeout_min"], 180)
+        self.assertIn("2 of 2 runs are finished", self.report()["md"])
+
+    def test_slurm_needs_its_package(self) -> None:
+        from knapsack.study import slurm
+
+        self.study({"blocks": self.BLOCKS})
+        with unittest.mock.patch.object(slurm, "submitit", None):
+            done = self.call("run", "out", "toy.json", "--slurm", "gpu")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("'submitit' is missing; install it with: pip install submitit", done.stderr)
+
+    def test_a_second_runner_is_refused(self) -> None:
+        self.study({"blocks": self.BLOCKS})
+        os.makedirs(self.path("out"))
+        with open(self.path("out", "lock"), "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            done = self.call("run")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("another `knapsack study run` is at work", done.stderr)
+
+    def test_a_gpu_each(self) -> None:
+        from knapsack.runs.runner import Programs
+        from knapsack.study import execute
+
+        programs = Programs(pathlib.Path("train_gpt"), pathlib.Path("eval_knowledge"))
+        with unittest.mock.patch.object(execute, "gpus", lambda: 2):
+            devices = [one["CUDA_VISIBLE_DEVICES"] for one in execute.slots(3, programs)]
+        self.assertEqual(devices, ["0", "1", "0"])
+
+    def test_studies_that_are_shipped(self) -> None:
+        from knapsack.study.declare import read_study
+        from knapsack.study.predictions import check_predictions
+
+        folder = pathlib.Path(support.REPOSITORY, "dev", "studies")
+        counted = {}
+        for path in sorted(folder.glob("*.json")):
+            study = read_study(path, pathlib.Path(self.path("out")), None)
+            check_predictions(study)
+            counted[path.stem] = len(study.runs)
+        self.assertEqual(
+            counted,
+            {"cpu-law": 73, "gpu-quarter-hour": 8, "gu2025-410m": 6, "gu2025-70m": 34, "gu2025-frequency": 10,
+             "lv2025-ladder": 32},
+        )  # fmt: skip
+
+
+@needs_programs
+@support.needs_tokenizers
+class ToyTest(StudyTest):
+    def start(self, out: str) -> subprocess.Popen:
+        command = [sys.executable, "-m", "knapsack", "study", *self.words("run", out, "toy.json", "--jobs", "2")]
+        environment = dict(os.environ, PYTHONPATH=support.REPOSITORY)
+        with open(self.path(f"{out}.said"), "ab") as said:
+            return subprocess.Popen(command, stdout=said, stderr=said, env=environment, start_new_session=True)
+
+    def kill_something(self, process: subprocess.Popen, draw: random.Random) -> None:
+        """The runner, or a program that it started."""
+        listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True)
+        children = list(map(int, listed.stdout.split()))
+        victim = draw.choice([process.pid, *children])
+        try:
+            os.kill(victim, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+        if victim != process.pid and draw.random() < 0.5:  # what is left goes on, or not
+            process.kill()
+
+    def test_a_study_killed_at_random_ends_with_the_same_report(self) -> None:
+        self.study()
+        begun = time.monotonic()
+        self.assertEqual(self.call("run", "whole", "toy.json", "--jobs", "1").returncode, 0)
+        seconds = time.monotonic() - begun
+        whole = self.report("whole")
+        self.assertIn("12 of 12 runs are finished", whole["md"])
+        self.assertIn("Written before the first run began, unchanged since", whole["md"])
+        rows = [line for line in whole["md"].splitlines() if line.startswith(("| sign |", "| loss |", "| gap |"))]
+        self.assertEqual([line.split("|")[1].strip() for line in rows], ["sign", "gap", "loss"])  # what failed first
+        self.assertEqual([line.split("|")[4].strip() for line in rows], ["failed", "failed", "held"])
+        self.assertIn("Difference to model pythia:L1:C8:H1, paired by replicate", whole["md"])
+        draw = random.Random(os.environ.get("KNAPSACK_SEED", "1"))
+        kills, process = 0, None
+        for _ in range(20 * KILLS):
+            process = self.start("killed")
+            try:
+                process.wait(timeout=draw.uniform(0.5, max(2.0, 2 * seconds / KILLS)) if kills < KILLS else 300)
+            except subprocess.TimeoutExpired:
+                self.kill_something(process, draw)
+                process.wait()
+                kills += 1
+                continue
+            if process.returncode == 0:
+                break
+        said = pathlib.Path(self.path("killed.said")).read_text()
+        self.assertEqual(process.returncode, 0, said)
+        self.assertNotRegex(said, "Traceback|a fault of the program")
+        if "KNAPSACK_KILLS" in os.environ:
+            print(f"killed {kills} times", file=sys.stderr)
+        self.assertGreater(kills, 0)
+        self.assertEqual(self.report("killed"), whole)
+
+    def test_a_plan_counts_what_a_hand_counts(self) -> None:
+        """15 steps of 1,024 tokens a run; two checkpoints at most of 3 models; 60 answers an evaluation."""
+        self.study()
+        done = self.call("plan", "out", "toy.json", "--jobs", "2")
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertIn(f"12 runs, {12 * 15 * 1024:,} tokens to train", done.stdout)
+        for block in ("L", "above"):
+            self.assertRegex(done.stdout, rf"\n{block} +6 +0 +92,160 +[\d.]+ min ")
+        self.assertRegex(
+            done.stdout, r"\npythia:L1:C16:H2 +0.02M +[\d,]+ +0.[01]\d\d  timed here, 2 x 1 threads(, when .*)?\n"
+        )
+        self.assertIn("would be refused: nothing known", done.stdout)
+        rates = pathlib.Path(self.path("out", "rates.json")).read_text()
+        again = self.call("plan", "out", "toy.json", "--jobs", "2", "--no-timing")
+        self.assertIn("timed here, 2 x 1 threads", again.stdout)
+        self.assertEqual(pathlib.Path(self.path("out", "rates.json")).read_text(), rates)
+        twice = changed(blocks=TOY["blocks"] | {"M": {"train": {"lr": 0.0030}, "vary": {"model": ["pythia:L1:C8:H1"]}}})
+        self.study(twice)
+        done = self.call("plan", "out", "toy.json", "--no-timing")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("are one run: the same options and data", done.stdout)
+
+    def test_what_is_refused_and_what_is_said_of_changed_predictions(self) -> None:
+        value = changed(blocks={"L": TOY["blocks"]["L"]}, hysteresis={}, replicates=1)
+        value["predictions"] = {"loss": TOY["predictions"]["loss"]}
+        self.study(value)
+        done = self.call("run", "out", "toy.json", "--jobs", "2")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("done before", self.call("run").stdout)
+        self.assertIn("unchanged since", self.report()["md"])
+        self.study(value | {"predictions": {"loss": TOY["predictions"]["loss"] | {"between": [5, 6]}}}, "other.json")
+        self.assertIn(
+            "CHANGED: prediction loss was changed after the first run began", self.report(name="other.json")["md"]
+        )
+        path = pathlib.Path(self.path("out", "predictions.json"))
+        found = json.loads(path.read_text())
+        found["predictions"]["loss"]["between"] = [5, 6]
+        path.write_text(json.dumps(found))
+        self.assertIn("predictions.json was edited", self.report(name="other.json")["md"])
+        path.unlink()
+        self.assertIn("NOT REGISTERED", self.report()["md"])
+        self.assertEqual(self.call("run").returncode, 0)
+        self.assertIn("WRITTEN LATE: 3 runs had begun", self.report()["md"])
+
+        other = value | {"train": value["train"] | {"lr": 0.001}}
+        self.study(other, "other.json")
+        done = self.call("run", "out", "other.json")
+        self.assertEqual(done.returncode, 2)
+        self.assertRegex(done.stderr, r"was made with other flags \(--lr 0.003, not --lr 0.001\)")
+        steps = value["data"] | {"people": {"command": "synbio --people 21 --text-only 2 --out {data}/people"}}
+        self.study(value | {"data": steps}, "other.json")
+        done = self.call("run", "out", "other.json")
+        self.assertEqual(done.returncode, 2)
+        self.assertRegex(done.stderr, "data people of .* were made with another command")
+        with open(self.path("out", "data", "rep1", "pow.facts.json"), "a") as file:
+            file.write(" ")
+        done = self.call("run")
+        self.assertEqual(done.returncode, 3)
+        self.assertRegex(done.stderr, "pow.facts.json has changed since")
+
+
+if __name__ == "__main__":
+    unittest.main()
