@@ -19,15 +19,19 @@ namespace {
 constexpr int T = 64;
 using Doses = std::vector<int64_t>;
 
-// The people, `entities` of them, have doses.
-World make_world(int entities, const std::string& grid, int64_t tokens) {
+KnowledgeBuilder people_of(int entities) {
     KnowledgeBuilder people;
     people.entities = entities;
-    World world(people, T, tokens, 2 * T);
-    world.options.sources[1].ratio = -1;
-    world.options.sources[1].doses = dose_grid("people", grid);
-    return world;
+    return people;
 }
+
+// The people, `entities` of them, have doses.
+struct DosedWorld : World {
+    DosedWorld(int entities, const std::string& grid, int64_t tokens) : World(people_of(entities), T, tokens, 2 * T) {
+        options.sources[1].ratio = -1;
+        options.sources[1].doses = dose_grid("people", grid);
+    }
+};
 
 std::vector<uint32_t> doses_of(const MixtureOptions& options) { return open_data_set(options).sources[1].doses(); }
 
@@ -70,7 +74,7 @@ TEST_CASE("the grid of doses: half powers of two from LO, none twice, none beyon
 
 TEST_CASE("doses are dealt evenly, by data seed and source alone", "[doses]") {
     const int entities = GENERATE(5, 8, 60, 101);
-    World world = make_world(entities, "random:1:16", 200000);  // 8 doses
+    DosedWorld world(entities, "random:1:16", 200000);  // 8 doses
     const std::vector<uint32_t> doses = doses_of(world.options);
     REQUIRE(doses.size() == static_cast<size_t>(entities));
     for (const auto& [dose, n] : sizes(doses)) CHECK((n == entities / 8 || n == (entities + 7) / 8));
@@ -113,7 +117,7 @@ TEST_CASE("doses are independent of the entities' numbers", "[doses]") {
 }
 
 TEST_CASE("every entity is seen as often as its dose is, spread over its windows", "[doses][mixture]") {
-    World world = make_world(60, "random:1:64", 400000);  // 12 doses of 5
+    DosedWorld world(60, "random:1:64", 400000);  // 12 doses of 5
     MixtureOptions& options = world.options;
     SourceOptions& people = options.sources[1];
     const int kind = GENERATE(0, 1, 2, 3, 4);
@@ -176,7 +180,7 @@ TEST_CASE("every entity is seen as often as its dose is, spread over its windows
 }
 
 TEST_CASE("no row shows an entity twice where each dose has enough of them", "[doses][mixture]") {
-    World world = make_world(600, "random:2:16", 300000);
+    DosedWorld world(600, "random:2:16", 300000);
     const DataSet data = open_data_set(world.options);
     Stream stream(data.sources, data.mixture);
     std::map<uint64_t, int64_t> last_end;
@@ -191,7 +195,7 @@ TEST_CASE("no row shows an entity twice where each dose has enough of them", "[d
 }
 
 TEST_CASE("several sources with doses, exposures and ratios in one run", "[doses][mixture]") {
-    World world = make_world(60, "random:1:16", 400000);
+    DosedWorld world(60, "random:1:16", 400000);
     KnowledgeBuilder others;
     others.entities = 40;
     others.write(world.folder / "others");
@@ -218,7 +222,7 @@ TEST_CASE("several sources with doses, exposures and ratios in one run", "[doses
 }
 
 TEST_CASE("ledgers of a run with doses equal them, in account and files", "[doses][loader]") {
-    World world = make_world(30, "random:2:8", 60 * 8 * T);
+    DosedWorld world(30, "random:2:8", 60 * 8 * T);
     const bool mask = GENERATE(false, true);
     Loader loader(world.options, {mask, 2});
     loader.start();
@@ -254,7 +258,7 @@ TEST_CASE("ledgers of a run with doses equal them, in account and files", "[dose
 }
 
 TEST_CASE("a loader with doses goes on after any step, for any number of processes", "[doses][loader]") {
-    World world = make_world(GENERATE(7, 40), "random:1:12", 40 * 8 * T);  // 7 entities for 7 doses: one of each
+    DosedWorld world(GENERATE(7, 40), "random:1:12", 40 * 8 * T);  // 7 entities for 7 doses: one of each
     const std::vector<Batch> expected = batches(world.options, {true, 0});
     const size_t steps = expected.size();
     REQUIRE(steps == 40);
@@ -275,7 +279,7 @@ TEST_CASE("a loader with doses goes on after any step, for any number of process
             }
         }
     MixtureOptions other = world.options;
-    other.sources[1].doses = dose_grid("people", "random:1:11");
+    other.sources[1].doses = dose_grid("people", "random:1:8");
     Loader loader(other, {});
     REQUIRE_DIES(Exit::Usage, "options of source people", loader.start(expected[3].state));
     other = world.options;
@@ -301,7 +305,7 @@ TEST_CASE("group weights are not used next to doses", "[doses][mixture]") {
 }
 
 TEST_CASE("impossible doses are refused", "[doses][mixture]") {
-    World world = make_world(40, "random:1:16", 100000);
+    DosedWorld world(40, "random:1:16", 100000);
     SourceOptions &web = world.options.sources[0], &people = world.options.sources[1];
     SECTION("with a ratio") {
         people.ratio = 0.3;
