@@ -1,7 +1,7 @@
 // epoch_order.h - the order inside one source: an epoch's permutation, entry by entry. An entity whose last document
 // ended less than T tokens ago is deferred by the smallest number of places, so that no row shows it twice; each epoch
-// still holds everything once. Where group weights or doses count, each group has epochs of its own, and FairOrder says of which
-// one the next entry is.
+// still holds everything once. Where group weights or doses count, each group has epochs of its own, and FairOrder says
+// of which one the next entry is.
 #pragma once
 #include <cstdint>
 #include <nlohmann/json_fwd.hpp>

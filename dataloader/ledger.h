@@ -1,6 +1,6 @@
 // ledger.h - the account of what was seen: for every fact (entity, slot) how often, how often cut by a row border,
-// first and last step, and the dose that --exposures NAME=random:LO:HI gave its entity. One composed document is one exposure of each of its facts, booked at the step whose row holds
-// the last target token of the value.
+// first and last step, and the dose that --exposures NAME=random:LO:HI gave its entity. One composed document is one
+// exposure of each of its facts, booked at the step whose row holds the last target token of the value.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -49,8 +49,8 @@ class Ledger {
     void write(const std::string& folder) const;
     void write_doses(const std::string& folder) const;  // nothing where there are none
     void read(const std::string& folder);
-    // All ledgers of a folder with their doses, in name order; none where there is no such folder. A .npy without its .json (runs of
-    // older versions) is left out. Dies with Exit::Data on broken ones.
+    // All ledgers of a folder with their doses, in name order; none where there is no such folder. A .npy without its
+    // .json (runs of older versions) is left out. Dies with Exit::Data on broken ones.
     static std::vector<Ledger> read_all(const std::string& folder);
 
   private:

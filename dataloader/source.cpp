@@ -197,8 +197,8 @@ void Source::open_groups(std::vector<Group> groups, const std::vector<double>& t
     }
 }
 
-// By number of the dose, with their members and the expected tokens of these. After promised() draws every group has had
-// exactly its share of them, and each member its dose.
+// By number of the dose, with their members and the expected tokens of these. After promised() draws every group has
+// had exactly its share of them, and each member its dose.
 void Source::open_doses(std::vector<Group> groups, const std::vector<double>& tokens) {
     double expected = 0;
     for (size_t g = 0; g < groups.size(); ++g) {

@@ -61,7 +61,8 @@ class Source {
     };
     const std::vector<Group>& groups() const { return groups_; }  // one at least, none of them empty or without a share
     int64_t promised() const;                                     // draws that --exposures promises in all; 0 without
-    // By entity, counted over all files: its dose, 0 where it is not drawn. Empty without --exposures NAME=random:LO:HI.
+    // By entity, counted over all files: its dose, 0 where it is not drawn. Empty without --exposures
+    // NAME=random:LO:HI.
     std::vector<uint32_t> doses() const;
     // Grouped by weight or dose.
     bool weighted() const { return !groups_[0].members.empty(); }

@@ -24,8 +24,8 @@ struct Grouping {
     std::function<void(KnowledgeReport*, Cell, size_t)> store;  // the cell with its names, where the report has it
 };
 
-// The first has one cell, of all questions. exposure_bins: 0 where exposures are not known; doses: ascending, none where
-// there are none. `names` outlives them.
+// The first has one cell, of all questions. exposure_bins: 0 where exposures are not known; doses: ascending, none
+// where there are none. `names` outlives them.
 std::vector<Grouping> groupings_of(const QuestionNames& names, uint32_t exposure_bins,
                                    const std::vector<uint32_t>& doses, bool subsampled);
 

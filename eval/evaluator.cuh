@@ -23,8 +23,8 @@ class Evaluator {
 
     bool active() const { return plan_.options.active(); }
 
-    // With the ledgers of the model's training, also how often each question's fact was seen, and its dose. `progress` hears of each
-    // question set's texts.
+    // With the ledgers of the model's training, also how often each question's fact was seen, and its dose. `progress`
+    // hears of each question set's texts.
     Evaluation run(const Gpt<Real>& gpt, backend::stream_t stream, const std::vector<Ledger>& ledgers = {},
                    const ScoreProgress& progress = nullptr) const {
         Evaluation evaluation;

@@ -20,7 +20,7 @@ constexpr uint32_t UNKNOWN_EXPOSURES = UINT32_MAX;
 std::vector<uint32_t> question_exposures(const QuestionSet& set, const std::vector<uint32_t>& chosen,
                                          const std::vector<Ledger>& ledgers);
 
-// The same for doses, by question: what --exposures NAME=random:LO:HI gave the entity, summed over the ledgers that have
+// The same for doses, by question: what --exposures NAME=random:LO:HI gave the entity, summed over the ledgers with
 // doses; UNKNOWN_EXPOSURES where none of them states the fact, 0 where --subsample left its entity out.
 // Empty: no ledger with doses has the set's facts.
 std::vector<uint32_t> question_doses(const QuestionSet& set, const std::vector<uint32_t>& chosen,

@@ -80,8 +80,8 @@ struct ReportOptions {
     PopularityRule popularity = {};
 };
 
-// `results`, and `exposures` and `doses` where they are known (exposures.h), are by question of the task's `chosen`. Relations get
-// cells of their own where they differ from the attributes, groups where there are several.
+// `results`, and `exposures` and `doses` where they are known (exposures.h), are by question of the task's `chosen`.
+// Relations get cells of their own where they differ from the attributes, groups where there are several.
 KnowledgeReport summarize(const QuestionTask& task, const std::vector<QuestionResult>& results,
                           const ReportOptions& options, const std::vector<uint32_t>& exposures = {},
                           const std::vector<uint32_t>& doses = {});
