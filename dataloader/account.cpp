@@ -35,6 +35,23 @@ void count_exposures(const Source& source, const Ledger& ledger, SourceAccount* 
     row->last_step = last;
 }
 
+// What came of each dose.
+void count_doses(const Source& source, const Ledger& ledger, const std::vector<Dose>& planned, SourceAccount* row) {
+    for (size_t g = 0; g < planned.size(); ++g) {
+        DoseAccount dose{planned[g].exposures, planned[g].entities, 0, UINT32_MAX, 0};
+        int64_t sum = 0;
+        for (const uint64_t index : source.groups()[g].members)
+            for (uint32_t slot = 0; slot < ledger.slots(); ++slot) {
+                const int64_t count = ledger.at(source.entity(index), slot).count;
+                sum += count;
+                dose.least = std::min(dose.least, count);
+                dose.most = std::max(dose.most, count);
+            }
+        dose.mean = static_cast<double>(sum) / static_cast<double>(dose.entities * ledger.slots());
+        row->doses.push_back(dose);
+    }
+}
+
 }  // namespace
 
 RunAccount take_account(const DataSet& data, const std::vector<Ledger>& ledgers,
@@ -54,6 +71,7 @@ RunAccount take_account(const DataSet& data, const std::vector<Ledger>& ledgers,
         row.planned_least = planned.min_exposures;
         row.planned_most = planned.max_exposures;
         if (row.knowledge) count_exposures(data.sources[s], ledgers[s], &row);
+        count_doses(data.sources[s], ledgers[s], planned.doses, &row);
         account.sources.push_back(row);
     }
     return account;
@@ -84,6 +102,10 @@ std::string account_json(const RunAccount& account) {
             realised["cut"] = s.cut;
             realised["first_step"] = step(s.first_step);
             realised["last_step"] = step(s.last_step);
+        }
+        for (const DoseAccount& dose : s.doses) {
+            planned["doses"].push_back({{"exposures", dose.exposures}, {"entities", dose.entities}});
+            realised["doses"].push_back({{"mean", dose.mean}, {"least", dose.least}, {"most", dose.most}});
         }
         sources.push_back({{"name", s.name}, {"planned", planned}, {"realised", realised}});
     }

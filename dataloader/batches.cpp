@@ -228,7 +228,7 @@ void Batches::restore(const std::string& text, bool new_horizon) {
     compare_fingerprints(state["manifest"], data_, new_horizon);
     const bool longer = state["manifest"].value("tokens", json()) != json(data_.plan.tokens);
     for (const Source& source : data_.sources)
-        if (longer && (source.options().exposures >= 0 || !source.options().windows.empty()))
+        if (longer && (source.options().is_exposed() || !source.options().windows.empty()))
             die(Exit::Usage,
                 "a branch with another length: --exposures and --window of source %s are places in a run of one "
                 "length; start anew, or branch with the same --tokens",

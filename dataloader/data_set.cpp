@@ -77,6 +77,8 @@ std::string describe(const SourceOptions& o) {
     std::string text =
         format_text("ratio %.17g exposures %d subsample %.17g windows", o.ratio, o.exposures, o.subsample);
     for (const auto& [a, b] : o.windows) text += format_text(" %.17g:%.17g", a, b);
+    if (!o.doses.empty()) text += " doses";
+    for (const int64_t dose : o.doses) text += format_text(" %d", dose);
     return text;
 }
 

@@ -75,13 +75,18 @@ void EpochOrder::placed(const Entry& entry, int64_t end) {
     if (distance_ > 0) recent_.push_back({entry.index, end});
 }
 
-int64_t EpochOrder::remaining_tokens(uint64_t epochs) const {
-    const Epoch& now = epochs_[0];
+int64_t EpochOrder::remaining_tokens() const {
     uint64_t tokens = 0;
-    for (const uint64_t index : now.deferred) tokens += source_->length(index, now.number);
-    for (uint64_t i = now.next; i < source_->draws(); ++i) tokens += source_->length(now.order(i), now.number);
-    for (uint64_t epoch = now.number + 1; epoch < epochs; ++epoch)
-        for (uint64_t i = 0; i < source_->draws(); ++i) tokens += source_->length(i, epoch);
+    for (size_t group = 0; group < epochs_.size(); ++group) {
+        const Epoch& now = epochs_[group];
+        const uint64_t epochs = static_cast<uint64_t>(source_->groups()[group].exposures);
+        if (now.number >= epochs) continue;  // restored where its last one ended
+        for (const uint64_t index : now.deferred) tokens += source_->length(index, now.number);
+        for (uint64_t i = now.next; i < size(group); ++i)
+            tokens += source_->length(source_->member(group, now.order(i)), now.number);
+        for (uint64_t epoch = now.number + 1; epoch < epochs; ++epoch)
+            for (uint64_t i = 0; i < size(group); ++i) tokens += source_->length(source_->member(group, i), epoch);
+    }
     return static_cast<int64_t>(tokens);
 }
 

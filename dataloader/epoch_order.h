@@ -1,7 +1,7 @@
 // epoch_order.h - the order inside one source: an epoch's permutation, entry by entry. An entity whose last document
 // ended less than T tokens ago is deferred by the smallest number of places, so that no row shows it twice; each epoch
-// still holds everything once. Where group weights count, each group has epochs of its own, and FairOrder says of which
-// one the next entry is.
+// still holds everything once. Where group weights or doses count, each group has epochs of its own, and FairOrder says
+// of which one the next entry is.
 #pragma once
 #include <cstdint>
 #include <nlohmann/json_fwd.hpp>
@@ -23,8 +23,8 @@ class EpochOrder {
     // The next entry for a piece that starts at `position` of the stream; placed(...) must follow before the next one.
     Entry next(int64_t position);
     void placed(const Entry& entry, int64_t end);
-    // Tokens of all entries from here to the end of epoch `epochs - 1`, of a source without group weights.
-    int64_t remaining_tokens(uint64_t epochs) const;
+    // Tokens of all entries from here to the last that --exposures promises.
+    int64_t remaining_tokens() const;
 
     nlohmann::json state() const;
     void restore(const nlohmann::json& state);

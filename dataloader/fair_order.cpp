@@ -13,12 +13,13 @@ bool FairOrder::Due::operator>(const Due& other) const {
 }
 
 FairOrder::FairOrder(std::vector<int64_t> shares) : shares_(std::move(shares)), taken_(shares_.size(), 0) {
+    for (const int64_t share : shares_) whole_ += share;
     for (size_t g = 0; g < shares_.size(); ++g) wait(g);
 }
 
 // Turn t hands out document t + 1: a group may come when its share of t + 1 documents is more than it has.
 void FairOrder::wait(size_t group) {
-    const wide turn = (static_cast<wide>(taken_[group]) << share_bits) / shares_[group];
+    const wide turn = static_cast<wide>(taken_[group]) * whole_ / shares_[group];
     waiting_.emplace(static_cast<int64_t>(turn), group);
 }
 
@@ -27,7 +28,7 @@ size_t FairOrder::next() {
         const size_t g = waiting_.top().second;
         due_.push({taken_[g] + 1, shares_[g], g});
     }
-    ENSURE(!due_.empty(), "shares that do not sum to 1");
+    ENSURE(!due_.empty(), "shares that are not positive");
     const size_t group = due_.top().group;
     due_.pop();
     ++taken_[group];
@@ -45,8 +46,8 @@ bool FairOrder::restore(const std::vector<int64_t>& taken) {
     }
     if (sum > most) return false;
     for (size_t g = 0; g < taken.size(); ++g) {
-        const wide lag = sum * shares_[g] - (static_cast<wide>(taken[g]) << share_bits);
-        if (lag >= wide{1} << share_bits || -lag >= wide{1} << share_bits) return false;
+        const wide lag = sum * shares_[g] - static_cast<wide>(taken[g]) * whole_;
+        if (lag >= whole_ || -lag >= whole_) return false;
     }
     taken_ = taken;
     turn_ = static_cast<int64_t>(sum);

@@ -14,7 +14,8 @@ constexpr int share_bits = 40;  // shares are whole multiples of 2^-share_bits: 
 
 class FairOrder {
   public:
-    // Shares of the groups, each positive; they sum to 1, in units of 2^-share_bits.
+    // Shares of the groups, each positive, in units of their sum (at most 2^62): after that many documents each group
+    // has had exactly its share.
     explicit FairOrder(std::vector<int64_t> shares);
     size_t next();
     const std::vector<int64_t>& taken() const { return taken_; }  // documents of each group so far
@@ -31,6 +32,7 @@ class FairOrder {
     void wait(size_t group);
 
     std::vector<int64_t> shares_, taken_;
+    int64_t whole_ = 0;  // the sum of the shares
     int64_t turn_ = 0;
     std::priority_queue<std::pair<int64_t, size_t>, std::vector<std::pair<int64_t, size_t>>, std::greater<>>
         waiting_;                                                     // the turn from which a group may come

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <utility>
 
 #include "util/check.h"
@@ -16,6 +17,8 @@ using nlohmann::ordered_json;
 namespace {
 
 constexpr const char* dtype = "[('count', '<u4'), ('cut', '<u4'), ('first_step', '<u4'), ('last_step', '<u4')]";
+
+constexpr const char* DOSES = ".doses.npy";
 
 std::string file_of(const std::string& folder, const std::string& name, const char* ending) {
     return path_join(folder, name + ending);
@@ -41,14 +44,28 @@ Ledger axes_of(const std::string& name, const std::string& path) {
                         static_cast<uint64_t>(json_integer(path, shard, "entities", 0, UINT32_MAX)),
                         {checksum("names"), checksum("values")}});
     }
-    return Ledger(name, std::move(list), slots.get<std::vector<std::string>>());
+    std::vector<uint32_t> doses;
+    if (axes.contains("doses")) {
+        const std::string file = path.substr(0, path.rfind('.')) + DOSES;
+        const NpyArray array(file, "<u4", sizeof(uint32_t), 0);
+        const uint32_t* const data = static_cast<const uint32_t*>(array.data());
+        doses.assign(data, data + array.rows());
+        uint64_t entities = 0;
+        for (const LedgerShard& shard : list) entities += shard.entities;
+        if (doses.size() != entities)
+            die(Exit::Data, "%s: doses of %d entities, %s has %d", file, doses.size(), path, entities);
+    }
+    return Ledger(name, std::move(list), slots.get<std::vector<std::string>>(), std::move(doses));
 }
 
 }  // namespace
 
-Ledger::Ledger(std::string name, std::vector<LedgerShard> shards, std::vector<std::string> slot_names)
-    : name_(std::move(name)), shards_(std::move(shards)), slot_names_(std::move(slot_names)) {
+Ledger::Ledger(std::string name, std::vector<LedgerShard> shards, std::vector<std::string> slot_names,
+               std::vector<uint32_t> doses)
+    : name_(std::move(name)), shards_(std::move(shards)), slot_names_(std::move(slot_names)), doses_(std::move(doses)) {
     for (const LedgerShard& shard : shards_) entities_ += shard.entities;
+    ENSURE(doses_.empty() || doses_.size() == entities_, "ledger %s: %d doses of %d entities", name_, doses_.size(),
+           entities_);
     entries_.assign(entities_ * slot_names_.size(), {0, 0, UINT32_MAX, UINT32_MAX});
 }
 
@@ -70,7 +87,17 @@ void Ledger::write(const std::string& folder) const {
         if (!shard.facts.names.empty()) axes["shards"].back()["names"] = shard.facts.names;
         if (!shard.facts.values.empty()) axes["shards"].back()["values"] = shard.facts.values;
     }
+    if (!doses_.empty()) {
+        std::set<uint32_t> given(doses_.begin(), doses_.end());
+        given.erase(0);
+        axes["doses"] = given;
+    }
+    write_doses(folder);
     write_file(file_of(folder, name_, ".json"), axes.dump(2) + "\n");
+}
+
+void Ledger::write_doses(const std::string& folder) const {
+    if (!doses_.empty()) write_npy(file_of(folder, name_, DOSES), "<u4", sizeof(uint32_t), {entities_}, doses_.data());
 }
 
 void Ledger::read(const std::string& folder) {

@@ -58,8 +58,8 @@ class Loader {
     // Planned and realised after `steps` steps; source_tokens: targets so far, by source.
     RunAccount account(const std::vector<Ledger>& ledgers, const std::vector<int64_t>& source_tokens,
                        int64_t steps) const;
-    // For --manifest: goes through the whole run without training; writes every knowledge source's placements and the
-    // account of the targets (mixture.json) into `folder`, and returns the account.
+    // For --manifest: goes through the whole run without training; writes every knowledge source's placements and doses
+    // and the account of the targets (mixture.json) into `folder`, and returns the account.
     RunAccount write_manifest(const std::string& folder);
 
   private:

@@ -4,7 +4,8 @@
 #include <cmath>
 #include <tuple>
 
-#include "dataloader/placement.h"  // defines: check_windows
+#include "dataloader/epoch_order.h"  // defines: EpochOrder
+#include "dataloader/placement.h"    // defines: check_windows
 #include "util/check.h"
 
 namespace {
@@ -40,14 +41,21 @@ bool inside(const Windows& windows, int64_t position) {
 std::pair<double, double> spread(const Source& source, double documents) {
     double least = HUGE_VAL, most = 0;
     uint64_t drawn = 0;
+    double whole = 0;
+    for (const Source::Group& group : source.groups()) whole += static_cast<double>(group.share);
     for (const Source::Group& group : source.groups()) {
-        const double exposures =
-            documents * std::ldexp(static_cast<double>(group.share), -share_bits) / static_cast<double>(group.size);
+        const double exposures = documents * static_cast<double>(group.share) / whole / static_cast<double>(group.size);
         least = std::min(least, exposures);
         most = std::max(most, exposures);
         drawn += group.size;
     }
     return {drawn < source.draws() ? 0 : least, most};
+}
+
+// What --exposures asks for, for messages.
+std::string amount(const SourceOptions& options) {
+    return options.doses.empty() ? format_text("=%d", options.exposures)
+                                 : format_text(" with doses up to %d", options.doses.back());
 }
 
 // The mixture while it is being planned. Shares here are of all tokens of a segment, as fractions.
@@ -65,7 +73,7 @@ struct Planner {
 
     const SourceOptions& of(size_t s) const { return options.sources[s]; }
     const std::string& name(size_t s) const { return of(s).name; }
-    bool is_exposed(size_t s) const { return of(s).exposures >= 0; }
+    bool is_exposed(size_t s) const { return of(s).is_exposed(); }
     bool is_ratio(size_t s) const { return of(s).ratio >= 0; }
     bool is_free(size_t s) const { return !is_exposed(s) && !is_ratio(s); }
     bool whole_run(size_t s) const { return total(windows[s]) == plan.tokens; }
@@ -87,11 +95,10 @@ struct Planner {
 void Planner::measure() {
     double added = 0;
     for (size_t s = 0; s < n; ++s) {
-        const double count =
-            static_cast<double>(std::max<int64_t>(of(s).exposures, 0)) * static_cast<double>(sources[s].draws());
-        wanted.push_back(count * sources[s].mean_length());
+        wanted.push_back(static_cast<double>(sources[s].promised()) * sources[s].mean_length());
         added += wanted[s];
     }
+    if (added > 0x1p62) die(Exit::Usage, "--exposures ask for %g tokens, more than can be counted; lower them", added);
     const double batch = static_cast<double>(options.batch_tokens);
     if (options.append && added > 0)
         plan.steps = static_cast<int64_t>(std::ceil((static_cast<double>(options.tokens) + added) / batch));
@@ -190,19 +197,15 @@ void Planner::share_out() {
 // Where even the longest documents fit there is nothing to count; else every composed document is measured.
 void Planner::check_exposures() const {
     for (size_t s = 0; s < n; ++s) {
-        const int64_t room = total(windows[s]), F = of(s).exposures;
-        const uint64_t N = sources[s].draws();
-        if (F <= 0 || static_cast<double>(F) * static_cast<double>(N) * static_cast<double>(sources[s].longest()) <=
-                          static_cast<double>(room))
+        const int64_t room = total(windows[s]);
+        if (static_cast<double>(sources[s].promised()) * static_cast<double>(sources[s].longest()) <=
+            static_cast<double>(room))
             continue;
-        int64_t tokens = 0;
-        for (int64_t epoch = 0; epoch < F; ++epoch)
-            for (uint64_t i = 0; i < N; ++i)
-                tokens += static_cast<int64_t>(sources[s].length(i, static_cast<uint64_t>(epoch)));
+        const int64_t tokens = EpochOrder(sources[s], options.T).remaining_tokens();
         if (tokens > room)
             die(Exit::Usage,
-                "--exposures %s=%d needs %d tokens, its windows hold %d; give more --tokens, or --budget append",
-                name(s), F, tokens, room);
+                "--exposures %s%s needs %d tokens, its windows hold %d; give more --tokens, or --budget append",
+                name(s), amount(of(s)), tokens, room);
     }
 }
 
@@ -222,6 +225,12 @@ void Planner::report() const {
         if (row.knowledge) {
             row.exposures = row.epochs;
             std::tie(row.min_exposures, row.max_exposures) = spread(source, row.pieces);
+            if (!of(s).doses.empty()) {
+                for (const Source::Group& group : source.groups())
+                    row.doses.push_back({group.exposures, static_cast<int64_t>(group.size)});
+                row.min_exposures = static_cast<double>(row.doses.front().exposures);
+                row.max_exposures = static_cast<double>(row.doses.back().exposures);
+            }
         }
         plan.sources.push_back(row);
         plan.warnings.insert(plan.warnings.end(), source.warnings().begin(), source.warnings().end());
@@ -282,8 +291,7 @@ Mixture Planner::mixture() const {
     result.segments.back().end = result.length;
     for (size_t s = 0; s < n; ++s) {
         ExposurePlaces places;
-        if (is_exposed(s))
-            places = {of(s).exposures * static_cast<int64_t>(sources[s].draws()), windows[s], total(windows[s])};
+        if (is_exposed(s)) places = {sources[s].promised(), windows[s], total(windows[s])};
         result.places.push_back(places);
     }
     return result;
@@ -317,7 +325,7 @@ void check_mixture_options(const MixtureOptions& options) {
         for (size_t other = 0; other < s; ++other)
             if (options.sources[other].name == source.name)
                 die(Exit::Usage, "--source %s is given twice; one pattern can match several files", name);
-        if (source.ratio != -1 && source.exposures != -1)
+        if (source.ratio != -1 && source.is_exposed())
             die(Exit::Usage, "--ratio and --exposures are both given for %s; one of them decides its share", name);
         if (source.ratio != -1 && !(source.ratio > 0 && source.ratio < 1))
             die(Exit::Usage,
@@ -335,7 +343,7 @@ void check_mixture_options(const MixtureOptions& options) {
 
 Mixture plan_mixture(const MixtureOptions& options, const std::vector<Source>& sources, Plan* plan) {
     for (const Source& source : sources)
-        if (source.options().exposures >= 0 && !source.knowledge())
+        if (source.options().is_exposed() && !source.knowledge())
             die(Exit::Usage, "--exposures %s: not a knowledge source, it has no entities; give it a --ratio",
                 source.name());
     Planner planner{options, sources, *plan};

@@ -25,7 +25,7 @@ struct Segment {
 
 // Where the exposures of an --exposures source fall due; count 0 for the others.
 struct ExposurePlaces {
-    int64_t count = 0;                                 // K = F x entities
+    int64_t count = 0;                                 // K = F x entities, or the sum of the doses
     std::vector<std::pair<int64_t, int64_t>> windows;  // positions
     int64_t length = 0;                                // of all windows
     // Where exposure k < count falls due: (k + 1/2) length / K, counted inside the windows.

@@ -12,10 +12,13 @@
 struct SourceOptions {
     std::string name, glob;
     double ratio = -1;                               // --ratio; -1: not given
-    int64_t exposures = -1;                          // --exposures
+    int64_t exposures = -1;                          // --exposures NAME=F
+    std::vector<int64_t> doses;                      // --exposures NAME=random:LO:HI, ascending; empty: not given
     std::vector<std::pair<double, double>> windows;  // --window, fractions of the run; empty: 0:1
     double subsample = 1;                            // --subsample
     double max_epochs = 0;                           // --max-epochs; 0: no limit
+
+    bool is_exposed() const { return exposures >= 0 || !doses.empty(); }
 };
 
 struct MixtureOptions {
@@ -30,13 +33,19 @@ struct MixtureOptions {
     std::string tokenizer;     // --tokenizer, for foreign shards and for text on the screen
 };
 
+// Entities with one number of exposures.
+struct Dose {
+    int64_t exposures, entities;
+};
+
 struct SourcePlan {
     std::string name;
     bool knowledge = false;
     // What the source holds (entities: after --subsample); source_tokens: its pieces' tokens with EOT.
     int64_t documents = 0, entities = 0, source_tokens = 0;
     double tokens = 0, share = 0, pieces = 0, epochs = 0, exposures = 0;  // what the run takes of it
-    double min_exposures = 0, max_exposures = 0;  // of an entity, by its group's weight; `exposures` is the mean
+    double min_exposures = 0, max_exposures = 0;  // of an entity, by its group's weight or dose; `exposures`: the mean
+    std::vector<Dose> doses = {};                 // of --exposures NAME=random:LO:HI, ascending
 };
 
 struct Plan {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "dataloader/doses.h"
 #include "dataloader/subsample.h"
 #include "util/check.h"
 #include "util/files.h"
@@ -83,7 +84,12 @@ Source::Source(const SourceOptions& options, uint64_t data_seed, int T, int64_t 
     if (!kept_all_) keep_ = subsample_order(all, seed_, options.name);
     facts ? open_knowledge() : open_text();
     if (draws_ == 0) die(Exit::Data, "--source %s: every document is empty", name);
-    if (groups_.empty()) groups_.push_back({hash_name("order/" + options.name), draws_, 1ll << share_bits, {}});
+    if (groups_.empty())
+        groups_.push_back({hash_name("order/" + options.name),
+                           draws_,
+                           1ll << share_bits,
+                           {},
+                           std::max<int64_t>(options.exposures, 0)});
 }
 
 void Source::open_knowledge() {
@@ -93,7 +99,9 @@ void Source::open_knowledge() {
                 file.tokens().path());
     draws_ = documents_;
     const bool weighted = weights_count();
-    std::vector<Group> groups(weighted ? knowledge_[0].group_names().size() : 0);
+    const size_t doses = options_.doses.size();
+    const Permutation dose_place = dose_order(draws_, seed_, name());
+    std::vector<Group> groups(doses > 0 ? doses : weighted ? knowledge_[0].group_names().size() : 0);
     std::vector<double> tokens(groups.size(), 0);
     double expected = 0;
     for (uint64_t i = 0; i < draws_; ++i) {
@@ -108,14 +116,18 @@ void Source::open_knowledge() {
         }
         expected += length;
         longest_ = std::max(longest_, with_ends(lengths.longest));
-        if (!weighted) continue;
-        const uint32_t group = knowledge_[at.file].group(at.document);
+        if (groups.empty()) continue;
+        const size_t group =
+            doses > 0 ? dose_number(dose_place(i), draws_, doses) : knowledge_[at.file].group(at.document);
         groups[group].members.push_back(i);
         tokens[group] += length;
     }
     mean_length_ = expected / static_cast<double>(draws_);
     epoch_tokens_ = mean_length_ * static_cast<double>(draws_);
-    if (weighted) open_groups(std::move(groups), tokens);
+    if (doses > 0)
+        open_doses(std::move(groups), tokens);
+    else if (weighted)
+        open_groups(std::move(groups), tokens);
 }
 
 // Files that name the same groups are one population. Where they do not, no weight says how often a file's groups come
@@ -129,9 +141,9 @@ bool Source::weights_count() {
     }
     if (same) even = is_even(first, first + knowledge_.size());
     if (even) return false;
-    if (options_.exposures >= 0) {
-        warnings_.push_back(format_text(
-            "source %s: --exposures shows every entity equally often; its group weights are not used", name()));
+    if (options_.is_exposed()) {
+        warnings_.push_back(format_text("source %s: --exposures shows every entity %s; its group weights are not used",
+                                        name(), options_.doses.empty() ? "equally often" : "as often as its dose is"));
         return false;
     }
     if (!same)
@@ -183,6 +195,40 @@ void Source::open_groups(std::vector<Group> groups, const std::vector<double>& t
             std::ldexp(static_cast<double>(group.share), -share_bits) * tokens[g] / static_cast<double>(group.size);
         groups_.push_back(std::move(group));
     }
+}
+
+// By number of the dose, with their members and the expected tokens of these. After promised() draws every group has
+// had exactly its share of them, and each member its dose.
+void Source::open_doses(std::vector<Group> groups, const std::vector<double>& tokens) {
+    double expected = 0;
+    for (size_t g = 0; g < groups.size(); ++g) {
+        Group& group = groups[g];
+        if (group.members.empty()) continue;
+        group.exposures = options_.doses[g];
+        group.stream = hash_name(format_text("order/%s/dose %d", name(), group.exposures));
+        group.size = group.members.size();
+        group.share = group.exposures * static_cast<int64_t>(group.size);
+        expected += static_cast<double>(group.exposures) * tokens[g];
+        groups_.push_back(std::move(group));
+    }
+    mean_length_ = expected / static_cast<double>(promised());
+    if (groups_.size() < groups.size())
+        warnings_.push_back(format_text("source %s: %d entities%s, so %d of the %d doses have none", name(), draws_,
+                                        kept_all_ ? "" : " kept", groups.size() - groups_.size(), groups.size()));
+}
+
+int64_t Source::promised() const {
+    int64_t sum = 0;
+    for (const Group& group : groups_) sum += group.exposures * static_cast<int64_t>(group.size);
+    return sum;
+}
+
+std::vector<uint32_t> Source::doses() const {
+    std::vector<uint32_t> result(options_.doses.empty() ? 0 : entities(), 0);
+    if (!result.empty())
+        for (const Group& group : groups_)
+            for (const uint64_t index : group.members) result[entity(index)] = narrow<uint32_t>(group.exposures);
+    return result;
 }
 
 // Pieces are counted exactly, from the index; a document's ends are read only where a stripped EOT changes the number

@@ -2,9 +2,9 @@
 // document, or a slice of at most T-1 tokens of a longer one) or an entity of a knowledge source (its composed
 // document). Each begins with one EOT, which belongs to it.
 //
-// Group weights of facts.json decide how often entities are drawn, with two exceptions that are drawn from as a whole:
-// --exposures, which is a promise for every entity, and weights that are the same for every entity (proportional to the
-// groups' sizes before --subsample).
+// Group weights of facts.json decide how often entities are drawn, with two exceptions: --exposures, which is a promise
+// for every entity, and weights that are the same for every entity (proportional to the groups' sizes before
+// --subsample). Then there is one group of everything; with --exposures NAME=random:LO:HI, one of each dose.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -45,7 +45,7 @@ class Source {
     // What an epoch holds, after --subsample.
     uint64_t draws() const { return draws_; }
     uint64_t documents() const { return documents_; }
-    // Tokens of a draw, with EOT: exact for knowledge (expected, by the groups' weights) and for text of one habit.
+    // Tokens of a draw, with EOT: exact for knowledge (expected, by the groups' shares) and for text of one habit.
     double mean_length() const { return mean_length_; }
     uint64_t longest() const { return longest_; }          // no draw is longer
     double epoch_tokens() const { return epoch_tokens_; }  // of everything once
@@ -55,10 +55,16 @@ class Source {
     struct Group {
         uint64_t stream;  // of its permutations
         uint64_t size;
-        int64_t share;                  // of the draws, in units of 2^-share_bits
+        int64_t share;                  // of the draws, in units of the sum over the groups
         std::vector<uint64_t> members;  // indices; empty: all
+        int64_t exposures = 0;          // that --exposures promises to each; 0: nothing
     };
     const std::vector<Group>& groups() const { return groups_; }  // one at least, none of them empty or without a share
+    int64_t promised() const;                                     // draws that --exposures promises in all; 0 without
+    // By entity, counted over all files: its dose, 0 where it is not drawn. Empty without --exposures
+    // NAME=random:LO:HI.
+    std::vector<uint32_t> doses() const;
+    // Grouped by weight or dose.
     bool weighted() const { return !groups_[0].members.empty(); }
     // The order of an epoch of a group: index = member(group, order(epoch, group)(i)), i < size.
     Permutation order(uint64_t epoch, size_t group = 0) const {
@@ -97,6 +103,7 @@ class Source {
     void open_knowledge();
     bool weights_count();
     void open_groups(std::vector<Group> groups, const std::vector<double>& tokens);
+    void open_doses(std::vector<Group> groups, const std::vector<double>& tokens);
     const TokenFile& file_of(size_t file) const { return knowledge() ? knowledge_[file].tokens() : text_[file]; }
     size_t num_files() const { return first_document_.size() - 1; }
     uint64_t kept(uint64_t i) const { return kept_all_ ? i : keep_(i); }

@@ -78,7 +78,7 @@ int64_t Stream::remaining(size_t s, int64_t room) {
     const int64_t pieces = mixture_.places[s].count - lane.placed,
                   longest = static_cast<int64_t>(sources_[s].longest());
     if (room > 0 && pieces <= room / longest) return pieces * longest;
-    return lane.remaining = lane.order.remaining_tokens(static_cast<uint64_t>(sources_[s].options().exposures));
+    return lane.remaining = lane.order.remaining_tokens();
 }
 
 int64_t Stream::next_length(size_t s) {

@@ -1,5 +1,6 @@
 #include "eval/cell_sums.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <utility>
@@ -14,7 +15,8 @@ constexpr double LN2 = 0.693147180559945309417;
 
 }  // namespace
 
-std::vector<Grouping> groupings_of(const QuestionNames& n, uint32_t exposure_bins, bool subsampled) {
+std::vector<Grouping> groupings_of(const QuestionNames& n, uint32_t exposure_bins, const std::vector<uint32_t>& doses,
+                                   bool subsampled) {
     using Asked = const AskedQuestion&;
     using Report = KnowledgeReport*;
     const size_t K = n.kinds.size(), A = n.attributes.size(), G = n.groups.size();
@@ -48,6 +50,16 @@ std::vector<Grouping> groupings_of(const QuestionNames& n, uint32_t exposure_bin
              c.exposures_low = range.low, c.exposures_high = range.high, c.kind = n.kinds[i % K];
              r->exposure_kinds.push_back(std::move(c));
          }},
+        {doses.size() * K,
+         [K, doses](Asked q) {
+             const auto found = std::lower_bound(doses.begin(), doses.end(), q.dose);
+             if (found == doses.end() || *found != q.dose) return NOWHERE;
+             return static_cast<size_t>(found - doses.begin()) * K + q.columns.kind;
+         },
+         [&n, K, doses](Report r, Cell c, size_t i) {
+             c.dose = doses[i / K], c.kind = n.kinds[i % K];
+             r->dose_kinds.push_back(std::move(c));
+         }},
         {subsampled ? 1u : 0u, [](Asked q) { return q.kept ? 0 : NOWHERE; },
          [](Report r, Cell c, size_t) { r->kept = std::move(c); }},
         {subsampled ? K : 0, [](Asked q) { return q.kept ? q.columns.kind : NOWHERE; },
@@ -78,7 +90,7 @@ uint32_t CellSums::ratio(size_t s, size_t cell) const {
     return first_ratio_[s] + static_cast<uint32_t>(cell);
 }
 
-void CellSums::add(size_t i, const QuestionResult& result, uint32_t exposure_bin) {
+void CellSums::add(size_t i, const QuestionResult& result, uint32_t exposure_bin, uint32_t dose) {
     const QuestionSet& set = *task_.set;
     const Question q = set.question(task_.chosen[i]);
     const int64_t pool = set.names().pools[q.attribute];
@@ -91,7 +103,7 @@ void CellSums::add(size_t i, const QuestionResult& result, uint32_t exposure_bin
                            ? Ratio{statistic.numerator(scored), statistic.denominator(scored)}
                            : Ratio{};
     }
-    const AskedQuestion asked{q, exposure_bin, !task_.kept.empty() && task_.kept[q.entity]};
+    const AskedQuestion asked{q, exposure_bin, dose, !task_.kept.empty() && task_.kept[q.entity]};
     size_t first = 0;  // cell of the grouping
     for (const Grouping& grouping : groupings_) {
         if (const size_t cell = grouping.cell_of(asked); cell < grouping.size) add_question(first + cell, result);

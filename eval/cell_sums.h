@@ -13,6 +13,7 @@
 struct AskedQuestion {
     Question columns;
     uint32_t exposure_bin;  // at least the number of bins where it is not known
+    uint32_t dose;          // of its entity; one that is none of the doses where it is not known
     bool kept;              // its entity, by --subsample
 };
 
@@ -23,8 +24,10 @@ struct Grouping {
     std::function<void(KnowledgeReport*, Cell, size_t)> store;  // the cell with its names, where the report has it
 };
 
-// The first has one cell, of all questions. exposure_bins: 0 where exposures are not known. `names` outlives them.
-std::vector<Grouping> groupings_of(const QuestionNames& names, uint32_t exposure_bins, bool subsampled);
+// The first has one cell, of all questions. exposure_bins: 0 where exposures are not known; doses: ascending, none
+// where there are none. `names` outlives them.
+std::vector<Grouping> groupings_of(const QuestionNames& names, uint32_t exposure_bins,
+                                   const std::vector<uint32_t>& doses, bool subsampled);
 
 struct Ratio {
     double numerator = 0, denominator = 0;
@@ -56,7 +59,7 @@ class CellSums {
     CellSums(const QuestionTask& task, const std::vector<Grouping>& groupings, bool has_judged, bool keep_entities);
 
     // The result of question `chosen[i]` of the task.
-    void add(size_t i, const QuestionResult& result, uint32_t exposure_bin);
+    void add(size_t i, const QuestionResult& result, uint32_t exposure_bin, uint32_t dose);
     void end_entity();
 
     const CellSum& cell(size_t number) const { return cells_[number]; }

@@ -67,6 +67,7 @@ struct KnowledgeResult {
     std::vector<uint32_t> exposures;      // of their facts (exposures.h); empty: not known
     KnowledgeReport report;
     std::vector<std::vector<int>> continuations = {};  // the model's own words after each prompt; empty: not asked for
+    std::vector<uint32_t> doses = {};                  // of their entities (exposures.h); empty: they have none
 };
 
 struct Evaluation {

@@ -7,7 +7,7 @@
 
 #include "eval/deal.cuh"        // defines: Deal
 #include "eval/evaluation.h"    // defines: EvaluationOptions, EvaluationPlan, Evaluation, Metric
-#include "eval/exposures.h"     // defines: question_exposures, Ledger
+#include "eval/exposures.h"     // defines: question_exposures, question_doses, Ledger
 #include "eval/generate.cuh"    // defines: generate
 #include "eval/results.h"       // defines: judge_continuations
 #include "eval/scorer.cuh"      // defines: score_questions, ScoreProgress
@@ -23,8 +23,8 @@ class Evaluator {
 
     bool active() const { return plan_.options.active(); }
 
-    // With the ledgers of the model's training, also how often each question's fact was seen. `progress` hears of each
-    // question set's texts.
+    // With the ledgers of the model's training, also how often each question's fact was seen, and its dose. `progress`
+    // hears of each question set's texts.
     Evaluation run(const Gpt<Real>& gpt, backend::stream_t stream, const std::vector<Ledger>& ledgers = {},
                    const ScoreProgress& progress = nullptr) const {
         Evaluation evaluation;
@@ -51,7 +51,8 @@ class Evaluator {
                 judge_continuations(*task.set, task.chosen, result.continuations, plan_.tokenizer, &result.results);
             }
             result.exposures = question_exposures(*task.set, task.chosen, ledgers);
-            result.report = summarize(task, result.results, options, result.exposures);
+            result.doses = question_doses(*task.set, task.chosen, ledgers);
+            result.report = summarize(task, result.results, options, result.exposures, result.doses);
             for (const Metric& metric : result.report.metrics)
                 evaluation.metrics.push_back(
                     {"know/" + task.set->names().name + "/" + metric.name, metric.value, metric.headline});

@@ -58,6 +58,33 @@ bool one_attribute_each(const QuestionSet& set) {
     return true;
 }
 
+// By question: the sum of what value(ledger, entity, slot) says of its fact over the ledgers that `takes`.
+template <class Takes, class Value>
+std::vector<uint32_t> sum_over_ledgers(const QuestionSet& set, const std::vector<uint32_t>& chosen,
+                                       const std::vector<Ledger>& ledgers, Takes takes, Value value) {
+    const QuestionNames& names = set.names();
+    std::vector<uint32_t> sums(chosen.size(), UNKNOWN_EXPOSURES);
+    bool any = false;
+    for (const Shard& shard : shards_of(set, ledgers)) {
+        if (!takes(*shard.ledger)) continue;
+        std::vector<int64_t> attributes = slots_named(*shard.ledger, names.attributes);
+        const std::vector<int64_t> relations = slots_named(*shard.ledger, names.relations);
+        const bool one_fact = shard.ledger->slot_names().size() == 1 && none_named(attributes) &&
+                              none_named(relations) && one_attribute_each(set);
+        if (one_fact) std::fill(attributes.begin(), attributes.end(), 0);
+        for (size_t i = 0; i < chosen.size(); ++i) {
+            const Question q = set.question(chosen[i]);
+            const int64_t slot = attributes[q.attribute] >= 0 ? attributes[q.attribute] : relations[q.relation];
+            if (slot < 0) continue;
+            const uint32_t n = value(*shard.ledger, shard.first + q.entity, static_cast<uint32_t>(slot));
+            sums[i] = sums[i] == UNKNOWN_EXPOSURES ? n : sums[i] + n;
+            any = true;
+        }
+    }
+    if (!any) sums.clear();
+    return sums;
+}
+
 }  // namespace
 
 void warn_of_other_entities(const QuestionSet& set, const std::vector<Ledger>& ledgers) {
@@ -80,26 +107,16 @@ void warn_of_other_entities(const QuestionSet& set, const std::vector<Ledger>& l
 
 std::vector<uint32_t> question_exposures(const QuestionSet& set, const std::vector<uint32_t>& chosen,
                                          const std::vector<Ledger>& ledgers) {
-    const QuestionNames& names = set.names();
-    std::vector<uint32_t> exposures(chosen.size(), UNKNOWN_EXPOSURES);
-    bool any = false;
-    for (const Shard& shard : shards_of(set, ledgers)) {
-        std::vector<int64_t> attributes = slots_named(*shard.ledger, names.attributes);
-        const std::vector<int64_t> relations = slots_named(*shard.ledger, names.relations);
-        const bool one_fact = shard.ledger->slot_names().size() == 1 && none_named(attributes) &&
-                              none_named(relations) && one_attribute_each(set);
-        if (one_fact) std::fill(attributes.begin(), attributes.end(), 0);
-        for (size_t i = 0; i < chosen.size(); ++i) {
-            const Question q = set.question(chosen[i]);
-            const int64_t slot = attributes[q.attribute] >= 0 ? attributes[q.attribute] : relations[q.relation];
-            if (slot < 0) continue;
-            const uint32_t count = shard.ledger->at(shard.first + q.entity, static_cast<uint32_t>(slot)).count;
-            exposures[i] = exposures[i] == UNKNOWN_EXPOSURES ? count : exposures[i] + count;
-            any = true;
-        }
-    }
-    if (!any) exposures.clear();
-    return exposures;
+    return sum_over_ledgers(
+        set, chosen, ledgers, [](const Ledger&) { return true; },
+        [](const Ledger& ledger, uint64_t entity, uint32_t slot) { return ledger.at(entity, slot).count; });
+}
+
+std::vector<uint32_t> question_doses(const QuestionSet& set, const std::vector<uint32_t>& chosen,
+                                     const std::vector<Ledger>& ledgers) {
+    return sum_over_ledgers(
+        set, chosen, ledgers, [](const Ledger& ledger) { return !ledger.doses().empty(); },
+        [](const Ledger& ledger, uint64_t entity, uint32_t) { return ledger.doses()[entity]; });
 }
 
 uint32_t exposure_bin(uint32_t exposures) {

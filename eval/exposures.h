@@ -1,4 +1,5 @@
-// exposures.h - how often the fact that a question asks about was seen, from the trainer's ledgers.
+// exposures.h - how often the fact that a question asks about was seen, and which dose its entity was given, from the
+// trainer's ledgers.
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -18,6 +19,12 @@ constexpr uint32_t UNKNOWN_EXPOSURES = UINT32_MAX;
 // Empty: no ledger has the set's facts.
 std::vector<uint32_t> question_exposures(const QuestionSet& set, const std::vector<uint32_t>& chosen,
                                          const std::vector<Ledger>& ledgers);
+
+// The same for doses, by question: what --exposures NAME=random:LO:HI gave the entity, summed over the ledgers with
+// doses; UNKNOWN_EXPOSURES where none of them states the fact, 0 where --subsample left its entity out.
+// Empty: no ledger with doses has the set's facts.
+std::vector<uint32_t> question_doses(const QuestionSet& set, const std::vector<uint32_t>& chosen,
+                                     const std::vector<Ledger>& ledgers);
 
 // Bins of exposure counts: 0, 1, 2-3, 4-7, 8-15, ...
 uint32_t exposure_bin(uint32_t exposures);

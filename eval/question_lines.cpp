@@ -66,6 +66,8 @@ void write_question_lines(const std::string& path, const EvaluationPlan& plan, c
         std::string text = result_text(knowledge.results[k]);
         if (!knowledge.exposures.empty() && knowledge.exposures[k] != UNKNOWN_EXPOSURES)
             text += format_text(",\"exposures\":%u", knowledge.exposures[k]);
+        if (!knowledge.doses.empty() && knowledge.doses[k] != UNKNOWN_EXPOSURES)
+            text += format_text(",\"dose\":%u", knowledge.doses[k]);
         return text;
     });
 }

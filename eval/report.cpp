@@ -129,9 +129,17 @@ uint32_t count_bins(const std::vector<uint32_t>& exposures) {
     return bins;
 }
 
+// Ascending, each once.
+std::vector<uint32_t> distinct_doses(std::vector<uint32_t> doses) {
+    std::sort(doses.begin(), doses.end());
+    doses.erase(std::unique(doses.begin(), doses.end()), doses.end());
+    if (!doses.empty() && doses.back() == UNKNOWN_EXPOSURES) doses.pop_back();
+    return doses;
+}
+
 CellSums sum_cells(const QuestionTask& task, const std::vector<Grouping>& groupings,
                    const std::vector<QuestionResult>& results, const std::vector<uint32_t>& exposures,
-                   const ReportOptions& options) {
+                   const std::vector<uint32_t>& doses, const ReportOptions& options) {
     std::vector<uint32_t> order(task.chosen.size());
     std::iota(order.begin(), order.end(), 0u);
     auto entity = [&](uint32_t i) { return task.set->question(task.chosen[i]).entity; };
@@ -140,8 +148,8 @@ CellSums sum_cells(const QuestionTask& task, const std::vector<Grouping>& groupi
         std::any_of(results.begin(), results.end(), [](const QuestionResult& r) { return is_over(r, Over::Judged); });
     CellSums sums(task, groupings, judged, options.resamples.n > 0);
     for (size_t i = 0; i < order.size(); ++i) {
-        sums.add(order[i], results[order[i]],
-                 exposure_bin(exposures.empty() ? UNKNOWN_EXPOSURES : exposures[order[i]]));
+        sums.add(order[i], results[order[i]], exposure_bin(exposures.empty() ? UNKNOWN_EXPOSURES : exposures[order[i]]),
+                 doses.empty() ? UNKNOWN_EXPOSURES : doses[order[i]]);
         if (i + 1 == order.size() || entity(order[i + 1]) != entity(order[i])) sums.end_entity();
     }
     return sums;
@@ -150,7 +158,8 @@ CellSums sum_cells(const QuestionTask& task, const std::vector<Grouping>& groupi
 }  // namespace
 
 KnowledgeReport summarize(const QuestionTask& task, const std::vector<QuestionResult>& results,
-                          const ReportOptions& options, const std::vector<uint32_t>& exposures) {
+                          const ReportOptions& options, const std::vector<uint32_t>& exposures,
+                          const std::vector<uint32_t>& doses) {
     const QuestionNames& names = task.set->names();
     ENSURE(!task.chosen.empty() && task.chosen.size() == results.size(), "report: %u results for %u questions",
            results.size(), task.chosen.size());
@@ -158,8 +167,11 @@ KnowledgeReport summarize(const QuestionTask& task, const std::vector<QuestionRe
            "report: %u entities kept or not, of %d", task.kept.size(), names.entities);
     ENSURE(exposures.empty() || exposures.size() == task.chosen.size(), "report: exposures of %u questions, of %u",
            exposures.size(), task.chosen.size());
-    const std::vector<Grouping> groupings = groupings_of(names, count_bins(exposures), !task.kept.empty());
-    const CellSums sums = sum_cells(task, groupings, results, exposures, options);
+    ENSURE(doses.empty() || doses.size() == task.chosen.size(), "report: doses of %u questions, of %u", doses.size(),
+           task.chosen.size());
+    const std::vector<Grouping> groupings =
+        groupings_of(names, count_bins(exposures), distinct_doses(doses), !task.kept.empty());
+    const CellSums sums = sum_cells(task, groupings, results, exposures, doses, options);
     const Resamples resamples(sums, options);
 
     KnowledgeReport report;

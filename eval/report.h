@@ -24,6 +24,7 @@ struct Estimate {
 struct Cell {
     std::string relation, attribute, template_text, kind, group;
     int64_t exposures_low = -1, exposures_high = -1;  // how often the facts were seen; -1: not restricted
+    int64_t dose = -1;                                // of the entities; -1: not restricted
     int64_t entities = 0;
     std::array<int64_t, QUESTION_GROUPS> counts{};  // questions, by Over
     std::vector<Estimate> estimates = std::vector<Estimate>(statistics().size());
@@ -53,8 +54,8 @@ struct Metric {
 struct KnowledgeReport {
     int64_t questions = 0;  // of the set; all.questions() is what was asked
     Cell all;
-    std::vector<Cell> kinds, attributes, attribute_kinds, relation_kinds, templates, group_kinds,
-        exposure_kinds;  // cells with questions, in the set's order, of exposures from few to many
+    std::vector<Cell> kinds, attributes, attribute_kinds, relation_kinds, templates, group_kinds, exposure_kinds,
+        dose_kinds;  // cells with questions, in the set's order, of exposures and doses from few to many
     // Questions about the entities that --subsample kept; without it, and where none was asked, no cells.
     bool subsampled = false;
     int64_t entities = 0, entities_kept = 0;  // of the set
@@ -79,7 +80,8 @@ struct ReportOptions {
     PopularityRule popularity = {};
 };
 
-// `results`, and `exposures` where they are known (exposures.h), are by question of the task's `chosen`. Relations get
-// cells of their own where they differ from the attributes, groups where there are several.
+// `results`, and `exposures` and `doses` where they are known (exposures.h), are by question of the task's `chosen`.
+// Relations get cells of their own where they differ from the attributes, groups where there are several.
 KnowledgeReport summarize(const QuestionTask& task, const std::vector<QuestionResult>& results,
-                          const ReportOptions& options, const std::vector<uint32_t>& exposures = {});
+                          const ReportOptions& options, const std::vector<uint32_t>& exposures = {},
+                          const std::vector<uint32_t>& doses = {});

@@ -24,6 +24,7 @@ ordered_json cell_json(const Cell& cell) {
                                                                 {"group", cell.group}};
     for (const auto& [key, name] : names)
         if (!name.empty()) object[key] = name;
+    if (cell.dose >= 0) object["dose"] = cell.dose;
     if (cell.exposures_low >= 0) object["exposures"] = {cell.exposures_low, cell.exposures_high};
     for (const auto& [over, key] :
          {std::pair(Over::All, "questions"), {Over::Judged, "judged"}, {Over::Choices, "choice_questions"}}) {
@@ -86,6 +87,7 @@ ordered_json report_json(const KnowledgeReport& report, const PopularityRule& po
     if (!report.relation_kinds.empty()) object["by_relation_and_kind"] = cells_json(report.relation_kinds);
     if (!report.group_kinds.empty()) object["by_group_and_kind"] = cells_json(report.group_kinds);
     if (!report.exposure_kinds.empty()) object["by_exposures_and_kind"] = cells_json(report.exposure_kinds);
+    if (!report.dose_kinds.empty()) object["by_dose_and_kind"] = cells_json(report.dose_kinds);
     if (report.threshold.target > 0) object["frequency_threshold"] = threshold_json(report.threshold);
     if (!report.popularity.empty()) object["popularity_threshold"] = popularity_json(report.popularity, popularity);
     if (report.subsampled) {

@@ -40,7 +40,7 @@ void visit_columns(const std::vector<Over>& groups, Visit visit) {
 const Cell* find_cell(const std::vector<Cell>& cells, const Cell& row, const std::string& kind) {
     for (const Cell& cell : cells)
         if (cell.attribute == row.attribute && cell.group == row.group && cell.exposures_low == row.exposures_low &&
-            cell.kind == kind)
+            cell.dose == row.dose && cell.kind == kind)
             return &cell;
     return nullptr;
 }
@@ -154,6 +154,7 @@ void print_set(FILE* out, const QuestionTask& task, const KnowledgeReport& repor
     print_section(out, "exact match", "accuracy", groups, report);
     print_cells(out, "by group", report, report.group_kinds, [](const Cell& cell) { return cell.group; });
     print_cells(out, "by exposures", report, report.exposure_kinds, exposures_name);
+    print_cells(out, "by dose", report, report.dose_kinds, [](const Cell& cell) { return std::to_string(cell.dose); });
     print_kept(out, report, groups);
     print(
         out,

@@ -165,6 +165,58 @@ TEST_CASE("questions about other people get no exposures", "[eval]") {
         (shards[0].facts.names == "sha256:n" && shards[0].facts.values == "sha256:v" && shards[1].facts.names.empty()));
 }
 
+TEST_CASE("questions find the dose of their entity, and cells by it", "[eval][doses]") {
+    const TemporaryFolder folder;
+    synthetic_questions(12, 2).write(folder / "set");
+    EvaluationOptions options;
+    options.questions = {folder / "set"};
+    const EvaluationPlan plan = plan_evaluation(options, 64, MAX_T);
+    const QuestionTask& task = plan.questions[0];
+    const QuestionSet& set = *task.set;
+    // entity e of "people" has dose 2, 8 or 32, entity 11 none; the ledger is of the middle of a run: one exposure each
+    std::vector<uint32_t> doses(5, 7);
+    for (uint32_t e = 0; e < 12; ++e) doses.push_back(e == 11 ? 0 : 2u << 2 * (e % 3));
+    Ledger dosed("bio", {{"first", 5}, {"people", 12}}, {"a0"}, doses);
+    for (uint32_t e = 0; e < 12; ++e) dosed.book({0, 5 + e, 0, false}, 1);
+    const Ledger plain("other", {{"people", 12}}, {"a0", "a1"});
+    const std::vector<uint32_t> found = question_doses(set, task.chosen, {dosed, plain});
+    REQUIRE(found.size() == task.chosen.size());
+    std::vector<QuestionResult> results;
+    for (const uint32_t i : task.chosen) {
+        const Question q = set.question(i);
+        REQUIRE(found[i] == (q.attribute == 0 ? doses[5 + q.entity] : UNKNOWN_EXPOSURES));
+        const bool knows = q.attribute == 0 && doses[5 + q.entity] >= 8 && q.kind == 0;
+        results.push_back({1.0, knows ? 1 : 9, 1, knows});
+    }
+    CHECK(question_doses(set, task.chosen, {plain}).empty());
+    CHECK(question_doses(set, task.chosen, {}).empty());
+
+    const std::vector<uint32_t> exposures = question_exposures(set, task.chosen, {dosed, plain});
+    const KnowledgeReport report = summarize(task, results, {1, 1, 100, 1}, exposures, found);
+    REQUIRE(report.dose_kinds.size() == 4 * 3);
+    const int64_t expected[] = {0, 2, 8, 32}, entities[] = {1, 4, 4, 3};
+    for (size_t d = 0; d < 4; ++d) {
+        const Cell& seen = report.dose_kinds[3 * d];
+        CHECK((seen.dose == expected[d] && seen.kind == "seen" && seen.entities == entities[d]));
+        CHECK(seen["accuracy"].value == (d >= 2));
+        CHECK(seen["accuracy"].interval.low < seen["accuracy"].interval.high);
+    }
+    Evaluation evaluation = evaluation_of(results, exposures, report);
+    const nlohmann::json cells = know_json(plan, evaluation)["by_dose_and_kind"];
+    REQUIRE(cells.size() == 12);
+    CHECK((cells[6]["dose"] == 8 && cells[6]["kind"] == "seen" && cells[6]["accuracy"] == 1.0));
+    CHECK(table_text(plan, evaluation).find("  by dose\n  0  ") != std::string::npos);
+    CHECK(table_text(plan, evaluation).find("\n  32  ") != std::string::npos);
+
+    evaluation.knowledge[0].doses = found;
+    write_question_lines(folder / "lines", plan, evaluation, 3);
+    const std::string lines = read_file(folder / "lines");
+    CHECK(lines.find("\"exposures\":1,\"dose\":32}") != std::string::npos);
+    CHECK(lines.find("\"exposures\":0}") != std::string::npos);  // of the source without doses
+    CHECK(!know_json(plan, evaluation_of(results, {}, summarize(task, results, {1, 1, 0, 1})))
+               .contains("by_dose_and_kind"));
+}
+
 TEST_CASE("two sources with the same facts add up, in any order of their ledgers", "[eval]") {
     const TemporaryFolder folder;
     synthetic_questions(12, 2).write(folder / "set");

@@ -58,7 +58,9 @@ inline OptionTable option_table(TrainOptions& o) {
         {"data", "source", &o.source, "NAME=GLOB",
          "token shards (.bin, .ds) of one source, in name order; repeat for more"},
         {"data", "ratio", &o.ratio, "NAME=R", "share of the run's tokens, 0 < R < 1"},
-        {"data", "exposures", &o.exposures, "NAME=F", "every entity of a knowledge source exactly F times"},
+        {"data", "exposures", &o.exposures, "NAME=F|random:LO:HI",
+         "every entity of a knowledge source exactly F times; or each its own dose of LO * 2^(i/2), up to HI, dealt by "
+         "--data-seed"},
         {"data", "budget", &o.budget, "replace|append", "exposures within --tokens, or on top of them"},
         {"data", "window", &o.window, "NAME=a:b", "the source appears only there, fractions of the run"},
         {"data", "placement", &o.placement, "NAME=WHERE",

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "dataloader/doses.h"       // defines: asks_for_doses, dose_grid
 #include "dataloader/placement.h"   // defines: place_windows
 #include "dataloader/plan.h"        // defines: MixtureOptions, SourceOptions, Plan
 #include "model/checkpoint.h"       // defines: read_model_config, read_trainer_state
@@ -108,7 +109,12 @@ inline MixtureOptions setup_mixture(const TrainOptions& o, const RunShape& shape
         m.sources.push_back(s);
     }
     for_sources(m, "ratio", o.ratio, [](auto& s, auto& what, auto& v) { s.ratio = parse_number(what, v); });
-    for_sources(m, "exposures", o.exposures, [](auto& s, auto& what, auto& v) { s.exposures = parse_count(what, v); });
+    for_sources(m, "exposures", o.exposures, [](auto& s, auto& what, auto& v) {
+        if (asks_for_doses(v))
+            s.doses = dose_grid(s.name, v);
+        else
+            s.exposures = parse_count(what, v);
+    });
     for_sources(m, "subsample", o.subsample, [](auto& s, auto& what, auto& v) { s.subsample = parse_number(what, v); });
     for_sources(m, "max-epochs", o.max_epochs, [](auto& s, auto& what, auto& v) {
         s.max_epochs = parse_number(what, v);

@@ -25,6 +25,7 @@ class Answer(NamedTuple):
     correct: bool  # never where nll is not finite
     nll: float  # nan where it is not finite
     exposures: int  # -1 where the line has none
+    dose: int = -1  # the same: of --exposures NAME=random:LO:HI
 
 
 def answer_files(paths: Iterable[Path]) -> list[Path]:
@@ -106,18 +107,18 @@ def parse(line: bytes, named_step: int | None, path: Path, number: int) -> Answe
         raise DataError(
             f"{place}: no key 'step', as of a checkpoint without trainer_state.json; name the file step_NUMBER.jsonl"
         )
-    exposures = answer.get("exposures")
+    counts = (answer.get("exposures"), answer.get("dose"))
     words = (question[0], fact[0], fact[2], kind, group)
     if not all(isinstance(word, str) for word in words):
         raise DataError(f"{place}: expected texts at set, source, attribute, kind and group, found {answer}")
-    whole = (step, question[1], fact[1], -1 if exposures is None else exposures)
+    whole = (step, question[1], fact[1], *(-1 if count is None else count for count in counts))
     if not all(type(number) is int and abs(number) < 1 << 62 for number in whole) or type(correct) is not bool:
         raise DataError(
-            f"{place}: expected whole numbers at step, question, entity and exposures and true or false at correct, "
-            f"found {answer}"
+            f"{place}: expected whole numbers at step, question, entity, exposures and dose, and true or false at "
+            f"correct, found {answer}"
         )
     finite = parse_nll(nll, place)
-    return Answer(step, question, fact, kind, group, correct and math.isfinite(finite), finite, whole[-1])
+    return Answer(step, question, fact, kind, group, correct and math.isfinite(finite), finite, *whole[3:])
 
 
 def parse_nll(nll: Any, place: str) -> float:

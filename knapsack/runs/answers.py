@@ -3,7 +3,7 @@
 A question is (set, number), a fact (source, entity, attribute), where a set without a source is one of its own. Files
 are read line by line; a few numbers a question and step are kept. What would make a join wrong is refused with file and
 line: lines that are not JSON, a question twice in a step, steps that asked different questions, one number for two
-questions, exposures that fall.
+questions, exposures that fall, doses that change.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from knapsack.runs.files import warn
 
 @dataclass
 class Answers:
-    """steps (S), facts (F), questions (Q); correct and nll are (S, Q), exposures (S, F), -1 where no line has them;
-    fact_of and set_of (Q) are a question's."""
+    """steps (S), facts (F), questions (Q); correct and nll are (S, Q), exposures (S, F) and doses (F), -1 where no line
+    has them; fact_of and set_of (Q) are a question's."""
 
     steps: np.ndarray
     facts: list[Fact]
@@ -33,6 +33,7 @@ class Answers:
     nll: np.ndarray
     exposures: np.ndarray
     set_of: list[str] = field(default_factory=list)
+    doses: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
 
     def by_fact(self, values: np.ndarray) -> np.ndarray:
         """The mean over a fact's questions of one step's values, those that are not finite left out."""
@@ -70,6 +71,7 @@ class Step:
     correct: array.array = field(default_factory=lambda: array.array("b"))
     nll: array.array = field(default_factory=lambda: array.array("d"))
     exposures: array.array = field(default_factory=lambda: array.array("q"))
+    dose: array.array = field(default_factory=lambda: array.array("q"))
     line: array.array = field(default_factory=lambda: array.array("q"))
     file: array.array = field(default_factory=lambda: array.array("q"))
 
@@ -100,6 +102,7 @@ class Reader:
         columns.correct.append(answer.correct)
         columns.nll.append(answer.nll)
         columns.exposures.append(answer.exposures)
+        columns.dose.append(answer.dose)
         columns.line.append(number)
         columns.file.append(len(self.files) - 1)
 
@@ -169,6 +172,7 @@ class Reader:
             [name for (name, _), use in zip(self.questions, kept) if use],
         )
         answers.exposures = self.fact_exposures(answers, column("exposures", np.int64), rows)
+        answers.doses = self.fact_doses(answers, column("dose", np.int64), rows)
         return answers
 
     def say_difference(self, steps: list[int], at: np.ndarray, common: bool, shared: int) -> None:
@@ -205,6 +209,20 @@ class Reader:
                     f"{others}; are these files of one run?"
                 )
         return most
+
+    def fact_doses(self, answers: Answers, given: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """`given`: (S, Q), by question. A fact has one dose, in all lines of all steps."""
+        doses = np.full(len(answers.facts), -1, np.int64)
+        np.maximum.at(doses, answers.fact_of, given.max(axis=0))
+        wrong = np.argwhere((given >= 0) & (given != doses[answers.fact_of]))
+        if len(wrong):
+            i, q = (int(number) for number in wrong[0])
+            fact, columns = int(answers.fact_of[q]), self.steps[int(answers.steps[i])]
+            raise DataError(
+                f"{self.place(columns, int(rows[i, q]))}: dose {given[i, q]} of {answers.facts[fact]}, but "
+                f"{doses[fact]} in another line; are these files of one run?"
+            )
+        return doses
 
 
 def read_answers(files: Iterable[Path], chosen: Chosen, common: bool = False) -> Answers:

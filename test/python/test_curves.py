@@ -6,6 +6,7 @@ import csv
 import importlib.util
 import json
 import os
+import pathlib
 import unittest
 from collections.abc import Callable
 from unittest import mock
@@ -197,6 +198,11 @@ class CurvesTest(support.FolderTest):
                 "bad.jsonl:5: 2 exposures of .*3 at step 1 before",
             ),
             (text + json.dumps(line(1, 7, 2, True, 1.0, 9)) + "\n", "bad.jsonl:3: 3 exposures of .* 9 in another line"),
+            (
+                "".join(json.dumps(line(1, q, 1, True, 1.0, 3, dose=8 + q)) + "\n" for q in range(2)),
+                "bad.jsonl:1: dose 8 of .* 9 in another line",
+            ),
+            (json.dumps(line(1, 1, 1, True, 1.0, 3, dose="8")) + "\n", "whole numbers at step.*and dose"),
             ("", "empty"),
             (b"\xff\xfe\n", "not UTF-8"),
         )
@@ -207,6 +213,13 @@ class CurvesTest(support.FolderTest):
         without = [{k: v for k, v in item.items() if k != "step"} for item in good]
         self.run_bad(3, "no key 'step'", "curves", self.write_lines("a.jsonl", without), "--out", self.path("out"))
         self.assertEqual(self.curves(self.write_lines("step_00000007.jsonl", without))[0]["steps"], [7])
+
+    def test_doses_are_read_by_fact(self) -> None:
+        lines = [line(step, q, q // 2, True, 1.0, step, dose=8 << q // 2) for step in (1, 2) for q in range(4)]
+        lines += [line(step, 4, 2, True, 1.0, step) for step in (1, 2)]  # of a source without doses
+        read = answers.read_answers([pathlib.Path(self.write_lines("a.jsonl", lines))], answers.Chosen())
+        self.assertEqual(read.doses.tolist(), [8, 16, -1])
+        self.assertEqual(read.exposures.tolist(), [[1, 1, 1], [2, 2, 2]])
 
     def test_common_and_missing_steps(self) -> None:
         self.write_lines("run/answers/step_00000001.jsonl", [line(1, q, q, True, None) for q in range(3)])
