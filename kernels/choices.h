@@ -8,7 +8,8 @@
 // that is kept is kept in the same way.
 //
 // A kernel that has two tile shapes chooses in a few lines, as attention does (run_faster_blocks, attention_shape.cuh):
-// a function that queues a way, a key in words, and stream.choices->choose(key, {"rows64", "rows128"}, run, stream.cuda).
+// a function that queues a way, a key in words, and
+//   stream.choices->choose(key, {"rows64", "rows128"}, run, stream.cuda)
 //
 // Host code without a CUDA type beyond the stream, so that any program can include it.
 #pragma once

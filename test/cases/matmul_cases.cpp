@@ -191,8 +191,8 @@ std::vector<Case> matmul_cases() {
     return cases;
 }
 
-// The four products of a layer, then the head on a slice of its rows. On a GPU also the weight gradient alone (few tiles
-// and a long sum: its speed hangs on how that is split), and with its bias gradient, each way to the latter.
+// The four products of a layer, then the head on a slice of its rows. On a GPU also the weight gradient alone (few
+// tiles and a long sum: its speed hangs on how that is split), and with its bias gradient, each way to the latter.
 std::vector<Case> matmul_timed_cases(const TrainingStep& step) {
     std::vector<Case> cases;
     for_each_timed_real(step.full, [&](auto real) {
