@@ -51,12 +51,9 @@ class Evaluator {
                 judge_continuations(*task.set, task.chosen, result.continuations, plan_.tokenizer, &result.results);
             }
             result.exposures = question_exposures(*task.set, task.chosen, ledgers);
-            result.report = summarize(task, result.results, options, result.exposures);
-            for (const Metric& metric : result.report.metrics)
-                evaluation.metrics.push_back(
-                    {"know/" + task.set->names().name + "/" + metric.name, metric.value, metric.headline});
             evaluation.knowledge.push_back(std::move(result));
         }
+        summarize_all(plan_, options, &evaluation);
         return evaluation;
     }
 
