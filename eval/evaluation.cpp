@@ -87,7 +87,9 @@ const QuestionTask* control_of(const EvaluationPlan& plan, const QuestionTask& t
     if (names.shuffled) return nullptr;
     for (const QuestionTask& other : plan.questions) {
         const QuestionNames& its = other.set->names();
-        if (its.shuffled && its.attributes == names.attributes && its.pools == names.pools) return &other;
+        const bool same_people = !its.facts.names.empty() && its.facts.names == names.facts.names;
+        if (its.shuffled && !same_people && its.attributes == names.attributes && its.pools == names.pools)
+            return &other;
     }
     return nullptr;
 }

@@ -45,8 +45,8 @@ struct EvaluationPlan {
 // have one name, and when a set or a shard was made with another tokenizer than the model.
 EvaluationPlan plan_evaluation(const EvaluationOptions& options, int vocab, int max_T);
 
-// The task whose set is the control of set `task`: shuffled, with the same attributes and pools; the first of several.
-// Null where there is none, and of a control.
+// The task whose set is the control of set `task`: shuffled, about other people (else the model may know their
+// facts), with the same attributes and pools; the first of several. Null where there is none, and of a control.
 const QuestionTask* control_of(const EvaluationPlan& plan, const QuestionTask& task);
 
 struct ValidationResult {

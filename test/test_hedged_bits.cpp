@@ -221,7 +221,17 @@ TEST_CASE("hedged bits above the shuffled control of the same evaluation", "[eva
     CHECK(table.find(" above the shuffled control") != std::string::npos);
     CHECK(table.find("95 % over the entities of this one run, not over runs") != std::string::npos);
 
-    // other pools: no control
+    // the same people, whose facts the other source states, or other pools: no control
+    QuestionBuilder people = synthetic_questions(60, 2);
+    people.names.facts.names = control.names.facts.names = "sha256:1";
+    people.write(folder / "set");
+    control.write(folder / "shuffled");
+    const EvaluationPlan same = plan_evaluation(options, 64, 45);
+    CHECK(control_of(same, same.questions[0]) == nullptr);
+    people.names.facts.names = "sha256:2";
+    people.write(folder / "set");
+    const EvaluationPlan others = plan_evaluation(options, 64, 45);
+    CHECK(control_of(others, others.questions[0]) == &others.questions[1]);
     control.names.pools = {10, 30};
     control.write(folder / "shuffled");
     const EvaluationPlan other = plan_evaluation(options, 64, 45);
