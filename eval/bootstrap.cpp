@@ -7,24 +7,27 @@
 #include "util/check.h"
 #include "util/rng.h"
 
+std::vector<uint32_t> sample_entities(size_t entities, uint64_t seed, uint64_t r) {
+    const uint64_t E = entities, stream = hash_name("bootstrap") + r;
+    ENSURE(E < 1ull << 32, "bootstrap: %u entities", E);
+    std::vector<uint32_t> times(E);
+    for (uint64_t i = 0; i < E; i += 4) {
+        const Philox4 draw = philox(seed, stream, i);
+        for (uint64_t k = 0; k < std::min<uint64_t>(4, E - i); ++k) ++times[static_cast<uint64_t>(draw.x[k]) * E >> 32];
+    }
+    return times;
+}
+
 std::vector<double> bootstrap_ratios(const RatioTable& table, uint32_t statistics, int resamples, uint64_t seed) {
     const uint64_t E = table.entities();
-    ENSURE(E < 1ull << 32, "bootstrap: %u entities", E);
-    const uint64_t stream = hash_name("bootstrap");
     std::vector<double> ratios(static_cast<size_t>(resamples) * statistics);
     const double work = static_cast<double>(resamples) * static_cast<double>(E + table.entries.size());
 #pragma omp parallel if (work > 1e6)  // threads cost more than they save below
     {
-        std::vector<uint32_t> times(E);  // how often the sample holds an entity
         std::vector<double> numerator(statistics), denominator(statistics);
 #pragma omp for schedule(static)
         for (int r = 0; r < resamples; ++r) {
-            std::fill(times.begin(), times.end(), 0u);
-            for (uint64_t i = 0; i < E; i += 4) {
-                const Philox4 draw = philox(seed, stream + static_cast<uint64_t>(r), i);
-                for (uint64_t k = 0; k < std::min<uint64_t>(4, E - i); ++k)
-                    ++times[static_cast<uint64_t>(draw.x[k]) * E >> 32];
-            }
+            const std::vector<uint32_t> times = sample_entities(E, seed, static_cast<uint64_t>(r));
             std::fill(numerator.begin(), numerator.end(), 0.0);
             std::fill(denominator.begin(), denominator.end(), 0.0);
             for (uint64_t e = 0; e < E; ++e) {

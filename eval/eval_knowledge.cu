@@ -62,6 +62,8 @@ OptionTable option_table(EvalOptions& o) {
          "accuracy of the popularity threshold, where popularities are known"},
         {"questions", "popularity-failures", &e.report.popularity.failures, "N",
          "times that accuracy is missed, from popular facts to unpopular ones"},
+        {"questions", "popularity-items", &e.report.popularity.items, "N",
+         "the least items of an accuracy that counts"},
         {"validation", "val", &e.validation, "NAME=GLOB", "validation shards; repeat for more"},
         {"validation", "val-tokens", &e.val_tokens, "N", "the first N tokens of each"},
         {"validation", "seq-len", &e.seq_len, "T", "tokens a row; default the trainer's, else at most 2048"},

@@ -32,6 +32,7 @@ void check_options(const EvaluationOptions& o, int max_T) {
     check_share("target-accuracy", o.report.target_accuracy);
     check_share("popularity-target", o.report.popularity.target);
     check_count("popularity-failures", o.report.popularity.failures.n);
+    check_count("popularity-items", o.report.popularity.items.n);
     check_count("generate-tokens", o.generate_tokens.n);
     if (o.report.resamples.n > 1000000) die(Exit::Usage, "--bootstrap %d: expected at most 1M", o.report.resamples.n);
     if (o.questions_per_set.n == 0) die(Exit::Usage, "--questions-per-set 0: expected at least 1, or all");
@@ -79,4 +80,33 @@ EvaluationPlan plan_evaluation(const EvaluationOptions& options, int vocab, int 
         plan.questions.push_back(std::move(task));
     }
     return plan;
+}
+
+const QuestionTask* control_of(const EvaluationPlan& plan, const QuestionTask& task) {
+    const QuestionNames& names = task.set->names();
+    if (names.shuffled) return nullptr;
+    for (const QuestionTask& other : plan.questions) {
+        const QuestionNames& its = other.set->names();
+        const bool same_people = !its.facts.names.empty() && its.facts.names == names.facts.names;
+        if (its.shuffled && !same_people && its.attributes == names.attributes && its.pools == names.pools)
+            return &other;
+    }
+    return nullptr;
+}
+
+void summarize_all(const EvaluationPlan& plan, ReportOptions options, Evaluation* evaluation) {
+    for (const bool controls : {true, false})
+        for (size_t i = 0; i < plan.questions.size(); ++i) {
+            const QuestionTask& task = plan.questions[i];
+            if (task.set->names().shuffled != controls) continue;
+            const QuestionTask* control = control_of(plan, task);
+            options.control =
+                control ? &evaluation->knowledge[static_cast<size_t>(control - plan.questions.data())].report : nullptr;
+            KnowledgeResult& result = evaluation->knowledge[i];
+            result.report = summarize(task, result.results, options, result.exposures, result.doses);
+        }
+    for (size_t i = 0; i < plan.questions.size(); ++i)
+        for (const Metric& metric : evaluation->knowledge[i].report.metrics)
+            evaluation->metrics.push_back(
+                {"know/" + plan.questions[i].set->names().name + "/" + metric.name, metric.value, metric.headline});
 }

@@ -19,7 +19,7 @@ struct EvaluationOptions {
     CountOrAll questions_per_set;  // --questions-per-set
     NamedList validation;          // --val
     Count val_tokens{100000};      // --val-tokens
-    ReportOptions report;          // --bootstrap, --target-accuracy, --popularity-target, --popularity-failures
+    ReportOptions report;          // --bootstrap, --target-accuracy, --popularity-target, -failures, -items
     Count generate_tokens{64};     // --generate-tokens
     int64_t seed = 1;              // --seed: which questions, and the bootstrap
     Count seq_len;                 // --seq-len, of validation rows
@@ -44,6 +44,10 @@ struct EvaluationPlan {
 // Opens everything. Dies with Exit::Usage on impossible options, with Exit::Data on bad files, when two question sets
 // have one name, and when a set or a shard was made with another tokenizer than the model.
 EvaluationPlan plan_evaluation(const EvaluationOptions& options, int vocab, int max_T);
+
+// The task whose set is the control of set `task`: shuffled, about other people (else the model may know their
+// facts), with the same attributes and pools; the first of several. Null where there is none, and of a control.
+const QuestionTask* control_of(const EvaluationPlan& plan, const QuestionTask& task);
 
 struct ValidationResult {
     std::string name;
@@ -75,3 +79,7 @@ struct Evaluation {
     std::vector<ValidationResult> validation;  // by source
     std::vector<KnowledgeResult> knowledge;    // by question task
 };
+
+// Makes the reports of all question tasks from their results, controls first, and adds their metrics in the plan's
+// order.
+void summarize_all(const EvaluationPlan& plan, ReportOptions options, Evaluation* evaluation);

@@ -52,12 +52,9 @@ class Evaluator {
             }
             result.exposures = question_exposures(*task.set, task.chosen, ledgers);
             result.doses = question_doses(*task.set, task.chosen, ledgers);
-            result.report = summarize(task, result.results, options, result.exposures, result.doses);
-            for (const Metric& metric : result.report.metrics)
-                evaluation.metrics.push_back(
-                    {"know/" + task.set->names().name + "/" + metric.name, metric.value, metric.headline});
             evaluation.knowledge.push_back(std::move(result));
         }
+        summarize_all(plan_, options, &evaluation);
         return evaluation;
     }
 

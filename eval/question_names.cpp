@@ -129,6 +129,11 @@ QuestionNames parse_question_names(const std::string& file, const std::string& t
         for (const auto& [key, checksum] : {std::pair("names", &names.facts.names), {"values", &names.facts.values}})
             if (sums->contains(key)) *checksum = text_of(file, (*sums)[key], key);
     }
+    if (const auto shuffled = object.find("shuffled"); shuffled != object.end()) {
+        if (!shuffled->is_boolean())
+            die(Exit::Data, "%s: \"shuffled\" must be true or false, found %.40s", file, shown(*shuffled));
+        names.shuffled = shuffled->get<bool>();
+    }
     names.questions = json_integer(file, object, "questions", 1, MAX_COUNT);
     names.entities = json_integer(file, object, "entities", 1, MAX_COUNT);
     names.relations = names_of(file, object, "relations");

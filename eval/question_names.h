@@ -10,7 +10,8 @@ inline constexpr const char* KINDS[] = {"seen", "heldout", "question"};
 
 struct QuestionNames {
     std::string name, source;
-    FactsId facts = {};  // of the source: `source_checksums`
+    FactsId facts = {};     // of the source: `source_checksums`
+    bool shuffled = false;  // the source states no facts: a control
     int64_t questions = 0, entities = 0;
     std::vector<std::string> relations, attributes, templates, groups;
     std::vector<std::string> kinds;  // some of KINDS

@@ -2,23 +2,39 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <numeric>
+#include <optional>
+#include <utility>
 
 #include "eval/cell_sums.h"
 #include "eval/exposures.h"
+#include "eval/share_interval.h"
 #include "util/check.h"
 
 namespace {
 
-// The ratios of the bootstrap over all resamples.
+// What people add to a ratio, and the ratio over all resamples of them.
 class Resamples {
   public:
     Resamples(const CellSums& sums, const ReportOptions& options)
         : ratios_(sums.ratios()), count_(static_cast<size_t>(options.resamples.n)) {
-        if (count_ > 0)
-            values_ = bootstrap_ratios(sums.table(), ratios_, static_cast<int>(options.resamples.n), options.seed);
+        if (count_ == 0) return;
+        values_ = bootstrap_ratios(sums.table(), ratios_, static_cast<int>(options.resamples.n), options.seed);
+        people_.resize(ratios_);
+        for (const RatioEntry& entry : sums.table().entries)
+            people_[entry.statistic].emplace_back(entry.numerator, entry.denominator);
     }
     size_t count() const { return count_; }
+    // By what they added: a share of right answers has few different ones.
+    std::vector<PeopleAlike> people(uint32_t ratio) const {
+        std::map<std::pair<float, float>, int64_t> alike;
+        for (const std::pair<float, float>& person : people_[ratio]) ++alike[person];
+        std::vector<PeopleAlike> people;
+        for (const auto& [person, number] : alike)
+            people.push_back({person.first, person.second, static_cast<double>(number)});
+        return people;
+    }
     std::vector<double> of(uint32_t ratio) const {
         std::vector<double> values(count_);
         for (size_t r = 0; r < count_; ++r) values[r] = values_[r * ratios_ + ratio];
@@ -29,16 +45,18 @@ class Resamples {
     uint32_t ratios_;
     size_t count_;
     std::vector<double> values_;
+    std::vector<std::vector<std::pair<float, float>>> people_;
 };
 
-// Where a share of right answers is all or none, every resample is alike and says nothing of how far the truth may be
-// from it: then the interval is the exact one for that many entities (Clopper & Pearson 1934).
-Estimate estimate(const Statistic& statistic, double value, int64_t entities, const std::vector<double>& resampled) {
+// Near 0 and 1 resamples are nearly alike and say little of how far the truth may be from a share of right answers; far
+// from them they know how people differ, which the beta-binomial distribution only supposes. Both count, at any share.
+// Of another share that is 1, as where all ranks are 1, the interval is that of as many right answers.
+Estimate estimate(const Statistic& statistic, double value, const Resamples& resamples, uint32_t ratio) {
+    const std::vector<double> resampled = resamples.of(ratio);
     Estimate result{value, standard_deviation(resampled), percentile_interval(resampled)};
-    if (!statistic.has(SHARE) || std::isnan(result.interval.low)) return result;
-    const double bound = std::pow(0.025, 1.0 / static_cast<double>(entities));
-    if (value <= 0) result.interval = {0, 1 - bound};
-    if (value >= 1) result.interval = {bound, 1};
+    if (std::isnan(result.interval.low)) return result;
+    if (statistic.has(COUNT) || (statistic.has(SHARE) && value >= 1))
+        result.interval = widest(result.interval, share_interval(resamples.people(ratio)));
     return result;
 }
 
@@ -54,9 +72,7 @@ Cell make_cell(const CellSums& sums, const Resamples& resamples, size_t i) {
         const uint32_t ratio = sums.ratio(s, i);
         cell.estimates[s].value = value;
         if (ratio == NOT_RESAMPLED) continue;
-        // no more entities have such questions
-        const int64_t entities = std::min(sum.entities, cell.questions(statistic.over));
-        cell.estimates[s] = estimate(statistic, value, entities, resamples.of(ratio));
+        cell.estimates[s] = estimate(statistic, value, resamples, ratio);
     }
     return cell;
 }
@@ -112,7 +128,8 @@ void add_metrics(KnowledgeReport* report) {
         const Statistic& statistic = statistics()[metric.statistic];
         const bool headline = statistic.has(HEADLINE) && metric.name == statistic.name;
         if (statistic.over == Over::Report) {
-            if (report->has_bits) report->metrics.push_back({metric.name, statistic.figure(*report), headline});
+            if (const std::optional<double> figure = statistic.figure(*report))
+                report->metrics.push_back({metric.name, *figure, headline});
             continue;
         }
         const Cell* cell = find_cell(*report, metric.kind, metric.kept);
@@ -184,9 +201,14 @@ KnowledgeReport summarize(const QuestionTask& task, const std::vector<QuestionRe
         for (size_t i = 0; i < grouping.size; ++i, ++number)
             if (sums.cell(number).entities > 0) grouping.store(&report, make_cell(sums, resamples, number), i);
     report_bits(&report, *task.set, sums, resamples, options);
+    const int drawn = static_cast<int>(options.resamples.n);
+    report.hedged = hedged_bits(task, results, drawn, options.seed);
+    if (options.control) report.above_control = above_control(report.hedged, options.control->hedged);
     if (options.target_accuracy > 0)
-        report.threshold = frequency_threshold(task, results, exposures, options.target_accuracy);
-    if (options.popularity.target > 0) report.popularity = popularity_thresholds(task, results, options.popularity);
+        report.threshold =
+            frequency_threshold(task, results, exposures, {options.target_accuracy, drawn, options.seed});
+    if (options.popularity.target > 0)
+        report.popularity = popularity_thresholds(task, results, options.popularity, drawn, options.seed);
     add_metrics(&report);
     return report;
 }

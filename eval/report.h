@@ -3,11 +3,13 @@
 #include <array>
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "eval/bootstrap.h"      // defines: Interval
 #include "eval/choices.h"        // defines: QuestionResult
+#include "eval/hedged_bits.h"    // defines: HedgedBits, HedgedFigure
 #include "eval/question_task.h"  // defines: QuestionTask
 #include "eval/statistics.h"     // defines: statistics, Over
 #include "eval/thresholds.h"     // defines: FrequencyThreshold, PopularityThreshold, PopularityRule
@@ -66,6 +68,8 @@ struct KnowledgeReport {
     double bits = 0, most_bits = 0;             // sums of the above
     Interval bits_interval{};
     double bits_per_param = 0, bits_per_nonembedding_param = 0;
+    HedgedBits hedged;                            // the bound from below (hedged_bits.h)
+    std::optional<HedgedFigure> above_control;    // where the control's set was asked in the same evaluation
     FrequencyThreshold threshold;                 // where a target was given and the set has weighted groups
     std::vector<PopularityThreshold> popularity;  // where a target was given and the set has popularities
     std::vector<Metric> metrics;                  // metric_names(), but for what the set cannot give
@@ -78,6 +82,7 @@ struct ReportOptions {
     // Of the frequency threshold (thresholds.h); NaN: not looked for.
     double target_accuracy = std::numeric_limits<double>::quiet_NaN();
     PopularityRule popularity = {};
+    const KnowledgeReport* control = nullptr;  // of the set's control (control_of)
 };
 
 // `results`, and `exposures` and `doses` where they are known (exposures.h), are by question of the task's `chosen`.

@@ -1,5 +1,6 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <tuple>
 
 #include "eval/results.h"
 #include "util/build_info.h"
@@ -50,8 +51,33 @@ ordered_json cells_json(const std::vector<Cell>& cells) {
     return list;
 }
 
+ordered_json ends_json(const Interval& interval) {
+    return ordered_json{number_json(interval.low), number_json(interval.high)};
+}
+
+ordered_json curve_json(const DoseCurve& c) {
+    ordered_json object = {{"state", dose_state_name(c.state)},
+                           {"F50", number_json(c.F50)},
+                           {"interval", ends_json(c.F50_interval)},
+                           {"at_target", number_json(c.at_target)},
+                           {"at_target_interval", ends_json(c.at_target_interval)},
+                           {"ln_F50", number_json(c.ln_F50)},
+                           {"k", number_json(c.k)},
+                           {"lapse", number_json(c.lapse)},
+                           {"guess", number_json(c.guess)},
+                           {"loglik", number_json(c.loglik)},
+                           {"overdispersion", number_json(c.overdispersion)},
+                           {"people", c.people},
+                           {"answers", c.answers},
+                           {"doses", {c.smallest_dose, c.largest_dose}}};
+    if (c.state == DoseState::NOT_REACHED) object["more_than"] = c.largest_dose;
+    if (c.state == DoseState::BELOW) object["less_than"] = c.smallest_dose;
+    return object;
+}
+
 ordered_json threshold_json(const FrequencyThreshold& t) {
     ordered_json object = {{"target", t.target}, {"reached", t.reached}, {"groups_above", t.groups_above}};
+    if (t.curve.answers > 0) object["curve"] = curve_json(t.curve);
     if (!t.reached) return object;
     object["group"] = t.group;
     object["frequency"] = t.frequency;
@@ -67,12 +93,45 @@ ordered_json popularity_json(const std::vector<PopularityThreshold>& thresholds,
                         {"match", t.normalized ? "normalized" : "exact"},
                         {"target", rule.target},
                         {"failures", rule.failures.n},
+                        {"least_items", rule.items.n},
                         {"reached", t.reached},
                         {"popularity", t.popularity},
                         {"accuracy", t.accuracy},
                         {"items_at_least", t.items_at_least},
-                        {"items", t.items}});
+                        {"items", t.items},
+                        {"curve", curve_json(t.curve)}});
     return list;
+}
+
+ordered_json figure_json(const HedgedFigure& figure) {
+    return {{"bits", number_json(figure.bits)},
+            {"most", figure.most},
+            {"facts", figure.facts},
+            {"interval", interval_json(figure.interval)}};
+}
+
+ordered_json hedged_json(const KnowledgeReport& report) {
+    ordered_json object = figure_json(report.hedged.all);
+    if (report.hedged.kept) object["kept"] = figure_json(*report.hedged.kept);
+    if (report.above_control) object["above_control"] = figure_json(*report.above_control);
+    for (const auto& [key, name, figures] : {std::tuple("by_attribute", "attribute", &report.hedged.attributes),
+                                             {"by_group", "group", &report.hedged.groups}})
+        for (const HedgedFigure& figure : *figures) {
+            ordered_json row = {{name, figure.name}};
+            row.update(figure_json(figure));
+            object[key].push_back(row);
+        }
+    for (const HedgedCell& cell : report.hedged.cells) {
+        ordered_json row = {{"attribute", cell.attribute}, {"group", cell.group}};
+        if (cell.kept >= 0) row["kept"] = cell.kept == 1;
+        row.update({{"facts", cell.facts},
+                    {"facts_asked", cell.facts_asked},
+                    {"mixture", cell.mixture},
+                    {"bits", number_json(cell.bits)},
+                    {"most", cell.most}});
+        object["cells"].push_back(row);
+    }
+    return object;
 }
 
 ordered_json report_json(const KnowledgeReport& report, const PopularityRule& popularity) {
@@ -110,6 +169,7 @@ ordered_json report_json(const KnowledgeReport& report, const PopularityRule& po
                       {"interval", interval_json(report.bits_interval)},
                       {"per_param", number_json(report.bits_per_param)},
                       {"per_nonembedding_param", number_json(report.bits_per_nonembedding_param)}};
+    object["bits_hedged"] = hedged_json(report);
     return object;
 }
 
@@ -192,6 +252,7 @@ std::string results_json(const EvaluationPlan& plan, const Evaluation& evaluatio
                       {"tokenizer", header.tokenizer_file},
                       {"dtype", header.precision},
                       {"bootstrap_iters", plan.options.report.resamples.n},
+                      {"intervals", "95 % over entities, of this one run"},
                       {"random_seed", static_cast<uint64_t>(plan.options.seed)},
                       {"options", ordered_json::parse(header.options_json)}};
     root["git_hash"] = build_commit();

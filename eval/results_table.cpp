@@ -99,17 +99,44 @@ std::string exposures_name(const Cell& cell) {
     return low == high ? format_text("%d", low) : format_text("%d-%d", low, high);
 }
 
+// " [LOW, HIGH]", "..." for an end beyond the doses; "" where both are.
+std::string dose_interval(const Interval& i) {
+    const auto end = [](double x) { return std::isnan(x) ? std::string("...") : format_text("%.4g", x); };
+    return std::isnan(i.low) && std::isnan(i.high) ? "" : " [" + end(i.low) + ", " + end(i.high) + "]";
+}
+
+// The curve of accuracy against `dose`.
+void print_curve(FILE* out, const DoseCurve& c, const char* dose, double target) {
+    if (c.answers == 0) return;
+    print(out, "    curve: half of what can be known at a %s of ", dose);
+    if (c.state == DoseState::REACHED)
+        print(out, "%.4g%s", c.F50, dose_interval(c.F50_interval));
+    else if (c.state == DoseState::NOT_REACHED)
+        print(out, "more than %.4g (not reached)", c.largest_dose);
+    else if (c.state == DoseState::BELOW)
+        print(out, "less than %.4g (below the smallest)", c.smallest_dose);
+    else
+        print(out, "... (no rise)");
+    if (std::isfinite(c.at_target))
+        print(out, ", %.3g %% at %.4g%s", 100 * target, c.at_target, dose_interval(c.at_target_interval));
+    else
+        print(out, ", %.3g %% not within %.4g to %.4g", 100 * target, c.smallest_dose, c.largest_dose);
+    print(out, "; slope %.2f, lapse %.1f %%, guess %.2f %%\n", c.k, 100 * c.lapse, 100 * c.guess);
+}
+
 void print_threshold(FILE* out, const FrequencyThreshold& t) {
     if (t.target == 0) return;
     print(out, "  frequency threshold: ");
     if (!t.reached) {
         print(out, "none of %d groups is under %.3g %%\n", t.groups_above, 100 * t.target);
+        print_curve(out, t.curve, "frequency", t.target);
         return;
     }
     print(out, "%.4g of the documents for each entity of %s, the first group under %.3g %% (%.1f %%", t.frequency,
           t.group, 100 * t.target, 100 * t.accuracy);
     if (!std::isnan(t.exposures)) print(out, ", %.1f exposures", t.exposures);
     print(out, "); %d groups above\n", t.groups_above);
+    print_curve(out, t.curve, "frequency", t.target);
 }
 
 void print_popularity(FILE* out, const KnowledgeReport& report, const PopularityRule& rule) {
@@ -121,6 +148,7 @@ void print_popularity(FILE* out, const KnowledgeReport& report, const Popularity
             print(out, "none, down to %u", t.popularity);
         print(out, " (target %.3g %%, %d failures; %.1f %% of the %d items of at least this popularity, of %d)\n",
               100 * rule.target, rule.failures.n, 100 * t.accuracy, t.items_at_least, t.items);
+        print_curve(out, t.curve, "popularity", rule.target);
     }
 }
 
@@ -142,7 +170,17 @@ void print_bits(FILE* out, const KnowledgeReport& report) {
     print(out, " of %.0f; %.4g per parameter, %.4g per non-embedding parameter", report.most_bits,
           report.bits_per_param, report.bits_per_nonembedding_param);
     if (asked < facts) print(out, " (scaled from %d of %d facts asked)", asked, facts);
+    const auto figure = [](const HedgedFigure& f) {
+        const std::string bits = format_text("%.0f", f.bits);
+        return std::isnan(f.interval.low) ? bits : bits + format_text(" [%.0f, %.0f]", f.interval.low, f.interval.high);
+    };
+    print(out, "\n  at least, errors hedged: %s bits", figure(report.hedged.all));
+    if (report.hedged.kept)
+        print(out, "; %s of %.0f of the kept", figure(*report.hedged.kept), report.hedged.kept->most);
+    if (report.above_control) print(out, "; %s above the shuffled control", figure(*report.above_control));
     print(out, "\n");
+    for (const HedgedFigure& group : report.hedged.groups)
+        print(out, "    %-20.20s %s of %.0f\n", group.name, figure(group), group.most);
 }
 
 void print_set(FILE* out, const QuestionTask& task, const KnowledgeReport& report, const PopularityRule& popularity) {
@@ -169,6 +207,8 @@ void print_set(FILE* out, const QuestionTask& task, const KnowledgeReport& repor
     print_threshold(out, report.threshold);
     print_popularity(out, report, popularity);
     print_bits(out, report);
+    if (!std::isnan(all["accuracy"].interval.low))
+        print(out, "  [low, high]: 95 %% over the entities of this one run, not over runs\n");
 }
 
 }  // namespace

@@ -7,7 +7,16 @@ namespace {
 
 using Q = const Scored&;
 
+using Report = const KnowledgeReport&;
+
 double one(Q) { return 1; }
+
+std::optional<double> given(bool is_given, double value) {
+    return is_given ? std::optional<double>(value) : std::nullopt;
+}
+std::optional<double> bits_of(Report report, const std::optional<HedgedFigure>& figure) {
+    return given(report.has_bits && figure, figure ? figure->bits : 0);
+}
 
 std::vector<MetricName> make_metric_names() {
     std::vector<MetricName> names;
@@ -33,13 +42,19 @@ const std::vector<Statistic>& statistics() {
     // In the order of the log. Name, questions it is over, numerator, denominator; flags; key of tasks, column.
     static const std::vector<Statistic> table = {
         {"accuracy", Over::All, [](Q q) -> double { return q.result.correct; }, one,
-         INTERVAL | SHARE | METRIC | SCOPES | HEADLINE | HIGHER, "acc"},
+         INTERVAL | SHARE | COUNT | METRIC | SCOPES | HEADLINE | HIGHER, "acc"},
         {"accuracy_normalized", Over::Judged, [](Q q) -> double { return q.result.normalized; }, one,
-         INTERVAL | SHARE | METRIC | HIGHER, nullptr, Column::Percent, "normalized"},
+         INTERVAL | SHARE | COUNT | METRIC | HIGHER, nullptr, Column::Percent, "normalized"},
         {"bits", Over::Report, nullptr, nullptr,
-         METRIC | HEADLINE | HIGHER, "bits", Column::None, "", [](const KnowledgeReport& r) { return r.bits; }},
+         METRIC | HEADLINE | HIGHER, "bits", Column::None, "", [](Report r) { return given(r.has_bits, r.bits); }},
         {"bits_per_param", Over::Report, nullptr, nullptr,
-         METRIC, nullptr, Column::None, "", [](const KnowledgeReport& r) { return r.bits_per_param; }},
+         METRIC, nullptr, Column::None, "", [](Report r) { return given(r.has_bits, r.bits_per_param); }},
+        {"bits_hedged", Over::Report, nullptr, nullptr,
+         METRIC | HIGHER, nullptr, Column::None, "", [](Report r) { return given(r.has_bits, r.hedged.all.bits); }},
+        {"bits_hedged_kept", Over::Report, nullptr, nullptr,
+         METRIC, nullptr, Column::None, "", [](Report r) { return bits_of(r, r.hedged.kept); }},
+        {"bits_above_control", Over::Report, nullptr, nullptr,
+         METRIC, nullptr, Column::None, "", [](Report r) { return bits_of(r, r.above_control); }},
         {"loss", Over::All, [](Q q) { return q.result.nll; }, [](Q q) -> double { return q.result.tokens; },
          OVERALL_INTERVAL | METRIC | HEADLINE | LOWER, "loss", Column::Decimal, "loss"},
         {"rank", Over::All, [](Q q) -> double { return q.result.rank; }, one,
@@ -51,9 +66,9 @@ const std::vector<Statistic>& statistics() {
         {"majority", Over::All, [](Q q) { return q.majority; }, one,
          0, nullptr, Column::Baseline, "majority"},
         {"choice", Over::Choices, [](Q q) { return q.result.choice; }, one,
-         INTERVAL | SHARE | METRIC | HIGHER, "choice"},
+         INTERVAL | SHARE | COUNT | METRIC | HIGHER, "choice"},
         {"choice_norm", Over::Choices, [](Q q) { return q.result.choice_norm; }, one,
-         INTERVAL | SHARE | METRIC | HIGHER, "choice_norm", Column::Percent, "per token"},
+         INTERVAL | SHARE | COUNT | METRIC | HIGHER, "choice_norm", Column::Percent, "per token"},
         {"choice_chance", Over::Choices, [](Q q) { return 1.0 / q.result.choices; }, one,
          0, nullptr, Column::Baseline, "chance"},
         {"choice_majority", Over::Choices, [](Q q) { return q.choice_majority; }, one,

@@ -2,6 +2,7 @@
 // cells, results.json, the printed table, the names of metrics and those that --stop-at takes all walk it.
 #pragma once
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -35,12 +36,13 @@ struct Scored {
 enum StatisticFlags : unsigned {
     INTERVAL = 1,          // every cell has a standard error and a 95 % interval, by resampling entities
     OVERALL_INTERVAL = 2,  // an interval over all questions alone
-    SHARE = 4,             // within [0, 1]; where it is 0 or 1 the interval is the exact one
+    SHARE = 4,             // within [0, 1]
     METRIC = 8,            // know/<set>/NAME: in the log, for --stop-at
     SCOPES = 16,           // also NAME_<kind>, NAME_kept and NAME_seen_kept
     HEADLINE = 32,         // one of the few metrics for the screen
     HIGHER = 64,           // is better
     LOWER = 128,
+    COUNT = 256,  // a SHARE of right answers: the interval holds share_interval.h's
 };
 
 // How the printed table shows it, if at all. Columns of one form lie together, in this order.
@@ -56,7 +58,8 @@ struct Statistic {
     const char* task_key = nullptr;  // "acc": the key "acc,none" of lm-evaluation-harness's tasks, and of our subtasks
     Column column = Column::None;
     const char* heading = "";
-    double (*figure)(const KnowledgeReport&) = nullptr;  // Over::Report: in place of the sums
+    // Over::Report: in place of the sums; none where the set cannot give it
+    std::optional<double> (*figure)(const KnowledgeReport&) = nullptr;
 
     bool has(unsigned flag) const { return (flags & flag) != 0; }
 };

@@ -58,6 +58,12 @@ double mean_exposures(std::vector<std::pair<uint64_t, uint32_t>> facts) {
     return facts.empty() ? std::numeric_limits<double>::quiet_NaN() : sum / static_cast<double>(facts.size());
 }
 
+// Of any question; NaN where the pool's size is not known.
+double guess_of(const QuestionSet& set, const Question& q) {
+    const int64_t pool = set.names().pools[q.attribute];
+    return pool > 0 ? 1 / static_cast<double>(pool) : DoseCurve::NONE;
+}
+
 struct Item {
     uint32_t popularity;
     bool correct;
@@ -76,7 +82,7 @@ PopularityThreshold threshold_of(std::vector<Item> items, const PopularityRule& 
         threshold.popularity = items[i].popularity;
         threshold.items_at_least = static_cast<int64_t>(i + 1);
         threshold.accuracy = static_cast<double>(correct) / static_cast<double>(i + 1);
-        failures += threshold.accuracy < rule.target;
+        failures += threshold.accuracy < rule.target && threshold.items_at_least >= rule.items.n;
         threshold.reached = failures >= rule.failures.n;
     }
     return threshold;
@@ -85,13 +91,14 @@ PopularityThreshold threshold_of(std::vector<Item> items, const PopularityRule& 
 }  // namespace
 
 FrequencyThreshold frequency_threshold(const QuestionTask& task, const std::vector<QuestionResult>& results,
-                                       const std::vector<uint32_t>& exposures, double target) {
+                                       const std::vector<uint32_t>& exposures, const FrequencyRule& rule) {
     const QuestionSet& set = *task.set;
     const QuestionNames& names = set.names();
     FrequencyThreshold threshold;
     if (names.group_weights.empty() || names.groups.size() < 2) return threshold;
-    threshold.target = target;
+    threshold.target = rule.target;
     std::vector<Group> groups = groups_of(set);
+    std::vector<DoseAnswers> answers;
     const bool seen_only = has_seen(set);
     for (size_t i = 0; i < task.chosen.size(); ++i) {
         const Question q = set.question(task.chosen[i]);
@@ -99,6 +106,8 @@ FrequencyThreshold frequency_threshold(const QuestionTask& task, const std::vect
         Group& group = groups[q.group];
         ++group.questions;
         group.correct += results[i].correct;
+        const double dose = task.kept.empty() || task.kept[q.entity] ? group.frequency : 0;
+        answers.push_back({dose, guess_of(set, q), q.entity, results[i].correct ? 1.0 : 0.0, 1});
         if (!exposures.empty() && exposures[i] != UNKNOWN_EXPOSURES)
             group.facts.emplace_back(static_cast<uint64_t>(q.entity) << 32 | q.attribute, exposures[i]);
     }
@@ -109,7 +118,7 @@ FrequencyThreshold frequency_threshold(const QuestionTask& task, const std::vect
     for (const Group& group : groups) {
         if (group.questions == 0) continue;
         const double accuracy = static_cast<double>(group.correct) / static_cast<double>(group.questions);
-        if (accuracy < target) {
+        if (accuracy < rule.target) {
             threshold.reached = true;
             threshold.group = names.groups[group.number];
             threshold.frequency = group.frequency;
@@ -119,30 +128,36 @@ FrequencyThreshold frequency_threshold(const QuestionTask& task, const std::vect
         }
         ++threshold.groups_above;
     }
+    threshold.curve = fit_dose_curve(answers, rule.target, rule.resamples, rule.seed);
     return threshold;
 }
 
 std::vector<PopularityThreshold> popularity_thresholds(const QuestionTask& task,
                                                        const std::vector<QuestionResult>& results,
-                                                       const PopularityRule& rule) {
+                                                       const PopularityRule& rule, int resamples, uint64_t seed) {
     const QuestionSet& set = *task.set;
     std::vector<PopularityThreshold> thresholds;
     if (!set.has_popularity()) return thresholds;
     const std::vector<std::string>& kinds = set.names().kinds;
     for (const bool normalized : {false, true}) {
         std::vector<std::vector<Item>> items(kinds.size());
+        std::vector<std::vector<DoseAnswers>> answers(kinds.size());
         for (size_t i = 0; i < task.chosen.size(); ++i) {
             const uint32_t popularity = set.popularity(task.chosen[i]);
             const bool judged = !normalized || results[i].normalized >= 0;
             if (popularity == UNKNOWN_POPULARITY || !judged) continue;
             const bool correct = normalized ? results[i].normalized > 0 : results[i].correct;
-            items[set.question(task.chosen[i]).kind].push_back({popularity, correct});
+            const Question q = set.question(task.chosen[i]);
+            items[q.kind].push_back({popularity, correct});
+            answers[q.kind].push_back(
+                {static_cast<double>(std::max(popularity, 1u)), guess_of(set, q), q.entity, correct ? 1.0 : 0.0, 1});
         }
         for (size_t kind = 0; kind < kinds.size(); ++kind) {
             if (items[kind].empty()) continue;
             thresholds.push_back(threshold_of(std::move(items[kind]), rule));
             thresholds.back().kind = kinds[kind];
             thresholds.back().normalized = normalized;
+            thresholds.back().curve = fit_dose_curve(answers[kind], rule.target, resamples, seed);
         }
     }
     return thresholds;

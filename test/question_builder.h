@@ -43,6 +43,7 @@ struct QuestionBuilder {
         if (!names.facts.names.empty())
             object["source_checksums"] = {{"names", names.facts.names}, {"values", names.facts.values}};
         if (!names.group_weights.empty()) object["group_weights"] = names.group_weights;
+        if (names.shuffled) object["shuffled"] = true;
         return object;
     }
 

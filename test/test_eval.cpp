@@ -192,6 +192,7 @@ TEST_CASE("the Evaluator names its metrics, and gives the same ones every time",
                                                "know/people/accuracy_question",
                                                "know/people/bits",
                                                "know/people/bits_per_param",
+                                               "know/people/bits_hedged",
                                                "know/people/loss",
                                                "know/people/rank",
                                                "know/people/reciprocal_rank"};

@@ -319,7 +319,7 @@ TEST_CASE("the threshold frequency is that of the first group under the target",
     asked.ask(some);
     CHECK(summarize(asked, nothing, report_options).threshold.group == "g2");
     asked.ask({some.begin() + 24, some.end()});
-    const FrequencyThreshold sampled = frequency_threshold(asked, nothing, {}, 0.8);
+    const FrequencyThreshold sampled = frequency_threshold(asked, nothing, {}, {0.8});
     CHECK(sampled.group == "g2");  // its entities are counted over the whole set
     CHECK(sampled.frequency == Approx(12.0 / 20 / 6));
 
@@ -327,11 +327,11 @@ TEST_CASE("the threshold frequency is that of the first group under the target",
     for (BuiltQuestion& q : built.questions) q.columns.kind = 1 + q.columns.kind % 2;
     built.write(folder / "unseen");
     const QuestionTask unseen(folder / "unseen", 64, MAX_T);
-    CHECK(frequency_threshold(unseen, results, {}, 0.5).accuracy == 0.25);  // g0: one of two people, 3 of 6
-    CHECK(frequency_threshold(unseen, results, {}, 0.5).group == "g0");
+    CHECK(frequency_threshold(unseen, results, {}, {0.5}).accuracy == 0.25);  // g0: one of two people, 3 of 6
+    CHECK(frequency_threshold(unseen, results, {}, {0.5}).group == "g0");
     built.names.group_weights.clear();
     built.write(folder / "unweighted");
-    CHECK(frequency_threshold(QuestionTask(folder / "unweighted", 64, MAX_T), results, {}, 0.8).target == 0);
+    CHECK(frequency_threshold(QuestionTask(folder / "unweighted", 64, MAX_T), results, {}, {0.8}).target == 0);
     CHECK(!know_json(plan, evaluation_of(results, {}, KnowledgeReport())).contains("frequency_threshold"));
     options.report.target_accuracy = 1.5;
     REQUIRE_DIES(Exit::Usage, "--target-accuracy 1.5", plan_evaluation(options, 64, MAX_T));

@@ -8,6 +8,7 @@
 #include "eval/evaluation.h"
 #include "eval/packing.h"
 #include "eval/report.h"
+#include "eval/share_interval.h"
 #include "model/checkpoint.h"
 #include "test/catch.h"
 #include "test/question_builder.h"
@@ -149,7 +150,8 @@ TEST_CASE("accuracy over the entities that --subsample kept", "[eval]") {
     CHECK((report.kept.entities == 10 && report.kept.questions() == 120));
     REQUIRE(report.kept_kinds.size() == 3);
     CHECK((report.kept_kinds[1].kind == "heldout" && report.kept_kinds[1]["accuracy"].value == 0));
-    CHECK(report.kept["accuracy"].interval.low == 0.25);  // every kept person has the same score
+    // every kept person has the same score, which ten people do not prove of all
+    CHECK(report.kept["accuracy"].interval.low == Approx(share_interval({{3, 12, 10}}).low));
 
     // nothing else changes by it, and without it there is neither metric nor cell
     const KnowledgeReport without = summarize(QuestionTask(folder / "set", 64, 45), planted(set, all, knows), options);
@@ -157,11 +159,15 @@ TEST_CASE("accuracy over the entities that --subsample kept", "[eval]") {
     size_t others = 0;
     for (const Metric& m : report.metrics) {
         if (m.name.find("_kept") != std::string::npos) continue;
+        if (m.name == "bits_hedged") {  // a mixture of its own for those kept, which is paid for
+            ++others;
+            continue;
+        }
         REQUIRE(others < without.metrics.size());
         CHECK((m.name == without.metrics[others].name && m.value == without.metrics[others].value));
         ++others;
     }
-    CHECK((others == without.metrics.size() && others + 2 == report.metrics.size()));
+    CHECK((others == without.metrics.size() && others + 3 == report.metrics.size()));
     CHECK(without.all["accuracy"].interval.low == report.all["accuracy"].interval.low);
     CHECK(without.group_kinds.size() == report.group_kinds.size());
 
@@ -278,9 +284,15 @@ TEST_CASE("all right and none right have intervals of more than a point", "[eval
         const std::vector<QuestionResult> results = planted(set, all, [&](const Question&) { return right; });
         ReportOptions options{1000, 500, 200, 1};
         const Cell cell = summarize(task, results, options).all;
-        const double bound = std::pow(0.025, 1.0 / 30);  // of 30 people all are right: P(truth below it) = 2.5 %
-        CHECK(cell["accuracy"].interval.low == Approx(right ? bound : 0));
-        CHECK(cell["accuracy"].interval.high == Approx(right ? 1 : 1 - bound));
+        const double bound = share_interval({{0, 6, 30}}).high;  // 6 questions of each of 30 people
+        REQUIRE((bound > 0.03 && bound < 0.12));
+        CHECK(cell["accuracy"].interval.low == Approx(right ? 1 - bound : 0));
+        CHECK(cell["accuracy"].interval.high == Approx(right ? 1 : bound));
+        std::vector<QuestionResult> but_one = results;  // one answer less: nearly the same interval
+        but_one[0].correct = !right;
+        const Interval near = summarize(task, but_one, options).all["accuracy"].interval;
+        CHECK((right ? 1 - near.low : near.high) == Approx(bound).epsilon(0.6));
+        CHECK((right ? 1 - near.low : near.high) > bound);
         options.resamples.n = 0;
         CHECK(std::isnan(summarize(task, results, options).all["accuracy"].interval.low));
     }

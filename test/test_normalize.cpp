@@ -5,6 +5,7 @@
 #include "eval/evaluator.cuh"
 #include "eval/normalize.h"
 #include "eval/results.h"
+#include "eval/share_interval.h"
 #include "test/catch.h"
 #include "test/question_builder.h"
 #include "test/support.h"
@@ -220,7 +221,7 @@ TEST_CASE("a lookup table's own words are right exactly where that was written i
     const Interval interval = report.all["accuracy_normalized"].interval;
     CHECK((interval.low > 0 && interval.low < 0.75 && interval.high > 0.75));
     CHECK(report.attributes[0]["accuracy_normalized"].interval.low ==
-          Approx(std::sqrt(0.025)));  // both of two entities
+          Approx(share_interval({{1, 1, 2}}).low));  // both of two entities
 
     const nlohmann::json root =
         nlohmann::json::parse(results_json(plan, evaluation, {"dir", "fp32", "", "{}", 10, 5, 1.5, 2.5}));

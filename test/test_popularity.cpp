@@ -1,4 +1,5 @@
 // The threshold popularity, worked by hand; its column; what is printed and written of it.
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "eval/evaluation.h"
@@ -45,7 +46,7 @@ std::vector<PopularityThreshold> thresholds(const std::vector<Item>& items, doub
         if (normalized) results.back().normalized = item.correct;
     }
     write_popularity(folder / "set", popularity);
-    return popularity_thresholds(QuestionTask(folder / "set", 64, MAX_T), results, {target, {failures}});
+    return popularity_thresholds(QuestionTask(folder / "set", 64, MAX_T), results, {target, {failures}, {1}});
 }
 
 PopularityThreshold threshold(const std::vector<Item>& items, double target, int64_t failures) {
@@ -111,7 +112,7 @@ TEST_CASE("the threshold popularity by kind and match, printed and written", "[e
     write_popularity(folder / "set", popularity);
     EvaluationOptions options;
     options.questions = {folder / "set"};
-    options.report.popularity = {0.6, {2}};
+    options.report.popularity = {0.6, {2}, {1}};
     const EvaluationPlan plan = plan_evaluation(options, 64, MAX_T);
     const QuestionTask& task = plan.questions[0];
     const QuestionSet& set = *task.set;
@@ -140,15 +141,19 @@ TEST_CASE("the threshold popularity by kind and match, printed and written", "[e
         nlohmann::json::parse(results_json(plan, evaluation, {"dir", "fp32", "", "{}", 10, 5, 1.5, 2.5}));
     const nlohmann::json& list = root["know"]["people"]["popularity_threshold"];
     REQUIRE(list.size() == 3);
-    CHECK(list[0] == nlohmann::json{{"kind", "seen"},
-                                    {"match", "exact"},
-                                    {"target", 0.6},
-                                    {"failures", 2},
-                                    {"reached", true},
-                                    {"popularity", 40},
-                                    {"accuracy", 9.0 / 21},
-                                    {"items_at_least", 21},
-                                    {"items", 30}});
+    nlohmann::json walk = list[0];
+    CHECK(walk["curve"]["answers"] == 30);
+    walk.erase("curve");
+    CHECK(walk == nlohmann::json{{"kind", "seen"},
+                                 {"match", "exact"},
+                                 {"target", 0.6},
+                                 {"failures", 2},
+                                 {"least_items", 1},
+                                 {"reached", true},
+                                 {"popularity", 40},
+                                 {"accuracy", 9.0 / 21},
+                                 {"items_at_least", 21},
+                                 {"items", 30}});
     CHECK((list[2]["match"] == "normalized" && list[2]["accuracy"] == 0));
     const std::string table = table_text(plan, evaluation);
     CHECK(table.find("popularity threshold, seen: 40 (target 60 %, 2 failures; 42.9 % of the 21 items") !=
@@ -199,4 +204,41 @@ TEST_CASE("broken popularity columns are refused by name", "[questions]") {
     REQUIRE_DIES(Exit::Data, "set.popularity.npy", open());
     plain_write(folder / "set.popularity.npy", "");
     REQUIRE_DIES(Exit::Data, "set.popularity.npy", open());
+}
+
+TEST_CASE("the walk does not end by its first wrong answers, and the curve says that nothing rises",
+          "[eval][frequencies]") {
+    // 75 % are right at any popularity; the target is 60 %
+    constexpr size_t ITEMS = 400;
+    constexpr uint64_t WORLDS = 60;
+    const TemporaryFolder folder;
+    questions(ITEMS).write(folder / "set");
+    std::vector<uint32_t> popularity;
+    for (uint32_t i = 0; i < ITEMS; ++i) popularity.push_back(100000 / (i + 1));
+    write_popularity(folder / "set", popularity);
+    const QuestionTask task(folder / "set", 64, MAX_T);
+    int ended = 0, ended_early = 0, numbers = 0;
+    for (uint64_t world = 0; world < WORLDS; ++world) {
+        std::vector<QuestionResult> results;
+        for (size_t i = 0; i < ITEMS; ++i) results.push_back({1.0, 1, 1, random_below(4, world, 1, i) > 0});
+        const PopularityThreshold threshold = popularity_thresholds(task, results, {0.6, {5}})[0];
+        ended += threshold.reached;
+        ended_early += popularity_thresholds(task, results, {0.6, {5}, {1}})[0].reached;
+        numbers += !std::isnan(threshold.curve.F50);
+        CHECK(threshold.curve.answers == ITEMS);
+    }
+    CHECK(ended <= 1);
+    CHECK(ended_early >= 6);
+    CHECK(numbers <= 3);
+
+    // where it rises the curve finds it
+    std::vector<QuestionResult> results;
+    for (size_t i = 0; i < ITEMS; ++i)
+        results.push_back(
+            {1.0, 1, 1, popularity[i] > 1000 ? random_below(20, 1, 2, i) > 0 : random_below(20, 1, 3, i) == 0});
+    const PopularityThreshold threshold = popularity_thresholds(task, results, {0.6, {5}, {1}}, 100, 1)[0];
+    CHECK(threshold.curve.state == DoseState::REACHED);
+    CHECK(threshold.curve.F50 == Approx(1000).epsilon(0.2));
+    CHECK((threshold.curve.F50_interval.low < threshold.curve.F50 &&
+           threshold.curve.F50 < threshold.curve.F50_interval.high));
 }

@@ -123,6 +123,7 @@ class SetAbout:
     name: str
     source: str | None = None  # the knowledge source that the questions are about
     source_checksums: dict[str, str] | None = None  # of its names and values; filled in by the writer
+    shuffled: bool | None = None  # True: the source is a control, without facts
     questions: int = 0  # filled in by the writer
     entities: int
     relations: list[str]

@@ -103,6 +103,7 @@ class WorldWriter:
         about = SetAbout(
             name=self.name,
             source=self.name,
+            shuffled=self.population.shuffled or None,
             entities=len(self.population),
             relations=[slot.name for slot in slots],
             attributes=[slot.name for slot in slots],

@@ -73,7 +73,7 @@ class FactsTest(EndToEndTest):
         cls.checkpoint = str(next((data / "runs/a/checkpoints").iterdir()))
         arguments = (
             f"--checkpoint {cls.checkpoint} --val web={data}/web_val.bin --out {data}/runs/a/results.json"
-            f" --generate {data}/said.jsonl --generate-tokens 12 --popularity-failures 1"
+            f" --generate {data}/said.jsonl --generate-tokens 12 --popularity-failures 1 --popularity-items 1"
         ).split()
         result = run(EVAL, *arguments, *cls.questions)
         assert result.returncode == 0, result.stderr

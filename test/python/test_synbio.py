@@ -7,6 +7,7 @@ import os
 import random
 import re
 import unittest
+from pathlib import Path
 
 import numpy as np
 import support
@@ -183,6 +184,8 @@ class SynbioTest(support.FolderTest):
         prefix = self.make("--shuffled", "--pool-size", "birth_date=3360", people=300)
         source, encoder = Source(prefix), load_tokenizer(support.small_vocabulary())
         self.assertTrue(source.facts["shuffled"])
+        about = json.loads(Path(prefix + "_questions.questions.json").read_text())
+        self.assertTrue(about["shuffled"])  # by which eval_knowledge knows a control
         per_person, templates = len(source.documents[0]), source.facts["templates"]
         for slot in range(len(source.slots)):
             agree = 0
