@@ -44,7 +44,7 @@ constexpr int ATTENTION_TILE = 128;  // queries of a work item
 
 // Own rows of a block (attention_blocks.h): 128, two bands of 16 to each of 4 warps, or 64, one band. What a warp loads
 // of the other side then feeds two products in place of one. Loads bound the kernels: at HS = 64 shared memory allows
-// some 340 TFLOP/s on an H100 with one band, 640 to 790 with two (1.7 GHz, 128 bytes a cycle). Float has no long
+// some 340 TFLOP/s on an H100 with one band, 610 to 790 with two (1.7 GHz, 128 bytes a cycle). Float has no long
 // blocks: its products are not the tensor cores'.
 template <class Real, int HS>
 constexpr bool HAS_LONG_BLOCKS = (HS >= 32 && HS <= 128) && std::is_same_v<Real, bf16>;

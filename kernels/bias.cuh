@@ -8,7 +8,7 @@ namespace gpu {
 template <class Real>
 void bias_backward(Stat<Real>* dbias, Stat<Real>* also, void* scratch, const Real* dout, int N, int OC,
                    stream_t stream) {
-    bias_backward(dbias, static_cast<float*>(scratch), dout, N, OC, stream.cuda, also);
+    add_bias_gradient(dbias, also, static_cast<float*>(scratch), dout, N, OC, stream.cuda);
 }
 
 size_t bias_backward_scratch(int N, int OC) {

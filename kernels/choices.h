@@ -70,9 +70,8 @@ class Choices {
     // Takes the choices of json()'s text in place of own ones. Text that json() did not write: Exit::Data. Text of
     // another GPU model or library version, or a way that cannot run here: a warning, once, and own choices.
     void load(const std::string& text);
-    int loads() const {
-        return loads_;
-    }  // how often load() has changed choices: what was made of them is to be renewed
+    // How often load() has changed choices: what was made of them is to be renewed.
+    int loads() const { return loads_; }
 
     // $XDG_CACHE_HOME/knapsack or ~/.cache/knapsack; "" where neither is set, and in the build for the CPU.
     static std::string default_cache_folder();

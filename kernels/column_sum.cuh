@@ -114,8 +114,8 @@ inline void add_column_sums(float* first, float* second, const float* partial, i
 // dbias[o] += sum_n dout[n,o], also[o] += the same (null: skipped)        n < N, o < OC
 // scratch: bias_backward_scratch(N, OC) bytes
 template <class Real>
-void bias_backward(float* dbias, float* scratch, const Real* dout, int N, int OC, cudaStream_t stream,
-                   float* also = nullptr) {
+void add_bias_gradient(float* dbias, float* also, float* scratch, const Real* dout, int N, int OC,
+                       cudaStream_t stream) {
     ENSURE(N > 0 && OC > 0 && OC % 8 == 0, "bias_backward: N=%d OC=%d: OC is a multiple of 8", N, OC);
     constexpr int COLUMNS = BiasTile::COLUMNS<Real>;
     const int chunks = row_chunks(N, BIAS_CHUNKS), rows = chunk_rows(N, BIAS_CHUNKS);

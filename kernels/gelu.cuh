@@ -1,6 +1,6 @@
 // gelu.cuh - both forms of GELU, element by element; the backward pass adds up the columns that it has in registers for
-// the bias before it. The tanh form is x/2 (1 + tanh u) = x / (1 + e^(-2u)), which loses
-// no digits where tanh u nears -1.
+// the bias before it. The tanh form is x/2 (1 + tanh u) = x / (1 + e^(-2u)), which loses no digits where tanh u nears
+// -1.
 #pragma once
 #include <type_traits>
 

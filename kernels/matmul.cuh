@@ -46,7 +46,7 @@ void weight_and_bias_backward(float* dweight, float* dbias, const Real* dout, co
     const auto run = [&](int way, float* to_weight, float* to_bias) {
         if (way == COLUMN_SUM) {
             float* scratch = static_cast<float*>(context.scratch(bias_backward_scratch(N, OC)));
-            bias_backward(to_bias, scratch, dout, N, OC, stream.cuda);
+            add_bias_gradient(to_bias, nullptr, scratch, dout, N, OC, stream.cuda);
             context.multiply(alone, {to_weight, inp, dout}, stream.cuda);
         } else {
             context.multiply(with_bias, {to_weight, inp, dout, nullptr, context.bias_gradient()}, stream.cuda);

@@ -1,4 +1,4 @@
-// micro_batch.cuh - forward, head and backward of one micro-batch: most of a step's launches, 32 or 33 a layer. Where
+// micro_batch.cuh - forward, head and backward of one micro-batch: most of a step's launches, 30 or 31 a layer. Where
 // model and micro-batch are small they take longer than the kernels, so that they are recorded as a CUDA graph and
 // queued by one call.
 //

@@ -183,8 +183,12 @@ inline int64_t setup_micro_batch(const TrainOptions& o, const RunShape& shape, c
         check_micro_batch(shape, o.micro_batch.n, rows);
         return o.micro_batch.n;
     }
-    if (!resumed.empty())
-        return integer_member(resumed + "/trainer_state.json", read_trainer_state(resumed).options_json, "micro-batch");
+    if (!resumed.empty()) {
+        const int64_t kept =
+            integer_member(resumed + "/trainer_state.json", read_trainer_state(resumed).options_json, "micro-batch");
+        check_micro_batch(shape, kept, rows);
+        return kept;
+    }
     RunShape widest = shape;
     widest.processes = shape.lanes;
     const size_t sharing = backend::Machine::IS_GPU ? 1 : static_cast<size_t>(shape.lanes);

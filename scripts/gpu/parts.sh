@@ -8,7 +8,7 @@ TIMED=(bench peers others profile)  # nothing else may use the GPU meanwhile
 # left, in percent.
 declare -A LIMITS=([build]=480 [tests]=300 [parity]=240 [bench]=300 [peers]=560 [sanitizer]=560 [experiment]=480
     [others]=480 [profile]=200)
-declare -A NEEDS=([build]=30 [tests]=15 [parity]=30 [bench]=10 [peers]=25 [sanitizer]=20 [experiment]=30 [others]=10
+declare -A NEEDS=([build]=30 [tests]=15 [parity]=30 [bench]=10 [peers]=25 [sanitizer]=45 [experiment]=30 [others]=10
     [profile]=40)
 declare -A SHARES=([build]=70 [tests]=40 [parity]=35 [bench]=40 [peers]=65 [sanitizer]=50 [experiment]=50 [others]=100
     [profile]=100)

@@ -18,6 +18,7 @@ import json
 import re
 import shutil
 import sys
+import time
 from pathlib import Path
 
 from jobs import UNDECIDED, Job, Row, run_job, run_jobs
@@ -94,10 +95,13 @@ def main() -> int:
     args.out.mkdir(parents=True, exist_ok=True)
     rooms = by_time(find_rooms(args.cuda), args.tests)
     jobs = find_jobs(args.tools, args.cuda, args.out, rooms, args.flags)
+    begin = time.monotonic()
     if reason := refusal(jobs[0], args.out):
         print(f"skipped: compute-sanitizer: {reason}")
         return 77
-    rows = run_jobs(jobs, judge, args.out, args.json, args.jobs, args.each, args.within, args.go_on)
+    rows = run_jobs(
+        jobs, judge, args.out, args.json, args.jobs, args.each, args.within - (time.monotonic() - begin), args.go_on
+    )
     verdicts = {row["verdict"] for row in rows}
     if verdicts - UNDECIDED - {"clean"}:
         return 1

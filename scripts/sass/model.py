@@ -63,18 +63,20 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 @cache
-def source_constant(file: str, name: str) -> int | None:
+def source_constant(file: str, name: str) -> int:
     """The value of a constant in a source file; of several, the GPU's, which comes last."""
     found = re.findall(rf"\b{name} = (\d+);", (ROOT / file).read_text(encoding="utf-8"))
-    return int(found[-1]) if found else None
+    if not found:
+        raise MissingKernel(f"{file}: scripts/sass/model.py counts on a constant {name} there")
+    return int(found[-1])
 
 
 def head_rows() -> int:
-    return source_constant("kernels/backend.h", "MAX_HEAD_ROWS") or 8192
+    return source_constant("kernels/backend.h", "MAX_HEAD_ROWS")
 
 
-def group_tokens() -> int | None:
-    """Tokens of the groups of rows that attention's work list goes by; None: it goes by falling level over all rows."""
+def group_tokens() -> int:
+    """Tokens of the groups of rows that attention's work list goes by."""
     return source_constant("kernels/attention_schedule.cuh", "GROUP_TOKENS")
 
 
@@ -345,7 +347,7 @@ def find(kernels: dict[str, Kernel], name: str, model: Model) -> Kernel:
         name = f"{name}<bf16, Team<{team}>>"
     elif name == "rotary_kernel":
         half = model.HS // 4 // 2
-        name = f"rotary_kernel<bf16, {8 if half % 8 == 0 else 4 if half % 4 == 0 else 1}>"
+        name = f"rotary_kernel<bf16, {8 if half % 8 == 0 else 4 if half % 4 == 0 else 2 if half % 2 == 0 else 1}>"
     elif "<" not in name:
         name = f"{name}<bf16>"
     if name not in kernels:

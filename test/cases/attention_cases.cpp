@@ -420,7 +420,7 @@ std::vector<Case> attention_timed_cases(const TrainingStep& step) {
 #ifndef KNAPSACK_CPU
     // the micro-batch of an 80 GB GPU, whose keys and values are more than the L2 cache holds
     if (step.full)
-        for (const Blocks blocks : {Blocks::Short, Blocks::Long})
+        for (const Blocks blocks : {Blocks::Any, Blocks::Short, Blocks::Long})
             for (Case& c : std::vector<Case>{forward_case<bf16>({256, s.T, s.NH, s.HS}, true, blocks),
                                              backward_case<bf16>({256, s.T, s.NH, s.HS}, true, blocks)})
                 cases.push_back(std::move(c));

@@ -2,7 +2,7 @@
 
 Opcode: as the ISA writes it. {.x} may be there or not; <set> is one of SETS; both are found again by their name.
 Operands: a name, then its type after a colon; without one it is the opcode's last type, T. U is T unsigned, W twice as
-wide. [a] is an address in the opcode's state space, {a} a register or a list of them (vectors), #a text as it stands, a
+wide. [a] is an address in the opcode's state space, {a} a register or a list of them (vectors), #a text as written, a
 question mark follows what may be missing. d and p are written, the others read.
 C++: $name is the value of an operand or the word of a set. It is an expression for d where there is a d, else a
 statement; or the name of a function in translate.py, @name, where an expression cannot say it. What the C++ calls is in

@@ -57,5 +57,6 @@ $(PTX)/test/ptx/scalar.o: private PTX_FLAGS += -frounding-math
 $(PTX)/flags.txt: WHAT = $(CXX) $(PTX_FLAGS) $(CXXFLAGS) $(PTX_HEAD_SIZES)
 $(PTX)/flags.txt: FORCE
 	@mkdir -p $(@D); echo '$(WHAT)' | cmp -s - $@ || echo '$(WHAT)' > $@
-.PRECIOUS: $(PTX)/%.cpp
+# nvcc leaves it next to the object; make would take it for its own, and away
+.PRECIOUS: $(PTX)/%.cpp $(CUDA_BUILD)/%.ptx
 -include $(shell find $(PTX) -name '*.d' 2>/dev/null)

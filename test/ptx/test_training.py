@@ -18,9 +18,9 @@ ALLOWED = {"fp32": 1e-6, "bf16": 1e-3}
 
 @unittest.skipUnless((PTX / "train_gpt").exists(), "no nvcc: its train_gpt was not built")
 class TrainingTest(DataTest):
-    def flags(self) -> list[str]:
+    def flags(self, T: int) -> list[str]:
         sources = [f"--source={name}={self.data / name}.bin" for name in ("web", "facts")]
-        size = f"--seq-len=32 --batch-tokens=64 --steps={STEPS} --warmup=2 --lr=3e-3"
+        size = f"--seq-len={T} --batch-tokens={2 * T} --steps={STEPS} --warmup=2 --lr=3e-3"
         return [*sources, "--ratio=facts=0.4", "--doc-mask=on", *size.split()]
 
     def losses(self, program: pathlib.Path, name: str, *flags: str) -> list[float]:
@@ -31,9 +31,10 @@ class TrainingTest(DataTest):
         return [line["train/loss"] for line in metrics_without_time(out / "metrics.jsonl")]
 
     def test_loss_is_the_cpu_backends(self) -> None:
-        for model in ("pythia:L2:C32:H2", "gpt2:L2:C32:H2"):
-            flags = [*self.flags(), "--model", model]
-            name = model.partition(":")[0]
+        # the last: attention's long blocks, and more than one of them
+        for model, T in (("pythia:L2:C32:H2", 32), ("gpt2:L2:C32:H2", 32), ("gpt2:L1:C64:H1", 160)):
+            flags = [*self.flags(T), "--model", model]
+            name = f"{model.partition(':')[0]}-{T}"
             cpu = self.losses(TRAIN, f"cpu-{name}", *flags)
             self.assertEqual(len(cpu), STEPS)
             for precision, allowed in ALLOWED.items():

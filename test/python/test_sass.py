@@ -306,9 +306,10 @@ class CheckTest(unittest.TestCase):
         worse = [change for change in self.changed(FORWARD.name, registers=200) if change.worse]
         self.assertEqual([(c.count, c.was, c.now) for c in worse], [("warps on an SM", 12, 8)])
 
-    def test_a_kernel_more_is_no_failure(self):
-        (change,) = table.compare({}, {FORWARD.name: FORWARD})
-        self.assertFalse(change.worse)
+    def test_a_kernel_that_only_one_side_has_is_a_failure(self):
+        for old, new in (({}, {FORWARD.name: FORWARD}), ({FORWARD.name: FORWARD}, {})):
+            (change,) = table.compare(old, new)
+            self.assertTrue(change.worse)
 
     def verdict(self, compiler: str, kernels: dict[str, counts.Kernel]) -> str:
         def doc(of: str, those: dict[str, counts.Kernel]) -> dict:
