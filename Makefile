@@ -40,7 +40,7 @@ endif
 # ---- Sources. What TSan's tests and the fuzz targets need is built for them, no more.
 SRC_loader := $(filter-out util/options.cpp,$(wildcard dataloader/*.cpp util/*.cpp))
 SRC_tsan := $(wildcard kernels/*.cpp) $(SRC_loader)
-SRC_fuzz := $(SRC_loader) $(filter-out model/weights.cpp,$(wildcard model/*.cpp)) eval/question_names.cpp
+SRC_fuzz := $(SRC_tsan) $(filter-out model/weights.cpp,$(wildcard model/*.cpp)) eval/question_names.cpp
 TESTS_tsan := $(wildcard test/test_loader*.cpp)
 LIB_SRC := $(or $(SRC_$(VARIANT)),$(wildcard $(addsuffix /*.cpp,kernels kernels/cpu dataloader model util eval train)))
 TEST_SRC := $(or $(TESTS_$(VARIANT)),$(wildcard test/test_*.cpp))

@@ -69,9 +69,8 @@ ValidationRows read_validation(const ValidationOptions& options) {
     }
     const size_t row = static_cast<size_t>(T);
     const size_t n = (std::min(stream.size(), wanted) - 1) / row * row;
-    if (n == 0)
-        die(Exit::Usage, "--val %s: %d tokens (--val-tokens %d), less than one row of %d", name, stream.size(), tokens,
-            T);
+    if (n == 0 && tokens < T) die(Exit::Usage, "--val-tokens %d: less than one row of --seq-len %d", tokens, T);
+    if (n == 0) die(Exit::Usage, "--val %s: it has %d tokens, less than one row of %d", name, stream.size(), T);
 
     ValidationRows rows;
     rows.name = name;

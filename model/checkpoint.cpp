@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
+#include "kernels/choices_text.h"  // defines: ChoicesText, parse
 #include "util/check.h"
 #include "util/files.h"
 #include "util/json.h"
@@ -137,6 +138,10 @@ TrainerState read_trainer_state(const std::string& directory) {
     state.options_json = ordered["options"].dump();
     state.metrics_json = ordered["metrics"].dump();
     if (ordered.contains("matmul")) state.choices_json = ordered["matmul"].dump();
+    gpu::ChoicesText choices;
+    if (const std::string wrong = gpu::parse(state.choices_json, &choices); !wrong.empty())
+        die(Exit::Data, "%s: key 'matmul' (kernels and algorithms that were chosen): %s; take another checkpoint", path,
+            wrong);
     return state;
 }
 

@@ -46,18 +46,18 @@ usage_error() {
 out='' result='' only=() minutes='' continued=0 text=${WEB_TEXT:-} torch='' jobs=$(nproc) dry=0 inside='' resume=0
 while (($#)); do
     case $1 in
-        --out) out=${2:?--out needs a folder}; shift ;;
-        --result) result=${2:?--result needs a folder}; shift ;;
+        --out) (($# > 1)) || usage_error "--out needs a folder"; out=$2; shift ;;
+        --result) (($# > 1)) || usage_error "--result needs a folder"; result=$2; shift ;;
         --only)
             while (($# > 1)) && [[ $2 != --* ]]; do only+=("$2"); shift; done
             ((${#only[@]})) || usage_error "--only needs the name of a part" ;;
-        --minutes) minutes=${2:?--minutes needs a number}; shift ;;
+        --minutes) (($# > 1)) || usage_error "--minutes needs a number"; minutes=$2; shift ;;
         --continue) continued=1 ;;
-        --text) text=${2:?--text needs a file}; shift ;;
-        --torch) torch=${2:?--torch needs a Python}; shift ;;
-        --jobs) jobs=${2:?--jobs needs a number}; shift ;;
+        --text) (($# > 1)) || usage_error "--text needs a file"; text=$2; shift ;;
+        --torch) (($# > 1)) || usage_error "--torch needs a Python"; torch=$2; shift ;;
+        --jobs) (($# > 1)) || usage_error "--jobs needs a number"; jobs=$2; shift ;;
         --dry-run) dry=1 ;;
-        --pack-headers) pack_headers "${2:?--pack-headers needs a folder}"; exit 0 ;;
+        --pack-headers) (($# > 1)) || usage_error "--pack-headers needs a folder"; pack_headers "$2"; exit 0 ;;
         --inside) inside=${2:?}; shift ;;  # one part, in this process: how the limits are kept
         --resume) resume=1 ;;              # with --inside: the part was cut off, and goes on
         --help) usage; exit 0 ;;
@@ -102,6 +102,7 @@ status_of() {
     awk -F'\t' -v part="$1" '$1 == part && $5 > 0 { status = $2 } END { print status }' "$out/status.tsv"
 }
 todo=()
+((!continued)) || [[ -e $out/status.tsv ]] || say "nothing to continue in $out: from the beginning"
 touch "$out/status.tsv"
 for part in "${only[@]}"; do
     # what is built is not built again, but make knows best what that is

@@ -446,7 +446,8 @@ class Arena {
         const char* written =
             std::find_if(guard, guard + GUARD_BYTES, [](char c) { return c != static_cast<char>(UNTOUCHED); });
         if (written != guard + GUARD_BYTES)
-            throw Error(current.kernel + ": written " + std::to_string(written - guard) + " bytes past the end of " +
+            throw Error(current.kernel + ": written at byte " +
+                        std::to_string(shared_bytes_ + static_cast<size_t>(written - guard)) + " of " +
                         std::to_string(shared_bytes_) + " bytes of shared memory");
     }
 

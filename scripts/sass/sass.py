@@ -92,7 +92,11 @@ def main() -> int:
         print("skipped: no cuobjdump; it is in the CUDA toolkit, or: pip install nvidia-cuda-cuobjdump and -nvdisasm")
         print(SKIPPED)
         return 0
-    kernels, compiler = counts.read_folder(cuobjdump, args.build)
+    try:
+        kernels, compiler = counts.read_folder(cuobjdump, args.build)
+    except FileNotFoundError as missing:
+        print(f"error: {missing}", FAILED, sep="\n")
+        return 1
     if args.table is None:
         print_counts(kernels, args.only)
         return 0
@@ -113,7 +117,11 @@ def main() -> int:
         readme.write_text(table.with_readme_table(readme.read_text(encoding="utf-8"), new), encoding="utf-8")
         print(f"wrote {file}, {args.table / table.PAGE} and README.md's table: {len(kernels)} kernels")
         return 0
-    verdict = check(json.loads(file.read_text(encoding="utf-8")), new)
+    try:
+        verdict = check(json.loads(file.read_text(encoding="utf-8")), new)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        print(f"error: {file}: no table of counts ({error!r}); make sass UPDATE=1 writes one", FAILED, sep="\n")
+        return 1
     print(verdict)
     return verdict == FAILED
 
