@@ -132,6 +132,7 @@ ifeq ($(VARIANT),release)
 $(BUILD)/util/options.o: private LEVEL := -O1  # CLI11: much code that runs once
 else
 $(BUILD)/kernels/%.o $(BUILD)/test/cases/%.o: private LEVEL := -O1
+$(BUILD)/kernels/choices_text.o: private LEVEL :=  # as its precompiled header
 endif
 
 # Headers that cost each file a second, compiled once: nlohmann/json where it is included, with Catch2 in the tests.
