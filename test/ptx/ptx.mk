@@ -41,7 +41,8 @@ $(PTX)/run_kernel_tests $(PTX)/train_gpt: $(PTX_LINKED) $(LIB)
 	$(CXX) $(COMMON) $(PTX_SANITIZE) $(OPENMP) $(CXXFLAGS) -o $@ $(filter-out $(LIB),$^) $(LIB) $(MPI_LIBS) $(LDLIBS)
 
 # ---- Objects
-$(CUDA_BUILD)/%.ptx: $(CUDA_BUILD)/%.o ;
+$(CUDA_BUILD)/%.ptx: $(CUDA_BUILD)/%.o
+	@test -e $@ || { rm -f $<; $(MAKE) --no-print-directory $<; }  # it was taken away, the object was not
 $(PTX)/%.cpp: $(CUDA_BUILD)/%.ptx $(TRANSLATE) $(PTX)/flags.txt
 	@mkdir -p $(@D)
 	$(PYTHON) test/ptx/translate.py $< --ptxas $(<:.ptx=.o.ptxas) $(PTX_HEAD_SIZES:%=--head-sizes %) --out $@
