@@ -33,6 +33,7 @@ from knapsack.runs.runner import Task
 
 KEYS = ("about", "vocabulary", "rates", "replicates", "train", "data", "blocks", "measures", "laws", "hysteresis",
         "predictions", "text", "order")  # fmt: skip
+REGISTERED = ("predictions", "laws", "hysteresis", "blocks", "measures", "replicates", "train")
 BLOCK_KEYS = ("about", "replicates", "train", "vary", "runs", "branches", "measures", "baseline")
 BRANCH_KEYS = ("by", "train", "vary", "runs")
 BY = ("init", "branch")
@@ -87,6 +88,7 @@ class Study(NamedTuple):
     vocabulary: int | None  # of the tokenizer, for a plan before there is one
     text: str | None  # what takes the place of the step "text": --text, or what the file names
     order: str | None  # of the runs, as --blocks
+    declared: dict[str, Any]  # of the file what decides what is judged and how, without words for readers: registered
 
     @property
     def runs(self) -> list[Planned]:
@@ -282,9 +284,20 @@ def study_of(value: dict[str, Any], path: Path, out: Path, text: str | None) -> 
         need_object(value.get("rates", {}), "rates"), value.get("vocabulary"),
         text,
         need_text(value["order"], "order") if "order" in value else None,
+        {key: without_about(value.get(key)) for key in REGISTERED if key in value},
     )  # fmt: skip
     check_asked(study)
     return study
+
+
+def without_about(value: Any) -> Any:
+    """Of objects by name."""
+    if not isinstance(value, dict):
+        return value
+    return {
+        name: {key: part for key, part in one.items() if key != "about"} if isinstance(one, dict) else one
+        for name, one in value.items()
+    }
 
 
 def steps_declared(value: Any, blocks: dict[str, Block], places: Places, text: str | None) -> list[Step]:

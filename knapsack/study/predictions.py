@@ -25,6 +25,7 @@ from knapsack.runs.files import is_there, read_json, write_bytes
 from knapsack.study.declare import Study, at, need_object, need_text, runs_at
 
 KEYS = ("says", "law", "block", "hysteresis", "at", "minus", "measure", "value", "between", "sign", "of")
+KINDS = {"predictions": "prediction", "laws": "law", "blocks": "block"}  # of the file, for a sentence
 SIGNS = ("+", "0", "-")
 HELD, FAILED, OPEN = "held", "failed", "not measured"
 
@@ -80,8 +81,8 @@ def is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def hash_of(predictions: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(predictions, sort_keys=True).encode()).hexdigest()
+def hash_of(declared: Any) -> str:
+    return hashlib.sha256(json.dumps(declared, sort_keys=True).encode()).hexdigest()
 
 
 def now() -> str:
@@ -92,49 +93,108 @@ def file_of(out: Path) -> Path:
     return out / "predictions.json"
 
 
+def begun_in(study: Study) -> list[str]:
+    """Every run of the folder that has begun, also those that the file no longer names."""
+    ending = ".flags.json"
+    return sorted(path.name.removesuffix(ending) for path in study.folder.glob(f"*{ending}"))
+
+
 def register(study: Study) -> None:
-    """OUT/predictions.json, once: before any run begins, or with the runs that had begun by then. While none has begun
-    they may still be changed."""
-    path = file_of(study.out)
-    begun = sorted(run.run.name for run in study.runs if is_there(run.run.file("flags.json")))
-    if is_there(path) and (begun or read_json(path).get("sha256") == hash_of(study.predictions)):
+    """OUT/predictions.json: before any run begins, or with the runs that had begun by then. While none has begun it may
+    be written anew; what was written before is kept in it."""
+    path, begun = file_of(study.out), begun_in(study)
+    found = read_json(path) if is_there(path) else {}
+    if found and (begun or found.get("sha256") == hash_of(study.declared)):
         return
-    head = {"format_version": 1, "written": now(), "sha256": hash_of(study.predictions)}
-    write_bytes(path, dump_json(head | {"runs_begun": begun, "predictions": study.predictions}))
+    earlier = found.pop("before", [])
+    found.pop("format_version", None)
+    head = {"format_version": 2, "written": now(), "sha256": hash_of(study.declared), "runs_begun": begun}
+    before = [*(earlier if isinstance(earlier, list) else [earlier]), *([found] if found else [])]
+    write_bytes(path, dump_json(head | {"declared": study.declared, "before": before}))
 
 
 class Standing(NamedTuple):
     said: list[str]  # when the predictions were written, and whether they are still the same
     written: str = ""  # the date
-    changed: tuple[str, ...] = ()  # names
+    changed: tuple[str, ...] = ()  # names of predictions: themselves, or what they are about
+
+
+def differences(before: dict[str, Any], after: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """(part of the file, name in it, what happened to it), of two declarations."""
+    found = []
+    for part in sorted({*before, *after}):
+        was, is_now = before.get(part), after.get(part)
+        if not (isinstance(was, dict) and isinstance(is_now, dict)):
+            found += [(part, "", "changed")] if was != is_now else []
+            continue
+        for name in sorted({*was, *is_now}):
+            if was.get(name) != is_now.get(name):
+                what = "added" if name not in was else "taken out" if name not in is_now else "changed"
+                found.append((part, name, what))
+    return found
+
+
+def touched(name: str, value: dict[str, Any], study: Study, changes: list[tuple[str, str, str]]) -> bool:
+    """Whether a change is of this prediction, or of the law, hysteresis or block that it is about."""
+    of = {(part, one) for part, one, _ in changes}
+    blocks = [value["block"]] if "block" in value else []
+    if "law" in value:
+        blocks += study.laws[value["law"]]["blocks"]
+    if "hysteresis" in value:
+        blocks.append(study.hysteresis[value["hysteresis"]]["above"])
+    blocks += [
+        value[key]["block"] for key in ("at", "minus") if isinstance(value.get(key), dict) and "block" in value[key]
+    ]
+    about = {("laws", value.get("law")), ("hysteresis", value.get("hysteresis")), *(("blocks", one) for one in blocks)}
+    return any(part in ("replicates", "train") for part, _ in of) or bool(of & ({("predictions", name)} | about))
 
 
 def standing(study: Study) -> Standing:
-    if not study.predictions:
-        return Standing(["The study predicts nothing."])
     path = file_of(study.out)
-    found = read_json(path)
+    found, begun = read_json(path), begun_in(study)
     if not found:
-        begun = any(is_there(run.run.file("flags.json")) for run in study.runs)
+        if not study.predictions:
+            return Standing(["The study predicts nothing."])
         said = f"{path.name} is not there"
         return Standing(
             [f"NOT REGISTERED: {said}, though runs have begun." if begun else f"No run has begun: {said} yet."]
         )
-    said, changed = [], []
+    said = []
     digest, written = str(found.get("sha256")), str(found.get("written"))
-    before = found.get("predictions") if isinstance(found.get("predictions"), dict) else {}
+    before = found.get("declared") if isinstance(found.get("declared"), dict) else {}
+    if not study.predictions and not before.get("predictions"):
+        said.append("The study predicts nothing.")
     if hash_of(before) != digest:
-        said.append(f"CHANGED: {path.name} was edited: its predictions do not have the hash that it names.")
-    if begun := found.get("runs_begun"):
-        said.append(f"WRITTEN LATE: {len(begun)} runs had begun before the predictions were written.")
-    for name in sorted({*before, *study.predictions}):
-        if before.get(name) != study.predictions.get(name):
-            what = "added" if name not in before else "taken out" if name not in study.predictions else "changed"
-            said.append(f"CHANGED: prediction {name} was {what} after the first run began.")
-            changed.append(name)
+        said.append(f"CHANGED: {path.name} was edited: what it declares does not have the hash that it names.")
+    if late := found.get("runs_begun"):
+        said.append(f"WRITTEN LATE: {len(late)} runs had begun before the predictions were written.")
+    changes = differences(before, study.declared)
+    when = "after the first run began" if begun else "since it was written"
+    for part, name, what in changes:
+        said.append(f"CHANGED: {KINDS.get(part, part)}{f' {name}' if name else ''} was {what} {when}.")
     if not said:
         said.append(f"Written before the first run began, unchanged since (sha256 {digest[:16]}).")
-    return Standing(said, written, tuple(changed))
+    said += said_before(found)
+    if earlier := [str(one.get("written")) for one in found.get("before") or [] if isinstance(one, dict)]:
+        written += f" (before that {', '.join(earlier)})"
+    changed = tuple(name for name, value in study.predictions.items() if touched(name, value, study, changes))
+    return Standing(said, written, changed)
+
+
+def said_before(found: dict[str, Any]) -> list[str]:
+    """A sentence for each earlier registration: what the one that followed it made of it."""
+    entries = [one for one in found.get("before") or [] if isinstance(one, dict)]
+    said = []
+    for one, following in zip(entries, [*entries[1:], found]):
+        sides = [side.get("declared") if isinstance(side.get("declared"), dict) else {} for side in (one, following)]
+        parts = [
+            f"{KINDS.get(part, part)} {name} {what}".replace("  ", " ") for part, name, what in differences(*sides)
+        ]
+        said.append(
+            f"Registered earlier too, before any run began (sha256 {str(one.get('sha256'))[:16]}), then replaced: "
+            f"{', '.join(parts) or 'nothing that can be named'}."
+        )
+    return said
 
 
 def walk(value: Any, path: str) -> Any:

@@ -230,7 +230,7 @@ class RunnerTest(StudyTest):
             self.study({"blocks": self.BLOCKS, "predictions": {"a": prediction}})
             self.assertEqual(self.call("run", "out", "toy.json", *more).returncode, 0)
             path = pathlib.Path(self.path("out", "predictions.json"))
-            return json.loads(path.read_text())["predictions"] if path.exists() else {}
+            return json.loads(path.read_text())["declared"]["predictions"] if path.exists() else {}
 
         more = ("--data-only",)
         self.assertEqual(written(1), {})
@@ -239,6 +239,62 @@ class RunnerTest(StudyTest):
         self.assertEqual(written(3)["a"]["between"], [2, 9])
         self.assertIn("CHANGED: prediction a was changed", self.report()["md"])
         self.assertIn("| a (changed) | 3 to 9 | 3.25 | held |", self.report()["md"])
+
+    def registered(self) -> dict:
+        return json.loads(pathlib.Path(self.path("out", "predictions.json")).read_text())
+
+    def test_what_was_registered_before_is_kept_and_shown(self) -> None:
+        from knapsack.study.declare import read_study
+        from knapsack.study.predictions import register
+
+        def value(low: float, **parts: object) -> dict:
+            prediction = {"block": "A", "at": {"lr": 0.1}, "measure": "val/web/loss", "between": [low, 9]}
+            return {"blocks": self.BLOCKS, "predictions": {"a": prediction}} | parts
+
+        for low in (1, 2, 2, 3):
+            path = pathlib.Path(self.study(value(low)))
+            register(read_study(path, pathlib.Path(self.path("out")), None))
+        self.assertEqual(self.call("run").returncode, 0)
+        found = self.registered()
+        lows = [one["declared"]["predictions"]["a"]["between"][0] for one in (*found["before"], found)]
+        self.assertEqual(lows, [1, 2, 3])
+        self.assertTrue(all(one["written"] and one["sha256"] for one in found["before"]))
+        page = self.report()["md"]
+        self.assertEqual(page.count("Registered earlier too, before any run began"), 2)
+        self.assertEqual(page.count("prediction a changed."), 2)
+        dates = ", ".join(one["written"] for one in found["before"])
+        whole = pathlib.Path(self.path("out", "report.md")).read_text()
+        self.assertIn(f"Predictions written {found['written']} (before that {dates})", whole)
+        self.assertIn("Written before the first run began, unchanged since", page)
+
+    def test_runs_that_the_file_no_longer_names_have_begun(self) -> None:
+        """The old way around: take the blocks that are done out of the file, run, put them back with predictions."""
+        prediction = {"block": "B", "at": {"lr": 0.3}, "measure": "val/web/loss", "between": [3, 4]}
+        self.study({"blocks": self.BLOCKS})
+        self.assertEqual(self.call("run").returncode, 0)
+        os.remove(self.path("out", "predictions.json"))
+        other = {"B": self.BLOCKS["A"] | {"vary": {"lr": [0.3]}}}
+        self.study({"blocks": other, "predictions": {"b": prediction}})
+        self.call("run")
+        self.study({"blocks": self.BLOCKS | other, "predictions": {"b": prediction}})
+        self.call("run")
+        self.assertIn("WRITTEN LATE: 2 runs had begun", self.report()["md"])
+
+    def test_what_a_prediction_is_about_is_registered_too(self) -> None:
+        prediction = {"block": "A", "at": {"lr": 0.1}, "measure": "val/web/loss", "between": [1, 9]}
+        value = {"blocks": {"A": self.BLOCKS["A"]}, "predictions": {"a": prediction}}
+        self.study(value)
+        self.assertEqual(self.call("run").returncode, 0)
+        self.study(value | {"blocks": {"A": self.BLOCKS["A"] | {"about": "in other words"}}})
+        self.assertIn("unchanged since", self.report()["md"])
+        more = self.BLOCKS["A"] | {"measures": ["val/web/loss", "val/web/ppl"]}
+        self.study(value | {"blocks": {"A": more}, "laws": {"late": {"blocks": ["A"], "arguments": "--size none"}}})
+        page = self.report()["md"]
+        self.assertIn("CHANGED: block A was changed after the first run began.", page)
+        self.assertIn("CHANGED: law", page)
+        self.assertIn("| a (changed) | 1 to 9 | 3.25 | held |", page)
+        self.study({"blocks": {"A": self.BLOCKS["A"]}})
+        self.assertIn("CHANGED: prediction", self.report()["md"])
 
     def test_by_slurm(self) -> None:
         from knapsack.study import slurm
@@ -384,7 +440,7 @@ class ToyTest(StudyTest):
         )
         path = pathlib.Path(self.path("out", "predictions.json"))
         found = json.loads(path.read_text())
-        found["predictions"]["loss"]["between"] = [5, 6]
+        found["declared"]["predictions"]["loss"]["between"] = [5, 6]
         path.write_text(json.dumps(found))
         self.assertIn("predictions.json was edited", self.report(name="other.json")["md"])
         path.unlink()
