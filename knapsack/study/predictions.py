@@ -5,6 +5,7 @@
   {"block": "M", "at": {"run": "half"}, "measure": "know/bio/accuracy", "between": [0.03, 0.08]}
   {"block": "M", "at": {"run": "half"}, "minus": {"run": "all"}, "measure": ..., "between": [...]}   paired by replicate
   {"hysteresis": "transition", "at": "bio=0.1", "sign": "-"}                      of the slope, in every replicate
+  {"hysteresis": "transition", "at": "bio=0.2", "sign": "0", "margin": 0.04}      kept: share right per million tokens
 "says" is the sentence for readers; "of": "each" asks it of every replicate, not of their mean. A setting may name
 another "block".
 """
@@ -17,14 +18,17 @@ import json
 import math
 from pathlib import Path
 from statistics import mean
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from knapsack.common.errors import UsageError
 from knapsack.common.files import dump_json
 from knapsack.runs.files import is_there, read_json, write_bytes
 from knapsack.study.declare import Study, at, need_object, need_text, runs_at
 
-KEYS = ("says", "law", "block", "hysteresis", "at", "minus", "measure", "value", "between", "sign", "of")
+if TYPE_CHECKING:
+    from knapsack.study.hysteresis import Slope  # scipy is slow to load
+
+KEYS = ("says", "law", "block", "hysteresis", "at", "minus", "measure", "value", "between", "sign", "margin", "of")
 KINDS = {"predictions": "prediction", "laws": "law", "blocks": "block"}  # of the file, for a sentence
 SIGNS = ("+", "0", "-")
 HELD, FAILED, OPEN = "held", "failed", "not measured"
@@ -46,7 +50,7 @@ def check_prediction(name: str, value: Any, study: Study) -> None:
         raise UsageError(f"{place}: expected one of law, block and hysteresis")
     kind = kinds[0]
     known = {"law": study.laws, "block": study.blocks, "hysteresis": study.hysteresis}[kind]
-    if value[kind] not in known:
+    if not isinstance(value[kind], str) or value[kind] not in known:
         raise UsageError(f"{place}: {kind}: there is no {json.dumps(value[kind])}")
     if kind == "hysteresis":
         need_text(value.get("at"), f"{place}: at")
@@ -54,6 +58,14 @@ def check_prediction(name: str, value: Any, study: Study) -> None:
         runs_at({asked["axis"]: value["at"]}, asked["above"], study.blocks, f"{place}: at")
         if value.get("sign") not in SIGNS:
             raise UsageError(f"{place}: sign: expected one of {' '.join(SIGNS)}, found {json.dumps(value.get('sign'))}")
+        margin = value.get("margin")
+        if value["sign"] == "0" and not (is_number(margin) and margin > 0):
+            raise UsageError(
+                f"{place}: margin: a prediction of 0 declares what counts as none, share right per million tokens "
+                f"above 0; found {json.dumps(margin)[:80]}"
+            )
+        if value["sign"] != "0" and "margin" in value:
+            raise UsageError(f"{place}: margin: only of a prediction of 0")
         return
     ends = value.get("between")
     if not isinstance(ends, list) or len(ends) != 2 or not all(is_number(one) for one in ends) or ends[0] > ends[1]:
@@ -234,20 +246,22 @@ def numbers_of(value: dict[str, Any], study: Study, rows: dict[str, dict], laws:
     return [found[n] - other[n] if is_number(found[n]) and is_number(other.get(n)) else None for n in found]
 
 
-def judge(study: Study, rows: dict[str, dict], laws: dict[str, Any], signs: dict[str, Any]) -> list[Outcome]:
-    """`rows`: of the table of finished runs, by name; `laws`: JSON by name; `signs`: of each hysteresis, by place, a
-    list over replicates. What failed comes first, then what was not measured: nothing is judged before all its runs are
-    finished."""
+def judge(study: Study, rows: dict[str, dict], laws: dict[str, Any], slopes: dict[str, list[Slope]]) -> list[Outcome]:
+    """`rows`: of the table of finished runs, by name; `laws`: JSON by name; `slopes`: of each hysteresis. What failed
+    comes first, then what was not measured: nothing is judged before all its runs are finished."""
     found = []
     for name, value in study.predictions.items():
         says = value.get("says", "")
         if "hysteresis" in value:
-            seen = signs.get(value["hysteresis"], {}).get(value["at"], [])
+            here = [one for one in slopes.get(value["hysteresis"], []) if one.place == value["at"]]
+            is_kept = value["sign"] == "0"
+            seen = [one.sign_within(value["margin"]) if is_kept else one.sign for one in here]
             asked = study.hysteresis[value["hysteresis"]]
             planned = runs_at({asked["axis"]: value["at"]}, asked["above"], study.blocks, name)
             verdict = HELD if set(seen) == {value["sign"]} else FAILED
             verdict = verdict if len(seen) == len(planned) else OPEN
-            found.append(Outcome(name, says, f"sign {value['sign']}", " ".join(seen) or "-", verdict))
+            predicted = f"sign {value['sign']}" + (f", within {value['margin']:g}" if is_kept else "")
+            found.append(Outcome(name, says, predicted, " ".join(seen) or "-", verdict))
             continue
         low, high = value["between"]
         numbers = numbers_of(value, study, rows, laws)

@@ -24,7 +24,7 @@ from knapsack.runs.runner import Programs, eval_command, is_finished, train_comm
 from knapsack.runs.table import read_run
 from knapsack.study import hysteresis, predictions
 from knapsack.study.data import package_environment
-from knapsack.study.declare import PACKAGE, Block, Planned, Study, runs_at
+from knapsack.study.declare import PACKAGE, Block, Planned, Study, number_of, runs_at
 from knapsack.study.page import Code, Figure, Heading, Part, Table, Text, html_page, markdown
 
 Rows = dict[str, dict[str, Any]]
@@ -159,7 +159,7 @@ def ends(bracket: tuple[float | None, float | None]) -> str:
 
 def draw_curves(reading: hysteresis.Reading, axis: str, path: Path) -> None:
     figure, axes = plt.subplots(figsize=(5.2, 4.0))
-    for i, place in enumerate(sorted(reading.curves, key=hysteresis.number_of)):
+    for i, place in enumerate(sorted(reading.curves, key=lambda place: number_of(place, axis))):
         for j, (tokens, share) in enumerate(reading.curves[place]):
             axes.plot(
                 tokens, share, "o-", color=color_of(i), label=place if j == 0 else None, markersize=3, linewidth=1
@@ -172,20 +172,26 @@ def draw_curves(reading: hysteresis.Reading, axis: str, path: Path) -> None:
 def hysteresis_parts(name: str, asked: dict[str, Any], reading: hysteresis.Reading, folder: Path) -> list[Part]:
     rows = []
     for one in reading.slopes:
-        slope = one.per_million
+        slope = one.trend.slope if one.trend else None
         shown = "-" if slope is None else number(slope.value)
         if slope is not None and slope.low is not None:
             shown += f" [{number(slope.low)}, {number(slope.high)}]"
-        rows.append([one.place, str(one.replicate), shown, one.sign])
+        begins = number(one.trend.begins) if one.trend else "-"
+        ninety = (
+            "-" if one.trend is None or one.trend.ninety is None else f"[{', '.join(map(number, one.trend.ninety))}]"
+        )
+        rows.append([one.place, str(one.replicate), begins, shown, ninety, one.sign])
     parts: list[Part] = [Heading(f"From above and from below: {name}")]
     if asked.get("about"):
         parts.append(Text(asked["about"]))
     parts += [
         Text(
             "Slope of exact match in the stable phase of runs that begin with what is known, per million tokens, 95 % "
-            "over people. + learns, 0 undecided, - forgets."
+            "over people. + learns, - forgets, ? undecided. A prediction of 0 is held where the 90 % interval is "
+            f"inside its margin, of a run that begins the phase with {hysteresis.FLOOR:g} right, and with more than "
+            "the margin takes over the phase."
         ),
-        Table([asked["axis"], "replicate", "slope", "sign"], rows),
+        Table([asked["axis"], "replicate", "begins with", "slope", "90 %", "sign"], rows),
         Text(f"From above the threshold is {ends(reading.above)}; from below {ends(reading.below)}."),
     ]
     if reading.curves:
@@ -232,8 +238,8 @@ def over(estimate: list[float | None]) -> str:
 
 def prediction_parts(asked: Asked) -> tuple[list[Part], str]:
     said, written, changed = predictions.standing(asked.study)
-    signs = {name: reading.signs for name, reading in asked.readings.items()}
-    outcomes = predictions.judge(asked.study, asked.rows, asked.laws, signs)
+    slopes = {name: reading.slopes for name, reading in asked.readings.items()}
+    outcomes = predictions.judge(asked.study, asked.rows, asked.laws, slopes)
     counted = Counter(one.verdict for one in outcomes)
     parts: list[Part] = [Heading("Predicted and measured"), *map(Text, said)]
     if outcomes:

@@ -73,6 +73,23 @@ def changed(**parts: object) -> dict:
     return json.loads(json.dumps(TOY)) | parts
 
 
+def only_L(**parts: object) -> str:
+    return json.dumps({"blocks": {"L": {}}} | parts)
+
+
+def branching(flags: dict) -> str:
+    train = {"tokens": "16k", "batch-tokens": "1k"} | flags
+    return only_L(blocks={"L": {"train": train, "branches": {"by": "branch", "vary": {"lr": [1, 2]}}}})
+
+
+def with_reading(more: dict) -> str:
+    return json.dumps(changed(hysteresis={"t": TOY["hysteresis"]["transition"] | more}))
+
+
+def with_sign(more: dict) -> str:
+    return json.dumps(changed(predictions={"a": TOY["predictions"]["sign"] | more}))
+
+
 class StudyTest(support.FolderTest):
     def study(self, value: object = TOY, name: str = "toy.json") -> str:
         return self.write(name, json.dumps(value))
@@ -110,6 +127,25 @@ class DeclarationTest(StudyTest):
             predicting({}): "predictions: a: expected one of law, block and hysteresis",
             predicting({"block": "L", "measure": "x", "between": [2, 1]}): "a: between: expected .low, high., found",
             predicting({"block": "L", "measure": "x", "between": [1, 2], "at": {"lr": 1}}): "at: no run is at",
+            only_L(laws={"a": {"blocks": ["L"], "arguments": "--set 'x"}}): "laws: a: arguments: no closing quotation",
+            only_L(laws={"a": {"blocks": [["L"]]}}): "laws: a: expected a text",
+            with_reading({"axis": "lr"}): "hysteresis: t: above: lr: no such axis",
+            with_reading({"above": "L", "axis": "model"}): "'pythia:L1:C8:H1' is no number to be put in order",
+            with_reading({"above": ["L"]}): "t: above: no block",
+            only_L(vocabulary="abc"): 'vocabulary: expected a whole number above 0, found "abc"',
+            only_L(vocabulary=True): "vocabulary: expected a whole number",
+            only_L(rates="fast"): "rates: expected an object",
+            only_L(rates={"tokens_per_s": {"a": "fast"}}): "rates: tokens_per_s: a: expected a number above 0",
+            only_L(rates={"tokens_per_s": 5}): "rates: tokens_per_s: expected an object",
+            only_L(data={"a": {"command": "text 'x"}}): "data: a: command: no closing quotation",
+            branching({"cooldown": "abc"}): "--cooldown: expected a share of 0 to 1, found 'abc'",
+            branching({"batch-tokens": "0"}): "--batch-tokens: '0' is not a count",
+            branching({"tokens": "many"}): "--tokens: 'many' is not a count",
+            predicting({"law": ["x"]}): 'a: law: there is no \\["x"\\]',
+            predicting({"block": "L", "measure": "x", "between": [1, 2], "at": {"block": ["L"]}}): "at: no block",
+            with_sign({"sign": "0"}): "margin: a prediction of 0 declares",
+            with_sign({"sign": "0", "margin": 0}): "above 0; found 0",
+            with_sign({"margin": 1}): "margin: only of a prediction of 0",
         }  # fmt: skip
         for text, said in cases.items():
             with self.subTest(text):
@@ -161,6 +197,52 @@ class DeclarationTest(StudyTest):
         self.run_bad(2, "--seed is given, but a replicate sets it", "sweep", "--grid", path, "--out", "x", "--dry-run")
         self.write("grid.json", '{"replicates": true}')
         self.run_bad(2, "replicates: expected a whole number", "sweep", "--grid", path, "--out", "x", "--dry-run")
+
+
+class SignTest(support.FolderTest):
+    """What a slope shows of keeping what is known."""
+
+    def run_of(self, name: str, shares: list[float], people: int = 60) -> pathlib.Path:
+        """A run of 1M tokens a step, whose evaluations of steps 3, 4, ... are of people that are right as often as
+        this; two answers a person."""
+        draw = random.Random(5)
+        folder = pathlib.Path(self.path(name))
+        (folder / "answers").mkdir(parents=True)
+        options = {"schedule": "wsd", "warmup": 0, "cooldown": 0.1}
+        (folder / "config.json").write_text(json.dumps({"options": options, "steps": 10, "tokens": 10_000_000}))
+        for step, share in enumerate(shares, 3):
+            lines = []
+            for entity in range(people):
+                for number, attribute in enumerate(("birth_city", "major")):
+                    fact = {
+                        "step": step,
+                        "set": "bio",
+                        "question": 2 * entity + number,
+                        "source": "bio",
+                        "group": "all",
+                    }
+                    fact |= {"entity": entity, "attribute": attribute, "kind": "seen", "nll": 1.0, "exposures": 1}
+                    lines.append(json.dumps(fact | {"correct": draw.random() < share}))
+            (folder / "answers" / f"step_{step:08d}.jsonl").write_text("\n".join(lines) + "\n")
+        return folder
+
+    def sign(self, name: str, shares: list[float], margin: float, people: int = 60) -> str:
+        from knapsack.runs.answers import Chosen
+        from knapsack.study.hysteresis import Slope, sign_of, trend_of
+
+        trend = trend_of(self.run_of(name, shares, people), Chosen("seen", None, "bio"))
+        return Slope(name, "bio=0.2", 1, trend, sign_of(trend)).sign_within(margin)
+
+    def test_zero_is_shown_and_not_what_is_left(self) -> None:
+        self.assertEqual(self.sign("kept", [0.5] * 5, 0.06), "0")
+        self.assertEqual(self.sign("kept too wide", [0.5] * 5, 0.001), "?")
+        self.assertEqual(self.sign("few people", [0.5] * 5, 0.06, people=3), "?")
+        self.assertEqual(self.sign("one evaluation", [0.5], 0.06), "?")
+        self.assertEqual(self.sign("nothing is known", [0.0] * 5, 0.06), "?")
+        self.assertEqual(self.sign("little is known", [0.04] * 5, 0.06), "?")
+        self.assertEqual(self.sign("the margin takes all of it", [0.2] * 5, 0.08), "?")
+        self.assertEqual(self.sign("learns", [0.3, 0.4, 0.5, 0.6, 0.7], 0.06), "+")
+        self.assertEqual(self.sign("forgets", [0.7, 0.6, 0.5, 0.4, 0.3], 0.06), "-")
 
 
 # In the place of the programs: a run whose training ends with its seed's code, 0 for the seed 1.
