@@ -369,6 +369,12 @@ def runs_at(setting: Any, block: str | None, blocks: dict[str, Block], place: st
     return found
 
 
+def runs_of_law(study: Study, law: dict[str, Any]) -> list[Planned]:
+    """Of its blocks, at one of its settings; no trunks."""
+    runs = [run for block in law["blocks"] for run in study.blocks[block].runs]
+    return [run for run in runs if any(at(run, setting, "at") for setting in law["at"])]
+
+
 def check_asked(study: Study) -> None:
     """Laws and hysteresis name what there is."""
 
@@ -379,12 +385,17 @@ def check_asked(study: Study) -> None:
 
     for name, law in study.laws.items():
         place = f"laws: {name}"
-        need_object(law, place, ("about", "blocks", "arguments", "loss"))
+        need_object(law, place, ("about", "blocks", "at", "arguments", "loss"))
         if "loss" in law:
             need_text(law["loss"], f"{place}: loss")
         law["blocks"] = need_list(law.get("blocks", []), place)
         for block in law["blocks"] or [None]:
             known(block, place)
+        settings = law.get("at", {})
+        law["at"] = settings if isinstance(settings, list) else [settings]
+        for setting in law["at"]:
+            if not any(at(run, setting, f"{place}: at") for block in law["blocks"] for run in study.blocks[block].runs):
+                raise UsageError(f"{place}: at: no run is at {json.dumps(setting)}")
         need_words(law.get("arguments", ""), f"{place}: arguments")
     for name, one in study.hysteresis.items():
         place = f"hysteresis: {name}"

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from knapsack.common.errors import UsageError
 from knapsack.common.files import dump_json
 from knapsack.runs.files import is_there, read_json, write_bytes
-from knapsack.study.declare import Study, at, need_object, need_text, runs_at
+from knapsack.study.declare import Study, at, need_object, need_text, runs_at, runs_of_law
 
 if TYPE_CHECKING:
     from knapsack.study.hysteresis import Slope  # scipy is slow to load
@@ -73,9 +73,8 @@ def check_prediction(name: str, value: Any, study: Study) -> None:
     need_text(value.get("value" if kind == "law" else "measure"), f"{place}: {'value' if kind == 'law' else 'measure'}")
     if value.get("of", "mean") not in ("mean", "each"):
         raise UsageError(f"{place}: of: expected mean or each")
-    blocks = study.laws[value["law"]].get("blocks", []) if kind == "law" else [value["block"]]
     if kind == "law" and "at" in value:
-        if not any(at(run, value["at"], f"{place}: at") for block in blocks for run in study.blocks[block].runs):
+        if not any(at(run, value["at"], f"{place}: at") for run in runs_of_law(study, study.laws[value["law"]])):
             raise UsageError(f"{place}: at: no run is at {json.dumps(value['at'])}")
     for key in ("at", "minus") if kind == "block" else ():
         if key in value:
@@ -232,7 +231,7 @@ def numbers_of(value: dict[str, Any], study: Study, rows: dict[str, dict], laws:
         return [walk(laws.get(value["law"], {}), value["value"])]
     if "law" in value:
         of_run = {row["run"]: row.get(value["value"]) for row in laws.get(value["law"], {}).get("runs", [])}
-        runs = [run for block in study.laws[value["law"]]["blocks"] for run in study.blocks[block].runs]
+        runs = runs_of_law(study, study.laws[value["law"]])
         return [of_run.get(run.run.name) for run in runs if at(run, value["at"], "at")]
 
     def by_replicate(setting: Any) -> dict[int, float | None]:
@@ -266,8 +265,8 @@ def judge(study: Study, rows: dict[str, dict], laws: dict[str, Any], slopes: dic
         low, high = value["between"]
         numbers = numbers_of(value, study, rows, laws)
         predicted = f"{low:g} to {high:g}" + (", each" if value.get("of") == "each" else "")
-        blocks = study.laws[value["law"]]["blocks"] if "law" in value else []
-        unfinished = any(run.run.name not in rows for block in blocks for run in study.blocks[block].runs)
+        asked_runs = runs_of_law(study, study.laws[value["law"]]) if "law" in value else []
+        unfinished = any(run.run.name not in rows for run in asked_runs)
         if unfinished or not numbers or not all(is_number(one) for one in numbers):
             shown = ", ".join(f"{one:.4g}" if is_number(one) else "-" for one in numbers) or "-"
             found.append(Outcome(name, says, predicted, shown, OPEN))

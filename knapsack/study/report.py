@@ -24,7 +24,7 @@ from knapsack.runs.runner import Programs, eval_command, is_finished, train_comm
 from knapsack.runs.table import read_run
 from knapsack.study import hysteresis, predictions
 from knapsack.study.data import package_environment
-from knapsack.study.declare import PACKAGE, Block, Planned, Study, number_of, runs_at
+from knapsack.study.declare import PACKAGE, Block, Planned, Study, number_of, runs_at, runs_of_law
 from knapsack.study.page import Code, Figure, Heading, Part, Table, Text, html_page, markdown
 
 Rows = dict[str, dict[str, Any]]
@@ -57,8 +57,8 @@ class Asked:
             if "loss" in law:
                 self.laws[name] = self.of_loss(law)
                 continue
-            runs = [run for block in law["blocks"] for run in self.study.blocks[block].runs]
-            folders = [str(one.run.directory) for one in runs if one.run.name in self.rows and one.role != "trunk"]
+            runs = runs_of_law(self.study, law)
+            folders = [str(one.run.directory) for one in runs if one.run.name in self.rows]
             prefix = self.figures / f"law_{name}"
             for ending in (".json", ".png"):
                 prefix.with_name(prefix.name + ending).unlink(missing_ok=True)
@@ -75,8 +75,7 @@ class Asked:
     def of_loss(self, law: dict[str, Any]) -> dict[str, Any]:
         """E + A M^-alpha of runs, in each unit of M; what cannot be fitted says why."""
         found: dict[str, Any] = {}
-        runs = [self.rows[run.run.name] for block in law["blocks"] for run in self.study.blocks[block].runs
-                if run.run.name in self.rows]  # fmt: skip
+        runs = [self.rows[run.run.name] for run in runs_of_law(self.study, law) if run.run.name in self.rows]
         for unit, column in UNITS.items():
             pairs = [(row.get(column), row.get(law["loss"])) for row in runs]
             pairs = [pair for pair in pairs if all(map(predictions.is_number, pair))]
@@ -98,15 +97,19 @@ def number(value: Any) -> str:
     return f"{value:.4g}" if predictions.is_number(value) else "-"
 
 
-def over_replicates(values: list[Any], lows: list[Any], highs: list[Any]) -> str:
-    """The mean with its interval over runs; of one run the interval over people, where it has one."""
-    values = [value for value in values if predictions.is_number(value)]
-    if not values:
+Measured = tuple[Any, Any, Any]  # a value and the ends of its interval over people, where it has one
+
+
+def over_replicates(measured: Iterable[Measured]) -> str:
+    """The mean with its interval over runs; of one run the interval over people."""
+    found = [one for one in measured if predictions.is_number(one[0])]
+    if not found:
         return "-"
-    if len(values) == 1:
-        ends = f" [{number(lows[0])}, {number(highs[0])}] people" if predictions.is_number(lows[0]) else ""
-        return number(values[0]) + ends
-    one = replicates(values).estimate
+    if len(found) == 1:
+        value, low, high = found[0]
+        both = predictions.is_number(low) and predictions.is_number(high)
+        return number(value) + (f" [{number(low)}, {number(high)}] people" if both else "")
+    one = replicates([value for value, _, _ in found]).estimate
     return f"{number(one.value)} [{number(one.low)}, {number(one.high)}]"
 
 
@@ -124,8 +127,8 @@ def block_parts(study: Study, block: Block, rows: Rows) -> list[Part]:
         done = [one for one in runs if one.run.name in rows]
         cells = []
         for measure in block.measures:
-            columns = ([rows[one.run.name].get(measure + end) for one in done] for end in ("", "_low", "_high"))
-            cells.append(over_replicates(*columns))
+            names_of = measure, f"{measure}_low", f"{measure}_high"
+            cells.append(over_replicates(tuple(map(rows[one.run.name].get, names_of)) for one in done))
         table.append([*(dict(setting).get(name, "-") for name in names), f"{len(done)} of {len(runs)}", *cells])
     parts: list[Part] = [Heading(f"Block {block.name}"), *([Text(block.about)] if block.about else [])]
     parts.append(Table([*names, "runs", *block.measures], table))
@@ -145,7 +148,7 @@ def paired_parts(study: Study, block: Block, names: list[str], rows: Rows) -> li
         for measure in block.measures:
             pairs = [(rows[one.run.name].get(measure), baseline[one.replicate].get(measure)) for one in done]
             values = [a - b for a, b in pairs if predictions.is_number(a) and predictions.is_number(b)]
-            differences.append(over_replicates(values, [None], [None]))
+            differences.append(over_replicates((value, None, None) for value in values))
         table.append([*(dict(setting).get(name, "-") for name in names), str(len(done)), *differences])
     at = ", ".join(f"{name} {value}" for name, value in block.baseline.items())
     head = Text(f"Difference to {at}, paired by replicate:")
