@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import shlex
 import subprocess
@@ -48,7 +49,7 @@ class Asked:
             except DataError as error:
                 self.malformed.append(str(error))
         self.laws: dict[str, dict[str, Any]] = {}
-        self.said: dict[str, tuple[list[str], str, int]] = {}  # command, what it said, exit code
+        self.said: dict[str, tuple[list[str], str]] = {}  # command, what it said
         self.readings = {name: hysteresis.read(study, one, self.rows) for name, one in study.hysteresis.items()}
 
     def ask_laws(self) -> None:
@@ -64,12 +65,12 @@ class Asked:
                 prefix.with_name(prefix.name + ending).unlink(missing_ok=True)
             words = ["laws", *folders, "--out", str(prefix), *shlex.split(law.get("arguments", ""))]
             if not folders:
-                self.said[name] = words, "no run of it is finished", 3
+                self.said[name] = words, "no run of it is finished"
                 continue
             done = subprocess.run(
                 [sys.executable, "-m", "knapsack", *words], capture_output=True, text=True, env=package_environment()
             )
-            self.said[name] = words, (done.stdout + done.stderr).strip(), done.returncode
+            self.said[name] = words, (done.stdout + done.stderr).strip()
             self.laws[name] = read_json(prefix.with_name(prefix.name + ".json"))
 
     def of_loss(self, law: dict[str, Any]) -> dict[str, Any]:
@@ -204,12 +205,23 @@ def hysteresis_parts(name: str, asked: dict[str, Any], reading: hysteresis.Readi
     return parts
 
 
+def refusal_of(found: dict[str, Any], said: str) -> str:
+    """Why there is no law; empty where there is one, or were there runs left out of one."""
+    if "law" in found:
+        return found["law"].get("refused", "")
+    return "" if found else (said.rpartition("no law: ")[2].strip() or "nothing was said")
+
+
 def law_parts(asked: Asked) -> list[Part]:
     parts: list[Part] = []
-    for name, (words, said, code) in asked.said.items():
+    for name, (words, said) in asked.said.items():
         about = asked.study.laws[name].get("about")
-        parts += [Heading(f"Law {name}"), *([Text(about)] if about else []), Code(f"$ knapsack {shlex.join(words)}")]
-        parts.append(Code(said) if code == 0 else Text(f"No law (exit code {code}): {said}"))
+        parts += [Heading(f"Law {name}"), *([Text(about)] if about else []), Code(f"$ {command(words, asked.study)}")]
+        found = asked.laws.get(name, {})
+        if reason := refusal_of(found, said):
+            parts.append(Text(f"No law: {reason}"))
+        if found:
+            parts.append(Code(said))
         figure = asked.figures / f"law_{name}.png"
         if figure.exists():
             parts.append(Figure(figure, f"Law {name}"))
@@ -254,14 +266,32 @@ def prediction_parts(asked: Asked) -> tuple[list[Part], str]:
     return parts, written
 
 
+def shown(word: str, study: Study) -> str:
+    """A word of a command without the machine's folders: OUT for the study's, else from where we are; of NAME=PATH the
+    path."""
+    name, equals, value = word.partition("=") if not word.startswith("/") else ("", "", word)
+    path = value if equals or word.startswith("/") else word
+    if not path.startswith("/"):
+        return word
+    for folder, short in ((study.out, "OUT"), (PACKAGE, PACKAGE.name)):
+        if path == str(folder) or path.startswith(f"{folder}/"):
+            return name + equals + short + path[len(str(folder)) :]
+    return name + equals + os.path.relpath(path)
+
+
+def command(words: list[str], study: Study, program: str = "knapsack") -> str:
+    return shlex.join([program, *(shown(word, study) for word in words)])
+
+
 def command_parts(asked: Asked) -> list[Part]:
     study = asked.study
-    lines = [f"knapsack {shlex.join(step.words)}" for step in study.steps]
+    lines = [command(step.words, study) for step in study.steps]
     for one in study.runs:
         train = [word for word in train_command(one.run, asked.programs.train) if word != "--resume"]
         ask = eval_command(one.run, asked.programs.evaluate)
-        lines += [shlex.join([Path(train[0]).name, *train[1:]]), shlex.join([Path(ask[0]).name, *ask[1:]])]
-    return [Heading("The command of every point"), Text("In order; OUT is the study's folder."), Code("\n".join(lines))]
+        lines += [command(words[1:], study, Path(words[0]).name) for words in (train, ask)]
+    said = "In order; OUT is the study's folder, other paths are from the folder in which the report was asked for."
+    return [Heading("The command of every point"), Text(said), Code("\n".join(lines))]
 
 
 def environment_parts(asked: Asked) -> list[Part]:

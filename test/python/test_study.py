@@ -52,7 +52,7 @@ TOY = {
         "above": {"branches": {"by": "init", "train": {"eval-at": "every:2"},
                                "vary": {"ratio": ["pow=0.1", "pow=0.4"]}}},
     },
-    "laws": {"size": {"blocks": ["L"], "arguments": "--set pow --horizon none"}},
+    "laws": {"size": {"blocks": ["L"], "arguments": "--set pow --horizon none --cluster seed"}},
     "hysteresis": {"transition": {"above": "above", "below": "L", "axis": "ratio", "set": "pow"}},
     "predictions": {
         "sign": {"hysteresis": "transition", "at": "pow=0.1", "sign": "-"},
@@ -169,6 +169,20 @@ class DeclarationTest(StudyTest):
         self.assertNotIn("model", branch.run.flags)
         self.assertIn("rep1/pow.bin", branch.run.flags["source"][1])
 
+    def test_a_law_may_be_of_a_part_of_a_block(self) -> None:
+        from knapsack.study.declare import read_study, runs_of_law
+
+        block = {"train": {"tokens": "48k"}, "branches": {"by": "branch", "vary": {"tokens": ["16k", "32k"]}}}
+        laws = {"all": {"blocks": "H"}, "one": {"blocks": ["H"], "at": {"tokens": "16k"}},
+                "long": {"blocks": ["H"], "at": [{"tokens": "32k"}, {"tokens": "48k"}]}}  # fmt: skip
+        value = changed(blocks={"H": block}, laws=laws, hysteresis={}, predictions={}, replicates=1)
+        study = read_study(pathlib.Path(self.study(value)), pathlib.Path(self.path("out")), None)
+        found = {name: [run.setting["tokens"] for run in runs_of_law(study, law)] for name, law in study.laws.items()}
+        self.assertEqual(found, {"all": ["48k", "16k", "32k"], "one": ["16k"], "long": ["48k", "32k"]})
+        self.assertEqual(study.declared["laws"], laws)
+        self.write("bad.json", json.dumps(value | {"laws": {"a": {"blocks": "H", "at": {"tokens": "64k"}}}}))
+        self.run_bad(2, "laws: a: at: no run is at", "study", "plan", self.path("bad.json"), "--out", self.path("out"))
+
     def test_horizons_branch_where_their_cooldown_begins(self) -> None:
         from knapsack.study.declare import read_study
 
@@ -197,6 +211,40 @@ class DeclarationTest(StudyTest):
         self.run_bad(2, "--seed is given, but a replicate sets it", "sweep", "--grid", path, "--out", "x", "--dry-run")
         self.write("grid.json", '{"replicates": true}')
         self.run_bad(2, "replicates: expected a whole number", "sweep", "--grid", path, "--out", "x", "--dry-run")
+
+
+class CellTest(support.FolderTest):
+    """Parts of the report that need no runs."""
+
+    def test_an_interval_is_of_the_run_whose_value_is_shown(self) -> None:
+        from knapsack.study.report import over_replicates
+
+        self.assertEqual(over_replicates([(None, 0.1, 0.2), (0.5, 0.4, 0.6)]), "0.5 [0.4, 0.6] people")
+        self.assertEqual(over_replicates([(0.5, None, None), (None, 0.1, 0.2)]), "0.5")
+        self.assertEqual(over_replicates([(None, 0.1, 0.2)]), "-")
+        self.assertRegex(over_replicates([(0.5, 0, 1), (0.7, 0, 1)]), r"^0.6 \[-0.67\d*, 1.87\d*\]$")
+
+    def test_commands_do_not_carry_the_machine_s_folders(self) -> None:
+        from knapsack.study.report import PACKAGE, command
+
+        here = os.getcwd()
+        study = types.SimpleNamespace(out=pathlib.Path("/srv/studies/toy"))
+        words = ["text", f"{here}/text.txt@6M", "--out", "/srv/studies/toy/data/web", "--source", f"a={here}/a b.bin"]
+        words += ["--facts", f"{PACKAGE}/facts/sample.tsv", "--val", "web=/srv/studies/toy/data/v.bin", "ratio=0.5"]
+        self.assertEqual(
+            command(words, study),
+            "knapsack text text.txt@6M --out OUT/data/web --source 'a=a b.bin' --facts knapsack/facts/sample.tsv"
+            " --val web=OUT/data/v.bin ratio=0.5",
+        )
+        self.assertEqual(command([f"{os.path.dirname(here)}/x"], study), "knapsack ../x")
+
+    def test_no_law_says_why(self) -> None:
+        from knapsack.study.report import refusal_of
+
+        self.assertEqual(refusal_of({"law": {"refused": "two runs"}}, "no law: two runs"), "two runs")
+        self.assertEqual(refusal_of({"law": {"exponents": {}}}, "left out: a run"), "")
+        self.assertEqual(refusal_of({}, "knapsack laws: no law: two runs\n"), "two runs")
+        self.assertEqual(refusal_of({}, "no run of it is finished"), "no run of it is finished")
 
 
 class SignTest(support.FolderTest):
