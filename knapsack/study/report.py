@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import shlex
 import subprocess
@@ -24,7 +23,7 @@ from knapsack.runs.files import read_bytes, read_json
 from knapsack.runs.runner import Programs, eval_command, is_finished, train_command
 from knapsack.runs.table import read_run
 from knapsack.study import hysteresis, predictions
-from knapsack.study.data import package_environment
+from knapsack.study.data import package_environment, relative
 from knapsack.study.declare import PACKAGE, Block, Planned, Study, number_of, runs_at, runs_of_law
 from knapsack.study.page import Code, Figure, Heading, Part, Table, Text, html_page, markdown
 
@@ -206,10 +205,16 @@ def hysteresis_parts(name: str, asked: dict[str, Any], reading: hysteresis.Readi
 
 
 def refusal_of(found: dict[str, Any], said: str) -> str:
-    """Why there is no law; empty where there is one, or were there runs left out of one."""
-    if "law" in found:
-        return found["law"].get("refused", "")
-    return "" if found else (said.rpartition("no law: ")[2].strip() or "nothing was said")
+    """Why there is no law, by the JSON of `knapsack laws`, else by what it said; empty where there is one."""
+    if not found:
+        return said.rpartition("no law: ")[2].strip() or "nothing was said"
+    laws = (
+        [found["law"]]
+        if "law" in found
+        else [law for one in found.get("settings", [found]) for law in one.get("laws", {}).values()]
+    )
+    reasons = [law.get("refused", "") for law in laws]
+    return "; ".join(dict.fromkeys(reasons)) if all(reasons) else ""
 
 
 def law_parts(asked: Asked) -> list[Part]:
@@ -220,8 +225,8 @@ def law_parts(asked: Asked) -> list[Part]:
         found = asked.laws.get(name, {})
         if reason := refusal_of(found, said):
             parts.append(Text(f"No law: {reason}"))
-        if found:
-            parts.append(Code(said))
+        if rest := [line for line in said.splitlines() if found and not (reason and "no law: " in line)]:
+            parts.append(Code("\n".join(rest)))
         figure = asked.figures / f"law_{name}.png"
         if figure.exists():
             parts.append(Figure(figure, f"Law {name}"))
@@ -266,21 +271,9 @@ def prediction_parts(asked: Asked) -> tuple[list[Part], str]:
     return parts, written
 
 
-def shown(word: str, study: Study) -> str:
-    """A word of a command without the machine's folders: OUT for the study's, else from where we are; of NAME=PATH the
-    path."""
-    name, equals, value = word.partition("=") if not word.startswith("/") else ("", "", word)
-    path = value if equals or word.startswith("/") else word
-    if not path.startswith("/"):
-        return word
-    for folder, short in ((study.out, "OUT"), (PACKAGE, PACKAGE.name)):
-        if path == str(folder) or path.startswith(f"{folder}/"):
-            return name + equals + short + path[len(str(folder)) :]
-    return name + equals + os.path.relpath(path)
-
-
 def command(words: list[str], study: Study, program: str = "knapsack") -> str:
-    return shlex.join([program, *(shown(word, study) for word in words)])
+    """Without the machine's folders."""
+    return shlex.join([program, *(relative(word, {study.out: "OUT", PACKAGE: PACKAGE.name}) for word in words)])
 
 
 def command_parts(asked: Asked) -> list[Part]:

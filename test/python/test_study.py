@@ -99,6 +99,9 @@ class StudyTest(support.FolderTest):
         programs = ["--train-program", str(PROGRAMS[0]), "--eval-program", str(PROGRAMS[1])]
         return [action, self.path(name), "--out", self.path(out), "--text", self.path("text.txt"), *programs, *more]
 
+    def near(self, path: str) -> str:
+        return os.path.relpath(self.path(path))
+
     def call(self, action: str, out: str = "out", name: str = "toy.json", *more: str) -> support.Done:
         return support.run_command("study", *self.words(action, out, name, *more))
 
@@ -242,6 +245,10 @@ class CellTest(support.FolderTest):
         from knapsack.study.report import refusal_of
 
         self.assertEqual(refusal_of({"law": {"refused": "two runs"}}, "no law: two runs"), "two runs")
+        self.assertEqual(
+            refusal_of({"settings": [{"laws": {"a": {"refused": "x"}, "b": {"refused": "y"}}}]}, ""), "x; y"
+        )
+        self.assertEqual(refusal_of({"settings": [{"laws": {"a": {"refused": "x"}, "b": {}}}]}, ""), "")
         self.assertEqual(refusal_of({"law": {"exponents": {}}}, "left out: a run"), "")
         self.assertEqual(refusal_of({}, "knapsack laws: no law: two runs\n"), "two runs")
         self.assertEqual(refusal_of({}, "no run of it is finished"), "no run of it is finished")
@@ -513,6 +520,9 @@ class ToyTest(StudyTest):
         self.assertEqual([line.split("|")[1].strip() for line in rows], ["sign", "gap", "loss"])  # what failed first
         self.assertEqual([line.split("|")[4].strip() for line in rows], ["failed", "failed", "held"])
         self.assertIn("Difference to model pythia:L1:C8:H1, paired by replicate", whole["md"])
+        self.assertRegex(whole["md"], r"--cluster seed\n```\n\nNo law: 0 runs with a threshold, of 6, .*\n\n## ")
+        for page in whole.values():
+            self.assertNotRegex(page, r"[ =\"'](/tmp|/root|/home|/work)/")
         draw = random.Random(os.environ.get("KNAPSACK_SEED", "1"))
         kills, process = 0, None
         for _ in range(20 * KILLS):
@@ -546,6 +556,8 @@ class ToyTest(StudyTest):
             done.stdout, r"\npythia:L1:C16:H2 +0.02M +[\d,]+ +0.[01]\d\d  timed here, 2 x 1 threads(, when .*)?\n"
         )
         self.assertIn("would be refused: nothing known", done.stdout)
+        self.assertIn(f"\n  knapsack synbio --people 20 --text-only 2 --workers 1 --out {self.near('out/data/people')}\n",
+                      done.stdout)  # fmt: skip
         rates = pathlib.Path(self.path("out", "rates.json")).read_text()
         again = self.call("plan", "out", "toy.json", "--jobs", "2", "--no-timing")
         self.assertIn("timed here, 2 x 1 threads", again.stdout)
@@ -562,6 +574,7 @@ class ToyTest(StudyTest):
         self.study(value)
         done = self.call("run", "out", "toy.json", "--jobs", "2")
         self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertRegex(done.stdout, rf"data tokenizer: knapsack tokenizer {self.near('text.txt')}@100k .*\n")
         self.assertIn("done before", self.call("run").stdout)
         self.assertIn("unchanged since", self.report()["md"])
         self.study(value | {"predictions": {"loss": TOY["predictions"]["loss"] | {"between": [5, 6]}}}, "other.json")
