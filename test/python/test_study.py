@@ -556,8 +556,8 @@ class ToyTest(StudyTest):
             done.stdout, r"\npythia:L1:C16:H2 +0.02M +[\d,]+ +0.[01]\d\d  timed here, 2 x 1 threads(, when .*)?\n"
         )
         self.assertIn("would be refused: nothing known", done.stdout)
-        self.assertIn(f"\n  knapsack synbio --people 20 --text-only 2 --workers 1 --out {self.near('out/data/people')}\n",
-                      done.stdout)  # fmt: skip
+        people = f"knapsack synbio --people 20 --text-only 2 --workers 1 --out {self.near('out/data/people')}"
+        self.assertIn(f"\n  {people}\n", done.stdout)
         rates = pathlib.Path(self.path("out", "rates.json")).read_text()
         again = self.call("plan", "out", "toy.json", "--jobs", "2", "--no-timing")
         self.assertIn("timed here, 2 x 1 threads", again.stdout)
