@@ -64,7 +64,7 @@ class Launcher(Protocol):
 
 
 class Watcher(Protocol):
-    """Who is told of what happens."""
+    """Who is notified of what happens."""
 
     def finished_before(self, run: Run) -> None: ...
     def begins(self, run: Run) -> None: ...

@@ -7,7 +7,7 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,22 @@ def package_environment() -> dict[str, str]:
     """In which `python -m knapsack` is this package, wherever we are."""
     paths = [str(PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     return os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+
+
+def relative(word: str, names: Mapping[Path, str] | None = None) -> str:
+    """A word of a command, its path (of NAME=PATH that) from the folder we are in, or from one that has a name."""
+    name, equals, path = ("", "", word) if word.startswith("/") else word.partition("=")
+    if not path.startswith("/"):
+        return word
+    for folder, short in (names or {}).items():
+        if path == str(folder) or path.startswith(f"{folder}/"):
+            return name + equals + short + path[len(str(folder)) :]
+    return name + equals + os.path.relpath(path)
+
+
+def command_of(step: Step) -> str:
+    """As one would type it here."""
+    return shlex.join(["knapsack", *map(relative, step.words)])
 
 
 def name_of(step: Step) -> str:
@@ -55,7 +71,7 @@ def make(study: Study, step: Step, say: Callable[[str], Any]) -> None:
         for word in step.words:
             if f"{study.data}/" in word:
                 Path(word).parent.mkdir(parents=True, exist_ok=True)
-    say(f"data {name_of(step)}: knapsack {shlex.join(step.words)}")
+    say(f"data {name_of(step)}: {command_of(step)}")
     with path.open("a", encoding="utf-8", errors="backslashreplace") as log:
         fcntl.flock(log, fcntl.LOCK_EX)
         log.write(f"$ knapsack {shlex.join(step.words)}\n")

@@ -6,7 +6,9 @@ A block is a grid of runs; with "branches" its runs are trunks, from each of whi
 
 from __future__ import annotations
 
+import argparse
 import json
+import math
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
@@ -33,6 +35,7 @@ from knapsack.runs.runner import Task
 
 KEYS = ("about", "vocabulary", "rates", "replicates", "train", "data", "blocks", "measures", "laws", "hysteresis",
         "predictions", "text", "order")  # fmt: skip
+REGISTERED = ("predictions", "laws", "hysteresis", "blocks", "measures", "replicates", "train")
 BLOCK_KEYS = ("about", "replicates", "train", "vary", "runs", "branches", "measures", "baseline")
 BRANCH_KEYS = ("by", "train", "vary", "runs")
 BY = ("init", "branch")
@@ -87,6 +90,7 @@ class Study(NamedTuple):
     vocabulary: int | None  # of the tokenizer, for a plan before there is one
     text: str | None  # what takes the place of the step "text": --text, or what the file names
     order: str | None  # of the runs, as --blocks
+    declared: dict[str, Any]  # of the file what decides what is judged and how, without words for readers: registered
 
     @property
     def runs(self) -> list[Planned]:
@@ -129,6 +133,14 @@ def need_text(value: Any, place: str) -> str:
     return value
 
 
+def need_words(value: Any, place: str) -> list[str]:
+    """As a shell takes it apart."""
+    try:
+        return shlex.split(need_text(value, place))
+    except ValueError as error:
+        raise UsageError(f"{place}: {str(error).lower()}: {value[:80]}") from None
+
+
 def need_list(value: Any, place: str) -> list[str]:
     values = value if isinstance(value, list) else [value]
     return [need_text(one, place) for one in values]
@@ -154,7 +166,7 @@ def count(flags: Flags, name: str, place: str) -> int:
         return parse_count(flags[name][0])
     except (KeyError, IndexError):
         raise UsageError(f"{place}: a block with branches says --{name} itself") from None
-    except ValueError as error:
+    except argparse.ArgumentTypeError as error:
         raise UsageError(f"{place}: --{name}: {error}") from None
 
 
@@ -165,7 +177,13 @@ def steps_of(flags: Flags, place: str) -> int:
 def cooldown_start(flags: Flags, place: str) -> int:
     """The first step of the cooldown, as the trainer rounds it."""
     steps = steps_of(flags, place)
-    share = float(flags.get("cooldown", [str(COOLDOWN)])[0])
+    text = flags.get("cooldown", [str(COOLDOWN)])[0]
+    try:
+        share = float(text)
+    except ValueError:
+        share = math.nan
+    if not 0 <= share <= 1:
+        raise UsageError(f"{place}: --cooldown: expected a share of 0 to 1, found '{text}'")
     return steps - int(share * steps + 0.5)
 
 
@@ -279,12 +297,39 @@ def study_of(value: dict[str, Any], path: Path, out: Path, text: str | None) -> 
         path, out, need_text(value.get("about", ""), "about"), blocks,
         steps_declared(value.get("data", {}), blocks, places, text),
         *(need_object(value.get(key, {}), key) for key in ("laws", "hysteresis", "predictions")),
-        need_object(value.get("rates", {}), "rates"), value.get("vocabulary"),
+        rates_of(value.get("rates", {})), vocabulary_of(value.get("vocabulary")),
         text,
         need_text(value["order"], "order") if "order" in value else None,
+        {key: without_about(value.get(key)) for key in REGISTERED if key in value},
     )  # fmt: skip
     check_asked(study)
     return study
+
+
+def rates_of(value: Any) -> dict[str, Any]:
+    need_object(value, "rates", ("machine", "source", "tokens_per_s"))
+    for key in ("machine", "source"):
+        need_text(value.get(key, ""), f"rates: {key}")
+    for model, rate in need_object(value.get("tokens_per_s", {}), "rates: tokens_per_s").items():
+        if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 < rate < math.inf:
+            raise UsageError(f"rates: tokens_per_s: {model}: expected a number above 0, found {json.dumps(rate)[:80]}")
+    return value
+
+
+def vocabulary_of(value: Any) -> int | None:
+    if value is not None and (type(value) is not int or value < 1):
+        raise UsageError(f"vocabulary: expected a whole number above 0, found {json.dumps(value)[:80]}")
+    return value
+
+
+def without_about(value: Any) -> Any:
+    """Of objects by name."""
+    if not isinstance(value, dict):
+        return value
+    return {
+        name: {key: part for key, part in one.items() if key != "about"} if isinstance(one, dict) else one
+        for name, one in value.items()
+    }
 
 
 def steps_declared(value: Any, blocks: dict[str, Block], places: Places, text: str | None) -> list[Step]:
@@ -300,7 +345,7 @@ def steps_declared(value: Any, blocks: dict[str, Block], places: Places, text: s
             continue
         using = [run.replicate for block in blocks.values() if not of or block.name in of for run in block.runs]
         for number in sorted(set(using)) if REPLICATE in command else [0]:
-            words = [places.fill(word, number) for word in shlex.split(command)]
+            words = [places.fill(word, number) for word in need_words(command, f"{place}: command")]
             found.append(Step(name, words, number, of))
     return found
 
@@ -317,36 +362,60 @@ def runs_at(setting: Any, block: str | None, blocks: dict[str, Block], place: st
     """The runs at a setting, of its own "block" or of this one; UsageError where there is none."""
     own = dict(need_object(setting, place))
     name = own.pop("block", block)
-    if name not in blocks:
+    if not isinstance(name, str) or name not in blocks:
         raise UsageError(f"{place}: no block {json.dumps(name)}; there are {', '.join(blocks)}")
     if not (found := [run for run in blocks[name].runs if at(run, own, place)]):
         raise UsageError(f"{place}: no run is at {json.dumps(setting)}")
     return found
 
 
+def runs_of_law(study: Study, law: dict[str, Any]) -> list[Planned]:
+    """Of its blocks, at one of its settings; no trunks."""
+    runs = [run for block in law["blocks"] for run in study.blocks[block].runs]
+    return [run for run in runs if any(at(run, setting, "at") for setting in law["at"])]
+
+
 def check_asked(study: Study) -> None:
     """Laws and hysteresis name what there is."""
 
     def known(name: Any, place: str) -> str:
-        if name not in study.blocks:
+        if not isinstance(name, str) or name not in study.blocks:
             raise UsageError(f"{place}: no block {json.dumps(name)}; there are {', '.join(study.blocks)}")
         return name
 
     for name, law in study.laws.items():
         place = f"laws: {name}"
-        need_object(law, place, ("about", "blocks", "arguments", "loss"))
+        need_object(law, place, ("about", "blocks", "at", "arguments", "loss"))
         if "loss" in law:
             need_text(law["loss"], f"{place}: loss")
-        for block in need_list(law.get("blocks", []), place) or [None]:
+        law["blocks"] = need_list(law.get("blocks", []), place)
+        for block in law["blocks"] or [None]:
             known(block, place)
-        need_text(law.get("arguments", ""), f"{place}: arguments")
+        settings = law.get("at", {})
+        law["at"] = settings if isinstance(settings, list) else [settings]
+        for setting in law["at"]:
+            if not any(at(run, setting, f"{place}: at") for block in law["blocks"] for run in study.blocks[block].runs):
+                raise UsageError(f"{place}: at: no run is at {json.dumps(setting)}")
+        need_words(law.get("arguments", ""), f"{place}: arguments")
     for name, one in study.hysteresis.items():
         place = f"hysteresis: {name}"
         need_object(one, place, ("about", "above", "below", "axis", "set", "kind"))
-        for side in ("above", *(["below"] if "below" in one else [])):
-            known(one.get(side), f"{place}: {side}")
-        for key in ("axis", "set"):
+        for key in ("axis", "set", *(["kind"] if "kind" in one else [])):
             need_text(one.get(key), f"{place}: {key}")
+        for side in ("above", *(["below"] if "below" in one else [])):
+            for run in study.blocks[known(one.get(side), f"{place}: {side}")].runs:
+                if run.role != "trunk":
+                    number_of(run.setting.get(one["axis"]), f"{place}: {side}: {one['axis']}")
+
+
+def number_of(place: str | None, what: str) -> float:
+    """Of a value of an axis: 0.1 of bio=0.1."""
+    if place is None:
+        raise UsageError(f"{what}: no such axis: not all runs of the block vary it")
+    try:
+        return float(place.rpartition("=")[2])
+    except ValueError:
+        raise UsageError(f"{what}: '{place}' is no number to be put in order") from None
 
 
 def parse_choice(text: str, study: Study) -> list[tuple[str, int]]:

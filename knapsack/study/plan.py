@@ -267,7 +267,7 @@ def print_plan(study: Study, chosen: list[Planned], programs: Programs, jobs: in
     finally:
         clock.close()
     steps = [step for step in steps_for(study, chosen) if not is_there(data.stamp_of(study, step))]
-    print(f"\ndata: {len(steps)} commands to go" + "".join(f"\n  knapsack {' '.join(step.words)}" for step in steps))
+    print(f"\ndata: {len(steps)} commands to go" + "".join(f"\n  {data.command_of(step)}" for step in steps))
     refused, not_asked = by_trainer(study, chosen, programs)
     refused = together([*wrong, *refused]) + refusals(study, chosen, programs, rows, jobs)
     if not_asked:

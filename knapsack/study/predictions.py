@@ -5,6 +5,7 @@
   {"block": "M", "at": {"run": "half"}, "measure": "know/bio/accuracy", "between": [0.03, 0.08]}
   {"block": "M", "at": {"run": "half"}, "minus": {"run": "all"}, "measure": ..., "between": [...]}   paired by replicate
   {"hysteresis": "transition", "at": "bio=0.1", "sign": "-"}                      of the slope, in every replicate
+  {"hysteresis": "transition", "at": "bio=0.2", "sign": "0", "margin": 0.04}      kept: share right per million tokens
 "says" is the sentence for readers; "of": "each" asks it of every replicate, not of their mean. A setting may name
 another "block".
 """
@@ -17,14 +18,18 @@ import json
 import math
 from pathlib import Path
 from statistics import mean
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from knapsack.common.errors import UsageError
 from knapsack.common.files import dump_json
 from knapsack.runs.files import is_there, read_json, write_bytes
-from knapsack.study.declare import Study, at, need_object, need_text, runs_at
+from knapsack.study.declare import Study, at, need_object, need_text, runs_at, runs_of_law
 
-KEYS = ("says", "law", "block", "hysteresis", "at", "minus", "measure", "value", "between", "sign", "of")
+if TYPE_CHECKING:
+    from knapsack.study.hysteresis import Slope  # scipy is slow to load
+
+KEYS = ("says", "law", "block", "hysteresis", "at", "minus", "measure", "value", "between", "sign", "margin", "of")
+KINDS = {"predictions": "prediction", "laws": "law", "blocks": "block"}  # of the file, for a sentence
 SIGNS = ("+", "0", "-")
 HELD, FAILED, OPEN = "held", "failed", "not measured"
 
@@ -45,7 +50,7 @@ def check_prediction(name: str, value: Any, study: Study) -> None:
         raise UsageError(f"{place}: expected one of law, block and hysteresis")
     kind = kinds[0]
     known = {"law": study.laws, "block": study.blocks, "hysteresis": study.hysteresis}[kind]
-    if value[kind] not in known:
+    if not isinstance(value[kind], str) or value[kind] not in known:
         raise UsageError(f"{place}: {kind}: there is no {json.dumps(value[kind])}")
     if kind == "hysteresis":
         need_text(value.get("at"), f"{place}: at")
@@ -53,6 +58,14 @@ def check_prediction(name: str, value: Any, study: Study) -> None:
         runs_at({asked["axis"]: value["at"]}, asked["above"], study.blocks, f"{place}: at")
         if value.get("sign") not in SIGNS:
             raise UsageError(f"{place}: sign: expected one of {' '.join(SIGNS)}, found {json.dumps(value.get('sign'))}")
+        margin = value.get("margin")
+        if value["sign"] == "0" and not (is_number(margin) and margin > 0):
+            raise UsageError(
+                f"{place}: margin: a prediction of 0 declares what counts as none, share right per million tokens "
+                f"above 0; found {json.dumps(margin)[:80]}"
+            )
+        if value["sign"] != "0" and "margin" in value:
+            raise UsageError(f"{place}: margin: only of a prediction of 0")
         return
     ends = value.get("between")
     if not isinstance(ends, list) or len(ends) != 2 or not all(is_number(one) for one in ends) or ends[0] > ends[1]:
@@ -60,9 +73,8 @@ def check_prediction(name: str, value: Any, study: Study) -> None:
     need_text(value.get("value" if kind == "law" else "measure"), f"{place}: {'value' if kind == 'law' else 'measure'}")
     if value.get("of", "mean") not in ("mean", "each"):
         raise UsageError(f"{place}: of: expected mean or each")
-    blocks = study.laws[value["law"]].get("blocks", []) if kind == "law" else [value["block"]]
     if kind == "law" and "at" in value:
-        if not any(at(run, value["at"], f"{place}: at") for block in blocks for run in study.blocks[block].runs):
+        if not any(at(run, value["at"], f"{place}: at") for run in runs_of_law(study, study.laws[value["law"]])):
             raise UsageError(f"{place}: at: no run is at {json.dumps(value['at'])}")
     for key in ("at", "minus") if kind == "block" else ():
         if key in value:
@@ -80,8 +92,8 @@ def is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def hash_of(predictions: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(predictions, sort_keys=True).encode()).hexdigest()
+def hash_of(declared: Any) -> str:
+    return hashlib.sha256(json.dumps(declared, sort_keys=True).encode()).hexdigest()
 
 
 def now() -> str:
@@ -92,49 +104,108 @@ def file_of(out: Path) -> Path:
     return out / "predictions.json"
 
 
+def begun_in(study: Study) -> list[str]:
+    """Every run of the folder that has begun, also those that the file no longer names."""
+    ending = ".flags.json"
+    return sorted(path.name.removesuffix(ending) for path in study.folder.glob(f"*{ending}"))
+
+
 def register(study: Study) -> None:
-    """OUT/predictions.json, once: before any run begins, or with the runs that had begun by then. While none has begun
-    they may still be changed."""
-    path = file_of(study.out)
-    begun = sorted(run.run.name for run in study.runs if is_there(run.run.file("flags.json")))
-    if is_there(path) and (begun or read_json(path).get("sha256") == hash_of(study.predictions)):
+    """OUT/predictions.json: before any run begins, or with the runs that had begun by then. While none has begun it may
+    be written anew; what was written before is kept in it."""
+    path, begun = file_of(study.out), begun_in(study)
+    found = read_json(path) if is_there(path) else {}
+    if found and (begun or found.get("sha256") == hash_of(study.declared)):
         return
-    head = {"format_version": 1, "written": now(), "sha256": hash_of(study.predictions)}
-    write_bytes(path, dump_json(head | {"runs_begun": begun, "predictions": study.predictions}))
+    earlier = found.pop("before", [])
+    found.pop("format_version", None)
+    head = {"format_version": 2, "written": now(), "sha256": hash_of(study.declared), "runs_begun": begun}
+    before = [*(earlier if isinstance(earlier, list) else [earlier]), *([found] if found else [])]
+    write_bytes(path, dump_json(head | {"declared": study.declared, "before": before}))
 
 
 class Standing(NamedTuple):
     said: list[str]  # when the predictions were written, and whether they are still the same
     written: str = ""  # the date
-    changed: tuple[str, ...] = ()  # names
+    changed: tuple[str, ...] = ()  # names of predictions: themselves, or what they are about
+
+
+def differences(before: dict[str, Any], after: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """(part of the file, name in it, what happened to it), of two declarations."""
+    found = []
+    for part in sorted({*before, *after}):
+        was, is_now = before.get(part), after.get(part)
+        if not (isinstance(was, dict) and isinstance(is_now, dict)):
+            found += [(part, "", "changed")] if was != is_now else []
+            continue
+        for name in sorted({*was, *is_now}):
+            if was.get(name) != is_now.get(name):
+                what = "added" if name not in was else "taken out" if name not in is_now else "changed"
+                found.append((part, name, what))
+    return found
+
+
+def touched(name: str, value: dict[str, Any], study: Study, changes: list[tuple[str, str, str]]) -> bool:
+    """Whether a change is of this prediction, or of the law, hysteresis or block that it is about."""
+    of = {(part, one) for part, one, _ in changes}
+    blocks = [value["block"]] if "block" in value else []
+    if "law" in value:
+        blocks += study.laws[value["law"]]["blocks"]
+    if "hysteresis" in value:
+        blocks.append(study.hysteresis[value["hysteresis"]]["above"])
+    blocks += [
+        value[key]["block"] for key in ("at", "minus") if isinstance(value.get(key), dict) and "block" in value[key]
+    ]
+    about = {("laws", value.get("law")), ("hysteresis", value.get("hysteresis")), *(("blocks", one) for one in blocks)}
+    return any(part in ("replicates", "train") for part, _ in of) or bool(of & ({("predictions", name)} | about))
 
 
 def standing(study: Study) -> Standing:
-    if not study.predictions:
-        return Standing(["The study predicts nothing."])
     path = file_of(study.out)
-    found = read_json(path)
+    found, begun = read_json(path), begun_in(study)
     if not found:
-        begun = any(is_there(run.run.file("flags.json")) for run in study.runs)
+        if not study.predictions:
+            return Standing(["The study predicts nothing."])
         said = f"{path.name} is not there"
         return Standing(
             [f"NOT REGISTERED: {said}, though runs have begun." if begun else f"No run has begun: {said} yet."]
         )
-    said, changed = [], []
+    said = []
     digest, written = str(found.get("sha256")), str(found.get("written"))
-    before = found.get("predictions") if isinstance(found.get("predictions"), dict) else {}
+    before = found.get("declared") if isinstance(found.get("declared"), dict) else {}
+    if not study.predictions and not before.get("predictions"):
+        said.append("The study predicts nothing.")
     if hash_of(before) != digest:
-        said.append(f"CHANGED: {path.name} was edited: its predictions do not have the hash that it names.")
-    if begun := found.get("runs_begun"):
-        said.append(f"WRITTEN LATE: {len(begun)} runs had begun before the predictions were written.")
-    for name in sorted({*before, *study.predictions}):
-        if before.get(name) != study.predictions.get(name):
-            what = "added" if name not in before else "taken out" if name not in study.predictions else "changed"
-            said.append(f"CHANGED: prediction {name} was {what} after the first run began.")
-            changed.append(name)
+        said.append(f"CHANGED: {path.name} was edited: what it declares does not have the hash that it names.")
+    if late := found.get("runs_begun"):
+        said.append(f"WRITTEN LATE: {len(late)} runs had begun before the predictions were written.")
+    changes = differences(before, study.declared)
+    when = "after the first run began" if begun else "since it was written"
+    for part, name, what in changes:
+        said.append(f"CHANGED: {KINDS.get(part, part)}{f' {name}' if name else ''} was {what} {when}.")
     if not said:
         said.append(f"Written before the first run began, unchanged since (sha256 {digest[:16]}).")
-    return Standing(said, written, tuple(changed))
+    said += said_before(found)
+    if earlier := [str(one.get("written")) for one in found.get("before") or [] if isinstance(one, dict)]:
+        written += f" (before that {', '.join(earlier)})"
+    changed = tuple(name for name, value in study.predictions.items() if touched(name, value, study, changes))
+    return Standing(said, written, changed)
+
+
+def said_before(found: dict[str, Any]) -> list[str]:
+    """A sentence for each earlier registration: what the one that followed it made of it."""
+    entries = [one for one in found.get("before") or [] if isinstance(one, dict)]
+    said = []
+    for one, following in zip(entries, [*entries[1:], found]):
+        sides = [side.get("declared") if isinstance(side.get("declared"), dict) else {} for side in (one, following)]
+        parts = [
+            f"{KINDS.get(part, part)} {name} {what}".replace("  ", " ") for part, name, what in differences(*sides)
+        ]
+        said.append(
+            f"Registered earlier too, before any run began (sha256 {str(one.get('sha256'))[:16]}), then replaced: "
+            f"{', '.join(parts) or 'nothing that can be named'}."
+        )
+    return said
 
 
 def walk(value: Any, path: str) -> Any:
@@ -160,7 +231,7 @@ def numbers_of(value: dict[str, Any], study: Study, rows: dict[str, dict], laws:
         return [walk(laws.get(value["law"], {}), value["value"])]
     if "law" in value:
         of_run = {row["run"]: row.get(value["value"]) for row in laws.get(value["law"], {}).get("runs", [])}
-        runs = [run for block in study.laws[value["law"]]["blocks"] for run in study.blocks[block].runs]
+        runs = runs_of_law(study, study.laws[value["law"]])
         return [of_run.get(run.run.name) for run in runs if at(run, value["at"], "at")]
 
     def by_replicate(setting: Any) -> dict[int, float | None]:
@@ -174,26 +245,28 @@ def numbers_of(value: dict[str, Any], study: Study, rows: dict[str, dict], laws:
     return [found[n] - other[n] if is_number(found[n]) and is_number(other.get(n)) else None for n in found]
 
 
-def judge(study: Study, rows: dict[str, dict], laws: dict[str, Any], signs: dict[str, Any]) -> list[Outcome]:
-    """`rows`: of the table of finished runs, by name; `laws`: JSON by name; `signs`: of each hysteresis, by place, a
-    list over replicates. What failed comes first, then what was not measured: nothing is judged before all its runs are
-    finished."""
+def judge(study: Study, rows: dict[str, dict], laws: dict[str, Any], slopes: dict[str, list[Slope]]) -> list[Outcome]:
+    """`rows`: of the table of finished runs, by name; `laws`: JSON by name; `slopes`: of each hysteresis. What failed
+    comes first, then what was not measured: nothing is judged before all its runs are finished."""
     found = []
     for name, value in study.predictions.items():
         says = value.get("says", "")
         if "hysteresis" in value:
-            seen = signs.get(value["hysteresis"], {}).get(value["at"], [])
+            here = [one for one in slopes.get(value["hysteresis"], []) if one.place == value["at"]]
+            is_kept = value["sign"] == "0"
+            seen = [one.sign_within(value["margin"]) if is_kept else one.sign for one in here]
             asked = study.hysteresis[value["hysteresis"]]
             planned = runs_at({asked["axis"]: value["at"]}, asked["above"], study.blocks, name)
             verdict = HELD if set(seen) == {value["sign"]} else FAILED
             verdict = verdict if len(seen) == len(planned) else OPEN
-            found.append(Outcome(name, says, f"sign {value['sign']}", " ".join(seen) or "-", verdict))
+            predicted = f"sign {value['sign']}" + (f", within {value['margin']:g}" if is_kept else "")
+            found.append(Outcome(name, says, predicted, " ".join(seen) or "-", verdict))
             continue
         low, high = value["between"]
         numbers = numbers_of(value, study, rows, laws)
         predicted = f"{low:g} to {high:g}" + (", each" if value.get("of") == "each" else "")
-        blocks = study.laws[value["law"]]["blocks"] if "law" in value else []
-        unfinished = any(run.run.name not in rows for block in blocks for run in study.blocks[block].runs)
+        asked_runs = runs_of_law(study, study.laws[value["law"]]) if "law" in value else []
+        unfinished = any(run.run.name not in rows for run in asked_runs)
         if unfinished or not numbers or not all(is_number(one) for one in numbers):
             shown = ", ".join(f"{one:.4g}" if is_number(one) else "-" for one in numbers) or "-"
             found.append(Outcome(name, says, predicted, shown, OPEN))

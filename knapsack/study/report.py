@@ -23,8 +23,8 @@ from knapsack.runs.files import read_bytes, read_json
 from knapsack.runs.runner import Programs, eval_command, is_finished, train_command
 from knapsack.runs.table import read_run
 from knapsack.study import hysteresis, predictions
-from knapsack.study.data import package_environment
-from knapsack.study.declare import PACKAGE, Block, Planned, Study, runs_at
+from knapsack.study.data import package_environment, relative
+from knapsack.study.declare import PACKAGE, Block, Planned, Study, number_of, runs_at, runs_of_law
 from knapsack.study.page import Code, Figure, Heading, Part, Table, Text, html_page, markdown
 
 Rows = dict[str, dict[str, Any]]
@@ -48,7 +48,7 @@ class Asked:
             except DataError as error:
                 self.malformed.append(str(error))
         self.laws: dict[str, dict[str, Any]] = {}
-        self.said: dict[str, tuple[list[str], str, int]] = {}  # command, what it said, exit code
+        self.said: dict[str, tuple[list[str], str]] = {}  # command, what it said
         self.readings = {name: hysteresis.read(study, one, self.rows) for name, one in study.hysteresis.items()}
 
     def ask_laws(self) -> None:
@@ -57,26 +57,25 @@ class Asked:
             if "loss" in law:
                 self.laws[name] = self.of_loss(law)
                 continue
-            runs = [run for block in law["blocks"] for run in self.study.blocks[block].runs]
-            folders = [str(one.run.directory) for one in runs if one.run.name in self.rows and one.role != "trunk"]
+            runs = runs_of_law(self.study, law)
+            folders = [str(one.run.directory) for one in runs if one.run.name in self.rows]
             prefix = self.figures / f"law_{name}"
             for ending in (".json", ".png"):
                 prefix.with_name(prefix.name + ending).unlink(missing_ok=True)
             words = ["laws", *folders, "--out", str(prefix), *shlex.split(law.get("arguments", ""))]
             if not folders:
-                self.said[name] = words, "no run of it is finished", 3
+                self.said[name] = words, "no run of it is finished"
                 continue
             done = subprocess.run(
                 [sys.executable, "-m", "knapsack", *words], capture_output=True, text=True, env=package_environment()
             )
-            self.said[name] = words, (done.stdout + done.stderr).strip(), done.returncode
+            self.said[name] = words, (done.stdout + done.stderr).strip()
             self.laws[name] = read_json(prefix.with_name(prefix.name + ".json"))
 
     def of_loss(self, law: dict[str, Any]) -> dict[str, Any]:
         """E + A M^-alpha of runs, in each unit of M; what cannot be fitted says why."""
         found: dict[str, Any] = {}
-        runs = [self.rows[run.run.name] for block in law["blocks"] for run in self.study.blocks[block].runs
-                if run.run.name in self.rows]  # fmt: skip
+        runs = [self.rows[run.run.name] for run in runs_of_law(self.study, law) if run.run.name in self.rows]
         for unit, column in UNITS.items():
             pairs = [(row.get(column), row.get(law["loss"])) for row in runs]
             pairs = [pair for pair in pairs if all(map(predictions.is_number, pair))]
@@ -98,15 +97,19 @@ def number(value: Any) -> str:
     return f"{value:.4g}" if predictions.is_number(value) else "-"
 
 
-def over_replicates(values: list[Any], lows: list[Any], highs: list[Any]) -> str:
-    """The mean with its interval over runs; of one run the interval over people, where it has one."""
-    values = [value for value in values if predictions.is_number(value)]
-    if not values:
+Measured = tuple[Any, Any, Any]  # a value and the ends of its interval over people, where it has one
+
+
+def over_replicates(measured: Iterable[Measured]) -> str:
+    """The mean with its interval over runs; of one run the interval over people."""
+    found = [one for one in measured if predictions.is_number(one[0])]
+    if not found:
         return "-"
-    if len(values) == 1:
-        ends = f" [{number(lows[0])}, {number(highs[0])}] people" if predictions.is_number(lows[0]) else ""
-        return number(values[0]) + ends
-    one = replicates(values).estimate
+    if len(found) == 1:
+        value, low, high = found[0]
+        both = predictions.is_number(low) and predictions.is_number(high)
+        return number(value) + (f" [{number(low)}, {number(high)}] people" if both else "")
+    one = replicates([value for value, _, _ in found]).estimate
     return f"{number(one.value)} [{number(one.low)}, {number(one.high)}]"
 
 
@@ -124,8 +127,8 @@ def block_parts(study: Study, block: Block, rows: Rows) -> list[Part]:
         done = [one for one in runs if one.run.name in rows]
         cells = []
         for measure in block.measures:
-            columns = ([rows[one.run.name].get(measure + end) for one in done] for end in ("", "_low", "_high"))
-            cells.append(over_replicates(*columns))
+            names_of = measure, f"{measure}_low", f"{measure}_high"
+            cells.append(over_replicates(tuple(map(rows[one.run.name].get, names_of)) for one in done))
         table.append([*(dict(setting).get(name, "-") for name in names), f"{len(done)} of {len(runs)}", *cells])
     parts: list[Part] = [Heading(f"Block {block.name}"), *([Text(block.about)] if block.about else [])]
     parts.append(Table([*names, "runs", *block.measures], table))
@@ -145,7 +148,7 @@ def paired_parts(study: Study, block: Block, names: list[str], rows: Rows) -> li
         for measure in block.measures:
             pairs = [(rows[one.run.name].get(measure), baseline[one.replicate].get(measure)) for one in done]
             values = [a - b for a, b in pairs if predictions.is_number(a) and predictions.is_number(b)]
-            differences.append(over_replicates(values, [None], [None]))
+            differences.append(over_replicates((value, None, None) for value in values))
         table.append([*(dict(setting).get(name, "-") for name in names), str(len(done)), *differences])
     at = ", ".join(f"{name} {value}" for name, value in block.baseline.items())
     head = Text(f"Difference to {at}, paired by replicate:")
@@ -159,7 +162,7 @@ def ends(bracket: tuple[float | None, float | None]) -> str:
 
 def draw_curves(reading: hysteresis.Reading, axis: str, path: Path) -> None:
     figure, axes = plt.subplots(figsize=(5.2, 4.0))
-    for i, place in enumerate(sorted(reading.curves, key=hysteresis.number_of)):
+    for i, place in enumerate(sorted(reading.curves, key=lambda place: number_of(place, axis))):
         for j, (tokens, share) in enumerate(reading.curves[place]):
             axes.plot(
                 tokens, share, "o-", color=color_of(i), label=place if j == 0 else None, markersize=3, linewidth=1
@@ -172,20 +175,26 @@ def draw_curves(reading: hysteresis.Reading, axis: str, path: Path) -> None:
 def hysteresis_parts(name: str, asked: dict[str, Any], reading: hysteresis.Reading, folder: Path) -> list[Part]:
     rows = []
     for one in reading.slopes:
-        slope = one.per_million
+        slope = one.trend.slope if one.trend else None
         shown = "-" if slope is None else number(slope.value)
         if slope is not None and slope.low is not None:
             shown += f" [{number(slope.low)}, {number(slope.high)}]"
-        rows.append([one.place, str(one.replicate), shown, one.sign])
+        begins = number(one.trend.begins) if one.trend else "-"
+        ninety = (
+            "-" if one.trend is None or one.trend.ninety is None else f"[{', '.join(map(number, one.trend.ninety))}]"
+        )
+        rows.append([one.place, str(one.replicate), begins, shown, ninety, one.sign])
     parts: list[Part] = [Heading(f"From above and from below: {name}")]
     if asked.get("about"):
         parts.append(Text(asked["about"]))
     parts += [
         Text(
             "Slope of exact match in the stable phase of runs that begin with what is known, per million tokens, 95 % "
-            "over people. + learns, 0 undecided, - forgets."
+            "over people. + learns, - forgets, ? undecided. A prediction of 0 is held where the 90 % interval is "
+            f"inside its margin, of a run that begins the phase with {hysteresis.FLOOR:g} right, and with more than "
+            "the margin takes over the phase."
         ),
-        Table([asked["axis"], "replicate", "slope", "sign"], rows),
+        Table([asked["axis"], "replicate", "begins with", "slope", "90 %", "sign"], rows),
         Text(f"From above the threshold is {ends(reading.above)}; from below {ends(reading.below)}."),
     ]
     if reading.curves:
@@ -195,12 +204,29 @@ def hysteresis_parts(name: str, asked: dict[str, Any], reading: hysteresis.Readi
     return parts
 
 
+def refusal_of(found: dict[str, Any], said: str) -> str:
+    """Why there is no law, by the JSON of `knapsack laws`, else by what it said; empty where there is one."""
+    if not found:
+        return said.rpartition("no law: ")[2].strip() or "nothing was said"
+    laws = (
+        [found["law"]]
+        if "law" in found
+        else [law for one in found.get("settings", [found]) for law in one.get("laws", {}).values()]
+    )
+    reasons = [law.get("refused", "") for law in laws]
+    return "; ".join(dict.fromkeys(reasons)) if all(reasons) else ""
+
+
 def law_parts(asked: Asked) -> list[Part]:
     parts: list[Part] = []
-    for name, (words, said, code) in asked.said.items():
+    for name, (words, said) in asked.said.items():
         about = asked.study.laws[name].get("about")
-        parts += [Heading(f"Law {name}"), *([Text(about)] if about else []), Code(f"$ knapsack {shlex.join(words)}")]
-        parts.append(Code(said) if code == 0 else Text(f"No law (exit code {code}): {said}"))
+        parts += [Heading(f"Law {name}"), *([Text(about)] if about else []), Code(f"$ {command(words, asked.study)}")]
+        found = asked.laws.get(name, {})
+        if reason := refusal_of(found, said):
+            parts.append(Text(f"No law: {reason}"))
+        if rest := [line for line in said.splitlines() if found and not (reason and "no law: " in line)]:
+            parts.append(Code("\n".join(rest)))
         figure = asked.figures / f"law_{name}.png"
         if figure.exists():
             parts.append(Figure(figure, f"Law {name}"))
@@ -232,8 +258,8 @@ def over(estimate: list[float | None]) -> str:
 
 def prediction_parts(asked: Asked) -> tuple[list[Part], str]:
     said, written, changed = predictions.standing(asked.study)
-    signs = {name: reading.signs for name, reading in asked.readings.items()}
-    outcomes = predictions.judge(asked.study, asked.rows, asked.laws, signs)
+    slopes = {name: reading.slopes for name, reading in asked.readings.items()}
+    outcomes = predictions.judge(asked.study, asked.rows, asked.laws, slopes)
     counted = Counter(one.verdict for one in outcomes)
     parts: list[Part] = [Heading("Predicted and measured"), *map(Text, said)]
     if outcomes:
@@ -245,14 +271,20 @@ def prediction_parts(asked: Asked) -> tuple[list[Part], str]:
     return parts, written
 
 
+def command(words: list[str], study: Study, program: str = "knapsack") -> str:
+    """Without the machine's folders."""
+    return shlex.join([program, *(relative(word, {study.out: "OUT", PACKAGE: PACKAGE.name}) for word in words)])
+
+
 def command_parts(asked: Asked) -> list[Part]:
     study = asked.study
-    lines = [f"knapsack {shlex.join(step.words)}" for step in study.steps]
+    lines = [command(step.words, study) for step in study.steps]
     for one in study.runs:
         train = [word for word in train_command(one.run, asked.programs.train) if word != "--resume"]
         ask = eval_command(one.run, asked.programs.evaluate)
-        lines += [shlex.join([Path(train[0]).name, *train[1:]]), shlex.join([Path(ask[0]).name, *ask[1:]])]
-    return [Heading("The command of every point"), Text("In order; OUT is the study's folder."), Code("\n".join(lines))]
+        lines += [command(words[1:], study, Path(words[0]).name) for words in (train, ask)]
+    said = "In order; OUT is the study's folder, other paths are from the folder in which the report was asked for."
+    return [Heading("The command of every point"), Text(said), Code("\n".join(lines))]
 
 
 def environment_parts(asked: Asked) -> list[Part]:

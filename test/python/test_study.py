@@ -52,7 +52,7 @@ TOY = {
         "above": {"branches": {"by": "init", "train": {"eval-at": "every:2"},
                                "vary": {"ratio": ["pow=0.1", "pow=0.4"]}}},
     },
-    "laws": {"size": {"blocks": ["L"], "arguments": "--set pow --horizon none"}},
+    "laws": {"size": {"blocks": ["L"], "arguments": "--set pow --horizon none --cluster seed"}},
     "hysteresis": {"transition": {"above": "above", "below": "L", "axis": "ratio", "set": "pow"}},
     "predictions": {
         "sign": {"hysteresis": "transition", "at": "pow=0.1", "sign": "-"},
@@ -73,6 +73,23 @@ def changed(**parts: object) -> dict:
     return json.loads(json.dumps(TOY)) | parts
 
 
+def only_L(**parts: object) -> str:
+    return json.dumps({"blocks": {"L": {}}} | parts)
+
+
+def branching(flags: dict) -> str:
+    train = {"tokens": "16k", "batch-tokens": "1k"} | flags
+    return only_L(blocks={"L": {"train": train, "branches": {"by": "branch", "vary": {"lr": [1, 2]}}}})
+
+
+def with_reading(more: dict) -> str:
+    return json.dumps(changed(hysteresis={"t": TOY["hysteresis"]["transition"] | more}))
+
+
+def with_sign(more: dict) -> str:
+    return json.dumps(changed(predictions={"a": TOY["predictions"]["sign"] | more}))
+
+
 class StudyTest(support.FolderTest):
     def study(self, value: object = TOY, name: str = "toy.json") -> str:
         return self.write(name, json.dumps(value))
@@ -81,6 +98,9 @@ class StudyTest(support.FolderTest):
         self.write("text.txt", "\n<|endoftext|>\n".join(support.documents(120)))
         programs = ["--train-program", str(PROGRAMS[0]), "--eval-program", str(PROGRAMS[1])]
         return [action, self.path(name), "--out", self.path(out), "--text", self.path("text.txt"), *programs, *more]
+
+    def near(self, path: str) -> str:
+        return os.path.relpath(self.path(path))
 
     def call(self, action: str, out: str = "out", name: str = "toy.json", *more: str) -> support.Done:
         return support.run_command("study", *self.words(action, out, name, *more))
@@ -110,6 +130,25 @@ class DeclarationTest(StudyTest):
             predicting({}): "predictions: a: expected one of law, block and hysteresis",
             predicting({"block": "L", "measure": "x", "between": [2, 1]}): "a: between: expected .low, high., found",
             predicting({"block": "L", "measure": "x", "between": [1, 2], "at": {"lr": 1}}): "at: no run is at",
+            only_L(laws={"a": {"blocks": ["L"], "arguments": "--set 'x"}}): "laws: a: arguments: no closing quotation",
+            only_L(laws={"a": {"blocks": [["L"]]}}): "laws: a: expected a text",
+            with_reading({"axis": "lr"}): "hysteresis: t: above: lr: no such axis",
+            with_reading({"above": "L", "axis": "model"}): "'pythia:L1:C8:H1' is no number to be put in order",
+            with_reading({"above": ["L"]}): "t: above: no block",
+            only_L(vocabulary="abc"): 'vocabulary: expected a whole number above 0, found "abc"',
+            only_L(vocabulary=True): "vocabulary: expected a whole number",
+            only_L(rates="fast"): "rates: expected an object",
+            only_L(rates={"tokens_per_s": {"a": "fast"}}): "rates: tokens_per_s: a: expected a number above 0",
+            only_L(rates={"tokens_per_s": 5}): "rates: tokens_per_s: expected an object",
+            only_L(data={"a": {"command": "text 'x"}}): "data: a: command: no closing quotation",
+            branching({"cooldown": "abc"}): "--cooldown: expected a share of 0 to 1, found 'abc'",
+            branching({"batch-tokens": "0"}): "--batch-tokens: '0' is not a count",
+            branching({"tokens": "many"}): "--tokens: 'many' is not a count",
+            predicting({"law": ["x"]}): 'a: law: there is no \\["x"\\]',
+            predicting({"block": "L", "measure": "x", "between": [1, 2], "at": {"block": ["L"]}}): "at: no block",
+            with_sign({"sign": "0"}): "margin: a prediction of 0 declares",
+            with_sign({"sign": "0", "margin": 0}): "above 0; found 0",
+            with_sign({"margin": 1}): "margin: only of a prediction of 0",
         }  # fmt: skip
         for text, said in cases.items():
             with self.subTest(text):
@@ -132,6 +171,20 @@ class DeclarationTest(StudyTest):
         self.assertTrue(branch.run.flags["init"][0].endswith("above_trunk_replicate-1/checkpoints/step_00000015"))
         self.assertNotIn("model", branch.run.flags)
         self.assertIn("rep1/pow.bin", branch.run.flags["source"][1])
+
+    def test_a_law_may_be_of_a_part_of_a_block(self) -> None:
+        from knapsack.study.declare import read_study, runs_of_law
+
+        block = {"train": {"tokens": "48k"}, "branches": {"by": "branch", "vary": {"tokens": ["16k", "32k"]}}}
+        laws = {"all": {"blocks": "H"}, "one": {"blocks": ["H"], "at": {"tokens": "16k"}},
+                "long": {"blocks": ["H"], "at": [{"tokens": "32k"}, {"tokens": "48k"}]}}  # fmt: skip
+        value = changed(blocks={"H": block}, laws=laws, hysteresis={}, predictions={}, replicates=1)
+        study = read_study(pathlib.Path(self.study(value)), pathlib.Path(self.path("out")), None)
+        found = {name: [run.setting["tokens"] for run in runs_of_law(study, law)] for name, law in study.laws.items()}
+        self.assertEqual(found, {"all": ["48k", "16k", "32k"], "one": ["16k"], "long": ["48k", "32k"]})
+        self.assertEqual(study.declared["laws"], laws)
+        self.write("bad.json", json.dumps(value | {"laws": {"a": {"blocks": "H", "at": {"tokens": "64k"}}}}))
+        self.run_bad(2, "laws: a: at: no run is at", "study", "plan", self.path("bad.json"), "--out", self.path("out"))
 
     def test_horizons_branch_where_their_cooldown_begins(self) -> None:
         from knapsack.study.declare import read_study
@@ -161,6 +214,90 @@ class DeclarationTest(StudyTest):
         self.run_bad(2, "--seed is given, but a replicate sets it", "sweep", "--grid", path, "--out", "x", "--dry-run")
         self.write("grid.json", '{"replicates": true}')
         self.run_bad(2, "replicates: expected a whole number", "sweep", "--grid", path, "--out", "x", "--dry-run")
+
+
+class CellTest(support.FolderTest):
+    """Parts of the report that need no runs."""
+
+    def test_an_interval_is_of_the_run_whose_value_is_shown(self) -> None:
+        from knapsack.study.report import over_replicates
+
+        self.assertEqual(over_replicates([(None, 0.1, 0.2), (0.5, 0.4, 0.6)]), "0.5 [0.4, 0.6] people")
+        self.assertEqual(over_replicates([(0.5, None, None), (None, 0.1, 0.2)]), "0.5")
+        self.assertEqual(over_replicates([(None, 0.1, 0.2)]), "-")
+        self.assertRegex(over_replicates([(0.5, 0, 1), (0.7, 0, 1)]), r"^0.6 \[-0.67\d*, 1.87\d*\]$")
+
+    def test_commands_do_not_carry_the_machine_s_folders(self) -> None:
+        from knapsack.study.report import PACKAGE, command
+
+        here = os.getcwd()
+        study = types.SimpleNamespace(out=pathlib.Path("/srv/studies/toy"))
+        words = ["text", f"{here}/text.txt@6M", "--out", "/srv/studies/toy/data/web", "--source", f"a={here}/a b.bin"]
+        words += ["--facts", f"{PACKAGE}/facts/sample.tsv", "--val", "web=/srv/studies/toy/data/v.bin", "ratio=0.5"]
+        self.assertEqual(
+            command(words, study),
+            "knapsack text text.txt@6M --out OUT/data/web --source 'a=a b.bin' --facts knapsack/facts/sample.tsv"
+            " --val web=OUT/data/v.bin ratio=0.5",
+        )
+        self.assertEqual(command([f"{os.path.dirname(here)}/x"], study), "knapsack ../x")
+
+    def test_no_law_says_why(self) -> None:
+        from knapsack.study.report import refusal_of
+
+        self.assertEqual(refusal_of({"law": {"refused": "two runs"}}, "no law: two runs"), "two runs")
+        self.assertEqual(
+            refusal_of({"settings": [{"laws": {"a": {"refused": "x"}, "b": {"refused": "y"}}}]}, ""), "x; y"
+        )
+        self.assertEqual(refusal_of({"settings": [{"laws": {"a": {"refused": "x"}, "b": {}}}]}, ""), "")
+        self.assertEqual(refusal_of({"law": {"exponents": {}}}, "left out: a run"), "")
+        self.assertEqual(refusal_of({}, "knapsack laws: no law: two runs\n"), "two runs")
+        self.assertEqual(refusal_of({}, "no run of it is finished"), "no run of it is finished")
+
+
+class SignTest(support.FolderTest):
+    """What a slope shows of keeping what is known."""
+
+    def run_of(self, name: str, shares: list[float], people: int = 60) -> pathlib.Path:
+        """A run of 1M tokens a step, whose evaluations of steps 3, 4, ... are of people that are right as often as
+        this; two answers a person."""
+        draw = random.Random(5)
+        folder = pathlib.Path(self.path(name))
+        (folder / "answers").mkdir(parents=True)
+        options = {"schedule": "wsd", "warmup": 0, "cooldown": 0.1}
+        (folder / "config.json").write_text(json.dumps({"options": options, "steps": 10, "tokens": 10_000_000}))
+        for step, share in enumerate(shares, 3):
+            lines = []
+            for entity in range(people):
+                for number, attribute in enumerate(("birth_city", "major")):
+                    fact = {
+                        "step": step,
+                        "set": "bio",
+                        "question": 2 * entity + number,
+                        "source": "bio",
+                        "group": "all",
+                    }
+                    fact |= {"entity": entity, "attribute": attribute, "kind": "seen", "nll": 1.0, "exposures": 1}
+                    lines.append(json.dumps(fact | {"correct": draw.random() < share}))
+            (folder / "answers" / f"step_{step:08d}.jsonl").write_text("\n".join(lines) + "\n")
+        return folder
+
+    def sign(self, name: str, shares: list[float], margin: float, people: int = 60) -> str:
+        from knapsack.runs.answers import Chosen
+        from knapsack.study.hysteresis import Slope, sign_of, trend_of
+
+        trend = trend_of(self.run_of(name, shares, people), Chosen("seen", None, "bio"))
+        return Slope(name, "bio=0.2", 1, trend, sign_of(trend)).sign_within(margin)
+
+    def test_zero_is_shown_and_not_what_is_left(self) -> None:
+        self.assertEqual(self.sign("kept", [0.5] * 5, 0.06), "0")
+        self.assertEqual(self.sign("kept too wide", [0.5] * 5, 0.001), "?")
+        self.assertEqual(self.sign("few people", [0.5] * 5, 0.06, people=3), "?")
+        self.assertEqual(self.sign("one evaluation", [0.5], 0.06), "?")
+        self.assertEqual(self.sign("nothing is known", [0.0] * 5, 0.06), "?")
+        self.assertEqual(self.sign("little is known", [0.04] * 5, 0.06), "?")
+        self.assertEqual(self.sign("the margin takes all of it", [0.2] * 5, 0.08), "?")
+        self.assertEqual(self.sign("learns", [0.3, 0.4, 0.5, 0.6, 0.7], 0.06), "+")
+        self.assertEqual(self.sign("forgets", [0.7, 0.6, 0.5, 0.4, 0.3], 0.06), "-")
 
 
 # In the place of the programs: a run whose training ends with its seed's code, 0 for the seed 1.
@@ -230,7 +367,7 @@ class RunnerTest(StudyTest):
             self.study({"blocks": self.BLOCKS, "predictions": {"a": prediction}})
             self.assertEqual(self.call("run", "out", "toy.json", *more).returncode, 0)
             path = pathlib.Path(self.path("out", "predictions.json"))
-            return json.loads(path.read_text())["predictions"] if path.exists() else {}
+            return json.loads(path.read_text())["declared"]["predictions"] if path.exists() else {}
 
         more = ("--data-only",)
         self.assertEqual(written(1), {})
@@ -239,6 +376,62 @@ class RunnerTest(StudyTest):
         self.assertEqual(written(3)["a"]["between"], [2, 9])
         self.assertIn("CHANGED: prediction a was changed", self.report()["md"])
         self.assertIn("| a (changed) | 3 to 9 | 3.25 | held |", self.report()["md"])
+
+    def registered(self) -> dict:
+        return json.loads(pathlib.Path(self.path("out", "predictions.json")).read_text())
+
+    def test_what_was_registered_before_is_kept_and_shown(self) -> None:
+        from knapsack.study.declare import read_study
+        from knapsack.study.predictions import register
+
+        def value(low: float, **parts: object) -> dict:
+            prediction = {"block": "A", "at": {"lr": 0.1}, "measure": "val/web/loss", "between": [low, 9]}
+            return {"blocks": self.BLOCKS, "predictions": {"a": prediction}} | parts
+
+        for low in (1, 2, 2, 3):
+            path = pathlib.Path(self.study(value(low)))
+            register(read_study(path, pathlib.Path(self.path("out")), None))
+        self.assertEqual(self.call("run").returncode, 0)
+        found = self.registered()
+        lows = [one["declared"]["predictions"]["a"]["between"][0] for one in (*found["before"], found)]
+        self.assertEqual(lows, [1, 2, 3])
+        self.assertTrue(all(one["written"] and one["sha256"] for one in found["before"]))
+        page = self.report()["md"]
+        self.assertEqual(page.count("Registered earlier too, before any run began"), 2)
+        self.assertEqual(page.count("prediction a changed."), 2)
+        dates = ", ".join(one["written"] for one in found["before"])
+        whole = pathlib.Path(self.path("out", "report.md")).read_text()
+        self.assertIn(f"Predictions written {found['written']} (before that {dates})", whole)
+        self.assertIn("Written before the first run began, unchanged since", page)
+
+    def test_runs_that_the_file_no_longer_names_have_begun(self) -> None:
+        """The old way around: take the blocks that are done out of the file, run, put them back with predictions."""
+        prediction = {"block": "B", "at": {"lr": 0.3}, "measure": "val/web/loss", "between": [3, 4]}
+        self.study({"blocks": self.BLOCKS})
+        self.assertEqual(self.call("run").returncode, 0)
+        os.remove(self.path("out", "predictions.json"))
+        other = {"B": self.BLOCKS["A"] | {"vary": {"lr": [0.3]}}}
+        self.study({"blocks": other, "predictions": {"b": prediction}})
+        self.call("run")
+        self.study({"blocks": self.BLOCKS | other, "predictions": {"b": prediction}})
+        self.call("run")
+        self.assertIn("WRITTEN LATE: 2 runs had begun", self.report()["md"])
+
+    def test_what_a_prediction_is_about_is_registered_too(self) -> None:
+        prediction = {"block": "A", "at": {"lr": 0.1}, "measure": "val/web/loss", "between": [1, 9]}
+        value = {"blocks": {"A": self.BLOCKS["A"]}, "predictions": {"a": prediction}}
+        self.study(value)
+        self.assertEqual(self.call("run").returncode, 0)
+        self.study(value | {"blocks": {"A": self.BLOCKS["A"] | {"about": "in other words"}}})
+        self.assertIn("unchanged since", self.report()["md"])
+        more = self.BLOCKS["A"] | {"measures": ["val/web/loss", "val/web/ppl"]}
+        self.study(value | {"blocks": {"A": more}, "laws": {"late": {"blocks": ["A"], "arguments": "--size none"}}})
+        page = self.report()["md"]
+        self.assertIn("CHANGED: block A was changed after the first run began.", page)
+        self.assertIn("CHANGED: law", page)
+        self.assertIn("| a (changed) | 1 to 9 | 3.25 | held |", page)
+        self.study({"blocks": {"A": self.BLOCKS["A"]}})
+        self.assertIn("CHANGED: prediction", self.report()["md"])
 
     def test_by_slurm(self) -> None:
         from knapsack.study import slurm
@@ -327,6 +520,9 @@ class ToyTest(StudyTest):
         self.assertEqual([line.split("|")[1].strip() for line in rows], ["sign", "gap", "loss"])  # what failed first
         self.assertEqual([line.split("|")[4].strip() for line in rows], ["failed", "failed", "held"])
         self.assertIn("Difference to model pythia:L1:C8:H1, paired by replicate", whole["md"])
+        self.assertRegex(whole["md"], r"--cluster seed\n```\n\nNo law: 0 runs with a threshold, of 6, .*\n\n## ")
+        for page in whole.values():
+            self.assertNotRegex(page, r"[ =\"'](/tmp|/root|/home|/work)/")
         draw = random.Random(os.environ.get("KNAPSACK_SEED", "1"))
         kills, process = 0, None
         for _ in range(20 * KILLS):
@@ -360,6 +556,8 @@ class ToyTest(StudyTest):
             done.stdout, r"\npythia:L1:C16:H2 +0.02M +[\d,]+ +0.[01]\d\d  timed here, 2 x 1 threads(, when .*)?\n"
         )
         self.assertIn("would be refused: nothing known", done.stdout)
+        people = f"knapsack synbio --people 20 --text-only 2 --workers 1 --out {self.near('out/data/people')}"
+        self.assertIn(f"\n  {people}\n", done.stdout)
         rates = pathlib.Path(self.path("out", "rates.json")).read_text()
         again = self.call("plan", "out", "toy.json", "--jobs", "2", "--no-timing")
         self.assertIn("timed here, 2 x 1 threads", again.stdout)
@@ -376,6 +574,7 @@ class ToyTest(StudyTest):
         self.study(value)
         done = self.call("run", "out", "toy.json", "--jobs", "2")
         self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertRegex(done.stdout, rf"data tokenizer: knapsack tokenizer {self.near('text.txt')}@100k .*\n")
         self.assertIn("done before", self.call("run").stdout)
         self.assertIn("unchanged since", self.report()["md"])
         self.study(value | {"predictions": {"loss": TOY["predictions"]["loss"] | {"between": [5, 6]}}}, "other.json")
@@ -384,7 +583,7 @@ class ToyTest(StudyTest):
         )
         path = pathlib.Path(self.path("out", "predictions.json"))
         found = json.loads(path.read_text())
-        found["predictions"]["loss"]["between"] = [5, 6]
+        found["declared"]["predictions"]["loss"]["between"] = [5, 6]
         path.write_text(json.dumps(found))
         self.assertIn("predictions.json was edited", self.report(name="other.json")["md"])
         path.unlink()

@@ -1,7 +1,10 @@
 """The same facts in several runs: how much less is known of each in some than in others.
 
-All runs of a study ask about the same facts, some of which are harder in every run. A difference taken fact by fact is
-free of that; intervals of two means side by side are not, and hide falls.
+Runs of one population ask about the same facts, some of which are harder in every run. A difference taken fact by fact
+is free of that; intervals of two means side by side are not, and hide falls. Facts are paired by their source and
+entity number. Where each replicate has a population of its own, number 17 is another person in another replicate: a
+mean over replicates is then of a place in the list, and the difference is free of people only where the runs that it
+compares are of the same replicates.
 """
 
 from __future__ import annotations
