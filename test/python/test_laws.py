@@ -159,6 +159,12 @@ class PublishedTest(support.FolderTest):
         with open(self.path("out.json"), encoding="utf-8") as file:
             return json.load(file)
 
+    def refused(self, *arguments: object) -> None:
+        """No law, exit 3, and what there is all the same."""
+        self.run_bad(3, "no law", "laws", *arguments, "--out", self.path("out"))
+        with open(self.path("out.json"), encoding="utf-8") as file:
+            self.out = json.load(file)
+
     def write_table(self, name: str, header: str, rows: list[tuple]) -> str:
         lines = [",".join("" if value is None else str(value) for value in row) for row in rows]
         return self.write(name, "\n".join([header, *lines]) + "\n")
@@ -186,6 +192,20 @@ class PublishedTest(support.FolderTest):
         self.assertIn("censored: 1 of 9 runs (C16)", self.said)
         self.assertGreater(os.path.getsize(self.path("out.png")), 1000)
 
+    def test_thresholds_with_errors_that_are_none(self) -> None:
+        base = ("--size", "M", "--horizon", "none", "--out", self.path("o"))
+        for header, values, said in (
+            ("M,F50,F50_error", "1,5,-.1", "F50_error is '-0.1', not a number of at least 0"),
+            ("M,F50,F50_error", "1,5,abc", "F50_error is 'abc', not a number"),
+            ("M,F50,F50_error", "1,5,inf", "F50_error is 'inf', not a number"),
+            ("M,F50,F50_low,F50_high", "1,5,7,4", "F50_low <= F50 <= F50_high"),
+            ("M,F50,F50_low,F50_high", "1,5,6,9", "F50_low <= F50 <= F50_high"),
+            ("M,F50,F50_low", "1,5,4", "F50_low without F50_high"),
+            ("M,more_than,less_than", "1,9,4", "more_than <= less_than"),
+        ):
+            self.run_bad(3, said, "laws", self.write("bad.csv", f"{header}\n{values}\n"), *base)
+        self.run_bad(2, "at least 20", "laws", self.path("bad.csv"), *base, "--draws", 1)
+
     def test_table_1_of_the_paper(self) -> None:
         rows = [(r, (a + i * sd) / 100) for r, (a, sd) in TABLE_1.items() for i in (-1, 0, 1)]
         path = self.write_table("t.csv", "r,acc", rows)
@@ -195,7 +215,8 @@ class PublishedTest(support.FolderTest):
         self.assertTrue(6 < said["slope"] < 10, said["slope"])
         self.assertTrue(0.4 < said["critical"][1] < said["critical"][2] < 0.45, said["critical"])
         below = self.write_table("below.csv", "r,acc", rows[:12])
-        self.assertEqual(self.laws(below, *flags)["critical"][0]["bracket"], [0.25, None])
+        self.refused(below, *flags)  # no law, exit 3, and the bracket that there is
+        self.assertEqual(self.out["critical"][0]["bracket"], [0.25, None])
 
     def test_tokens_to_a_target_of_the_paper(self) -> None:
         """T(.3) = 120B and 112B of its two fits; at .25 they go apart, and the left-out ratio says which holds."""
@@ -217,10 +238,34 @@ class PublishedTest(support.FolderTest):
         ]
         path = self.write_table("t.csv", "r,S,acc", rows)
         out = self.laws(path, "--size", "none", "--horizon", "S", "--dose", "r", "--response", "acc", "--target", 0.4)
-        self.assertEqual([row["horizons"] for row in out["targets"]], [32] * 6)
-        left_out = {name: law["held_out"]["error"] for name, law in out["laws"].items()}
+        (setting,) = out["settings"]
+        self.assertEqual([row["horizons"] for row in setting["targets"]], [32] * 6)
+        left_out = {name: law["held_out"]["error"] for name, law in setting["laws"].items()}
         self.assertEqual(left_out["exponential"], 0)
         self.assertGreater(left_out["power"], 0.1)
+
+    def test_replicates_and_sizes_have_a_target_each(self) -> None:
+        """T of seed 1 in (8, 16), of seed 2 in (2, 4): never one bracket of both."""
+        reached = {(1, 16), (2, 4), (2, 8), (2, 16)}
+        rows = [(0.3, S, seed, 0.6 if (seed, S) in reached else 0.1) for seed in (1, 2) for S in (2, 4, 8, 16)]
+        flags = ("--horizon", "S", "--dose", "r", "--response", "acc", "--target", 0.4)
+        seeds = self.write_table("seeds.csv", "r,S,seed,acc", rows)
+        self.refused(seeds, "--size", "none", *flags)  # one ratio makes no law, but the brackets are there
+        (setting,) = self.out["settings"]
+        self.assertEqual([(row["low"], row["high"]) for row in setting["targets"]], [(8, 16), (2, 4)])
+        unnamed = self.write_table("unnamed.csv", "r,S,one,acc", rows)
+        base = ("--size", "none", *flags, "--free", "one", "--out", self.path("o"))
+        self.run_bad(3, "several runs of S = 2 .*--cluster", "laws", unnamed, *base)
+        self.refused(unnamed, *base[:-2], "--cluster", "one")
+        self.assertEqual([row["low"] for row in self.out["settings"][0]["targets"]], [8, 2])
+        rows = [(0.3, S, M, 0.6 if S * M >= 160 else 0.1) for M in (10, 40) for S in (2, 4, 8, 16)]
+        sizes = self.write_table("sizes.csv", "r,S,parameters,acc", rows)
+        self.refused(sizes, *flags)
+        found = {one["at"]["M"]: (one["targets"][0]["low"], one["targets"][0]["high"]) for one in self.out["settings"]}
+        self.assertEqual(found, {10: (8, 16), 40: (2, 4)})
+        self.run_bad(2, "2 values of parameters", "laws", sizes, "--size", "none", *flags, "--out", self.path("o"))
+        with self.assertRaisesRegex(Exception, "several runs of one horizon"):
+            target.bracket(np.array([2.0, 2.0]), np.array([0.1, 0.9]), 0.4)
 
     def test_the_critical_size_at_each_ratio(self) -> None:
         """The critical size falls as r^-0.8: a bracket at each ratio, and one law over all."""
@@ -342,7 +387,7 @@ class CommandTest(support.FolderTest):
 
     def test_refusals(self) -> None:
         self.write_study()
-        base = ("laws", self.path("runs"), "--out", self.path("out"), "--draws", 10)
+        base = ("laws", self.path("runs"), "--out", self.path("out"), "--draws", 20)
         self.run_bad(2, "no run has a column 'sise'", *base, "--size", "sise")
         self.run_bad(2, "--dose and --response go together", *base, "--dose", "lr")
         self.run_bad(2, "expected NAME=VALUE", *base, "--ask", "M=0")
@@ -379,7 +424,7 @@ class CommandTest(support.FolderTest):
         made = size_study(np.random.default_rng(12), Planted(**SMALL), SIZES[2:3], replicates=3)
         for number, (cells, M) in enumerate(zip(made.runs, made.M)):
             self.write_run(f"r{number}", cells, int(M), number)
-        self.run_ok("laws", self.path("runs"), "--out", self.path("out"), "--draws", 10)
+        self.run_ok("laws", self.path("runs"), "--out", self.path("out"), "--draws", 20)
         with open(self.path("out.json"), encoding="utf-8") as file:
             out = json.load(file)
         low, high = out["law"]["F50"][1:]

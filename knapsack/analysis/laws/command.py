@@ -29,6 +29,7 @@ from knapsack.runs.answers import Chosen
 from knapsack.runs.files import files_of, find_runs, warn
 from knapsack.runs.table import check_columns
 
+FEWEST_DRAWS = 20
 UNITS = {"parameters": "parameters", "non-embedding": "parameters_non_embedding"}
 
 
@@ -90,6 +91,8 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
         parser.error(f"--out {args.out}: expected the beginning of files' names")
     if (args.dose is None) != (args.response is None):
         parser.error("--dose and --response go together")
+    if args.draws < FEWEST_DRAWS:
+        parser.error(f"--draws {args.draws}: at least {FEWEST_DRAWS}, or a run's error is not known")
     if args.target is not None and args.dose is None:
         parser.error("--target needs --dose, the mixing ratio, and --response")
     return args
@@ -144,7 +147,8 @@ def main(argv: list[str]) -> int:
         raise UsageError("\n".join(wrong))
     head = {"format_version": 1, "covariates": asked.covariates, "dose": args.dose or "exposures"}
     if args.target is not None:
-        out, law = analyse_targets(study, args.dose, args.response, args.target), None
+        rows = analyse_targets(study, args.dose, args.response, args.target, args.cluster is not None)
+        out, law = {"target": args.target, "settings": rows}, None
     else:
         out, law = analyse(args, study)
     write_json(at(".json"), head | out | {"left_out": [str(run) for run in left_out]})
@@ -153,7 +157,13 @@ def main(argv: list[str]) -> int:
 
         figure.draw(study, law, out.get("runs", []), out["holdout"], at(".png"))
     say(out)
-    return 3 if left_out else 0
+    return 3 if left_out or is_refused(out) else 0
+
+
+def is_refused(out: dict[str, Any]) -> bool:
+    """No law at all: exit 3, also where there are brackets or curves."""
+    laws = [out["law"]] if "law" in out else [law for one in out["settings"] for law in one["laws"].values()]
+    return all("refused" in law for law in laws)
 
 
 def ends(values: list[float | None] | None, form: str = ".3g") -> str:
@@ -171,11 +181,16 @@ def say(out: dict[str, Any]) -> None:
             f"{row['state']}, critical {ends(row['critical'])}, bracket {row['bracket']}, slope {row['slope'] or 0:.3g}"
         )
         print(f"{where or 'all runs'}: {found}")
-    if "targets" in out:
-        for name, one in out["laws"].items():
-            said = one.get("refused") or ", ".join(f"{key} {ends(value)}" for key, value in one["parameters"].items())
-            held = one.get("held_out")
-            print(f"{name}: {said}" + (f"; left out r {held['r']:g}: {held['said']}" if held else ""))
+    if "settings" in out:
+        for setting in out["settings"]:
+            where = "".join(f"{name} {value:.4g}, " for name, value in setting["at"].items())
+            for name, one in setting["laws"].items():
+                if "refused" in one:
+                    warn(f"no law: {where}{name}: {one['refused']}")
+                    continue
+                said = ", ".join(f"{key} {ends(value)}" for key, value in one["parameters"].items())
+                held = one.get("held_out")
+                print(f"{where}{name}: {said}" + (f"; left out r {held['r']:g}: {held['said']}" if held else ""))
         return
     law = out["law"]
     if "refused" in law:
