@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -166,27 +167,39 @@ def clusters(table: pd.DataFrame, column: str | None) -> np.ndarray:
 def threshold_of_row(row: dict[str, Any]) -> Threshold:
     """Of columns F50, its interval or F50_error (of ln F50), more_than, less_than."""
 
-    def log(name: str) -> float:
+    def number(name: str, least: str, allowed: Callable[[float], bool]) -> float:
         value = row.get(name)
         if value in (None, "") or value != value:
             return np.nan
         try:
             found = float(value)
         except (TypeError, ValueError):
-            found = -1.0
-        if not 0 < found < np.inf:
-            raise DataError(f"run {row['run']}: {name} is '{value}', not a number above 0")
-        return float(np.log(found))
+            found = np.nan
+        if not np.isfinite(found) or not allowed(found):
+            raise DataError(f"run {row['run']}: {name} is '{value}', not a number {least}")
+        return found
+
+    def log(name: str) -> float:
+        return float(np.log(number(name, "above 0", lambda value: value > 0)))
+
+    def check_order(*names: str) -> None:
+        ends = [end for end in map(log, names) if not np.isnan(end)]
+        if ends != sorted(ends):
+            raise DataError(f"run {row['run']}: expected {' <= '.join(names)}")
 
     value, low, high = (log(name) for name in ("F50", "more_than", "less_than"))
     if np.isnan(value) and np.isnan(low) and np.isnan(high):
         raise DataError(f"run {row['run']} has neither F50 nor more_than nor less_than")
-    if not np.isnan(value):
-        width = (log("F50_high") - log("F50_low")) / WIDTH
-        error = row.get("F50_error")
-        given = float(error) if error not in (None, "") and error == error else width
-        return Threshold(value, 0.0 if np.isnan(given) else given)
-    return Threshold(np.nan, 0.0, low, high)
+    check_order("F50_low", "F50", "F50_high")
+    check_order("more_than", "less_than")
+    if np.isnan(value):
+        return Threshold(np.nan, 0.0, low, high)
+    ends = log("F50_low"), log("F50_high")
+    error = number("F50_error", "of at least 0", lambda value: value >= 0)
+    if np.isnan(error) and np.isnan(ends).sum() == 1:
+        raise DataError(f"run {row['run']}: F50_low without F50_high, or the other way round, is no interval")
+    given = (ends[1] - ends[0]) / WIDTH if np.isnan(error) else error
+    return Threshold(value, 0.0 if np.isnan(given) else given)
 
 
 def of_responses(table: pd.DataFrame, runs: Runs, asked: Asked) -> Study:
