@@ -57,9 +57,9 @@ def of_size(random: np.random.Generator) -> Said:
     largest = np.array(study.M) == max(sizes)
     rest = study.take(~largest)
     part = dose.fit_answers(rest.runs, rest.covariates(), np.array(rest.cluster))
-    told = part.fit.predict(part.row({"M": max(sizes)}))
+    predicted = part.fit.predict(part.row({"M": max(sizes)}))
     new = planted.ln_F50(max(sizes)) + random.normal(0, planted.run_sd)
-    return {"gamma": (law.exponents()["gamma"], planted.gamma), "held-out ln F50": (told, new)}
+    return {"gamma": (law.exponents()["gamma"], planted.gamma), "held-out ln F50": (predicted, new)}
 
 
 def of_horizon(random: np.random.Generator) -> Said:

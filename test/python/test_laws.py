@@ -140,7 +140,7 @@ class PlantedTest(unittest.TestCase):
         made = size_study(np.random.default_rng(8), planted, replicates=1)
         M, S = made.covariates().values()
         random = np.random.default_rng(9)
-        truth = fit_rival("knapsack", made.runs, M, S)
+        truth = fit_rival("knapsack", made.runs, M, S, 0.02, 0.0)
         runs = [
             cells._replace(
                 right=random.binomial(25, np.clip(0.98 * truth.at(cells.dose, m, HORIZON), 0, 1)).astype(float)
@@ -148,7 +148,8 @@ class PlantedTest(unittest.TestCase):
             for cells, m in zip(made.runs, M)
         ]
         scores = {
-            name: fit_rival(name, runs, M, S).loglik for name in ("threshold", "exposures", "capacity", "knapsack")
+            name: fit_rival(name, runs, M, S, 0.02, 0.0).loglik
+            for name in ("mixing", "exposures", "capacity", "knapsack")
         }
         self.assertEqual(max(scores, key=scores.__getitem__), "knapsack", scores)
 
