@@ -134,6 +134,20 @@ class PlantedTest(unittest.TestCase):
         self.assertLess(errors["threshold"], 0.25)
         self.assertGreater(min(errors["constant F50"], errors["exposures"]), 0.3)
 
+    def test_what_was_left_out_is_judged_run_by_run(self) -> None:
+        """Each in the interval of a run measured with its error; a law that cannot be fitted says why."""
+        M = np.repeat([1.0, 2.0, 4.0, 8.0, 16.0], 2)
+        y = 5 - np.log(M) + np.tile([-0.1, 0.1], 5)
+        alone = [Threshold(value, 0.05) for value in y]
+        alone[-1] = Threshold(y[-1] + 1.5, 1.0)  # far off, as its error allows
+        runs = Runs({"M": M}, np.arange(10), alone)
+        row = hold_out("M", runs)["laws"][0]
+        self.assertEqual((row["law"], row["covered"], row["of"]), ("threshold", 2, 2))
+        alone[-1] = Threshold(y[-1] + 1.5, 0.05)
+        self.assertEqual(hold_out("M", runs)["laws"][0]["covered"], 1)
+        few = Runs({"M": M[[0, 2, 4]]}, np.arange(3), alone[:5:2])
+        self.assertIn("too few for 2 parameters", hold_out("M", few)["law_refused"])
+
     def test_rivals_find_themselves(self) -> None:
         """Answers that one law made: it fits them better than the others do."""
         planted = Planted(people=240, people_sd=0.0)
@@ -420,6 +434,36 @@ class CommandTest(support.FolderTest):
         table = pd.DataFrame({"run": list("abcd"), "branch": branches}, index, dtype=object)
         self.assertEqual(study.clusters(table, None).tolist(), [0, 0, 0, 1])
         self.assertEqual(study.clusters(table.assign(replicate=[1, 2, 1, 2]), "replicate").tolist(), [0, 1, 0, 1])
+
+    def test_replicates_of_all_sizes_are_clusters(self) -> None:
+        """Seeds 1 and 2 at each of four sizes: a new run has their scatter too; gamma has the runs' own."""
+        made = size_study(np.random.default_rng(11), Planted(**SMALL, replicate_sd=0.4), SIZES[:4], replicates=3)
+        for number, (cells, M) in enumerate(zip(made.runs, made.M)):
+            self.write_run(f"r{number}", cells, int(M), number % 3, **{"data-seed": number % 3})
+        found = []
+        for cluster in ((), ("--cluster", "run")):
+            flags = ("--out", self.path("out"), "--draws", 20, "--ask", "M=3e5", *cluster)
+            said = self.run_ok("laws", self.path("runs"), *flags)
+            with open(self.path("out.json"), encoding="utf-8") as file:
+                found.append(json.load(file))
+            self.assertEqual("replicates" in said, not cluster)
+        of_replicates, of_runs = (one["law"] for one in found)
+        self.assertEqual((of_replicates["cluster"], of_replicates["clusters"]), ("replicate", 3))
+        self.assertEqual((of_runs["cluster"], of_runs["clusters"]), ("run", 12))
+        self.assertIn("left out M = 4.2e+05 (same replicates)", self.run_ok("laws", self.path("runs"), *flags[:-2]))
+        gamma, alone = (one["exponents"]["gamma"] for one in (of_replicates, of_runs))
+        self.assertTrue(gamma[1] < 1.16 < gamma[2], gamma)
+        self.assertLess(gamma[2] - gamma[1], alone[2] - alone[1])
+        new, narrow = (one["asked"][0]["F50"] for one in found)
+        self.assertGreater(new[2] / new[1], narrow[2] / narrow[1])
+
+    def test_what_is_asked_must_be_there(self) -> None:
+        path = self.write("t.csv", "M,F50,text,loss\n1,9,a,a\n2,5,2,b\n4,2,3,c\n8,1,4,d\n")
+        base = ("laws", path, "--size", "M", "--horizon", "none", "--out", self.path("o"))
+        free = ("--free", "text", "--free", "loss")
+        self.run_bad(2, "--ask Q=...: no covariate of that name; there is M", *base, *free, "--ask", "Q=3")
+        self.run_bad(3, "--unit bits=text: run t.csv:1 has no number above 0", *base, *free, "--unit", "bits=text")
+        self.run_bad(3, "--loss loss: no run has a number there", *base, *free, "--loss", "loss")
 
     def test_one_size_gives_curves_and_no_exponent(self) -> None:
         made = size_study(np.random.default_rng(12), Planted(**SMALL), SIZES[2:3], replicates=3)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from knapsack.analysis.laws import report
-from knapsack.analysis.laws.study import TABLES, Asked, Study, read_study
+from knapsack.analysis.laws.study import TABLES, Asked, Study, is_number, read_study
 from knapsack.analysis.laws.targets import analyse_targets
 from knapsack.analysis.outputs import check_outputs, write_json
 from knapsack.analysis.psychometric import DRAWS
@@ -72,7 +72,7 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     law.add_argument(
         "--unit", type=pair, action="append", default=[], metavar="NAME=COLUMN", help="M in another unit too"
     )
-    law.add_argument("--cluster", metavar="COLUMN", help="runs that share something (default: their trunk)")
+    law.add_argument("--cluster", metavar="COLUMN", help="what runs share (default: trunk, or seeds; run: nothing)")
     law.add_argument("--free", action="append", default=[], metavar="OPTION", help="may differ between runs")
     law.add_argument("--loss", metavar="COLUMN", help="fit E + A M^-alpha to it; gamma = alpha + 1 is predicted")
     law.add_argument("--ask", type=place, action="append", default=[], metavar="M=X,S=Y", help="F50 of a new run there")
@@ -95,6 +95,9 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
         parser.error(f"--draws {args.draws}: at least {FEWEST_DRAWS}, or a run's error is not known")
     if args.target is not None and args.dose is None:
         parser.error("--target needs --dose, the mixing ratio, and --response")
+    names = covariates_of(args)
+    if wrong := [name for at in args.ask for name in at if name not in names]:
+        parser.error(f"--ask {wrong[0]}=...: no covariate of that name; there is {', '.join(names) or 'none'}")
     return args
 
 
@@ -115,7 +118,7 @@ def analyse(args: argparse.Namespace, study: Study) -> tuple[dict[str, Any], Any
     except DataError as error:
         return out | {"law": {"refused": str(error)}}, None
     study.runs.shape = law.shape
-    out["law"] = report.describe_law(law, study.runs)
+    out["law"] = report.describe_law(law, study.clustered)
     out["law"]["censored_runs"] = report.censored_names(study, law)
     out["holdout"] = report.holdouts(study)
     units = {name: column for name, column in UNITS.items() if column in study.table and args.size in UNITS.values()}
@@ -124,6 +127,17 @@ def analyse(args: argparse.Namespace, study: Study) -> tuple[dict[str, Any], Any
         out["units"] = report.in_units(study, units, args.loss)
     out["asked"] = [report.ask(law, study.runs, at) for at in args.ask]
     return out, law
+
+
+def check_numbers(study: Study, args: argparse.Namespace) -> None:
+    """Raises where a unit of size is not above 0 in all runs, or no run has a number for a loss."""
+    for name, column in args.unit:
+        numbers = [is_number(value) and value > 0 for value in study.table[column]]
+        if not all(numbers):
+            run = study.names[numbers.index(False)]
+            raise DataError(f"--unit {name}={column}: run {run} has no number above 0 there")
+    if args.loss and not any(map(is_number, study.table[args.loss])):
+        raise DataError(f"--loss {args.loss}: no run has a number there")
 
 
 def main(argv: list[str]) -> int:
@@ -145,6 +159,7 @@ def main(argv: list[str]) -> int:
     named = [args.loss, *(column for _, column in args.unit)]
     if wrong := check_columns(filter(None, named), study.table):
         raise UsageError("\n".join(wrong))
+    check_numbers(study, args)
     head = {"format_version": 1, "covariates": asked.covariates, "dose": args.dose or "exposures"}
     if args.target is not None:
         rows = analyse_targets(study, args.dose, args.response, args.target, args.cluster is not None)
@@ -200,7 +215,7 @@ def say(out: dict[str, Any]) -> None:
         print(f"{name:6} {ends(values)}")
     print(
         f"scatter of ln F50: runs {law['sd_runs']:.2g}"
-        + (f", clusters {law['sd_clusters']:.2g}" if law["sd_clusters"] else "")
+        + (f", {law['cluster']}s {law['sd_clusters']:.2g} ({law['clusters']})" if law["sd_clusters"] else "")
     )
     if "k" in law:
         print(f"slope k {law['k']:.3g}, people {law['sd_people']:.2g}, lapse {law['lapse']:.2g}")
@@ -214,7 +229,10 @@ def say(out: dict[str, Any]) -> None:
             f"{row['law']} {row['error']:.2f}" if row["error"] is not None else f"{row['law']} -"
             for row in held["laws"]
         )
-        print(f"left out {held['axis']} = {held['left_out']:.4g}, |ln ratio| of F50: {scores}")
+        same = f" (same {law['cluster']}s)" if held["same_clusters"] else ""
+        print(f"left out {held['axis']} = {held['left_out']:.4g}{same}, |ln ratio| of F50: {scores}")
+        if held["law_refused"]:
+            print(f"  no law without them: {held['law_refused']}")
     for row in out.get("units", []):
         said = f"gamma {ends(row.get('gamma'))} in {row['unit']}"
         if "gamma_predicted" in row:

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from knapsack.analysis.guesses import guesses_of, persons_of
-from knapsack.analysis.held import differing
+from knapsack.analysis.held import REPLICATES, differing
 from knapsack.analysis.laws.evidence import MOST_ANSWERS, cells_of_share
 from knapsack.analysis.laws.holdout import Runs, Threshold
 from knapsack.analysis.psychometric import (
@@ -41,6 +41,7 @@ from knapsack.runs.table import check_columns, finished_runs, is_not_finite, rea
 
 TABLES = (".csv", ".json")
 THRESHOLDS = ("F50", "F50_low", "F50_high", "F50_error", "more_than", "less_than")
+SEEDS = (*sorted(REPLICATES), "data_seed")  # columns that tell replicates apart
 WIDTH = 2 * 1.96  # of a 95 % interval, in standard errors
 
 
@@ -66,6 +67,7 @@ class Study:
     curves: list[Curve | None]  # of each run alone, where it has answers
     drawn: list[np.ndarray]  # of these, their bootstrap over people
     people: bool  # the answers are known by person
+    clustered: str = "trunk"  # or "replicate", or the column that was named
 
     @property
     def names(self) -> list[str]:
@@ -113,13 +115,16 @@ def read_study(paths: list[Path], asked: Asked, left_out: list[Path]) -> Study:
     for name, values in covariates.items():
         if (values <= 0).any():
             raise DataError(f"{name} ({asked.covariates[name]}) is not above 0 in all runs: it has no logarithm")
-    runs = Runs(covariates, clusters(table, asked.cluster), [])
+    runs, clustered = Runs(covariates, clusters(table, asked.cluster), []), asked.cluster or "trunk"
+    if not asked.cluster and not asked.dose and (replicates := replicates_of(table, runs)) is not None:
+        runs.cluster, clustered = replicates, "replicate"
     if has_thresholds:
         runs.thresholds = [threshold_of_row(row) for row in table.to_dict("records")]
-        return Study(table, runs, [None] * len(table), [], False)
-    if asked.response:
-        return of_responses(table, runs, asked)
-    return of_answers(table, runs, asked)
+        found = Study(table, runs, [None] * len(table), [], False)
+    else:
+        found = of_responses(table, runs, asked) if asked.response else of_answers(table, runs, asked)
+    found.clustered = clustered
+    return found
 
 
 def with_numbers(table: pd.DataFrame, columns: list[str | None]) -> pd.DataFrame:
@@ -127,13 +132,18 @@ def with_numbers(table: pd.DataFrame, columns: list[str | None]) -> pd.DataFrame
     use = np.ones(len(table), bool)
     for name in filter(None, columns):
         for i, (run, value) in enumerate(zip(table["run"], table[name])):
-            number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-            if not number or is_not_finite(value) or value != value:
+            if not is_number(value):
                 warn(f"run {run} has no number in {name}, left out")
                 use[i] = False
     if not use.any():
         raise DataError(f"no run has numbers in {', '.join(filter(None, columns))}")
     return table[use]
+
+
+def is_number(value: Any) -> bool:
+    """Finite, and no truth value."""
+    number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+    return number and not is_not_finite(value) and value == value
 
 
 def check_held(table: pd.DataFrame, asked: Asked) -> None:
@@ -162,6 +172,22 @@ def clusters(table: pd.DataFrame, column: str | None) -> np.ndarray:
         trunk = path.parent.parent if path is not None and path.parent.name == "checkpoints" else path
         trunks.append(str(trunk.resolve() if trunk is not None else Path(str(index)).resolve()))
     return pd.factorize(np.array(trunks, object))[0]
+
+
+def seeds_of(table: pd.DataFrame) -> np.ndarray:
+    """The replicate of each run, by its seed and data-seed; all one where the table has neither."""
+    columns = [table[name].map(str) for name in SEEDS if name in table]
+    return pd.factorize(np.array([" ".join(row) for row in zip(*columns)] or [""] * len(table), object))[0]
+
+
+def replicates_of(table: pd.DataFrame, runs: Runs) -> np.ndarray | None:
+    """Clusters by replicate, where there are no trunks, several replicates, and each is at several settings: what its
+    seeds and people do is then common to these. None elsewhere."""
+    replicate = seeds_of(table)
+    several = len(np.unique(replicate)) > 1 and len(np.unique(runs.cluster)) == len(table)
+    settings = pd.factorize(np.array([str(runs.setting(i)) for i in range(len(table))], object))[0]
+    at = [len(np.unique(settings[replicate == one])) for one in np.unique(replicate)]
+    return replicate if several and min(at) > 1 else None
 
 
 def threshold_of_row(row: dict[str, Any]) -> Threshold:

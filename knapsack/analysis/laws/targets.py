@@ -7,12 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from knapsack.analysis.held import REPLICATES
-from knapsack.analysis.laws.study import Study
+from knapsack.analysis.laws.study import Study, seeds_of
 from knapsack.analysis.laws.target import LAWS, TargetLaw, bracket, evidence_of, fit_target
 from knapsack.common.errors import DataError, UsageError
 
-SEEDS = (*sorted(REPLICATES), "data_seed")  # columns that tell replicates apart
 SIZES = ("parameters", "parameters_non_embedding")
 
 
@@ -63,8 +61,7 @@ def one_series_each(study: Study, of: np.ndarray, named: bool) -> list[np.ndarra
     """The runs of a ratio by cluster; where there is no trunk that several share, and no column was named, by seeds."""
     cluster = study.runs.cluster
     if not named and len(np.unique(cluster[of])) == of.sum():
-        seeds = study.table[[name for name in SEEDS if name in study.table]].astype(str).agg(" ".join, axis=1)
-        cluster = np.unique(seeds.to_numpy(str), return_inverse=True)[1].ravel() if len(seeds) else cluster
+        cluster = seeds_of(study.table)
     return [of & (cluster == one) for one in np.unique(cluster[of])]
 
 
