@@ -89,6 +89,25 @@ class PlantedTest(unittest.TestCase):
         self.assertLess(abs(np.mean(kept) - 1.2), 0.03)
         self.assertLess(np.mean(dropped), np.mean(kept) - 0.01)
 
+    def test_what_replicates_share_is_covered(self) -> None:
+        """An effect common to all sizes: as clusters a new run is covered and gamma narrow; as single runs neither."""
+        M, replicate, nothing = np.repeat(SIZES, 3), np.tile(np.arange(3), 5), np.full(15, np.nan)
+        covered, widths = np.zeros((2, 2)), np.zeros(2)
+        for number in range(60):
+            random = np.random.default_rng([15, number])
+            y = 5 - 1.2 * np.log(M / 231e3) + random.normal(0, 0.3, 3)[replicate] + random.normal(0, 0.13, 15)
+            new = 5 - 1.2 * np.log(1e6 / 231e3) + random.normal(0, np.hypot(0.3, 0.13))
+            evidence = of_thresholds(y, np.zeros(15), nothing, nothing)
+            for place, cluster in enumerate((replicate, np.arange(15))):
+                law = dose.fit_thresholds(evidence, {"M": M}, cluster)
+                gamma, said = law.exponents()["gamma"], law.fit.predict(law.row({"M": 1e6}))
+                covered[place] += gamma.low <= 1.2 <= gamma.high, said.low <= new <= said.high
+                widths[place] += gamma.high - gamma.low
+        self.assertGreaterEqual(covered[0, 0], 54, covered)
+        self.assertGreaterEqual(covered[0, 1], 51, covered)
+        self.assertGreater(covered[0, 1], covered[1, 1])
+        self.assertLess(widths[0], 0.7 * widths[1])
+
     def test_the_critical_ratio(self) -> None:
         hits = 0
         for number in range(12):
