@@ -6,6 +6,7 @@ import json
 import math
 import os
 import unittest
+from unittest import mock
 
 import numpy as np
 
@@ -16,7 +17,7 @@ import pandas as pd  # noqa: E402
 import support  # noqa: E402
 from planted_studies import HORIZON, SIZES, Planted, horizon_study, ratio_study, size_study  # noqa: E402
 
-from knapsack.analysis.laws import critical, dose, mixed, study, target  # noqa: E402
+from knapsack.analysis.laws import critical, dose, holdout, mixed, study, target  # noqa: E402
 from knapsack.analysis.laws.evidence import of_thresholds  # noqa: E402
 from knapsack.analysis.laws.holdout import Runs, Threshold, hold_out  # noqa: E402
 from knapsack.analysis.laws.loss import fit_loss  # noqa: E402
@@ -166,6 +167,16 @@ class PlantedTest(unittest.TestCase):
         self.assertEqual(hold_out("M", runs)["laws"][0]["covered"], 1)
         few = Runs({"M": M[[0, 2, 4]]}, np.arange(3), alone[:5:2])
         self.assertIn("too few for 2 parameters", hold_out("M", few)["law_refused"])
+
+    def test_rivals_have_the_lapse_of_the_law(self) -> None:
+        """Of one answer in eight a lapse: not the usual one in fifty."""
+        made = size_study(np.random.default_rng(16), Planted(**SMALL, lapse=0.125, run_sd=0.05), replicates=1)
+        alone = [Threshold(fit_curve(cells).ln_F50, 0.08) for cells in made.runs]
+        with mock.patch.object(holdout, "fit_rival") as fitted:
+            holdout.predictors("M", Runs(made.covariates(), np.array(made.cluster), alone, made.runs))
+        (lapse,) = {call.args[4] for call in fitted.call_args_list}
+        self.assertEqual(fitted.call_count, 4)
+        self.assertLess(abs(lapse - 0.125), 0.035)
 
     def test_rivals_find_themselves(self) -> None:
         """Answers that one law made: it fits them better than the others do."""
