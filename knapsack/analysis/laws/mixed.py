@@ -175,7 +175,7 @@ def fit(
     sds = np.array([start.sd_run if start else 0.2] + [start.sd_cluster if start else 0.1] * model.nested)
     b, sds, loglik = model.maximise(b, sds)
     clusters, informed = len(model.first), n - censored
-    raised = sds * np.sqrt([informed / max(1.0, informed - p - spent), clusters / pure[0]][: len(sds)])
+    raised = sds * np.sqrt([one / max(1.0, one - p - spent) for one in (informed, clusters)][: len(sds)])
     b, covariance = model.fixed(b, raised)
     if not model.nested:
         fitted, covariance = A @ b, A @ covariance @ A.T
