@@ -30,6 +30,7 @@ class Planted:
     people_sd: float = 0.35
     run_sd: float = 0.13
     trunk_sd: float = 0.1
+    replicate_sd: float = 0.0  # of what the runs of all sizes with the same seeds and people share
     people: int = 160
     groups: int = 16
     questions: int = 25  # of a person
@@ -66,12 +67,15 @@ class Study:
 
 
 def size_study(random: np.random.Generator, planted: Planted, sizes: tuple = SIZES, replicates: int = 3) -> Study:
+    """`cluster`: each run its own; with a replicate_sd the replicate."""
     study = Study()
+    common = random.normal(0, planted.replicate_sd, replicates) if planted.replicate_sd else np.zeros(replicates)
     for M in sizes:
-        for _ in range(replicates):
-            y = planted.ln_F50(M) + random.normal(0, planted.run_sd)
+        for replicate in range(replicates):
+            y = planted.ln_F50(M) + common[replicate] + random.normal(0, planted.run_sd)
             study.runs.append(planted.run(random, y))
-            for column, value in ((study.M, M), (study.S, HORIZON), (study.cluster, len(study.M)), (study.truth, y)):
+            cluster = replicate if planted.replicate_sd else len(study.M)
+            for column, value in ((study.M, M), (study.S, HORIZON), (study.cluster, cluster), (study.truth, y)):
                 column.append(value)
     return study
 

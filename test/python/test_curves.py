@@ -283,6 +283,7 @@ class CurvesTest(support.FolderTest):
         self.write("run/config.json", json.dumps({"steps": 100}))
         out, _ = self.curves(run, "--window", "0:0.2", drawn=True)
         self.assertEqual((out["retention"]["closed"], out["retention"]["facts"]), (20, 10))
+        self.assertEqual((out["retention"]["of"], out["retention"]["intervals_over"]), ("this run", "people"))
         np.testing.assert_allclose(out["retention"]["share_known"][:3], [1, 0.6, 0.5])
         self.assertGreater(os.path.getsize(self.path("out.retention.png")), 1000)
         for bad in ("0.2", "0.5:0.2", "a:b"):

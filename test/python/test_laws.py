@@ -6,6 +6,7 @@ import json
 import math
 import os
 import unittest
+from unittest import mock
 
 import numpy as np
 
@@ -16,7 +17,7 @@ import pandas as pd  # noqa: E402
 import support  # noqa: E402
 from planted_studies import HORIZON, SIZES, Planted, horizon_study, ratio_study, size_study  # noqa: E402
 
-from knapsack.analysis.laws import critical, dose, mixed, study, target  # noqa: E402
+from knapsack.analysis.laws import critical, dose, holdout, mixed, study, target  # noqa: E402
 from knapsack.analysis.laws.evidence import of_thresholds  # noqa: E402
 from knapsack.analysis.laws.holdout import Runs, Threshold, hold_out  # noqa: E402
 from knapsack.analysis.laws.loss import fit_loss  # noqa: E402
@@ -89,6 +90,25 @@ class PlantedTest(unittest.TestCase):
         self.assertLess(abs(np.mean(kept) - 1.2), 0.03)
         self.assertLess(np.mean(dropped), np.mean(kept) - 0.01)
 
+    def test_what_replicates_share_is_covered(self) -> None:
+        """An effect common to all sizes: as clusters a new run is covered and gamma narrow; as single runs neither."""
+        M, replicate, nothing = np.repeat(SIZES, 3), np.tile(np.arange(3), 5), np.full(15, np.nan)
+        covered, widths = np.zeros((2, 2)), np.zeros(2)
+        for number in range(60):
+            random = np.random.default_rng([15, number])
+            y = 5 - 1.2 * np.log(M / 231e3) + random.normal(0, 0.3, 3)[replicate] + random.normal(0, 0.13, 15)
+            new = 5 - 1.2 * np.log(1e6 / 231e3) + random.normal(0, np.hypot(0.3, 0.13))
+            evidence = of_thresholds(y, np.zeros(15), nothing, nothing)
+            for place, cluster in enumerate((replicate, np.arange(15))):
+                law = dose.fit_thresholds(evidence, {"M": M}, cluster)
+                gamma, said = law.exponents()["gamma"], law.fit.predict(law.row({"M": 1e6}))
+                covered[place] += gamma.low <= 1.2 <= gamma.high, said.low <= new <= said.high
+                widths[place] += gamma.high - gamma.low
+        self.assertGreaterEqual(covered[0, 0], 54, covered)
+        self.assertGreaterEqual(covered[0, 1], 51, covered)
+        self.assertGreater(covered[0, 1], covered[1, 1])
+        self.assertLess(widths[0], 0.7 * widths[1])
+
     def test_the_critical_ratio(self) -> None:
         hits = 0
         for number in range(12):
@@ -134,13 +154,37 @@ class PlantedTest(unittest.TestCase):
         self.assertLess(errors["threshold"], 0.25)
         self.assertGreater(min(errors["constant F50"], errors["exposures"]), 0.3)
 
+    def test_what_was_left_out_is_judged_run_by_run(self) -> None:
+        """Each in the interval of a run measured with its error; a law that cannot be fitted says why."""
+        M = np.repeat([1.0, 2.0, 4.0, 8.0, 16.0], 2)
+        y = 5 - np.log(M) + np.tile([-0.1, 0.1], 5)
+        alone = [Threshold(value, 0.05) for value in y]
+        alone[-1] = Threshold(y[-1] + 1.5, 1.0)  # far off, as its error allows
+        runs = Runs({"M": M}, np.arange(10), alone)
+        row = hold_out("M", runs)["laws"][0]
+        self.assertEqual((row["law"], row["covered"], row["of"]), ("threshold", 2, 2))
+        alone[-1] = Threshold(y[-1] + 1.5, 0.05)
+        self.assertEqual(hold_out("M", runs)["laws"][0]["covered"], 1)
+        few = Runs({"M": M[[0, 2, 4]]}, np.arange(3), alone[:5:2])
+        self.assertIn("too few for 2 parameters", hold_out("M", few)["law_refused"])
+
+    def test_rivals_have_the_lapse_of_the_law(self) -> None:
+        """Of one answer in eight a lapse: not the usual one in fifty."""
+        made = size_study(np.random.default_rng(16), Planted(**SMALL, lapse=0.125, run_sd=0.05), replicates=1)
+        alone = [Threshold(fit_curve(cells).ln_F50, 0.08) for cells in made.runs]
+        with mock.patch.object(holdout, "fit_rival") as fitted:
+            holdout.predictors("M", Runs(made.covariates(), np.array(made.cluster), alone, made.runs))
+        (lapse,) = {call.args[4] for call in fitted.call_args_list}
+        self.assertEqual(fitted.call_count, 4)
+        self.assertLess(abs(lapse - 0.125), 0.035)
+
     def test_rivals_find_themselves(self) -> None:
         """Answers that one law made: it fits them better than the others do."""
         planted = Planted(people=240, people_sd=0.0)
         made = size_study(np.random.default_rng(8), planted, replicates=1)
         M, S = made.covariates().values()
         random = np.random.default_rng(9)
-        truth = fit_rival("knapsack", made.runs, M, S)
+        truth = fit_rival("knapsack", made.runs, M, S, 0.02, 0.0)
         runs = [
             cells._replace(
                 right=random.binomial(25, np.clip(0.98 * truth.at(cells.dose, m, HORIZON), 0, 1)).astype(float)
@@ -148,7 +192,8 @@ class PlantedTest(unittest.TestCase):
             for cells, m in zip(made.runs, M)
         ]
         scores = {
-            name: fit_rival(name, runs, M, S).loglik for name in ("threshold", "exposures", "capacity", "knapsack")
+            name: fit_rival(name, runs, M, S, 0.02, 0.0).loglik
+            for name in ("mixing", "exposures", "capacity", "knapsack")
         }
         self.assertEqual(max(scores, key=scores.__getitem__), "knapsack", scores)
 
@@ -158,6 +203,12 @@ class PublishedTest(support.FolderTest):
         self.said = self.run_ok("laws", *arguments, "--out", self.path("out"))
         with open(self.path("out.json"), encoding="utf-8") as file:
             return json.load(file)
+
+    def refused(self, *arguments: object) -> None:
+        """No law, exit 3, and what there is all the same."""
+        self.run_bad(3, "no law", "laws", *arguments, "--out", self.path("out"))
+        with open(self.path("out.json"), encoding="utf-8") as file:
+            self.out = json.load(file)
 
     def write_table(self, name: str, header: str, rows: list[tuple]) -> str:
         lines = [",".join("" if value is None else str(value) for value in row) for row in rows]
@@ -186,6 +237,20 @@ class PublishedTest(support.FolderTest):
         self.assertIn("censored: 1 of 9 runs (C16)", self.said)
         self.assertGreater(os.path.getsize(self.path("out.png")), 1000)
 
+    def test_thresholds_with_errors_that_are_none(self) -> None:
+        base = ("--size", "M", "--horizon", "none", "--out", self.path("o"))
+        for header, values, said in (
+            ("M,F50,F50_error", "1,5,-.1", "F50_error is '-0.1', not a number of at least 0"),
+            ("M,F50,F50_error", "1,5,abc", "F50_error is 'abc', not a number"),
+            ("M,F50,F50_error", "1,5,inf", "F50_error is 'inf', not a number"),
+            ("M,F50,F50_low,F50_high", "1,5,7,4", "F50_low <= F50 <= F50_high"),
+            ("M,F50,F50_low,F50_high", "1,5,6,9", "F50_low <= F50 <= F50_high"),
+            ("M,F50,F50_low", "1,5,4", "F50_low without F50_high"),
+            ("M,more_than,less_than", "1,9,4", "more_than <= less_than"),
+        ):
+            self.run_bad(3, said, "laws", self.write("bad.csv", f"{header}\n{values}\n"), *base)
+        self.run_bad(2, "at least 20", "laws", self.path("bad.csv"), *base, "--draws", 1)
+
     def test_table_1_of_the_paper(self) -> None:
         rows = [(r, (a + i * sd) / 100) for r, (a, sd) in TABLE_1.items() for i in (-1, 0, 1)]
         path = self.write_table("t.csv", "r,acc", rows)
@@ -195,7 +260,8 @@ class PublishedTest(support.FolderTest):
         self.assertTrue(6 < said["slope"] < 10, said["slope"])
         self.assertTrue(0.4 < said["critical"][1] < said["critical"][2] < 0.45, said["critical"])
         below = self.write_table("below.csv", "r,acc", rows[:12])
-        self.assertEqual(self.laws(below, *flags)["critical"][0]["bracket"], [0.25, None])
+        self.refused(below, *flags)  # no law, exit 3, and the bracket that there is
+        self.assertEqual(self.out["critical"][0]["bracket"], [0.25, None])
 
     def test_tokens_to_a_target_of_the_paper(self) -> None:
         """T(.3) = 120B and 112B of its two fits; at .25 they go apart, and the left-out ratio says which holds."""
@@ -217,10 +283,34 @@ class PublishedTest(support.FolderTest):
         ]
         path = self.write_table("t.csv", "r,S,acc", rows)
         out = self.laws(path, "--size", "none", "--horizon", "S", "--dose", "r", "--response", "acc", "--target", 0.4)
-        self.assertEqual([row["horizons"] for row in out["targets"]], [32] * 6)
-        left_out = {name: law["held_out"]["error"] for name, law in out["laws"].items()}
+        (setting,) = out["settings"]
+        self.assertEqual([row["horizons"] for row in setting["targets"]], [32] * 6)
+        left_out = {name: law["held_out"]["error"] for name, law in setting["laws"].items()}
         self.assertEqual(left_out["exponential"], 0)
         self.assertGreater(left_out["power"], 0.1)
+
+    def test_replicates_and_sizes_have_a_target_each(self) -> None:
+        """T of seed 1 in (8, 16), of seed 2 in (2, 4): never one bracket of both."""
+        reached = {(1, 16), (2, 4), (2, 8), (2, 16)}
+        rows = [(0.3, S, seed, 0.6 if (seed, S) in reached else 0.1) for seed in (1, 2) for S in (2, 4, 8, 16)]
+        flags = ("--horizon", "S", "--dose", "r", "--response", "acc", "--target", 0.4)
+        seeds = self.write_table("seeds.csv", "r,S,seed,acc", rows)
+        self.refused(seeds, "--size", "none", *flags)  # one ratio makes no law, but the brackets are there
+        (setting,) = self.out["settings"]
+        self.assertEqual([(row["low"], row["high"]) for row in setting["targets"]], [(8, 16), (2, 4)])
+        unnamed = self.write_table("unnamed.csv", "r,S,one,acc", rows)
+        base = ("--size", "none", *flags, "--free", "one", "--out", self.path("o"))
+        self.run_bad(3, "several runs of S = 2 .*--cluster", "laws", unnamed, *base)
+        self.refused(unnamed, *base[:-2], "--cluster", "one")
+        self.assertEqual([row["low"] for row in self.out["settings"][0]["targets"]], [8, 2])
+        rows = [(0.3, S, M, 0.6 if S * M >= 160 else 0.1) for M in (10, 40) for S in (2, 4, 8, 16)]
+        sizes = self.write_table("sizes.csv", "r,S,parameters,acc", rows)
+        self.refused(sizes, *flags)
+        found = {one["at"]["M"]: (one["targets"][0]["low"], one["targets"][0]["high"]) for one in self.out["settings"]}
+        self.assertEqual(found, {10: (8, 16), 40: (2, 4)})
+        self.run_bad(2, "2 values of parameters", "laws", sizes, "--size", "none", *flags, "--out", self.path("o"))
+        with self.assertRaisesRegex(Exception, "several runs of one horizon"):
+            target.bracket(np.array([2.0, 2.0]), np.array([0.1, 0.9]), 0.4)
 
     def test_the_critical_size_at_each_ratio(self) -> None:
         """The critical size falls as r^-0.8: a bracket at each ratio, and one law over all."""
@@ -342,7 +432,7 @@ class CommandTest(support.FolderTest):
 
     def test_refusals(self) -> None:
         self.write_study()
-        base = ("laws", self.path("runs"), "--out", self.path("out"), "--draws", 10)
+        base = ("laws", self.path("runs"), "--out", self.path("out"), "--draws", 20)
         self.run_bad(2, "no run has a column 'sise'", *base, "--size", "sise")
         self.run_bad(2, "--dose and --response go together", *base, "--dose", "lr")
         self.run_bad(2, "expected NAME=VALUE", *base, "--ask", "M=0")
@@ -375,11 +465,41 @@ class CommandTest(support.FolderTest):
         self.assertEqual(study.clusters(table, None).tolist(), [0, 0, 0, 1])
         self.assertEqual(study.clusters(table.assign(replicate=[1, 2, 1, 2]), "replicate").tolist(), [0, 1, 0, 1])
 
+    def test_replicates_of_all_sizes_are_clusters(self) -> None:
+        """Seeds 1 and 2 at each of four sizes: a new run has their scatter too; gamma has the runs' own."""
+        made = size_study(np.random.default_rng(11), Planted(**SMALL, replicate_sd=0.4), SIZES[:4], replicates=3)
+        for number, (cells, M) in enumerate(zip(made.runs, made.M)):
+            self.write_run(f"r{number}", cells, int(M), number % 3, **{"data-seed": number % 3})
+        found = []
+        for cluster in ((), ("--cluster", "run")):
+            flags = ("--out", self.path("out"), "--draws", 20, "--ask", "M=3e5", *cluster)
+            said = self.run_ok("laws", self.path("runs"), *flags)
+            with open(self.path("out.json"), encoding="utf-8") as file:
+                found.append(json.load(file))
+            self.assertEqual("replicates" in said, not cluster)
+        of_replicates, of_runs = (one["law"] for one in found)
+        self.assertEqual((of_replicates["cluster"], of_replicates["clusters"]), ("replicate", 3))
+        self.assertEqual((of_runs["cluster"], of_runs["clusters"]), ("run", 12))
+        self.assertIn("left out M = 4.2e+05 (same replicates)", self.run_ok("laws", self.path("runs"), *flags[:-2]))
+        gamma, alone = (one["exponents"]["gamma"] for one in (of_replicates, of_runs))
+        self.assertTrue(gamma[1] < 1.16 < gamma[2], gamma)
+        self.assertLess(gamma[2] - gamma[1], alone[2] - alone[1])
+        new, narrow = (one["asked"][0]["F50"] for one in found)
+        self.assertGreater(new[2] / new[1], narrow[2] / narrow[1])
+
+    def test_what_is_asked_must_be_there(self) -> None:
+        path = self.write("t.csv", "M,F50,text,loss\n1,9,a,a\n2,5,2,b\n4,2,3,c\n8,1,4,d\n")
+        base = ("laws", path, "--size", "M", "--horizon", "none", "--out", self.path("o"))
+        free = ("--free", "text", "--free", "loss")
+        self.run_bad(2, "--ask Q=...: no covariate of that name; there is M", *base, *free, "--ask", "Q=3")
+        self.run_bad(3, "--unit bits=text: run t.csv:1 has no number above 0", *base, *free, "--unit", "bits=text")
+        self.run_bad(3, "--loss loss: no run has a number there", *base, *free, "--loss", "loss")
+
     def test_one_size_gives_curves_and_no_exponent(self) -> None:
         made = size_study(np.random.default_rng(12), Planted(**SMALL), SIZES[2:3], replicates=3)
         for number, (cells, M) in enumerate(zip(made.runs, made.M)):
             self.write_run(f"r{number}", cells, int(M), number)
-        self.run_ok("laws", self.path("runs"), "--out", self.path("out"), "--draws", 10)
+        self.run_ok("laws", self.path("runs"), "--out", self.path("out"), "--draws", 20)
         with open(self.path("out.json"), encoding="utf-8") as file:
             out = json.load(file)
         low, high = out["law"]["F50"][1:]

@@ -16,7 +16,7 @@ from scipy.special import expit  # noqa: E402
 from knapsack.analysis import psychometric  # noqa: E402
 from knapsack.analysis.intervals import replicates, share_interval  # noqa: E402
 from knapsack.analysis.psychometric import BELOW, FLAT, NOT_REACHED, REACHED, Cells, collect, fit_curve  # noqa: E402
-from knapsack.analysis.thresholds import first_group_below, threshold, walk  # noqa: E402
+from knapsack.analysis.thresholds import first_group_below, threshold  # noqa: E402
 
 
 def flickering(random: np.random.Generator, grid: np.ndarray, misses: float, people: int = 60) -> Cells:
@@ -102,14 +102,6 @@ class ThresholdTest(unittest.TestCase):
         said = self.said(cells, 20)
         self.assertEqual((said["threshold"], said["state"], round(said["more_than"])), (None, NOT_REACHED, 1000))
         self.assertEqual(first_group_below(cells, 0.8), 1000)
-
-    def test_a_walk_needs_some_items(self) -> None:
-        popularity = np.arange(2000.0, 0, -1)
-        correct = popularity > 400
-        correct[:3] = False  # the most popular are wrong
-        self.assertLess(walk(popularity, correct, 0.6, fails=5), 400)
-        self.assertGreater(walk(popularity, correct, 0.6, fails=3, fewest=1), 1990)
-        self.assertEqual(walk(popularity, np.ones(2000), 0.6, fails=5), 1)
 
 
 class IntervalTest(unittest.TestCase):

@@ -169,3 +169,5 @@ def main(argv: list[str]) -> None:
         f"known at the end {out['all']['share_known'][-1]:.3g}"
         + (f"; exposures needed {words(needed['all'])}" if needed and needed["all"] else "")
     )
+    if window and "refused" not in out["retention"]:
+        print("retention: of this run; its intervals are over people, and do not hold what another run would show")

@@ -109,7 +109,7 @@ def draw_log_probability(axes: Any, steps: np.ndarray, logp: np.ndarray, window:
 def draw_retention(out: dict[str, Any], steps: np.ndarray, logp: np.ndarray, window: Window, path: Path) -> None:
     """`logp`: (steps, facts)."""
     result = out["retention"]
-    chang, what = result["log_probability"], "share of the facts known at closing"
+    chang, what = result["log_probability"], "share of the facts known at closing, of this run"
     figure, axes = plt.subplots(1, 3, figsize=(14, 4.2))
     draw_fits(axes[0], result["t"], result["share_known"], result["fits"], what, "the window closed")
     if "refused" in chang:
@@ -118,7 +118,7 @@ def draw_retention(out: dict[str, Any], steps: np.ndarray, logp: np.ndarray, win
         axes[1].text(0.5, 0.5, said, fontsize=SMALL, wrap=True, **place)
     else:
         since = f"t_LAM ({chang['t_lam']})"
-        draw_fits(axes[1], chang["t"], chang["retainability"], chang["fits"], "retainability R(t)", since)
+        draw_fits(axes[1], chang["t"], chang["retainability"], chang["fits"], "retainability R(t) of this run", since)
     draw_log_probability(axes[2], steps, logp, window)
     for one in axes:
         legend(one)

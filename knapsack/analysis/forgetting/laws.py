@@ -129,8 +129,8 @@ def late_error(name: str, t: np.ndarray, y: np.ndarray) -> float | None:
     early, late = order[: len(t) - len(t) // 3], order[len(t) - len(t) // 3 :]
     if len(early) < FEWEST or not len(late):
         return None
-    told = function_of(name)(fit_one(name, t[early], y[early]).p, t[late])
-    return float(np.sqrt(np.mean((told - y[late]) ** 2)))
+    predicted = function_of(name)(fit_one(name, t[early], y[early]).p, t[late])
+    return float(np.sqrt(np.mean((predicted - y[late]) ** 2)))
 
 
 def fit_law(name: str, t: np.ndarray, y: np.ndarray, drawn: np.ndarray | None = None) -> dict[str, Any]:

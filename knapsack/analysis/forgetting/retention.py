@@ -185,7 +185,7 @@ def analyse(answers: Answers, known: np.ndarray, logp: np.ndarray, window: Windo
         raise UsageError(f"a window is one source's, the answers are of {', '.join(sources)}; choose with --source")
     if window.opened is not None and window.opened >= window.closed:
         raise UsageError(f"the window opens at step {window.opened}, not before it closes at {window.closed}")
-    out = known_retention(answers, known, logp, window)
+    out = {"of": "this run", "intervals_over": "people"} | known_retention(answers, known, logp, window)
     try:
         return {**out, "log_probability": retainability(answers, logp, window)}
     except DataError as error:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from knapsack.analysis.laws import report
-from knapsack.analysis.laws.study import TABLES, Asked, Study, read_study
+from knapsack.analysis.laws.study import TABLES, Asked, Study, is_number, read_study
 from knapsack.analysis.laws.targets import analyse_targets
 from knapsack.analysis.outputs import check_outputs, write_json
 from knapsack.analysis.psychometric import DRAWS
@@ -29,6 +29,7 @@ from knapsack.runs.answers import Chosen
 from knapsack.runs.files import files_of, find_runs, warn
 from knapsack.runs.table import check_columns
 
+FEWEST_DRAWS = 20
 UNITS = {"parameters": "parameters", "non-embedding": "parameters_non_embedding"}
 
 
@@ -71,7 +72,7 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     law.add_argument(
         "--unit", type=pair, action="append", default=[], metavar="NAME=COLUMN", help="M in another unit too"
     )
-    law.add_argument("--cluster", metavar="COLUMN", help="runs that share something (default: their trunk)")
+    law.add_argument("--cluster", metavar="COLUMN", help="what runs share (default: trunk, or seeds; run: nothing)")
     law.add_argument("--free", action="append", default=[], metavar="OPTION", help="may differ between runs")
     law.add_argument("--loss", metavar="COLUMN", help="fit E + A M^-alpha to it; gamma = alpha + 1 is predicted")
     law.add_argument("--ask", type=place, action="append", default=[], metavar="M=X,S=Y", help="F50 of a new run there")
@@ -90,8 +91,13 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
         parser.error(f"--out {args.out}: expected the beginning of files' names")
     if (args.dose is None) != (args.response is None):
         parser.error("--dose and --response go together")
+    if args.draws < FEWEST_DRAWS:
+        parser.error(f"--draws {args.draws}: at least {FEWEST_DRAWS}, or a run's error is not known")
     if args.target is not None and args.dose is None:
         parser.error("--target needs --dose, the mixing ratio, and --response")
+    names = covariates_of(args)
+    if wrong := [name for at in args.ask for name in at if name not in names]:
+        parser.error(f"--ask {wrong[0]}=...: no covariate of that name; there is {', '.join(names) or 'none'}")
     return args
 
 
@@ -112,7 +118,7 @@ def analyse(args: argparse.Namespace, study: Study) -> tuple[dict[str, Any], Any
     except DataError as error:
         return out | {"law": {"refused": str(error)}}, None
     study.runs.shape = law.shape
-    out["law"] = report.describe_law(law, study.runs)
+    out["law"] = report.describe_law(law, study.clustered)
     out["law"]["censored_runs"] = report.censored_names(study, law)
     out["holdout"] = report.holdouts(study)
     units = {name: column for name, column in UNITS.items() if column in study.table and args.size in UNITS.values()}
@@ -121,6 +127,17 @@ def analyse(args: argparse.Namespace, study: Study) -> tuple[dict[str, Any], Any
         out["units"] = report.in_units(study, units, args.loss)
     out["asked"] = [report.ask(law, study.runs, at) for at in args.ask]
     return out, law
+
+
+def check_numbers(study: Study, args: argparse.Namespace) -> None:
+    """Raises where a unit of size is not above 0 in all runs, or no run has a number for a loss."""
+    for name, column in args.unit:
+        numbers = [is_number(value) and value > 0 for value in study.table[column]]
+        if not all(numbers):
+            run = study.names[numbers.index(False)]
+            raise DataError(f"--unit {name}={column}: run {run} has no number above 0 there")
+    if args.loss and not any(map(is_number, study.table[args.loss])):
+        raise DataError(f"--loss {args.loss}: no run has a number there")
 
 
 def main(argv: list[str]) -> int:
@@ -142,9 +159,11 @@ def main(argv: list[str]) -> int:
     named = [args.loss, *(column for _, column in args.unit)]
     if wrong := check_columns(filter(None, named), study.table):
         raise UsageError("\n".join(wrong))
+    check_numbers(study, args)
     head = {"format_version": 1, "covariates": asked.covariates, "dose": args.dose or "exposures"}
     if args.target is not None:
-        out, law = analyse_targets(study, args.dose, args.response, args.target), None
+        rows = analyse_targets(study, args.dose, args.response, args.target, args.cluster is not None)
+        out, law = {"target": args.target, "settings": rows}, None
     else:
         out, law = analyse(args, study)
     write_json(at(".json"), head | out | {"left_out": [str(run) for run in left_out]})
@@ -153,7 +172,13 @@ def main(argv: list[str]) -> int:
 
         figure.draw(study, law, out.get("runs", []), out["holdout"], at(".png"))
     say(out)
-    return 3 if left_out else 0
+    return 3 if left_out or is_refused(out) else 0
+
+
+def is_refused(out: dict[str, Any]) -> bool:
+    """No law at all: exit 3, also where there are brackets or curves."""
+    laws = [out["law"]] if "law" in out else [law for one in out["settings"] for law in one["laws"].values()]
+    return all("refused" in law for law in laws)
 
 
 def ends(values: list[float | None] | None, form: str = ".3g") -> str:
@@ -171,11 +196,16 @@ def say(out: dict[str, Any]) -> None:
             f"{row['state']}, critical {ends(row['critical'])}, bracket {row['bracket']}, slope {row['slope'] or 0:.3g}"
         )
         print(f"{where or 'all runs'}: {found}")
-    if "targets" in out:
-        for name, one in out["laws"].items():
-            said = one.get("refused") or ", ".join(f"{key} {ends(value)}" for key, value in one["parameters"].items())
-            held = one.get("held_out")
-            print(f"{name}: {said}" + (f"; left out r {held['r']:g}: {held['said']}" if held else ""))
+    if "settings" in out:
+        for setting in out["settings"]:
+            where = "".join(f"{name} {value:.4g}, " for name, value in setting["at"].items())
+            for name, one in setting["laws"].items():
+                if "refused" in one:
+                    warn(f"no law: {where}{name}: {one['refused']}")
+                    continue
+                said = ", ".join(f"{key} {ends(value)}" for key, value in one["parameters"].items())
+                held = one.get("held_out")
+                print(f"{where}{name}: {said}" + (f"; left out r {held['r']:g}: {held['said']}" if held else ""))
         return
     law = out["law"]
     if "refused" in law:
@@ -185,7 +215,7 @@ def say(out: dict[str, Any]) -> None:
         print(f"{name:6} {ends(values)}")
     print(
         f"scatter of ln F50: runs {law['sd_runs']:.2g}"
-        + (f", clusters {law['sd_clusters']:.2g}" if law["sd_clusters"] else "")
+        + (f", {law['cluster']}s {law['sd_clusters']:.2g} ({law['clusters']})" if law["sd_clusters"] else "")
     )
     if "k" in law:
         print(f"slope k {law['k']:.3g}, people {law['sd_people']:.2g}, lapse {law['lapse']:.2g}")
@@ -199,7 +229,10 @@ def say(out: dict[str, Any]) -> None:
             f"{row['law']} {row['error']:.2f}" if row["error"] is not None else f"{row['law']} -"
             for row in held["laws"]
         )
-        print(f"left out {held['axis']} = {held['left_out']:.4g}, |ln ratio| of F50: {scores}")
+        same = f" (same {law['cluster']}s)" if held["same_clusters"] else ""
+        print(f"left out {held['axis']} = {held['left_out']:.4g}{same}, |ln ratio| of F50: {scores}")
+        if held["law_refused"]:
+            print(f"  no law without them: {held['law_refused']}")
     for row in out.get("units", []):
         said = f"gamma {ends(row.get('gamma'))} in {row['unit']}"
         if "gamma_predicted" in row:

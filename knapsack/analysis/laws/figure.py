@@ -49,9 +49,9 @@ def draw_law(
     x = study.runs.covariates[axis]
     middle = {name: float(np.exp(np.log(column).mean())) for name, column in study.runs.covariates.items()}
     fine = np.geomspace(x.min(), x.max(), 60)
-    told = np.array([law.F50(middle | {axis: float(at)}) for at in fine])
-    axes.fill_between(fine, told[:, 1], told[:, 2], color=SHADE, linewidth=0, zorder=0, label="a new run, 95 %")
-    axes.plot(fine, told[:, 0], color=BLUE, linewidth=1.2)
+    line = np.array([law.F50(middle | {axis: float(at)}) for at in fine])
+    axes.fill_between(fine, line[:, 1], line[:, 2], color=SHADE, linewidth=0, zorder=0, label="a new run, 95 %")
+    axes.plot(fine, line[:, 0], color=BLUE, linewidth=1.2)
     for at, row in zip(x, rows):
         if row.get("F50"):
             axes.plot(at, row["F50"], "o", color=BLUE, markersize=4)

@@ -24,7 +24,7 @@ from knapsack.common.errors import DataError
 
 OWN, BASELINES = "threshold", ("constant F50", "nearest")
 Setting = dict[str, float]  # the covariates of a run
-Predictor = Callable[[Setting], Estimate | None]  # of F50
+Predictor = Callable[[Setting, float], Estimate | None]  # of F50, measured with this error of ln F50
 
 
 class Threshold(NamedTuple):
@@ -60,25 +60,29 @@ def evidence_of(thresholds: list[Threshold]) -> Evidence:
     return of_thresholds(*(np.array(column, float) for column in zip(*thresholds)))
 
 
-def predictors(axis: str, rest: Runs) -> dict[str, Predictor]:
-    """Of every law that can be fitted to these runs, and of the baselines."""
+def predictors(axis: str, rest: Runs) -> tuple[dict[str, Predictor], str | None]:
+    """Of every law that can be fitted to these runs, and of the baselines; and why the law of doses cannot be."""
     known = np.array([one.value for one in rest.thresholds])
     found: dict[str, Predictor] = {}
+    refused, law = None, None
     try:
         if rest.answers is not None:
-            found[OWN] = fit_answers(rest.answers, rest.covariates, rest.cluster, start=rest.shape).F50
+            law = fit_answers(rest.answers, rest.covariates, rest.cluster, start=rest.shape)
         else:
-            found[OWN] = fit_thresholds(evidence_of(rest.thresholds), rest.covariates, rest.cluster).F50
-    except DataError:
-        found[OWN] = lambda at: None
+            law = fit_thresholds(evidence_of(rest.thresholds), rest.covariates, rest.cluster)
+        found[OWN] = law.F50
+    except DataError as error:
+        refused = str(error)
+        found[OWN] = lambda at, error: None
     if rest.answers is not None:
-        found |= {name: of_rival(name, rest) for name in RIVALS if name != OWN}
+        shape = law.shape if law else rest.shape or Shape()
+        found |= {name: of_rival(name, rest, shape) for name in RIVALS}
     reached = np.isfinite(known)
 
-    def constant(at: Setting) -> Estimate | None:
+    def constant(at: Setting, error: float) -> Estimate | None:
         return Estimate(float(np.exp(known[reached].mean()))) if reached.any() else None
 
-    def nearest(at: Setting) -> Estimate | None:
+    def nearest(at: Setting, error: float) -> Estimate | None:
         alike = reached.copy()
         for name, column in rest.covariates.items():
             if name != axis:
@@ -89,16 +93,17 @@ def predictors(axis: str, rest: Runs) -> dict[str, Predictor]:
         at_nearest = alike & (value == value[alike].max())
         return Estimate(float(np.exp(known[at_nearest].mean())))
 
-    return found | dict(zip(BASELINES, (constant, nearest)))
+    return found | dict(zip(BASELINES, (constant, nearest))), refused
 
 
-def of_rival(name: str, rest: Runs) -> Predictor:
+def of_rival(name: str, rest: Runs, shape: Shape) -> Predictor:
     ones = np.ones(len(rest.thresholds))
-    rival = fit_rival(name, rest.answers, rest.covariates.get("M", ones), rest.covariates.get("S", ones))
+    M, S = (rest.covariates.get(axis, ones) for axis in ("M", "S"))
+    rival = fit_rival(name, rest.answers, M, S, shape.lapse, shape.guess)
     shown = np.concatenate([cells.dose[cells.dose > 0] for cells in rest.answers])
     span = float(shown.min()), float(shown.max())
 
-    def predict(at: Setting) -> Estimate | None:
+    def predict(at: Setting, error: float) -> Estimate | None:
         value = rival.F50(at.get("M", 1.0), at.get("S", 1.0), span)
         return None if value is None else Estimate(value)
 
@@ -111,7 +116,7 @@ def hold_out(axis: str, runs: Runs) -> dict[str, Any]:
     out = np.isclose(values, values.max(), rtol=1e-3)
     if len(np.unique(values[~out])) < 2:
         raise DataError(f"{len(np.unique(values))} values of {axis}; at least 3 are needed to leave out the largest")
-    said = predictors(axis, runs.take(~out))
+    said, refused = predictors(axis, runs.take(~out))
     settings = []
     keys = np.array([list(runs.setting(i).values()) for i in np.flatnonzero(out)])
     for key in np.unique(keys, axis=0):
@@ -120,14 +125,16 @@ def hold_out(axis: str, runs: Runs) -> dict[str, Any]:
         known = [runs.thresholds[i].value for i in of]
         reached = bool(np.isfinite(known).all())
         low = [runs.thresholds[i].low for i in of if np.isfinite(runs.thresholds[i].low)]
-        told = {name: predict(at) for name, predict in said.items()}
+        predicted = {name: predict(at, 0.0) for name, predict in said.items()}
+        within = [is_within(said[OWN](at, one.error), one) for one in (runs.thresholds[i] for i in of)]
         settings.append(
             {
                 "at": at,
                 "runs": len(of),
                 "measured": float(np.exp(mean(known))) if reached else None,
                 "more_than": float(np.exp(min(low))) if low and not reached else None,
-                "predicted": {name: list(one) if one else None for name, one in told.items()},
+                "predicted": {name: list(one) if one else None for name, one in predicted.items()},
+                "covered": [one for one in within if one is not None],
             }
         )
     laws = [row_of(name, settings) for name in said]
@@ -137,6 +144,8 @@ def hold_out(axis: str, runs: Runs) -> dict[str, Any]:
     return {
         "axis": axis,
         "left_out": float(values.max()),
+        "same_clusters": bool(np.isin(runs.cluster[out], runs.cluster[~out]).any()),
+        "law_refused": refused,
         "settings": settings,
         "laws": laws,
         "best": min(own, key=own.__getitem__) if own else None,
@@ -144,19 +153,26 @@ def hold_out(axis: str, runs: Runs) -> dict[str, Any]:
     }
 
 
+def is_within(predicted: Estimate | None, one: Threshold) -> bool | None:
+    """A run's F50 in the interval of a run that is measured with its error; None where either is not known."""
+    if predicted is None or predicted.low is None or not np.isfinite(one.value):
+        return None
+    return bool(predicted.low <= np.exp(one.value) <= predicted.high)
+
+
 def row_of(name: str, settings: list[dict[str, Any]]) -> dict[str, Any]:
-    """The mean |ln ratio| over settings with a measured F50, None where a prediction is missing."""
+    """The mean |ln ratio| over settings with a measured F50, None where a prediction is missing; of the law of doses
+    how many of how many single runs are in their intervals."""
     measured = [one for one in settings if one["measured"]]
-    told = [one["predicted"][name] for one in measured]
-    error = covered = None
-    if measured and all(told):
-        error = mean(abs(float(np.log(one[0] / s["measured"]))) for one, s in zip(told, measured))
-        if told[0][1] is not None:
-            covered = sum(low <= s["measured"] <= high for (_, low, high), s in zip(told, measured))
+    predicted = [one["predicted"][name] for one in measured]
+    error = None
+    if measured and all(predicted):
+        error = mean(abs(float(np.log(one[0] / s["measured"]))) for one, s in zip(predicted, measured))
+    within = sum((one["covered"] for one in settings), []) if name == OWN else []
     return {
         "law": name,
         "error": error,
         "factor": float(np.exp(error)) if error is not None else None,
-        "covered": covered,
-        "of": len(measured),
+        "covered": sum(within) if within else None,
+        "of": len(within) if within else None,
     }

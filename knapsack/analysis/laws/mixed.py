@@ -3,8 +3,9 @@
 A cluster is what runs share that is no covariate: the trunk of several horizons, the seed and people of a replicate.
 Both effects are normal. Maximum likelihood, the effect of a cluster integrated by quadrature; the variances are then
 raised for the degrees of freedom that b took (as restricted likelihood would), and b fitted again. Intervals are
-Student's t, degrees of freedom by containment: of a covariate that varies within clusters those of the runs, of one
-that does not those of the clusters.
+Student's t, degrees of freedom by Satterthwaite: a variance is a sum of what clusters say (their mean square) and what
+runs say within them, each with its own. So trunks determine what does not vary within them, runs what does; and three
+replicates of all sizes leave the exponent its runs, and widen only what they determine: the level.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from knapsack.common.errors import DataError
 
 LEAST_SD, MOST_SD = 0.02, 3.0  # of an effect, in y
 RIDGE = 1e-6
+SLIGHTLY = 1.1  # by how much sd_cluster is raised to see what it does to the covariance
 
 
 @dataclass
@@ -30,13 +32,15 @@ class Fit:
     names: list[str]
     b: np.ndarray  # (p,)
     covariance: np.ndarray  # (p, p)
-    freedom: np.ndarray  # (p,)
+    freedom: np.ndarray  # (p,) of each column, by containment
     sd_run: float
     sd_cluster: float | None  # None: every run is a cluster of its own
     loglik: float
     runs: int
     clusters: int
     censored: int
+    of_clusters: np.ndarray | None = None  # (p, p): the part of the covariance that clusters make, over sd_cluster^2
+    pure: tuple[float, float] = (0.0, 0.0)  # degrees of freedom of the clusters, and of the runs within them
 
     def estimate(self, name: str, sign: float = 1.0, add: float = 0.0) -> Estimate:
         """add + sign b with its 95 % interval."""
@@ -48,13 +52,22 @@ class Fit:
         half = self.quantile(x) * float(np.sqrt(max(0.0, x @ self.covariance @ x)))
         return Estimate(value, value - half, value + half)
 
-    def quantile(self, x: np.ndarray) -> float:
-        return float(stats.t.ppf(0.975, max(1.0, self.freedom[np.abs(x) > 0].min())))
+    def degrees(self, x: np.ndarray, new: float = 0.0, error: float = 0.0) -> float:
+        """Of x b, or of a new run at x (`new` 1), by Satterthwaite."""
+        if self.of_clusters is None:
+            return float(self.freedom.min())
+        variance = float(x @ self.covariance @ x) + new * (self.sd_run**2 + self.sd_cluster**2) + error**2
+        share = max(0.0, float(x @ self.of_clusters @ x)) + new
+        between = min(variance, share * (self.sd_cluster**2 + self.sd_run**2 * self.clusters / self.runs))
+        return variance**2 / (between**2 / self.pure[0] + (variance - between) ** 2 / self.pure[1])
+
+    def quantile(self, x: np.ndarray, new: float = 0.0, error: float = 0.0) -> float:
+        return float(stats.t.ppf(0.975, max(1.0, self.degrees(x, new, error))))
 
     def predict(self, x: np.ndarray, error: float = 0.0) -> Estimate:
         """y of a new run of a new cluster at x, measured with this error, and its 95 % interval."""
         variance = float(x @ self.covariance @ x) + self.sd_run**2 + (self.sd_cluster or 0.0) ** 2 + error**2
-        value, half = float(x @ self.b), self.quantile(x) * np.sqrt(variance)
+        value, half = float(x @ self.b), self.quantile(x, 1.0, error) * np.sqrt(variance)
         return Estimate(value, value - half, value + half)
 
 
@@ -126,15 +139,15 @@ def derivatives(f: Callable[[np.ndarray], float], b: np.ndarray, h: float = 1e-3
     return (up - down) / (2 * h), hessian
 
 
-def freedom(X: np.ndarray, cluster: np.ndarray, runs: int) -> np.ndarray:
-    """Of each column, by containment; `runs` that are not censored."""
+def freedom(X: np.ndarray, cluster: np.ndarray, runs: int) -> tuple[np.ndarray, tuple[float, float]]:
+    """Of each column, by containment, and of the clusters and the runs within them; `runs` that are not censored."""
     clusters = np.unique(cluster)
     p = X.shape[1]
     if len(clusters) == len(X):
-        return np.full(p, float(runs - p))
+        return np.full(p, float(runs - p)), (float(runs - p), float(runs - p))
     within = np.array([any(np.ptp(X[cluster == one, j]) > 1e-9 for one in clusters) for j in range(p)])
     inner, outer = runs - len(clusters) - within.sum(), len(clusters) - (~within).sum()
-    return np.where(within, inner, outer).astype(float)
+    return np.where(within, inner, outer).astype(float), (float(outer), float(inner))
 
 
 def fit(
@@ -151,7 +164,7 @@ def fit(
     censored = int(evidence.censored.sum())
     if np.linalg.matrix_rank(X) < p:
         raise DataError(f"the runs do not tell {' and '.join(names)} apart: too few different values")
-    counted = freedom(X, cluster, n - censored - spent)
+    counted, pure = freedom(X, cluster, n - censored - spent)
     if counted.min() < 1:
         raise DataError(
             f"{n - censored} runs with a threshold, of {n}, are too few for {p} parameters: {', '.join(names)}"
@@ -164,6 +177,12 @@ def fit(
     clusters, informed = len(model.first), n - censored
     raised = sds * np.sqrt([one / max(1.0, one - p - spent) for one in (informed, clusters)][: len(sds)])
     b, covariance = model.fixed(b, raised)
-    sd_cluster = float(raised[1]) if model.nested else None
+    if not model.nested:
+        fitted, covariance = A @ b, A @ covariance @ A.T
+        return Fit(names, fitted, covariance, counted, float(raised[0]), None, loglik, n, clusters, censored)
+    _, hessian = derivatives(lambda b: model.loglik(b, raised[0], raised[1] * SLIGHTLY), b)
+    wider = np.linalg.pinv(-hessian, hermitian=True) - covariance
+    of_clusters = A @ wider @ A.T / (raised[1] ** 2 * (SLIGHTLY**2 - 1))
     b, covariance = A @ b, A @ covariance @ A.T
-    return Fit(names, b, covariance, counted, float(raised[0]), sd_cluster, loglik, n, clusters, censored)
+    sd_run, sd_cluster = map(float, raised)
+    return Fit(names, b, covariance, counted, sd_run, sd_cluster, loglik, n, clusters, censored, of_clusters, pure)

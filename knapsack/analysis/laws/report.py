@@ -15,7 +15,7 @@ from knapsack.analysis.laws.evidence import of_answers as evidence_of_answers
 from knapsack.analysis.laws.holdout import Runs, evidence_of, hold_out
 from knapsack.analysis.laws.loss import fit_loss, predicted
 from knapsack.analysis.laws.reach import reach_of
-from knapsack.analysis.laws.study import Study
+from knapsack.analysis.laws.study import Study, is_number
 from knapsack.analysis.psychometric import interval_of
 from knapsack.analysis.thresholds import threshold
 from knapsack.common.errors import DataError
@@ -58,16 +58,18 @@ def fit_law(runs: Runs, people: bool = True) -> DoseLaw:
     return fit_thresholds(evidence_of(runs.thresholds), runs.covariates, runs.cluster)
 
 
-def describe_law(law: DoseLaw, runs: Runs) -> Row:
+def describe_law(law: DoseLaw, clustered: str) -> Row:
+    """`clustered`: what a cluster of runs is."""
     out: Row = {
         "covariates": law.covariates,
         "exponents": {name: list(one) for name, one in law.exponents().items()},
-        "degrees_of_freedom": dict(zip(law.fit.names, law.fit.freedom.tolist())),
+        "degrees_of_freedom": {name: law.fit.degrees(x) for name, x in zip(law.fit.names, np.eye(len(law.fit.names)))},
         "b": dict(zip(law.fit.names, law.fit.b.tolist())),
         "sd_runs": law.fit.sd_run,
         "sd_clusters": law.fit.sd_cluster,
         "runs": law.fit.runs,
         "clusters": law.fit.clusters,
+        "cluster": clustered if law.fit.sd_cluster is not None else "run",
         "without_end": law.fit.censored,
         "loglik": law.fit.loglik,
     }
@@ -135,7 +137,7 @@ def in_units(study: Study, units: dict[str, str], loss: str | None) -> list[Row]
 
 
 def of_loss(study: Study, M: np.ndarray, column: str, gamma: list[float] | None) -> Row:
-    has = np.array([isinstance(value, (int, float)) and value == value for value in study.table[column]])
+    has = np.array([is_number(value) for value in study.table[column]])
     try:
         law = fit_loss(M[has], study.table[column][has].to_numpy(float))
     except DataError as error:

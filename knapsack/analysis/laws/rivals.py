@@ -29,10 +29,6 @@ def e(x: np.ndarray) -> np.ndarray:
     return np.exp(np.clip(x, -LARGEST, LARGEST))
 
 
-def threshold(v: np.ndarray, F: np.ndarray, M: np.ndarray, S: np.ndarray) -> np.ndarray:
-    return expit(e(v[1]) * (F - v[0] + v[2] * M - v[3] * S))
-
-
 def exposures(v: np.ndarray, F: np.ndarray, M: np.ndarray, S: np.ndarray) -> np.ndarray:
     return expit(v[0] + e(v[1]) * e(F) + v[2] * M + v[3] * S)
 
@@ -50,14 +46,12 @@ def knapsack(v: np.ndarray, F: np.ndarray, M: np.ndarray, S: np.ndarray) -> np.n
 
 
 RIVALS: dict[str, Function] = {
-    "threshold": threshold,
     "exposures": exposures,
     "mixing": mixing,
     "capacity": capacity,
     "knapsack": knapsack,
 }
 STARTS = {  # of v; M, S and F are over their geometric means
-    "threshold": [[0.0, 1.0, 1.0, 0.3]],
     "exposures": [[-2.0, 0.0, 1.0, 0.0], [-4.0, -1.0, 1.0, 0.0]],
     "mixing": [[0.0, 0.7, 1.0, 0.3]],
     "capacity": [[0.0, 0.0, 0.5, 0.3], [1.0, -0.5, 1.0, 0.3]],
@@ -91,9 +85,7 @@ class Rival:
         )
 
 
-def fit_rival(
-    name: str, runs: list[Cells], M: np.ndarray, S: np.ndarray, lapse: float = 0.02, guess: float = 0.0
-) -> Rival:
+def fit_rival(name: str, runs: list[Cells], M: np.ndarray, S: np.ndarray, lapse: float, guess: float) -> Rival:
     """A run a Cells and an element of M and S; `guess` where that of a question is not known."""
     number = np.concatenate([np.full(len(cells.dose), i) for i, cells in enumerate(runs)])
     dose, right, asked, chance = (

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from knapsack.analysis.guesses import guesses_of, persons_of
-from knapsack.analysis.held import differing
+from knapsack.analysis.held import REPLICATES, differing
 from knapsack.analysis.laws.evidence import MOST_ANSWERS, cells_of_share
 from knapsack.analysis.laws.holdout import Runs, Threshold
 from knapsack.analysis.psychometric import (
@@ -40,6 +41,7 @@ from knapsack.runs.table import check_columns, finished_runs, is_not_finite, rea
 
 TABLES = (".csv", ".json")
 THRESHOLDS = ("F50", "F50_low", "F50_high", "F50_error", "more_than", "less_than")
+SEEDS = (*sorted(REPLICATES), "data_seed")  # columns that tell replicates apart
 WIDTH = 2 * 1.96  # of a 95 % interval, in standard errors
 
 
@@ -65,6 +67,7 @@ class Study:
     curves: list[Curve | None]  # of each run alone, where it has answers
     drawn: list[np.ndarray]  # of these, their bootstrap over people
     people: bool  # the answers are known by person
+    clustered: str = "trunk"  # or "replicate", or the column that was named
 
     @property
     def names(self) -> list[str]:
@@ -112,13 +115,16 @@ def read_study(paths: list[Path], asked: Asked, left_out: list[Path]) -> Study:
     for name, values in covariates.items():
         if (values <= 0).any():
             raise DataError(f"{name} ({asked.covariates[name]}) is not above 0 in all runs: it has no logarithm")
-    runs = Runs(covariates, clusters(table, asked.cluster), [])
+    runs, clustered = Runs(covariates, clusters(table, asked.cluster), []), asked.cluster or "trunk"
+    if not asked.cluster and not asked.dose and (replicates := replicates_of(table, runs)) is not None:
+        runs.cluster, clustered = replicates, "replicate"
     if has_thresholds:
         runs.thresholds = [threshold_of_row(row) for row in table.to_dict("records")]
-        return Study(table, runs, [None] * len(table), [], False)
-    if asked.response:
-        return of_responses(table, runs, asked)
-    return of_answers(table, runs, asked)
+        found = Study(table, runs, [None] * len(table), [], False)
+    else:
+        found = of_responses(table, runs, asked) if asked.response else of_answers(table, runs, asked)
+    found.clustered = clustered
+    return found
 
 
 def with_numbers(table: pd.DataFrame, columns: list[str | None]) -> pd.DataFrame:
@@ -126,13 +132,18 @@ def with_numbers(table: pd.DataFrame, columns: list[str | None]) -> pd.DataFrame
     use = np.ones(len(table), bool)
     for name in filter(None, columns):
         for i, (run, value) in enumerate(zip(table["run"], table[name])):
-            number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-            if not number or is_not_finite(value) or value != value:
+            if not is_number(value):
                 warn(f"run {run} has no number in {name}, left out")
                 use[i] = False
     if not use.any():
         raise DataError(f"no run has numbers in {', '.join(filter(None, columns))}")
     return table[use]
+
+
+def is_number(value: Any) -> bool:
+    """Finite, and no truth value."""
+    number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+    return number and not is_not_finite(value) and value == value
 
 
 def check_held(table: pd.DataFrame, asked: Asked) -> None:
@@ -163,30 +174,58 @@ def clusters(table: pd.DataFrame, column: str | None) -> np.ndarray:
     return pd.factorize(np.array(trunks, object))[0]
 
 
+def seeds_of(table: pd.DataFrame) -> np.ndarray:
+    """The replicate of each run, by its seed and data-seed; all one where the table has neither."""
+    columns = [table[name].map(str) for name in SEEDS if name in table]
+    return pd.factorize(np.array([" ".join(row) for row in zip(*columns)] or [""] * len(table), object))[0]
+
+
+def replicates_of(table: pd.DataFrame, runs: Runs) -> np.ndarray | None:
+    """Clusters by replicate, where there are no trunks, several replicates, and each is at several settings: what its
+    seeds and people do is then common to these. None elsewhere."""
+    replicate = seeds_of(table)
+    several = len(np.unique(replicate)) > 1 and len(np.unique(runs.cluster)) == len(table)
+    settings = pd.factorize(np.array([str(runs.setting(i)) for i in range(len(table))], object))[0]
+    at = [len(np.unique(settings[replicate == one])) for one in np.unique(replicate)]
+    return replicate if several and min(at) > 1 else None
+
+
 def threshold_of_row(row: dict[str, Any]) -> Threshold:
     """Of columns F50, its interval or F50_error (of ln F50), more_than, less_than."""
 
-    def log(name: str) -> float:
+    def number(name: str, least: str, allowed: Callable[[float], bool]) -> float:
         value = row.get(name)
         if value in (None, "") or value != value:
             return np.nan
         try:
             found = float(value)
         except (TypeError, ValueError):
-            found = -1.0
-        if not 0 < found < np.inf:
-            raise DataError(f"run {row['run']}: {name} is '{value}', not a number above 0")
-        return float(np.log(found))
+            found = np.nan
+        if not np.isfinite(found) or not allowed(found):
+            raise DataError(f"run {row['run']}: {name} is '{value}', not a number {least}")
+        return found
+
+    def log(name: str) -> float:
+        return float(np.log(number(name, "above 0", lambda value: value > 0)))
+
+    def check_order(*names: str) -> None:
+        ends = [end for end in map(log, names) if not np.isnan(end)]
+        if ends != sorted(ends):
+            raise DataError(f"run {row['run']}: expected {' <= '.join(names)}")
 
     value, low, high = (log(name) for name in ("F50", "more_than", "less_than"))
     if np.isnan(value) and np.isnan(low) and np.isnan(high):
         raise DataError(f"run {row['run']} has neither F50 nor more_than nor less_than")
-    if not np.isnan(value):
-        width = (log("F50_high") - log("F50_low")) / WIDTH
-        error = row.get("F50_error")
-        given = float(error) if error not in (None, "") and error == error else width
-        return Threshold(value, 0.0 if np.isnan(given) else given)
-    return Threshold(np.nan, 0.0, low, high)
+    check_order("F50_low", "F50", "F50_high")
+    check_order("more_than", "less_than")
+    if np.isnan(value):
+        return Threshold(np.nan, 0.0, low, high)
+    ends = log("F50_low"), log("F50_high")
+    error = number("F50_error", "of at least 0", lambda value: value >= 0)
+    if np.isnan(error) and np.isnan(ends).sum() == 1:
+        raise DataError(f"run {row['run']}: F50_low without F50_high, or the other way round, is no interval")
+    given = (ends[1] - ends[0]) / WIDTH if np.isnan(error) else error
+    return Threshold(value, 0.0 if np.isnan(given) else given)
 
 
 def of_responses(table: pd.DataFrame, runs: Runs, asked: Asked) -> Study:

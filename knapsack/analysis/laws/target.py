@@ -18,6 +18,7 @@ import numpy as np
 from knapsack.analysis.intervals import Estimate
 from knapsack.analysis.laws.evidence import Evidence, of_thresholds
 from knapsack.analysis.laws.mixed import Fit, fit
+from knapsack.common.errors import DataError
 
 LAWS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "exponential": lambda r: 1 / np.asarray(r, float),  # T = exp(a + b / r)
@@ -40,7 +41,10 @@ class TargetLaw:
 
 
 def bracket(tokens: np.ndarray, accuracy: np.ndarray, target: float) -> tuple[float, float]:
-    """(low, high) of T out of the horizons of one trunk: NaN for an open end. The target is met from `high` on."""
+    """(low, high) of T out of the horizons of one trunk: NaN for an open end. The target is met from `high` on. Raises
+    DataError where a horizon is there twice: T would lie between a number and itself."""
+    if len(np.unique(tokens)) < len(tokens):
+        raise DataError("several runs of one horizon: they are no series of horizons of one trunk")
     order = np.argsort(tokens)
     tokens, met = np.asarray(tokens, float)[order], np.asarray(accuracy, float)[order] >= target
     missed = np.flatnonzero(~met)
