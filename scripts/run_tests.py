@@ -5,8 +5,9 @@ Suites: the Catch2 binary (BUILD/run_tests); the kernel tests, the CUDA kernels 
 build/release, build/simt-asan for build/asan) and, where there is a GPU, natively; the unittests of test/python and
 those of test/e2e, which find the programs under test through the environment variables KNAPSACK_BUILD and
 KNAPSACK_SIMT (a sanitizer's build runs those marked @under_sanitizers); the style of the sources; if asked for, the
-objects that nvcc made on the CPU (build/ptx; `make ptx` builds them). Parts of suites run side by side, --jobs of them,
-and share the cores; what a part says is shown when it is over, without the lines of tests that pass.
+objects that nvcc made on the CPU (KNAPSACK_PTX, else build/ptx; `make ptx` builds them). Parts of suites run side by
+side, --jobs of them, and share the cores; what a part says is shown when it is over, without the lines of tests that
+pass.
 """
 
 from __future__ import annotations
@@ -137,7 +138,7 @@ def find_parts(suites: list[str], build: Path) -> tuple[list[Part], int]:
             print("skipped: CUDA kernels on the GPU: there is none")
             skipped += 1
     if "ptx" in suites:
-        if (binary := ROOT / "build/ptx/run_kernel_tests").exists():
+        if (binary := Path(os.environ.get("KNAPSACK_PTX", ROOT / "build/ptx")) / "run_kernel_tests").exists():
             parts.append(Part("CUDA kernels from nvcc's PTX", [str(binary)], catch2_counts, simt))
             parts += python_parts(ROOT / "test/ptx", simt)
         else:

@@ -19,10 +19,9 @@ ptx ptx_all ptx_tsan:
 	@printf '%s\n' "skipped: kernels from nvcc's PTX: no nvcc" '0 passed, 0 failed, 1 skipped'
 else
 ptx: ptx_programs  ## the objects that nvcc made, run on the CPU from their PTX: kernel tests, trainings; needs no GPU
-	@$(PTX_CACHE) $(PYTHON) scripts/run_tests.py --only ptx
+	@KNAPSACK_PTX=$(abspath $(PTX)) $(PTX_CACHE) $(PYTHON) scripts/run_tests.py --only ptx
 ptx_all:  ## the same for every head size
-	@$(MAKE) --no-print-directory PTX_HEAD_SIZES= ptx_programs
-	$(PTX_CACHE) build/ptx-all/run_kernel_tests
+	@$(MAKE) --no-print-directory PTX_HEAD_SIZES= ptx
 ptx_tsan:  ## the kernels of ptx under ThreadSanitizer
 	@$(MAKE) --no-print-directory VARIANT=tsan build/ptx-tsan/run_kernel_tests
 	$(PTX_CACHE) $(NO_ASLR) build/ptx-tsan/run_kernel_tests
