@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "dataloader/subsample.h"
 #include "util/check.h"
 #include "util/files.h"
 #include "util/tokenizer.h"
@@ -77,6 +78,7 @@ std::string describe(const SourceOptions& o) {
     std::string text =
         format_text("ratio %.17g exposures %d subsample %.17g windows", o.ratio, o.exposures, o.subsample);
     for (const auto& [a, b] : o.windows) text += format_text(" %.17g:%.17g", a, b);
+    if (!o.kept.empty()) text += format_text(" list of %d, %016x,", o.kept.size(), hash_of_list(o.kept));
     if (!o.doses.empty()) text += " doses";
     for (const int64_t dose : o.doses) text += format_text(" %d", dose);
     return text;

@@ -18,10 +18,16 @@ namespace {
 
 constexpr const char* dtype = "[('count', '<u4'), ('cut', '<u4'), ('first_step', '<u4'), ('last_step', '<u4')]";
 
-constexpr const char* DOSES = ".doses.npy";
+constexpr const char *DOSES = ".doses.npy", *KEPT = ".kept.npy";
 
 std::string file_of(const std::string& folder, const std::string& name, const char* ending) {
     return path_join(folder, name + ending);
+}
+
+std::vector<uint32_t> read_u32(const std::string& path) {
+    const NpyArray array(path, "<u4", sizeof(uint32_t), 0);
+    const uint32_t* const data = static_cast<const uint32_t*>(array.data());
+    return {data, data + array.rows()};
 }
 
 // The axes that NAME.json describes.
@@ -47,9 +53,7 @@ Ledger axes_of(const std::string& name, const std::string& path) {
     std::vector<uint32_t> doses;
     if (axes.contains("doses")) {
         const std::string file = path.substr(0, path.rfind('.')) + DOSES;
-        const NpyArray array(file, "<u4", sizeof(uint32_t), 0);
-        const uint32_t* const data = static_cast<const uint32_t*>(array.data());
-        doses.assign(data, data + array.rows());
+        doses = read_u32(file);
         uint64_t entities = 0;
         for (const LedgerShard& shard : list) entities += shard.entities;
         if (doses.size() != entities)
@@ -61,8 +65,12 @@ Ledger axes_of(const std::string& name, const std::string& path) {
 }  // namespace
 
 Ledger::Ledger(std::string name, std::vector<LedgerShard> shards, std::vector<std::string> slot_names,
-               std::vector<uint32_t> doses)
-    : name_(std::move(name)), shards_(std::move(shards)), slot_names_(std::move(slot_names)), doses_(std::move(doses)) {
+               std::vector<uint32_t> doses, std::vector<uint32_t> listed)
+    : name_(std::move(name)),
+      shards_(std::move(shards)),
+      slot_names_(std::move(slot_names)),
+      doses_(std::move(doses)),
+      listed_(std::move(listed)) {
     for (const LedgerShard& shard : shards_) entities_ += shard.entities;
     ENSURE(doses_.empty() || doses_.size() == entities_, "ledger %s: %d doses of %d entities", name_, doses_.size(),
            entities_);
@@ -92,12 +100,19 @@ void Ledger::write(const std::string& folder) const {
         given.erase(0);
         axes["doses"] = given;
     }
-    write_doses(folder);
+    write_choices(folder);
     write_file(file_of(folder, name_, ".json"), axes.dump(2) + "\n");
 }
 
-void Ledger::write_doses(const std::string& folder) const {
+void Ledger::write_choices(const std::string& folder) const {
     if (!doses_.empty()) write_npy(file_of(folder, name_, DOSES), "<u4", sizeof(uint32_t), {entities_}, doses_.data());
+    if (!listed_.empty())
+        write_npy(file_of(folder, name_, KEPT), "<u4", sizeof(uint32_t), {listed_.size()}, listed_.data());
+}
+
+std::vector<uint32_t> Ledger::read_listed(const std::string& folder, const std::string& name) {
+    const std::string path = file_of(folder, name, KEPT);
+    return file_exists(path) ? read_u32(path) : std::vector<uint32_t>{};
 }
 
 void Ledger::read(const std::string& folder) {

@@ -1,5 +1,6 @@
 // ledger.h - the account of what was seen: for every fact (entity, slot) how often, how often cut by a row border,
-// first and last step, and the dose that --exposures NAME=random:LO:HI gave its entity. One composed document is one
+// first and last step, the dose that --exposures NAME=random:LO:HI gave its entity, and the entities that --subsample
+// NAME=file:PATH kept. One composed document is one
 // exposure of each of its facts, booked at the step whose row holds the last target token of the value.
 #pragma once
 #include <cstdint>
@@ -28,9 +29,9 @@ class Ledger {
     };
     Ledger() = default;
     // Entities are counted over the shards, in their order. doses: by entity, 0 of those that --subsample left out;
-    // empty: the source has none.
+    // empty: the source has none. listed: those that a list keeps, ascending; empty: there is no list.
     Ledger(std::string name, std::vector<LedgerShard> shards, std::vector<std::string> slot_names,
-           std::vector<uint32_t> doses = {});
+           std::vector<uint32_t> doses = {}, std::vector<uint32_t> listed = {});
 
     const std::string& name() const { return name_; }
     const std::vector<LedgerShard>& shards() const { return shards_; }
@@ -39,17 +40,20 @@ class Ledger {
     uint32_t slots() const { return static_cast<uint32_t>(slot_names_.size()); }
     bool empty() const { return entries_.empty(); }
     const std::vector<uint32_t>& doses() const { return doses_; }
+    const std::vector<uint32_t>& listed() const { return listed_; }
     const Entry& at(uint64_t entity, uint32_t slot) const { return entries_[entity * slots() + slot]; }
 
     void book(const Exposure& exposure, int64_t step);
 
     // FOLDER/NAME.npy: a structured array (entities, slots), and FOLDER/NAME.json: what its axes are; with doses
-    // NAME.doses.npy, u32 (entities). `read` dies with Exit::Data when dtype or shape differ from this ledger's; the
-    // doses are not read, they are a function of the options.
+    // NAME.doses.npy, u32 (entities), with a list NAME.kept.npy, u32 (entities kept). `read` dies with Exit::Data when
+    // dtype or shape differ from this ledger's; doses and list are not read, the options decide them.
     void write(const std::string& folder) const;
-    void write_doses(const std::string& folder) const;  // nothing where there are none
+    void write_choices(const std::string& folder) const;  // doses and list, where there are some
     void read(const std::string& folder);
-    // All ledgers of a folder with their doses, in name order; none where there is no such folder. A .npy without its
+    // The list that was written; empty where there is none.
+    static std::vector<uint32_t> read_listed(const std::string& folder, const std::string& name);
+    // All ledgers of a folder with their doses, without lists, in name order; none where there is no such folder. A .npy without its
     // .json (runs of older versions) is left out. Dies with Exit::Data on broken ones.
     static std::vector<Ledger> read_all(const std::string& folder);
 
@@ -59,5 +63,5 @@ class Ledger {
     std::vector<std::string> slot_names_;
     uint64_t entities_ = 0;
     std::vector<Entry> entries_;
-    std::vector<uint32_t> doses_;
+    std::vector<uint32_t> doses_, listed_;
 };

@@ -113,7 +113,7 @@ const std::string& Loader::fingerprint() const { return impl_->data.fingerprint;
 std::vector<Ledger> Loader::make_ledgers() const {
     std::vector<Ledger> ledgers;
     for (const Source& source : impl_->data.sources)
-        ledgers.emplace_back(source.name(), source.shards(), source.slot_names(), source.doses());
+        ledgers.emplace_back(source.name(), source.shards(), source.slot_names(), source.doses(), source.listed());
     return ledgers;
 }
 
@@ -169,7 +169,7 @@ RunAccount Loader::write_manifest(const std::string& folder) {
         for (size_t s = 0; s < source_tokens.size(); ++s) source_tokens[s] += batch.source_targets[s];
         for (const Exposure& exposure : batch.exposures) ledgers[exposure.source].book(exposure, step);
     }
-    for (const Ledger& ledger : ledgers) ledger.write_doses(folder);
+    for (const Ledger& ledger : ledgers) ledger.write_choices(folder);
     const RunAccount result = account(ledgers, source_tokens, data.plan.steps);
     write_file(path_join(folder, "mixture.json"), account_json(result));
     return result;

@@ -6,6 +6,7 @@
 
 #include "dataloader/epoch_order.h"  // defines: EpochOrder
 #include "dataloader/placement.h"    // defines: check_windows
+#include "dataloader/subsample.h"    // defines: hash_of_list
 #include "util/check.h"
 
 namespace {
@@ -218,6 +219,10 @@ void Planner::report() const {
         row.documents = static_cast<int64_t>(source.documents());
         row.entities = source.knowledge() ? static_cast<int64_t>(source.draws()) : 0;
         row.source_tokens = std::llround(source.epoch_tokens());
+        if (!of(s).kept.empty()) {
+            row.listed_of = static_cast<int64_t>(source.documents_of_files());
+            row.list_hash = hash_of_list(of(s).kept);
+        }
         for (size_t g = 0; g < num_segments(); ++g) row.tokens += share[g][s] * size_of(g);
         row.share = row.tokens / static_cast<double>(plan.tokens);
         row.pieces = row.tokens / source.mean_length();

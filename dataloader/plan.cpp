@@ -28,6 +28,9 @@ void print_plan(FILE* out, const Plan& plan) {
         else
             print(out, "%10s\n", "-");
         if (!s.doses.empty()) print_doses(out, s);
+        if (s.listed_of > 0)
+            print(out, "  of %s the %d of %d in its list (%016x)\n", s.name, s.knowledge ? s.entities : s.documents,
+                  s.listed_of, s.list_hash);
     }
 }
 
@@ -47,6 +50,9 @@ std::string plan_json(const Plan& plan) {
                                  dose.entities);
         std::string object = line.json();
         if (!doses.empty()) object.insert(object.size() - 1, ", \"doses\": [" + doses + "]");
+        if (s.listed_of > 0)
+            object.insert(object.size() - 1,
+                          format_text(", \"list\": {\"of\": %d, \"hash\": \"%016x\"}", s.listed_of, s.list_hash));
         text += (text.empty() ? "" : ", ") + json_quote(s.name) + ": " + object;
     }
     return "{" + text + "}";

@@ -15,7 +15,8 @@ struct SourceOptions {
     int64_t exposures = -1;                          // --exposures NAME=F
     std::vector<int64_t> doses;                      // --exposures NAME=random:LO:HI, ascending; empty: not given
     std::vector<std::pair<double, double>> windows;  // --window, fractions of the run; empty: 0:1
-    double subsample = 1;                            // --subsample
+    double subsample = 1;                            // --subsample NAME=rho
+    std::vector<uint32_t> kept;                      // --subsample NAME=file:PATH, ascending; empty: not given
     double max_epochs = 0;                           // --max-epochs; 0: no limit
 
     bool is_exposed() const { return exposures >= 0 || !doses.empty(); }
@@ -46,6 +47,8 @@ struct SourcePlan {
     double tokens = 0, share = 0, pieces = 0, epochs = 0, exposures = 0;  // what the run takes of it
     double min_exposures = 0, max_exposures = 0;  // of an entity, by its group's weight or dose; `exposures`: the mean
     std::vector<Dose> doses = {};                 // of --exposures NAME=random:LO:HI, ascending
+    int64_t listed_of = 0;   // of how many --subsample NAME=file:PATH lists those that are kept; 0: there is no list
+    uint64_t list_hash = 0;  // hash_of_list
 };
 
 struct Plan {

@@ -77,7 +77,11 @@ Source::Source(const SourceOptions& options, uint64_t data_seed, int T, int64_t 
     }
 
     const uint64_t all = first_document_.back();
-    documents_ = subsample_size(all, options.subsample);
+    const std::vector<uint32_t>& list = options.kept;
+    if (!list.empty() && list.back() >= all)
+        die(Exit::Data, "--subsample %s: its list has entity %d; the source has %d, counted from 0", name, list.back(),
+            all);
+    documents_ = list.empty() ? subsample_size(all, options.subsample) : list.size();
     if (documents_ == 0)
         die(Exit::Usage, "--source %s: %d documents, of which --subsample %g keeps none", name, all, options.subsample);
     kept_all_ = documents_ == all;

@@ -45,6 +45,7 @@ class Source {
     // What an epoch holds, after --subsample.
     uint64_t draws() const { return draws_; }
     uint64_t documents() const { return documents_; }
+    uint64_t documents_of_files() const { return first_document_.back(); }  // before --subsample
     // Tokens of a draw, with EOT: exact for knowledge (expected, by the groups' shares) and for text of one habit.
     double mean_length() const { return mean_length_; }
     uint64_t longest() const { return longest_; }          // no draw is longer
@@ -64,6 +65,8 @@ class Source {
     // By entity, counted over all files: its dose, 0 where it is not drawn. Empty without --exposures
     // NAME=random:LO:HI.
     std::vector<uint32_t> doses() const;
+    // The entities that --subsample NAME=file:PATH keeps, ascending. Empty where there is no list, and of text.
+    std::vector<uint32_t> listed() const { return knowledge() ? options_.kept : std::vector<uint32_t>{}; }
     // Grouped by weight or dose.
     bool weighted() const { return !groups_[0].members.empty(); }
     // The order of an epoch of a group: index = member(group, order(epoch, group)(i)), i < size.
@@ -106,7 +109,7 @@ class Source {
     void open_doses(std::vector<Group> groups, const std::vector<double>& tokens);
     const TokenFile& file_of(size_t file) const { return knowledge() ? knowledge_[file].tokens() : text_[file]; }
     size_t num_files() const { return first_document_.size() - 1; }
-    uint64_t kept(uint64_t i) const { return kept_all_ ? i : keep_(i); }
+    uint64_t kept(uint64_t i) const { return kept_all_ ? i : options_.kept.empty() ? keep_(i) : options_.kept[i]; }
     Place place(uint64_t document) const;
     TokenFile::Range stripped(const Place& place) const;
     uint64_t slices(const Place& place) const;

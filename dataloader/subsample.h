@@ -1,5 +1,5 @@
-// subsample.h - which entities or documents of a source --subsample keeps: a pure function, so that an evaluation knows
-// it without the training data.
+// subsample.h - which entities or documents of a source --subsample keeps: a pure function of the data seed (NAME=rho),
+// or a list (NAME=file:PATH). An evaluation knows them without the training data.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -25,3 +25,14 @@ inline std::vector<uint32_t> subsample_entities(uint64_t entities, double rho, u
     for (size_t i = 0; i < kept.size(); ++i) kept[i] = static_cast<uint32_t>(order(i));
     return kept;
 }
+
+// Whether the value of --subsample names a list: file:PATH.
+bool asks_for_list(const std::string& text);
+
+// The list of "file:PATH", ascending: numbers of entities (documents of text) over all files of the source, one a line,
+// or u32 in a .npy. Dies with Exit::Data where there is no such file, no number in it, one twice, or anything else.
+// `what` is for messages.
+std::vector<uint32_t> read_subsample_list(const std::string& what, const std::string& text);
+
+// What a list is known by, wherever its file lies.
+uint64_t hash_of_list(const std::vector<uint32_t>& list);

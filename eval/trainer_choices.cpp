@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "dataloader/ledger.h"
 #include "dataloader/subsample.h"
 #include "dataloader/token_file.h"
 #include "model/checkpoint.h"
@@ -41,10 +42,18 @@ TrainerChoices read_trainer_choices(const std::string& directory) {
         die(Exit::Data, "%s: the option doc-mask is not true or false", path);
     choices.document_mask = mask->get<bool>();
     const NamedList sources = named_list(path, options, "source");
-    for (const auto& [name, rho] : named_list(path, options, "subsample"))
+    const std::string exposures = path_join(directory, "exposures");
+    for (const auto& [name, value] : named_list(path, options, "subsample"))
         for (const auto& [source, glob] : sources)  // knowledge sources are those with a ledger
-            if (source == name && file_exists(path_join(directory, "exposures/" + name + ".npy")))
-                choices.subsampled.push_back({name, glob, parse_number(path + ": subsample " + name, rho)});
+            if (source == name && file_exists(path_join(exposures, name + ".npy"))) {
+                SubsampledSource one{name, glob, 1};
+                if (!asks_for_list(value))
+                    one.rho = parse_number(path + ": subsample " + name, value);
+                else if ((one.listed = Ledger::read_listed(exposures, name)).empty())
+                    die(Exit::Data, "%s: the list of entities that --subsample %s kept is not in %s", path, name,
+                        exposures);
+                choices.subsampled.push_back(one);
+            }
     return choices;
 }
 
@@ -89,7 +98,9 @@ std::vector<bool> kept_entities(const QuestionSet& set, const std::vector<Subsam
         }
         if (!found) continue;
         kept.resize(entities);
-        for (const uint32_t entity : subsample_entities(all, source.rho, data_seed, source.name))
+        const std::vector<uint32_t> chosen =
+            source.listed.empty() ? subsample_entities(all, source.rho, data_seed, source.name) : source.listed;
+        for (const uint32_t entity : chosen)
             if (entity >= first && entity - first < entities) kept[entity - first] = true;
     }
     return kept;

@@ -10,6 +10,7 @@
 struct SubsampledSource {
     std::string name, glob;
     double rho;
+    std::vector<uint32_t> listed = {};  // those kept, ascending, by NAME=file:PATH; empty: a seeded share, rho
 };
 
 // The values here where the checkpoint's directory has no trainer_state.json. Dies with Exit::Data on a broken one.

@@ -8,6 +8,7 @@
 #include "dataloader/doses.h"       // defines: asks_for_doses, dose_grid
 #include "dataloader/placement.h"   // defines: place_windows
 #include "dataloader/plan.h"        // defines: MixtureOptions, SourceOptions, Plan
+#include "dataloader/subsample.h"   // defines: asks_for_list, read_subsample_list
 #include "model/checkpoint.h"       // defines: read_model_config, read_trainer_state
 #include "train/evaluation_data.h"  // defines: evaluation_identities, check_evaluation_data
 #include "train/memory.cuh"         // defines: RunShape, largest_micro_batch
@@ -115,7 +116,12 @@ inline MixtureOptions setup_mixture(const TrainOptions& o, const RunShape& shape
         else
             s.exposures = parse_count(what, v);
     });
-    for_sources(m, "subsample", o.subsample, [](auto& s, auto& what, auto& v) { s.subsample = parse_number(what, v); });
+    for_sources(m, "subsample", o.subsample, [](auto& s, auto& what, auto& v) {
+        if (asks_for_list(v))
+            s.kept = read_subsample_list(what, v);
+        else
+            s.subsample = parse_number(what, v);
+    });
     for_sources(m, "max-epochs", o.max_epochs, [](auto& s, auto& what, auto& v) {
         s.max_epochs = parse_number(what, v);
         if (!(s.max_epochs > 0)) die(Exit::Usage, "%s=%s: expected more than 0", what, v);
@@ -159,7 +165,8 @@ inline Schedule setup_schedule(const TrainOptions& o, int64_t steps) {
 }
 
 // The same code as eval_knowledge, equal numbers.
-inline EvaluationOptions setup_evaluation(const TrainOptions& o, const RunShape& shape, const Plan& plan) {
+inline EvaluationOptions setup_evaluation(const TrainOptions& o, const RunShape& shape, const MixtureOptions& mixture,
+                                          const Plan& plan) {
     EvaluationOptions e = o.evaluation;
     e.seq_len.n = shape.T;
     e.doc_mask = o.doc_mask;
@@ -167,10 +174,10 @@ inline EvaluationOptions setup_evaluation(const TrainOptions& o, const RunShape&
     e.seed = o.data_seed;
     e.tokenizer = plan.tokenizer;
     e.data_seed = static_cast<uint64_t>(o.data_seed);
-    for (const auto& [name, rho] : o.subsample)
+    for (const auto& [name, value] : o.subsample)
         for (size_t i = 0; i < plan.sources.size(); ++i)
-            if (plan.sources[i].name == name && plan.sources[i].knowledge)
-                e.subsampled.push_back({name, o.source[i].second, parse_number("--subsample " + name, rho)});
+            if (const SourceOptions& s = mixture.sources[i]; s.name == name && plan.sources[i].knowledge)
+                e.subsampled.push_back({name, o.source[i].second, s.subsample, s.kept});
     return e;
 }
 
@@ -219,6 +226,8 @@ inline void check_resumed_options(const TrainOptions& o, const EvaluationPlan& e
         may_differ.insert(may_differ.end(), {"val", "questions"});
     if (o.lanes.n == integer_member("", options_there, "lanes", 1))
         may_differ.push_back("lanes");  // older runs do not say
+    for (const auto& [name, value] : o.subsample)
+        if (asks_for_list(value)) may_differ.push_back("subsample");  // compared by the loader, by the list's content
     std::string text;
     for (const std::string& line : options_difference(options_json(o), options_there, may_differ))
         text += "\n  " + line;
