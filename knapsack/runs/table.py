@@ -76,7 +76,7 @@ def what_was_seen(run: Path, last: Row) -> Row:
         if kind == "data" and what in ("ratio", "epochs"):
             row[f"{'share' if what == 'ratio' else what}/{source}"] = value
     for path in sorted((run / "exposures").glob("*.npy")):
-        if path.suffixes[-2:] == [".doses", ".npy"]:
+        if "." in path.stem:  # NAME.doses, NAME.kept: no ledger
             continue
         row[f"exposures/{path.stem}"] = float(read_ledger(path)["count"].mean())
     return row

@@ -1,6 +1,7 @@
 """--subsample: accuracy over the kept entities, the same in the trainer and in the eval binary."""
 
 import json
+import shutil
 import unittest
 
 import numpy as np
@@ -58,6 +59,47 @@ class SubsampleTest(DataTest):
             self.assertEqual(self.evaluate()[0]["metrics"], before)
         finally:
             (self.data / "away").rename(shard)
+
+    def test_list(self) -> None:
+        # the same choice by a list; the list may go, and the run goes on where another run was stopped
+        kept = np.flatnonzero(np.load(self.out / "exposures/facts.npy")["count"].sum(axis=1))
+        keep, out = self.data / "keep.txt", self.data / "listed"
+        keep.write_text("".join(f"{entity}\n" for entity in kept[::-1]))
+        flags = small_run(self.data, steps=40) + ["--eval-at", "end", "--checkpoint-at", "every:20,end", "--keep", "0"]
+        listed = [*flags, "--out", str(out), "--subsample", f"facts=file:{keep}"]
+        result = run(TRAIN, *listed)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        plan = json.loads((out / "config.json").read_text())["plan"]["facts"]
+        self.assertEqual((plan["documents"], plan["list"]["of"]), (20, 80))
+        counts = np.load(out / "exposures/facts.npy")["count"]
+        self.assertEqual(np.flatnonzero(counts.sum(axis=1)).tolist(), kept.tolist())
+        self.assertEqual(np.load(out / "exposures/facts.kept.npy").tolist(), kept.tolist())
+        last = metrics_without_time(out / "eval.jsonl")[-1]
+
+        self.assertIn(f"the 20 of 80 in its list ({plan['list']['hash']})", run(TRAIN, *listed, "--plan").stdout)
+        for path in (out / "DONE", *(out / "checkpoints/step_00000040").iterdir()):
+            path.unlink() if path.is_file() else shutil.rmtree(path)
+        (out / "checkpoints/step_00000040").rmdir()
+        keep.write_text("1\n2\n")
+        refused = run(TRAIN, *listed, "--resume")
+        self.assertEqual(refused.returncode, 2)
+        self.assertIn("another options of source facts", refused.stderr)
+        moved = self.data / "moved.npy"
+        np.save(moved, kept.astype("<u4"))
+        resumed = run(TRAIN, *[word.replace(f"file:{keep}", f"file:{moved}") for word in listed], "--resume")
+        self.assertEqual(resumed.returncode, 0, resumed.stderr)
+        self.assertEqual(metrics_without_time(out / "eval.jsonl")[-1], last)
+        self.assertTrue((np.load(out / "exposures/facts.npy")["count"] == counts).all())
+
+        moved.unlink()
+        results = self.data / "listed.json"
+        arguments = f"--checkpoint {out}/checkpoints/step_00000040 --questions {self.data}/facts_questions --out {results}"
+        self.assertEqual(run(EVAL, *arguments.split()).returncode, 0)
+        for name in KEPT:
+            self.assertEqual(json.loads(results.read_text())["metrics"][name], last[name], name)
+        missing = run(TRAIN, *listed[:-1], f"facts=file:{moved}", "--plan")
+        self.assertEqual(missing.returncode, 3)
+        self.assertIn("there is no such file", missing.stderr)
 
     def test_no_metric_without_it(self) -> None:
         out = self.data / "whole"
