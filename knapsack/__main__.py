@@ -22,6 +22,7 @@ GROUPS = {
     "run": {
         "sweep": ("knapsack.runs.sweep", "train a grid of runs one after the other, and evaluate each"),
         "runs": ("knapsack.runs.table", "runs as a table, CSV or JSON"),
+        "select": ("knapsack.runs.select", "entities to go on with, by what a run knows of them"),
     },
     "study": {
         "study": ("knapsack.study.command", "a declared grid with its laws and predictions: plan, run, report"),

@@ -32,6 +32,7 @@ except ModuleNotFoundError:  # Python 3.10
 VERSION = 1
 NO_DIFFERENCE = ("micro-batch", "recompute", "cuda-graph", "zero", "keep")
 SHARDS = ("source", "val")  # flags NAME=GLOB
+LISTS = ("subsample",)  # flags NAME=file:PATH, among other values
 FOLDERS = ("init", "branch")
 WHOLE, END, BLOCK, BLOCKS = 1 << 17, 1 << 14, 1 << 12, 16  # bytes, bytes, bytes, number
 ENDINGS = {  # of the files of a prefix
@@ -105,6 +106,9 @@ def contents_of(flag: str, value: str) -> list[Content] | None:
     if flag == "questions":
         prefix = Path(value.removesuffix(".questions.json"))
         return [content_of(prefix, "")] if is_there(Path(f"{prefix}.questions.json")) else []
+    if flag in LISTS and "=file:" in value:
+        path = Path(value.partition("=file:")[2])
+        return [{"path": str(path), "": digest_of(path)}] if is_there(path) else []
     path = Path(value)
     if flag == "tokenizer":
         return [{"path": value, "": digest_of_tokenizer(path)}] if is_there(path) else []
@@ -157,7 +161,7 @@ def identity_of(flags: Flags) -> Identity:
             if contents is None:
                 options[flag].append(number_or_text(value))
                 continue
-            name = value.partition("=")[0] if flag in SHARDS else ""
+            name = value.partition("=")[0] if flag in SHARDS + LISTS else ""
             options[flag].append(name)
             of = data.setdefault(f"{flag} {name}".strip(), {"given": [], "files": []})
             of["given"].append(value)

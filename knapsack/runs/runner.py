@@ -15,7 +15,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol, TextIO
 
@@ -49,6 +49,7 @@ class Programs(NamedTuple):
 class Task(NamedTuple):
     run: Run
     needs: tuple[str, ...] = ()  # names of runs that must be finished before
+    prepare: Callable[[], None] | None = None  # makes what it needs of these, right before it begins; ScriptError
 
 
 class Process(Protocol):
@@ -198,6 +199,15 @@ class Work:
         self.log.close()
 
 
+def why_not_prepared(task: Task) -> str:
+    try:
+        if task.prepare:
+            task.prepare()
+    except ScriptError as error:
+        return str(error)
+    return ""
+
+
 def run_all(
     tasks: Sequence[Task],
     programs: Programs,
@@ -223,6 +233,9 @@ def run_all(
                     watcher.ended(task.run, f"it needs {lost[0]}, which failed", 0.0)
                 elif is_finished(task.run):
                     watcher.finished_before(task.run)
+                elif failure := why_not_prepared(task):
+                    failed.add(task.run.name)
+                    watcher.ended(task.run, failure, 0.0)
                 else:
                     watcher.begins(task.run)
                     free.sort()

@@ -34,7 +34,7 @@ from knapsack.runs.grid import (
 from knapsack.runs.runner import Task
 
 KEYS = ("about", "vocabulary", "rates", "replicates", "train", "data", "blocks", "measures", "laws", "hysteresis",
-        "predictions", "text", "order")  # fmt: skip
+        "predictions", "tables", "text", "order")  # fmt: skip
 REGISTERED = ("predictions", "laws", "hysteresis", "blocks", "measures", "replicates", "train")
 BLOCK_KEYS = ("about", "replicates", "train", "vary", "runs", "branches", "measures", "baseline")
 BRANCH_KEYS = ("by", "train", "vary", "runs")
@@ -43,6 +43,7 @@ COOLDOWN = 0.1  # the trainer's default
 PACKAGE = Path(__file__).resolve().parents[1]  # has facts/sample.tsv
 TEXT = "text"  # the data step that --text FILE takes the place of
 STARTS = ("model", "init", "branch")  # one of them says what a run begins with
+TRUNK = "{trunk}"  # in the command of a step "after" a block: the directory of its trunk
 
 
 class Step(NamedTuple):
@@ -52,6 +53,7 @@ class Step(NamedTuple):
     words: list[str]  # after knapsack, with its places filled in
     replicate: int  # 0: the same for all
     blocks: tuple[str, ...]  # that need it; none: all
+    after: str = ""  # the run that it is made of, the trunk of its block; made before the first of the branches
 
 
 class Planned(NamedTuple):
@@ -91,6 +93,7 @@ class Study(NamedTuple):
     text: str | None  # what takes the place of the step "text": --text, or what the file names
     order: str | None  # of the runs, as --blocks
     declared: dict[str, Any]  # of the file what decides what is judged and how, without words for readers: registered
+    tables: dict[str, dict[str, Any]]  # of several blocks: "blocks", "against", "measures"
 
     @property
     def runs(self) -> list[Planned]:
@@ -300,9 +303,11 @@ def study_of(value: dict[str, Any], path: Path, out: Path, text: str | None) -> 
         rates_of(value.get("rates", {})), vocabulary_of(value.get("vocabulary")),
         text,
         need_text(value["order"], "order") if "order" in value else None,
-        {key: without_about(value.get(key)) for key in REGISTERED if key in value},
+        {key: without_about(value.get(key)) for key in REGISTERED if key in value} | selections(value),
+        need_object(value.get("tables", {}), "tables"),
     )  # fmt: skip
     check_asked(study)
+    check_tables(study)
     return study
 
 
@@ -322,6 +327,12 @@ def vocabulary_of(value: Any) -> int | None:
     return value
 
 
+def selections(value: dict[str, Any]) -> dict[str, Any]:
+    """Of the data what decides an arm: steps that are made of a run."""
+    steps = {name: one for name, one in value.get("data", {}).items() if isinstance(one, dict) and "after" in one}
+    return {"data": without_about(steps)} if steps else {}
+
+
 def without_about(value: Any) -> Any:
     """Of objects by name."""
     if not isinstance(value, dict):
@@ -336,8 +347,11 @@ def steps_declared(value: Any, blocks: dict[str, Block], places: Places, text: s
     found = []
     for name, one in need_object(value, "data").items():
         place = f"data: {name}"
-        need_object(one, place, ("about", "command", "blocks"))
+        need_object(one, place, ("about", "command", "blocks", "after"))
         command = need_text(one.get("command"), f"{place}: command")
+        if "after" in one:
+            found += steps_after(name, one, command, blocks, places)
+            continue
         of = tuple(need_list(one.get("blocks", []), f"{place}: blocks"))
         if unknown := set(of) - set(blocks):
             raise UsageError(f"{place}: no block {', '.join(sorted(unknown))}")
@@ -348,6 +362,24 @@ def steps_declared(value: Any, blocks: dict[str, Block], places: Places, text: s
             words = [places.fill(word, number) for word in need_words(command, f"{place}: command")]
             found.append(Step(name, words, number, of))
     return found
+
+
+def steps_after(name: str, one: dict[str, Any], command: str, blocks: dict[str, Block], places: Places) -> list[Step]:
+    """Made of the trunk of a block, {trunk}, for its branches."""
+    place, block = f"data: {name}", need_text(one["after"], f"data: {name}: after")
+    trunks = [run for run in blocks[block].runs if run.role == "trunk"] if block in blocks else []
+    if not trunks or len({run.replicate for run in trunks}) < len(trunks):
+        raise UsageError(f"{place}: after: '{block}' is no block whose branches go on by init from one trunk each")
+    if "blocks" in one:
+        raise UsageError(f"{place}: blocks: those of a step after {block} are the branches of {block}")
+    if len(trunks) > 1 and REPLICATE not in command:
+        raise UsageError(f"{place}: command: expected {REPLICATE}, {block} has {len(trunks)} replicates")
+    words = need_words(command, f"{place}: command")
+
+    def filled(run: Planned) -> list[str]:
+        return [places.fill(word, run.replicate).replace(TRUNK, str(run.run.directory)) for word in words]
+
+    return [Step(name, filled(run), run.replicate, (block,), run.run.name) for run in trunks]
 
 
 def at(run: Planned, setting: Any, place: str) -> bool:
@@ -406,6 +438,25 @@ def check_asked(study: Study) -> None:
             for run in study.blocks[known(one.get(side), f"{place}: {side}")].runs:
                 if run.role != "trunk":
                     number_of(run.setting.get(one["axis"]), f"{place}: {side}: {one['axis']}")
+
+
+def check_tables(study: Study) -> None:
+    for name, table in study.tables.items():
+        place = f"tables: {name}"
+        need_object(table, place, ("about", "blocks", "against", "measures"))
+        need_text(table.get("about", ""), f"{place}: about")
+        for key in ("blocks", "measures"):
+            if not (found := need_list(table.get(key, []), f"{place}: {key}")):
+                raise UsageError(f"{place}: {key}: expected at least one")
+            table[key] = found
+        if unknown := set(table["blocks"]) - set(study.blocks):
+            raise UsageError(f"{place}: no block {', '.join(sorted(unknown))}")
+        against = table.get("against", [])
+        table["against"] = against if isinstance(against, list) else [against]
+        for setting in table["against"]:
+            runs = runs_at(setting, table["blocks"][0], study.blocks, f"{place}: against")
+            if len({run.replicate for run in runs}) < len(runs):
+                raise UsageError(f"{place}: against: several runs of a replicate are at {json.dumps(setting)}")
 
 
 def number_of(place: str | None, what: str) -> float:

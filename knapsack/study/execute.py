@@ -8,7 +8,7 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from knapsack.common.errors import UsageError
@@ -20,6 +20,7 @@ from knapsack.runs.runner import (
     Environment,
     Launcher,
     Programs,
+    Task,
     check_runs,
     gpus,
     how_far,
@@ -27,7 +28,7 @@ from knapsack.runs.runner import (
     run_all,
 )
 from knapsack.study import data, predictions
-from knapsack.study.declare import Planned, Study, steps_for
+from knapsack.study.declare import Planned, Step, Study, steps_for
 
 EVERY_SECONDS = 60.0  # a line of progress where there is no terminal
 REDRAW_SECONDS = 1.0
@@ -142,6 +143,16 @@ class LiveTable:
         self.say(f"{self.label(run)}: {said}")
 
 
+def with_steps(study: Study, one: Planned, steps: list[Step], say: Callable[[str], Any]) -> Task:
+    """A branch, with the data that are made of its trunk."""
+    own = [step for step in steps if step.after and step.after in one.needs]
+
+    def prepare() -> None:
+        data.make_all(study, own, say)
+
+    return one.task._replace(prepare=prepare) if own else one.task
+
+
 def run_study(
     study: Study,
     chosen: list[Planned],
@@ -155,17 +166,19 @@ def run_study(
     steps = steps_for(study, with_data)
     for step in steps:
         data.is_made(study, step)
+    before = [step for step in steps if not step.after]
     check_runs([one.run for one in study.runs], study.folder)
     with contextlib.ExitStack() as stack:
         stack.enter_context(alone(study))
         journal = stack.enter_context(Journal(study))
         table = LiveTable(chosen, journal)
         try:
-            data.make_all(study, steps, table.say)
+            data.make_all(study, before, table.say)
             check_runs([one.run for one in study.runs], study.folder)
             if chosen:
                 predictions.register(study)
-            failures = run_all([one.task for one in chosen], programs, table, environments, launcher)
+            tasks = [with_steps(study, one, steps, table.say) for one in chosen]
+            failures = run_all(tasks, programs, table, environments, launcher)
         except KeyboardInterrupt:
             table.say("stopped; the same command goes on")
             return STOPPED

@@ -17,7 +17,7 @@ from knapsack.runs.grid import Flags, flag_words
 from knapsack.runs.identity import SHARDS, check_distinct, contents_of
 from knapsack.runs.runner import Programs, check_programs, check_runs, is_finished
 from knapsack.study import data
-from knapsack.study.declare import STARTS, Planned, Study, count, steps_for, steps_of
+from knapsack.study.declare import STARTS, Planned, Step, Study, count, steps_for, steps_of
 from knapsack.study.rates import Clock, Cost, fastest
 
 VOCABULARY = 50304  # where neither the file nor a tokenizer says it
@@ -230,6 +230,10 @@ def together(said: list[Said]) -> list[str]:
     return [f"{of[0]}{f' and {len(of) - 1} more' if len(of) > 1 else ''}: {text}" for text, of in runs.items()]
 
 
+def said_of(step: Step) -> str:
+    return data.command_of(step) + (f"   (after {step.after})" if step.after else "")
+
+
 def hours(seconds: float | None) -> str:
     if seconds is None:
         return "?"
@@ -267,7 +271,7 @@ def print_plan(study: Study, chosen: list[Planned], programs: Programs, jobs: in
     finally:
         clock.close()
     steps = [step for step in steps_for(study, chosen) if not is_there(data.stamp_of(study, step))]
-    print(f"\ndata: {len(steps)} commands to go" + "".join(f"\n  {data.command_of(step)}" for step in steps))
+    print(f"\ndata: {len(steps)} commands to go" + "".join(f"\n  {said_of(step)}" for step in steps))
     refused, not_asked = by_trainer(study, chosen, programs)
     refused = together([*wrong, *refused]) + refusals(study, chosen, programs, rows, jobs)
     if not_asked:

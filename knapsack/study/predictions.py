@@ -29,7 +29,12 @@ if TYPE_CHECKING:
     from knapsack.study.hysteresis import Slope  # scipy is slow to load
 
 KEYS = ("says", "law", "block", "hysteresis", "at", "minus", "measure", "value", "between", "sign", "margin", "of")
-KINDS = {"predictions": "prediction", "laws": "law", "blocks": "block"}  # of the file, for a sentence
+KINDS = {
+    "predictions": "prediction",
+    "laws": "law",
+    "blocks": "block",
+    "data": "step of the data",
+}  # of the file, for a sentence
 SIGNS = ("+", "0", "-")
 HELD, FAILED, OPEN = "held", "failed", "not measured"
 
@@ -157,7 +162,9 @@ def touched(name: str, value: dict[str, Any], study: Study, changes: list[tuple[
         value[key]["block"] for key in ("at", "minus") if isinstance(value.get(key), dict) and "block" in value[key]
     ]
     about = {("laws", value.get("law")), ("hysteresis", value.get("hysteresis")), *(("blocks", one) for one in blocks)}
-    return any(part in ("replicates", "train") for part, _ in of) or bool(of & ({("predictions", name)} | about))
+    return any(part in ("replicates", "train", "data") for part, _ in of) or bool(
+        of & ({("predictions", name)} | about)
+    )
 
 
 def standing(study: Study) -> Standing:

@@ -155,6 +155,37 @@ def paired_parts(study: Study, block: Block, names: list[str], rows: Rows) -> li
     return [head, Table([*names, "pairs", *block.measures], table)]
 
 
+def name_of(block: str, setting: Iterable[tuple[str, str]]) -> str:
+    return ", ".join([block, *(value if name == "run" else f"{name} {value}" for name, value in setting)])
+
+
+def table_parts(study: Study, name: str, rows: Rows) -> list[Part]:
+    """Settings of several blocks by one measure, next to differences that are paired by replicate."""
+    table = study.tables[name]
+    parts: list[Part] = [Heading(f"Table {name}"), *([Text(table["about"])] if table.get("about") else [])]
+    against = []
+    for setting in table["against"]:
+        runs = runs_at(setting, table["blocks"][0], study.blocks, "against")
+        label = name_of(runs[0].block, ((key, value) for key, value in setting.items() if key != "block"))
+        against.append((label, {one.replicate: one.run.name for one in runs}))
+    for measure in table["measures"]:
+        lines = []
+        for block in table["blocks"]:
+            arms = settings_of(one for one in study.blocks[block].runs if one.role != "trunk")
+            for setting, runs in arms.items():
+                done = {one.replicate: rows[one.run.name].get(measure) for one in runs if one.run.name in rows}
+                found = {number: value for number, value in done.items() if predictions.is_number(value)}
+                cells = [over_replicates((value, None, None) for value in found.values())]
+                for _, others in against:
+                    pairs = [(value, rows.get(others.get(number), {}).get(measure)) for number, value in found.items()]
+                    differences = [value - other for value, other in pairs if predictions.is_number(other)]
+                    is_itself = runs[0].run.name in others.values()
+                    cells.append("" if is_itself else over_replicates((one, None, None) for one in differences))
+                lines.append([name_of(block, setting), f"{len(found)} of {len(runs)}", *cells])
+        parts.append(Table(["arm", "runs", measure, *(f"minus {label}" for label, _ in against)], lines))
+    return parts + [Text("Differences are paired by replicate: the same people and seeds.")]
+
+
 def ends(bracket: tuple[float | None, float | None]) -> str:
     low, high = ("nothing tried" if end is None else number(end) for end in bracket)
     return f"between {low} and {high}"
@@ -278,11 +309,12 @@ def command(words: list[str], study: Study, program: str = "knapsack") -> str:
 
 def command_parts(asked: Asked) -> list[Part]:
     study = asked.study
-    lines = [command(step.words, study) for step in study.steps]
+    lines = [command(step.words, study) for step in study.steps if not step.after]
     for one in study.runs:
         train = [word for word in train_command(one.run, asked.programs.train) if word != "--resume"]
         ask = eval_command(one.run, asked.programs.evaluate)
         lines += [command(words[1:], study, Path(words[0]).name) for words in (train, ask)]
+        lines += [command(step.words, study) for step in study.steps if step.after == one.run.name]
     said = "In order; OUT is the study's folder, other paths are from the folder in which the report was asked for."
     return [Heading("The command of every point"), Text(said), Code("\n".join(lines))]
 
@@ -334,6 +366,8 @@ def write_report(study: Study, programs: Programs) -> tuple[Asked, list[Path]]:
     for name, reading in asked.readings.items():
         parts += hysteresis_parts(name, study.hysteresis[name], reading, asked.figures)
     parts += law_parts(asked) + loss_parts(asked)
+    for name in study.tables:
+        parts += table_parts(study, name, asked.rows)
     for block in study.blocks.values():
         parts += block_parts(study, block, asked.rows)
     parts += command_parts(asked) + environment_parts(asked) + time_parts(asked, written)

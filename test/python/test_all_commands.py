@@ -31,6 +31,7 @@ CALLS = {
     "lm-eval": "IN --out OUT",
     "sweep": "--grid IN --out OUT --train-program /bin/true --eval-program /bin/true",
     "runs": "IN",
+    "select": "IN bio --out OUT",
     "curves": "IN --out OUT",
     "infusion": "IN --infused wd --out OUT.csv",
     "laws": "IN --out OUT",
