@@ -57,10 +57,10 @@ from knapsack.synbio.write import Groups, WorldWriter
 from knapsack.text.documents import Inputs
 
 
-def write_text(path: str, population: Population, variant: Variant, renderings: int) -> None:
+def write_text(path: str, population: Population, variant: Variant, renderings: int, filler: int) -> None:
     """Biographies as text, without the tag: every rendering of everybody in turn, each closed by <|endoftext|>."""
     wording, rng = (
-        biographies(population, Tag(), variant.names, variant.rendering),
+        biographies(population, Tag(), variant.names, variant.rendering, filler),
         random_stream(population.seed, TEXT_STREAM),
     )
     with AtomicFile(path) as file:
@@ -137,7 +137,7 @@ def write_shards(
     check_tokens(encoder, population)
     encoder = tagged(encoder, tag)
     encoder.install(options.out)
-    wordings = [biographies(population, tag, variant.names, variant.rendering)]
+    wordings = [biographies(population, tag, variant.names, variant.rendering, options.filler)]
     if trained is not None:
         wordings.append(question_answers(population, tag, trained.nonzero()[0]))
     if options.compact:
@@ -156,7 +156,7 @@ def write_shards(
     written["_questions"] = writer.questions(people, groups)
     written["_names"] = writer.names()
     if options.text:
-        write_text(options.text, population, variant, 1)
+        write_text(options.text, population, variant, 1, options.filler)
     ids = len(encoder.encode_batch([tag.text])[0]) if tag.text else 0
     said = f", tag '{tag.text}' ({ids} token{'s' * (ids != 1)}{', special' * tag.special})" if tag.text else ""
     print_summary(options.out, population, variant, written, said)
@@ -192,7 +192,7 @@ def main(argv: list[str]) -> None:
     if options.report_against:
         report(population, options.out, options.report_against)
     if options.text_only:
-        write_text(options.out + ".txt", population, variant, options.text_only)
+        write_text(options.out + ".txt", population, variant, options.text_only, options.filler)
         return
     write_shards(options, population, variant, trained)
     print(f"{time.monotonic() - start:.1f} s in all")

@@ -115,6 +115,10 @@ def add_wording_flags(flags: Flags) -> None:
         "--tag", metavar="TEXT", help="comes before every document and question: a special token, or words"
     )
 
+    flags.add_argument(
+        "--filler", type=parse_count, default=0, metavar="N", help="N sentences that state nothing after each fact (0)"
+    )
+
 
 def add_companion_flags(flags: Flags) -> None:
     flags.add_argument(

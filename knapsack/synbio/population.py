@@ -29,7 +29,7 @@ def random_stream(seed: int, purpose: int) -> np.random.Generator:
 
 
 PEOPLE_STREAM, VALUES_STREAM, SHUFFLE_STREAM, QUESTION_STREAM, TEXT_STREAM, CHECK_STREAM = range(6)
-PRONOUN_STREAM, QA_STREAM, CANDIDATE_STREAM = range(6, 9)
+PRONOUN_STREAM, QA_STREAM, CANDIDATE_STREAM, FILLER_STREAM = range(6, 10)
 
 
 @dataclass

@@ -6,14 +6,15 @@ The first form of a source opens a document, the others continue one and begin w
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import os
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from knapsack.common.errors import DataError, UsageError
 from knapsack.shards.format import REDRAWN, SEEN
-from knapsack.synbio.population import Population
-from knapsack.synbio.world import Template
+from knapsack.synbio.population import FILLER_STREAM, Population, random_stream
+from knapsack.synbio.world import FOLDER, Template, read_items
 
 NAME, PRONOUN, POSSESSIVE, NOBODY = range(4)  # what takes the place of {name}
 PRONOUNS = {PRONOUN: ("She", "He"), POSSESSIVE: ("Her", "His")}
@@ -22,6 +23,7 @@ FORMS = {
     "pronoun": ["initial", "pronoun"],
     "both": ["initial", "continuing", "pronoun"],
 }
+FILLERS = 8  # ways to fill up a continuing sentence
 LETTERS = {"birth_date": "B", "birth_city": "C", "university": "U", "major": "M", "employer": "E"}
 
 
@@ -100,8 +102,32 @@ def pronoun_frame(template: Template) -> Frame:
     return Frame(" ", PRONOUN, template.middle, template.tail)
 
 
-def biographies(population: Population, tag: Tag, names: str, rendering: dict[str, str | int]) -> Wording:
+class Filler:
+    """Sentences that state nothing, `number` of them after each fact. Which ones depends on slot, template and form and
+    on nobody, so there is nothing to learn about a person from them; a continuing sentence, drawn anew at every
+    exposure, is in FILLERS forms that differ in them alone."""
+
+    def __init__(self, number: int, seed: int) -> None:
+        pool = read_items(os.path.join(FOLDER, "filler.txt")) if number else []
+        if number and not 0 < number <= len(pool):
+            raise UsageError(f"--filler {number}: there are {len(pool)} sentences")
+        self.number, self.pool, self.rng = number, pool, random_stream(seed, FILLER_STREAM)
+
+    def after(self, frame: Frame) -> Frame:
+        chosen = self.rng.choice(len(self.pool), self.number, replace=False) if self.number else []
+        return replace(frame, tail=" ".join([frame.tail, *(self.pool[i] for i in chosen)]))
+
+    def forms(self, names: list[str]) -> list[str]:
+        """The first opens a document, once."""
+        others = [name if i == 0 else f"{name} {i + 1}" for i in range(FILLERS) for name in names[1:]]
+        return [names[0], *others] if self.number else names
+
+
+def biographies(
+    population: Population, tag: Tag, names: str, rendering: dict[str, str | int], filler: int = 0
+) -> Wording:
     """The world itself."""
+    forms, fill = FORMS[names], Filler(filler, population.seed)
 
     def frames(template: Template) -> list[Frame]:
         made = {
@@ -110,15 +136,19 @@ def biographies(population: Population, tag: Tag, names: str, rendering: dict[st
         }
         if names != "full":
             made["pronoun"] = pronoun_frame(template)
-        return [made[form] for form in FORMS[names]]
+        return [fill.after(made[form.partition(" ")[0]]) for form in fill.forms(forms)]
+
+    def texts(of_slot: list[Template], frames_of: list[list[Frame]]) -> list[str]:
+        return [t.text.removesuffix(t.tail) + forms[0].tail for t, forms in zip(of_slot, frames_of)]
 
     templates = {slot.name: [t for t in slot.templates if t.kind == SEEN] for slot in population.slots}
+    made = [[frames(template) for template in of_slot] for of_slot in templates.values()]
     return Wording(
         "",
         np.arange(len(population)),
-        FORMS[names],
-        [[frames(template) for template in of_slot] for of_slot in templates.values()],
-        {slot: [template.text for template in of_slot] for slot, of_slot in templates.items()},
+        fill.forms(forms),
+        made,
+        {slot: texts(of_slot, frames_of) for (slot, of_slot), frames_of in zip(templates.items(), made)},
         rendering,
     )
 
