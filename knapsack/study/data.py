@@ -24,8 +24,11 @@ def package_environment() -> dict[str, str]:
 
 
 def relative(word: str, names: Mapping[Path, str] | None = None) -> str:
-    """A word of a command, its path (of NAME=PATH that) from the folder we are in, or from one that has a name."""
+    """A word of a command, its path (of NAME=PATH and NAME=file:PATH that) from the folder we are in, or from one that
+    has a name."""
     name, equals, path = ("", "", word) if word.startswith("/") else word.partition("=")
+    if path.startswith("file:"):  # of --subsample NAME=file:PATH
+        equals, path = "=file:", path[5:]
     if not path.startswith("/"):
         return word
     for folder, short in (names or {}).items():

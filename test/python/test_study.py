@@ -90,6 +90,49 @@ def with_sign(more: dict) -> str:
     return json.dumps(changed(predictions={"a": TOY["predictions"]["sign"] | more}))
 
 
+KEEP = {
+    "after": "above", "command": "select {trunk} pow --share 0.5 --out {data}/rep{replicate}/keep.txt"
+}  # fmt: skip
+
+
+def selecting(trunks: dict | None = None, **parts: object) -> str:
+    blocks = TOY["blocks"] | {"above": TOY["blocks"]["above"] | (trunks or {})}
+    return json.dumps(changed(blocks=blocks, data={"keep": KEEP | parts}))
+
+
+def with_table(parts: dict) -> str:
+    table = {"blocks": ["L"], "measures": ["val/web/loss"], "against": {"model": "pythia:L1:C8:H1"}}
+    return json.dumps(changed(tables={"t": table | parts}))
+
+
+# A toy whose second stage goes on with the half of the people that the first one knows best, or with any half.
+CHOSEN = changed(
+    data=TOY["data"] | {"keep": KEEP | {"after": "chosen"}},
+    blocks=TOY["blocks"]
+    | {
+        "chosen": {
+            "replicates": 1,
+            "train": {"questions-per-set": "all"},
+            "branches": {
+                "by": "init",
+                "runs": {
+                    "any": {"subsample": "pow=0.5"},
+                    "easiest": {"subsample": "pow=file:{data}/rep{replicate}/keep.txt"},
+                },
+            },
+        }
+    },
+    tables={
+        "half": {
+            "about": "Which half?",
+            "blocks": ["chosen", "L"],
+            "against": [{"run": "any"}, {"block": "L", "model": "pythia:L1:C16:H2"}],
+            "measures": ["know/pow/loss"],
+        }
+    },
+)
+
+
 class StudyTest(support.FolderTest):
     def study(self, value: object = TOY, name: str = "toy.json") -> str:
         return self.write(name, json.dumps(value))
@@ -141,6 +184,16 @@ class DeclarationTest(StudyTest):
             only_L(rates={"tokens_per_s": {"a": "fast"}}): "rates: tokens_per_s: a: expected a number above 0",
             only_L(rates={"tokens_per_s": 5}): "rates: tokens_per_s: expected an object",
             only_L(data={"a": {"command": "text 'x"}}): "data: a: command: no closing quotation",
+            selecting(after="M"): "data: keep: after: 'M' is no block whose branches go on by init",
+            selecting(after="L"): "data: keep: after: 'L' is no block whose branches go on by init",
+            selecting(blocks="above"): "data: keep: blocks: those of a step after above are the branches of above",
+            selecting(command="select {trunk} pow"): "command: expected {replicate}, above has 2 replicates",
+            selecting({"vary": {"lr": [1, 2]}}): "'above' is no block whose branches go on by init from one trunk each",
+            with_table({"measures": []}): "tables: t: measures: expected at least one",
+            with_table({"blocks": ["M"]}): "tables: t: no block M",
+            with_table({"against": {"model": "x"}}): 'tables: t: against: no run is at {"model": "x"}',
+            with_table({"against": {}}): "tables: t: against: several runs of a replicate are at {}",
+            with_table({"rows": 1}): "tables: t: no key rows",
             branching({"cooldown": "abc"}): "--cooldown: expected a share of 0 to 1, found 'abc'",
             branching({"batch-tokens": "0"}): "--batch-tokens: '0' is not a count",
             branching({"tokens": "many"}): "--tokens: 'many' is not a count",
@@ -361,6 +414,31 @@ class RunnerTest(StudyTest):
         self.assertIn("5 of 10 runs are finished", self.report()["md"])
         self.assertIn("| 0.1 | 1 of 2 | 3.25 |", self.report()["md"])
 
+    def test_data_of_a_run_are_made_after_it(self) -> None:
+        from knapsack.study.declare import read_study
+        from knapsack.study.plan import said_of
+
+        block = {"train": {"tokens": 64, "batch-tokens": 8}, "branches": {"by": "init", "vary": {"lr": [1, 2]}}}
+        keep = {"after": "B", "command": "select {trunk} bio --out {data}/keep{replicate}.txt"}
+        value = {"blocks": self.BLOCKS | {"B": block}, "replicates": 2, "data": {"keep": keep}}
+        self.study(value)
+        study = read_study(pathlib.Path(self.path("toy.json")), pathlib.Path(self.path("out")), None)
+        said = r"knapsack select \S+/B_trunk_replicate-2 bio --out \S+/keep2.txt   \(after B_trunk_replicate-2\)"
+        self.assertRegex(said_of(study.steps[1]), said)
+        done = self.call("run", "out", "toy.json", "--jobs", "2")
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(
+            done.stdout, r"B_lr-1_replicate-1: FAILED, data keep.1: ended with code 2: .*no knowledge source"
+        )
+        self.assertIn("A_lr-0.1_replicate-1: done", done.stdout)
+        self.assertNotIn("keep.2", done.stdout)  # its trunk failed
+        lines = self.report()["md"].splitlines()
+        trunk = next(i for i, line in enumerate(lines) if line.startswith("eval_cpu") and "B_trunk_replicate-1" in line)
+        self.assertRegex(lines[trunk + 1], "knapsack select OUT/runs/B_trunk_replicate-1 bio --out OUT/data/keep1.txt")
+
+        self.study(value | {"data": {"keep": keep | {"command": keep["command"] + " --rule hardest"}}})
+        self.assertIn("CHANGED: step of the data keep was changed after the first run began", self.report()["md"])
+
     def test_predictions_may_change_until_a_run_begins(self) -> None:
         def written(low: float) -> dict:
             prediction = {"block": "A", "at": {"lr": 0.1}, "measure": "val/web/loss", "between": [low, 9]}
@@ -482,8 +560,8 @@ class RunnerTest(StudyTest):
             counted[path.stem] = len(study.runs)
         self.assertEqual(
             counted,
-            {"cpu-law": 73, "gpu-quarter-hour": 8, "gu2025-410m": 6, "gu2025-70m": 34, "gu2025-frequency": 10,
-             "lv2025-ladder": 32},
+            {"cpu-law": 73, "cpu-mitigation": 30, "gpu-quarter-hour": 8, "gu2025-410m": 6, "gu2025-70m": 34,
+             "gu2025-frequency": 10, "lv2025-ladder": 32},
         )  # fmt: skip
 
 
@@ -508,13 +586,40 @@ class ToyTest(StudyTest):
         if victim != process.pid and draw.random() < 0.5:  # what is left goes on, or not
             process.kill()
 
+    def check_selection(self, out: str, page: str) -> None:
+        """The easiest half was shown and no other; its arm is in the table."""
+        runs = pathlib.Path(out, "runs")
+        answers = sorted((runs / "chosen_trunk_replicate-1" / "answers").glob("*.jsonl"))[-1]
+        losses: dict[int, list[float]] = {}
+        for line in map(json.loads, answers.read_text().splitlines()):
+            if line["kind"] == "seen":
+                losses.setdefault(line["entity"], []).append(line["nll"])
+        self.assertEqual(len(losses), 8)
+        easiest = sorted(sorted(losses, key=lambda entity: sum(losses[entity]) / len(losses[entity]))[:4])
+        keep = pathlib.Path(out, "data", "rep1", "keep.txt")
+        self.assertEqual(keep.read_text().split(), list(map(str, easiest)))
+        import numpy as np
+
+        ledger = np.load(runs / "chosen_easiest_replicate-1" / "exposures" / "pow.npy")
+        self.assertLessEqual(set(np.flatnonzero(ledger["count"].sum(axis=1))), set(easiest))
+        note = json.loads((runs / "chosen_easiest_replicate-1.flags.json").read_text())
+        self.assertEqual(note["data"]["subsample pow"]["files"][0]["path"], str(keep))
+        lines = [line.split("|")[1:-1] for line in page.splitlines() if line.startswith("| chosen, ")]
+        lines = [[cell.strip() for cell in line] for line in lines]
+        self.assertEqual([line[:2] for line in lines], [["chosen, any", "1 of 1"], ["chosen, easiest", "1 of 1"]])
+        self.assertEqual((lines[0][3], lines[1][2] == lines[0][2]), ("", False))
+        self.assertAlmostEqual(float(lines[1][3]), float(lines[1][2]) - float(lines[0][2]), delta=0.002)
+        self.assertIn("| know/pow/loss | minus chosen, any | minus L, model pythia:L1:C16:H2 |", page)
+
     def test_a_study_killed_at_random_ends_with_the_same_report(self) -> None:
-        self.study()
+        self.study(CHOSEN)
         begun = time.monotonic()
-        self.assertEqual(self.call("run", "whole", "toy.json", "--jobs", "1").returncode, 0)
+        done = self.call("run", "whole", "toy.json", "--jobs", "1")
+        self.assertEqual(done.returncode, 0, done.stderr)
         seconds = time.monotonic() - begun
         whole = self.report("whole")
-        self.assertIn("12 of 12 runs are finished", whole["md"])
+        self.assertIn("15 of 15 runs are finished", whole["md"])
+        self.check_selection(self.path("whole"), whole["md"])
         self.assertIn("Written before the first run began, unchanged since", whole["md"])
         rows = [line for line in whole["md"].splitlines() if line.startswith(("| sign |", "| loss |", "| gap |"))]
         self.assertEqual([line.split("|")[1].strip() for line in rows], ["sign", "gap", "loss"])  # what failed first
