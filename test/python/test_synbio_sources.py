@@ -103,6 +103,45 @@ class SourcesTest(support.FolderTest):
         prefix = self.make("--tag", "From the archive:", "--compact", "--question-people", 10)
         World(self, prefix, "From the archive: ").check()
 
+    def test_filler_states_nothing(self) -> None:
+        plain, wordy = (
+            self.make("--compact", "--templates", 2, *more, people=30, name=f"filler{len(more)}")
+            for more in ((), ("--filler", 2))
+        )
+        for ending in ("_questions.bin", "_questions.q.npy", "_compact.bin", "_compact.spans.npy", ".values.npy"):
+            with open(plain + ending, "rb") as before, open(wordy + ending, "rb") as after:
+                self.assertEqual(before.read(), after.read(), ending)
+        self.verify(wordy)
+        with open(os.path.join(support.PACKAGE, "synbio", "filler.txt"), encoding="utf-8") as file:
+            pool = file.read().splitlines()
+        source, short = World(self, wordy).sources[""], World(self, plain).sources[""]
+        self.assertEqual(source.facts["forms"], ["initial", "continuing", *(f"continuing {i}" for i in range(2, 9))])
+        tokenizer = tokenizer_of(os.path.dirname(wordy))
+        fillers = set()
+        for person in range(30):
+            for slot in range(5):
+                for template in range(2):
+                    for form in range(9):
+                        ids = source.documents[person][source.sequence(slot, template, form)]
+                        fact = short.documents[person][short.sequence(slot, template, min(form, 1))]
+                        self.assertEqual(ids[: len(fact)], fact)
+                        said = tokenizer.decode(ids)
+                        self.assertEqual(ids, tokenizer.encode(said).ids)
+                        rest = said.removeprefix(tokenizer.decode(fact)).removeprefix(" ")
+                        fillers.add((slot, template, form, rest))
+                        first = next(one for one in pool if rest.startswith(one))
+                        self.assertIn(rest.removeprefix(f"{first} "), set(pool) - {first})
+        self.assertEqual(len(fillers), 5 * 2 * 9)  # whoever it is about
+        self.assertGreater(len({rest for *_, rest in fillers}), 80)
+        text = f"{source.facts['template_texts']['major'][0]}"
+        self.assertTrue(text.startswith("{name}") and "{value}. " in text, text)
+        words = {word.strip(".,").lower() for one in pool for word in one.split()}
+        told = {word.lower() for values in (source.names, *source.pools) for value in values for word in value.split()}
+        self.assertEqual({word for word in words & told if len(word) > 3}, set())
+        self.assertNotRegex(" ".join(pool), r"[0-9]")
+        arguments = ("--people", 3, "--filler", 99, "--tokenizer", support.small_vocabulary(), "--out", self.path("x"))
+        self.run_bad(2, "--filler 99: there are 48 sentences", "synbio", *arguments)
+
     def test_pronouns_belong_to_people_and_change_nothing_else(self) -> None:
         full, pronoun = (self.make("--names", names, people=200, name=names) for names in ("full", "pronoun"))
         world = World(self, pronoun)
