@@ -558,7 +558,8 @@ int main(int argc, char** argv) {
     const int64_t micro_batch =
         smallest(peers, static_cast<int>(setup_micro_batch(given, shape, plan, resumed, machine)));
     const TrainOptions o = resolve(given, shape, plan, schedule, micro_batch);
-    EvaluationPlan evaluation = plan_evaluation(setup_evaluation(o, shape, mixture, plan), shape.config.V, shape.config.max_T);
+    EvaluationPlan evaluation =
+        plan_evaluation(setup_evaluation(o, shape, mixture, plan), shape.config.V, shape.config.max_T);
     const auto evaluation_data = evaluation_identities(evaluation);
     for (const std::string& warning : evaluation.warnings) log.warn(warning);
     check_stop_rules(stop_rules, evaluation);

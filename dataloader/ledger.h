@@ -53,8 +53,8 @@ class Ledger {
     void read(const std::string& folder);
     // The list that was written; empty where there is none.
     static std::vector<uint32_t> read_listed(const std::string& folder, const std::string& name);
-    // All ledgers of a folder with their doses, without lists, in name order; none where there is no such folder. A .npy without its
-    // .json (runs of older versions) is left out. Dies with Exit::Data on broken ones.
+    // All ledgers of a folder with their doses, without lists, in name order; none where there is no such folder. A
+    // .npy without its .json (runs of older versions) is left out. Dies with Exit::Data on broken ones.
     static std::vector<Ledger> read_all(const std::string& folder);
 
   private:

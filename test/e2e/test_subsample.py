@@ -93,7 +93,8 @@ class SubsampleTest(DataTest):
 
         moved.unlink()
         results = self.data / "listed.json"
-        arguments = f"--checkpoint {out}/checkpoints/step_00000040 --questions {self.data}/facts_questions --out {results}"
+        arguments = f"--checkpoint {out}/checkpoints/step_00000040 --questions {self.data}/facts_questions"
+        arguments += f" --out {results}"
         self.assertEqual(run(EVAL, *arguments.split()).returncode, 0)
         for name in KEPT:
             self.assertEqual(json.loads(results.read_text())["metrics"][name], last[name], name)
