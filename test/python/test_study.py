@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -438,6 +439,53 @@ class RunnerTest(StudyTest):
 
         self.study(value | {"data": {"keep": keep | {"command": keep["command"] + " --rule hardest"}}})
         self.assertIn("CHANGED: step of the data keep was changed after the first run began", self.report()["md"])
+
+    def test_data_of_a_run_are_made_once(self) -> None:
+        """Also where the study was killed between the command and its stamp, or before the branch."""
+        lines = [
+            {"step": 1, "set": "bio", "source": "bio", "question": entity, "entity": entity, "attribute": "x",
+             "kind": "seen", "group": "all", "correct": False, "nll": 9.0 - entity, "exposures": 1}
+            for entity in range(4)
+        ]  # fmt: skip
+        self.write("answers.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+        shards = {"format_version": 1, "slots": ["x"], "shards": [{"name": "bio", "entities": 4}]}
+        self.write("bio.json", json.dumps(shards))
+        more = f"""mkdir -p "$out/answers" "$out/exposures" "$out/checkpoints/step_00000008"
+cp {self.path("answers.jsonl")} "$out/answers/step_00000001.jsonl"
+cp {self.path("bio.json")} "$out/exposures/bio.json"
+"""
+        with unittest.mock.patch.dict(globals(), {"TRAIN": TRAIN.replace("echo finished", more + "echo finished")}):
+            keep = {"after": "B", "command": "select {trunk} bio --share 0.5 --out {data}/keep{replicate}.txt"}
+            branches = {"by": "init", "runs": {"easiest": {"subsample": "bio=file:{data}/keep{replicate}.txt"}}}
+            block = {"train": {"tokens": 64, "batch-tokens": 8, "val": "web=x.bin"}, "branches": branches}
+            value = {"blocks": {"B": block}, "data": {"keep": keep}}
+            self.study(value)
+
+            def run(code: int = 0) -> str:
+                done = self.call("run")
+                self.assertEqual(done.returncode, code, done.stderr)
+                return done.stdout + done.stderr
+
+            self.assertIn("data keep.1: knapsack select", run())
+            made, stamp = (
+                pathlib.Path(self.path("out/data/keep1.txt")),
+                pathlib.Path(self.path("out/data/keep.1.done.json")),
+            )
+            self.assertEqual(made.read_text(), "2\n3\n")
+            log = pathlib.Path(self.path("out/runs/B_easiest_replicate-1.log")).read_text()
+            self.assertIn(f"--subsample bio=file:{made} ", log)
+            self.assertNotIn("data keep.1", run())
+            branch = pathlib.Path(self.path("out/runs/B_easiest_replicate-1"))
+            stamp.unlink()
+            self.assertNotIn("data keep.1", run())  # nobody needs it any more
+            shutil.rmtree(branch)
+            self.assertIn("data keep.1: knapsack select", run())
+            self.assertEqual(made.read_text(), "2\n3\n")
+            self.study(value | {"data": {"keep": keep | {"command": keep["command"] + " --rule hardest"}}})
+            self.assertIn("data keep.1 of", run(2))
+            self.study(value)
+            made.write_text("0\n1\n")
+            self.assertRegex(run(3), "was made with other data: .*keep1.txt has changed since")
 
     def test_predictions_may_change_until_a_run_begins(self) -> None:
         def written(low: float) -> dict:
