@@ -184,20 +184,24 @@ def say(out: Row) -> None:
     head = f"popularity of {out['target']:g} (95 % over items); of items above: curve, rule (our reading)"
     print(f"{'model':{width}}  {'family':12} {'M':>9}  accuracy  {head}")
     for row in out["models"]:
-        value = ends([row["threshold"], row["threshold_low"], row["threshold_high"]])
-        if row["threshold"] is None:
-            bound = row["more_than"] or row["less_than"]
-            value = row["state"] + (f": {'more' if row['more_than'] else 'less'} than {bound:.4g}" if bound else "")
-        rule = row["rule"]["threshold"]
-        by_rule = f"{rule:.4g}" if rule is not None else f"less than {row['rule']['less_than']:.4g}"
+        value = beyond(row) or ends([row["threshold"], row["threshold_low"], row["threshold_high"]])
+        above = ", ".join(beyond(one) or f"{one['threshold']:.4g}" for one in (row["cumulative"], row["rule"]))
         M = f"{row['M']:.4g}" if row["M"] else "?"
-        above = row["cumulative"]["threshold"]
-        also = f"{'-' if above is None else format(above, '.4g')}, {by_rule}"
-        print(f"{row['model']:{width}}  {row['family']:12} {M:>9}  {row['accuracy']:8.3f}  {value}; {also}")
+        print(f"{row['model']:{width}}  {row['family']:12} {M:>9}  {row['accuracy']:8.3f}  {value}; {above}")
     if high := [row["model"] for row in out["models"] if row["lapse_at_bound"]]:
         warn(f"the curve's top is lower than a lapse of 0.1 allows: {', '.join(high)}")
     say_law(out["law"])
     say_sigmoid(out["sigmoid"])
+
+
+def beyond(row: Row) -> str:
+    """Of a threshold that is not within the items; empty for one that is."""
+    if row["threshold"] is not None:
+        return ""
+    for name in ("more_than", "less_than"):
+        if row.get(name) is not None:
+            return f"{name.replace('_', ' ')} {row[name]:.4g}"
+    return "no rise"
 
 
 def say_law(law: Row) -> None:

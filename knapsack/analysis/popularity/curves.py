@@ -73,7 +73,7 @@ def cumulative_by_curve(popularity: np.ndarray, curve: Curve, drawn: np.ndarray,
     """What the rule seeks, without its noise: the smallest popularity such that the items of at least that popularity
     have the target accuracy, by the curve; 95 % over items. None where it is beyond them."""
     if curve.state == FLAT:
-        return {"threshold": None, "interval": [None, None]}
+        return {"threshold": None, "interval": [None, None], "less_than": None, "more_than": None}
     places, counts = np.unique(popularity, return_counts=True)
     places, counts = places[::-1], counts[::-1]
 
@@ -84,8 +84,13 @@ def cumulative_by_curve(popularity: np.ndarray, curve: Curve, drawn: np.ndarray,
 
     found = [at(replace(curve, ln_F50=d[0], k=d[1], lapse=d[2], guess=d[3])) for d in drawn]
     ends = np.percentile(found, (2.5, 97.5), method="nearest")
-    value, low, high = (one if 0 < one < np.inf else None for one in map(float, (at(curve), *ends)))
-    return {"threshold": value, "interval": [low, high]}
+    said = at(curve)
+    value, low, high = (one if 0 < one < np.inf else None for one in map(float, (said, *ends)))
+    beyond = {
+        "less_than": float(places[-1]) if said == 0 else None,
+        "more_than": curve.doses[1] if said > 1e300 else None,
+    }
+    return {"threshold": value, "interval": [low, high]} | beyond
 
 
 def ln_thresholds(curve: Curve, drawn: np.ndarray, target: float) -> np.ndarray:

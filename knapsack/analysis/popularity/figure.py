@@ -37,7 +37,8 @@ def draw_law(axes: Any, joined: Joined, rows: list[dict[str, Any]], law: DoseLaw
         M = runs.covariates["M"]
         fine = np.geomspace(M.min(), M.max(), 60)
         line = np.array([law.F50({"M": float(at)}) for at in fine])
-        axes.fill_between(fine, line[:, 1], line[:, 2], color=SHADE, linewidth=0, zorder=0, label="a new model, 95 %")
+        label = "a new model, 95 %" if law.fit.sd_cluster is None else "a model of a new family, 95 %"
+        axes.fill_between(fine, line[:, 1], line[:, 2], color=SHADE, linewidth=0, zorder=0, label=label)
         axes.plot(fine, line[:, 0], color=BLUE, linewidth=1.2)
         if "settings" in out["holdout"]:
             draw_held(axes, out["holdout"])
