@@ -81,9 +81,8 @@ def write_log(
     place.mkdir(parents=True, exist_ok=True)
     config = {"model": "hf", "model_args": f"pretrained={model}", "batch_size": "8", "limit": None}
     config |= {"model_num_parameters": int(parameters), "model_dtype": "torch.bfloat16"} if parameters else {}
-    share = float(np.mean([line.get("exact_match", 0) for line in samples])) if samples else 0.0
     results = {
-        "results": {task: {"alias": task, "exact_match,none": share, "exact_match_stderr,none": 0.01}},
+        "results": {task: {"alias": task, "exact_match,none": 0.5, "exact_match_stderr,none": 0.01}},
         "configs": {task: {"task": task, "dataset_path": "akariasai/PopQA", "num_fewshot": 15}},
         "n-shot": {task: 15},
         "config": config,

@@ -210,7 +210,7 @@ def say_law(law: Row) -> None:
         return
     gamma = ends(law["exponents"].get("gamma"))
     drawn = law["items_and_models"].get("gamma")
-    also = f"; items and models drawn anew {ends(drawn)}" if drawn else ""
+    also = f"; within families, over items and models {ends(drawn)}" if drawn else ""
     print(f"ln P* = c - gamma ln M: gamma {gamma}, {law['runs']} models, {len(law['censored'])} censored{also}")
     for row in law["families"]:
         print(f"  {row['family']}: {row['models']} models, gamma {ends(row.get('gamma'))}")

@@ -21,6 +21,7 @@ from knapsack.common.errors import DataError, UsageError
 from knapsack.runs.files import parse_object, read_bytes, warn
 
 FEWEST_ITEMS = 50
+FEWEST_SIZES = 3  # of models, for what size does
 SIZE = re.compile(r"[-_.]?(\d+(?:\.\d+)?)(?:x\d+)?[bm](?![a-z0-9])", re.IGNORECASE)  # in a model's name: 7b, 410m
 
 
@@ -53,6 +54,12 @@ class Joined:
     @property
     def families(self) -> list[str]:
         return [model.family for model in self.models]
+
+
+def few(models: int, sizes: int) -> str:
+    """Why there is no law."""
+    said = f"{models} model{'s' * (models != 1)} of {sizes} size{'s' * (sizes != 1)}"
+    return f"{said}; at least {FEWEST_SIZES} sizes are needed"
 
 
 def rows_of(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -1,8 +1,8 @@
 """How the threshold popularity P* falls with size: ln P* = c - gamma ln M + family, over models.
 
 The regression is that of all laws (laws/mixed.py): a family is a cluster, with an effect of its own; a model whose
-threshold lies beyond the items is censored, not dropped; Student's t over models. Next to it an interval by drawing
-items and models anew: the same items for all models, since they answered the same questions.
+threshold lies beyond the items is censored, not dropped; Student's t over models. Next to it an interval over items
+and models: all models answered the same questions, so a draw of items is one for all of them.
 """
 
 from __future__ import annotations
@@ -17,11 +17,10 @@ from knapsack.analysis.laws.holdout import Runs, Threshold, hold_out
 from knapsack.analysis.laws.reach import SHARE, reach_of
 from knapsack.analysis.laws.report import describe_law, fit_law
 from knapsack.analysis.popularity.curves import ModelCurve
-from knapsack.analysis.popularity.items import Joined
+from knapsack.analysis.popularity.items import FEWEST_SIZES, Joined, few
+from knapsack.analysis.popularity.two_way import jackknife_variance, two_way
 from knapsack.common.errors import DataError
 
-FEWEST_SIZES = 3
-DRAWS = 200  # of items and models
 INVERTED = 400  # sizes that are tried
 
 Row = dict[str, Any]
@@ -41,36 +40,45 @@ def runs_of(joined: Joined, curves: list[ModelCurve]) -> tuple[Runs, list[int]]:
 
 
 def fit(runs: Runs) -> DoseLaw:
-    sizes = len(np.unique(runs.covariates["M"]))
+    sizes, models = len(np.unique(runs.covariates["M"])), len(runs.thresholds)
     if sizes < FEWEST_SIZES:
-        raise DataError(
-            f"{len(runs.thresholds)} models of {sizes} size{'s' * (sizes != 1)} with a curve that rises; at least "
-            f"{FEWEST_SIZES} sizes are needed"
-        )
+        raise DataError(f"curves that rise: {few(models, sizes)}")
     return fit_law(runs)
 
 
-def with_draws(joined: Joined, curves: list[ModelCurve], use: list[int], value: float) -> Row:
-    """gamma with items and models drawn anew, families kept as they are: a family's constant is taken out, a censored
-    model has its bound. Student's t of the models."""
-    random = np.random.default_rng(1)
+def gamma_within(x: np.ndarray, y: np.ndarray, families: np.ndarray) -> float:
+    """By least squares, the families' constants taken out; NaN where no family has two sizes."""
+    counts = np.maximum(1, np.bincount(families))
+    a, b = (one - (np.bincount(families, one) / counts)[families] for one in (x, y))
+    return -float(a @ b / (a @ a)) if a @ a > 1e-9 else np.nan
+
+
+def with_draws(joined: Joined, curves: list[ModelCurve], use: list[int]) -> Row:
+    """gamma within families by least squares, a censored model at its bound, and its interval over items, the same for
+    all models, and models, each left out in turn. What both contain, each model's own draw of answers, is taken off
+    (Cameron, Gelbach and Miller 2011); Student's t of the models."""
     x = np.log(joined.M[use])
     families = families_of([joined.models[i].family for i in use])
     families = families if families.max() < len(use) - 1 else np.zeros(len(use), int)
-    drawn = np.array([np.clip(curves[i].drawn, *np.log(curves[i].curve.doses)) for i in use])
-    found = []
-    for draw in range(DRAWS):
-        chosen = random.integers(len(use), size=len(use))
-        y, own, of = drawn[chosen, draw % drawn.shape[1]], x[chosen], families[chosen]
-        counts = np.bincount(of, minlength=families.max() + 1)
-        a, b = (one - (np.bincount(of, one, len(counts)) / np.maximum(counts, 1))[of] for one in (own, y))
-        if a @ a > 1e-9:
-            found.append(-float(a @ b / (a @ a)))
+    _, families = np.unique(families, return_inverse=True)
     freedom = len(use) - 1 - len(np.unique(families))
-    if freedom < 1 or len(found) < DRAWS // 2:
-        return {"refused": f"{len(use)} models are too few to be drawn anew"}
-    half = float(stats.t.ppf(0.975, freedom)) * float(np.std(found, ddof=1))
-    return {"gamma": [value, value - half, value + half], "draws": len(found), "degrees_of_freedom": freedom}
+    drawn = np.array([np.clip(curves[i].drawn, *np.log(curves[i].curve.doses)) for i in use])
+    y = np.array([bound_of(curves[i].of_law) for i in use])
+    others = [np.arange(len(use)) != i for i in range(len(use))]
+    jackknife = np.array([gamma_within(x[of], y[of], families[of]) for of in others])
+    value = gamma_within(x, y, families)
+    if freedom < 1 or not np.isfinite([value, *jackknife]).all():
+        return {"refused": f"{len(use)} models are too few to leave one out"}
+    random = np.random.default_rng(1)
+    mixed = np.array([random.permutation(row) for row in drawn])  # each model's items its own
+    of_items, of_answers = (np.var([gamma_within(x, d, families) for d in one.T], ddof=1) for one in (drawn, mixed))
+    of_models = jackknife_variance(jackknife)
+    half = float(stats.t.ppf(0.975, freedom) * np.sqrt(two_way(of_models, float(of_items), float(of_answers))))
+    return {"gamma": [value, value - half, value + half], "degrees_of_freedom": freedom}
+
+
+def bound_of(one: Threshold) -> float:
+    return next(float(value) for value in (one.value, one.low, one.high) if np.isfinite(value))
 
 
 def within_families(joined: Joined, runs: Runs, use: list[int]) -> list[Row]:
@@ -126,7 +134,7 @@ def report(joined: Joined, curves: list[ModelCurve]) -> tuple[Row, DoseLaw | Non
         return head | {"refused": str(error)}, None, runs
     out = head | describe_law(law, "family")
     out["censored"] = [joined.models[i].name for i in use if not np.isfinite(curves[i].of_law.value)]
-    out["items_and_models"] = with_draws(joined, curves, use, law.exponents()["gamma"].value)
+    out["items_and_models"] = with_draws(joined, curves, use)
     out["families"] = within_families(joined, runs, use)
     try:
         out["holdout"] = hold_out("M", runs)

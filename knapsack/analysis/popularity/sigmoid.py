@@ -5,25 +5,27 @@
 after Smith et al. ("predictable confabulations", arXiv 2605.18732), with guess g and lapse l. Maximum likelihood; the
 law is judged by the log loss of models that were left out, next to popularity alone and one accuracy for all, and per
 family by deviance and R2 of the accuracies in bins of popularity. A second law gives each family a constant of its own.
-Intervals are over items and models, both drawn anew (the same items for all models), Student's t of the models.
+Intervals are over items, drawn anew for all models together, and models, each left out: Student's t of the models.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import sparse, stats
 from scipy.optimize import minimize
-from scipy.special import expit, xlogy
+from scipy.special import expit, logit, xlogy
 
 from knapsack.analysis.laws.reach import reach_of
-from knapsack.analysis.popularity.items import Joined
+from knapsack.analysis.popularity.items import FEWEST_SIZES, Joined, few
+from knapsack.analysis.popularity.two_way import jackknife_variance, two_way
 from knapsack.analysis.psychometric import BIN, MOST_DOSES, MOST_GUESS, MOST_LAPSE
 from knapsack.common.errors import DataError
 
-FEWEST_SIZES = 3
 DRAWS = 200
 BINS = 12  # of popularity, of about as many items, for R2
 TINY = 1e-9
@@ -49,11 +51,11 @@ class Table:
         self.families, self.family = np.unique(families, return_inverse=True)
         items = len(joined.items)
         self.bins = sparse.csr_matrix((np.ones(items), (np.arange(items), place.ravel())), (items, len(self.x)))
-        self.centre = float(self.lnM.mean()), float(np.average(self.x, weights=self.counts(np.ones(items))[1]))
+        self.centre = float(self.lnM.mean()), float(np.average(self.x, weights=self.counts(np.ones(items))[1][0]))
 
     def counts(self, items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(models, places) of right answers, (places,) of items, each item so often."""
-        return (self.correct * items) @ self.bins, items @ self.bins
+        """(models, places) of right answers and of items, each item so often: (items,), or (models, items)."""
+        return (self.correct * items) @ self.bins, np.broadcast_to(items, self.correct.shape) @ self.bins
 
     @property
     def sizes(self) -> int:
@@ -127,7 +129,7 @@ def quality(table: Table, law: Sigmoid, models: np.ndarray) -> Row:
     accuracies by model and bin of popularity."""
     items = table.correct.shape[1]
     right, asked = table.counts(np.ones(items))
-    right, asked = right[models], np.broadcast_to(asked, right[models].shape)
+    right, asked = right[models], asked[models]
     names = table.families[table.family[models]]
     q = np.array([law.at(lnM, table.x, str(name)) for lnM, name in zip(table.lnM[models], names)])
     share = right.sum() / asked.sum()
@@ -149,7 +151,7 @@ def alone(joined: Joined, use: np.ndarray, family: str, guess: float | None) -> 
     own = use & np.array([name == family for name in joined.families])
     table = Table(joined, own)
     if table.sizes < FEWEST_SIZES:
-        return {"refused": f"{table.sizes} size{'s' * (table.sizes != 1)}; at least {FEWEST_SIZES} are needed"}
+        return {"refused": few(len(table.lnM), table.sizes)}
     law, _ = fit(table, np.ones(len(table.lnM)), np.ones(len(joined.items)), guess)
     return {"a": law.a, "b": law.b, "c": law.c} | quality(table, law, np.ones(len(table.lnM), bool))
 
@@ -183,7 +185,7 @@ def left_out(table: Table, names: list[str], guess: float | None) -> list[Row]:
             rows.append(row | {"refused": "the other models are of one size"})
             continue
         row["reach"], row["reason"] = reach_of(np.exp(rest)).judge("M", row["M"])
-        share = float(right[weight > 0].sum() / (asked.sum() * weight.sum()))
+        share = float(right[weight > 0].sum() / asked[weight > 0].sum())
         family = str(table.families[table.family[i]])
         said = {"one accuracy": np.full(len(table.x), np.clip(share, TINY, 1 - TINY))}
         for name, flags in (
@@ -194,31 +196,36 @@ def left_out(table: Table, names: list[str], guess: float | None) -> list[Row]:
             law, _ = fit(table, weight, ones, guess, **flags)
             has = (table.family[weight > 0] == table.family[i]).any()
             said[name] = law.at(table.lnM[i], table.x, family if has else None)
-        rows.append(row | {"log_loss": {name: log_loss(right[i], asked, said[name]) for name in LAWS}})
+        rows.append(row | {"log_loss": {name: log_loss(right[i], asked[i], said[name]) for name in LAWS}})
     return rows
 
 
-def draw_anew(table: Table, guess: float | None, start: np.ndarray, draws: int) -> list[Sigmoid]:
-    """With items and models drawn anew; a draw of fewer than two sizes is drawn again."""
+class Samples(NamedTuple):
+    """The law without each model, and with the items drawn anew: the same for all models, or each model's its own."""
+
+    jackknife: list[Sigmoid]
+    items: list[Sigmoid]
+    answers: list[Sigmoid]
+
+    def interval(self, of: Callable[[Sigmoid], float], value: float) -> list[float]:
+        """Student's t of the models, two of which the law took."""
+        jackknife, items, answers = (np.array([of(one) for one in laws]) for laws in self)
+        spread = two_way(float(jackknife_variance(jackknife)), float(items.var(ddof=1)), float(answers.var(ddof=1)))
+        half = float(stats.t.ppf(0.975, len(jackknife) - 2) * np.sqrt(spread))
+        return [value, value - half, value + half]
+
+
+def sample(table: Table, guess: float | None, start: np.ndarray, draws: int) -> Samples:
     random = np.random.default_rng(1)
     n, items = table.correct.shape
-    found = []
-    while len(found) < draws:
-        models = random.multinomial(n, np.full(n, 1 / n)).astype(float)
-        if len(np.unique(table.lnM[models > 0])) < 2:
-            continue
-        weight = random.multinomial(items, np.full(items, 1 / items)).astype(float)
-        found.append(fit(table, models, weight, guess, start=start)[0])
-    return found
+    models, equal = np.ones(n), np.full(items, 1 / items)
+    without = [fit(table, models - (np.arange(n) == i), np.ones(items), guess, start=start)[0] for i in range(n)]
+    drawn = [fit(table, models, random.multinomial(items, equal), guess, start=start)[0] for _ in range(draws)]
+    own = [fit(table, models, random.multinomial(items, equal, n), guess, start=start)[0] for _ in range(draws)]
+    return Samples(without, drawn, own)
 
 
-def interval(value: float, drawn: np.ndarray, models: int) -> list[float]:
-    """Student's t of the models, two of which the law took, with the standard deviation of the draws."""
-    half = float(stats.t.ppf(0.975, models - 2) * np.std(drawn, ddof=1))
-    return [value, value - half, value + half]
-
-
-def ask(table: Table, law: Sigmoid, drawn: list[Sigmoid], at: dict[str, float], popularity: np.ndarray) -> Row:
+def ask(table: Table, law: Sigmoid, samples: Samples, at: dict[str, float], popularity: np.ndarray) -> Row:
     """The accuracy of a model of M parameters on items of popularity f; refused beyond the reach of the models and the
     items."""
     judged = [
@@ -230,9 +237,11 @@ def ask(table: Table, law: Sigmoid, drawn: list[Sigmoid], at: dict[str, float], 
     if "refused" in states:
         return {"at": at, "state": "refused", "reason": reasons}
     lnM, x = np.log(at["M"]), np.log(at["f"])
-    logit_ = [np.log(q / (1 - q)) for q in (float(one.at(lnM, x)) for one in drawn)]
-    q = float(law.at(lnM, x))
-    ends = expit(interval(float(np.log(q / (1 - q))), np.array(logit_), len(table.lnM)))
+
+    def logit_at(one: Sigmoid) -> float:
+        return float(logit(one.at(lnM, x)))
+
+    ends = expit(samples.interval(logit_at, logit_at(law)))
     state = "extrapolated" if "extrapolated" in states else "inside"
     return {"at": at, "state": state, "reason": reasons, "accuracy": list(map(float, ends))}
 
@@ -242,26 +251,22 @@ def report(joined: Joined, guess: float | None, asked: list[dict[str, float]], d
     use = joined.sized
     table = Table(joined, use)
     n = len(table.lnM)
-    if table.sizes < FEWEST_SIZES or n < FEWEST_SIZES:
-        raise DataError(
-            f"{n} model{'s' * (n != 1)} of {table.sizes} size{'s' * (table.sizes != 1)}; at least {FEWEST_SIZES} sizes "
-            "are needed"
-        )
+    if table.sizes < FEWEST_SIZES:
+        raise DataError(few(n, table.sizes))
     share = table.correct.mean()
     if share in (0.0, 1.0):
         raise DataError(f"all answers are {'right' if share else 'wrong'}")
     ones = np.ones(n), np.ones(len(joined.items))
     law, start = fit(table, *ones, guess)
     with_families, _ = fit(table, *ones, guess, families=True)
-    drawn = draw_anew(table, guess, start, draws)
+    samples = sample(table, guess, start, draws)
     names = [joined.models[i].name for i in np.flatnonzero(use)]
     laws = {"law": law, "family constants": with_families}
     held = left_out(table, names, guess)
     scored = [row for row in held if "log_loss" in row]
-    values = {name: np.array([getattr(one, name) for one in drawn]) for name in ("a", "b", "c")}
-    parameters = {name: interval(getattr(law, name), values[name], n) for name in values}
-    rises = law.b > TINY and (values["b"] > TINY).mean() > 0.975
-    gamma = interval(law.a / law.b, values["a"] / np.maximum(values["b"], TINY), n) if rises else None
+    parameters = {name: samples.interval(attrgetter(name), getattr(law, name)) for name in ("a", "b", "c")}
+    rises = parameters["b"][1] > TINY
+    gamma = samples.interval(lambda one: one.a / max(one.b, TINY), law.a / law.b) if rises else None
     return {
         "models": n,
         "items": len(joined.items),
@@ -283,5 +288,5 @@ def report(joined: Joined, guess: float | None, asked: list[dict[str, float]], d
         if scored
         else None,
         "draws": draws,
-        "asked": [ask(table, law, drawn, at, joined.popularity) for at in asked],
+        "asked": [ask(table, law, samples, at, joined.popularity) for at in asked],
     }
