@@ -5,6 +5,7 @@ import importlib.util
 import json
 import math
 import os
+import shlex
 import unittest
 from pathlib import Path
 
@@ -159,6 +160,17 @@ class CommandTest(support.FolderTest):
         first = Path(self.path("out", "x.png")).read_bytes()
         self.popularity(self.path("logs"), *asked, "--size", "alpha-1b=?")
         self.assertEqual(first, Path(self.path("out", "x.png")).read_bytes())
+
+    def test_the_example_of_the_readme(self) -> None:
+        text = Path(support.PACKAGE, "README.md").read_text()
+        (line,) = [line for line in text.splitlines() if line.startswith("knapsack popularity ")]
+        write_world(Path(self.path("logs")), World(items=300))
+        before = os.getcwd()
+        self.addCleanup(os.chdir, before)
+        os.chdir(self.folder)
+        done = support.run_command(*shlex.split(line, comments=True)[1:], "--draws", "20")
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertEqual(sorted(os.listdir("out")), ["popqa.csv", "popqa.json", "popqa.png"])
 
     def test_popularity_sizes_and_families_out_of_tables(self) -> None:
         """By a model's row number as well as its id; sizes the harness has not counted; a table with more items."""

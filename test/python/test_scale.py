@@ -1,6 +1,8 @@
 """knapsack study scale: every number against one calculated by hand."""
 
 import json
+import pathlib
+import shlex
 import unittest
 from fractions import Fraction
 
@@ -98,6 +100,10 @@ class ScaleTest(support.FolderTest):
         self.assertRegex(hours.stdout, r"S, tokens +1B +90M")
         self.assertRegex(hours.stdout, r"\(b\) repetition +1 +kept +x 0.09 +kept")
         self.assertRegex(hours.stdout, r"\(c\) tokens per parameter +1 +x 0.9")
+        text = pathlib.Path(support.PACKAGE, "README.md").read_text()
+        (line,) = [line for line in text.splitlines() if line.startswith("knapsack study scale ")]
+        words = shlex.split(line, comments=True)[3:]
+        self.assertEqual(support.run_command("study scale", *words).returncode, 0)
         for wrong, part in (
             ([*flags], "say what there is"),
             (["--have-tokens", "1M"], "no --parameters"),

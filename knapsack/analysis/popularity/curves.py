@@ -31,6 +31,8 @@ from knapsack.analysis.psychometric import (
 )
 from knapsack.analysis.thresholds import threshold
 
+MOSTLY = 0.9  # of the draws: what is at a bound in so many is no accident
+
 
 class Rule(NamedTuple):
     target: float = 0.6
@@ -123,6 +125,8 @@ def curves_of(joined: Joined, rule: Rule, guess: float | None, draws: int) -> li
         said = threshold(cells, rule.target, curve, drawn)
         del said["first_group_below"]  # a rule for groups, not for items
         said["cumulative"] = cumulative_by_curve(joined.popularity, curve, drawn, rule.target)
+        at_bound = (drawn[:, 2] > 0.99 * MOST_LAPSE).mean() > MOSTLY
+        said["lapse_at_bound"] = bool(at_bound) and curve.state != FLAT
         values = ln_thresholds(curve, drawn, rule.target)
         found.append(ModelCurve(cells, curve, said, values, threshold_of_law(curve, said, values)))
     return found
@@ -149,7 +153,7 @@ def row_of(joined: Joined, i: int, one: ModelCurve, rule: Rule) -> dict[str, Any
         "k": curve.k,
         "guess": curve.guess,
         "lapse": curve.lapse,
-        "lapse_at_bound": curve.state != FLAT and curve.lapse > 0.99 * MOST_LAPSE,
+        "lapse_at_bound": one.said["lapse_at_bound"],
         "cumulative": one.said["cumulative"],
         "rule": cumulative_rule(joined.popularity, joined.correct[i], rule),
         "log": str(model.log.path),
