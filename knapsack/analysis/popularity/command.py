@@ -1,6 +1,7 @@
 """What models that others trained know, by the popularity of the items: logs of lm-evaluation-harness.
 
-  lm_eval --model hf --model_args pretrained=EleutherAI/pythia-1b --tasks popqa --output_path logs --log_samples
+  lm_eval --model hf --model_args pretrained=EleutherAI/pythia-1b --include_path tasks --tasks popqa \\
+      --output_path logs --log_samples                                      (a task over akariasai/PopQA, say)
   knapsack popularity logs --out out/popqa                                  (popularity: field s_pop of each doc)
   knapsack popularity logs --items popqa.tsv --key id --models models.csv --out out/popqa --ask M=7e9 --ask M=7e9,f=1000
 

@@ -107,6 +107,9 @@ def find_logs(paths: list[Path], task: str | None) -> list[Log]:
 
 
 def log_of(path: Path) -> Log:
+    """Raises where it does not begin as one."""
+    if next(lines_of(path), None) is None:
+        raise DataError(f"{path}: an empty log")
     named = SAMPLES.fullmatch(path.name)
     task, date = named.groups() if named else (path.stem, None)
     results = results_of(path, date) if date else None
@@ -219,6 +222,5 @@ def read_log(log: Log, wanted: Wanted) -> Answered:
         if wanted.popularity:
             found.popularity[item] = popularity_of(doc, wanted.popularity, place)
     if found is None:
-        said = f"no line of filter {wanted.filter}; there is {listed(filters)}" if filters else "an empty log"
-        raise DataError(f"{log.path}: {said}")
+        raise UsageError(f"{log.path}: no line of filter {wanted.filter}; there is {listed(filters)}")
     return found
