@@ -299,6 +299,24 @@ class CommandTest(support.FolderTest):
                 support.run_command("popularity", self.path("one"), "--out", "x", *flags).returncode, 2, flags
             )
 
+    def test_what_says_nothing_of_a_law(self) -> None:
+        """No size is known; all items of one popularity; all answers wrong."""
+        for number, (popularity, right, flags, part) in enumerate(
+            (
+                (lambda i: 10 + i, lambda i: i > 40, ["--size", "?"], "0 models of 0 sizes; at least 3"),
+                (lambda i: 10, lambda i: i % 2, [], "all items have popularity 10"),
+                (lambda i: 10 + i, lambda i: 0, [], "all answers are wrong"),
+            )
+        ):
+            folder = f"nothing{number}"
+            for name in NAMES[:4]:
+                lines = [sample(i, popularity(i), right(i)) for i in range(80)]
+                write_log(Path(self.path(folder)), name, lines, SIZES[name])
+            sizes = [word for name in NAMES[:4] for word in ("--size", f"{name}=?")] if flags else []
+            done = self.popularity(self.path(folder), *sizes, code=3)
+            self.assertIn(part, done.stderr)
+            self.assertIn("refused", self.said()["sigmoid"])
+
     def test_one_model_has_its_threshold_and_no_law(self) -> None:
         path = self.log([sample(i, 10 + i, i > 60) for i in range(120)])
         done = self.popularity(path, code=3)

@@ -54,7 +54,7 @@ def draw_law(axes: Any, joined: Joined, rows: list[dict[str, Any]], law: DoseLaw
             continue
         named.add(row["family"])
         marker = marker_of(number) if row["threshold"] else "$\u2191$" if row["more_than"] else "$\u2193$"
-        axes.plot(row["M"], end, marker, linestyle="", markersize=5, **look)
+        axes.plot(row["M"], end, marker=marker, linestyle="", markersize=5, **look)
         if row["threshold_low"] and row["threshold_high"]:
             axes.plot([row["M"]] * 2, [row["threshold_low"], row["threshold_high"]], color=look["color"], linewidth=1)
     axes.set(xscale="log", yscale="log", xlabel="size M", ylabel="threshold popularity")

@@ -249,10 +249,12 @@ def ask(table: Table, law: Sigmoid, samples: Samples, at: dict[str, float], popu
 def report(joined: Joined, guess: float | None, asked: list[dict[str, float]], draws: int = DRAWS) -> Row:
     """JSON. Raises DataError where the models cannot say what size does."""
     use = joined.sized
+    n, sizes = int(use.sum()), len(np.unique(joined.M[use]))
+    if sizes < FEWEST_SIZES:
+        raise DataError(few(n, sizes))
+    if joined.popularity.min() == joined.popularity.max():
+        raise DataError(f"all items have popularity {joined.popularity[0]:g}")
     table = Table(joined, use)
-    n = len(table.lnM)
-    if table.sizes < FEWEST_SIZES:
-        raise DataError(few(n, table.sizes))
     share = table.correct.mean()
     if share in (0.0, 1.0):
         raise DataError(f"all answers are {'right' if share else 'wrong'}")
