@@ -75,15 +75,24 @@ class PlantedTest(unittest.TestCase):
         self.assertTrue(all(better))
 
     def test_a_model_beyond_the_items_is_censored(self) -> None:
-        """The smallest never reaches .6: it counts as more than the most popular item."""
-        joined = joined_of(World(c=-4.5, model_sd=0.0, items=1000), np.random.default_rng(22))
+        """The smallest reaches .6 where fewer than 20 items are: it counts as more than the 20th most popular."""
+        joined = joined_of(World(c=-2.0, model_sd=0.0, items=1000), np.random.default_rng(22))
         curves = curves_of(joined, Rule(), None, 40)
         said, _, _ = law.report(joined, curves)
         self.assertEqual(curves[0].said["state"], "not reached")
+        self.assertEqual(curves[0].said["more_than"], joined.popularity[-20])
         self.assertIn(NAMES[0], said["censored"])
         self.assertEqual(said["runs"], len(NAMES))
         gamma = said["exponents"]["gamma"]
         self.assertTrue(gamma[1] <= 1.125 <= gamma[2], gamma)
+
+    def test_a_threshold_does_not_hang_on_one_answer(self) -> None:
+        """Of 100 items the most popular alone is right: a step between the last two would have no width."""
+        items = [str(i) for i in range(100)]
+        right = np.array([[0.0] * 99 + [1.0]])
+        joined = Joined([Model("a", "a", 1e9, None)], items, np.arange(10.0, 110.0), right, "acc", {})
+        (one,) = curves_of(joined, Rule(), None, 20)
+        self.assertEqual((one.said["state"], one.said["more_than"], one.said["threshold"]), ("not reached", 90, None))
 
     def test_a_size_is_inferred_and_not_beyond_the_reach(self) -> None:
         joined = joined_of(World(model_sd=0.05, family={}), np.random.default_rng(23))

@@ -1,6 +1,7 @@
 """The threshold popularity of each model: the popularity at which its accuracy is a target, by the fitted curve with an
-interval over items. Next to it what Gu et al. 2025 (arXiv 2505.18091, section 5.2, algorithm 1) seek: the smallest
-popularity such that the items above it together have that accuracy, which lies lower; by the curve, and by a rule.
+interval over items, where EDGE items and more lie above and below. Next to it what Gu et al. 2025 (arXiv 2505.18091,
+section 5.2, algorithm 1) seek: the smallest popularity such that the items above it together have that accuracy, which
+lies lower; by the curve, and by a rule.
 
 The rule is our reading: the lines of the paper's loop are not known in full. It walks from popular to unpopular items
 and stops at the popularity at which the accuracy so far is under the target for the N-th time, where it is of at least
@@ -31,6 +32,7 @@ from knapsack.analysis.psychometric import (
 )
 from knapsack.analysis.thresholds import threshold
 
+EDGE = 20  # items: a threshold with fewer above it, or below, hangs on single answers and is not reached
 MOSTLY = 0.9  # of the draws: what is at a bound in so many is no accident
 
 
@@ -42,8 +44,8 @@ class Rule(NamedTuple):
 
 @dataclass
 class ModelCurve:
-    """Of one model. `drawn`: ln of the threshold in each draw of items, within BEYOND of the popularities; a draw is of
-    the same items for all models."""
+    """Of one model. The doses of `curve` are the popularities beyond which EDGE items lie; `drawn`: ln of the threshold
+    in each draw of items, within BEYOND of them; a draw is of the same items for all models."""
 
     cells: Cells
     curve: Curve
@@ -81,7 +83,7 @@ def cumulative_by_curve(popularity: np.ndarray, curve: Curve, drawn: np.ndarray,
 
     def at(one: Curve) -> float:
         so_far = np.cumsum(one.at(places) * counts) / np.cumsum(counts)
-        reached = np.flatnonzero(so_far >= target)
+        reached = np.flatnonzero((so_far >= target) & (np.cumsum(counts) >= EDGE))
         return np.inf if not len(reached) else float(places[reached[-1]]) if reached[-1] + 1 < len(places) else 0.0
 
     found = [at(replace(curve, ln_F50=d[0], k=d[1], lapse=d[2], guess=d[3])) for d in drawn]
@@ -118,9 +120,10 @@ def curves_of(joined: Joined, rule: Rule, guess: float | None, draws: int) -> li
     """One a model. `guess`: the share right by guessing; None: it is fitted."""
     found = []
     items = np.arange(len(joined.items))
+    edges = tuple(map(float, np.sort(joined.popularity)[[EDGE - 1, -EDGE]]))
     for correct in joined.correct:
         cells = collect(joined.popularity, correct, items, np.nan if guess is None else guess)
-        curve = fit_curve(cells)
+        curve = replace(fit_curve(cells), doses=edges)
         drawn = bootstrap(cells, curve, draws)
         said = threshold(cells, rule.target, curve, drawn)
         del said["first_group_below"]  # a rule for groups, not for items
@@ -149,7 +152,7 @@ def row_of(joined: Joined, i: int, one: ModelCurve, rule: Rule) -> dict[str, Any
         "state": one.said["state"],
         "more_than": one.said["more_than"],
         "less_than": one.said["less_than"],
-        "P50": curve.F50,
+        "P50": curve.F50 if curve.F50 and curve.doses[0] <= curve.F50 <= curve.doses[1] else None,
         "k": curve.k,
         "guess": curve.guess,
         "lapse": curve.lapse,
