@@ -185,7 +185,7 @@ class CommandTest(support.FolderTest):
         """By a model's row number as well as its id; sizes the harness has not counted; a table with more items."""
         logs = Path(self.path("logs"))
         for number, name in enumerate(NAMES[:3]):
-            lines = [sample(i, 0, i % 10 < 5 + number and i > 40) for i in range(120)]
+            lines = [sample(i, 0, i > 70 - 10 * number and i % 10 > 0) for i in range(120)]
             for line in lines:
                 del line["doc"]["s_pop"]
             write_log(logs, name, lines, None)
