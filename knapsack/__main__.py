@@ -34,6 +34,10 @@ GROUPS = {
             "retention over exposures of real facts, where it collapses",
         ),
         "laws": ("knapsack.analysis.laws.command", "the critical dose over sizes and horizons: a law, put to the test"),
+        "popularity": (
+            "knapsack.analysis.popularity.command",
+            "outside models by lm-eval logs: threshold popularity, laws over sizes",
+        ),
         "plot": ("knapsack.analysis.plot", "figures: `plot mixing` and `plot experiment`"),
     },
 }

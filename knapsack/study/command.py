@@ -3,6 +3,7 @@
   knapsack study plan dev/studies/cpu-law.json                 (runs, tokens, hours, memory, disk; what is refused)
   knapsack study run dev/studies/cpu-law.json --jobs 2 --blocks L:1,R (in this order; L:1 is replicate 1 of L)
   knapsack study report dev/studies/cpu-law.json               (OUT/report.html, OUT/report.md)
+  knapsack study scale --target gu2025-70m --have-parameters 231k      (what a small study can keep of a large one)
 
 `run` makes the data by the file's commands, then trains and questions the runs, and writes the predictions, hashed and
 dated, before the first of them. It may be stopped or killed at any moment: the same command goes on. A run is known by
@@ -18,7 +19,7 @@ from pathlib import Path
 from knapsack.common.arguments import make_parser, parse_count
 from knapsack.common.errors import UsageError
 from knapsack.runs.runner import Programs, check_programs, find_program, gpus, start, stop_at_hangup
-from knapsack.study import predictions
+from knapsack.study import predictions, scale
 from knapsack.study.declare import Study, choose, read_study, text_before
 from knapsack.study.execute import run_study, slots
 
@@ -38,6 +39,10 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     plan = actions.add_parser("plan", help="what it takes, and what would be refused", description=PLAN, **form)
     run = actions.add_parser("run", help="make the data, train, question", description=RUN, **form)
     report = actions.add_parser("report", help="HTML and Markdown", description=REPORT, **form)
+    smaller = actions.add_parser(
+        "scale", help="what a small study keeps of a large one", description=scale.__doc__, **form
+    )
+    scale.add_arguments(smaller)
     for one in (plan, run, report):
         add_common(one)
     for one in (plan, run):
@@ -79,6 +84,8 @@ def study_of(args: argparse.Namespace) -> Study:
 
 def main(argv: list[str]) -> int:
     args = parse_arguments(argv)
+    if args.action == "scale":
+        return scale.main(args)
     study, programs = study_of(args), programs_of(args)
     if args.action == "report":
         from knapsack.study.report import write_report  # matplotlib is slow to load
