@@ -7,9 +7,10 @@
   knapsack laws table.csv --target 0.4 --dose r --response acc --size none --out out/T           (tokens to a target)
 
   ln F50 = c - gamma ln M + (1 - beta) ln S, fitted to all answers at once with the scatter of people, runs and trunks
-Writes PREFIX.json and, of a law with a covariate, PREFIX.png: curves collapsing on F / F50, the law with the point that
-was left out. Runs that do not reach half count as "more than"; they are named. A law is not asked beyond half of the
-range that its runs span (on the log scale). Intervals are over runs, 95 %, and say their degrees of freedom.
+Writes PREFIX.json and, of a law with a covariate, PREFIX.png and PREFIX.svg: curves collapsing on F / F50, the law
+without the largest size with what it predicts there. Runs that do not reach half count as "more than"; they are named.
+A law is not asked beyond half of the range that its runs span (on the log scale). Intervals are over runs, 95 %, and say
+their degrees of freedom.
 """
 
 from __future__ import annotations
@@ -148,7 +149,7 @@ def main(argv: list[str]) -> int:
 
     tables = [path for path in args.paths if path.suffix in TABLES and not path.is_dir()]
     folders = [path for path in args.paths if path not in tables]
-    check_outputs([at(".json"), at(".png")], [*tables, *files_of(find_runs(folders))])
+    check_outputs([at(".json"), at(".png"), at(".svg")], [*tables, *files_of(find_runs(folders))])
     chosen = Chosen(None if args.kind == "all" else args.kind, args.source, args.set_name)
     free = (*args.free, *([args.loss] if args.loss else []), *(column for _, column in args.unit), *UNITS.values())
     asked = Asked(
@@ -170,7 +171,8 @@ def main(argv: list[str]) -> int:
     if law is not None and law.covariates:
         from knapsack.analysis.laws import figure  # matplotlib is slow to load
 
-        figure.draw(study, law, out.get("runs", []), out["holdout"], at(".png"))
+        paths = [at(ending) for ending in figure.ENDINGS]
+        figure.draw(study, law, out.get("runs", []), out["holdout"], asked.covariates, head["dose"], paths)
     say(out)
     return 3 if left_out or is_refused(out) else 0
 
