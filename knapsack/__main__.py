@@ -33,6 +33,7 @@ GROUPS = {
             "retention over exposures of real facts, where it collapses",
         ),
         "laws": ("knapsack.analysis.laws.command", "the critical dose over sizes and horizons: a law, put to the test"),
+        "capacity": ("knapsack.analysis.capacity", "bits of capacity of each size, from runs on facts alone"),
         "plot": ("knapsack.analysis.plot", "figures: `plot mixing` and `plot experiment`"),
     },
 }

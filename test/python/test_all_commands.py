@@ -34,6 +34,7 @@ CALLS = {
     "curves": "IN --out OUT",
     "infusion": "IN --infused wd --out OUT.csv",
     "laws": "IN --out OUT",
+    "capacity": "IN --set bio --out OUT",
     "study plan": "IN --out OUT",
     "study run": "IN --out OUT",
     "study report": "IN --out OUT",
