@@ -32,6 +32,7 @@ MOST_TICKS = 8
 MOST_BAND = 4.0  # factor by which the band is drawn beyond what was measured
 NAMES = {"parameters": "parameters", "parameters_non_embedding": "non-embedding parameters", "tokens": "tokens"}
 LARGEST = {"M": "largest size", "S": "longest horizon"}
+ORDER = ("law", "a", "above", "below", "left", "predicted", "nearest", "constant")  # of the legend, by first words
 ENDINGS = (".png", ".svg")
 
 
@@ -60,6 +61,8 @@ class Drawn:
         self.middle = {name: float(np.exp(np.log(values).mean())) for name, values in self.covariates.items()}
         self.settings = [study.runs.setting(i) for i in range(len(study.table))]
         self.without = {axis: self.law_without(axis) for axis in self.held}
+        self.by = next((axis for axis in ("M", "S") if axis in law.covariates), None)  # what runs are told apart by
+        self.values = self.covariates[self.by] if self.by else np.ones(len(study.table))
 
     def is_largest(self, axis: str) -> np.ndarray:
         return np.isclose(self.covariates[axis], self.covariates[axis].max(), rtol=1e-3)
@@ -85,35 +88,36 @@ class Drawn:
         return guess + (1 - guess - shape.lapse) * risen
 
     def looks(self) -> list[dict[str, Any]]:
-        """A marker and a brightness of each run, by its size."""
-        values = self.covariates.get("M", np.ones(len(self.rows)))
-        sizes = np.unique(values)
-        colors = plt.get_cmap("viridis")(np.linspace(0, 0.82, max(2, len(sizes))))
-        ranks = np.searchsorted(sizes, values)
+        """A marker and a brightness of each run, by its size, or horizon."""
+        places = np.unique(self.values)
+        colors = plt.get_cmap("viridis")(np.linspace(0, 0.82, max(2, len(places))))
+        ranks = np.searchsorted(places, self.values)
         return [{"marker": MARKERS[rank % len(MARKERS)], "color": tuple(colors[rank])} for rank in ranks]
 
 
 def draw_curves(raw: Any, collapsed: Any, drawn: Drawn) -> None:
     """Each run's accuracy by dose, 95 % over people; the curve is the law's, with its slope, guess and lapse."""
-    law = drawn.without.get("M") or drawn.law
-    left_out = drawn.is_largest("M") if drawn.without.get("M") else np.zeros(len(drawn.rows), bool)
+    by, without = drawn.by, drawn.without.get(drawn.by)
+    law, left_out = without or drawn.law, np.zeros(len(drawn.rows), bool)
+    if without:
+        left_out = drawn.is_largest(by)
+    looks = drawn.looks()
     fine = np.geomspace(0.003, 300, 400)
     named = set()
-    for i in np.argsort(drawn.covariates.get("M", np.ones(len(drawn.rows))), kind="stable"):
-        setting, look = drawn.settings[i], drawn.looks()[i]
+    for i in np.argsort(drawn.values, kind="stable"):
+        setting, look, place = drawn.settings[i], looks[i], drawn.values[i]
         places, shares = binned(drawn.study.runs.answers[i], MOST_DOSES)
         F50 = law.F50(setting).value
-        of_size = setting.get("M", 0.0)
-        label = short(of_size) if "M" in setting and of_size not in named else None
+        label = short(place) if by and place not in named else None
         for axes, x in ((raw, places), (collapsed, places / F50)):
             face = "white" if left_out[i] else look["color"]
             axes.plot(x, [one.value for one in shares], linestyle="", label=label if axes is raw else None,
                       markersize=3.2, markeredgewidth=0.8, markerfacecolor=face, zorder=3, **look)  # fmt: skip
         raw.vlines(places, *zip(*(one[1:] for one in shares)), color=look["color"], linewidth=0.5, alpha=0.25)
-        if of_size not in named:
-            at_middle = law.F50(drawn.middle | {name: value for name, value in setting.items() if name == "M"}).value
+        if place not in named:
+            at_middle = law.F50(drawn.middle | ({by: float(place)} if by else {})).value
             raw.plot(fine * at_middle, drawn.curve(fine), color=look["color"], linewidth=0.9, alpha=0.8, zorder=2)
-        named.add(of_size)
+        named.add(place)
     shape = drawn.law.shape
     collapsed.plot(fine, drawn.curve(fine), color=INK, linewidth=1.3, zorder=4,
                    label=f"slope k = {shape.k:.2g}, lapse {100 * shape.lapse:.1f} %")  # fmt: skip
@@ -124,12 +128,13 @@ def draw_curves(raw: Any, collapsed: Any, drawn: Drawn) -> None:
     collapsed.set(xlabel="F / $F_{50}$ of the law")
     for axes in (raw, collapsed):
         axes.set(xscale="log", ylim=(-0.03, 1.03), yticks=np.linspace(0, 1, 6))
-    if "M" in drawn.covariates:
+    if by:
         hollow = "; hollow: left out" if left_out.any() else ""
-        raw.legend(title=drawn.named("M") + hollow, ncol=3, handletextpad=0.2, title_fontsize=SMALL, **BELOW)
+        raw.legend(title=drawn.named(by) + hollow, ncol=3, handletextpad=0.2, title_fontsize=SMALL, **BELOW)
     collapsed.legend(**BELOW)
-    raw.set_title("a  a curve for each size" if "M" in drawn.covariates else "a  dose and response", loc="left")
-    collapsed.set_title("b  one curve for all sizes", loc="left")
+    what = {"M": "size", "S": "horizon"}.get(by, "run")
+    raw.set_title(f"a  a curve for each {what}", loc="left")
+    collapsed.set_title(f"b  one curve for all {what}s", loc="left")
 
 
 def draw_law(axes: Any, drawn: Drawn, axis: str, letter: str) -> None:
@@ -177,7 +182,8 @@ def draw_law(axes: Any, drawn: Drawn, axis: str, letter: str) -> None:
         axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axes.yaxis.set_minor_formatter(NullFormatter())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
-    axes.legend(ncol=2, fontsize=SMALL - 0.5, handlelength=1.2, handletextpad=0.4, **BELOW)
+    handles = sorted(zip(*axes.get_legend_handles_labels()), key=lambda one: ORDER.index(one[1].split()[0].rstrip(":")))
+    axes.legend(*zip(*handles), ncol=2, fontsize=SMALL - 0.5, handlelength=1.2, handletextpad=0.4, **BELOW)
     axes.set_title(f"{letter}  {said[0]} = {ends(drawn.law.exponents()[said[1]])}, of all runs", loc="left")
 
 
