@@ -198,8 +198,8 @@ def draw(sizes: list[dict[str, Any]], column: str, path: Path) -> None:
         intervals = [tuple(p["bits"][1:]) if p["bits"][1] is not None else None for p in of]
         draw_points(left, [p["most"] for p in of], means, runs=runs, intervals=intervals, color=tuple(colors[i]),
                     marker=MARKERS[i % len(MARKERS)], label=f"{one['size']:,.0f}")  # fmt: skip
-        value = one.get("more_than") or one["capacity"][0]
         reached = "capacity" in one
+        value = one["capacity"][0] if reached else one["more_than"]
         right.plot(one["size"], value, "o" if reached else "^", color=BLUE if reached else GREY,
                    fillstyle="full" if reached else "none")  # fmt: skip
         if reached and one["capacity"][1] is not None:
