@@ -102,7 +102,7 @@ def of_size(size: float, rows: pd.DataFrame, measure: str, most: str) -> dict[st
         len(means) > 1
         and populations[-1]["most"] >= APART * populations[-2]["most"]
         and means[-1] <= RISE * max(means[:-1])
-        and best["bits"][0] <= KNOWN * best["most"]
+        and 0 < best["bits"][0] <= KNOWN * best["most"]
     )
     out: dict[str, Any] = {"size": size, "state": PLATEAU if is_plateau else RISING, "populations": populations}
     if is_plateau:
