@@ -37,6 +37,9 @@ class Trend(NamedTuple):
     ninety: tuple[float, float] | None  # the slope's 90 % interval
     begins: float  # share right at the first evaluation
     millions: float  # tokens from the first evaluation to the last
+    tokens: tuple[float, float]  # of these two, after the trunk
+    middle: float  # share right on the slope's line at the mean of the evaluations' tokens,
+    at: float  # these, in millions
 
     def is_kept(self, margin: float) -> bool:
         """Two one-sided tests at 5 %: the 90 % interval is inside +- margin. A model with less to lose than the margin
@@ -62,6 +65,7 @@ class Reading(NamedTuple):
     above: tuple[float | None, float | None]
     below: tuple[float | None, float | None]
     curves: dict[str, list[tuple[np.ndarray, np.ndarray]]]  # by place: tokens and share right, a run each
+    from_nothing: int  # runs that `below` is of
 
 
 def stable_phase(config: dict[str, Any]) -> tuple[int, int]:
@@ -84,16 +88,16 @@ def trend_of(run: Path, chosen: Chosen) -> Trend | None:
     asked = np.bincount(persons)
     shares = np.stack([np.bincount(persons, right) / np.maximum(asked, 1) for right in answers.correct.astype(float)])
     x = answers.steps * tokens_a_step / 1e6
-    x = x - x.mean()
+    middle, tokens = float(x.mean()), (float(x[0]) * 1e6, float(x[-1]) * 1e6)
+    x = x - middle
     slopes = (x @ shares / (x @ x))[asked > 0]
     value, begins = float(slopes.mean()), float(shares[0][asked > 0].mean())
+    rest = begins, float(np.ptp(x)), tokens, float(shares[:, asked > 0].mean()), middle
     if len(slopes) < 2 or slopes.std() == 0:
-        return Trend(Estimate(value), None, begins, float(np.ptp(x)))
+        return Trend(Estimate(value), None, *rest)
     error = slopes.std(ddof=1) / math.sqrt(len(slopes))
     half, narrow = (float(stats.t.ppf(at, len(slopes) - 1) * error) for at in (0.975, 0.95))
-    return Trend(
-        Estimate(value, value - half, value + half), (value - narrow, value + narrow), begins, float(np.ptp(x))
-    )
+    return Trend(Estimate(value, value - half, value + half), (value - narrow, value + narrow), *rest)
 
 
 def sign_of(trend: Trend | None) -> str:
@@ -144,7 +148,7 @@ def read(study: Study, asked: dict[str, Any], rows: dict[str, dict[str, Any]]) -
     below = bracket(
         {at: max(values) < HALF for at, values in ends.items()}, {at: min(values) > HALF for at, values in ends.items()}
     )
-    return Reading(slopes, above, below, curves)
+    return Reading(slopes, above, below, curves, sum(map(len, ends.values())))
 
 
 def done(runs: list[Planned], rows: dict[str, dict[str, Any]]) -> list[Planned]:

@@ -17,7 +17,7 @@ import numpy as np
 from knapsack.analysis.intervals import replicates
 from knapsack.analysis.laws.loss import fit_loss
 from knapsack.analysis.outputs import write_text
-from knapsack.analysis.style import color_of, legend, plt, save
+from knapsack.analysis.style import BLUE, GREY, SHADE, color_of, legend, marker_of, plt, save
 from knapsack.common.errors import DataError
 from knapsack.runs.files import read_bytes, read_json
 from knapsack.runs.runner import Programs, eval_command, is_finished, train_command
@@ -30,6 +30,7 @@ from knapsack.study.page import Code, Figure, Heading, Part, Table, Text, html_p
 Rows = dict[str, dict[str, Any]]
 UNITS = {"parameters": "parameters", "non-embedding": "parameters_non_embedding"}
 OF_A_BUILD = ("commit", "compiler", "device", "matmul")  # of config.json
+SHARES = ("accuracy", "choice", "reciprocal_rank")  # measures within 0 and 1
 TIMES = "Times"  # the last section: all that differs when the same study is run again
 
 
@@ -60,8 +61,9 @@ class Asked:
             runs = runs_of_law(self.study, law)
             folders = [str(one.run.directory) for one in runs if one.run.name in self.rows]
             prefix = self.figures / f"law_{name}"
-            for ending in (".json", ".png"):
-                prefix.with_name(prefix.name + ending).unlink(missing_ok=True)
+            files = [prefix.with_name(prefix.name + ending) for ending in (".json", ".png", ".svg")]
+            for path in files:
+                path.unlink(missing_ok=True)
             words = ["laws", *folders, "--out", str(prefix), *shlex.split(law.get("arguments", ""))]
             if not folders:
                 self.said[name] = words, "no run of it is finished"
@@ -70,17 +72,23 @@ class Asked:
                 [sys.executable, "-m", "knapsack", *words], capture_output=True, text=True, env=package_environment()
             )
             self.said[name] = words, (done.stdout + done.stderr).strip()
-            self.laws[name] = read_json(prefix.with_name(prefix.name + ".json"))
+            self.laws[name] = read_json(files[0])
+            files[-1].unlink(missing_ok=True)  # the pages show the PNG
+
+    def pairs_of_loss(self, law: dict[str, Any], column: str) -> tuple[np.ndarray, np.ndarray]:
+        """Sizes and losses of the finished runs."""
+        runs = [self.rows[run.run.name] for run in runs_of_law(self.study, law) if run.run.name in self.rows]
+        pairs = [(row.get(column), row.get(law["loss"])) for row in runs]
+        pairs = [pair for pair in pairs if all(map(predictions.is_number, pair))]
+        return np.array([x for x, _ in pairs], float), np.array([y for _, y in pairs], float)
 
     def of_loss(self, law: dict[str, Any]) -> dict[str, Any]:
         """E + A M^-alpha of runs, in each unit of M; what cannot be fitted says why."""
         found: dict[str, Any] = {}
-        runs = [self.rows[run.run.name] for run in runs_of_law(self.study, law) if run.run.name in self.rows]
         for unit, column in UNITS.items():
-            pairs = [(row.get(column), row.get(law["loss"])) for row in runs]
-            pairs = [pair for pair in pairs if all(map(predictions.is_number, pair))]
+            x, y = self.pairs_of_loss(law, column)
             try:
-                one = fit_loss(*(np.array(side, float) for side in zip(*pairs))) if pairs else None
+                one = fit_loss(x, y) if len(x) else None
             except DataError as error:
                 found[unit] = {"refused": str(error)}
                 continue
@@ -100,8 +108,8 @@ def number(value: Any) -> str:
 Measured = tuple[Any, Any, Any]  # a value and the ends of its interval over people, where it has one
 
 
-def over_replicates(measured: Iterable[Measured]) -> str:
-    """The mean with its interval over runs; of one run the interval over people."""
+def over_replicates(measured: Iterable[Measured], is_share: bool = False) -> str:
+    """The mean with its interval over runs, of a share within 0 and 1; of one run the interval over people."""
     found = [one for one in measured if predictions.is_number(one[0])]
     if not found:
         return "-"
@@ -109,8 +117,9 @@ def over_replicates(measured: Iterable[Measured]) -> str:
         value, low, high = found[0]
         both = predictions.is_number(low) and predictions.is_number(high)
         return number(value) + (f" [{number(low)}, {number(high)}] people" if both else "")
-    one = replicates([value for value, _, _ in found]).estimate
-    return f"{number(one.value)} [{number(one.low)}, {number(one.high)}]"
+    value, *sides = replicates([value for value, _, _ in found]).estimate
+    low, high = (min(1.0, max(0.0, end)) if is_share else end for end in sides)
+    return f"{number(value)} [{number(low)}, {number(high)}]"
 
 
 def settings_of(runs: Iterable[Planned]) -> dict[tuple, list[Planned]]:
@@ -128,7 +137,8 @@ def block_parts(study: Study, block: Block, rows: Rows) -> list[Part]:
         cells = []
         for measure in block.measures:
             names_of = measure, f"{measure}_low", f"{measure}_high"
-            cells.append(over_replicates(tuple(map(rows[one.run.name].get, names_of)) for one in done))
+            values = (tuple(map(rows[one.run.name].get, names_of)) for one in done)
+            cells.append(over_replicates(values, any(word in measure.split("/")[-1] for word in SHARES)))
         table.append([*(dict(setting).get(name, "-") for name in names), f"{len(done)} of {len(runs)}", *cells])
     parts: list[Part] = [Heading(f"Block {block.name}"), *([Text(block.about)] if block.about else [])]
     parts.append(Table([*names, "runs", *block.measures], table))
@@ -186,20 +196,40 @@ def table_parts(study: Study, name: str, rows: Rows) -> list[Part]:
     return parts + [Text("Differences are paired by replicate: the same people and seeds.")]
 
 
-def ends(bracket: tuple[float | None, float | None]) -> str:
-    low, high = ("nothing tried" if end is None else number(end) for end in bracket)
-    return f"between {low} and {high}"
+def ends(bracket: tuple[float | None, float | None], axis: str, falls: str, rises: str) -> str:
+    low, high = bracket
+    if low is None and high is None:
+        return f"at no {axis} do all replicates {falls}, at none {rises}"
+    below = f"all replicates {falls} up to {number(low)}" if low is not None else f"at no {axis} do all {falls}"
+    above = f"all {rises} from {number(high)}" if high is not None else f"at none that was tried do all {rises}"
+    return f"{below}, {above}"
 
 
 def draw_curves(reading: hysteresis.Reading, axis: str, path: Path) -> None:
-    figure, axes = plt.subplots(figsize=(5.2, 4.0))
+    """What is known after the trunk, a marker a replicate; the line is the slope over the stable phase, which is
+    shaded: what the cooldown makes of it comes after."""
+    figure, axes = plt.subplots(figsize=(6.4, 3.8))
+    trends: dict[tuple[str, int], hysteresis.Trend] = {}
+    turn: Counter = Counter()
+    for slope in reading.slopes:
+        if slope.trend is not None:
+            trends[slope.place, turn[slope.place]] = slope.trend
+        turn[slope.place] += 1
+    phases = [trend.tokens for trend in trends.values()]
+    if phases:
+        first, last = (pick(phase[i] for phase in phases) / 1e6 for i, pick in ((0, min), (1, max)))
+        axes.axvspan(first, last, color=SHADE, alpha=0.5, linewidth=0, label="stable phase")
     for i, place in enumerate(sorted(reading.curves, key=lambda place: number_of(place, axis))):
         for j, (tokens, share) in enumerate(reading.curves[place]):
-            axes.plot(
-                tokens, share, "o-", color=color_of(i), label=place if j == 0 else None, markersize=3, linewidth=1
-            )
-    axes.set(xlabel="tokens after the trunk", ylabel="exact match", ylim=(-0.03, 1.03))
-    legend(axes)
+            look = {"color": color_of(i), "marker": marker_of(i), "fillstyle": "full" if j % 2 == 0 else "none"}
+            label = place if j == 0 else None
+            axes.plot(tokens / 1e6, share, label=label, markersize=4, linewidth=0.7, alpha=0.7, linestyle=":", **look)
+            if (place, j) in trends:
+                trend = trends[place, j]
+                x = np.array(trend.tokens) / 1e6
+                axes.plot(x, trend.middle + trend.slope.value * (x - trend.at), color=color_of(i), linewidth=1.8)
+    axes.set(xlabel="million tokens after the trunk", ylabel="exact match", ylim=(-0.03, 1.03))
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     save(figure, path)
 
 
@@ -226,12 +256,16 @@ def hysteresis_parts(name: str, asked: dict[str, Any], reading: hysteresis.Readi
             "the margin takes over the phase."
         ),
         Table([asked["axis"], "replicate", "begins with", "slope", "90 %", "sign"], rows),
-        Text(f"From above the threshold is {ends(reading.above)}; from below {ends(reading.below)}."),
+        Text(f"From above: {ends(reading.above, asked['axis'], 'forget', 'learn')}."),
     ]
+    if reading.from_nothing:
+        from_below = ends(reading.below, asked["axis"], "end below half", "end above it")
+        parts.append(Text(f"From below, of runs that begin with nothing: {from_below}."))
     if reading.curves:
         path = folder / f"hysteresis_{name}.png"
         draw_curves(reading, asked["axis"], path)
-        parts.append(Figure(path, f"What is known after the trunk, by {asked['axis']}"))
+        said = "lines are slopes over the stable phase, filled and hollow markers two replicates"
+        parts.append(Figure(path, f"What is known after the trunk, by {asked['axis']}: {said}"))
     return parts
 
 
@@ -279,7 +313,27 @@ def loss_parts(asked: Asked) -> list[Part]:
                 both = [over(one[key]) for key in ("alpha", "alpha + 1")]
                 rows.append([unit, *both, number(one["E"]), str(one["sizes"])])
         parts.append(Table(["M in", "alpha", "alpha + 1", "E", "sizes"], rows))
+        if any("refused" not in one for one in asked.laws[name].values()):
+            path = asked.figures / f"loss_{name}.png"
+            draw_loss(asked, law, asked.laws[name], path)
+            parts.append(Figure(path, f"{law['loss']} against size, with E + A M^-alpha and E"))
     return parts
+
+
+def draw_loss(asked: Asked, law: dict[str, Any], found: dict[str, Any], path: Path) -> None:
+    """A panel a unit of M."""
+    fitted = {unit: one for unit, one in found.items() if "refused" not in one}
+    figure, axes = plt.subplots(1, len(fitted), squeeze=False, figsize=(3.6 * len(fitted), 3.2), sharey=True)
+    for (unit, one), panel in zip(fitted.items(), axes[0]):
+        x, y = asked.pairs_of_loss(law, UNITS[unit])
+        fine = np.geomspace(x.min() / 1.2, x.max() * 1.2, 100)
+        panel.plot(fine, one["E"] + one["A"] * fine ** -one["alpha"][0], color=BLUE, linewidth=1.2)
+        panel.plot(x, y, "o", color=BLUE, label="a run")
+        panel.axhline(one["E"], color=GREY, linestyle=":", label=f"E = {number(one['E'])}")
+        panel.set(xscale="log", xlabel=f"M, {unit}", title=f"alpha = {over(one['alpha'])}")
+        legend(panel)
+    axes[0][0].set(ylabel=law["loss"])
+    save(figure, path)
 
 
 def over(estimate: list[float | None]) -> str:
@@ -298,7 +352,7 @@ def prediction_parts(asked: Asked) -> tuple[list[Part], str]:
         parts.append(Text(", ".join(f"{counted[verdict]} {verdict}" for verdict in order) + "."))
         names = {one.name: f"{one.name} (changed)" if one.name in changed else one.name for one in outcomes}
         rows = [[names[one.name], one.predicted, one.measured, one.verdict, one.says] for one in outcomes]
-        parts.append(Table(["prediction", "predicted", "measured", "", "in words"], rows))
+        parts.append(Table(["prediction", "predicted", "measured", "verdict", "in words"], rows))
     return parts, written
 
 
@@ -359,8 +413,10 @@ def write_report(study: Study, programs: Programs) -> tuple[Asked, list[Path]]:
     if study.about:
         parts.append(Text(study.about))
     parts.append(Text(f"{done} of {total} runs are finished. Values are means over replicates with 95 % over runs."))
-    if missing := [one.run.name for one in study.runs if one.run.name not in asked.rows]:
-        parts.append(Text(f"Not finished: {', '.join(missing)}."))
+    missing = Counter(one.block for one in study.runs if one.run.name not in asked.rows)
+    if missing:
+        said = ", ".join(f"{often} of {len(study.blocks[block].runs)} of {block}" for block, often in missing.items())
+        parts.append(Text(f"Not finished: {said}."))
     parts += [Text(f"Left out: {said}") for said in asked.malformed]
     parts += first
     for name, reading in asked.readings.items():

@@ -36,6 +36,7 @@ CALLS = {
     "infusion": "IN --infused wd --out OUT.csv",
     "laws": "IN --out OUT",
     "popularity": "IN --out OUT",
+    "capacity": "IN --set bio --out OUT",
     "study plan": "IN --out OUT",
     "study run": "IN --out OUT",
     "study report": "IN --out OUT",

@@ -426,9 +426,9 @@ class CommandTest(support.FolderTest):
         self.assertTrue(out["holdout"][0]["beats_baselines"])
         self.assertRegex(said, r"left out M = 4.2e\+05, \|ln ratio\| of F50: threshold 0\.\d+")
         self.assertGreater(os.path.getsize(self.path("out.png")), 1000)
-        before = self.contents(".png")
+        before = self.contents(".png"), self.contents(".svg")
         self.run_ok("laws", self.path("runs"), *flags)
-        self.assertEqual(self.contents(".png"), before)
+        self.assertEqual((self.contents(".png"), self.contents(".svg")), before)
 
     def test_refusals(self) -> None:
         self.write_study()

@@ -608,8 +608,8 @@ cp {self.path("bio.json")} "$out/exposures/bio.json"
             counted[path.stem] = len(study.runs)
         self.assertEqual(
             counted,
-            {"cpu-law": 73, "cpu-mitigation": 30, "gpu-quarter-hour": 8, "gu2025-410m": 6, "gu2025-70m": 34,
-             "gu2025-frequency": 10, "lv2025-ladder": 32},
+            {"cpu-capacity": 18, "cpu-law": 73, "cpu-mitigation": 30, "gpu-quarter-hour": 8, "gu2025-410m": 6,
+             "gu2025-70m": 34, "gu2025-frequency": 10, "lv2025-ladder": 32},
         )  # fmt: skip
 
 

@@ -4,12 +4,14 @@
   knapsack laws runs/sizes --out out/sizes --loss val/web/loss --ask M=1.2e6
   knapsack laws table.csv --size M --horizon none --out out/law         (columns F50, F50_low, F50_high, more_than)
   knapsack laws runs/mix --dose share/bio --response know/bio/accuracy_seen --out out/ratio      (critical ratio)
+  knapsack laws runs/sizes --unit bits=out/capacity.json --out out/bits (M in bits of what `knapsack capacity` found)
   knapsack laws table.csv --target 0.4 --dose r --response acc --size none --out out/T           (tokens to a target)
 
   ln F50 = c - gamma ln M + (1 - beta) ln S, fitted to all answers at once with the scatter of people, runs and trunks
-Writes PREFIX.json and, of a law with a covariate, PREFIX.png: curves collapsing on F / F50, the law with the point that
-was left out. Runs that do not reach half count as "more than"; they are named. A law is not asked beyond half of the
-range that its runs span (on the log scale). Intervals are over runs, 95 %, and say their degrees of freedom.
+Writes PREFIX.json and, of a law with a covariate, PREFIX.png and PREFIX.svg: curves collapsing on F / F50, the law
+without the largest size with what it predicts there. Runs that do not reach half count as "more than"; they are named.
+A law is not asked beyond half of the range that its runs span (on the log scale). Intervals are over runs, 95 %, and
+say their degrees of freedom.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from knapsack.analysis.capacity import Capacity, capacity_of
 from knapsack.analysis.laws import report
 from knapsack.analysis.laws.study import TABLES, Asked, Study, is_number, read_study
 from knapsack.analysis.laws.targets import analyse_targets
@@ -30,6 +33,7 @@ from knapsack.runs.files import files_of, find_runs, warn
 from knapsack.runs.table import check_columns
 
 FEWEST_DRAWS = 20
+FILE = ".json"  # of a unit: what `knapsack capacity` wrote
 UNITS = {"parameters": "parameters", "non-embedding": "parameters_non_embedding"}
 
 
@@ -70,7 +74,7 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     law.add_argument("--horizon", default="tokens", metavar="COLUMN", help="S (tokens); none")
     law.add_argument("--covariate", type=pair, action="append", default=[], metavar="NAME=COLUMN", help="one more")
     law.add_argument(
-        "--unit", type=pair, action="append", default=[], metavar="NAME=COLUMN", help="M in another unit too"
+        "--unit", type=pair, action="append", default=[], metavar="NAME=COLUMN", help="M in another unit too; or a FILE"
     )
     law.add_argument("--cluster", metavar="COLUMN", help="what runs share (default: trunk, or seeds; run: nothing)")
     law.add_argument("--free", action="append", default=[], metavar="OPTION", help="may differ between runs")
@@ -106,7 +110,7 @@ def covariates_of(args: argparse.Namespace) -> dict[str, str]:
     return {name: column for name, column in columns.items() if column not in ("none", args.dose)}
 
 
-def analyse(args: argparse.Namespace, study: Study) -> tuple[dict[str, Any], Any]:
+def analyse(args: argparse.Namespace, study: Study, capacities: dict[str, Capacity]) -> tuple[dict[str, Any], Any]:
     """PREFIX.json but for its head, and the law."""
     out: dict[str, Any] = {}
     if args.dose:
@@ -124,15 +128,28 @@ def analyse(args: argparse.Namespace, study: Study) -> tuple[dict[str, Any], Any
     units = {name: column for name, column in UNITS.items() if column in study.table and args.size in UNITS.values()}
     units = ({"M": args.size} if args.size not in UNITS.values() else units) | dict(args.unit)
     if "M" in law.covariates:
-        out["units"] = report.in_units(study, units, args.loss)
+        out["units"] = report.in_units(study, units, args.loss, capacities)
     out["asked"] = [report.ask(law, study.runs, at) for at in args.ask]
     return out, law
+
+
+def with_capacities(study: Study, units: list[tuple[str, str]]) -> dict[str, Capacity]:
+    """Puts the bits of capacity of each run into the table, where a unit is a file; these, by the name of the column,
+    which is the file's. A size beyond those measured has none."""
+    found = {}
+    for _, column in units:
+        if column.endswith(FILE):
+            found[column] = capacity_of(Path(column))
+            if wrong := check_columns([found[column].column], study.table):
+                raise UsageError("\n".join(wrong))
+            study.table[column] = found[column].at(study.table[found[column].column].to_numpy(float))
+    return found
 
 
 def check_numbers(study: Study, args: argparse.Namespace) -> None:
     """Raises where a unit of size is not above 0 in all runs, or no run has a number for a loss."""
     for name, column in args.unit:
-        numbers = [is_number(value) and value > 0 for value in study.table[column]]
+        numbers = [column.endswith(FILE) or (is_number(value) and value > 0) for value in study.table[column]]
         if not all(numbers):
             run = study.names[numbers.index(False)]
             raise DataError(f"--unit {name}={column}: run {run} has no number above 0 there")
@@ -148,7 +165,8 @@ def main(argv: list[str]) -> int:
 
     tables = [path for path in args.paths if path.suffix in TABLES and not path.is_dir()]
     folders = [path for path in args.paths if path not in tables]
-    check_outputs([at(".json"), at(".png")], [*tables, *files_of(find_runs(folders))])
+    read = [Path(column) for _, column in args.unit if column.endswith(FILE)]
+    check_outputs([at(".json"), at(".png"), at(".svg")], [*tables, *read, *files_of(find_runs(folders))])
     chosen = Chosen(None if args.kind == "all" else args.kind, args.source, args.set_name)
     free = (*args.free, *([args.loss] if args.loss else []), *(column for _, column in args.unit), *UNITS.values())
     asked = Asked(
@@ -156,6 +174,7 @@ def main(argv: list[str]) -> int:
     )
     left_out: list[Path] = []
     study = read_study(args.paths, asked, left_out)
+    capacities = with_capacities(study, args.unit)
     named = [args.loss, *(column for _, column in args.unit)]
     if wrong := check_columns(filter(None, named), study.table):
         raise UsageError("\n".join(wrong))
@@ -165,12 +184,13 @@ def main(argv: list[str]) -> int:
         rows = analyse_targets(study, args.dose, args.response, args.target, args.cluster is not None)
         out, law = {"target": args.target, "settings": rows}, None
     else:
-        out, law = analyse(args, study)
+        out, law = analyse(args, study, capacities)
     write_json(at(".json"), head | out | {"left_out": [str(run) for run in left_out]})
     if law is not None and law.covariates:
         from knapsack.analysis.laws import figure  # matplotlib is slow to load
 
-        figure.draw(study, law, out.get("runs", []), out["holdout"], at(".png"))
+        paths = [at(ending) for ending in figure.ENDINGS]
+        figure.draw(study, law, out.get("runs", []), out["holdout"], asked.covariates, head["dose"], paths)
     say(out)
     return 3 if left_out or is_refused(out) else 0
 
@@ -234,7 +254,12 @@ def say(out: dict[str, Any]) -> None:
         if held["law_refused"]:
             print(f"  no law without them: {held['law_refused']}")
     for row in out.get("units", []):
-        said = f"gamma {ends(row.get('gamma'))} in {row['unit']}"
+        if "refused" in row:
+            print(f"no gamma in {row['unit']}: {row['refused']}")
+            continue
+        said = f"gamma {ends(row['gamma'])} in {row['unit']}"
+        if "outside" in row:
+            said += f" (of {row['runs']} runs; capacity was not measured at the size of {len(row['outside'])})"
         if "gamma_predicted" in row:
             said += f", alpha + 1 = {ends(row['gamma_predicted'])}" + ": they disagree" * bool(row["disagree"])
         print(said)

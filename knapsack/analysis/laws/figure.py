@@ -1,101 +1,267 @@
-"""The figure of the laws: the curves of all runs collapsing on F / F50, and F50 against size or horizon, with what was
-left out, predicted and measured, and what was censored."""
+"""The figure of a law, three panels: what each size knows over the dose, the same over F / F50 of the law, and F50
+against size (or horizon) with what was left out, as predicted by the others and as measured.
+
+The law that is drawn is fitted without the largest size, and without the longest horizon in the panel of horizons, so
+that what is left out is predicted and not fitted; where too few runs are left, it is the law of all runs, and the
+legend says so. Sizes differ in marker and brightness, not in hue alone.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
+from scipy.special import expit
 
-from knapsack.analysis.laws.dose import DoseLaw
+from knapsack.analysis.laws.dose import NODES, WEIGHTS, DoseLaw
+from knapsack.analysis.laws.holdout import BASELINES, OWN
+from knapsack.analysis.laws.report import Row, fit_law
 from knapsack.analysis.laws.study import Study
-from knapsack.analysis.psychometric import Curve, binned
-from knapsack.analysis.style import BLUE, GREY, INK, ORANGE, SHADE, legend, plt, save
+from knapsack.analysis.psychometric import binned
+from knapsack.analysis.style import BLUE, GREY, INK, MARKERS, ORANGE, SHADE, SMALL, plt, save
+from knapsack.common.errors import DataError
+
+WIDTHS, HEIGHT = (2.7, 2.7, 3.6), 3.6  # inches: about 900 pixels of a page
+BELOW = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.19), "labelspacing": 0.35, "columnspacing": 1.0}  # legends
+DODGE, ASIDE = 1.03, 1.13  # factors of x: between replicates, and of what is predicted
+MOST_DOSES = 16  # of a run, drawn one by one
+MOST_TICKS = 8
+MOST_BAND = 4.0  # factor by which the band is drawn beyond what was measured
+NAMES = {"parameters": "parameters", "parameters_non_embedding": "non-embedding parameters", "tokens": "tokens"}
+LARGEST = {"M": "largest size", "S": "longest horizon"}
+ORDER = ("law", "a", "above", "below", "left", "predicted", "nearest", "constant")  # of the legend, by first words
+ENDINGS = (".png", ".svg")
 
 
-def draw_collapse(axes: Any, study: Study, law: DoseLaw) -> None:
-    """Accuracy over F / F50, a color a size; the curve is the law's."""
-    sizes = study.runs.covariates.get("M", np.ones(len(study.table)))
-    ranks = {size: rank for rank, size in enumerate(np.unique(sizes))}
-    colors = plt.get_cmap("viridis")(np.linspace(0, 0.9, len(ranks)))
+def short(value: float) -> str:
+    """39k, 1.2M, 24M"""
+    for unit, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if value >= 0.9995 * unit:
+            return f"{value / unit:{'.0f' if value >= 9.5 * unit else '.2g'}}{letter}"
+    return f"{value:.3g}"
+
+
+def ends(estimate: Any) -> str:
+    value, low, high = estimate
+    return f"{value:.2f}" + (f" [{low:.2f}, {high:.2f}]" if low is not None else "")
+
+
+class Drawn:
+    """What the panels share. `columns`: of the table of runs, by covariate."""
+
+    def __init__(
+        self, study: Study, law: DoseLaw, rows: list[Row], held: list[Row], columns: Mapping[str, str], dose: str
+    ) -> None:
+        self.study, self.law, self.rows, self.columns, self.dose = study, law, rows, columns, dose
+        self.covariates = study.runs.covariates
+        self.held = {one["axis"]: one for one in held if "settings" in one}
+        self.middle = {name: float(np.exp(np.log(values).mean())) for name, values in self.covariates.items()}
+        self.settings = [study.runs.setting(i) for i in range(len(study.table))]
+        self.without = {axis: self.law_without(axis) for axis in self.held}
+        self.by = next((axis for axis in ("M", "S") if axis in law.covariates), None)  # what runs are told apart by
+        self.values = self.covariates[self.by] if self.by else np.ones(len(study.table))
+
+    def is_largest(self, axis: str) -> np.ndarray:
+        return np.isclose(self.covariates[axis], self.covariates[axis].max(), rtol=1e-3)
+
+    def law_without(self, axis: str) -> DoseLaw | None:
+        """As the hold-out fitted it."""
+        try:
+            return fit_law(self.study.runs.take(~self.is_largest(axis)), self.study.people)
+        except DataError:
+            return None
+
+    def named(self, axis: str) -> str:
+        """With its unit."""
+        column = self.columns.get(axis, axis)
+        return axis if column == axis else f"{axis}, {NAMES.get(column, column)}"
+
+    def curve(self, dose: np.ndarray) -> np.ndarray:
+        """The accuracy at F / F50, of people who differ."""
+        shape = self.law.shape
+        own = np.exp(shape.people * NODES)
+        risen = expit(shape.k * np.log(dose[:, None] / own)) @ (WEIGHTS / WEIGHTS.sum())
+        guess = float(np.mean([one.guess for one in self.study.curves if one is not None]))
+        return guess + (1 - guess - shape.lapse) * risen
+
+    def looks(self) -> list[dict[str, Any]]:
+        """A marker and a brightness of each run, by its size, or horizon."""
+        places = np.unique(self.values)
+        colors = plt.get_cmap("viridis")(np.linspace(0, 0.82, max(2, len(places))))
+        ranks = np.searchsorted(places, self.values)
+        return [{"marker": MARKERS[rank % len(MARKERS)], "color": tuple(colors[rank])} for rank in ranks]
+
+
+def draw_curves(raw: Any, collapsed: Any, drawn: Drawn) -> None:
+    """Each run's accuracy by dose, 95 % over people; the curve is the law's, with its slope, guess and lapse."""
+    by, without = drawn.by, drawn.without.get(drawn.by)
+    law, left_out = without or drawn.law, np.zeros(len(drawn.rows), bool)
+    if without:
+        left_out = drawn.is_largest(by)
+    looks = drawn.looks()
+    fine = np.geomspace(0.003, 300, 400)
     named = set()
-    for i in np.argsort(sizes, kind="stable"):
-        curve, cells, size = study.curves[i], study.runs.answers[i], sizes[i]
-        if curve is None or curve.F50 is None:
-            continue
-        places, shares = binned(cells)
-        label = f"M = {size:,.0f}" if size not in named and "M" in study.runs.covariates else None
-        named.add(size)
-        color = colors[ranks[size]]
-        axes.plot(places / curve.F50, [one.value for one in shares], "o", label=label, color=color, markersize=3)
-        for place, one in zip(places / curve.F50, shares):
-            axes.plot([place] * 2, [one.low, one.high], color=color, linewidth=0.5, alpha=0.25)
-    if law.shape:
-        spread = 1 / np.sqrt(1 + law.shape.people**2 * law.shape.k**2 / 2.9)  # of people, on the logistic's scale
-        fine = np.geomspace(0.02, 50, 300)
-        curve = Curve(
-            0.0, law.shape.k * spread, law.shape.lapse, law.shape.guess, "reached", 0.0, 1.0, 0, 0, (0.0, 1.0)
-        )
-        axes.plot(fine, curve.at(fine), color=INK, linewidth=1.2, label=f"k = {law.shape.k:.2g}", zorder=0)
-    axes.set(xscale="log", xlabel="F / F50", ylabel="exact match", ylim=(-0.03, 1.03), xlim=(0.03, 30))
+    for i in np.argsort(drawn.values, kind="stable"):
+        setting, look, place = drawn.settings[i], looks[i], drawn.values[i]
+        places, shares = binned(drawn.study.runs.answers[i], MOST_DOSES)
+        F50 = law.F50(setting).value
+        label = short(place) if by and place not in named else None
+        for axes, x in ((raw, places), (collapsed, places / F50)):
+            face = "white" if left_out[i] else look["color"]
+            axes.plot(x, [one.value for one in shares], linestyle="", label=label if axes is raw else None,
+                      markersize=3.2, markeredgewidth=0.8, markerfacecolor=face, zorder=3, **look)  # fmt: skip
+        raw.vlines(places, *zip(*(one[1:] for one in shares)), color=look["color"], linewidth=0.5, alpha=0.25)
+        if place not in named:
+            at_middle = law.F50(drawn.middle | ({by: float(place)} if by else {})).value
+            raw.plot(fine * at_middle, drawn.curve(fine), color=look["color"], linewidth=0.9, alpha=0.8, zorder=2)
+        named.add(place)
+    shape = drawn.law.shape
+    collapsed.plot(fine, drawn.curve(fine), color=INK, linewidth=1.3, zorder=4,
+                   label=f"slope k = {shape.k:.2g}, lapse {100 * shape.lapse:.1f} %")  # fmt: skip
+    doses = np.concatenate([cells.dose[cells.dose > 0] for cells in drawn.study.runs.answers])
+    F50s = np.array([law.F50(setting).value for setting in drawn.settings])
+    raw.set(xlim=(doses.min() / 1.3, doses.max() * 1.3), xlabel=f"F, {drawn.dose} of a fact", ylabel="exact match")
+    collapsed.set(xlim=(max(0.02, doses.min() / F50s.max()) / 1.3, min(50.0, doses.max() / F50s.min()) * 1.3))
+    collapsed.set(xlabel="F / $F_{50}$ of the law")
+    for axes in (raw, collapsed):
+        axes.set(xscale="log", ylim=(-0.03, 1.03), yticks=np.linspace(0, 1, 6))
+    if by:
+        hollow = "; hollow: left out" if left_out.any() else ""
+        raw.legend(title=drawn.named(by) + hollow, ncol=3, handletextpad=0.2, title_fontsize=SMALL, **BELOW)
+    collapsed.legend(**BELOW)
+    what = {"M": "size", "S": "horizon"}.get(by, "run")
+    raw.set_title(f"a  a curve for each {what}", loc="left")
+    collapsed.set_title(f"b  one curve for all {what}s", loc="left")
 
 
-def draw_law(
-    axes: Any, study: Study, law: DoseLaw, rows: list[dict[str, Any]], held: list[dict[str, Any]], axis: str
-) -> None:
-    """F50 of each run with its interval over people; arrows for what is censored; the line is the law at the others'
-    geometric mean, the band a new run's 95 %."""
-    x = study.runs.covariates[axis]
-    middle = {name: float(np.exp(np.log(column).mean())) for name, column in study.runs.covariates.items()}
-    fine = np.geomspace(x.min(), x.max(), 60)
-    line = np.array([law.F50(middle | {axis: float(at)}) for at in fine])
-    axes.fill_between(fine, line[:, 1], line[:, 2], color=SHADE, linewidth=0, zorder=0, label="a new run, 95 %")
-    axes.plot(fine, line[:, 0], color=BLUE, linewidth=1.2)
-    for at, row in zip(x, rows):
-        if row.get("F50"):
-            axes.plot(at, row["F50"], "o", color=BLUE, markersize=4)
-            low, high = row["interval"]
-            if low and high:
-                axes.plot([at, at], [low, high], color=BLUE, linewidth=1, alpha=0.6)
-        else:
-            up = row.get("more_than")
-            end = up or row.get("less_than")
-            if end:
-                axes.plot(at, end, "^" if up else "v", color=GREY, markersize=6, fillstyle="none")
-    for one in held:
-        if one.get("axis") == axis and "settings" in one:
-            draw_held(axes, one)
-    unit = {"M": "size M", "S": "tokens S"}.get(axis, axis)
-    axes.set(xscale="log", yscale="log", xlabel=unit, ylabel="F50")
-
-
-def draw_held(axes: Any, held: dict[str, Any]) -> None:
-    """The left-out settings as predicted by the other runs."""
-    for number, setting in enumerate(held["settings"]):
-        predicted = setting["predicted"].get("threshold")
-        if predicted:
-            at = setting["at"][held["axis"]] * 1.04
-            label = "predicted by the others" if number == 0 else None
-            axes.plot(at, predicted[0], "D", color=ORANGE, fillstyle="none", label=label)
-            if predicted[1] is not None:
-                axes.plot([at] * 2, predicted[1:], color=ORANGE, linewidth=1)
-
-
-def draw(study: Study, law: DoseLaw, rows: list[dict[str, Any]], held: list[dict[str, Any]], path: Path) -> None:
-    collapses = study.people and any(curve is not None and curve.F50 for curve in study.curves)
-    axes_of_law = [name for name in law.covariates if name in study.runs.covariates]
-    figure, axes = plt.subplots(
-        1,
-        max(1, collapses + len(axes_of_law)),
-        squeeze=False,
-        figsize=(5.2 * max(1, collapses + len(axes_of_law)), 4.2),
+def draw_law(axes: Any, drawn: Drawn, axis: str, letter: str) -> None:
+    """F50 of each run with 95 % over people, arrows for what is censored; the band is 95 % of a new run."""
+    x = drawn.covariates[axis]
+    others = [name for name in drawn.law.covariates if name != axis]
+    without = drawn.without.get(axis)
+    law, left_out = without or drawn.law, drawn.is_largest(axis) & (without is not None)
+    fine = np.geomspace(x.min() / DODGE**2, x.max() * ASIDE * DODGE**2, 80)
+    line = np.array([law.F50(drawn.middle | {axis: float(at)}) for at in fine])
+    name = f"law without the\n{LARGEST.get(axis, 'largest')}" if without else "law of all runs"
+    said = {"M": ("γ", "gamma"), "S": ("β", "beta")}.get(axis, (f"exponent of {axis}",) * 2)
+    axes.fill_between(fine, line[:, 1], line[:, 2], color=SHADE, linewidth=0, zorder=0)
+    axes.plot(
+        fine,
+        line[:, 0],
+        color=BLUE,
+        linewidth=1.2,
+        label=f"{name}, {said[0]} = {law.exponents()[said[1]].value:.2f},\n95 % of a new run",
+        zorder=1,
     )
-    places = list(axes[0])
-    if collapses:
-        draw_collapse(places.pop(0), study, law)
-    for axis, place in zip(axes_of_law, places):
-        draw_law(place, study, law, rows, held, axis)
-    for one in axes[0]:
-        legend(one)
-    save(figure, path)
+    number = {value: 0 for value in x}
+    seen = []  # what is drawn, for the limits
+    for i, row in enumerate(drawn.rows):  # none where a run is one dose
+        turn, number[x[i]] = number[x[i]], number[x[i]] + 1
+        at = x[i] * DODGE ** (turn - (np.count_nonzero(x == x[i]) - 1) / 2)
+        moved = 1.0  # to the others' geometric mean
+        if others:
+            moved = drawn.law.F50(drawn.middle | {axis: float(x[i])}).value / drawn.law.F50(drawn.settings[i]).value
+        seen += draw_run(axes, at, row, moved, bool(left_out[i]), drawn.study.people)
+    seen += draw_predicted(axes, drawn, axis) if without else []
+    seen += line[:, 0].tolist()
+    ends_of_band = np.clip([line[:, 1].min(), line[:, 2].max()], min(seen) / MOST_BAND, max(seen) * MOST_BAND)
+    axes.set(xscale="log", yscale="log", ylim=(ends_of_band[0] / 1.1, ends_of_band[1] * 1.1))
+    where = ", ".join(f"{name} = {short(drawn.middle[name])}" for name in others)
+    axes.set(xlabel=drawn.named(axis), xlim=(fine[0] / 1.1, fine[-1] * 1.1))
+    axes.set(ylabel=f"$F_{{50}}$, {drawn.dose}" + (f", moved to {where}" if where else ""))
+    ticks = np.unique(x)
+    if len(ticks) <= MOST_TICKS:
+        axes.xaxis.set_major_locator(FixedLocator(ticks))
+        axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    if ends_of_band[1] < 50 * ends_of_band[0]:
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    handles = sorted(zip(*axes.get_legend_handles_labels()), key=lambda one: ORDER.index(one[1].split()[0].rstrip(":")))
+    axes.legend(*zip(*handles), ncol=2, fontsize=SMALL - 0.5, handlelength=1.2, handletextpad=0.4, **BELOW)
+    axes.set_title(f"{letter}  {said[0]} = {ends(drawn.law.exponents()[said[1]])}, of all runs", loc="left")
+
+
+def draw_run(axes: Any, at: float, row: Row, moved: float, left_out: bool, people: bool) -> list[float]:
+    """The places that it takes. `people`: its interval is over them."""
+    color, marker = (ORANGE, "s") if left_out else (BLUE, "o")
+    if row.get("F50"):
+        label = "left out, measured" if left_out else "a run, 95 %" + " over people" * people
+        axes.plot(at, row["F50"] * moved, marker, color=color, markersize=3.6, label=once(axes, label), zorder=3)
+        low, high = row["interval"]
+        if low and high:
+            axes.plot([at, at], [low * moved, high * moved], color=color, linewidth=1, zorder=2)
+        return [row["F50"] * moved]
+    up = row.get("more_than")
+    end = up or row.get("less_than")
+    if not end:
+        return []
+    axes.plot(at, end * moved, "^" if up else "v", color=GREY, markersize=5, fillstyle="none",
+              label=once(axes, f"{'above' if up else 'below'} all doses"))  # fmt: skip
+    return [end * moved]
+
+
+def draw_predicted(axes: Any, drawn: Drawn, axis: str) -> list[float]:
+    """The left-out settings as the other runs predict them, and as the baselines do."""
+    held, seen = drawn.held[axis], []
+    factors = {row["law"]: row["factor"] for row in held["laws"]}
+    looks = {OWN: ("predicted", "D", ORANGE), "nearest": ("nearest", "x", INK)}
+    looks["constant F50"] = "constant", "+", INK
+    for setting in held["settings"]:
+        at = setting["at"][axis] * ASIDE
+        others = [name for name in drawn.law.covariates if name != axis]
+        moved = 1.0
+        if others:
+            moved = drawn.law.F50(drawn.middle | {axis: setting["at"][axis]}).value / drawn.law.F50(setting["at"]).value
+        for name in (OWN, *reversed(BASELINES)):
+            predicted = setting["predicted"].get(name)
+            if not predicted:
+                continue
+            words, marker, color = looks[name]
+            off = f": off by ×{factors[name]:.2f}" if factors[name] else ""
+            axes.plot(at, predicted[0] * moved, marker, color=color, markersize=4.5, fillstyle="none",
+                      label=once(axes, words + off), zorder=4)  # fmt: skip
+            seen.append(predicted[0] * moved)
+            if predicted[1] is not None:
+                axes.plot([at] * 2, [end * moved for end in predicted[1:]], color=color, linewidth=1)
+    return seen
+
+
+def once(axes: Any, label: str) -> str | None:
+    """In the legend."""
+    return label if label not in axes.get_legend_handles_labels()[1] else None
+
+
+def draw(
+    study: Study,
+    law: DoseLaw,
+    rows: list[Row],
+    held: list[Row],
+    columns: Mapping[str, str],
+    dose: str,
+    paths: list[Path],
+) -> None:
+    """The same figure at each path. `columns`: of the table of runs, by covariate."""
+    drawn = Drawn(study, law, rows, held, columns, dose)
+    collapses = 2 if study.people and law.shape else 0
+    axes_of_law = [name for name in law.covariates if name in study.runs.covariates]
+    widths = [*WIDTHS[:collapses], *([WIDTHS[2]] * len(axes_of_law))]
+    for path in paths:
+        figure, row = plt.subplots(
+            1, len(widths), squeeze=False, figsize=(sum(widths), HEIGHT), gridspec_kw={"width_ratios": widths}
+        )
+        for axes in row[0]:
+            axes.tick_params(labelsize=SMALL - 1)
+            axes.xaxis.label.set_size(SMALL + 0.5)
+            axes.yaxis.label.set_size(SMALL + 0.5)
+        if collapses:
+            draw_curves(*row[0][:2], drawn)
+        for number, axis in enumerate(axes_of_law):
+            draw_law(row[0][collapses + number], drawn, axis, "abcdefgh"[collapses + number])
+        figure.tight_layout()  # once more in save: legends move with the panels
+        save(figure, path)

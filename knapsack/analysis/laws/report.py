@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from knapsack.analysis.capacity import Capacity, widened
 from knapsack.analysis.intervals import Estimate
 from knapsack.analysis.laws.critical import find
 from knapsack.analysis.laws.dose import DoseLaw, fit_answers, fit_thresholds
@@ -118,33 +120,43 @@ def holdouts(study: Study) -> list[Row]:
     return found
 
 
-def in_units(study: Study, units: dict[str, str], loss: str | None) -> list[Row]:
-    """gamma in each unit of M, and alpha + 1 of the losses in the same unit."""
+def in_units(
+    study: Study, units: dict[str, str], loss: str | None, capacities: Mapping[str, Capacity] | None = None
+) -> list[Row]:
+    """gamma in each unit of M, and alpha + 1 of the losses in the same unit. A run whose size has no number in a unit
+    is left out of it and named. `capacities`, by column: their error is in the intervals of both."""
     rows = []
     for unit, column in units.items():
         M = study.table[column].to_numpy(float)
-        row: Row = {"unit": unit, "column": column}
+        use = np.isfinite(M)
+        row: Row = {"unit": unit, "column": column, "runs": int(use.sum())}
+        if not use.all():
+            row["outside"] = [name for name, is_used in zip(study.names, use) if not is_used]
+        error = capacities[column].error if capacities and column in capacities else 0.0
         try:
-            runs = replace(study.runs, covariates=study.runs.covariates | {"M": M})
-            gamma = fit_law(runs, study.people)
-            row["gamma"] = list(gamma.exponents()["gamma"])
-        except (DataError, KeyError) as error:
-            row["refused"] = str(error)
+            if len(np.unique(M[use])) < 2:
+                raise DataError(f"{len(np.unique(M[use]))} sizes are within what was measured, at least 2 are needed")
+            runs = study.runs.take(use)
+            runs = replace(runs, covariates=runs.covariates | {"M": M[use]})
+            row["gamma"] = list(widened(fit_law(runs, study.people).exponents()["gamma"], error))
+        except DataError as failure:
+            row["refused"] = str(failure)
         if loss:
-            row |= of_loss(study, M, loss, row.get("gamma"))
+            row |= of_loss(study, M, loss, row.get("gamma"), error)
         rows.append(row)
     return rows
 
 
-def of_loss(study: Study, M: np.ndarray, column: str, gamma: list[float] | None) -> Row:
-    has = np.array([is_number(value) for value in study.table[column]])
+def of_loss(study: Study, M: np.ndarray, column: str, gamma: list[float] | None, error: float) -> Row:
+    has = np.isfinite(M) & np.array([is_number(value) for value in study.table[column]])
     try:
         law = fit_loss(M[has], study.table[column][has].to_numpy(float))
-    except DataError as error:
-        return {"loss": {"refused": str(error)}}
-    out: Row = {"loss": {"E": law.E, "A": law.A, "alpha": list(law.alpha), "sizes": law.sizes, "note": law.note}}
+    except DataError as failure:
+        return {"loss": {"refused": str(failure)}}
+    alpha = widened(law.alpha, error)
+    out: Row = {"loss": {"E": law.E, "A": law.A, "alpha": list(alpha), "sizes": law.sizes, "note": law.note}}
     if gamma:
-        out |= predicted(law.alpha, Estimate(*gamma))
+        out |= predicted(alpha, Estimate(*gamma))
     return out
 
 

@@ -1,0 +1,112 @@
+"""knapsack capacity finds a planted capacity, calls a lower bound what is none, and gives the laws their unit."""
+
+import importlib.util
+import io
+import json
+import unittest
+
+import numpy as np
+
+if not all(importlib.util.find_spec(name) for name in ("pandas", "scipy", "matplotlib")):
+    raise unittest.SkipTest("the Python packages pandas, scipy and matplotlib are needed")
+
+import support  # noqa: E402
+
+SIZES = (39e3, 91e3, 155e3, 231e3)
+MOST = (20e3, 50e3, 100e3, 200e3)  # bits of the populations
+POWER = 0.8
+
+
+def capacity(M: float) -> float:
+    return 3 * M**POWER
+
+
+class CapacityTest(support.FolderTest):
+    def write_run(
+        self, M: float, most: float, bits: float, seed: int, exposures: float = 100.0, lr: float = 1e-3
+    ) -> None:
+        folder = f"runs/{M:.0f}_{most:.0f}_{seed}_{exposures:.0f}"
+        about = {"model": f"pythia:{M:.0f}", "seed": seed, "lr": lr, "source": [f"bio=n{most}/bio.bin"]}
+        config = {"options": about, "parameters": int(M), "parameters_non_embedding": int(M / 3)}
+        self.write(f"{folder}/config.json", json.dumps(config | {"tokens": int(100 * most), "steps": 10}))
+        log = {"step": 9, "time": 1.0, "perf/tokens_per_s": 5.0}
+        self.write(f"{folder}/metrics.jsonl", json.dumps(log) + "\n")
+        self.write(f"{folder}/DONE", "finished\n")
+        know = {"bio": {"all": {"chance": 0.01}, "bits": {"most": most}}}
+        buffer = io.BytesIO()
+        np.save(buffer, np.full(9, int(exposures), [("count", "<u4")]))
+        self.write(f"{folder}/exposures/bio.npy", buffer.getvalue())
+        results = {"know": know, "metrics": {"know/bio/bits_hedged": bits}}
+        self.write(f"{folder}/results.json", json.dumps(results))
+
+    def write_study(self, sizes: tuple = SIZES, populations: tuple = MOST) -> None:
+        random = np.random.default_rng(5)
+        for M in sizes:
+            for most in populations:
+                for seed in (1, 2, 3):
+                    bits = min(0.97 * most, capacity(M)) * np.exp(random.normal(0, 0.02))
+                    self.write_run(M, most, bits, seed)
+
+    def read(self, name: str) -> dict:
+        with open(self.path(name), encoding="utf-8") as file:
+            return json.load(file)
+
+    def test_the_planted_capacity(self) -> None:
+        self.write_study()
+        said = self.run_ok("capacity", self.path("runs"), "--set", "bio", "--out", self.path("c"))
+        found = self.read("c.json")
+        for one in found["sizes"]:
+            self.assertEqual(one["state"], "plateau")
+            value, low, high = one["capacity"]
+            self.assertTrue(0.95 < value / capacity(one["size"]) < 1.05, one)
+            self.assertLess(low, high)
+            self.assertAlmostEqual(one["per_size"][0], value / one["size"])
+        self.assertLess(abs(found["exponent"][0] - POWER), 0.03)
+        self.assertIn("91,000 parameters: 27,", said)
+
+    def test_where_the_population_is_too_small_it_is_a_bound(self) -> None:
+        self.write_study(SIZES[-1:], MOST[:2])
+        self.run_bad(3, "no size has a plateau", "capacity", self.path("runs"), "--set", "bio", "--out", self.path("c"))
+        (one,) = self.read("c.json")["sizes"]
+        self.assertEqual((one["state"], "capacity" in one), ("rising", False))
+        self.assertAlmostEqual(one["more_than"] / MOST[1], 0.97, 1)
+
+    def test_runs_that_train_otherwise_are_refused(self) -> None:
+        self.write_study(SIZES[:1])
+        self.write_run(39e3, MOST[0], 9e3, 4, lr=0.1)
+        self.run_bad(2, "differ in lr", "capacity", self.path("runs"), "--set", "bio", "--out", self.path("c"))
+
+    def test_other_exposures_are_another_capacity(self) -> None:
+        self.write_study(SIZES[:1])
+        self.write_run(39e3, MOST[0], 9e3, 4, exposures=400)
+        self.run_bad(
+            2, "exposures/bio is 100 to 400", "capacity", self.path("runs"), "--set", "bio", "--out", self.path("c")
+        )
+
+    def test_a_law_in_bits(self) -> None:
+        """gamma = alpha + 1 is planted in bits of capacity, and holds in that unit alone."""
+        self.write_study()
+        self.run_ok("capacity", self.path("runs"), "--set", "bio", "--out", self.path("c"))
+        random = np.random.default_rng(6)
+        rows = ["parameters,F50,F50_error,seed,val/web/loss"]
+        for M in (*SIZES, 659e3):
+            for seed in (1, 2, 3):
+                F50 = 150 * (M / 231e3) ** (-1.45 * POWER) * np.exp(random.normal(0, 0.03))
+                rows.append(f"{M:.0f},{F50},0.02,{seed},{2 + 50 * M ** (-0.45 * POWER) + random.normal(0, 1e-3)}")
+        table = self.write("t.csv", "\n".join(rows) + "\n")
+        flags = ("--horizon", "none", "--loss", "val/web/loss", "--unit", f"bits={self.path('c.json')}")
+        said = self.run_ok("laws", table, "--out", self.path("law"), *flags)
+        units = {row["unit"]: row for row in self.read("law.json")["units"]}
+        bits, parameters = units["bits"], units["parameters"]
+        self.assertTrue(bits["gamma"][1] < 1.45 < bits["gamma"][2], bits)
+        self.assertLess(abs(bits["gamma"][0] - 1.45), 0.1)
+        self.assertLess(abs(bits["gamma_predicted"][0] - 1.45), 0.1)
+        self.assertEqual((bits["disagree"], parameters["disagree"]), (False, True))
+        self.assertEqual((bits["runs"], len(bits["outside"])), (12, 3))
+        self.assertIn("in bits (of 12 runs; capacity was not measured at the size of 3)", said)
+        self.run_bad(3, "not what `knapsack capacity` writes", "laws", table, "--out", self.path("law"), *flags[:-1],
+                     f"bits={self.write('no.json', '{}')}")  # fmt: skip
+
+
+if __name__ == "__main__":
+    unittest.main()
