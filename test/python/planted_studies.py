@@ -10,6 +10,7 @@ import pandas as pd
 from scipy.special import expit
 
 from knapsack.analysis.infusion.curves import Curve as RetentionCurve
+from knapsack.analysis.laws.infusion import Bracket
 from knapsack.analysis.points import Point
 from knapsack.analysis.psychometric import Cells
 
@@ -131,3 +132,49 @@ def retention_curve(
         point.runs[["loss", "share", "D"]] = 3.0
     nothing = Point(0.0, pd.DataFrame({"R": []}))
     return RetentionCurve(1000, 400, "replace", 1000000, {}, points, nothing, [])
+
+
+def brackets(
+    random: np.random.Generator,
+    a: float = 0.5,
+    sizes: tuple = (1e5, 3e5, 1e6, 3e6, 1e7),
+    facts: tuple = (400,),
+    kappa: float = 0.0,
+    budgets: tuple = (1e9,),
+    delta: float = 0.0,
+    scatter: float = 0.15,
+    ratio: float = 2.0,
+    largest: float = 1e6,
+    replicates: int = 1,
+    hold: str = "K",
+) -> list[Bracket]:
+    """What curves of a grid with this `ratio`, up to its last point within `largest`, say of ln F* = ln 100 + a ln M + kappa ln K + delta
+    ln D, all over their middles."""
+    found = []
+    last = ratio ** np.floor(np.log(largest) / np.log(ratio))
+    middle_K, middle_D = (float(np.mean(np.log(values))) for values in (facts, budgets))
+    for M in sizes:
+        for K in facts:
+            for D in budgets:
+                for _ in range(replicates):
+                    y = np.log(100) + a * np.log(M / 1e6) + kappa * (np.log(K) - middle_K)
+                    y += delta * (np.log(D) - middle_D) + random.normal(0, scatter)
+                    low = ratio ** np.floor(y / np.log(ratio))
+                    ends = (low, low * ratio) if low < last else (last, np.nan)
+                    found.append(Bracket(M, D, "replace", *map(float, ends), f"M {M:g} K {K:g} D {D:g}", **{hold: K}))
+    return found
+
+
+def collapsing_curve(
+    random: np.random.Generator, grid: tuple, critical: float, runs: int, seed_sd: float = 0.05, facts: int = 400
+) -> RetentionCurve:
+    """R rises early to .8 and is .55 at all F beyond the critical one."""
+    points = []
+    for F in grid:
+        truth = 0.8 * (1 - np.exp(-F / 4)) - 0.25 * (F > critical)
+        value = np.clip(random.binomial(facts, truth, runs) / facts + random.normal(0, seed_sd, runs), 0, 1)
+        half = 1.96 * np.sqrt(truth * (1 - truth) / facts)
+        points.append(Point(F, pd.DataFrame({"R": value, "R_low": value - half, "R_high": value + half})))
+        points[-1].runs[["loss", "share", "D"]] = 3.0
+    nothing = Point(0.0, pd.DataFrame({"R": []}))
+    return RetentionCurve(1000, facts, "replace", 1000000, {}, points, nothing, [])

@@ -5,11 +5,16 @@
   knapsack laws table.csv --size M --horizon none --out out/law         (columns F50, F50_low, F50_high, more_than)
   knapsack laws runs/mix --dose share/bio --response know/bio/accuracy_seen --out out/ratio      (critical ratio)
   knapsack laws table.csv --target 0.4 --dose r --response acc --size none --out out/T           (tokens to a target)
+  knapsack laws runs/infusion --infused wd --victim facts --out out/critical                 (critical infusion, F*)
 
   ln F50 = c - gamma ln M + (1 - beta) ln S, fitted to all answers at once with the scatter of people, runs and trunks
 Writes PREFIX.json and, of a law with a covariate, PREFIX.png: curves collapsing on F / F50, the law with the point that
 was left out. Runs that do not reach half count as "more than"; they are named. A law is not asked beyond half of the
 range that its runs span (on the log scale). Intervals are over runs, 95 %, and say their degrees of freedom.
+
+--infused: ln F* = c + a ln M, F* the exposures beyond which retention falls: of each curve of `knapsack infusion`
+(size, facts, budget) the bracket, or "no collapse up to F", in the likelihood; K F = const and others as rivals, put to
+the largest size left out; no law where nothing collapses beyond chance (laws/infusion.py).
 """
 
 from __future__ import annotations
@@ -18,7 +23,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from knapsack.analysis.laws import report
+from knapsack.analysis.infusion.command import add_rule_arguments
+from knapsack.analysis.laws import infusion_report, report
 from knapsack.analysis.laws.study import TABLES, Asked, Study, is_number, read_study
 from knapsack.analysis.laws.targets import analyse_targets
 from knapsack.analysis.outputs import check_outputs, write_json
@@ -86,6 +92,9 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     read.add_argument("--answers", type=parse_count, default=500, help="independent ones in a response (500)")
     read.add_argument("--guess", type=share, help="share right by guessing (default: results.json, else fitted)")
     read.add_argument("--draws", type=parse_count, default=DRAWS, help=f"of people, for each run's interval ({DRAWS})")
+    infused = parser.add_argument_group("critical infusion")
+    infused.add_argument("--infused", metavar="NAME", help="the infused source, and its question set")
+    add_rule_arguments(infused.add_argument)
     args = parser.parse_args(argv)
     if not args.out.name:
         parser.error(f"--out {args.out}: expected the beginning of files' names")
@@ -95,7 +104,7 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
         parser.error(f"--draws {args.draws}: at least {FEWEST_DRAWS}, or a run's error is not known")
     if args.target is not None and args.dose is None:
         parser.error("--target needs --dose, the mixing ratio, and --response")
-    names = covariates_of(args)
+    names = ["M", "K", "KF", "D"] if args.infused else covariates_of(args)
     if wrong := [name for at in args.ask for name in at if name not in names]:
         parser.error(f"--ask {wrong[0]}=...: no covariate of that name; there is {', '.join(names) or 'none'}")
     return args
@@ -149,6 +158,8 @@ def main(argv: list[str]) -> int:
     tables = [path for path in args.paths if path.suffix in TABLES and not path.is_dir()]
     folders = [path for path in args.paths if path not in tables]
     check_outputs([at(".json"), at(".png")], [*tables, *files_of(find_runs(folders))])
+    if args.infused:
+        return of_infusion(args, folders, tables, at(".json"))
     chosen = Chosen(None if args.kind == "all" else args.kind, args.source, args.set_name)
     free = (*args.free, *([args.loss] if args.loss else []), *(column for _, column in args.unit), *UNITS.values())
     asked = Asked(
@@ -173,6 +184,16 @@ def main(argv: list[str]) -> int:
         figure.draw(study, law, out.get("runs", []), out["holdout"], at(".png"))
     say(out)
     return 3 if left_out or is_refused(out) else 0
+
+
+def of_infusion(args: argparse.Namespace, folders: list[Path], tables: list[Path], path: Path) -> int:
+    if tables:
+        raise UsageError(f"{tables[0]}: --infused needs run directories")
+    left_out: list[Path] = []
+    out = infusion_report.analyse(args, folders, left_out)
+    write_json(path, out | {"left_out": [str(run) for run in left_out]})
+    infusion_report.say(out)
+    return 3 if left_out or "refused" in out["law"] else 0
 
 
 def is_refused(out: dict[str, Any]) -> bool:
