@@ -148,8 +148,8 @@ def brackets(
     replicates: int = 1,
     hold: str = "K",
 ) -> list[Bracket]:
-    """What curves of a grid with this `ratio`, up to its last point within `largest`, say of ln F* = ln 100 + a ln M + kappa ln K + delta
-    ln D, all over their middles."""
+    """What curves of a grid with this `ratio`, up to its last point within `largest`, say of
+    ln F* = ln 100 + a ln M + kappa ln K + delta ln D, all over their middles."""
     found = []
     last = ratio ** np.floor(np.log(largest) / np.log(ratio))
     middle_K, middle_D = (float(np.mean(np.log(values))) for values in (facts, budgets))

@@ -104,6 +104,9 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
         parser.error(f"--draws {args.draws}: at least {FEWEST_DRAWS}, or a run's error is not known")
     if args.target is not None and args.dose is None:
         parser.error("--target needs --dose, the mixing ratio, and --response")
+    only = ("base", "measure", "victim", "hold", "margin", "seed_sd", "loss_margin")
+    if not args.infused and (given := [name for name in only if getattr(args, name) != parser.get_default(name)]):
+        parser.error(f"--{given[0].replace('_', '-')} is of --infused")
     names = ["M", "K", "KF", "D"] if args.infused else covariates_of(args)
     if wrong := [name for at in args.ask for name in at if name not in names]:
         parser.error(f"--ask {wrong[0]}=...: no covariate of that name; there is {', '.join(names) or 'none'}")
