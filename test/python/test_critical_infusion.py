@@ -1,18 +1,16 @@
-"""knapsack laws --infused: brackets of collapse over sizes, facts and budgets become a law, or the reason for none; the
-planted exponents are covered, the planted rival is found by the size left out, nothing is found where there is nothing."""
+"""knapsack laws --infused: brackets of collapse over sizes, facts and budgets become a law, or the reason for none. The
+planted exponents are covered, the planted rival is best at the size left out, nothing is found where there is nothing.
+"""
 
 import importlib.util
-import json
 import math
 import unittest
-from typing import Any
 
 import numpy as np
 
 if not all(importlib.util.find_spec(name) for name in ("pandas", "scipy", "matplotlib")):
     raise unittest.SkipTest("the Python packages pandas, scipy and matplotlib are needed")
 
-import support  # noqa: E402
 from planted_studies import brackets  # noqa: E402
 
 from knapsack.analysis.laws.infusion import check_null, fit_law, hold_out  # noqa: E402
@@ -21,8 +19,8 @@ from knapsack.common.errors import DataError  # noqa: E402
 
 class PlantedTest(unittest.TestCase):
     def test_the_size_exponent_is_covered_for_both_signs(self) -> None:
-        """Brackets of a grid of factor 2, some sizes beyond the grid: a line through their middles, without the censored
-        ones, is biased towards 0."""
+        """Brackets of a grid of factor 2, some sizes beyond the grid: a line through the middles of the others is biased
+        towards 0."""
         inside, errors, middles = 0, [], []
         for number in range(16):
             a = 0.5 if number % 2 else -0.5
