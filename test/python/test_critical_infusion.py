@@ -19,8 +19,7 @@ from knapsack.common.errors import DataError  # noqa: E402
 
 class PlantedTest(unittest.TestCase):
     def test_the_size_exponent_is_covered_for_both_signs(self) -> None:
-        """Brackets of a grid of factor 2, some sizes beyond the grid: a line through the middles of the others is biased
-        towards 0."""
+        """Brackets of a grid of factor 2, some sizes beyond it: a line through the middles of the others is biased."""
         inside, errors, middles = 0, [], []
         for number in range(16):
             a = 0.5 if number % 2 else -0.5

@@ -348,6 +348,22 @@ class InfusionTest(support.FolderTest):
             {curve["K"]: len(curve["points"]) for curve in sidecar["curves"]}, dict.fromkeys((25, 50, 100, 200, 400), 2)
         )
 
+    def test_plots_join_no_runs_of_different_K_but_along_equal_F_or_K_F(self) -> None:
+        for K, F in ((200, 8), (100, 16), (50, 32)):
+            for seed in (1, 2):
+                options = {"source": ["web=data/web.bin", f"wd=data/{K}_{seed}/wd.bin"], "data-seed": seed}
+                self.make_run(f"equal/K{K}_{seed}", F, 0.5, seed=seed, K=K, options=options)
+        arguments = ("plot experiment", "exposures/wd", "know/wd/accuracy_seen", "--out", self.path("p.svg"), "--runs")
+        self.run_ok(*arguments, self.path("equal"))
+        with open(self.path("p.svg"), encoding="utf-8") as file:
+            self.assertIn("K F of wd held at 1600", file.read())
+        self.make_run("other/point", 16, 0.5, seed=3, K=200)
+        said = "the same exposures/wd .16. but differ in facts/wd"
+        self.run_bad(2, said, *arguments, self.path("equal"), self.path("other"))
+        self.make_run("more/a", 64, 0.5, K=200)
+        self.run_bad(2, "differ in facts/wd and in exposures/wd", *arguments, self.path("equal"), self.path("more"))
+        self.run_ok(*arguments, self.path("other"), self.path("more"))  # K 200 in both
+
     def test_the_victim_is_named(self) -> None:
         """From F = 128 on the facts shown early are lost, from 256 on the web's loss rises; the infused facts stay."""
         for seed in (1, 2):
