@@ -7,9 +7,9 @@ Simulated studies, as in law_coverage.py.
 Parts: size (exponent of M out of brackets, grids of factor 2 and 4, two scatters, a censored size; F* of a new curve),
 facts (exponent of K, K F = const planted and not), curves (the whole way: runs with planted collapses, read_collapse,
 the law), false (collapses claimed where there are none: 1 to 5 runs a point, seeds that differ by 5 points), rivals
-(how often the planted one is best by the size left out), null (laws claimed of studies without a collapse), decay
-(retention laws over several runs with their own people or the same ones, facts that differ for good, runs that wander;
-and the plain cluster bootstrap next to it).
+(how often the planted one is best by the size left out), null (laws claimed of studies without a collapse), decay and
+tau (retention laws over several runs with people of their own or the same ones, facts that differ for good, runs that
+wander; and the plain cluster bootstrap next to it).
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ import numpy as np
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path[:0] = [ROOT, os.path.join(ROOT, "test", "python")]
 
-from planted_studies import brackets, collapsing_curve, retention_curve  # noqa: E402
+from planted_studies import brackets, collapsing_curve, retention_curve, retention_runs  # noqa: E402
 
+from knapsack.analysis.forgetting import laws, over_runs, retention  # noqa: E402
 from knapsack.analysis.infusion.collapse import Rule, read_collapse  # noqa: E402
 from knapsack.analysis.intervals import Estimate  # noqa: E402
 from knapsack.analysis.laws.infusion import Bracket, Law, fit_law, hold_out  # noqa: E402
@@ -116,6 +117,66 @@ def of_null(random: np.random.Generator) -> Said:
     return {"no law of no collapse": claim(law_of(rows) is not None)}
 
 
+def cluster_bootstrap(runs: list[over_runs.OfRun], gains: list[retention.Gains], draws: int = 200) -> Estimate:
+    """a of R = k - a ln t by percentiles: runs drawn anew, then people inside each."""
+    random, found = np.random.default_rng(1), []
+    t = gains[0].times.astype(float)
+    for draw in range(draws + 1):
+        chosen = random.integers(0, len(runs), len(runs)) if draw else range(len(runs))
+        curves = []
+        for i in chosen:
+            n = len(gains[i].effect)
+            weight = random.multinomial(n, np.full(n, 1 / n)).astype(float) if draw else np.ones(n)
+            curves.append(gains[i].ratios(weight[None, :], "sums")[0][0])
+        found.append(laws.fit_one("log_linear", t[t > 0], np.mean(curves, axis=0)[t > 0]).values["a"])
+    return Estimate(found[0], *np.percentile(found[1:], [2.5, 97.5]))
+
+
+def of_decay(random: np.random.Generator) -> Said:
+    """R = k - a ln t."""
+    said: Said = {}
+    window = retention.Window(100, 0, 0)
+    for shared, people in ((False, "people of their own"), (True, "the same people")):
+        for number in (2, 3, 5):
+            runs = retention_runs(random, number, shared)
+            gains = [retention.gains_of(run.answers, run.logp, window) for run in runs]
+            fit = law_over_runs("log_linear", runs, gains)
+            for key, truth in (("a", 0.12), ("k", 1.1)):
+                said[f"{key}: {number} runs, {people}"] = (
+                    Estimate(fit["parameters"][key], *fit["intervals"][key]),
+                    truth,
+                )
+            if number == 3:
+                said[f"a by percentiles of the bootstrap: 3 runs, {people}"] = cluster_bootstrap(runs, gains), 0.12
+                    cluster_bootstrap(runs, gains),
+                    0.12,
+                )
+    return said
+
+
+def of_tau(random: np.random.Generator) -> Said:
+    """R = .3 + .7 exp(-t / 150), three runs."""
+    said: Said = {}
+    window = retention.Window(100, 0, 0)
+    for shared, people in ((False, "people of their own"), (True, "the same people")):
+        runs = retention_runs(random, 3, shared, lambda t: 0.3 + 0.7 * np.exp(-t / 150), 0.1, 0.01, 0.03)
+        gains = [retention.gains_of(run.answers, run.logp, window) for run in runs]
+        fit = law_over_runs("exponential", runs, gains)
+        values = fit["parameters"]["tau"], *fit["intervals"]["tau"]
+        ends = [None if value is None else float(np.log(value)) for value in values]
+        said[f"ln tau: 3 runs, {people}"] = (None if None in ends else Estimate(*ends)), np.log(150)
+    return said
+
+
+def law_over_runs(name: str, runs: list[over_runs.OfRun], gains: list[retention.Gains]) -> dict:
+    t = gains[0].times.astype(float)
+
+    def of_weights(weights: list[np.ndarray]) -> np.ndarray:
+        return np.stack([one.ratios(weight[None, :], "sums")[0][0] for one, weight in zip(gains, weights)])[:, t > 0]
+
+    return over_runs.fit_law(name, t[t > 0], of_weights, over_runs.People(runs, [one.finite for one in gains]))
+
+
 PARTS: dict[str, Callable[[np.random.Generator], Said]] = {
     "false": of_false,
     "null": of_null,
@@ -123,6 +184,8 @@ PARTS: dict[str, Callable[[np.random.Generator], Said]] = {
     "facts": of_facts,
     "rivals": of_rivals,
     "curves": of_curves,
+    "decay": of_decay,
+    "tau": of_tau,
 }
 
 
