@@ -148,9 +148,6 @@ def of_decay(random: np.random.Generator) -> Said:
                 )
             if number == 3:
                 said[f"a by percentiles of the bootstrap: 3 runs, {people}"] = cluster_bootstrap(runs, gains), 0.12
-                    cluster_bootstrap(runs, gains),
-                    0.12,
-                )
     return said
 
 

@@ -86,13 +86,12 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     parser = make_parser("curves", __doc__)
     parser.add_argument("paths", nargs="+", type=Path, metavar="FILE|RUN")
     parser.add_argument("--out", type=Path, required=True, metavar="PREFIX")
-    parser.add_argument("--kind", default="seen", help="seen (default), heldout, question, or all")
-    parser.add_argument("--share", type=float, default=0.5, help="of a fact's questions that must be right (0.5)")
-    parser.add_argument("--source", help="only facts of this source")
-    parser.add_argument("--set", dest="set_name", help="only questions of this set")
-    parser.add_argument(
-        "--common", action="store_true", help="where steps asked different questions, take those asked at every step"
-    )
+    add = parser.add_argument_group("what is read").add_argument
+    add("--kind", default="seen", help="seen (default), heldout, question, or all")
+    add("--share", type=float, default=0.5, help="of a fact's questions that must be right (0.5)")
+    add("--source", help="only facts of this source")
+    add("--set", dest="set_name", help="only questions of this set")
+    add("--common", action="store_true", help="where steps asked different questions, take those asked at every step")
     window = parser.add_argument_group("retention after a window")
     window.add_argument("--closed", type=int, metavar="STEP", help="it ended here: fit retention after it")
     window.add_argument("--opened", type=int, metavar="STEP", help="and began here: effectivity and retainability too")
