@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from knapsack.analysis.held import check_replicates
+from knapsack.analysis.held import check_replicates, facts_axis
 from knapsack.analysis.outputs import check_outputs, figure_file, write_text
 from knapsack.analysis.points import Point, place, points_of
 from knapsack.analysis.style import color_of, draw_points, legend, marker_of, plt, save
@@ -42,6 +42,7 @@ class Line(NamedTuple):
     y: str
     value: str | None  # of the lines column
     points: list[Point]
+    held: str  # where the number of facts varies along it
 
 
 def is_number(value: Any) -> bool:
@@ -69,9 +70,10 @@ def lines_of(runs: pd.DataFrame, x: str, ys: list[str], lines: str | None) -> li
             chosen = runs[(values == value).values] if lines else runs
             chosen = chosen.dropna(subset=[y]).sort_values(x, kind="stable")
             if not chosen.empty:
-                found.append(Line(y, value, points_of(chosen, x, place)))
+                points = points_of(chosen, x, place)
                 split = "split them with --lines and one of these" if not lines else f"lines of equal {lines} join them"
-                check_replicates(found[-1].points, x, f"{split}, or give fewer runs")
+                check_replicates(points, x, f"{split}, or give fewer runs")
+                found.append(Line(y, value, points, facts_axis(chosen)))
     return found
 
 
@@ -110,7 +112,9 @@ def draw_figure(lines: list[Line], tables: list[list[Row]], args: argparse.Names
     axes.set(xscale="log" if "x" in args.log and not words else "linear", yscale="log" if "y" in args.log else "linear")
     if words:  # after the scale, which makes ticks of its own
         axes.set_xticks(range(len(words)), words, rotation=20, ha="right")
-    axes.set(xlabel=args.xlabel or args.x, ylabel=args.ylabel or ("" if several else lines[0].y))
+    held = "; ".join(dict.fromkeys(line.held for line in lines if line.held))
+    axes.set_xlabel(args.xlabel or (f"{args.x} ({held})" if held else args.x))
+    axes.set_ylabel(args.ylabel or ("" if several else lines[0].y))
     legend(axes)
     save(figure, args.out)
 

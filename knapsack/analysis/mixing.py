@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from knapsack.analysis.held import check_replicates
+from knapsack.analysis.held import check_replicates, facts_axis
 from knapsack.analysis.outputs import check_outputs, figure_file, write_text
 from knapsack.analysis.points import place, points_of
 from knapsack.analysis.style import GREEN, GREY, KINDS, draw_points, legend, plt, save
@@ -61,6 +61,7 @@ def draw_line(axes: Any, runs: pd.DataFrame, names: Names, column: str, scale: f
         return
     points = points_of(runs.dropna(subset=[column]), names.ratio, place)
     check_replicates(points, names.ratio, "give the runs of one sweep, or draw them with `plot experiment --lines`")
+    facts_axis(runs)
     intervals = [point.interval(column) if len(point.runs) == 1 else None for point in points]
     draw_points(
         axes,

@@ -4,9 +4,10 @@
   knapsack runs runs/a runs/b --columns run,share/synbio,know/synbio/accuracy --format csv
 
 Columns: run, state (done, failed, stopped), step (updates done; steps and tokens are the plan's), the options by their
-names (model, seed, lr, ...), what the run has seen of each source (share/SOURCE, epochs/SOURCE, exposures/SOURCE: the
-mean over the ledger's facts), the last values of metrics.jsonl and eval.jsonl by theirs (train/loss, val/web/loss,
-...), and those of results.json, which win, with know/SET/accuracy_low and _high (95 %), chance and most_bits.
+names (model, seed, lr, ...), what the run has seen of each source (share/SOURCE, epochs/SOURCE; facts/SOURCE: how many,
+exposures/SOURCE: their mean, by the ledger), the last values of metrics.jsonl and eval.jsonl by theirs (train/loss,
+val/web/loss, ...), and those of results.json, which win, with know/SET/accuracy_low and _high (95 %), chance and
+most_bits.
 results.json of an earlier step than the run's last is named and not used. Runs of one name in several folders have as
 much of their path as tells them apart.
 
@@ -78,7 +79,8 @@ def what_was_seen(run: Path, last: Row) -> Row:
     for path in sorted((run / "exposures").glob("*.npy")):
         if "." in path.stem:  # NAME.doses, NAME.kept: no ledger
             continue
-        row[f"exposures/{path.stem}"] = float(read_ledger(path)["count"].mean())
+        count = read_ledger(path)["count"]
+        row[f"facts/{path.stem}"], row[f"exposures/{path.stem}"] = int(count.size), float(count.mean())
     return row
 
 

@@ -99,11 +99,12 @@ class Planted:
     account: bool = True
     more: dict[str, dict] = field(default_factory=dict)  # further question sets
     options: dict[str, Any] = field(default_factory=dict)
+    K: int = FACTS
 
     @property
     def own(self) -> int:
         """Tokens of the facts."""
-        return self.F * FACTS * TOKENS_A_FACT
+        return self.F * self.K * TOKENS_A_FACT
 
     @property
     def planned(self) -> int:
@@ -169,8 +170,9 @@ class Planted:
     def ledger(self) -> np.ndarray:
         ledger = np.load(real_run() / "exposures" / "wd.npy")
         assert ledger.shape == (ENTITIES, SLOTS)
+        ledger = np.zeros((self.K,), ledger.dtype) if self.K != FACTS else ledger
         ledger["count"] = self.F
-        ledger["count"][0] = self.F + 1, self.F - 1
+        ledger["count"].flat[:2] = self.F + 1, self.F - 1
         return ledger
 
     def write(self, folder: str) -> None:

@@ -3,15 +3,19 @@ who miss what they know now and then."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 from scipy.special import expit
 
+from knapsack.analysis.forgetting.over_runs import OfRun
 from knapsack.analysis.infusion.curves import Curve as RetentionCurve
+from knapsack.analysis.laws.infusion import Bracket
 from knapsack.analysis.points import Point
 from knapsack.analysis.psychometric import Cells
+from knapsack.runs.answers import Answers
 
 SIZES = (91e3, 155e3, 231e3, 420e3, 659e3)  # parameters
 REFERENCE, HORIZON = 231e3, 8e6  # where F50 is as planted: parameters, tokens
@@ -131,3 +135,77 @@ def retention_curve(
         point.runs[["loss", "share", "D"]] = 3.0
     nothing = Point(0.0, pd.DataFrame({"R": []}))
     return RetentionCurve(1000, 400, "replace", 1000000, {}, points, nothing, [])
+
+
+def brackets(
+    random: np.random.Generator,
+    a: float = 0.5,
+    sizes: tuple = (1e5, 3e5, 1e6, 3e6, 1e7),
+    facts: tuple = (400,),
+    kappa: float = 0.0,
+    budgets: tuple = (1e9,),
+    delta: float = 0.0,
+    scatter: float = 0.15,
+    ratio: float = 2.0,
+    largest: float = 1e6,
+    replicates: int = 1,
+    hold: str = "K",
+) -> list[Bracket]:
+    """What curves of a grid with this `ratio`, up to its last point within `largest`, say of
+    ln F* = ln 100 + a ln M + kappa ln K + delta ln D, all over their middles."""
+    found = []
+    last = ratio ** np.floor(np.log(largest) / np.log(ratio))
+    middle_K, middle_D = (float(np.mean(np.log(values))) for values in (facts, budgets))
+    for M in sizes:
+        for K in facts:
+            for D in budgets:
+                for _ in range(replicates):
+                    y = np.log(100) + a * np.log(M / 1e6) + kappa * (np.log(K) - middle_K)
+                    y += delta * (np.log(D) - middle_D) + random.normal(0, scatter)
+                    low = ratio ** np.floor(y / np.log(ratio))
+                    ends = (low, low * ratio) if low < last else (last, np.nan)
+                    found.append(Bracket(M, D, "replace", *map(float, ends), f"M {M:g} K {K:g} D {D:g}", **{hold: K}))
+    return found
+
+
+def collapsing_curve(
+    random: np.random.Generator, grid: tuple, critical: float, runs: int, seed_sd: float = 0.05, facts: int = 400
+) -> RetentionCurve:
+    """R rises early to .8 and is .55 at all F beyond the critical one."""
+    points = []
+    for F in grid:
+        truth = 0.8 * (1 - np.exp(-F / 4)) - 0.25 * (F > critical)
+        value = np.clip(random.binomial(facts, truth, runs) / facts + random.normal(0, seed_sd, runs), 0, 1)
+        half = 1.96 * np.sqrt(truth * (1 - truth) / facts)
+        points.append(Point(F, pd.DataFrame({"R": value, "R_low": value - half, "R_high": value + half})))
+        points[-1].runs[["loss", "share", "D"]] = 3.0
+    nothing = Point(0.0, pd.DataFrame({"R": []}))
+    return RetentionCurve(1000, facts, "replace", 1000000, {}, points, nothing, [])
+
+
+def retention_runs(
+    random: np.random.Generator,
+    runs: int,
+    shared: bool,
+    kept: Callable[[np.ndarray], np.ndarray] = lambda t: 1.1 - 0.12 * np.log(t),
+    fact_sd: float = 0.3,
+    wander: float = 0.03,
+    own_sd: float = 0.1,
+    facts: int = 40,
+) -> list[OfRun]:
+    """Runs whose window is open from step 0 to 100; R(t) = kept(t) after it. A fact has a part of its own that stays
+    for good (`shared`: the same in all runs), a run a shift of its own and a slow walk."""
+    t = np.geomspace(5, 2000, 12).round()
+    steps = np.concatenate([[0, 100], 100 + t]).astype(int)
+    people, gain, found = random.normal(0, fact_sd, facts), random.uniform(2, 4, facts), []
+    for run in range(runs):
+        own = people if shared else random.normal(0, fact_sd, facts)
+        walk = np.cumsum(random.normal(0, wander, len(t))) / np.sqrt(3) + random.normal(0, own_sd)
+        after = kept(t)[:, None] + own + walk[:, None]
+        logp = -8 + np.vstack([np.zeros(facts), np.ones(facts), after]) * gain
+        logp[1:] += random.normal(0, 0.1, (len(steps) - 1, facts))
+        names = [("bio", i, "city") for i in range(facts)]
+        known, empty = np.ones(logp.shape, bool), np.zeros(logp.shape)
+        answers = Answers(steps, names, ["all"] * facts, np.arange(facts), known, -logp, empty)
+        found.append(OfRun(f"run {run}", answers, known, logp, "" if shared else str(run)))
+    return found

@@ -17,9 +17,10 @@ if not all(importlib.util.find_spec(name) for name in ("pandas", "scipy", "matpl
     raise unittest.SkipTest("the Python packages pandas, scipy and matplotlib are needed")
 
 import support  # noqa: E402
+from planted_studies import retention_runs  # noqa: E402
 
-from knapsack.analysis import style  # noqa: E402
-from knapsack.analysis.forgetting import figure, laws, retention  # noqa: E402
+from knapsack.analysis import psychometric, style  # noqa: E402
+from knapsack.analysis.forgetting import figure, laws, over_runs, retention  # noqa: E402
 from knapsack.analysis.forgetting import needed as needed_exposures  # noqa: E402
 from knapsack.common.errors import DataError  # noqa: E402
 from knapsack.runs import answers  # noqa: E402
@@ -221,6 +222,61 @@ class CurvesTest(support.FolderTest):
         self.assertEqual(read.doses.tolist(), [8, 16, -1])
         self.assertEqual(read.exposures.tolist(), [[1, 1, 1], [2, 2, 2]])
 
+    def test_doses_are_a_column_and_parts(self) -> None:
+        """Of a run with --exposures NAME=random:LO:HI; without, the table is as it was."""
+        lines = [line(s, q, q, q < 2 or s > 1, 1.0, s, dose=8 << q // 2) for s in (1, 2) for q in range(4)]
+        out, rows = self.curves(self.write_lines("a.jsonl", lines))
+        self.assertEqual([row["dose"] for row in rows], ["8", "8", "16", "16"])
+        shares = {dose: said["share_known"] for dose, said in out["by_dose"].items()}
+        self.assertEqual(shares, {"8": [1, 1], "16": [0, 1]})
+        many = [line(1, q, q, True, 1.0, 1, dose=q + 8) for q in range(20)]  # 8 to 27
+        out, _ = self.curves(self.write_lines("a.jsonl", many))
+        self.assertEqual({dose: said["facts"] for dose, said in out["by_dose"].items()}, {"8-15": 8, "16-31": 12})
+        out, rows = self.curves(self.write_lines("a.jsonl", [line(1, 0, 0, True, 1.0, 1)]))
+        self.assertEqual(("dose" in rows[0], "by_dose" in out), (False, False))
+
+    def test_replicates_are_read_together(self) -> None:
+        """Three runs of other seeds: means and intervals over them; a fact's history stays its run's."""
+        half = {1: 4, 2: 5, 3: 6}  # facts of ten that are kept at the end
+        for seed, kept in half.items():
+            for step, known in ((10, 0), (20, 10), (30, 8), (40, 7), (60, kept)):
+                lines = [line(step, f, f, f < known, 9.0 - known / 2, 5) for f in range(10)]
+                self.write_lines(f"runs/{seed}/answers/step_{step:08d}.jsonl", lines)
+            options = {"seed": seed, "source": [f"bio=data/{seed}/bio.bin"], "lr": 0.001}
+            self.write(f"runs/{seed}/config.json", json.dumps({"steps": 60, "options": options}))
+            self.write(f"runs/{seed}/DONE", "finished")
+        runs = [self.path("runs", str(seed)) for seed in half]
+        out, rows = self.curves(*runs, "--closed", 20, "--opened", 10, "--lam-horizon", 0, drawn=True)
+        self.assertEqual((len(rows), [row["run"] for row in rows[::10]]), (30, ["1", "2", "3"]))
+        self.assertEqual(list(out["runs"]), ["1", "2", "3"])
+        np.testing.assert_allclose(out["all"]["share_known"], [0, 1, 0.8, 0.7, 0.5])
+        spread = 4.302653 * 0.1 / np.sqrt(3)  # t of two degrees of freedom
+        np.testing.assert_allclose(out["all"]["share_known_over_runs"][-1], [0.5 - spread, 0.5 + spread], rtol=1e-6)
+        kept = out["retention"]
+        self.assertEqual((kept["of"], kept["intervals_over"], kept["populations"]), ("3 runs", "runs", 3))
+        np.testing.assert_allclose(kept["share_known"], [1, 0.8, 0.7, 0.5])
+        self.assertEqual(kept["share_known_of_runs"][0], [1, 0.8, 0.7, 0.4])
+        a = kept["fits"]["log_linear"]
+        # a run's slope is weights of its three points; they differ in the last, whose weight is w: 0.1 w apart
+        x = np.log([10, 20, 40])
+        w = (x[2] - x.mean()) / ((x - x.mean()) ** 2).sum()
+        self.assertAlmostEqual(a["standard_errors"]["a"], 0.1 * w / np.sqrt(3))
+        self.assertEqual(a["degrees_of_freedom"], 2)
+        self.assertGreater(os.path.getsize(self.path("out.png")), 1000)
+        self.assertGreater(os.path.getsize(self.path("out.retention.png")), 1000)
+        out, _ = self.curves(*runs[:2], "--closed", 20)
+        self.assertIn("two runs: Student's t has one degree of freedom", self.said)
+        low, high = out["retention"]["fits"]["log_linear"]["intervals"]["a"]
+        self.assertAlmostEqual(
+            (high - low) / 2, 12.7062 * 0.1 * w / 2, 5
+        )  # runs differ by .1: sd .1 / sqrt 2, over sqrt 2
+        self.write("runs/2/config.json", json.dumps({"steps": 60, "options": {"seed": 2, "lr": 0.002}}))
+        self.run_bad(
+            2, "runs 1, 2, 3 differ in .*lr.*: they are no replicates", "curves", *runs, "--out", self.path("o")
+        )
+        mixed = (runs[0], runs[2], self.path("runs", "2", "answers", "step_00000060.jsonl"))
+        self.run_bad(2, "not runs and files together", "curves", *mixed, "--out", self.path("o"))
+
     def test_common_and_missing_steps(self) -> None:
         self.write_lines("run/answers/step_00000001.jsonl", [line(1, q, q, True, None) for q in range(3)])
         self.write_lines("run/answers/step_00000003.jsonl", [line(3, q, q, True, 1.0) for q in range(1, 4)])
@@ -378,6 +434,71 @@ class LawsTest(unittest.TestCase):
     def test_outliers(self) -> None:
         inside = retention.inliers(np.array([1.0, 2, 3, 2, np.nan, 100]))
         np.testing.assert_array_equal(inside, [True, True, True, True, False, False])
+
+
+class OverRunsTest(unittest.TestCase):
+    def laws_of(self, runs: list[over_runs.OfRun]) -> dict:
+        window = retention.Window(100, 0, 0)
+        with mock.patch.object(over_runs, "NAMES", ("log_linear",)), mock.patch.object(over_runs, "DRAWS", 30):
+            return over_runs.retainability(runs, window)["fits"]["log_linear"]
+
+    def test_intervals_over_runs_cover(self) -> None:
+        """Facts that differ for good, runs that wander: a of k - a ln t is covered by intervals over runs, with people
+        of their own and with the same; the intervals of two runs are wide."""
+        for shared in (False, True):
+            inside, errors, widths = 0, [], {2: [], 3: []}
+            for number in range(30):
+                random = np.random.default_rng([31, number])
+                for count, found in widths.items():
+                    fit = self.laws_of(retention_runs(random, count, shared))
+                    low, high = fit["intervals"]["a"]
+                    found.append(high - low)
+                inside += low <= 0.12 <= high
+                errors.append(fit["parameters"]["a"] - 0.12)
+            self.assertGreaterEqual(inside, 26, shared)
+            self.assertLess(abs(np.mean(errors)), 0.004)
+            self.assertGreater(np.median(widths[2]), 2 * np.median(widths[3]))
+
+    def test_people_that_runs_share_do_not_average_out(self) -> None:
+        """Runs that do nothing of their own: with the same people the level k is no better known than by one run."""
+        errors = {}
+        for shared in (False, True):
+            runs = retention_runs(np.random.default_rng(32), 4, shared, wander=0.0, own_sd=0.0)
+            errors[shared] = self.laws_of(runs)["standard_errors"]["k"]
+        self.assertLess(abs(errors[True] / (0.3 / np.sqrt(40)) - 1), 0.4, errors)
+        self.assertLess(errors[False], 0.75 * errors[True])
+
+
+class GoldenTest(unittest.TestCase):
+    def test_a_curve_of_doses_whose_numbers_are_known(self) -> None:
+        """30 people, 10 at each of three doses, of whom 1, 5 and 9 are right: F^2 / (F^2 + 60^2) at 20, 60 and 180, so
+        that the likelihood is largest where the curve meets the shares, F50 = 60 and k = 2 without lapses. The golden
+        file has what follows by hand; what a bootstrap draws is not in it."""
+        dose = np.repeat([20, 60, 180], 10)
+        correct = np.concatenate([np.arange(10) < right for right in (1, 5, 9)])
+        said = psychometric.report(psychometric.collect(dose, correct, np.arange(30), 0.0), 0)
+        with open(os.path.join(support.REPOSITORY, "test/golden/dose_curve.json"), encoding="utf-8") as file:
+            golden = json.load(file)
+        golden.pop("about")
+        for name, value in golden.items():
+            if isinstance(value, float):
+                self.assertAlmostEqual(said[name], value, 3, name)
+            else:
+                self.assertEqual(said[name], value, name)
+
+    def test_a_small_run_says_the_same(self) -> None:
+        """The same answers as those of a run's evaluations: what `curves` writes under exposures_needed."""
+        steps, right = np.array([1, 2, 3]), {20: 1, 60: 5, 180: 9}
+        facts = [("bio", i, "city") for i in range(10)]
+        correct = np.stack([np.arange(10) < right[F] for F in right])
+        exposures = np.repeat([[F] for F in right], 10, axis=1)
+        table = answers.Answers(
+            steps, facts, ["all"] * 10, np.arange(10), correct, correct * 1.0, exposures, ["bio"] * 10
+        )
+        with mock.patch.object(needed_exposures, "DRAWS", 5):
+            said = needed_exposures.needed(table, {}, None)["all"]
+        self.assertAlmostEqual(said["F50"], 60, 0)
+        self.assertEqual([said[name] for name in ("facts", "people", "answers", "doses")], [10, 10, 30, [20, 180]])
 
 
 class RetainabilityTest(unittest.TestCase):

@@ -6,6 +6,8 @@ import importlib.util
 import json
 import math
 import os
+import pathlib
+import shutil
 import unittest
 from typing import Any
 
@@ -19,9 +21,9 @@ import support  # noqa: E402
 from infusion_runs import FACTS, Planted, Value, choices, knowledge, real_json, real_run  # noqa: E402
 from planted_studies import retention_curve  # noqa: E402
 
-from knapsack.analysis.forgetting import laws  # noqa: E402
 from knapsack.analysis.infusion.collapse import Rule, read_collapse, trend  # noqa: E402
 from knapsack.analysis.infusion.held import NOT_HELD, VARIED_BY_SOURCE, default_warmup  # noqa: E402
+from knapsack.analysis.infusion.paired import difference, population_of  # noqa: E402
 from knapsack.analysis.points import Point  # noqa: E402
 
 GRID = (8, 16, 32, 64, 128, 256, 512)
@@ -134,7 +136,7 @@ class InfusionTest(support.FolderTest):
         self.assertEqual(appended["once/accuracy_seen"], "")
         units = {column["name"]: column["unit"] for column in sidecar["columns"]}
         self.assertEqual((units["D"], units["accuracy_seen_low"], units["val/web/loss"]), ("tokens", "1", "nats/token"))
-        self.assertEqual(sidecar["format_version"], 2)
+        self.assertEqual((sidecar["format_version"], sidecar["victim"], sidecar["hold"]), (3, "facts", "K"))
         self.assertEqual(len(sidecar["curves"]), 2)
         self.assertIn("too few points (1 exposure counts, at least 3 are needed)", said)
 
@@ -271,12 +273,131 @@ class InfusionTest(support.FolderTest):
             self.write(path, "".join(json.dumps(line) + "\n" for line in lines))
         self.assert_bracket(self.reading("--seed-sd", 0.01), 64, 128)
 
+    def write_answers(self, run: str, right: list[int], name: str = "wd") -> None:
+        """Of 4 answers about each entity so many are right."""
+        lines = [
+            {
+                "step": 8,
+                "set": name,
+                "source": name,
+                "question": 4 * e + i,
+                "entity": e,
+                "attribute": "a",
+                "kind": "seen",
+            }
+            | {"group": "g", "correct": i < count, "nll": 1.0}
+            for e, count in enumerate(right)
+            for i in range(4)
+        ]
+        self.write(f"{run}/answers/step_00000008.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+
+    def test_facts_are_paired_within_one_population_only(self) -> None:
+        """Two replicates with facts of their own, the easy ones at other numbers: each fact loses one answer of four,
+        except those that know nothing. By number across the replicates the facts would differ by half of them."""
+        easy = {1: [4] * 20 + [0] * 20, 2: [0] * 20 + [4] * 20}
+        for seed, known in easy.items():
+            for F in GRID:
+                options = {"source": ["web=data/web.bin", f"wd=data/rep{seed}/wd.bin"], "data-seed": seed}
+                self.make_run(f"runs/F{F}_{seed}", F, 0.5, seed=seed, options=options)
+                self.write_answers(f"runs/F{F}_{seed}", [max(0, count - (F > 64)) for count in known])
+        runs = {(F, seed): pathlib.Path(self.path("runs", f"F{F}_{seed}")) for F in GRID for seed in easy}
+        within = difference([runs[64, 1], runs[64, 2]], [runs[128, 1], runs[128, 2]], "wd", "accuracy_seen")
+        self.assertAlmostEqual(within.value, 0.125)
+        half = 1.99045 * math.sqrt(0.125**2 * 80 / 79 / 80)  # t of 79 degrees; each is .125 from the mean
+        self.assertAlmostEqual(within.high - within.value, half, 5)
+        across = difference([runs[64, 1]], [runs[128, 2]], "wd", "accuracy_seen")  # nothing to pair
+        self.assertAlmostEqual(across.value, 0.125)
+        self.assertGreater(across.high - across.value, 0.19)
+        mixed = difference([runs[64, 1]], [runs[128, 1], runs[128, 2]], "wd", "accuracy_seen")
+        self.assertAlmostEqual(mixed.high - mixed.value, 2.02269 * math.sqrt(0.125**2 / 39), 5)
+        _, sidecar, _ = self.analyse()
+        self.assertEqual(len(sidecar["curves"]), 1)  # replicates, though each has a path of its own
+        self.assertEqual([point["runs"] for point in sidecar["curves"][0]["points"]], [2] * 7)
+        note = {"data": {"source wd": {"files": [{"path": "elsewhere", ".values.npy": "0", ".names.txt": "1"}]}}}
+        for moved in (runs[512, 2], runs[64, 1]):  # made of the same facts, whatever their path is
+            self.write(f"{moved}.flags.json", json.dumps(note))
+        one, same, other = (population_of(runs[key], "wd") for key in ((512, 2), (64, 1), (64, 2)))
+        self.assertEqual((one == same, same == other), (True, False))
+
+    def test_data_that_somebody_compares_are_held(self) -> None:
+        """Two sources with the same seeds are two curves, not replicates."""
+        for name in ("one", "five"):
+            for F in GRID:
+                options = {"source": ["web=data/web.bin", f"wd=data/{name}/wd.bin"]}
+                self.make_run(f"runs/{name}_{F}", F, 0.5, options=options)
+        _, sidecar, _ = self.analyse()
+        labels = [curve["label"].partition("tokens, ")[2] for curve in sidecar["curves"]]
+        self.assertEqual(labels, ["wd source data/five/wd.bin", "wd source data/one/wd.bin"])
+
+    def test_curves_of_equal_K_F(self) -> None:
+        """K and F vary together; runs of another K F are another curve, and none joins what differs in what is held."""
+        for K, F, value in ((400, 4, 0.6), (200, 8, 0.8), (100, 16, 0.8), (50, 32, 0.4), (25, 64, 0.3)):
+            for seed in (1, 2):
+                options = {"source": ["web=data/web.bin", f"wd=data/{K}_{seed}/wd.bin"], "data-seed": seed}
+                self.make_run(f"runs/K{K}_{seed}", F, value + 0.01 * seed, seed=seed, K=K, options=options)
+                self.make_run(f"runs/twice{K}_{seed}", 2 * F, value, seed=seed, K=K, options=options)
+        _, sidecar, said = self.analyse("--hold", "KF", "--figure", self.path("t.png"))
+        curves = {curve["KF"]: curve for curve in sidecar["curves"]}
+        self.assertEqual((sorted(curves), {curve["hold"] for curve in curves.values()}), ([1600, 3200], {"KF"}))
+        points = [(point["F"], point["K"], point["runs"]) for point in curves[1600]["points"]]
+        self.assertEqual(points, [(4, 400, 2), (8, 200, 2), (16, 100, 2), (32, 50, 2), (64, 25, 2)])
+        self.assert_bracket(curves[1600]["collapse"], 16, 32)
+        self.assertIn("N 10,000, K F 1,600, replace", said)
+        _, sidecar, _ = self.analyse()
+        self.assertEqual(
+            {curve["K"]: len(curve["points"]) for curve in sidecar["curves"]}, dict.fromkeys((25, 50, 100, 200, 400), 2)
+        )
+
+    def test_plots_join_no_runs_of_different_K_but_along_equal_F_or_K_F(self) -> None:
+        for K, F in ((200, 8), (100, 16), (50, 32)):
+            for seed in (1, 2):
+                options = {"source": ["web=data/web.bin", f"wd=data/{K}_{seed}/wd.bin"], "data-seed": seed}
+                self.make_run(f"equal/K{K}_{seed}", F, 0.5, seed=seed, K=K, options=options)
+        arguments = ("plot experiment", "exposures/wd", "know/wd/accuracy_seen", "--out", self.path("p.svg"), "--runs")
+        self.run_ok(*arguments, self.path("equal"))
+        with open(self.path("p.svg"), encoding="utf-8") as file:
+            self.assertIn("K F of wd held at 1600", file.read())
+        self.make_run("other/point", 16, 0.5, seed=3, K=200)
+        said = "the same exposures/wd .16. but differ in facts/wd"
+        self.run_bad(2, said, *arguments, self.path("equal"), self.path("other"))
+        self.make_run("more/a", 64, 0.5, K=200)
+        self.run_bad(2, "differ in facts/wd and in exposures/wd", *arguments, self.path("equal"), self.path("more"))
+        self.run_ok(*arguments, self.path("other"), self.path("more"))  # K 200 in both
+
+    def test_the_victim_is_named(self) -> None:
+        """From F = 128 on the facts shown early are lost, from 256 on the web's loss rises; the infused facts stay."""
+        for seed in (1, 2):
+            for F in GRID:
+                early = {"wd_early": knowledge((0.7 if F < 128 else 0.3) + 0.01 * seed)}
+                self.make_run(
+                    f"runs/F{F}_{seed}", F, 0.9, seed=seed, more=early, loss=4 + 0.01 * seed + 0.2 * (F > 128)
+                )
+        self.assert_censored(self.reading(), 512)
+        self.assert_bracket(self.reading("--victim", "early"), 64, 128)
+        _, sidecar, said = self.analyse("--victim", "web", "--figure", self.path("t.png"))
+        reading = sidecar["curves"][0]["collapse"]
+        self.assert_bracket(reading, 128, 256)
+        self.assertAlmostEqual(reading["plateau"]["value"], 4.015)
+        self.assertIn("val/web/loss has its lowest, 4.01 at F = 8, rises by 0.2 between F = 128 and 256", said)
+        self.assertIn("exposures displace web text", " ".join(reading["notes"]))
+        for F in GRID:
+            shutil.rmtree(self.path("runs", f"F{F}_2"))
+        reading = self.reading("--victim", "web")
+        self.assertEqual(reading["status"], "too_few_runs")
+        self.assertIn("what seeds do to val/web/loss is not known", reading["notes"][0])
+        self.make_run("other/a", 8)
+        self.run_bad(
+            2, "--victim early: no run has early/accuracy_seen", "infusion", self.path("other"), "--infused", "wd",
+            "--out", self.path("t.csv"), "--victim", "early",
+        )  # fmt: skip
+
     def test_no_collapse_where_there_is_none(self) -> None:
         """Curves that saturate, whose seeds differ by 3 points (one run a point) or by 5 (two, three): a margin alone
         sees 9 and 23 collapses in 100. A fall of 25 points is found."""
         for fall, replicates, seed_sd, least, most in (
             (0, 1, 0.03, 0, 8),
             (0, 2, 0.05, 0, 8),
+            (0, 3, 0.05, 0, 8),
             (0.25, 3, 0.05, 85, 100),
         ):
             found = 0
@@ -466,8 +587,8 @@ class InfusionTest(support.FolderTest):
         self.assertIn("Controls NOT flat", said)
 
     def test_a_planted_law_is_recovered_from_the_brackets(self) -> None:
-        """F_c = A N^a over five sizes, for both signs of a: the brackets hold it, and a line through their geometric
-        means has the exponent within what the grid resolves."""
+        """F_c = A N^a over five sizes, for both signs of a: the brackets hold it, `knapsack laws --infused` covers the
+        exponent and a new size, and refuses what lies far beyond."""
         sizes, grid = (10**4, 3 * 10**4, 10**5, 3 * 10**5, 10**6), [2**i for i in range(2, 12)]
         for a, A in ((0.5, 0.9), (-0.4, 2**10 * 40)):
             F_c = {N: A * N**a for N in sizes}
@@ -483,13 +604,47 @@ class InfusionTest(support.FolderTest):
                 self.assertLessEqual(reading["F_lo"], F_c[N])
                 self.assertGreater(reading["F_hi"], F_c[N])
                 self.assertEqual(reading["F_hi"], 2 * reading["F_lo"])
-            middle = np.array([0.5 * math.log(brackets[N]["F_lo"] * brackets[N]["F_hi"]) for N in sizes])
-            fit = laws.fit_laws(np.array(sizes, float), middle)["log_linear"]  # ln F_c = k - a ln N
-            # each middle is within half of ln 2 of ln F_c; through the least-squares weights of the slope
-            centred = np.log(sizes) - np.log(sizes).mean()
-            resolution = 0.5 * math.log(2) * np.abs(centred).sum() / (centred**2).sum()
-            self.assertLess(resolution, abs(a))  # the sign is sure
-            self.assertLess(abs(-fit["parameters"]["a"] - a), resolution)
+            out = self.path(f"law{a}_law")
+            done = support.run_script(
+                "laws", self.path(f"law{a}"), "--infused", "wd", "--out", out, "--ask", "M=2e6", "--ask", "M=1e9"
+            )
+            self.assertEqual(done.returncode, 0, done.stderr)
+            with open(out + ".json", encoding="utf-8") as file:
+                said = json.load(file)
+            value, low, high = said["law"]["exponents"]["a"]
+            self.assertTrue(low <= a <= high, (a, value, low, high))
+            self.assertLess(abs(value - a), 0.1)
+            self.assertEqual((low > 0, high < 0), (a > 0, a < 0))  # the sign is sure
+            null = said["null"]
+            self.assertEqual([null[key] for key in ("curves", "collapsed", "rejected")], [5, 5, True])
+            self.assertAlmostEqual(null["p"], 0.05**5)
+            inside, beyond = said["asked"]
+            self.assertEqual((inside["state"], beyond["state"]), ("extrapolated", "refused"))
+            self.assertTrue(inside["F"][1] <= A * 2e6**a <= inside["F"][2], inside)
+            self.assertEqual(said["holdout"]["left_out"], 10**6)
+            self.assertEqual([one["law"] for one in said["holdout"]["laws"]], ["F*", "constant"])
+            self.assertEqual((said["holdout"]["best"], said["victim"], said["hold"]), ("F*", "facts", "K"))
+            self.assertIn("a (of M)", done.stdout)
+            self.assertIn("curves that collapse: 5 of 5", done.stdout)
+
+    def test_no_law_is_an_exit_code_with_what_to_run(self) -> None:
+        for N in (1000, 3000, 10000, 30000):
+            for F in GRID:
+                self.make_run(f"runs/N{N}_{F}", F, 1 - math.exp(-F / 16), N=N, results=False)
+        out, arguments = self.path("law"), ("laws", self.path("runs"), "--infused", "wd")
+        done = support.run_script(*arguments, "--out", out)
+        self.assertEqual(done.returncode, 3)
+        self.assertRegex(done.stderr, "no law: none collapses: .*not given up; run M = 1000 up to F = 2048")
+        with open(out + ".json", encoding="utf-8") as file:
+            said = json.load(file)
+        self.assertEqual({row["status"] for row in said["brackets"]}, {"censored"})
+        self.assertIn("refused", said["law"])
+        self.run_bad(2, "with --infused M is parameters or", *arguments, "--out", out, "--size", "lr")
+        self.run_bad(
+            2, "--infused needs run directories", "laws", self.write("t.csv", "a\n1\n"), *arguments[2:], "--out", out
+        )
+        self.run_bad(2, "no covariate of that name", *arguments, "--out", out, "--ask", "S=3")
+        self.run_bad(2, "--victim is of --infused", "laws", self.path("runs"), "--victim", "web", "--out", out)
 
 
 if __name__ == "__main__":

@@ -82,6 +82,21 @@ def draw_curves(out: dict[str, Any], answers: Answers, path: Path) -> None:
     save(figure, path)
 
 
+def draw_runs(out: dict[str, Any], path: Path) -> None:
+    """The share of facts known: each run, their mean, 95 % over runs."""
+    figure, axes = plt.subplots(figsize=(7, 4.6))
+    for number, said in enumerate(out["runs"].values()):
+        label = "runs" if not number else None
+        axes.plot(said["steps"], said["all"]["share_known"], color=GREY, linewidth=1, label=label)
+    low, high = np.array(out["all"]["share_known_over_runs"], float).T
+    axes.fill_between(out["steps"], np.clip(low, 0, 1), np.clip(high, 0, 1), color=SHADE, label="95 % over runs")
+    axes.plot(out["steps"], out["all"]["share_known"], color=BLUE, label="mean", **DOTS)
+    axes.set(xlabel="step", ylabel=f"facts known (share {out['share']:g} of {out['kind']} questions)", ylim=SHARE)
+    legend(axes)
+    title(figure, next((said["unfinished"] for said in out["runs"].values() if said["unfinished"]), None))
+    save(figure, path)
+
+
 def title(figure: Any, unfinished: str | None) -> None:
     if unfinished:
         figure.suptitle(unfinished, fontsize=SMALL, wrap=True)
@@ -109,7 +124,7 @@ def draw_log_probability(axes: Any, steps: np.ndarray, logp: np.ndarray, window:
 def draw_retention(out: dict[str, Any], steps: np.ndarray, logp: np.ndarray, window: Window, path: Path) -> None:
     """`logp`: (steps, facts)."""
     result = out["retention"]
-    chang, what = result["log_probability"], "share of the facts known at closing, of this run"
+    chang, what = result["log_probability"], f"share of the facts known at closing, of {result['of']}"
     figure, axes = plt.subplots(1, 3, figsize=(14, 4.2))
     draw_fits(axes[0], result["t"], result["share_known"], result["fits"], what, "the window closed")
     if "refused" in chang:
@@ -118,9 +133,11 @@ def draw_retention(out: dict[str, Any], steps: np.ndarray, logp: np.ndarray, win
         axes[1].text(0.5, 0.5, said, fontsize=SMALL, wrap=True, **place)
     else:
         since = f"t_LAM ({chang['t_lam']})"
-        draw_fits(axes[1], chang["t"], chang["retainability"], chang["fits"], "retainability R(t) of this run", since)
+        draw_fits(
+            axes[1], chang["t"], chang["retainability"], chang["fits"], f"retainability R(t) of {result['of']}", since
+        )
     draw_log_probability(axes[2], steps, logp, window)
     for one in axes:
         legend(one)
-    title(figure, out["unfinished"])
+    title(figure, out.get("unfinished"))
     save(figure, path)

@@ -12,6 +12,8 @@ from knapsack.analysis.forgetting.needed import needed
 from knapsack.runs.answers import Answers
 from knapsack.runs.files import warn
 
+MOST_DOSES = 16
+
 
 def known_matrix(answers: Answers, share: float) -> np.ndarray:
     """(steps, facts): at least this share of the fact's questions is right."""
@@ -24,6 +26,10 @@ def where(values: np.ndarray, use: np.ndarray) -> pd.arrays.IntegerArray:
     """Whole numbers of 0 or more, missing where they are not to be used or not known (-1)."""
     values = np.asarray(values, np.int64)
     return pd.arrays.IntegerArray(values, ~use | (values < 0))
+
+
+def has_doses(answers: Answers) -> bool:
+    return bool((answers.doses >= 0).any())
 
 
 def histories(answers: Answers, known: np.ndarray) -> pd.DataFrame:
@@ -45,6 +51,7 @@ def histories(answers: Answers, known: np.ndarray) -> pd.DataFrame:
         "entity": entity,
         "attribute": attribute,
         "group": answers.group,
+        **({"dose": where(answers.doses, answers.doses >= 0)} if has_doses(answers) else {}),
         "first_learned_step": where(steps[first], ever),
         "first_learned_exposures": exposures(first, ever),
         "last_forgotten_step": where(steps[last_lost], times > 0),
@@ -81,6 +88,18 @@ def curve(answers: Answers, known: np.ndarray, chosen: np.ndarray) -> dict[str, 
     }
 
 
+def by_dose(answers: Answers) -> dict[str, np.ndarray]:
+    """The facts of each dose, from small to large; in bins of a factor 2, named by their ends, where there are many."""
+    doses = answers.doses
+    known = np.unique(doses[doses >= 0])
+    if len(known) <= MOST_DOSES:
+        return {str(dose): doses == dose for dose in known}
+    bins = np.where(doses > 0, np.floor(np.log2(np.maximum(doses, 1))), doses).astype(int)
+    return {
+        f"{2**number}-{2 ** (number + 1) - 1}": (doses > 0) & (bins == number) for number in np.unique(bins[doses > 0])
+    }
+
+
 def warn_of_missing_exposures(answers: Answers, given: np.ndarray) -> None:
     lacking = {answers.set_of[question] for question in np.flatnonzero(~given[answers.fact_of])}
     used = "those needed are reported for the other facts" if given.any() else "none needed are reported"
@@ -99,11 +118,13 @@ def summary(
         f"by_{name}": {str(value): (facts[name] == value).to_numpy() for value in facts[name].unique()}
         for name in ("group", "attribute")
     }
+    if has_doses(answers):
+        parts["by_dose"] = by_dose(answers)
     times, given = facts["times_forgotten"], facts["exposures_given"].to_numpy()
     if not given.all():
         warn_of_missing_exposures(answers, given)
     return {
-        "format_version": 2,
+        "format_version": 3,
         "kind": kind,
         "share": share,
         "steps": answers.steps.tolist(),
@@ -111,5 +132,5 @@ def summary(
         **{name: {v: curve(answers, known, chosen) for v, chosen in part.items()} for name, part in parts.items()},
         "nll_not_finite": int((~np.isfinite(answers.nll)).sum()),
         "times_forgotten": {"facts_ever": int((times > 0).sum()), "mean": float(times.mean())},
-        "exposures_needed": needed(answers, parts, run),
+        "exposures_needed": needed(answers, {name: parts[name] for name in ("by_group", "by_attribute")}, run),
     }

@@ -1,11 +1,11 @@
 """What is kept after a source's window has closed: share of the known facts, log-probability, effectivity and
-retainability (Chang et al. 2024, arXiv 2406.11813), each with the laws of laws.py fitted. Intervals are over the people
-of one run, drawn anew with all their facts; what another run would show is not in them."""
+retainability (Chang et al. 2024, arXiv 2406.11813), each with the laws of laws.py fitted. Of one run intervals are over
+its people, drawn anew with all their facts; what another run would show is not in them. Several runs: over_runs.py."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -48,7 +48,25 @@ def last_at_or_before(steps: np.ndarray, step: int) -> int | None:
     return index if index >= 0 else None
 
 
-def known_retention(answers: Answers, known: np.ndarray, logp: np.ndarray, window: Window) -> dict[str, Any]:
+class Kept(NamedTuple):
+    """Of the facts known at closing the share that is known later."""
+
+    base: int  # row of the closing
+    after: np.ndarray  # rows (T,)
+    had: np.ndarray  # (F,): known at closing
+    t: np.ndarray  # (T,)
+    known: np.ndarray  # (T, facts that were known)
+
+    @property
+    def curve(self) -> np.ndarray:
+        return self.known.mean(axis=1)
+
+    def drawn(self, weight: np.ndarray) -> np.ndarray:
+        """(draws, T) of weights (draws, facts that were known)."""
+        return weight @ self.known.T / weight.sum(axis=1, keepdims=True)
+
+
+def kept_of(answers: Answers, known: np.ndarray, window: Window) -> Kept:
     steps = answers.steps
     base = last_at_or_before(steps, window.closed)
     if base is None:
@@ -69,27 +87,33 @@ def known_retention(answers: Answers, known: np.ndarray, logp: np.ndarray, windo
             f"no fact was known at step {steps[base]}, when the window closed; nothing can be kept. Try a lower "
             "--share or another --kind"
         )
-    t = (steps[after] - window.closed).astype(float)
-    kept = known[np.ix_(after, had)].mean(axis=1)
-    weight = draw_people(answers, had, DRAWS)
-    drawn = weight @ known[np.ix_(after, had)].T / weight.sum(axis=1, keepdims=True)
-    rows = [base, *after]
-    between = int(((kept > 0) & (kept < 1)).sum())
+    return Kept(base, after, had, (steps[after] - window.closed).astype(float), known[np.ix_(after, had)])
+
+
+def warn_of_ends(shares: np.ndarray) -> int:
+    """How many lie between 0 and 1."""
+    between = int(((shares > 0) & (shares < 1)).sum())
     if between < 3:
         warn(
-            f"only {between} of {len(kept)} shares after the window closed lie between 0 and 1: their fits say little, "
-            "the log-probability says more; evaluate more often there"
+            f"only {between} of {len(shares)} shares after the window closed lie between 0 and 1: their fits say "
+            "little, the log-probability says more; evaluate more often there"
         )
+    return between
+
+
+def known_retention(answers: Answers, known: np.ndarray, logp: np.ndarray, window: Window) -> dict[str, Any]:
+    kept = kept_of(answers, known, window)
+    rows = [kept.base, *kept.after]
     return {
         "closed": window.closed,
-        "known_at": int(steps[base]),
-        "facts": int(had.sum()),
-        "points_between_0_and_1": between,
-        "t": [0.0, *t.tolist()],
-        "share_known": [1.0, *kept.tolist()],
+        "known_at": int(answers.steps[kept.base]),
+        "facts": int(kept.had.sum()),
+        "points_between_0_and_1": warn_of_ends(kept.curve),
+        "t": [0.0, *kept.t.tolist()],
+        "share_known": [1.0, *kept.curve.tolist()],
         "mean_log_probability": np.nanmean(logp[rows], axis=1).tolist(),
-        "mean_log_probability_known": np.nanmean(logp[np.ix_(rows, np.flatnonzero(had))], axis=1).tolist(),
-        "fits": fit_laws(t, kept, drawn),
+        "mean_log_probability_known": np.nanmean(logp[np.ix_(rows, np.flatnonzero(kept.had))], axis=1).tolist(),
+        "fits": fit_laws(kept.t, kept.curve, kept.drawn(draw_people(answers, kept.had, DRAWS))),
     }
 
 
@@ -141,50 +165,75 @@ def mean_of_ratios(gain: np.ndarray, effect: np.ndarray, weight: np.ndarray) -> 
     return means, used.sum(axis=1).tolist()
 
 
-def retainability(answers: Answers, logp: np.ndarray, window: Window) -> dict[str, Any]:
-    """E = l(t_LAM) - l(t_pre), the gain of the whole window (not of one encounter as in Chang et al.), and
-    R(t) = [l(t_LAM + t) - l(t_pre)] / E: the ratio of the sums over all facts, or with window.ratio "facts" the mean of
-    the ratios of those that gained, which is too high by regression to the mean."""
-    steps = answers.steps
-    before, inside = rows_of(steps, window)
+class Gains(NamedTuple):
+    """Log-probabilities gained by the window, and what is left of them later."""
+
+    before: int  # row of t_pre
+    common: int  # row of the mean's t_LAM
+    finite: np.ndarray  # (F,): the facts that count
+    effect: np.ndarray  # (facts,)
+    times: np.ndarray  # (T,)
+    gain: np.ndarray  # (T, facts)
+
+    def ratios(self, weight: np.ndarray, ratio: str) -> tuple[np.ndarray, list[int]]:
+        """R(t) (draws, T) of weights (draws, facts), and how many facts each time has."""
+        if ratio == "sums":
+            return ratio_of_sums(self.gain, self.effect, weight), np.isfinite(self.gain).sum(axis=1).tolist()
+        return mean_of_ratios(self.gain, self.effect, weight)
+
+
+def gains_of(answers: Answers, logp: np.ndarray, window: Window, common: int | None = None) -> Gains:
+    """`common`: the row of t_LAM, where it is not this run's own."""
+    before, inside = rows_of(answers.steps, window)
     finite = np.isfinite(logp[[before, *inside]]).all(axis=0)
     logp = logp[:, finite]
     if not finite.any():
         raise DataError("no fact has a finite log-probability at every evaluation of the window")
-    common = inside[int(np.argmax(logp[inside].mean(axis=1)))]
+    if common is None:
+        common = int(inside[int(np.argmax(logp[inside].mean(axis=1)))])
     peak = np.full(logp.shape[1], common) if window.lam == "mean" else inside[np.argmax(logp[inside], axis=0)]
     effect = logp[peak, np.arange(logp.shape[1])] - logp[before]
     if effect.sum() <= 0:
         raise DataError("the mean log-probability did not rise over the window: there is no gain to be kept")
-    times, gain = gains_by_time(steps, logp, before, peak)
-    weight = np.vstack([np.ones(int(finite.sum())), draw_people(answers, finite, DRAWS)])  # of all, then of draws
-    if window.ratio == "sums":
-        ratios, used = ratio_of_sums(gain, effect, weight), np.isfinite(gain).sum(axis=1).tolist()
-    else:
-        ratios, used = mean_of_ratios(gain, effect, weight)
+    times, gain = gains_by_time(answers.steps, logp, before, peak)
+    return Gains(before, common, finite, effect, times, gain)
+
+
+def retainability(answers: Answers, logp: np.ndarray, window: Window) -> dict[str, Any]:
+    """E = l(t_LAM) - l(t_pre), the gain of the whole window (not of one encounter as in Chang et al.), and
+    R(t) = [l(t_LAM + t) - l(t_pre)] / E: the ratio of the sums over all facts, or with window.ratio "facts" the mean of
+    the ratios of those that gained, which is too high by regression to the mean."""
+    gains = gains_of(answers, logp, window)
+    facts = len(gains.effect)
+    weight = np.vstack([np.ones(facts), draw_people(answers, gains.finite, DRAWS)])  # of all, then of draws
+    ratios, used = gains.ratios(weight, window.ratio)
     return {
-        "t_pre": int(steps[before]),
-        "t_lam": int(steps[common]),
+        "t_pre": int(answers.steps[gains.before]),
+        "t_lam": int(answers.steps[gains.common]),
         "lam": window.lam,
         "ratio": window.ratio,
-        "facts": int(len(effect)),
-        "left_out": int((~finite).sum()),
-        "facts_without_gain": int((effect <= 0).sum()),
-        "effectivity": float(effect.mean()),
-        "t": times.tolist(),
+        "facts": facts,
+        "left_out": int((~gains.finite).sum()),
+        "facts_without_gain": int((gains.effect <= 0).sum()),
+        "effectivity": float(gains.effect.mean()),
+        "t": gains.times.tolist(),
         "retainability": ratios[0].tolist(),
         "facts_used": used,
-        "fits": fit_laws(times.astype(float), ratios[0], ratios[1:]),
+        "fits": fit_laws(gains.times.astype(float), ratios[0], ratios[1:]),
     }
 
 
-def analyse(answers: Answers, known: np.ndarray, logp: np.ndarray, window: Window) -> dict[str, Any]:
-    """`retention` of PREFIX.json; raises what cannot be said of the facts known, not of their log-probability."""
+def check_window(answers: Answers, window: Window) -> None:
     sources = sorted({source for source, _, _ in answers.facts})
     if len(sources) > 1:
         raise UsageError(f"a window is one source's, the answers are of {', '.join(sources)}; choose with --source")
     if window.opened is not None and window.opened >= window.closed:
         raise UsageError(f"the window opens at step {window.opened}, not before it closes at {window.closed}")
+
+
+def analyse(answers: Answers, known: np.ndarray, logp: np.ndarray, window: Window) -> dict[str, Any]:
+    """`retention` of PREFIX.json; raises what cannot be said of the facts known, not of their log-probability."""
+    check_window(answers, window)
     out = {"of": "this run", "intervals_over": "people"} | known_retention(answers, known, logp, window)
     try:
         return {**out, "log_probability": retainability(answers, logp, window)}

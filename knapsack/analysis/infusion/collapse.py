@@ -1,15 +1,17 @@
 """Retention against exposures, R(F), and where it collapses: a bracket of the grid, never a number between its points.
 
-A curve is the runs of equal N, K, budget policy and token budget, all other options held constant. R(F) is the mean
-over seeds. It is compared with the plateau before it: the peak and the points to either side that are not lower than
-margin and seeds allow, their runs together, since the highest of several noisy points is too high. R has fallen at F
-when all of these hold:
+A curve is the runs of equal N, K (or K F), budget policy and token budget, all other options held constant. R(F) is the
+mean over seeds of what the victim keeps: the infused facts their accuracy, the facts shown early theirs, the web its
+loss (R = -loss, in nats, without the arcsine and without a floor; some point needs several runs). R is compared with
+the plateau before it: the peak and the points to either side that are not lower than margin and seeds allow, their runs
+together, since the highest of several noisy points is too high. R has fallen at F when all of these hold:
   - it is under the plateau by more than the margin;
   - the difference of the two means is more than seeds make it, one-sided at LEVEL over all points after the plateau
     together (Bonferroni, Student's t), on the scale of arcsin sqrt(R). sigma_seed is the standard deviation between
     seeds on that scale, pooled over the points that have several; where none has, the typical one that is given;
   - over facts too: the 95 % interval of the difference is above 0, paired by entity (paired.py) where the runs have
-    their answers (--per-question on). Where they have not it is of two unpaired means, which is wider.
+    their answers (--per-question on). Where they have not it is of two unpaired means, which is wider. The web has no
+    facts.
 The collapse point lies between the neighbours [F_lo, F_hi] of the grid when R has fallen at F_hi and at every larger F,
 and not at F_lo.
 """
@@ -33,16 +35,51 @@ from knapsack.runs.table import Row
 SLACK = 1e-9  # a fall of exactly the margin is not more than it, whatever its last bits
 FEWEST = 3
 LEVEL = 0.05  # of a false fall, over all points of a curve
+VICTIMS = ("facts", "early", "web")
 
 
 @dataclass
 class Rule:
-    measure: str
+    measure: str  # of facts
     base_loss: str  # column
     margin: float = 0.05
     loss_margin: float = 0.05
     infused: str = ""  # the question set
     seed_sd: float = 0.045  # of a point with one run, where no point has several; of arcsin sqrt(R), 4.5 points at half
+    victim: str = "facts"
+
+    @property
+    def column(self) -> str:
+        """Of the study's table: what the victim keeps."""
+        return {"facts": self.measure, "early": f"early/{self.measure}", "web": self.base_loss}[self.victim]
+
+    @property
+    def of_facts(self) -> bool:
+        return self.victim != "web"
+
+    @property
+    def questions(self) -> str:
+        return f"{self.infused}_early" if self.victim == "early" else self.infused
+
+    @property
+    def least(self) -> float:
+        """The least fall of R that counts."""
+        return self.margin if self.of_facts else self.loss_margin
+
+    def values(self, point: Point) -> list[float]:
+        """R of its runs."""
+        return [value if self.of_facts else -value for value in point.values(self.column)]
+
+    def mean(self, point: Point) -> float:
+        return fmean(self.values(point))
+
+    def scale(self, R: float) -> float:
+        """On which seeds scatter alike everywhere."""
+        return angle(R) if self.of_facts else R
+
+    def shown(self, R: float) -> float:
+        """As the column has it."""
+        return R if self.of_facts else -R
 
 
 class Scatter(NamedTuple):
@@ -64,23 +101,25 @@ def spread(points: list[Point], column: str) -> tuple[float | None, int]:
     return pooled_sd(point.values(column) for point in points)
 
 
-def scatter_of(points: list[Point], rule: Rule) -> tuple[Scatter, bool]:
-    """On the arcsine scale, and whether it was measured."""
-    sigma, freedom = pooled_sd([angle(value) for value in point.values(rule.measure)] for point in points)
-    return (Scatter(sigma, freedom), True) if sigma is not None else (Scatter(rule.seed_sd, math.inf), False)
+def scatter_of(points: list[Point], rule: Rule) -> tuple[Scatter | None, bool]:
+    """On the rule's scale, and whether it was measured; None where it was not, and no typical one is known."""
+    sigma, freedom = pooled_sd([rule.scale(value) for value in rule.values(point)] for point in points)
+    if sigma is not None:
+        return Scatter(sigma, freedom), True
+    return (Scatter(rule.seed_sd, math.inf) if rule.of_facts else None), False
 
 
 def apart(high: list[Point], low: Point, rule: Rule) -> bool | None:
     """Whether some points together are above a lower one over facts: paired by entity where all runs have answers, else
     by the intervals of the last of them and the lower one; None where these are not known."""
     runs = [[Path(run) for run in point.runs.get("run", ())] for point in (*high, low)]
-    paired = difference(sum(runs[:-1], []), runs[-1], rule.infused, rule.measure)
+    paired = difference(sum(runs[:-1], []), runs[-1], rule.questions, rule.measure)
     if paired is not None:
         return paired.low > 0
-    above, below = high[-1].interval(rule.measure), low.interval(rule.measure)
+    above, below = high[-1].interval(rule.column), low.interval(rule.column)
     if not above or not below:
         return None
-    of_two = (Estimate(point.mean(rule.measure), *ends) for point, ends in ((high[-1], above), (low, below)))
+    of_two = (Estimate(rule.mean(point), *ends) for point, ends in ((high[-1], above), (low, below)))
     return (next(of_two) - next(of_two)).low > 0
 
 
@@ -136,32 +175,32 @@ class Plateau:
     runs: int
 
     @classmethod
-    def of(cls, points: list[Point], measure: str) -> Plateau:
-        values = [value for point in points for value in point.values(measure)]
+    def of(cls, points: list[Point], rule: Rule) -> Plateau:
+        values = [value for point in points for value in rule.values(point)]
         return cls(points, fmean(values), len(values))
 
 
 def peak_of(points: list[Point], rule: Rule, scatter: Scatter) -> tuple[int, int]:
     """The places of the peak and of the plateau's first point."""
-    means = [point.mean(rule.measure) for point in points]
+    means = [rule.mean(point) for point in points]
     top = max(range(len(points)), key=means.__getitem__)
 
     def is_lower(i: int) -> bool:
         seeds = scatter.half_width(len(points[top].runs), len(points[i].runs), len(points))
-        return means[top] - means[i] > rule.margin + SLACK and angle(means[top]) - angle(means[i]) > seeds
+        return means[top] - means[i] > rule.least + SLACK and rule.scale(means[top]) - rule.scale(means[i]) > seeds
 
     return top, next((i + 1 for i in range(top - 1, -1, -1) if is_lower(i)), 0)
 
 
 def read_collapse(curve: Curve, rule: Rule) -> Row:
-    """The reading: status bracket, censored (F_c > F_lo = the grid's largest), nothing_retained or too_few_points."""
-    points, measure = curve.points, rule.measure
+    """The reading: `status` is bracket, censored (F_c > F_lo = the grid's largest), nothing_retained, too_few_points or
+    too_few_runs."""
+    points = curve.points
     scatter, measured = scatter_of(points, rule)
     notes = []
-    if not measured:
-        notes.append(f"one seed a point: seeds are taken to differ by {rule.seed_sd:g} (--seed-sd)")
     out: Row = {
         "status": "too_few_points",
+        "victim": rule.victim,
         "F_lo": None,
         "F_hi": None,
         "sigma_seed": scatter.sigma if measured else None,
@@ -171,21 +210,27 @@ def read_collapse(curve: Curve, rule: Rule) -> Row:
     if len(points) < FEWEST:
         notes.append(f"{len(points)} exposure counts, at least {FEWEST} are needed")
         return out
+    if scatter is None:
+        notes.append(f"no exposure count has several runs: what seeds do to {rule.column} is not known")
+        return out | {"status": "too_few_runs"}
+    if not measured:
+        notes.append(f"one seed a point: seeds are taken to differ by {rule.seed_sd:g} (--seed-sd)")
     top, first = peak_of(points, rule, scatter)
-    peak = points[top].mean(measure)
-    floor, of = floor_of(points[top], measure)
+    peak = rule.mean(points[top])
+    floor, of = floor_of(points[top], rule)
     out |= {
-        "peak": {"F": points[top].at, "value": peak},
+        "peak": {"F": points[top].at, "value": rule.shown(peak)},
         "floor": {"value": floor, "of": of},
     }
-    if peak - floor <= rule.margin + SLACK:
+    if floor is not None and peak - floor <= rule.least + SLACK:
         notes.append(
-            f"the peak is not above {of} ({floor:.3g}) by more than {rule.margin:.3g}: there is nothing to lose"
+            f"the peak is not above {of} ({floor:.3g}) by more than {rule.least:.3g}: there is nothing to lose"
         )
         return out | {"status": "nothing_retained"}
     onset = onset_of(points, top, first, rule, scatter, notes)
-    plateau = Plateau.of(points[first:onset], measure)
-    out["plateau"] = {"F": [point.at for point in plateau.points], "value": plateau.value, "runs": plateau.runs}
+    plateau = Plateau.of(points[first:onset], rule)
+    F = [point.at for point in plateau.points]
+    out["plateau"] = {"F": F, "value": rule.shown(plateau.value), "runs": plateau.runs}
     if onset < len(points):
         return out | bracket(curve, onset, top, rule, notes)
     if top == onset - 1:
@@ -195,28 +240,27 @@ def read_collapse(curve: Curve, rule: Rule) -> Row:
 
 def onset_of(points: list[Point], top: int, first: int, rule: Rule, scatter: Scatter, notes: list[str]) -> int:
     """The first point from which on all have fallen from what was before; their number where the last has not."""
-    measure = rule.measure
-    separate = [apart(points[first : top + 1], point, rule) for point in points]
-    if any(sure is None for sure in separate):
+    separate = [apart(points[first : top + 1], point, rule) if rule.of_facts else None for point in points]
+    if rule.of_facts and any(sure is None for sure in separate):
         notes.append("not all runs have intervals (no results.json): those falls are judged without them")
     after = range(top + 1, len(points))
 
     def low(i: int, before: Plateau) -> bool:
-        return before.value - points[i].mean(measure) > rule.margin + SLACK
+        return before.value - rule.mean(points[i]) > rule.least + SLACK
 
     def beyond_seeds(i: int, before: Plateau) -> bool:
-        fall = angle(before.value) - angle(points[i].mean(measure))
+        fall = rule.scale(before.value) - rule.scale(rule.mean(points[i]))
         return fall > scatter.half_width(before.runs, len(points[i].runs), max(1, len(after)))
 
     def fallen(i: int, before: Plateau) -> bool:
         return low(i, before) and beyond_seeds(i, before) and separate[i] is not False
 
     def stays_down(onset: int) -> bool:
-        before = Plateau.of(points[first:onset], measure)
+        before = Plateau.of(points[first:onset], rule)
         return all(fallen(i, before) for i in range(onset, len(points)))
 
     onset = next(filter(stays_down, after), len(points))
-    peak = Plateau.of(points[first : top + 1], measure)
+    peak = Plateau.of(points[first : top + 1], rule)
     said = {
         "R falls at F = {}, but comes back": [i for i in after if i < onset and fallen(i, peak)],
         "the fall at F = {} is within the scatter over facts: not counted": [
@@ -239,21 +283,25 @@ def bracket(curve: Curve, onset: int, top: int, rule: Rule, notes: list[str]) ->
         notes.append("the fall rests on the grid's last point alone: whether R stays down is not seen")
     if top == 0:
         notes.append("the peak is the grid's first point: a higher one before it would move the bracket down")
+    if not rule.of_facts and curve.policy == "replace" and curve.hold == "K":
+        notes.append("exposures displace web text along this curve, which costs the web loss by itself")
     return {
         "status": "bracket",
         "F_lo": before.at,
         "F_hi": after.at,
         "points_down": len(points) - onset,
-        "fall": before.mean(rule.measure) - after.mean(rule.measure),
+        "fall": rule.mean(before) - rule.mean(after),
         "share": [before.mean("share"), after.mean("share")],
         "D": [before.mean("D"), after.mean("D")],
         "base_loss": base_loss_at(curve, onset, rule),
     }
 
 
-def floor_of(point: Point, measure: str) -> tuple[float, str]:
-    """What a model that was shown nothing would reach: the controls, else chance."""
-    for column, what in ((f"control/{measure}", "the controls"), (f"{measure}_chance", "chance")):
+def floor_of(point: Point, rule: Rule) -> tuple[float | None, str]:
+    """What a model that was shown nothing would reach: the controls, else chance; of the web none."""
+    if not rule.of_facts:
+        return None, "nothing"
+    for column, what in ((f"control/{rule.measure}", "the controls"), (f"{rule.measure}_chance", "chance")):
         if (value := point.mean(column)) is not None:
             return value, what
     return 0.0, "zero"

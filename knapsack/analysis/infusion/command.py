@@ -6,7 +6,9 @@ Writes a row a run: size, tokens, facts, exposures planned and realised, and eve
 NAME_once, NAME_early and NAME_control with its 95 % interval. Next to it as .json: the columns with their units, and
 for each curve R(F) of equal N, K, budget policy, token budget and options whether it collapses: a bracket [F_lo, F_hi]
 of the grid, censored (no collapse inside the grid: F_c > F_lo), nothing_retained, or too_few_points; collapse.py says
-how.
+how. --victim says what is lost: the infused facts themselves, the facts shown early (NAME_early), or the web's loss.
+--hold KF makes curves of equal K F, along which the facts become fewer as each is shown more often, and the facts'
+tokens stay the same. Over several sizes: `knapsack laws DIR --infused NAME`.
 
 `_minus_control` is the difference of two independent means, other facts and other questions: the half-widths of their
 intervals are added in quadrature. Runs that did not finish are rows, but not points of a curve. A run without NAME is a
@@ -16,12 +18,13 @@ row with F = 0. Exit code 3: a run with a malformed file was named and left out,
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 
-from knapsack.analysis.infusion.collapse import Rule
-from knapsack.analysis.infusion.curves import make_curves
+from knapsack.analysis.infusion.collapse import VICTIMS, Rule
+from knapsack.analysis.infusion.curves import HOLDS, make_curves
 from knapsack.analysis.infusion.report import columns_of, describe, report
 from knapsack.analysis.infusion.rows import GROUPS, MEASURES, read_study
 from knapsack.analysis.outputs import check_outputs, figure_file, write_json, write_text
@@ -45,19 +48,21 @@ def table_columns(study: pd.DataFrame, columns: list[str], rule: Rule) -> list[s
     return [name for name in dict.fromkeys(wanted) if name in columns and name not in same]
 
 
-def check_names(study: pd.DataFrame, args: argparse.Namespace) -> None:
+def check_names(study: pd.DataFrame, rule: Rule, base: str) -> None:
     sources = list(dict.fromkeys(source for names in study["sources"] for source in names.split()))
     among = f"the runs have {', '.join(sources)}"
     if not (study["F"] > 0).any():
-        raise UsageError(f"no run has infused a source '{args.infused}'; {among}")
-    if not numbers(study, f"val/{args.base}/loss") and args.base not in sources:
-        raise UsageError(f"no run has a source '{args.base}'; name the base with --base ({among})")
-    if args.measure == "bits":
+        raise UsageError(f"no run has infused a source '{rule.infused}'; {among}")
+    if not numbers(study, rule.base_loss) and base not in sources:
+        raise UsageError(f"no run has a source '{base}'; name the base with --base ({among})")
+    if rule.measure == "bits":
         raise UsageError("--measure bits: --margin is a share; read bits_share, the bits as a share of all there are")
     have = [measure for measure in MEASURES if measure != "bits" and numbers(study, measure)]
-    if args.measure not in have:
-        said = f"no run has a measure '{args.measure}' of the set '{args.infused}'"
+    if rule.measure not in have:
+        said = f"no run has a measure '{rule.measure}' of the set '{rule.infused}'"
         raise UsageError(f"{said}; they have {', '.join(have) or 'none'}")
+    if not numbers(study, rule.column):
+        raise UsageError(f"--victim {rule.victim}: no run has {rule.column}")
 
 
 def table_file(text: str) -> Path:
@@ -77,20 +82,32 @@ def positive(text: str) -> float:
     return value
 
 
-def parse_arguments(argv: list[str]) -> argparse.Namespace:
-    parser = make_parser("infusion", __doc__)
-    add = parser.add_argument
-    add("folders", nargs="+", type=Path, metavar="DIR", help="runs, or folders of runs")
-    add("--infused", required=True, metavar="NAME", help="the infused source, and its question set")
+def add_rule_arguments(add: Callable[..., object]) -> None:
+    """What a collapse is; `add`: a parser's or a group's add_argument."""
     add("--base", default="web", metavar="NAME", help="whose validation loss is next to it (default: web)")
-    add("--out", type=table_file, required=True, metavar="TABLE.csv", help="a .json comes next to it")
-    add("--figure", type=figure_file, metavar="FILE.png")
     add("--measure", default="accuracy_seen", help="what R is (default: accuracy_seen)")
+    add("--victim", choices=VICTIMS, default="facts", help="what falls: facts (default), early or web")
+    add("--hold", choices=list(HOLDS), default="K", help="along a curve: K (default; F varies), or KF")
     add("--margin", type=positive, default=0.05, help="least fall that counts, in units of R (default: 0.05)")
     typical = "between seeds, of arcsin sqrt(R), where no point has several runs (default: 0.045)"
     add("--seed-sd", type=positive, default=0.045, metavar="SD", help=typical)
     loss = "least rise of the base's loss that counts (default: 0.05)"
     add("--loss-margin", type=positive, default=0.05, metavar="NATS", help=loss)
+
+
+def rule_of(args: argparse.Namespace) -> Rule:
+    base_loss = f"val/{args.base}/loss"
+    return Rule(args.measure, base_loss, args.margin, args.loss_margin, args.infused, args.seed_sd, args.victim)
+
+
+def parse_arguments(argv: list[str]) -> argparse.Namespace:
+    parser = make_parser("infusion", __doc__)
+    add = parser.add_argument
+    add("folders", nargs="+", type=Path, metavar="DIR", help="runs, or folders of runs")
+    add("--infused", required=True, metavar="NAME", help="the infused source, and its question set")
+    add("--out", type=table_file, required=True, metavar="TABLE.csv", help="a .json comes next to it")
+    add("--figure", type=figure_file, metavar="FILE.png")
+    add_rule_arguments(add)
     return parser.parse_args(argv)
 
 
@@ -99,21 +116,22 @@ def main(argv: list[str]) -> int:
     outputs = [args.out, args.out.with_suffix(".json"), *([args.figure] if args.figure else [])]
     check_outputs(outputs, files_of(find_runs(args.folders)))
     left_out: list[Path] = []
-    study = read_study(args.folders, args.infused, args.base, left_out)
+    study, rule = read_study(args.folders, args.infused, args.base, left_out), rule_of(args)
     if study.empty:
         if left_out:
             return 3
         raise DataError(f"no run (config.json) below {', '.join(map(str, args.folders))}")
-    check_names(study, args)
+    check_names(study, rule, args.base)
     study = study.sort_values(ORDER, key=lambda column: column.map(str) if column.name == "seed" else column.fillna(0))
-    rule = Rule(args.measure, f"val/{args.base}/loss", args.margin, args.loss_margin, args.infused, args.seed_sd)
-    found = make_curves(study, args.infused, args.measure)
+    found = make_curves(study, args.infused, rule.column, args.hold)
     curves, columns = [report(curve, rule) for curve in found], columns_of(study)
     out = {
-        "format_version": 2,
+        "format_version": 3,
         "infused": args.infused,
         "base": args.base,
         "measure": args.measure,
+        "victim": args.victim,
+        "hold": args.hold,
         "margin": args.margin,
         "seed_sd": args.seed_sd,
         "loss_margin": args.loss_margin,

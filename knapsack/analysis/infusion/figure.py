@@ -56,7 +56,7 @@ def draw_line(axes: Any, points: list[Point], column: str, **look: Any) -> None:
 
 def draw_measure(axes: Any, curve: Curve, measure: str, color: str, marker: str, label: str) -> None:
     draw_line(axes, curve.points, measure, color=color, marker=marker, label=label)
-    draw_line(axes, curve.points, f"control/{measure}", color=color, linestyle=":")
+    draw_line(axes, curve.points, f"control/{measure.rpartition('/')[2]}", color=color, linestyle=":")
 
 
 def draw_kinds(axes: Any, curve: Curve, measure: str) -> None:
@@ -80,10 +80,10 @@ def draw_policy(upper: Any, lower: Any, pairs: list[tuple[Curve, Row]], rule: Ru
     """Curves with what the report says of them; `upper` for what is retained, `lower` for the base's loss."""
     for number, (curve, said) in enumerate(pairs):
         color = INK if len(pairs) == 1 else color_of(number)
-        if len(pairs) == 1:
+        if len(pairs) == 1 and rule.victim == "facts":
             draw_kinds(upper, curve, rule.measure)
         else:
-            draw_measure(upper, curve, rule.measure, color, marker_of(number), curve.label)
+            draw_measure(upper, curve, rule.column, color, marker_of(number), curve.label)
             upper.set_title(curve.policy)
         draw_base(lower, curve, said, rule.base_loss, color)
         if said["collapse"]["status"] == "bracket":
@@ -100,7 +100,8 @@ def label_exposures(axes: Any, curves: list[Curve]) -> None:
     axes.set_xscale("log")
     axes.set_xticks(grid, tick_labels(grid), fontsize=SMALL)
     axes.minorticks_off()
-    axes.set_xlabel("exposures per fact")
+    held = "; the facts are fewer to the right: K F is held" if any(curve.hold == "KF" for curve in curves) else ""
+    axes.set_xlabel(f"exposures per fact{held}", wrap=True)
 
 
 def draw(curves: list[Curve], reports: list[Row], rule: Rule, out: Path) -> None:
@@ -118,8 +119,9 @@ def draw(curves: list[Curve], reports: list[Row], rule: Rule, out: Path) -> None
         pairs = [(curve, said) for curve, said in zip(curves, reports) if curve.policy == policy]
         draw_policy(*axes[:, column], pairs, rule)
         label_exposures(axes[1, column], [curve for curve, _ in pairs])
-    stem, kind = split_kind(rule.measure)
+    stem, kind = split_kind(rule.measure if rule.of_facts else rule.base_loss)
     of_kind = f", {KINDS[kind][0]}" if kind and len(curves) > len(policies) else ""
-    axes[0][0].set_ylabel(NAMES.get(stem, stem) + of_kind)
+    of_victim = ", of the facts shown early" if rule.victim == "early" else ""
+    axes[0][0].set_ylabel(NAMES.get(stem, stem) + of_kind + of_victim)
     axes[1][0].set_ylabel(f"{rule.base_loss}, nats")
     save(figure, out)

@@ -45,6 +45,29 @@ def held_without(held: Held, name: str) -> Held:
     return {key: value for key, value in held.items() if not (" " in key and in_family(key.split()[0], name))}
 
 
+def is_path_of_family(key: str, name: str) -> bool:
+    source, _, option = key.partition(" ")
+    return option == "source" and in_family(source, name)
+
+
+def hold_paths(rows: list[Row], name: str) -> None:
+    """Takes the paths of the family's sources out of `held` where they say no more than the replicate and the number of
+    facts: each replicate may have facts of its own. Where one replicate (equal seeds and K) has runs with several
+    paths, these are data that somebody compares, and are held."""
+    alike: dict[Any, list[Row]] = defaultdict(list)
+    for row in (row for row in rows if row["F"]):
+        held = tuple(sorted((key, value) for key, value in row["held"].items() if not is_path_of_family(key, name)))
+        alike[row["N"], row["budget_tokens"], row["policy"], held].append(row)
+    for group in alike.values():
+        paths: dict[Any, set] = defaultdict(set)
+        for row in group:
+            own = tuple(sorted((key, value) for key, value in row["held"].items() if is_path_of_family(key, name)))
+            paths[row["seed"], row["data_seed"], row["K"]].add(own)
+        if len(set.union(*paths.values())) > 1 and all(len(one) == 1 for one in paths.values()):
+            for row in group:
+                row["held"] = {key: value for key, value in row["held"].items() if not is_path_of_family(key, name)}
+
+
 def default_warmup(steps: int) -> int:
     """Of train_gpt without --warmup."""
     return min(160, steps // 10)

@@ -83,9 +83,11 @@ def over_runs(point: Point, measure: str) -> list[float] | None:
 
 
 def report_point(point: Point, rule: Rule) -> Row:
-    measure = rule.measure
+    measure = rule.column
+    K = point.mean("K")
     return {
         "F": point.at,
+        "K": int(K) if K is not None else None,
         "runs": len(point.runs),
         "mean": point.mean(measure),
         "sd": spread([point], measure)[0],
@@ -93,7 +95,7 @@ def report_point(point: Point, rule: Rule) -> Row:
         "interval_over_runs": over_runs(point, measure),
         "minus_control": point.mean(f"{measure}_minus_control"),
         "minus_control_interval": point.interval(f"{measure}_minus_control"),
-        "control": point.mean(f"control/{measure}"),
+        "control": point.mean(f"control/{rule.measure}"),
         "base_loss": point.mean(rule.base_loss),
         **{name: point.mean(name) for name in ("F_mean", "share", "D", "D_base")},
     }
@@ -106,17 +108,19 @@ def report(curve: Curve, rule: Rule) -> Row:
         "label": curve.label,
         "N": curve.N,
         "N_nonembedding": first.get("N_nonembedding"),
+        "hold": curve.hold,
         "K": curve.K,
+        "KF": curve.KF,
         "policy": curve.policy,
         "budget_tokens": curve.budget,
         "held": curve.held,
         "points": [report_point(point, rule) for point in curve.points],
         "collapse": read_collapse(curve, rule),
         "controls": trend(curve.points, f"control/{rule.measure}", rule.margin),
-        "baselines": {what: first.get(f"{rule.measure}_{what}") for what in ("chance", "majority")},
+        "baselines": {what: first.get(f"{rule.column}_{what}") for what in ("chance", "majority")},
         "without_infusion": {
             "runs": len(curve.without.runs),
-            "mean": curve.without.mean(rule.measure),
+            "mean": curve.without.mean(rule.column),
             "base_loss": curve.without.mean(rule.base_loss),
         },
         "not_counted": [{"run": run, "why": why} for run, why in curve.not_counted],
@@ -126,18 +130,20 @@ def report(curve: Curve, rule: Rule) -> Row:
 
 def sentence(curve: Row, rule: Rule) -> str:
     reading = curve["collapse"]
-    head, status = f"{curve['label']}: {rule.measure}", reading["status"]
-    if status == "too_few_points":
-        return f"{head}: too few points ({reading['notes'][-1]})."
-    peak = f"has its peak of {reading['peak']['value']:.3g} at F = {reading['peak']['F']:g}"
+    head, status = f"{curve['label']}: {rule.column}", reading["status"]
+    if status in ("too_few_points", "too_few_runs"):
+        return f"{head}: {status.replace('_', ' ')} ({reading['notes'][-1]})."
+    best, falls = ("its peak of", "falls") if rule.of_facts else ("its lowest,", "rises")
+    peak = f"has {best} {reading['peak']['value']:.3g} at F = {reading['peak']['F']:g}"
     if status == "nothing_retained":
         said = f"{peak}: nothing retained that could be lost"
     elif status == "censored":
         said = f"{peak} and no collapse inside the grid: F_c > {reading['F_lo']:g} (censored)"
     else:
         low, high = reading["F_lo"], reading["F_hi"]
-        said = f"{peak}, falls by {reading['fall']:.3g} between F = {low:g} and {high:g} and stays down: "
-        said += f"collapse point in [{low:g}, {high:g}]; {base_words(reading['base_loss'], rule)}"
+        said = f"{peak}, {falls} by {reading['fall']:.3g} between F = {low:g} and {high:g} and stays there: "
+        said += f"collapse point in [{low:g}, {high:g}]"
+        said += f"; {base_words(reading['base_loss'], rule)}" if rule.of_facts else ""
     controls = curve["controls"]
     if verdict := controls.get("reading"):
         low, high = controls["slope_interval"]

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from knapsack.analysis.infusion.held import held_constant, hold_warmup, in_family, of_source
+from knapsack.analysis.infusion.held import held_constant, hold_paths, hold_warmup, in_family, of_source
 from knapsack.analysis.intervals import Estimate
 from knapsack.common.errors import DataError
 from knapsack.runs.files import blame, read_json, read_ledger, read_lines, read_results, warn
@@ -187,4 +187,5 @@ def read_study(folders: Iterable[Path], name: str, base: str, left_out: list[Pat
             warn(f"{error}; run {run} is left out")
             left_out.append(run)
     hold_warmup(rows, name)
+    hold_paths(rows, name)
     return to_frame(rows)

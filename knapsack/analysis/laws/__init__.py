@@ -14,6 +14,7 @@
         |      critical.py, the same over r or M: the critical ratio, the critical size
         +-- target.py   tokens to a target: exp(a + b / r), C r^-D
         +-- loss.py     L(M) = E + A M^-alpha, and the gamma = alpha + 1 that it predicts
+        +-- infusion.py ln F* = c + a ln M, out of the brackets of infusion/collapse.py (infusion_report.py)
         +-- rivals.py   other laws with as many parameters
         v
     holdout.py: the largest size, the longest horizon left out and predicted: |ln ratio|, next to two baselines

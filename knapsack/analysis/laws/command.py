@@ -6,12 +6,17 @@
   knapsack laws runs/mix --dose share/bio --response know/bio/accuracy_seen --out out/ratio      (critical ratio)
   knapsack laws runs/sizes --unit bits=out/capacity.json --out out/bits (M in bits of what `knapsack capacity` found)
   knapsack laws table.csv --target 0.4 --dose r --response acc --size none --out out/T           (tokens to a target)
+  knapsack laws runs/infusion --infused wd --victim facts --out out/critical                 (critical infusion, F*)
 
   ln F50 = c - gamma ln M + (1 - beta) ln S, fitted to all answers at once with the scatter of people, runs and trunks
 Writes PREFIX.json and, of a law with a covariate, PREFIX.png and PREFIX.svg: curves collapsing on F / F50, the law
 without the largest size with what it predicts there. Runs that do not reach half count as "more than"; they are named.
 A law is not asked beyond half of the range that its runs span (on the log scale). Intervals are over runs, 95 %, and
 say their degrees of freedom.
+
+--infused: ln F* = c + a ln M, F* the exposures beyond which retention falls: of each curve of `knapsack infusion`
+(size, facts, budget) the bracket, or "no collapse up to F", in the likelihood; K F = const and others as rivals, put to
+the largest size left out; no law where nothing collapses beyond chance (laws/infusion.py).
 """
 
 from __future__ import annotations
@@ -21,7 +26,8 @@ from pathlib import Path
 from typing import Any
 
 from knapsack.analysis.capacity import Capacity, capacity_of
-from knapsack.analysis.laws import report
+from knapsack.analysis.infusion.command import add_rule_arguments
+from knapsack.analysis.laws import infusion_report, report
 from knapsack.analysis.laws.study import TABLES, Asked, Study, is_number, read_study
 from knapsack.analysis.laws.targets import analyse_targets
 from knapsack.analysis.outputs import check_outputs, write_json
@@ -90,6 +96,9 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     read.add_argument("--answers", type=parse_count, default=500, help="independent ones in a response (500)")
     read.add_argument("--guess", type=share, help="share right by guessing (default: results.json, else fitted)")
     read.add_argument("--draws", type=parse_count, default=DRAWS, help=f"of people, for each run's interval ({DRAWS})")
+    infused = parser.add_argument_group("critical infusion")
+    infused.add_argument("--infused", metavar="NAME", help="the infused source, and its question set")
+    add_rule_arguments(infused.add_argument)
     args = parser.parse_args(argv)
     if not args.out.name:
         parser.error(f"--out {args.out}: expected the beginning of files' names")
@@ -99,7 +108,10 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
         parser.error(f"--draws {args.draws}: at least {FEWEST_DRAWS}, or a run's error is not known")
     if args.target is not None and args.dose is None:
         parser.error("--target needs --dose, the mixing ratio, and --response")
-    names = covariates_of(args)
+    only = ("base", "measure", "victim", "hold", "margin", "seed_sd", "loss_margin")
+    if not args.infused and (given := [name for name in only if getattr(args, name) != parser.get_default(name)]):
+        parser.error(f"--{given[0].replace('_', '-')} is of --infused")
+    names = ["M", "K", "KF", "D"] if args.infused else covariates_of(args)
     if wrong := [name for at in args.ask for name in at if name not in names]:
         parser.error(f"--ask {wrong[0]}=...: no covariate of that name; there is {', '.join(names) or 'none'}")
     return args
@@ -167,6 +179,8 @@ def main(argv: list[str]) -> int:
     folders = [path for path in args.paths if path not in tables]
     read = [Path(column) for _, column in args.unit if column.endswith(FILE)]
     check_outputs([at(".json"), at(".png"), at(".svg")], [*tables, *read, *files_of(find_runs(folders))])
+    if args.infused:
+        return of_infusion(args, folders, tables, at(".json"))
     chosen = Chosen(None if args.kind == "all" else args.kind, args.source, args.set_name)
     free = (*args.free, *([args.loss] if args.loss else []), *(column for _, column in args.unit), *UNITS.values())
     asked = Asked(
@@ -193,6 +207,16 @@ def main(argv: list[str]) -> int:
         figure.draw(study, law, out.get("runs", []), out["holdout"], asked.covariates, head["dose"], paths)
     say(out)
     return 3 if left_out or is_refused(out) else 0
+
+
+def of_infusion(args: argparse.Namespace, folders: list[Path], tables: list[Path], path: Path) -> int:
+    if tables:
+        raise UsageError(f"{tables[0]}: --infused needs run directories")
+    left_out: list[Path] = []
+    out = infusion_report.analyse(args, folders, left_out)
+    write_json(path, out | {"left_out": [str(run) for run in left_out]})
+    infusion_report.say(out)
+    return 3 if left_out or "refused" in out["law"] else 0
 
 
 def is_refused(out: dict[str, Any]) -> bool:

@@ -1,0 +1,83 @@
+"""knapsack laws --infused: brackets of collapse over sizes, facts and budgets become a law, or the reason for none. The
+planted exponents are covered, the planted rival is best at the size left out, nothing is found where there is nothing.
+"""
+
+import importlib.util
+import math
+import unittest
+
+import numpy as np
+
+if not all(importlib.util.find_spec(name) for name in ("pandas", "scipy", "matplotlib")):
+    raise unittest.SkipTest("the Python packages pandas, scipy and matplotlib are needed")
+
+from planted_studies import brackets  # noqa: E402
+
+from knapsack.analysis.laws.infusion import check_null, fit_law, hold_out  # noqa: E402
+from knapsack.common.errors import DataError  # noqa: E402
+
+
+class PlantedTest(unittest.TestCase):
+    def test_the_size_exponent_is_covered_for_both_signs(self) -> None:
+        """Brackets of a grid of factor 2, some sizes beyond it: a line through the middles of the others is biased."""
+        inside, errors, middles = 0, [], []
+        for number in range(16):
+            a = 0.5 if number % 2 else -0.5
+            rows = brackets(np.random.default_rng([20, number]), a=a, largest=128, replicates=2)
+            found = fit_law(rows).exponents()["a"]
+            inside += (found.low or -9) <= a <= (found.high or 9)
+            errors.append((found.value - a) * np.sign(a))
+            known = [row for row in rows if not row.censored]
+            x, y = np.log([row.M for row in known]), [math.log(row.low * row.high) / 2 for row in known]
+            middles.append((np.polyfit(x, y, 1)[0] - a) * np.sign(a))
+        self.assertGreaterEqual(inside, 14)
+        self.assertLess(abs(np.mean(errors)), 0.06)
+        self.assertLess(np.mean(middles), np.mean(errors) - 0.02)
+
+    def test_the_rival_that_was_planted_predicts_the_largest_size(self) -> None:
+        """K F = const: F* falls as 1 / K; free exposures know nothing of K. Each is best where it is planted."""
+        for kappa, name in ((-1.0, "K F*"), (0.0, "F*")):
+            rows = brackets(np.random.default_rng([22, int(-kappa)]), facts=(200, 800, 3200), kappa=kappa, scatter=0.1)
+            held = hold_out(rows)
+            self.assertEqual((held["best"], held["told_apart"]), (name, True), held)
+            self.assertEqual({one["parameters"] for one in held["laws"] if one["law"] != "constant"}, {3})
+            K = fit_law(rows).exponents()["K"]
+            self.assertTrue(K.low <= kappa <= K.high, K)
+            self.assertFalse(K.low <= -1 - kappa <= K.high, K)
+            own = next(one for one in held["laws"] if one["law"] == name)
+            self.assertLess(own["error"], 0.2)
+            self.assertLess(own["error"], held["nearest"]["error"])
+
+    def test_budgets_are_a_covariate(self) -> None:
+        rows = brackets(np.random.default_rng(22), budgets=(1e8, 1e9), delta=0.6)
+        found = fit_law(rows).exponents()
+        self.assertEqual(list(found), ["a", "D"])
+        self.assertTrue(found["D"].low <= 0.6 <= found["D"].high, found)
+        self.assertEqual([one["law"] for one in hold_out(rows)["laws"]], ["F*", "K F* / D", "compute", "constant"])
+
+    def test_along_curves_of_equal_K_F_the_number_of_facts_is_a_rival(self) -> None:
+        rows = brackets(np.random.default_rng(23), facts=(1e4, 1e5), kappa=1.0, hold="KF", scatter=0.1)
+        held = hold_out(rows)
+        self.assertEqual((held["best"], [one["law"] for one in held["laws"]]), ("K*", ["F*", "K*", "constant"]))
+
+    def test_no_law_where_nothing_collapses_beyond_chance(self) -> None:
+        """Of 6 curves one claims a collapse by chance now and then; two are more than chance."""
+        none = brackets(np.random.default_rng(24), largest=1)
+        with self.assertRaisesRegex(
+            DataError, "none collapses: the null law.*; run M = 1e\\+05 up to F = 4.*more facts"
+        ):
+            fit_law(none)
+        false = brackets(np.random.default_rng(25), a=0.0, replicates=1)[:1] + none[:5]
+        self.assertAlmostEqual(check_null(false)["p"], 1 - 0.95**6)
+        with self.assertRaisesRegex(DataError, "1 of 6 curves collapse, no more than the rule claims by chance"):
+            fit_law(false)
+
+    def test_too_few_sizes_are_refused_with_what_to_run(self) -> None:
+        rows = brackets(np.random.default_rng(26), a=2.0, largest=64, replicates=2, scatter=0.05)
+        self.assertEqual(len({row.M for row in rows if not row.censored}), 2)
+        with self.assertRaisesRegex(DataError, "brackets at 2 sizes, at least 3 are needed; run M = .* up to F = 256"):
+            fit_law(rows)
+
+
+if __name__ == "__main__":
+    unittest.main()
