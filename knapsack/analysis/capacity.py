@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from knapsack.analysis.held import differing
+from knapsack.analysis.held import FACTS, differing
 from knapsack.analysis.intervals import Estimate, replicates, slope
 from knapsack.analysis.laws.study import is_number
 from knapsack.analysis.outputs import check_outputs, write_json
@@ -33,7 +33,7 @@ from knapsack.runs.table import check_columns, finished_runs, read_runs
 APART, RISE, KNOWN = 1.4, 1.1, 0.9  # of the largest population against the next: people, bits; share of all bits
 ALIKE = 1.1  # factor within which exposures are equal
 PLATEAU, RISING = "plateau", "rising"
-FREE = {"model", "tokens", "warmup", "exposures"}  # follow from the size and the population
+FREE = {"model", "tokens", "warmup", "exposures"}  # follow from the size and the population, as FACTS do
 
 
 @dataclass(frozen=True)
@@ -69,16 +69,19 @@ def capacity_of(path: Path) -> Capacity:
 
 
 def widened(estimate: Estimate, error: float) -> Estimate:
-    """An exponent of size, in bits, by the relative error of the exponent of bits."""
-    if estimate.low is None or not np.isfinite(error):
+    """An exponent of size, in bits, by the relative error of the exponent of bits; where that is not known (NaN), the
+    exponent has no interval."""
+    if estimate.low is None:
         return estimate
+    if not np.isfinite(error):
+        return Estimate(estimate.value)
     value, more = estimate.value, abs(estimate.value) * error
     return Estimate(value, value - np.hypot(value - estimate.low, more), value + np.hypot(estimate.high - value, more))
 
 
 def check_alike(table: pd.DataFrame, source: str) -> None:
     """But for size and population the runs are replicates, of one number of exposures."""
-    if names := differing(table, FREE):
+    if names := differing(table, FREE | {name for name in table if name.startswith(FACTS)}):
         raise UsageError(f"the runs differ in {', '.join(names)}: capacity is of one way to train; give fewer runs")
     column = f"exposures/{source}"
     if column in table:
@@ -113,9 +116,12 @@ def of_size(size: float, rows: pd.DataFrame, measure: str, most: str) -> dict[st
 
 def read_capacity(table: pd.DataFrame, column: str, measure: str, most: str) -> dict[str, Any]:
     """PREFIX.json but for its head."""
-    use = [all(map(is_number, row)) for row in table[[column, measure, most]].to_numpy()]
-    if not any(use):
+    use = np.array([all(map(is_number, row)) for row in table[[column, measure, most]].to_numpy()], bool)
+    if not use.any():
         raise DataError(f"no run has numbers in {column}, {measure} and {most}")
+    if not use.all():
+        lacking = ", ".join(map(str, table["run"][~use]))
+        warn(f"runs without a number in {column}, {measure} or {most} are left out: {lacking}")
     table = table[use]
     sizes = [of_size(float(size), rows, measure, most) for size, rows in table.groupby(table[column].astype(float))]
     x = [

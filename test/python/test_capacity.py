@@ -34,7 +34,8 @@ class CapacityTest(support.FolderTest):
         self.write(f"{folder}/DONE", "finished\n")
         know = {"bio": {"all": {"chance": 0.01}, "bits": {"most": most}}}
         buffer = io.BytesIO()
-        np.save(buffer, np.full(9, int(exposures), [("count", "<u4")]))
+        facts = int(most / 1e3)  # of larger populations more: `knapsack runs` counts them
+        np.save(buffer, np.full(facts, int(exposures), [("count", "<u4")]))
         self.write(f"{folder}/exposures/bio.npy", buffer.getvalue())
         results = {"know": know, "metrics": {"know/bio/bits_hedged": bits}}
         self.write(f"{folder}/results.json", json.dumps(results))
@@ -75,6 +76,15 @@ class CapacityTest(support.FolderTest):
         self.write_study(SIZES[:1])
         self.write_run(39e3, MOST[0], 9e3, 4, lr=0.1)
         self.run_bad(2, "differ in lr", "capacity", self.path("runs"), "--set", "bio", "--out", self.path("c"))
+
+    def test_a_run_without_bits_is_named(self) -> None:
+        self.write_study(SIZES[:1])
+        results = {"know": {"bio": {"all": {"chance": 0.01}, "bits": {"most": MOST[0]}}}, "metrics": {}}
+        self.write(f"runs/39000_{MOST[0]:.0f}_2_100/results.json", json.dumps(results))
+        done = support.run_script("capacity", self.path("runs"), "--set", "bio", "--out", self.path("c"))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertRegex(done.stderr, "runs without a number in .*bits_hedged.* are left out: 39000_20000_2_100")
+        self.assertEqual([one["runs"] for one in self.read("c.json")["sizes"][0]["populations"]], [2, 3, 3, 3])
 
     def test_other_exposures_are_another_capacity(self) -> None:
         self.write_study(SIZES[:1])
