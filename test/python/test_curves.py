@@ -277,6 +277,31 @@ class CurvesTest(support.FolderTest):
         mixed = (runs[0], runs[2], self.path("runs", "2", "answers", "step_00000060.jsonl"))
         self.run_bad(2, "not runs and files together", "curves", *mixed, "--out", self.path("o"))
 
+    def test_replicates_of_one_population_share_its_people(self) -> None:
+        """Also where the source is called otherwise than its shard, of which answers are."""
+        for seed, where in ((1, "all"), (2, "all"), (3, "all"), (4, "four"), (5, "five")):
+            for step, known in ((10, 10), (20, 8), (40, 7), (60, 3 + seed)):
+                lines = [line(step, f, f, f < known, 1.0, 5) for f in range(10)]
+                self.write_lines(f"runs/{seed}/answers/step_{step:08d}.jsonl", lines)
+            options = {"seed": seed, "source": [f"people=data/{where}/bio.bin"]}
+            self.write(f"runs/{seed}/config.json", json.dumps({"steps": 60, "options": options}))
+            self.write(f"runs/{seed}/exposures/people.json", json.dumps({"shards": [{"name": "bio", "entities": 10}]}))
+            self.write(f"runs/{seed}/DONE", "finished")
+        of = [self.path("runs", str(seed)) for seed in range(1, 6)]
+        errors = {}
+        for name, runs in (("same", of[:3]), ("other", of[2:])):
+            out, _ = self.curves(*runs, "--closed", 10)
+            errors[name] = (
+                out["retention"]["populations"],
+                out["retention"]["fits"]["log_linear"]["standard_errors"]["a"],
+            )
+        self.assertEqual([populations for populations, _ in errors.values()], [1, 3])
+        self.assertGreater(errors["same"][1], errors["other"][1])
+        low, high = out["all"]["share_known_over_runs"][-1]
+        self.assertTrue(0 <= low < high <= 1)
+        self.write("runs/2/metrics.jsonl", "{\n{}\n")
+        self.run_bad(3, "replicates are read all or not at all", "curves", *of[:3], "--out", self.path("o"))
+
     def test_common_and_missing_steps(self) -> None:
         self.write_lines("run/answers/step_00000001.jsonl", [line(1, q, q, True, None) for q in range(3)])
         self.write_lines("run/answers/step_00000003.jsonl", [line(3, q, q, True, 1.0) for q in range(1, 4)])

@@ -39,10 +39,10 @@ import pandas as pd
 from knapsack.analysis.forgetting import over_runs, retention
 from knapsack.analysis.forgetting.histories import histories, known_matrix, summary, write_histories
 from knapsack.analysis.held import differing
-from knapsack.analysis.infusion.paired import population_of
+from knapsack.analysis.infusion.paired import population_of, source_of
 from knapsack.analysis.outputs import check_outputs, write_json, write_text
 from knapsack.common.arguments import make_parser
-from knapsack.common.errors import ScriptError, UsageError
+from knapsack.common.errors import DataError, ScriptError, UsageError
 from knapsack.runs.answer_files import answer_files, run_of
 from knapsack.runs.answers import Answers, Chosen, read_answers
 from knapsack.runs.files import files_of, read_json, run_state, warn
@@ -155,16 +155,19 @@ def of_runs(
     at: Callable[[str], Path],
 ) -> None:
     """Replicates: each read on its own, then what they say together."""
-    if len(runs) < len(args.paths):
+    if not all((path / "config.json").is_file() for path in args.paths):
         raise UsageError(
             "give one run, or files of one, or the directories of several runs; not runs and files together"
         )
-    table = read_runs(runs)
+    left_out: list[Path] = []
+    table = read_runs(runs, left_out)
+    if left_out:
+        raise DataError(f"{left_out[0]}: a malformed file (named above); replicates are read all or not at all")
     if names := differing(table):
         shown = ", ".join(map(str, table["run"]))
         raise UsageError(f"runs {shown} differ in {', '.join(names)}: they are no replicates; give runs of one setting")
     tables, said, read = [], {}, []
-    for name, run in zip(table["run"], runs):
+    for run, name in table["run"].items():
         files = answer_files([run])
         answers = read_answers(files, chosen, args.common)
         if early := unfinished(files, int(answers.steps[-1])):
@@ -174,7 +177,7 @@ def of_runs(
         said[str(name)] = summary(answers, known, facts, args.share, args.kind, run) | {"unfinished": early}
         facts.insert(0, "run", str(name))
         tables.append(facts)
-        population = population_of(run, answers.facts[0][0])
+        population = population_of(run, source_of(run, answers.facts[0][0]))
         read.append(over_runs.OfRun(str(name), answers, known, logp_of(answers), population))
     read = over_runs.at_common_steps(read)
     out = {"format_version": 3, "kind": args.kind, "share": args.share, "steps": read[0].answers.steps.tolist()}

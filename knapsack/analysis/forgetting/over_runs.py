@@ -152,10 +152,15 @@ def over_runs(curves: np.ndarray) -> list[list[float]]:
     return np.stack([mean - half, mean + half], axis=1).tolist()
 
 
+def shares_over_runs(curves: np.ndarray) -> list[list[float]]:
+    """The same, of shares: within 0 and 1."""
+    return np.clip(over_runs(curves), 0.0, 1.0).tolist()
+
+
 def curve(runs: list[OfRun]) -> dict[str, Any]:
     """By step: the mean over runs of the share of facts known, and its interval."""
     shares = np.stack([run.known.mean(axis=1) for run in runs])
-    return {"share_known": shares.mean(axis=0).tolist(), "share_known_over_runs": over_runs(shares)}
+    return {"share_known": shares.mean(axis=0).tolist(), "share_known_over_runs": shares_over_runs(shares)}
 
 
 def known_retention(runs: list[OfRun], window: Window) -> dict[str, Any]:
@@ -173,7 +178,7 @@ def known_retention(runs: list[OfRun], window: Window) -> dict[str, Any]:
         "points_between_0_and_1": warn_of_ends(curves.mean(axis=0)),
         "t": [0.0, *kept[0].t.tolist()],
         "share_known": [1.0, *curves.mean(axis=0).tolist()],
-        "share_known_over_runs": [[1.0, 1.0], *over_runs(curves)],
+        "share_known_over_runs": [[1.0, 1.0], *shares_over_runs(curves)],
         "share_known_of_runs": [[1.0, *curve] for curve in curves.tolist()],
         "fits": fit_laws(kept[0].t, of_weights, people),
     }

@@ -43,6 +43,16 @@ def read_shares(file: Path, _changed: int, name: str, kind: str | None) -> Share
     return {entity: float(np.mean(values)) for entity, values in sums.items()}
 
 
+def source_of(run: Path, shard: str) -> str:
+    """The source that has this shard, by the run's ledgers: answers name the shard that a fact is of, which may be
+    called otherwise than the source. Without a ledger that has it, the same name."""
+    for path in sorted((run / "exposures").glob("*.json")):
+        with blame(path):
+            if any(one["name"] == shard for one in read_json(path)["shards"]):
+                return path.stem
+    return shard
+
+
 def population_of(run: Path, name: str) -> str:
     """Whose facts a run learned: the digests of the source's files in the note that `knapsack sweep` leaves next to the
     run (they know data again that moved), else their path in config.json; the run itself where neither is there."""
