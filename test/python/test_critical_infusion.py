@@ -5,12 +5,14 @@ planted exponents are covered, the planted rival is best at the size left out, n
 import importlib.util
 import math
 import unittest
+from dataclasses import replace
 
 import numpy as np
 
 if not all(importlib.util.find_spec(name) for name in ("pandas", "scipy", "matplotlib")):
     raise unittest.SkipTest("the Python packages pandas, scipy and matplotlib are needed")
 
+import support  # noqa: E402, F401
 from planted_studies import brackets  # noqa: E402
 
 from knapsack.analysis.laws.infusion import check_null, fit_law, hold_out  # noqa: E402
@@ -69,6 +71,11 @@ class PlantedTest(unittest.TestCase):
             fit_law(none)
         false = brackets(np.random.default_rng(25), a=0.0, replicates=1)[:1] + none[:5]
         self.assertAlmostEqual(check_null(false)["p"], 1 - 0.95**6)
+        two = [replace(row, single=True) for row in [*false[:1], *false[:1], *none[:2]]]
+        self.assertAlmostEqual(check_null(two)["p"], 1 - 0.7**4 - 4 * 0.3 * 0.7**3)
+        mixed = [two[0], false[0], *none[:2]]  # one of single runs
+        self.assertAlmostEqual(check_null(mixed)["p"], 1 - 0.7 * 0.95**3 - 0.3 * 0.95**3 - 0.7 * 3 * 0.05 * 0.95**2)
+        self.assertAlmostEqual(check_null(none)["p"], 1.0)
         with self.assertRaisesRegex(DataError, "1 of 6 curves collapse, no more than the rule claims by chance"):
             fit_law(false)
 

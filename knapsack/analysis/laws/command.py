@@ -39,6 +39,10 @@ from knapsack.runs.files import files_of, find_runs, warn
 from knapsack.runs.table import check_columns
 
 FEWEST_DRAWS = 20
+NOT_OF_INFUSED = (
+    *("horizon", "covariate", "unit", "cluster", "free", "loss", "target"),
+    *("set_name", "source", "kind", "dose", "response", "answers", "guess", "draws"),
+)
 FILE = ".json"  # of a unit: what `knapsack capacity` wrote
 UNITS = {"parameters": "parameters", "non-embedding": "parameters_non_embedding"}
 
@@ -111,6 +115,8 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     only = ("base", "measure", "victim", "hold", "margin", "seed_sd", "loss_margin")
     if not args.infused and (given := [name for name in only if getattr(args, name) != parser.get_default(name)]):
         parser.error(f"--{given[0].replace('_', '-')} is of --infused")
+    if args.infused and (given := [name for name in NOT_OF_INFUSED if getattr(args, name) != parser.get_default(name)]):
+        parser.error(f"--{given[0].removesuffix('_name')} says nothing with --infused")
     names = ["M", "K", "KF", "D"] if args.infused else covariates_of(args)
     if wrong := [name for at in args.ask for name in at if name not in names]:
         parser.error(f"--ask {wrong[0]}=...: no covariate of that name; there is {', '.join(names) or 'none'}")

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from knapsack.analysis.infusion.collapse import LEVEL
 from knapsack.analysis.infusion.command import check_names, rule_of
 from knapsack.analysis.infusion.curves import make_curves
 from knapsack.analysis.infusion.report import report as report_curve
 from knapsack.analysis.infusion.rows import read_study
-from knapsack.analysis.laws.infusion import Bracket, Law, check_null, fit_law, hold_out
+from knapsack.analysis.laws.infusion import SINGLE, Bracket, Law, check_null, fit_law, hold_out
 from knapsack.analysis.laws.reach import reach_of
 from knapsack.common.errors import DataError, UsageError
 from knapsack.runs.files import warn
@@ -33,7 +34,8 @@ def bracket_of(curve: Row, unit: str) -> Bracket:
     facts = {"K": curve["K"], "KF": curve["KF"]}
     known = {name: float(value) for name, value in facts.items() if value is not None}
     budget = float(curve["budget_tokens"])
-    return Bracket(float(curve[unit]), budget, curve["policy"], *ends, label=curve["label"], **known)
+    single = reading["sigma_seed"] is None
+    return Bracket(float(curve[unit]), budget, curve["policy"], *ends, label=curve["label"], single=single, **known)
 
 
 def row_of(curve: Row, unit: str) -> Row:
@@ -135,6 +137,11 @@ def say(out: Row) -> None:
     law, null, held = out["law"], out["null"], out.get("holdout", {})
     if null:
         print(f"curves that collapse: {null['collapsed']} of {null['curves']}; by chance p = {null['p']:.2g}")
+        if null["single"]:
+            warn(
+                f"{null['single']} of {null['curves']} curves have one run a point, which claims a collapse by chance "
+                f"in up to {SINGLE:.0%}, not {LEVEL:.0%}: give points several seeds"
+            )
     if "refused" in law:
         warn(f"no law: {law['refused']}")
         return
