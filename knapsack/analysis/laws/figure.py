@@ -68,20 +68,21 @@ class Drawn:
         return np.isclose(self.covariates[axis], self.covariates[axis].max(), rtol=1e-3)
 
     def law_without(self, axis: str) -> DoseLaw | None:
-        """As the hold-out fitted it."""
+        """As the hold-out fitted it; None where too few runs are left, or one value of the axis."""
         try:
-            return fit_law(self.study.runs.take(~self.is_largest(axis)), self.study.people)
+            law = fit_law(self.study.runs.take(~self.is_largest(axis)), self.study.people)
         except DataError:
             return None
+        return law if axis in law.covariates else None
 
     def named(self, axis: str) -> str:
         """With its unit."""
         column = self.columns.get(axis, axis)
         return axis if column == axis else f"{axis}, {NAMES.get(column, column)}"
 
-    def curve(self, dose: np.ndarray) -> np.ndarray:
+    def curve(self, law: DoseLaw, dose: np.ndarray) -> np.ndarray:
         """The accuracy at F / F50, of people who differ."""
-        shape = self.law.shape
+        shape = law.shape
         own = np.exp(shape.people * NODES)
         risen = expit(shape.k * np.log(dose[:, None] / own)) @ (WEIGHTS / WEIGHTS.sum())
         guess = float(np.mean([one.guess for one in self.study.curves if one is not None]))
@@ -116,10 +117,10 @@ def draw_curves(raw: Any, collapsed: Any, drawn: Drawn) -> None:
         raw.vlines(places, *zip(*(one[1:] for one in shares)), color=look["color"], linewidth=0.5, alpha=0.25)
         if place not in named:
             at_middle = law.F50(drawn.middle | ({by: float(place)} if by else {})).value
-            raw.plot(fine * at_middle, drawn.curve(fine), color=look["color"], linewidth=0.9, alpha=0.8, zorder=2)
+            raw.plot(fine * at_middle, drawn.curve(law, fine), color=look["color"], linewidth=0.9, alpha=0.8, zorder=2)
         named.add(place)
-    shape = drawn.law.shape
-    collapsed.plot(fine, drawn.curve(fine), color=INK, linewidth=1.3, zorder=4,
+    shape = law.shape
+    collapsed.plot(fine, drawn.curve(law, fine), color=INK, linewidth=1.3, zorder=4,
                    label=f"slope k = {shape.k:.2g}, lapse {100 * shape.lapse:.1f} %")  # fmt: skip
     doses = np.concatenate([cells.dose[cells.dose > 0] for cells in drawn.study.runs.answers])
     F50s = np.array([law.F50(setting).value for setting in drawn.settings])
