@@ -193,7 +193,9 @@ def table_parts(study: Study, name: str, rows: Rows) -> list[Part]:
                     cells.append("" if is_itself else over_replicates((one, None, None) for one in differences))
                 lines.append([name_of(block, setting), f"{len(found)} of {len(runs)}", *cells])
         parts.append(Table(["arm", "runs", measure, *(f"minus {label}" for label, _ in against)], lines))
-    return parts + [Text("Differences are paired by replicate: the same people and seeds.")]
+    return parts + [
+        Text("Differences are paired by replicate: the same people, and the same seeds unless a block sets its own.")
+    ]
 
 
 def ends(bracket: tuple[float | None, float | None], axis: str, falls: str, rises: str) -> str:

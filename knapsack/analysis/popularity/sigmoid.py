@@ -5,7 +5,10 @@
 after Smith et al. ("predictable confabulations", arXiv 2605.18732), with guess g and lapse l. Maximum likelihood; the
 law is judged by the log loss of models that were left out, next to popularity alone and one accuracy for all, and per
 family by deviance and R2 of the accuracies in bins of popularity. A second law gives each family a constant of its own.
-Intervals are over items, drawn anew for all models together, and models, each left out: Student's t of the models.
+Intervals are over items, drawn anew for all models together, and models, each left out: Student's t of the models,
+which count as independent. Where the models of a family are off together, the intervals are too narrow; the law with
+constants of families, and the law of thresholds (law.py), where families are clusters, say whether they are. The
+accuracy that is asked for is the law's, without the scatter of a new model.
 """
 
 from __future__ import annotations
