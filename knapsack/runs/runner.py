@@ -15,7 +15,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol, TextIO
 
@@ -49,6 +49,9 @@ class Programs(NamedTuple):
 class Task(NamedTuple):
     run: Run
     needs: tuple[str, ...] = ()  # names of runs that must be finished before
+
+
+Later = Callable[[], Task | None]  # what the task is, known when it may begin; None: nothing is to be done
 
 
 class Process(Protocol):
@@ -199,7 +202,7 @@ class Work:
 
 
 def run_all(
-    tasks: Sequence[Task],
+    tasks: Sequence[Task | Later],
     programs: Programs,
     watcher: Watcher,
     slots: Sequence[Environment] = ({},),
@@ -211,13 +214,16 @@ def run_all(
     free = list(range(len(slots)))
     try:
         while waiting or active:
-            for task in list(waiting):
+            for item in list(waiting):
                 if not free:
                     break
-                unfinished = {other.run.name for other in waiting} | {work.run.name for work in active}
-                if unfinished & set(task.needs):
+                task = item if isinstance(item, Task) else item()
+                unfinished = {other.run.name for other in waiting if isinstance(other, Task)}
+                if task and (unfinished | {work.run.name for work in active}) & set(task.needs):
                     continue
-                waiting.remove(task)
+                waiting.remove(item)
+                if task is None:
+                    continue
                 if lost := [name for name in task.needs if name in failed]:
                     failed.add(task.run.name)
                     watcher.ended(task.run, f"it needs {lost[0]}, which failed", 0.0)
