@@ -2,7 +2,7 @@
 
   "place": {"axis": {"ratio": "bio"}, "low": 0.03, "high": 0.6, "measure": "know/bio/accuracy_seen", "width": 0.15}
 
-The rule is knapsack/analysis/laws/placement.py. The level of a run is written to OUT/placed.json before the run begins,
+The rule is knapsack/analysis/laws/placement.py. A run's level is written to OUT/placed.jsonl before it begins,
 so that a study goes on with the same levels after any kill. Each run is a replicate of its own, numbered in order.
 """
 
@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from knapsack.common.errors import DataError, UsageError
-from knapsack.common.files import dump_json
-from knapsack.runs.files import is_there, read_json, write_bytes
+from knapsack.runs.files import is_there, naming, read_bytes
 from knapsack.runs.grid import MOST_RUNS
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def place_of(value: Any, place: str) -> Place:
 
 @dataclass
 class Placed:
-    """Of one block, what OUT/placed.json says."""
+    """Of one block, what OUT/placed.jsonl says."""
 
     out: Path
     block: str
@@ -141,12 +141,16 @@ class Placed:
     def is_over(self) -> bool:
         return bool(self.ended) or len(self.levels) >= self.place.runs
 
-    def write(self) -> None:
+    def write(self, **said: Any) -> None:
+        """A line more; one that was cut off by a kill is closed."""
         path = file_of(self.out)
-        blocks = read_json(path).get("blocks", {}) if is_there(path) else {}
         path.parent.mkdir(parents=True, exist_ok=True)
-        blocks[self.block] = {"levels": self.levels, "ended": self.ended}
-        write_bytes(path, dump_json({"format_version": 1, "blocks": blocks}))
+        with naming(path), path.open("ab+") as file:
+            file.seek(0)
+            cut = not file.read().endswith(b"\n") and file.tell() > 0
+            file.write(b"\n" * cut + json.dumps({"block": self.block} | said).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
 
     def next(self, finished: list[tuple[str, float]], pending: list[str]) -> str | None:
         """The level of the next run, written down; None where there is none. `finished`: levels and shares."""
@@ -158,28 +162,36 @@ class Placed:
         x, shares = [float(level) for level, _ in finished], [share for _, share in finished]
         if ended := placement.ended(rule, x, shares):
             self.ended = ended
-            self.write()
+            self.write(ended=ended)
             return None
         at = placement.next_level(rule, x, shares, list(map(float, pending)))
         level = self.place.levels[rule.levels.index(at)]
         self.levels.append(level)
-        self.write()
+        self.write(order=len(self.levels), level=level)
         return level
 
 
 def file_of(out: Path) -> Path:
-    return out / "placed.json"
+    return out / "placed.jsonl"
 
 
 def placed_in(out: Path, block: str, place: Place) -> Placed:
-    path = file_of(out)
-    found = read_json(path).get("blocks", {}) if is_there(path) else {}
-    of = found.get(block, {}) if isinstance(found, dict) else None
-    levels, ended = (of.get("levels", []), of.get("ended", "")) if isinstance(of, dict) else (None, None)
-    known = isinstance(levels, list) and all(isinstance(one, str) and is_level(one) for one in levels)
-    if not known or not isinstance(ended, str):
-        raise DataError(f"{path}: expected the levels of block {block}, texts of numbers above 0, and why they ended")
-    return Placed(out, block, place, levels, ended)
+    path, placed = file_of(out), Placed(out, block, place)
+    for number, line in enumerate(read_bytes(path).splitlines() if is_there(path) else [], 1):
+        try:
+            said = json.loads(line)
+        except ValueError:  # cut off by a kill
+            continue
+        if not isinstance(said, dict) or said.get("block") != block:
+            continue
+        level, ended = said.get("level"), said.get("ended")
+        if isinstance(level, str) and is_level(level) and said.get("order") == len(placed.levels) + 1:
+            placed.levels.append(level)
+        elif isinstance(ended, str):
+            placed.ended = ended
+        else:
+            raise DataError(f"{path}: line {number}: expected the next order and level of block {block}, or its end")
+    return placed
 
 
 def is_level(text: str) -> bool:

@@ -28,7 +28,6 @@ from knapsack.runs.runner import (
     is_finished,
     run_all,
 )
-from knapsack.runs.table import read_run
 from knapsack.study import data, predictions
 from knapsack.study.adaptive import share_of
 from knapsack.study.declare import Block, Planned, Study, steps_for
@@ -173,6 +172,8 @@ def task_of(study: Study, one: Planned, table: LiveTable) -> Task | Later:
 
 def next_run(block: Block) -> Planned | None:
     """The run that a block places next, by those of its runs that are finished; those that are not count as begun."""
+    from knapsack.runs.table import read_run  # pandas is slow to load
+
     placed = block.placed
     finished, pending = [], []
     for one, level in zip(block.runs, placed.levels):
