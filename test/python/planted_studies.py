@@ -109,11 +109,15 @@ def ratio_study(
     k: float = 8.0,
     run_sd: float = 0.06,
     level: float = 0.0,
+    replicate_sd: float = 0.0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Ratios and accuracies of runs on uniform people, 400 answers each; without a critical one the accuracy is about
-    `level` at every ratio, its logit scattered as much as the others'."""
+    `level` at every ratio, its logit scattered as much as the others'. Replicates of a ratio follow one another; with a
+    replicate_sd those of the same number share an effect."""
     x = np.repeat(np.array(ratios), replicates)
     scatter = random.normal(0, run_sd, len(x))
+    if replicate_sd:
+        scatter += np.tile(random.normal(0, replicate_sd, replicates), len(ratios))
     z = k * (np.log(x / critical) + scatter) if critical else np.log(max(level, 1e-6) / (1 - level)) + k * scatter
     return x, random.binomial(400, 0.004 + 0.976 * expit(z)) / 400
 

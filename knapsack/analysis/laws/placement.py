@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import numpy as np
-from scipy.special import expit, ndtr
+from scipy.special import expit, ndtr, xlogy
 
 from knapsack.analysis.laws import critical
 from knapsack.common.errors import DataError
@@ -31,6 +31,7 @@ A_WIDTH, PLACES = 3, (41, 301)  # places of ln F50 in a width; at least and at m
 LAPSE = 0.02
 LOGITS = np.arange(-14.0, 14.01, 0.1)  # u, tabulated
 EDGES = np.linspace(-4.0, 4.0, 17)  # of the outcomes' bins, as logits
+NEGLIGIBLE = 1e-7  # of a place's probability
 SURE, ENOUGH = 0.99, 2  # that the critical dose is outside of the levels; with as many runs at the last level there
 FEWEST = 8  # finished runs before an interval counts as narrow: of fewer the scatter is a guess
 NARROW, ABOVE, BELOW, ALL = "narrow", "above the levels", "below the levels", "all runs"
@@ -126,9 +127,17 @@ class Posterior:
 
     def entropy_after(self, level: float) -> float:
         """The entropy of (ln F50, k) that is expected after one more run there."""
-        joint = np.einsum("mkt,mktb->bmk", self.weight, self.outcomes[steps_of(self.rule.logit(level))])
-        total = joint.sum(axis=(1, 2), keepdims=True)
-        return -float((joint * np.log(np.maximum(joint, 1e-300) / np.maximum(total, 1e-300))).sum())
+        weight, which = self.likely
+        steps = steps_of(self.rule.logit(level)).ravel()[which]
+        joint = np.einsum("nt,ntb->nb", weight, self.outcomes[steps])
+        return float(xlogy(joint.sum(axis=0), joint.sum(axis=0)).sum() - xlogy(joint, joint).sum())
+
+    @cached_property
+    def likely(self) -> tuple[np.ndarray, np.ndarray]:
+        """(N, SCATTER) of the places of (ln F50, k) that are not improbable, and which they are."""
+        flat = self.weight.reshape(-1, len(SCATTER))
+        which = np.flatnonzero(flat.sum(axis=1) > NEGLIGIBLE)
+        return flat[which], which
 
 
 def end_of(rule: Rule, outside: str) -> float:
