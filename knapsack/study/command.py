@@ -8,7 +8,8 @@
 dated, before the first of them. It may be stopped or killed at any moment: the same command goes on. A run is known by
 its options and the content of its data, so one of the same name with others is refused. A block with "place" puts each
 run where those before say that it tells most of the critical ratio or exposures, and ends when that is known well
-enough. dev/formats.md, 12, has the file; dev/studies has examples. Exit codes of `run`: 1 where a run failed, 75 where it was stopped.
+enough. dev/formats.md, 12, has the file; dev/studies has examples. Exit codes of `run`: 1 where a run failed, 75 where
+it was stopped.
 """
 
 from __future__ import annotations

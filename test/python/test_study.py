@@ -482,8 +482,8 @@ class RunnerTest(StudyTest):
             counted[path.stem] = len(choose(study, None))
         self.assertEqual(
             counted,
-            {"cpu-critical": 16, "cpu-law": 73, "gpu-quarter-hour": 8, "gu2025-410m": 6, "gu2025-70m": 34, "gu2025-frequency": 10,
-             "lv2025-ladder": 32},
+            {"cpu-critical": 16, "cpu-law": 73, "gpu-quarter-hour": 8, "gu2025-410m": 6, "gu2025-70m": 34,
+             "gu2025-frequency": 10, "lv2025-ladder": 32},
         )  # fmt: skip
 
 
