@@ -286,10 +286,8 @@ def say_placing(study: Study, chosen: list[Planned]) -> None:
         place = placed.place
         along = f"{place.flag} {place.value(place.levels[0])} to {place.levels[-1]}"
         said = f"at most {len(to_come)} more, counted above" if to_come else f"no more: {placed.why}"
-        print(
-            f"{name} places its runs along {along}, until {place.width:g} in ln is half of the interval of the critical"
-        )
-        print(f"  dose: at most {place.runs}, {len(placed.levels)} are placed; {said}")
+        print(f"{name} places its runs along {along}, at most {place.runs}, until half of the interval of")
+        print(f"  the critical dose is below {place.width:g} in ln; placed {len(placed.levels)}, {said}")
 
 
 def say_sharing(study: Study, rows: list[Row], clock: Clock, programs: Programs) -> None:

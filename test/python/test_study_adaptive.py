@@ -1,6 +1,8 @@
 """knapsack study: a block that places its runs, on a trainer that only says what a model would have learned."""
 
+import contextlib
 import importlib.util
+import io
 import json
 import math
 import os
@@ -162,6 +164,25 @@ class DeclaredTest(support.FolderTest):
             self.write("out/placed.jsonl", wrong)
             said = "placed.jsonl: line 1: expected the next order and level of block R"
             self.run_bad(3, said, "study", "run", path, "--out", self.path("out"))
+
+    def test_a_plan_counts_as_many_runs_as_there_may_be(self) -> None:
+        from knapsack.study.declare import choose, read_study
+        from knapsack.study.plan import say_placing
+
+        os.makedirs(self.path("out"))
+        path = pathlib.Path(self.write("study.json", json.dumps({"blocks": {"R": BLOCK | {"place": PLACE}}})))
+        lines = ['{"block": "R", "order": 1, "level": "0.03"}', '{"block": "R", "ended": "below the levels"}']
+        for begun, said in (
+            (lines[:1], "placed 1, at most 23 more, counted above"),
+            (lines, "placed 1, no more: the critical dose is below the levels"),
+        ):
+            self.write("out/placed.jsonl", "\n".join(begun) + "\n")
+            study = read_study(path, pathlib.Path(self.path("out")), None)
+            out = io.StringIO()
+            with contextlib.redirect_stdout(out):
+                say_placing(study, choose(study, None))
+            self.assertIn("R places its runs along ratio bio=0.03 to 0.6, at most 24, until half", out.getvalue())
+            self.assertIn(said, out.getvalue())
 
     def test_exposures_are_whole(self) -> None:
         from knapsack.study.adaptive import place_of
