@@ -30,6 +30,7 @@ WHY = {
     "narrow": "the interval of the critical dose is as narrow as asked",
     "above the levels": "the critical dose is above the levels",
     "below the levels": "the critical dose is below the levels",
+    "no rise": "the share does not rise over the levels",
     "all runs": "there are as many as declared",
 }  # by what placement.ended says
 NOT_BEFORE = "places its runs, so that no setting of them is known before; a law of the block can be predicted"

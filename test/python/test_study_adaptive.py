@@ -20,7 +20,7 @@ import support  # noqa: E402
 from planted_studies import placed_study, ratio_study  # noqa: E402
 
 from knapsack.analysis.laws import critical  # noqa: E402
-from knapsack.analysis.laws.placement import ABOVE, ALL, NARROW, Rule, ended, next_level  # noqa: E402
+from knapsack.analysis.laws.placement import ABOVE, FLAT, NARROW, Rule, ended, next_level  # noqa: E402
 
 # Learns above the critical ratio of the file CRITICAL; each seed a little more or less. Where there is a file
 # KILL.SEED, kills the runner instead, once.
@@ -72,7 +72,7 @@ class PlacementTest(unittest.TestCase):
             grids.append(self.half_width(*ratio_study(random, truth, grid, 2)))
         self.assertLess(max(placed), 0.1)
         self.assertLess(np.mean(np.abs(errors)), 0.06)
-        self.assertLess(np.mean(runs), 12)  # of 16 in the grid
+        self.assertLess(np.mean(runs), 13)  # of 16 in the grid
         self.assertLess(np.mean(placed), np.mean(grids))
 
     def test_where_nothing_learns_it_ends_early_and_no_threshold_is_said(self) -> None:
@@ -82,9 +82,11 @@ class PlacementTest(unittest.TestCase):
         self.assertGreaterEqual((x == 0.6).sum(), 2)
         self.assertIsNone(critical.find(x, share, 400, 0.004, np.arange(len(x))).at)
 
-    def test_a_level_that_is_known_equally_everywhere_takes_all_runs(self) -> None:
+    def test_what_is_known_equally_everywhere_is_no_rise(self) -> None:
+        """Runs are spread meanwhile: levels that follow the outcomes made a rise of scatter."""
         x, share, why = placed_study(np.random.default_rng(2), self.RULE, None, 0.06, 0.4)
-        self.assertEqual((len(x), why), (24, ALL))
+        self.assertEqual(why, FLAT)
+        self.assertGreater(len(np.unique(x)), 8)
         self.assertIsNone(critical.find(x, share, 400, 0.004, np.arange(len(x))).slope)
 
     def test_first_runs_are_spread_and_those_at_work_count(self) -> None:

@@ -8,6 +8,9 @@ t as a nuisance (Prins 2013) and outcomes that are shares. Watson and Pelli 1983
 (ZEST) did so for the threshold alone; Watson 2017 (QUEST+) has the general rule. Runs that are not finished count with
 the expected share.
 
+While it may be that nothing rises (one share at all levels, as likely beforehand as a rise), runs are spread evenly, as
+in a grid: levels that follow the outcomes would turn scatter into a rise that the test of critical.find takes for one.
+
 The posterior decides where runs go; what is reported is critical.find over the finished runs, as for a fixed grid, and
 no run is placed any more once both say the critical dose well enough.
 """
@@ -33,8 +36,10 @@ LOGITS = np.arange(-14.0, 14.01, 0.1)  # u, tabulated
 EDGES = np.linspace(-4.0, 4.0, 17)  # of the outcomes' bins, as logits
 NEGLIGIBLE = 1e-7  # of a place's probability
 SURE, ENOUGH = 0.99, 2  # that the critical dose is outside of the levels; with as many runs at the last level there
-FEWEST = 8  # finished runs before an interval counts as narrow: of fewer the scatter is a guess
-NARROW, ABOVE, BELOW, ALL = "narrow", "above the levels", "below the levels", "all runs"
+MAY_BE = 0.05  # from this probability of no rise on, runs are spread
+FLAT_LOGITS = np.arange(-6.0, 6.01, 0.5)  # prior of the one share's logit
+FEWEST = 10  # finished runs before an interval counts as narrow: of fewer the scatter is a guess
+NARROW, ABOVE, BELOW, FLAT, ALL = "narrow", "above the levels", "below the levels", "no rise", "all runs"
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,11 @@ class Rule:
     def opening(self) -> list[float]:
         """The levels of the first runs: both ends, and evenly between."""
         return [self.levels[round(place)] for place in np.linspace(0, len(self.levels) - 1, self.first)]
+
+    def spread(self, order: int) -> float:
+        """The level of a run of this order where runs are spread: evenly over the levels, whatever was seen."""
+        golden = (np.sqrt(5) - 1) / 2  # any first few of its multiples, modulo 1, are about even
+        return self.levels[int(len(self.levels) * (order * golden % 1))]
 
     @cached_property
     def places(self) -> np.ndarray:
@@ -87,10 +97,15 @@ class Posterior:
         self.rule = rule
         p = rule.right(LOGITS)
         found = np.zeros((len(rule.places), len(SLOPES), len(SCATTER)))
+        flat = np.zeros((len(FLAT_LOGITS), len(SCATTER)))
         for level, share in zip(x, s):
             alone = rule.answers * (share * np.log(p) + (1 - share) * np.log1p(-p))
-            scattered = scattering() @ np.exp(alone - alone.max())
-            found += np.log(np.maximum(scattered, 1e-300)).T[steps_of(rule.logit(level))]
+            scattered = np.log(np.maximum(scattering() @ np.exp(alone - alone.max()), 1e-300)).T
+            found += scattered[steps_of(rule.logit(level))]
+            flat += scattered[steps_of(FLAT_LOGITS)]
+        top = max(found.max(), flat.max())
+        rise, no_rise = np.exp(found - top).mean(), np.exp(flat - top).mean()
+        self.flat = float(no_rise / (rise + no_rise))
         found = np.exp(found - found.max())
         self.weight = found / found.sum()
 
@@ -152,6 +167,8 @@ def next_level(rule: Rule, x: Sequence[float], s: Sequence[float], pending: Sequ
     posterior = Posterior(rule, x, s)
     if outside := posterior.outside():  # one run that happened to fail is no proof
         return end_of(rule, outside)
+    if posterior.flat > MAY_BE:
+        return rule.spread(begun)
     if pending:
         posterior = Posterior(rule, [*x, *pending], [*s, *map(posterior.expected, pending)])
     return min(rule.levels, key=posterior.entropy_after)
@@ -163,6 +180,8 @@ def ended(rule: Rule, x: Sequence[float], s: Sequence[float]) -> str:
         posterior = Posterior(rule, x, s)
         if (outside := posterior.outside()) and list(x).count(end_of(rule, outside)) >= ENOUGH:
             return outside
+        if len(x) >= FEWEST and posterior.flat > SURE:
+            return FLAT
         if len(x) >= FEWEST and posterior.half_width() < rule.width and half_width(rule, x, s) < rule.width:
             return NARROW
     return ALL if len(x) >= rule.runs else ""
