@@ -303,7 +303,8 @@ def say_sharing(study: Study, rows: list[Row], clock: Clock, programs: Programs)
     for row in {shape(whole_flags(study, row.planned)): row for row in (sized[:1] + sized[-1:])}.values():
         flags = whole_flags(study, row.planned)
         if ways := fastest(clock, flags, available_cores()):
-            each = ", ".join(f"{jobs} x {threads} threads {speed:,.0f}" for jobs, threads, speed in ways)
-            said.append(f"{shape(flags)}: {each} tokens/s; best --jobs {ways[0][0]}")
+            each = ", ".join(f"{way.jobs} x {way.threads} threads {way.tokens_per_s:,.0f}" for way in ways)
+            busy = " (others worked too: ask again when they do not)" if any(way.was_busy for way in ways) else ""
+            said.append(f"{shape(flags)}: {each} tokens/s; best --jobs {ways[0].jobs}{busy}")
     if said:
         print("\nsharing the cores (timed here):\n  " + "\n  ".join(said))
