@@ -23,7 +23,6 @@ import argparse
 import json
 import math
 import os
-import shutil
 import signal
 import statistics
 import subprocess
@@ -36,7 +35,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
 
-from cpu_vs_torch import ROOT, Shape, has_torch, run_measured, write_shard
+from peers import ROOT, Ours, Peer, Shape, has_torch, scratch_folder, torch_version, write_shard
 
 PEAK_FLOPS, PEAK_DEVICES = 989e12, ("H100", "H200")
 WARM_UP_STEPS, MOST_STEPS, SHARD_TOKENS = 12, 400, 4 << 20
@@ -97,84 +96,6 @@ class MemoryWatch:
         self.bytes = self.most - self.before
 
 
-class Ours:
-    def __init__(self, task: Task, program: Path, threads: int, folder: Path) -> None:
-        self.task, self.program, self.threads, self.folder = task, program, threads, folder
-
-    def measure(self, steps: int) -> tuple[list[float], int]:
-        """Seconds of each step, and the process's largest resident memory."""
-        shape, out = self.task.shape, self.folder / f"run{time.monotonic_ns()}"
-        command = [
-            str(self.program),
-            "--model",
-            shape.model,
-            "--source",
-            f"data={self.folder}/data.bin",
-            "--steps",
-            str(steps),
-            "--seq-len",
-            str(shape.T),
-            "--micro-batch",
-            str(shape.B),
-            "--batch-tokens",
-            str(self.task.tokens),
-            "--out",
-            str(out),
-        ]
-        _, resident = run_measured(command, self.threads)
-        lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-        shutil.rmtree(out)  # its checkpoint is as large as the model and its moments
-        return [line["perf/step_ms"] / 1e3 for line in lines[len(lines) // 4 + 1 :]], resident
-
-
-class Peer:
-    """torch_step.py in a process of its own, which stays."""
-
-    def __init__(self, task: Task, python: str, threads: int, device: str) -> None:
-        # the vocabulary in whole tiles, as our program pads it by itself
-        shape = task.shape._asdict() | {"micro_steps": task.micro_steps, "V": -(-task.shape.V // 128) * 128}
-        options = {"shape": shape, "threads": threads, "device": device, "serve": True}
-        self.errors = tempfile.TemporaryFile("w+")
-        self.process = subprocess.Popen(
-            [python, str(ROOT / "dev/bench/torch_step.py"), json.dumps(options)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.errors,
-            text=True,
-            env=dict(os.environ, OMP_NUM_THREADS=str(threads)),
-        )
-        try:
-            self.read()
-        except RuntimeError:
-            self.close()
-            raise
-
-    def read(self) -> dict[str, Any]:
-        assert self.process.stdout
-        line = self.process.stdout.readline()
-        if not line:
-            self.process.wait()
-            self.errors.seek(0)
-            raise RuntimeError(
-                f"PyTorch's step ended with code {self.process.returncode}: {self.errors.read()[-1500:].strip()}"
-            )
-        return json.loads(line)
-
-    def measure(self, steps: int) -> dict[str, Any]:
-        assert self.process.stdin
-        try:
-            self.process.stdin.write(f"{steps}\n")
-            self.process.stdin.flush()
-        except BrokenPipeError:
-            pass  # read says why
-        return self.read()
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.communicate()
-        self.errors.close()
-
-
 def watched(measure: Callable[[], Any], device: str) -> tuple[Any, int]:
     if device == "cpu":
         return measure(), 0
@@ -186,7 +107,8 @@ def watched(measure: Callable[[], Any], device: str) -> tuple[Any, int]:
 def start_peer(task: Task, args: argparse.Namespace) -> tuple[Peer, dict[str, Any], float]:
     """The peer, what it said of its first steps, and the seconds until then."""
     start = time.monotonic()
-    peer = Peer(task, args.torch, args.threads, args.device)
+    options = {"device": args.device, "micro_steps": task.micro_steps}
+    peer = Peer(args.torch, task.shape, args.threads, **options)
     try:
         return peer, peer.measure(WARM_UP_STEPS), time.monotonic() - start
     except BaseException:
@@ -222,7 +144,7 @@ def compare(task: Task, args: argparse.Namespace, folder: Path, row: dict[str, A
         save()
 
     write_shard(folder / "data", task.shape, min(SHARD_TOKENS, 64 * task.tokens))
-    ours = Ours(task, args.program, args.threads, folder)
+    ours = Ours(args.program, task.shape, args.threads, folder, task.micro_steps)
     (times, resident), memory = watched(lambda: ours.measure(WARM_UP_STEPS), args.device)
     our_steps = steps_for(times)
     row["ours"] = {"memory_bytes": memory or resident}
@@ -265,12 +187,6 @@ def gpu_name() -> str:
     except FileNotFoundError:
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""
-
-
-def scratch_folder() -> str | None:
-    """Checkpoints that nobody reads go to memory where there is enough of it."""
-    memory = Path("/dev/shm")
-    return str(memory) if memory.is_dir() and shutil.disk_usage(memory).free > 32 << 30 else None
 
 
 def stop(number: int, frame: FrameType | None) -> None:
@@ -324,9 +240,7 @@ def main() -> int:
         parser.error(f"{args.program} is not built; make {args.program.name}")
     args.peak = PEAK_FLOPS if any(name in device for name in PEAK_DEVICES) else None
     signal.signal(signal.SIGTERM, stop)
-    version = subprocess.run(
-        [args.torch, "-c", "import torch; print(torch.__version__)"], capture_output=True, text=True, check=True
-    ).stdout.strip()
+    version = torch_version(args.torch)
     print(
         f"{device}, PyTorch {version}, {args.rounds} alternating rounds"
         + ("" if args.device == "cuda" else "; not a measurement")
@@ -362,7 +276,7 @@ def main() -> int:
                 row |= {"attention": first["attention"], "complete": True}
                 print(f"{name}: {row['cold_start_seconds']:.1f} s to {WARM_UP_STEPS} steps", flush=True)
                 continue
-            with tempfile.TemporaryDirectory(dir=scratch_folder()) as folder:
+            with tempfile.TemporaryDirectory(dir=scratch_folder(32 << 30)) as folder:
                 compare(tasks[name], args, Path(folder), row, save)
             print_row(name, row)
         except RuntimeError as error:

@@ -1,12 +1,22 @@
 #!/usr/bin/env python3
-"""Our CPU trainer beside PyTorch: the same shapes, the same threads, one after the other in one run.
+"""Our CPU trainer next to PyTorch's four ways: eager and compiled, fp32 and bf16 autocast. The same shapes, the same
+threads, one after the other in one run.
 
   dev/bench/cpu_vs_torch.py                          (PyTorch of the Python that runs it, where there is one)
-  dev/bench/cpu_vs_torch.py --torch other/bin/python --rounds 5 --shapes gpt2-124m
+  dev/bench/cpu_vs_torch.py --torch other/bin/python --rounds 5 --json FILE --markdown FILE
+  dev/bench/cpu_vs_torch.py --shapes gpt2-124m-T64-B4 --seconds 10
 
-For every shape it prints tokens/s of both (median step after warm-up, best of the rounds, which alternate), their
-ratio, the tokens/s that the linear layers' matrix products alone would allow at OpenBLAS's speed ('GEMM bound',
-measured in the same rounds), and the peak memory of both processes.
+The peer is torch_step.py: the same architecture and loss, which says what else. PyTorch's processes, one a way, compile
+and warm up once and stay, idle while another is measured; ours starts anew for every measurement, and the first quarter
+of its steps does not count. A round measures each way once, every other round in the opposite order. A rate is the
+median step of a round, a result the median of the rounds, a ratio the median of the rounds' ratios. A way that compiles
+again while it is measured ends the shape with an error. Memory is the largest resident set: of PyTorch's processes
+after compilation and warm-up (its libraries contained: `imported` is what it has after `import torch`).
+
+'GEMM bound': tokens/s that the linear layers' matrix products alone would allow at OpenBLAS's speed in fp32, measured
+in the same rounds.
+
+Exit codes: 0; 1 where a shape failed.
 """
 
 from __future__ import annotations
@@ -15,145 +25,47 @@ import argparse
 import ctypes
 import json
 import os
+import platform
+import re
 import statistics
-import struct
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
-
-ROOT = Path(__file__).resolve().parents[2]
-HEAD_ROWS = 1024  # rows of the head at a time (model/activations.h)
-
-
-class Shape(NamedTuple):
-    neox: bool
-    L: int
-    C: int
-    heads: int
-    V: int
-    T: int
-    B: int
-
-    @property
-    def model(self) -> str:
-        if (self.neox, self.L, self.C, self.V) == (False, 12, 768, 50257):
-            return "gpt2-124m"
-        return f"{'pythia' if self.neox else 'gpt2'}:L{self.L}:C{self.C}:H{self.heads}"
-
-    @property
-    def linear_layers(self) -> list[tuple[int, int, int, int]]:
-        """(rows, inputs, outputs, how often) of every linear layer of a step."""
-        N, C = self.B * self.T, self.C
-        head = min(N, HEAD_ROWS)
-        return [
-            (N, C, 3 * C, self.L),
-            (N, C, C, self.L),
-            (N, C, 4 * C, self.L),
-            (N, 4 * C, C, self.L),
-            (head, C, self.V, N // head),
-        ]
-
-    def flops(self) -> float:
-        linear = sum(6.0 * rows * inputs * outputs * count for rows, inputs, outputs, count in self.linear_layers)
-        return linear + 7.0 * self.L * self.C * self.T * self.T * self.B
-
+from peers import ROOT, Ours, Peer, Shape, has_torch, scratch_folder, torch_version, write_shard
 
 SHAPES = {
     "L4-C256-V50304-T256-B4": Shape(True, 4, 256, 4, 50304, 256, 4),
     "L6-C384-V50304-T256-B4": Shape(True, 6, 384, 6, 50304, 256, 4),
-    "gpt2-124m-T64-B4": Shape(False, 12, 768, 12, 50257, 64, 4),
+    "gpt2-124m-T64-B4": Shape(False, 12, 768, 12, 50257, 64, 4),  # llm.c's default on a CPU
     "L4-C128-V4096-T256-B16": Shape(True, 4, 128, 4, 4096, 256, 16),
+    "L2-C64-V2048-T128-B16": Shape(True, 2, 64, 2, 2048, 128, 16),
+    # what dev/studies/cpu-law.json trains
+    "L2-C32-V1024-T128-B16": Shape(True, 2, 32, 2, 1024, 128, 16),
+    "L2-C128-V1024-T128-B16": Shape(True, 2, 128, 2, 1024, 128, 16),
+    # nanoGPT's for a CPU, with more words than its characters
+    "gpt2-L4-C128-V512-T64-B12": Shape(False, 4, 128, 4, 512, 64, 12),
 }
-
-
-class Measurement(NamedTuple):
-    tokens_per_s: float
-    peak_bytes: int
-
-
-def write_shard(prefix: Path, shape: Shape, tokens: int) -> None:
-    """Random ids as a Megatron shard of documents of 512 tokens, with the sidecar that fixes the vocabulary."""
-    ids = np.random.default_rng(1).integers(1, shape.V, tokens).astype("<u2")
-    lengths = np.full(tokens // 512, 512, "<i4")
-    offsets = np.arange(len(lengths), dtype="<i8") * 1024
-    documents = np.arange(len(lengths) + 1, dtype="<i8")
-    ids[511::512] = 0
-    header = b"MMIDIDX\0\0" + struct.pack("<QBQQ", 1, 8, len(lengths), len(documents))
-    Path(f"{prefix}.bin").write_bytes(ids.tobytes())
-    Path(f"{prefix}.idx").write_bytes(header + lengths.tobytes() + offsets.tobytes() + documents.tobytes())
-    sidecar = {
-        "format_version": 1,
-        "kind": "text",
-        "tokenizer": {"name": "random", "sha256": "0" * 64, "file": "none"},
-        "vocab_size": shape.V,
-        "eot_id": 0,
-        "documents": len(lengths),
-        "tokens": tokens,
-        "bytes": 4 * tokens,
-        "checksums": {},
-    }
-    Path(f"{prefix}.json").write_text(json.dumps(sidecar))
-
-
-def run_measured(command: list[str], threads: int) -> tuple[str, int]:
-    """Runs a process of its own; returns its output and its peak resident memory."""
-    environment = dict(os.environ, OMP_NUM_THREADS=str(threads))
-    with tempfile.TemporaryFile("w+") as out:
-        process = subprocess.Popen(
-            command, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environment
-        )
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        out.seek(0)
-        text = out.read()
-    if process.returncode != 0:
-        raise RuntimeError(f"{' '.join(command)}\nended with code {process.returncode}:\n{text[-2000:]}")
-    return text, usage.ru_maxrss * 1024
-
-
-def median_rate(step_seconds: list[float], tokens: int) -> float:
-    return tokens / statistics.median(step_seconds[len(step_seconds) // 4 + 1 :])
-
-
-def measure_ours(shape: Shape, steps: int, threads: int, folder: Path) -> Measurement:
-    run = folder / f"run{time.monotonic_ns()}"
-    rows = str(shape.B * shape.T)
-    command = [
-        str(ROOT / "train_gpt_cpu"),
-        "--model",
-        shape.model,
-        "--source",
-        f"data={folder}/data.bin",
-        "--steps",
-        str(steps),
-        "--seq-len",
-        str(shape.T),
-        "--micro-batch",
-        str(shape.B),
-        "--batch-tokens",
-        rows,
-        "--out",
-        str(run),
-    ]
-    _, peak = run_measured(command, threads)
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return Measurement(median_rate([line["perf/step_ms"] / 1e3 for line in lines], shape.B * shape.T), peak)
-
-
-def measure_torch(python: str, shape: Shape, steps: int, threads: int) -> tuple[Measurement, str]:
-    options = json.dumps({"threads": threads, "steps": steps, "shape": shape._asdict()})
-    text, peak = run_measured([python, str(ROOT / "dev/bench/torch_step.py"), options], threads)
-    result = json.loads(text.splitlines()[-1])
-    return Measurement(median_rate(result["step_seconds"], shape.B * shape.T), peak), result["torch"]
+OURS = {"ours fp32": ("--precision", "fp32"), "ours bf16": ("--precision", "bf16")}
+PEERS = {
+    "eager fp32": {"compile": False, "autocast": False},
+    "compiled fp32": {"compile": True, "autocast": False},
+    "eager bf16": {"compile": False, "autocast": True},
+    "compiled bf16": {"compile": True, "autocast": True},
+}
+WARM_UP_STEPS = 12
+FEWEST_STEPS, MOST_STEPS = 8, 1000
+QUIET_LOAD = 0.5
 
 
 class OpenBlas:
-    """sgemm of the library that the trainer links, called directly."""
+    """sgemm of the library, called directly."""
 
     def __init__(self, threads: int) -> None:
         self.library = ctypes.CDLL("libopenblas.so.0")
@@ -200,86 +112,208 @@ class OpenBlas:
         return shape.B * shape.T / total
 
 
-def has_torch(python: str) -> bool:
-    return subprocess.run([python, "-c", "import torch"], capture_output=True).returncode == 0
+class Way:
+    """One of the ways to train a shape, ready to be measured: `run` gives the steps' seconds and the peak in bytes."""
+
+    def __init__(self, run: Callable[[int], tuple[list[float], int]], first: list[float], seconds: float) -> None:
+        self.run = run
+        self.steps = int(min(MOST_STEPS, max(FEWEST_STEPS, seconds / statistics.median(first))))
+        self.rates: list[float] = []
+        self.peaks: list[int] = []
+
+    def measure(self, tokens: int) -> None:
+        seconds, peak = self.run(self.steps)
+        self.rates.append(tokens / statistics.median(seconds))
+        self.peaks.append(peak)
 
 
-def compare(name: str, shape: Shape, args: argparse.Namespace, blas: OpenBlas | None) -> dict:
-    steps = int(min(400, max(8, args.seconds * 1e11 / shape.flops())))
-    ours, peers, bounds, version = [], [], [], None
-    with tempfile.TemporaryDirectory() as folder:
-        write_shard(Path(folder) / "data", shape, 512 * max(64, steps * shape.B * shape.T // 512 + 8))
-        for _ in range(args.rounds):
-            ours.append(measure_ours(shape, steps, args.threads, Path(folder)))
-            if args.torch:
-                peer, version = measure_torch(args.torch, shape, steps, args.threads)
-                peers.append(peer)
+def our_ways(shape: Shape, args: argparse.Namespace, folder: Path, refused: dict[str, str]) -> dict[str, Way]:
+    ways = {}
+    for name, flags in OURS.items():
+        ours = Ours(args.program, shape, args.threads, folder, flags=flags)
+        if reason := ours.refuses():
+            refused[name] = reason
+        else:
+            ways[name] = Way(ours.measure, ours.measure(WARM_UP_STEPS)[0], args.seconds)
+    return ways
+
+
+def peer_way(name: str, shape: Shape, args: argparse.Namespace, stack: ExitStack, started: dict[str, Any]) -> Way:
+    begin = time.monotonic()
+    peer = Peer(args.torch, shape, args.threads, **PEERS[name])
+    stack.callback(peer.close)
+    first = peer.measure(WARM_UP_STEPS)
+    started[name] = {"seconds": time.monotonic() - begin, "imported_mib": first["imported_bytes"] / 2**20}
+
+    def run(steps: int) -> tuple[list[float], int]:
+        result = peer.measure(steps)
+        if result["graphs"] != first["graphs"]:
+            raise RuntimeError(f"{name} compiled again while it was measured: {first['graphs']}, {result['graphs']}")
+        return result["step_seconds"], result["peak_bytes"]
+
+    return Way(run, first["step_seconds"][WARM_UP_STEPS // 2 :], args.seconds)
+
+
+def fastest(ways: dict[str, Way], names: list[str]) -> str:
+    return max(names, key=lambda name: statistics.median(ways[name].rates))
+
+
+def ratio(ours: Way, other: Way) -> dict[str, float]:
+    """Of the rounds: the median, the smallest, the largest."""
+    pairs = [a / b for a, b in zip(ours.rates, other.rates)]
+    return {"median": statistics.median(pairs), "low": min(pairs), "high": max(pairs)}
+
+
+def compare(shape: Shape, args: argparse.Namespace, blas: OpenBlas | None) -> dict[str, Any]:
+    tokens = shape.B * shape.T
+    row: dict[str, Any] = {"model": shape.model, **shape._asdict(), "refused": {}, "started": {}, "loads": []}
+    bounds = []
+    with tempfile.TemporaryDirectory(dir=scratch_folder(8 << 30)) as folder, ExitStack() as stack:
+        write_shard(Path(folder) / "data", shape, 512 * max(64, min(4 << 20, MOST_STEPS * tokens) // 512))
+        ways = our_ways(shape, args, Path(folder), row["refused"])
+        for name in PEERS if args.torch else ():
+            ways[name] = peer_way(name, shape, args, stack, row["started"])
+        for number in range(args.rounds):
+            row["loads"].append(os.getloadavg()[0])
+            for name in list(ways) if number % 2 == 0 else reversed(list(ways)):
+                ways[name].measure(tokens)
             if blas:
                 bounds.append(blas.bound(shape))
-    row: dict = {
-        "shape": name,
-        "steps": steps,
-        "ours": max(m.tokens_per_s for m in ours),
-        "ours_peak_mib": max(m.peak_bytes for m in ours) / 2**20,
-    }
-    if peers:
-        row |= {
-            "torch": max(m.tokens_per_s for m in peers),
-            "torch_version": version,
-            "torch_peak_mib": min(m.peak_bytes for m in peers) / 2**20,
+    row["ways"] = {
+        name: {
+            "tokens_per_s": statistics.median(way.rates),
+            "rounds": way.rates,
+            "steps": way.steps,
+            "peak_mib": max(way.peaks) / 2**20,
         }
-        row["speedup"] = row["ours"] / row["torch"]
+        for name, way in ways.items()
+    }
+    ours, theirs = [name for name in OURS if name in ways], [name for name in PEERS if name in ways]
+    if theirs:
+        row["best_of_ours"], row["best_of_torch"] = best, rival = fastest(ways, ours), fastest(ways, theirs)
+        rival_fp32 = fastest(ways, [name for name in theirs if name.endswith("fp32")])
+        row["ratio"], row["ratio_fp32"] = ratio(ways[best], ways[rival]), ratio(ways["ours fp32"], ways[rival_fp32])
+        row["best_fp32_of_torch"] = rival_fp32
+    if "ours bf16" in ways:
+        row["bf16_over_fp32"] = ratio(ways["ours bf16"], ways["ours fp32"])
     if bounds:
-        row |= {"gemm_bound": max(bounds), "share_of_bound": row["ours"] / max(bounds)}
+        row["gemm_bound"] = statistics.median(bounds)
     return row
 
 
-def print_row(row: dict) -> None:
-    def cell(key: str, form: str) -> str:
-        return format(row[key], form) if key in row else "-"
+COLUMNS = [*OURS, *PEERS]
 
-    print(
-        f"{row['shape']:24} {cell('ours', ',.0f'):>9} {cell('torch', ',.0f'):>9} {cell('speedup', '.2f'):>8} "
-        f"{cell('gemm_bound', ',.0f'):>10} "
-        f"{cell('share_of_bound', '.0%'):>9} {cell('ours_peak_mib', ',.0f'):>9} {cell('torch_peak_mib', ',.0f'):>10}",
-        flush=True,
+
+def cells(name: str, row: dict[str, Any]) -> list[str]:
+    ways = row["ways"]
+    rates = [f"{ways[way]['tokens_per_s']:,.0f}" if way in ways else "-" for way in COLUMNS]
+    ratios = [f"{row[key]['median']:.2f}" if key in row else "-" for key in ("ratio", "ratio_fp32", "bf16_over_fp32")]
+    bound = f"{ways['ours fp32']['tokens_per_s'] / row['gemm_bound']:.0%}" if "gemm_bound" in row else "-"
+    memory = [f"{ways[way]['peak_mib']:,.0f}" if way in ways else "-" for way in OURS]
+    peers = [ways[way]["peak_mib"] for way in PEERS if way in ways]
+    return [name, *rates, *ratios, bound, *memory, f"{min(peers):,.0f}" if peers else "-"]
+
+
+HEADER = ["shape", *COLUMNS, "ratio", "fp32 ratio", "bf16/fp32", "of bound", "fp32 MiB", "bf16 MiB", "torch MiB"]
+WIDTHS = [26, 10, 10, 11, 14, 11, 14, 6, 11, 10, 9, 9, 9, 10]
+
+
+def print_cells(words: list[str]) -> None:
+    first, *rest = [
+        word.ljust(width) if i == 0 else word.rjust(width) for i, (word, width) in enumerate(zip(words, WIDTHS))
+    ]
+    print(first, *rest, flush=True)
+
+
+def markdown(facts: dict[str, Any], rows: dict[str, dict[str, Any]]) -> str:
+    """The table of README: tokens/s of all ways, ratios, memory."""
+    lines = [
+        "| shape | ours fp32 | ours bf16 | eager fp32 | compiled fp32 | eager bf16 | compiled bf16 "
+        "| our best against PyTorch's | fp32 against its fp32 | our bf16 against our fp32 | fp32 of the GEMM bound "
+        "| memory, MiB: ours fp32, bf16 | PyTorch's least |",
+        "|---" * 13 + "|",
+    ]
+    for name, row in rows.items():
+        if "error" in row:
+            continue
+        shape, *rest, fp32, bf16, torch = cells(name, row)
+        words = [f"{word}x" if 6 <= i < 9 and word != "-" else word for i, word in enumerate(rest)]
+        lines.append("| " + " | ".join([shape.replace("-", " "), *words, f"{fp32}, {bf16}", torch]) + " |")
+    quiet = "" if facts["quiet"] else " Others worked on the machine meanwhile: no measurement."
+    said = (
+        f"Tokens/s, {facts['threads']} threads of {facts['cpu']}, {facts['rounds']} alternating rounds, "
+        f"PyTorch {facts['torch']}, {facts['date']}, {facts['commit']}.{quiet}"
     )
+    return "\n".join([said, "", *lines]) + "\n"
+
+
+def cpu_name() -> str:
+    found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
+    return found[1].strip() if found else platform.machine()
+
+
+def commit() -> str:
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
+    return subprocess.run(command, capture_output=True, text=True).stdout.strip()
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES))
+    parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES), metavar="NAME")
     parser.add_argument("--torch", metavar="PYTHON", help="a Python that has torch (default: the one that runs this)")
+    parser.add_argument("--program", type=Path, default=ROOT / "train_gpt_cpu", help="default: train_gpt_cpu")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=6.0, help="aimed at for one measurement")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="the numbers, for the record")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=5.0, help="aimed at for one measurement")
+    parser.add_argument("--no-bound", action="store_true", help="leaves out the GEMM bound")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="the numbers of every round")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="the table of README")
     args = parser.parse_args()
-    if not (ROOT / "train_gpt_cpu").exists():
-        parser.error("train_gpt_cpu is not built; make train_gpt_cpu")
+    if not args.program.exists():
+        parser.error(f"{args.program} is not built; make train_gpt_cpu")
     args.torch = args.torch or sys.executable
     if not has_torch(args.torch):
         print(f"{args.torch} has no torch: our own numbers only", file=sys.stderr)
         args.torch = None
+    blas: OpenBlas | None = None
     try:
-        blas: OpenBlas | None = OpenBlas(args.threads)
+        blas = None if args.no_bound else OpenBlas(args.threads)
     except OSError:
-        blas = None
         print("libopenblas.so.0 not found: no GEMM bound", file=sys.stderr)
-    print(f"{args.threads} threads, {args.rounds} alternating rounds; {blas.name if blas else 'no OpenBLAS'}")
-    print(
-        f"{'shape':24} {'ours t/s':>9} {'torch t/s':>9} {'ratio':>8} {'GEMM bound':>10} {'of bound':>9} "
-        f"{'ours MiB':>9} {'torch MiB':>10}"
-    )
-    rows = []
+    facts: dict[str, Any] = {
+        "cpu": cpu_name(),
+        "threads": args.threads,
+        "rounds": args.rounds,
+        "seconds": args.seconds,
+        "torch": torch_version(args.torch) if args.torch else None,
+        "openblas": blas.name if blas else None,
+        "date": time.strftime("%Y-%m-%d"),
+        "commit": commit(),
+        "load_before": os.getloadavg()[0],
+    }
+    facts["quiet"] = facts["load_before"] < QUIET_LOAD
+    print(f"{args.threads} threads, {args.rounds} alternating rounds, PyTorch {facts['torch']}, {facts['openblas']}")
+    if not facts["quiet"]:
+        print(f"the load is {facts['load_before']:.1f}: others work here, which is no measurement")
+    print_cells(HEADER)
+    rows: dict[str, dict[str, Any]] = {}
+    said = set()
     for name in args.shapes:
-        rows.append(compare(name, SHAPES[name], args, blas))
-        print_row(rows[-1])
-    if rows and "torch_version" in rows[0]:
-        print(f"torch {rows[0]['torch_version']}")
-    if args.json:
-        args.json.write_text(json.dumps(rows, indent=2) + "\n")
-    return 0
+        try:
+            rows[name] = row = compare(SHAPES[name], args, blas)
+            print_cells(cells(name, row))
+            for way, reason in row["refused"].items():
+                if (way, reason) not in said:
+                    print(f"  {way} is left out: {reason}")
+                    said.add((way, reason))
+        except RuntimeError as error:
+            rows[name] = {"error": str(error)}
+            print(f"{name} FAILED: {error}", flush=True)
+        if args.json:
+            args.json.write_text(json.dumps(facts | {"shapes": rows}, indent=2) + "\n")
+        if args.markdown:
+            args.markdown.write_text(markdown(facts, rows))
+    return 1 if any("error" in row for row in rows.values()) else 0
 
 
 if __name__ == "__main__":

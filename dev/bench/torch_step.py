@@ -4,9 +4,14 @@ against_peers.py measure.
 Run as a program, in a process of its own, under any Python that has torch, with its options as one JSON argument:
 {"shape": {...}, "threads": N, "steps": N} trains that many steps and prints {"torch": version, "step_seconds": [...],
 ...}. With "serve": true in place of the steps it says so once it is ready and then trains as many steps as each line of
-its input asks for, a JSON line each: what was compiled stays compiled. "device": "cuda" trains on the GPU in bf16
-(float weights and moments, autocast, the residual stream in bf16 too), by torch.compile and the fastest of the fused
-attentions. Works with PyTorch 1.13 and newer.
+its input asks for, a JSON line each: what was compiled stays compiled.
+
+"compile": true is torch.compile in its default mode (shapes fixed), "autocast": true bf16 by torch.autocast with float
+weights and moments; neither by default. "device": "cuda" trains on the GPU with both, the residual stream in bf16 too,
+and by the fastest of PyTorch's fused attentions. Works with PyTorch 1.13 and newer.
+
+What a careful user would write: scaled_dot_product_attention, weight decay on matrices only, AdamW fused where there is
+such, gradients set to None, batches drawn before the clock starts, one read of the loss a step.
 """
 
 from __future__ import annotations
@@ -14,10 +19,11 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import resource
+import re
 import statistics
 import sys
 import time
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -145,27 +151,51 @@ def fastest_attention(shape: dict) -> str:
     return best
 
 
+def memory_bytes(name: str) -> int:
+    """VmRSS: what the process has in memory; VmHWM: the most it had since forget_peak."""
+    found = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return 1024 * int(found[1]) if found else 0
+
+
+def forget_peak() -> None:
+    with contextlib.suppress(OSError):  # then the peak is that of compilation, too
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def graphs_compiled() -> int:
+    """How often torch.compile has made code: it does so again where it meets what it did not expect."""
+    dynamo = sys.modules.get("torch._dynamo.utils")
+    return dynamo.counters["stats"]["unique_graphs"] if dynamo else 0
+
+
 class Training:
-    def __init__(self, shape: dict, device: str) -> None:
-        self.device, self.V = device, shape["V"]
-        self.rows, self.micro_steps = (shape["B"], shape["T"] + 1), shape.get("micro_steps", 1)
+    BATCHES = 8  # drawn once, taken in turn
+
+    def __init__(self, options: dict) -> None:
+        shape, device = options["shape"], options.get("device", "cpu")
+        self.imported = memory_bytes("VmRSS")
+        self.device, self.micro_steps = device, options.get("micro_steps", 1)
         self.model: nn.Module = Gpt(shape["neox"], shape["L"], shape["C"], shape["heads"], shape["V"], shape["T"]).to(
             device
         )
         self.parameters = list(self.model.parameters())
         self.optimizer = make_adamw(self.model)
-        self.precision: contextlib.AbstractContextManager = contextlib.nullcontext()
-        self.attention = "as PyTorch chooses"
-        if device == "cuda":
-            self.attention = fastest_attention(shape)
-            self.precision = torch.autocast("cuda", dtype=torch.bfloat16)
+        self.attention = fastest_attention(shape) if device == "cuda" else "as PyTorch chooses"
+        self.autocast = device == "cuda" or options.get("autocast", False)
+        if device == "cuda" or options.get("compile"):
             self.model = torch.compile(self.model, dynamic=False)
+        self.batches = []
+        for _ in range(self.BATCHES):
+            rows = torch.randint(0, shape["V"], (shape["B"], shape["T"] + 1), device=device)
+            self.batches.append((rows[:, :-1].contiguous(), rows[:, 1:].contiguous()))
+        self.taken = 0
 
     def step(self) -> Tensor:
         for _ in range(self.micro_steps):
-            rows = torch.randint(0, self.V, self.rows, device=self.device)
-            with self.precision:
-                loss = self.model(rows[:, :-1], rows[:, 1:].contiguous()) / self.micro_steps
+            tokens, targets = self.batches[self.taken % self.BATCHES]
+            self.taken += 1
+            with torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.autocast):
+                loss = self.model(tokens, targets) / self.micro_steps
             loss.backward()
         torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
         self.optimizer.step()
@@ -195,8 +225,11 @@ class Training:
             "torch": torch.__version__,
             "step_seconds": seconds,
             "attention": self.attention,
-            "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            "graphs": graphs_compiled(),
+            "peak_bytes": memory_bytes("VmHWM"),
+            "imported_bytes": self.imported,
         }
+        forget_peak()
         if self.device == "cuda":
             result |= {
                 "peak_bytes": torch.cuda.max_memory_reserved(),
@@ -210,7 +243,7 @@ def main() -> None:
     options = json.loads(sys.argv[1])
     torch.set_num_threads(options["threads"])
     torch.manual_seed(1)
-    training = Training(options["shape"], options.get("device", "cpu"))
+    training = Training(options)
     if not options.get("serve"):
         print(json.dumps(training.report(options["steps"])))
         return

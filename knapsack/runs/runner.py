@@ -52,6 +52,9 @@ class Task(NamedTuple):
     prepare: Callable[[], None] | None = None  # makes what it needs of these, right before it begins; ScriptError
 
 
+Later = Callable[[], Task | None]  # what the task is, known when it may begin; None: nothing is to be done
+
+
 class Process(Protocol):
     """A started program, here or elsewhere (subprocess.Popen is one)."""
 
@@ -209,7 +212,7 @@ def why_not_prepared(task: Task) -> str:
 
 
 def run_all(
-    tasks: Sequence[Task],
+    tasks: Sequence[Task | Later],
     programs: Programs,
     watcher: Watcher,
     slots: Sequence[Environment] = ({},),
@@ -221,13 +224,16 @@ def run_all(
     free = list(range(len(slots)))
     try:
         while waiting or active:
-            for task in list(waiting):
+            for item in list(waiting):
                 if not free:
                     break
-                unfinished = {other.run.name for other in waiting} | {work.run.name for work in active}
-                if unfinished & set(task.needs):
+                task = item if isinstance(item, Task) else item()
+                unfinished = {other.run.name for other in waiting if isinstance(other, Task)}
+                if task and (unfinished | {work.run.name for work in active}) & set(task.needs):
                     continue
-                waiting.remove(task)
+                waiting.remove(item)
+                if task is None:
+                    continue
                 if lost := [name for name in task.needs if name in failed]:
                     failed.add(task.run.name)
                     watcher.ended(task.run, f"it needs {lost[0]}, which failed", 0.0)

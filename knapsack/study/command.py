@@ -7,8 +7,10 @@
 
 `run` makes the data by the file's commands, then trains and questions the runs, and writes the predictions, hashed and
 dated, before the first of them. It may be stopped or killed at any moment: the same command goes on. A run is known by
-its options and the content of its data, so one of the same name with others is refused. dev/formats.md, 12, has the
-file; dev/studies has examples. Exit codes of `run`: 1 where a run failed, 75 where it was stopped.
+its options and the content of its data, so one of the same name with others is refused. A block with "place" puts each
+run where those before say that it tells most of the critical ratio or exposures, and ends when that is known well
+enough. dev/formats.md, 12, has the file; dev/studies has examples. Exit codes of `run`: 1 where a run failed, 75 where
+it was stopped.
 """
 
 from __future__ import annotations
@@ -60,7 +62,7 @@ PLAN = """Runs, tokens, hours, memory and disk of a study, and what would be ref
 Hours are from a rate: of the study's own runs where some are finished, else what the file declares for another machine,
 else of a short run of the model on random tokens on this machine, else of the nearest model by FLOPs. Each row says
 which; but for the study's own runs evaluations come on top. Rates are kept in OUT/rates.json. The plan proposes how
-many runs at a time, by timing it.
+many runs at a time, by timing it. A block that places its runs is counted with as many as it may have.
 """
 RUN = """Makes the data, registers the predictions, trains and questions the runs. The same command goes on."""
 REPORT = (

@@ -1,7 +1,8 @@
 """A study's file: its data, blocks of runs, laws asked, predictions (dev/formats.md, 12), and the runs that follow.
 
 A block is a grid of runs; with "branches" its runs are trunks, from each of which a grid of branches goes on: by
-"init" from the trunk's last weights, by "branch" from the checkpoint where the branch's own cooldown begins.
+"init" from the trunk's last weights, by "branch" from the checkpoint where the branch's own cooldown begins. With
+"place" its runs follow one another, each where those before say that it tells most (adaptive.py).
 """
 
 from __future__ import annotations
@@ -32,11 +33,13 @@ from knapsack.runs.grid import (
     place_runs,
 )
 from knapsack.runs.runner import Task
+from knapsack.study.adaptive import NOT_BEFORE, Placed, place_of, placed_in
 
 KEYS = ("about", "vocabulary", "rates", "replicates", "train", "data", "blocks", "measures", "laws", "hysteresis",
         "predictions", "tables", "text", "order")  # fmt: skip
 REGISTERED = ("predictions", "laws", "hysteresis", "blocks", "measures", "replicates", "train")
-BLOCK_KEYS = ("about", "replicates", "train", "vary", "runs", "branches", "measures", "baseline")
+BLOCK_KEYS = ("about", "replicates", "train", "vary", "runs", "branches", "measures", "baseline", "place")
+PLACED_KEYS = ("about", "train", "measures", "place")  # each run is a replicate, and varies in its level alone
 BRANCH_KEYS = ("by", "train", "vary", "runs")
 BY = ("init", "branch")
 COOLDOWN = 0.1  # the trainer's default
@@ -64,7 +67,7 @@ class Planned(NamedTuple):
     block: str
     replicate: int
     setting: dict[str, str]
-    role: str  # "", "trunk" or "branch"
+    role: str  # "", "trunk", "branch", or "next": a run to come of a block that places them, whose level is not known
 
     @property
     def task(self) -> Task:
@@ -77,6 +80,23 @@ class Block(NamedTuple):
     runs: list[Planned]
     measures: list[str]
     baseline: dict[str, str] | None
+    placed: Placed | None = None  # of a block that places its runs: `runs` are those that have begun
+    grid: Grid | None = None  # of such a block: what its runs have in common
+
+    def placed_run(self, level: str, number: int, role: str = "") -> Planned:
+        """The run of this order at a level."""
+        place = self.placed.place
+        one = combinations(self.grid._replace(vary=[(place.flag, [place.value(level)])], replicates=number))[-1]
+        run = place_runs([one._replace(parts=[self.name, *one.parts])], self.placed.out / "runs")[0]
+        return Planned(run, (), self.name, number, one.setting, role)
+
+    @property
+    def to_come(self) -> list[Planned]:
+        """Runs that may follow: at the highest level, which none has yet."""
+        if self.placed is None or self.placed.is_over:
+            return []
+        place, begun = self.placed.place, len(self.runs)
+        return [self.placed_run(place.levels[-1], number, "next") for number in range(begun + 1, place.runs + 1)]
 
 
 class Study(NamedTuple):
@@ -241,6 +261,23 @@ def runs_of(block: str, value: dict[str, Any], grid: Grid, out: Path, places: Pl
     return [Planned(run, (), block, one.replicate, one.setting, "") for run, one in zip(placed, made)]
 
 
+def placing_block(
+    name: str, value: dict[str, Any], train: Flags, measures: list[str], out: Path, places: Places
+) -> Block:
+    place = f"blocks: {name}: place"
+    if wrong := set(value) - set(PLACED_KEYS):
+        raise UsageError(
+            f"{place}: each of its runs is a replicate that differs in its level alone; no {', '.join(sorted(wrong))}"
+        )
+    placed = placed_in(out, name, place_of(value["place"], place))
+    block = Block(
+        name, value.get("about", ""), [], measures, None, placed, grid_of(value, train, 1, places, f"blocks: {name}")
+    )
+    block.runs.extend(block.placed_run(level, number) for number, level in enumerate(placed.levels, 1))
+    block.placed_run(placed.place.levels[-1], 1)  # raises what is wrong with its flags
+    return block
+
+
 def read_file(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(read_bytes(path).decode("utf-8-sig"))
@@ -281,13 +318,16 @@ def study_of(value: dict[str, Any], path: Path, out: Path, text: str | None) -> 
     for name, one in need_object(value.get("blocks"), "blocks").items():
         place = f"blocks: {name}"
         need_object(one, place, BLOCK_KEYS)
+        own = need_list(one["measures"], f"{place}: measures") if "measures" in one else measures
+        about = need_text(one.get("about", ""), place)
+        if "place" in one:
+            blocks[name] = placing_block(name, one, train, own, out, places)
+            continue
         replicates = one.get("replicates", default)
         check_replicates(replicates, place)
         grid = grid_of(one, train, replicates, places, place)
         runs = runs_of(name, one, grid, out / "runs", places)
-        baseline = one.get("baseline")
-        own = need_list(one["measures"], f"{place}: measures") if "measures" in one else measures
-        blocks[name] = Block(name, need_text(one.get("about", ""), place), runs, own, baseline)
+        blocks[name] = Block(name, about, runs, own, one.get("baseline"))
     for name, block in blocks.items():
         if block.baseline is not None:
             runs_at(block.baseline, name, blocks, f"blocks: {name}: baseline")
@@ -357,7 +397,8 @@ def steps_declared(value: Any, blocks: dict[str, Block], places: Places, text: s
             raise UsageError(f"{place}: no block {', '.join(sorted(unknown))}")
         if name == TEXT and text:
             continue
-        using = [run.replicate for block in blocks.values() if not of or block.name in of for run in block.runs]
+        needing = [block for block in blocks.values() if not of or block.name in of]
+        using = [run.replicate for block in needing for run in [*block.runs, *block.to_come]]
         for number in sorted(set(using)) if REPLICATE in command else [0]:
             words = [places.fill(word, number) for word in need_words(command, f"{place}: command")]
             found.append(Step(name, words, number, of))
@@ -396,6 +437,8 @@ def runs_at(setting: Any, block: str | None, blocks: dict[str, Block], place: st
     name = own.pop("block", block)
     if not isinstance(name, str) or name not in blocks:
         raise UsageError(f"{place}: no block {json.dumps(name)}; there are {', '.join(blocks)}")
+    if blocks[name].placed:
+        raise UsageError(f"{place}: block {name} {NOT_BEFORE}")
     if not (found := [run for run in blocks[name].runs if at(run, own, place)]):
         raise UsageError(f"{place}: no run is at {json.dumps(setting)}")
     return found
@@ -425,8 +468,12 @@ def check_asked(study: Study) -> None:
             known(block, place)
         settings = law.get("at", {})
         law["at"] = settings if isinstance(settings, list) else [settings]
+        placing = any(study.blocks[block].placed for block in law["blocks"])
         for setting in law["at"]:
-            if not any(at(run, setting, f"{place}: at") for block in law["blocks"] for run in study.blocks[block].runs):
+            need_object(setting, f"{place}: at: a setting")
+            if not placing and not any(
+                at(run, setting, f"{place}: at") for block in law["blocks"] for run in study.blocks[block].runs
+            ):
                 raise UsageError(f"{place}: at: no run is at {json.dumps(setting)}")
         need_words(law.get("arguments", ""), f"{place}: arguments")
     for name, one in study.hysteresis.items():
@@ -489,7 +536,10 @@ def choose(study: Study, blocks: str | None) -> list[Planned]:
         wanted += [(name, 0) for name in study.blocks]
     found: dict[str, Planned] = {}
     for name, number in wanted:
-        runs = [run for run in study.blocks[name].runs if number in (0, run.replicate)]
+        if number and study.blocks[name].placed:
+            raise UsageError(f"--blocks {blocks}: block {name} places its runs one after another: name it alone")
+        of_block = [*study.blocks[name].runs, *study.blocks[name].to_come]
+        runs = [run for run in of_block if number in (0, run.replicate)]
         if not runs:
             raise UsageError(f"--blocks {blocks}: block {name} has no replicate {number}")
         for run in sorted(runs, key=lambda one: one.replicate):

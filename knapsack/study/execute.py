@@ -18,6 +18,7 @@ from knapsack.runs.grid import Run
 from knapsack.runs.runner import (
     STOPPED,
     Environment,
+    Later,
     Launcher,
     Programs,
     Task,
@@ -28,7 +29,8 @@ from knapsack.runs.runner import (
     run_all,
 )
 from knapsack.study import data, predictions
-from knapsack.study.declare import Planned, Step, Study, steps_for
+from knapsack.study.adaptive import share_of
+from knapsack.study.declare import Block, Planned, Step, Study, steps_for
 
 EVERY_SECONDS = 60.0  # a line of progress where there is no terminal
 REDRAW_SECONDS = 1.0
@@ -90,6 +92,7 @@ class LiveTable:
         self.block = {one.run.name: one.block for one in chosen}
         self.number = {one.run.name: i for i, one in enumerate(chosen, 1)}
         self.state = dict.fromkeys(self.number, "waits")
+        self.total = len(chosen)
         self.journal, self.terminal = journal, sys.stderr.isatty()
         self.drawn, self.next_time = 0, time.monotonic() + (0 if self.terminal else EVERY_SECONDS)
 
@@ -98,7 +101,14 @@ class LiveTable:
         print(text, flush=True)
 
     def label(self, run: Run) -> str:
-        return f"[{self.number[run.name]}/{len(self.number)}] {run.name}"
+        return f"[{self.number[run.name]}/{self.total}] {run.name}"
+
+    def placed(self, before: Planned, now: Planned | None) -> None:
+        """What a run to come turned out to be; None: it is not needed."""
+        number, state, block = (column.pop(before.run.name) for column in (self.number, self.state, self.block))
+        if now:
+            name = now.run.name
+            self.number[name], self.state[name], self.block[name] = number, state, block
 
     def finished_before(self, run: Run) -> None:
         self.state[run.name] = "done"
@@ -153,6 +163,41 @@ def with_steps(study: Study, one: Planned, steps: list[Step], say: Callable[[str
     return one.task._replace(prepare=prepare) if own else one.task
 
 
+def task_of(study: Study, one: Planned, steps: list[Step], table: LiveTable) -> Task | Later:
+    """Of a run to come of a block that places them: where it goes is asked when it may begin."""
+    if one.role != "next":
+        return with_steps(study, one, steps, table.say)
+    block = study.blocks[one.block]
+
+    def later() -> Task | None:
+        was_over = block.placed.is_over
+        placed = next_run(block)
+        if placed is None and not was_over:
+            table.say(f"block {block.name}: no more runs: {block.placed.why}")
+        table.placed(one, placed)
+        return placed.task if placed else None
+
+    return later
+
+
+def next_run(block: Block) -> Planned | None:
+    """The run that a block places next, by those of its runs that are finished; those that are not count as begun."""
+    from knapsack.runs.table import read_run  # pandas is slow to load
+
+    placed = block.placed
+    finished, pending = [], []
+    for one, level in zip(block.runs, placed.levels):
+        if is_finished(one.run):
+            finished.append((level, share_of(read_run(one.run.directory), placed.place, one.run.name)))
+        else:
+            pending.append(level)
+    level = placed.next(finished, pending)
+    if level is None:
+        return None
+    block.runs.append(block.placed_run(level, len(placed.levels)))
+    return block.runs[-1]
+
+
 def run_study(
     study: Study,
     chosen: list[Planned],
@@ -177,7 +222,7 @@ def run_study(
             check_runs([one.run for one in study.runs], study.folder)
             if chosen:
                 predictions.register(study)
-            tasks = [with_steps(study, one, steps, table.say) for one in chosen]
+            tasks = [task_of(study, one, steps, table) for one in chosen]
             failures = run_all(tasks, programs, table, environments, launcher)
         except KeyboardInterrupt:
             table.say("stopped; the same command goes on")
@@ -187,4 +232,7 @@ def run_study(
     rest = sum(not is_finished(one.run) for one in study.runs)
     if rest and not failures:
         print(f"{rest} runs of other blocks are not made yet")
+    for block in study.blocks.values():
+        if block.to_come:
+            print(f"block {block.name} may place up to {len(block.to_come)} more runs")
     return 1 if failures else 0

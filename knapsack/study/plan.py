@@ -256,6 +256,7 @@ def print_plan(study: Study, chosen: list[Planned], programs: Programs, jobs: in
             done = sum(is_finished(row.planned.run) for row in of)
             tokens, disk = sum(row.tokens for row in of), sum(row.disk for row in of) / GIB
             print(f"{block:12} {len(of):5} {done:5} {tokens:18,} {hours(seconds):>14} {disk:10.3f}")
+        say_placing(study, chosen)
         left = [row for row in rows if not is_finished(row.planned.run)]
         if all(row.seconds is not None for row in left):
             total = sum(row.seconds for row in left)
@@ -280,6 +281,19 @@ def print_plan(study: Study, chosen: list[Planned], programs: Programs, jobs: in
     return 2 if refused else 0
 
 
+def say_placing(study: Study, chosen: list[Planned]) -> None:
+    """Of blocks that place their runs: those to come are counted as if all were needed."""
+    for name in dict.fromkeys(one.block for one in chosen):
+        placed, to_come = study.blocks[name].placed, study.blocks[name].to_come
+        if placed is None:
+            continue
+        place = placed.place
+        along = f"{place.flag} {place.value(place.levels[0])} to {place.levels[-1]}"
+        said = f"at most {len(to_come)} more, counted above" if to_come else f"no more: {placed.why}"
+        print(f"{name} places its runs along {along}, at most {place.runs}, until half of the interval of")
+        print(f"  the critical dose is below {place.width:g} in ln; placed {len(placed.levels)}, {said}")
+
+
 def say_sharing(study: Study, rows: list[Row], clock: Clock, programs: Programs) -> None:
     """Which way to share the cores is fastest, of the smallest and the largest model that can be timed."""
     if not programs.train.name.endswith("_cpu") or study.rates or available_cores() < 2:
@@ -289,7 +303,8 @@ def say_sharing(study: Study, rows: list[Row], clock: Clock, programs: Programs)
     for row in {shape(whole_flags(study, row.planned)): row for row in (sized[:1] + sized[-1:])}.values():
         flags = whole_flags(study, row.planned)
         if ways := fastest(clock, flags, available_cores()):
-            each = ", ".join(f"{jobs} x {threads} threads {speed:,.0f}" for jobs, threads, speed in ways)
-            said.append(f"{shape(flags)}: {each} tokens/s; best --jobs {ways[0][0]}")
+            each = ", ".join(f"{way.jobs} x {way.threads} threads {way.tokens_per_s:,.0f}" for way in ways)
+            busy = " (others worked too: ask again when they do not)" if any(way.was_busy for way in ways) else ""
+            said.append(f"{shape(flags)}: {each} tokens/s; best --jobs {ways[0].jobs}{busy}")
     if said:
         print("\nsharing the cores (timed here):\n  " + "\n  ".join(said))

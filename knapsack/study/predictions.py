@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from knapsack.common.errors import UsageError
 from knapsack.common.files import dump_json
 from knapsack.runs.files import is_there, read_json, write_bytes
+from knapsack.study.adaptive import NOT_BEFORE
 from knapsack.study.declare import Study, at, need_object, need_text, runs_at, runs_of_law
 
 if TYPE_CHECKING:
@@ -79,6 +80,8 @@ def check_prediction(name: str, value: Any, study: Study) -> None:
     if value.get("of", "mean") not in ("mean", "each"):
         raise UsageError(f"{place}: of: expected mean or each")
     if kind == "law" and "at" in value:
+        if placing := [block for block in study.laws[value["law"]]["blocks"] if study.blocks[block].placed]:
+            raise UsageError(f"{place}: at: block {placing[0]} {NOT_BEFORE}")
         if not any(at(run, value["at"], f"{place}: at") for run in runs_of_law(study, study.laws[value["law"]])):
             raise UsageError(f"{place}: at: no run is at {json.dumps(value['at'])}")
     for key in ("at", "minus") if kind == "block" else ():
@@ -273,7 +276,9 @@ def judge(study: Study, rows: dict[str, dict], laws: dict[str, Any], slopes: dic
         numbers = numbers_of(value, study, rows, laws)
         predicted = f"{low:g} to {high:g}" + (", each" if value.get("of") == "each" else "")
         asked_runs = runs_of_law(study, study.laws[value["law"]]) if "law" in value else []
+        placing = [study.blocks[block].placed for block in study.laws[value["law"]]["blocks"]] if "law" in value else []
         unfinished = any(run.run.name not in rows for run in asked_runs)
+        unfinished = unfinished or not all(placed.is_over for placed in placing if placed)
         if unfinished or not numbers or not all(is_number(one) for one in numbers):
             shown = ", ".join(f"{one:.4g}" if is_number(one) else "-" for one in numbers) or "-"
             found.append(Outcome(name, says, predicted, shown, OPEN))

@@ -13,7 +13,6 @@ import struct
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -179,11 +178,20 @@ def read_cost(text: str) -> Cost:
     return Cost(1e6 * float(find(r"([\d.]+)M parameters")[1]), flops / int(steps[1]), memory, checkpoint)
 
 
-def fastest(clock: Clock, flags: Flags, cores: int) -> list[tuple[int, int, float]]:
-    """(jobs, threads, tokens per second of all) of the ways to share the cores, the best first; [] where not timed."""
-    ways: Sequence[int] = [jobs for jobs in (1, 2, 4, 8, 16, 32) if jobs <= cores]
+class Way(NamedTuple):
+    """To share the cores."""
+
+    jobs: int
+    threads: int  # of each
+    tokens_per_s: float  # of all together
+    was_busy: bool
+
+
+def fastest(clock: Clock, flags: Flags, cores: int) -> list[Way]:
+    """The ways to share the cores, the best first; [] where not timed."""
     found = []
-    for jobs in ways:
-        if rate := clock.time(flags, jobs, max(1, cores // jobs)):
-            found.append((jobs, max(1, cores // jobs), jobs * rate.tokens_per_s))
-    return sorted(found, key=lambda one: -one[2])
+    for jobs in (1, 2, 4, 8, 16, 32):
+        threads = max(1, cores // jobs)
+        if jobs <= cores and (rate := clock.time(flags, jobs, threads)):
+            found.append(Way(jobs, threads, jobs * rate.tokens_per_s, rate.was_busy))
+    return sorted(found, key=lambda way: -way.tokens_per_s)

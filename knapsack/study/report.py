@@ -132,7 +132,10 @@ def settings_of(runs: Iterable[Planned]) -> dict[tuple, list[Planned]]:
 def block_parts(study: Study, block: Block, rows: Rows) -> list[Part]:
     names = list(dict.fromkeys(name for one in block.runs for name in one.setting))
     table = []
-    for setting, runs in settings_of(one for one in block.runs if one.role != "trunk").items():
+    of_block = [one for one in block.runs if one.role != "trunk"]
+    if block.placed:
+        of_block.sort(key=lambda one: float(block.placed.levels[one.replicate - 1]))
+    for setting, runs in settings_of(of_block).items():
         done = [one for one in runs if one.run.name in rows]
         cells = []
         for measure in block.measures:
@@ -141,8 +144,26 @@ def block_parts(study: Study, block: Block, rows: Rows) -> list[Part]:
             cells.append(over_replicates(values, any(word in measure.split("/")[-1] for word in SHARES)))
         table.append([*(dict(setting).get(name, "-") for name in names), f"{len(done)} of {len(runs)}", *cells])
     parts: list[Part] = [Heading(f"Block {block.name}"), *([Text(block.about)] if block.about else [])]
+    parts += placing_parts(block, rows) if block.placed else []
     parts.append(Table([*names, "runs", *block.measures], table))
     return parts + (paired_parts(study, block, names, rows) if block.baseline is not None else [])
+
+
+def placing_parts(block: Block, rows: Rows) -> list[Part]:
+    """Where the runs of a block went, in order, and why it ended."""
+    placed, place = block.placed, block.placed.place
+    along = f"{place.flag} {place.value(place.levels[0])} to {place.levels[-1]}"
+    said = (
+        f"{len(placed.levels)} of at most {place.runs} runs were placed along {along} by {place.measure}, the first "
+        f"{place.first} evenly. The rule ends where half of the interval of the critical dose is below {place.width:g} "
+        "in ln. "
+    )
+    said += f"It ended: {placed.why}." if placed.is_over else "It has not ended."
+    table = [
+        [str(one.replicate), level, number(rows.get(one.run.name, {}).get(place.measure))]
+        for one, level in zip(block.runs, placed.levels)
+    ]
+    return [Text(said), Table(["order", f"{place.flag} {place.source}", place.measure], table)]
 
 
 def paired_parts(study: Study, block: Block, names: list[str], rows: Rows) -> list[Part]:

@@ -13,6 +13,7 @@ from scipy.special import expit
 from knapsack.analysis.forgetting.over_runs import OfRun
 from knapsack.analysis.infusion.curves import Curve as RetentionCurve
 from knapsack.analysis.laws.infusion import Bracket
+from knapsack.analysis.laws.placement import Rule, ended, next_level
 from knapsack.analysis.points import Point
 from knapsack.analysis.psychometric import Cells
 from knapsack.runs.answers import Answers
@@ -112,13 +113,45 @@ def ratio_study(
     k: float = 8.0,
     run_sd: float = 0.06,
     level: float = 0.0,
+    replicate_sd: float = 0.0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Ratios and accuracies of runs on uniform people, 400 answers each; without a critical one the accuracy is about
-    `level` at every ratio, its logit scattered as much as the others'."""
+    `level` at every ratio, its logit scattered as much as the others'. Replicates of a ratio follow one another; with a
+    replicate_sd those of the same number share an effect."""
     x = np.repeat(np.array(ratios), replicates)
     scatter = random.normal(0, run_sd, len(x))
+    if replicate_sd:
+        scatter += np.tile(random.normal(0, replicate_sd, replicates), len(ratios))
     z = k * (np.log(x / critical) + scatter) if critical else np.log(max(level, 1e-6) / (1 - level)) + k * scatter
     return x, random.binomial(400, 0.004 + 0.976 * expit(z)) / 400
+
+
+def ratio_run(
+    random: np.random.Generator, ratio: float, critical: float | None, run_sd: float, level: float = 0.0, k: float = 8.0
+) -> float:
+    """One run of such a study."""
+    z = k * np.log(ratio / critical) if critical else np.log(max(level, 1e-6) / (1 - level))
+    return random.binomial(400, 0.004 + 0.976 * expit(z + k * random.normal(0, run_sd))) / 400
+
+
+def placed_study(
+    random: np.random.Generator, rule: Rule, critical: float | None, run_sd: float, level: float = 0.0, jobs: int = 1
+) -> tuple[np.ndarray, np.ndarray, str]:
+    """Ratios and accuracies of runs that follow one another, `jobs` at a time, and why they ended."""
+    x: list[float] = []
+    share: list[float] = []
+    pending: list[float] = []
+    why = ""
+    while pending or not why:
+        while not why and len(pending) < jobs:
+            why = ended(rule, x, share)
+            if why or len(x) + len(pending) >= rule.runs:
+                break
+            pending.append(next_level(rule, x, share, pending))
+        if pending:
+            x.append(pending.pop(0))
+            share.append(ratio_run(random, x[-1], critical, run_sd, level))
+    return np.array(x), np.array(share), why
 
 
 def retention_curve(

@@ -12,7 +12,7 @@ import numpy as np
 if not all(importlib.util.find_spec(name) for name in ("pandas", "scipy", "matplotlib")):
     raise unittest.SkipTest("the Python packages pandas, scipy and matplotlib are needed")
 
-import support  # noqa: E402, F401
+import support  # noqa: E402, F401 (finds the package)
 from planted_studies import brackets  # noqa: E402
 
 from knapsack.analysis.laws.infusion import check_null, fit_law, hold_out  # noqa: E402

@@ -344,6 +344,18 @@ class PublishedTest(support.FolderTest):
         self.assertTrue(exponent[1] < -0.8 < exponent[2], exponent)
         self.assertLess(exponent[2] - exponent[1], 0.3)
 
+    def test_replicates_of_all_doses_are_clusters(self) -> None:
+        """Seeds that share an effect of .2 in ln over eight ratios: the critical ratio has their scatter."""
+        x, share = ratio_study(np.random.default_rng(5), replicate_sd=0.2)
+        rows = [(r, one, i % 3) for i, (r, one) in enumerate(zip(x, share))]
+        path = self.write_table("ratios.csv", "r,acc,seed", rows)
+        flags = ("--size", "none", "--horizon", "none", "--dose", "r", "--response", "acc", "--guess", 0.004)
+        found = [self.laws(path, *flags, *cluster) for cluster in ((), ("--cluster", "run"))]
+        self.assertEqual([one["law"]["cluster"] for one in found], ["replicate", "run"])
+        (_, low, high), (_, narrow_low, narrow_high) = (one["critical"][0]["critical"] for one in found)
+        self.assertTrue(low < 0.22 < high, (low, high))
+        self.assertGreater(high / low, narrow_high / narrow_low)
+
     def test_web_loss(self) -> None:
         M = np.array([70, 95, 120, 160, 256, 410.0])
         law = fit_loss(M, 1.769 + 4.952 * M**-0.283)

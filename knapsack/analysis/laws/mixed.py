@@ -147,7 +147,7 @@ def freedom(X: np.ndarray, cluster: np.ndarray, runs: int) -> tuple[np.ndarray, 
         return np.full(p, float(runs - p)), (float(runs - p), float(runs - p))
     within = np.array([any(np.ptp(X[cluster == one, j]) > 1e-9 for one in clusters) for j in range(p)])
     inner, outer = runs - len(clusters) - within.sum(), len(clusters) - (~within).sum()
-    return np.where(within, inner, outer).astype(float), (float(outer), float(inner))
+    return np.where(within, inner, outer).astype(float), (float(outer), float(max(1, inner)))
 
 
 def fit(
@@ -175,7 +175,8 @@ def fit(
     sds = np.array([start.sd_run if start else 0.2] + [start.sd_cluster if start else 0.1] * model.nested)
     b, sds, loglik = model.maximise(b, sds)
     clusters, informed = len(model.first), n - censored
-    raised = sds * np.sqrt([one / max(1.0, one - p - spent) for one in (informed, clusters)][: len(sds)])
+    left = (informed - p - spent, clusters - p)  # what is spent the scatter of the runs determines, not of the clusters
+    raised = sds * np.sqrt([of / max(1.0, one) for of, one in zip((informed, clusters), left)][: len(sds)])
     b, covariance = model.fixed(b, raised)
     if not model.nested:
         fitted, covariance = A @ b, A @ covariance @ A.T

@@ -116,7 +116,7 @@ def read_study(paths: list[Path], asked: Asked, left_out: list[Path]) -> Study:
         if (values <= 0).any():
             raise DataError(f"{name} ({asked.covariates[name]}) is not above 0 in all runs: it has no logarithm")
     runs, clustered = Runs(covariates, clusters(table, asked.cluster), []), asked.cluster or "trunk"
-    if not asked.cluster and not asked.dose and (replicates := replicates_of(table, runs)) is not None:
+    if not asked.cluster and (replicates := replicates_of(table, runs, asked.dose)) is not None:
         runs.cluster, clustered = replicates, "replicate"
     if has_thresholds:
         runs.thresholds = [threshold_of_row(row) for row in table.to_dict("records")]
@@ -180,12 +180,13 @@ def seeds_of(table: pd.DataFrame) -> np.ndarray:
     return pd.factorize(np.array([" ".join(row) for row in zip(*columns)] or [""] * len(table), object))[0]
 
 
-def replicates_of(table: pd.DataFrame, runs: Runs) -> np.ndarray | None:
-    """Clusters by replicate, where there are no trunks, several replicates, and each is at several settings: what its
-    seeds and people do is then common to these. None elsewhere."""
+def replicates_of(table: pd.DataFrame, runs: Runs, dose: str | None) -> np.ndarray | None:
+    """Clusters by replicate, where there are no trunks, several replicates, and each is at several settings (of the
+    covariates and the dose): what its seeds and people do is then common to these. None elsewhere."""
     replicate = seeds_of(table)
     several = len(np.unique(replicate)) > 1 and len(np.unique(runs.cluster)) == len(table)
-    settings = pd.factorize(np.array([str(runs.setting(i)) for i in range(len(table))], object))[0]
+    doses = table[dose].map(str) if dose else [""] * len(table)
+    settings = pd.factorize(np.array([f"{runs.setting(i)} {one}" for i, one in enumerate(doses)], object))[0]
     at = [len(np.unique(settings[replicate == one])) for one in np.unique(replicate)]
     return replicate if several and min(at) > 1 else None
 

@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 
 from knapsack.analysis.laws.dose import DoseLaw
-from knapsack.analysis.laws.figure import draw_held
 from knapsack.analysis.laws.holdout import Runs
 from knapsack.analysis.popularity.curves import ModelCurve
 from knapsack.analysis.popularity.items import Joined
 from knapsack.analysis.psychometric import binned
-from knapsack.analysis.style import BLUE, GREY, SHADE, SMALL, color_of, legend, marker_of, plt, save
+from knapsack.analysis.style import BLUE, GREY, ORANGE, SHADE, SMALL, color_of, legend, marker_of, plt, save
 
 MOST_NAMED = 10  # models in the legend
 
@@ -29,6 +28,18 @@ def draw_curves(axes: Any, joined: Joined, curves: list[ModelCurve], target: flo
         axes.plot(fine, one.curve.at(fine), color=color, linewidth=1, label=label)
     axes.axhline(target, color=GREY, linewidth=0.8, linestyle=":")
     axes.set(xscale="log", xlabel="popularity", ylabel="accuracy", ylim=(-0.03, 1.03))
+
+
+def draw_held(axes: Any, held: dict[str, Any]) -> None:
+    """The left-out model's threshold as the others predict it."""
+    for number, setting in enumerate(held["settings"]):
+        predicted = setting["predicted"].get("threshold")
+        if predicted:
+            at = setting["at"][held["axis"]] * 1.04  # next to the measured one
+            label = "predicted by the others" if number == 0 else None
+            axes.plot(at, predicted[0], "D", color=ORANGE, fillstyle="none", label=label)
+            if predicted[1] is not None:
+                axes.plot([at] * 2, predicted[1:], color=ORANGE, linewidth=1)
 
 
 def draw_law(axes: Any, joined: Joined, rows: list[dict[str, Any]], law: DoseLaw | None, runs: Runs, out: dict) -> None:
