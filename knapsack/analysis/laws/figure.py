@@ -1,7 +1,9 @@
-"""The figure of a law, three panels: what each size knows over the dose, the same over F / F50 of the law, and F50
+"""The figure of a law, three panels: what each size knows over the dose, the same over F / F50 of each size, and F50
 against size (or horizon) with what was left out, as predicted by the others and as measured.
 
-The law that is drawn is fitted without the largest size, and without the longest horizon in the panel of horizons, so
+The first two ask whether sizes differ in F50 alone: each has the mean of its runs' own F50, whatever the law says, and
+one slope and lapse for all. Sizes that never reach half have no F50, no line, and are not in the second. The third
+judges the law, which is fitted without the largest size, and without the longest horizon in the panel of horizons, so
 that what is left out is predicted and not fitted; where too few runs are left, it is the law of all runs, and the
 legend says so. Sizes differ in marker and brightness, not in hue alone.
 """
@@ -87,6 +89,14 @@ class Drawn:
         guess = float(np.mean([one.guess for one in self.study.curves if one is not None]))
         return guess + (1 - guess - shape.lapse) * risen
 
+    def own_F50(self) -> np.ndarray:
+        """Of each run, the geometric mean over the runs of its setting; NaN where none reaches half."""
+        of_setting: dict[tuple, list[float]] = {}
+        keys = [tuple(sorted(setting.items())) for setting in self.settings]
+        for key, row in zip(keys, self.rows):
+            of_setting.setdefault(key, []).extend([np.log(row["F50"])] if row.get("F50") else [])
+        return np.array([np.exp(np.mean(of_setting[key])) if of_setting[key] else np.nan for key in keys])
+
     def looks(self) -> list[dict[str, Any]]:
         """A marker and a brightness of each run, by its size, or horizon."""
         places = np.unique(self.values)
@@ -96,45 +106,38 @@ class Drawn:
 
 
 def draw_curves(raw: Any, collapsed: Any, drawn: Drawn) -> None:
-    """Each run's accuracy by dose, 95 % over people; the curve is the law's, with its slope, guess and lapse."""
-    by, without = drawn.by, drawn.without.get(drawn.by)
-    law, left_out = without or drawn.law, np.zeros(len(drawn.rows), bool)
-    if without:
-        left_out = drawn.is_largest(by)
-    looks = drawn.looks()
+    """Each run's accuracy by dose, 95 % over people, and the one curve moved to each size's own F50."""
+    by, looks, own = drawn.by, drawn.looks(), drawn.own_F50()
     fine = np.geomspace(0.003, 300, 400)
     named = set()
     for i in np.argsort(drawn.values, kind="stable"):
-        setting, look, place = drawn.settings[i], looks[i], drawn.values[i]
+        look, place, F50 = looks[i], drawn.values[i], own[i]
         places, shares = binned(drawn.study.runs.answers[i], MOST_DOSES)
-        F50 = law.F50(setting).value
         label = short(place) if by and place not in named else None
         for axes, x in ((raw, places), (collapsed, places / F50)):
-            face = "white" if left_out[i] else look["color"]
             axes.plot(x, [one.value for one in shares], linestyle="", label=label if axes is raw else None,
-                      markersize=3.2, markeredgewidth=0.8, markerfacecolor=face, zorder=3, **look)  # fmt: skip
+                      markersize=3.2, markeredgewidth=0.8, zorder=3, **look)  # fmt: skip
         raw.vlines(places, *zip(*(one[1:] for one in shares)), color=look["color"], linewidth=0.5, alpha=0.25)
         if place not in named:
-            at_middle = law.F50(drawn.middle | ({by: float(place)} if by else {})).value
-            raw.plot(fine * at_middle, drawn.curve(law, fine), color=look["color"], linewidth=0.9, alpha=0.8, zorder=2)
+            raw.plot(fine * F50, drawn.curve(drawn.law, fine), color=look["color"], linewidth=0.9, alpha=0.8, zorder=2)
         named.add(place)
-    shape = law.shape
-    collapsed.plot(fine, drawn.curve(law, fine), color=INK, linewidth=1.3, zorder=4,
+    shape = drawn.law.shape
+    collapsed.plot(fine, drawn.curve(drawn.law, fine), color=INK, linewidth=1.3, zorder=4,
                    label=f"slope k = {shape.k:.2g}, lapse {100 * shape.lapse:.1f} %")  # fmt: skip
     doses = np.concatenate([cells.dose[cells.dose > 0] for cells in drawn.study.runs.answers])
-    F50s = np.array([law.F50(setting).value for setting in drawn.settings])
     raw.set(xlim=(doses.min() / 1.3, doses.max() * 1.3), xlabel=f"F, {drawn.dose} of a fact", ylabel="exact match")
-    collapsed.set(xlim=(max(0.02, doses.min() / F50s.max()) / 1.3, min(50.0, doses.max() / F50s.min()) * 1.3))
-    collapsed.set(xlabel="F / $F_{50}$ of the law")
+    what = {"M": "size", "S": "horizon"}.get(by, "run")
+    found = own[np.isfinite(own)]
+    if len(found):
+        collapsed.set(xlim=(max(0.02, doses.min() / found.max()) / 1.3, min(50.0, doses.max() / found.min()) * 1.3))
+    collapsed.set(xlabel=f"F / $F_{{50}}$ of the {what}")
     for axes in (raw, collapsed):
         axes.set(xscale="log", ylim=(-0.03, 1.03), yticks=np.linspace(0, 1, 6))
     if by:
-        hollow = "; hollow: left out" if left_out.any() else ""
-        raw.legend(title=drawn.named(by) + hollow, ncol=3, handletextpad=0.2, title_fontsize=SMALL, **BELOW)
+        raw.legend(title=drawn.named(by), ncol=3, handletextpad=0.2, title_fontsize=SMALL, **BELOW)
     collapsed.legend(**BELOW)
-    what = {"M": "size", "S": "horizon"}.get(by, "run")
     raw.set_title(f"a  a curve for each {what}", loc="left")
-    collapsed.set_title(f"b  one curve for all {what}s", loc="left")
+    collapsed.set_title(f"b  one shape for all {what}s", loc="left")
 
 
 def draw_law(axes: Any, drawn: Drawn, axis: str, letter: str) -> None:
