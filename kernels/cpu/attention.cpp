@@ -209,4 +209,27 @@ template void attention_backward(float*, void*, const float*, const float*, cons
 template void attention_backward(double*, void*, const double*, const double*, const double*, const double*, const int*,
                                  int, int, int, int, stream_t);
 
+static std::vector<float> floats(const bf16* x, size_t n) {
+    std::vector<float> y(n);
+    for (size_t i = 0; i < n; ++i) y[i] = to_float(x[i]);
+    return y;
+}
+template <>
+void attention_forward(bf16* out, float* lse, const bf16* qkv, const int* schedule, int B, int T, int NH, int HS,
+                       stream_t s) {
+    const size_t n = static_cast<size_t>(B) * T * NH * HS;
+    std::vector<float> y(n);
+    attention_forward<float>(y.data(), lse, floats(qkv, 3 * n).data(), schedule, B, T, NH, HS, s);
+    for (size_t i = 0; i < n; ++i) out[i] = bf16(y[i]);
+}
+template <>
+void attention_backward(bf16* dqkv, void* scratch, const bf16* dout, const bf16* out, const float* lse, const bf16* qkv,
+                        const int* schedule, int B, int T, int NH, int HS, stream_t s) {
+    const size_t n = static_cast<size_t>(B) * T * NH * HS;
+    std::vector<float> y(3 * n);
+    attention_backward<float>(y.data(), scratch, floats(dout, n).data(), floats(out, n).data(), lse,
+                              floats(qkv, 3 * n).data(), schedule, B, T, NH, HS, s);
+    for (size_t i = 0; i < 3 * n; ++i) dqkv[i] = bf16(y[i]);
+}
+
 }  // namespace cpu
