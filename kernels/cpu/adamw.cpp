@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <type_traits>
+#include <utility>
 
 #include "kernels/adamw_noise.h"
 #include "kernels/cpu/bf16.h"
@@ -39,23 +40,57 @@ inline uint16_t stochastic_round(uint32_t bits, uint16_t noise) {
     return static_cast<uint16_t>((bits & EXPONENT) == EXPONENT ? special : rounded);
 }
 
+// Numbers of 32 bits in lanes of 64, which their products fill.
+using Words = Bits<double>;
+constexpr size_t WORDS = LANES<double>, TURN = 4 * WORDS;
+
+template <size_t FROM, size_t... I>
+inline Words interleave(Words a, Words b, std::index_sequence<I...>) {
+    return __builtin_shufflevector(a, b, (FROM + I / 2 + (I % 2) * WORDS)...);
+}
+
+// The blocks first .. first + TURN of philox(seed, stream, block), as they lie in memory.
+inline void philox_turn(uint64_t (&to)[2 * TURN], uint64_t seed, uint64_t stream, uint64_t first) {
+    constexpr uint64_t LOWER = 0xFFFFFFFFu;
+    constexpr auto lanes = std::make_index_sequence<WORDS>{};
+    Words c0[4], c1[4], c2[4], c3[4];  // four at once: one's products take as long as the others'
+    for (size_t i = 0; i < 4; ++i) {
+        Words block{};
+        for (size_t j = 0; j < WORDS; ++j) block[j] = first + i * WORDS + j;
+        c0[i] = block & LOWER, c1[i] = block >> 32;
+        c2[i] = Words{} + (stream & LOWER), c3[i] = Words{} + (stream >> 32);
+    }
+    uint32_t k0 = static_cast<uint32_t>(seed), k1 = static_cast<uint32_t>(seed >> 32);
+    for (int round = 0; round < 10; ++round) {
+        for (size_t i = 0; i < 4; ++i) {
+            const Words a = c0[i] * 0xD2511F53ull, b = c2[i] * 0xCD9E8D57ull;
+            c0[i] = (b >> 32) ^ c1[i] ^ static_cast<uint64_t>(k0);
+            c1[i] = b & LOWER;
+            c2[i] = (a >> 32) ^ c3[i] ^ static_cast<uint64_t>(k1);
+            c3[i] = a & LOWER;
+        }
+        k0 += 0x9E3779B9u;
+        k1 += 0xBB67AE85u;
+    }
+    for (size_t i = 0; i < 4; ++i) {
+        const Words lower = c0[i] | c1[i] << 32, upper = c2[i] | c3[i] << 32;
+        const Words pairs[2] = {interleave<0>(lower, upper, lanes), interleave<WORDS / 2>(lower, upper, lanes)};
+        std::memcpy(to + 2 * WORDS * i, pairs, sizeof(pairs));
+    }
+}
+
 // Weights of the elements from `element` on, of a step's noise.
 struct Rounding {
     uint64_t seed, stream;
 
     void operator()(bf16* to, const float* master, size_t element, size_t n) const {
-        constexpr size_t BLOCK = 8, BLOCKS = 16;  // elements of a Philox block, blocks of a turn
-        uint16_t noise[BLOCKS * BLOCK];
+        constexpr size_t BLOCK = 8;  // elements of a Philox block
         for (size_t end = element + n; element < end;) {
-            const size_t first = element / BLOCK, skip = element % BLOCK;
-            uint32_t words[BLOCKS * 4];
-#pragma omp simd
-            for (size_t j = 0; j < BLOCKS; ++j) {
-                const Philox4 block = philox(seed, stream, first + j);
-                for (size_t i = 0; i < 4; ++i) words[4 * j + i] = block.x[i];
-            }
-            for (size_t i = 0; i < BLOCKS * BLOCK; ++i) noise[i] = static_cast<uint16_t>(words[i / 2] >> (i % 2 * 16));
-            const size_t count = std::min(end - element, BLOCKS * BLOCK - skip);
+            const size_t skip = element % BLOCK, count = std::min(end - element, TURN * BLOCK - skip);
+            uint64_t words[2 * TURN];
+            philox_turn(words, seed, stream, element / BLOCK);
+            uint16_t noise[TURN * BLOCK];
+            std::memcpy(noise, words, sizeof(noise));
 #pragma omp simd
             for (size_t i = 0; i < count; ++i) {
                 uint32_t bits;

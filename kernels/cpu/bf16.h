@@ -1,6 +1,9 @@
 // bf16.h - bfloat16 as the CPU stores it: the upper half of a float. Kernels load it as floats, compute, and round once
 // when they store. namespace gpu's bf16 is CUDA's __nv_bfloat16; the two never meet in one program.
 #pragma once
+#ifdef __AVX512BF16__
+#include <immintrin.h>
+#endif
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -15,6 +18,7 @@ struct bf16 {
 
     bf16() = default;
     inline explicit bf16(float x);
+    inline bf16& operator=(float x);
     inline explicit operator float() const;
     static bf16 of_bits(uint16_t bits) {
         bf16 x;
@@ -30,16 +34,20 @@ inline float to_float(bf16 x) {
     return y;
 }
 
-// To the nearest, ties to even; beyond the largest number infinity; subnormal numbers are kept. Every NaN becomes the
-// quiet 0x7fff, as CUDA has it.
-inline bf16 round_to_bf16(float x) {
+// To the nearest, ties to even; beyond the largest number infinity. Every NaN becomes the quiet 0x7fff, as CUDA has it.
+inline uint16_t bf16_bits(float x) {
     uint32_t wide;
     std::memcpy(&wide, &x, sizeof(wide));
     const uint32_t nearest = (wide + 0x7fffu + (wide >> 16 & 1u)) >> 16;
-    return bf16::of_bits(static_cast<uint16_t>(x == x ? nearest : 0x7fffu));
+    return static_cast<uint16_t>(x == x ? nearest : 0x7fffu);
 }
+inline bf16 round_to_bf16(float x) { return bf16::of_bits(bf16_bits(x)); }
 
-inline bf16::bf16(float x) : bits(round_to_bf16(x).bits) {}
+inline bf16::bf16(float x) : bits(bf16_bits(x)) {}
+inline bf16& bf16::operator=(float x) {
+    bits = bf16_bits(x);
+    return *this;
+}
 inline bf16::operator float() const { return to_float(*this); }
 
 // The halves that a Vector<float> comes from.
@@ -49,9 +57,15 @@ static_assert(sizeof(bf16) == 2 && sizeof(Halves) == sizeof(bf16) * LANES<float>
 inline Vector<float> to_float(Halves halves) {
     return (Vector<float>)(__builtin_convertvector(halves, Bits<float>) << 16);
 }
+// The same rounding. Where the processor has it as one instruction, subnormal numbers become 0, as its products of bf16
+// take them, and a NaN keeps its sign and payload.
 inline Halves round_to_bf16(Vector<float> x) {
+#ifdef __AVX512BF16__
+    return (Halves)_mm512_cvtneps_pbh((__m512)x);
+#else
     const Bits<float> wide = (Bits<float>)x, nearest = (wide + 0x7fffu + (wide >> 16 & 1u)) >> 16;
     return __builtin_convertvector(x == x ? nearest : Bits<float>{} + 0x7fffu, Halves);
+#endif
 }
 
 inline Vector<float> load(const bf16* from) {

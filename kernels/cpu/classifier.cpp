@@ -1,6 +1,6 @@
 // classifier.cpp - a row of logits is 200 KB at V = 50304: it comes from memory once and stays in the second-level
 // cache for the passes. One thread a row; the sum of exponentials runs in a fixed order. Exponentials replace the logits
-// on their way to the gradient; where these are bf16, a gradient is to be rounded once, and they are computed again.
+// on their way to the gradient; where these are bf16, they are kept as floats, so that a gradient is rounded once.
 #include "kernels/operations.h"
 
 #include <algorithm>
@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <limits>
 #include <type_traits>
+#include <vector>
 
 #include "kernels/cpu/bf16.h"
 #include "kernels/cpu/threads.h"
@@ -45,10 +46,10 @@ Stat<Real> largest_logit(const Real* row, int V) {
     return max_lanes<Sum>(largest);
 }
 
-// sum_v exp(row[v] - shift), blocks of columns in vectors, the blocks in double; with `keep` the exponentials replace
-// the logits.
+// sum_v exp(row[v] - shift), blocks of columns in vectors, the blocks in double; with `keep` the exponentials go to
+// `kept`, which may be the row.
 template <bool keep, class Real>
-double sum_exponentials(std::conditional_t<keep, Real, const Real>* row, int V, Stat<Real> shift) {
+double sum_exponentials(Stat<Real>* kept, const Real* row, int V, Stat<Real> shift) {
     using Sum = Stat<Real>;
     constexpr int BLOCK = 2048;
     double sum = 0;
@@ -57,7 +58,7 @@ double sum_exponentials(std::conditional_t<keep, Real, const Real>* row, int V, 
         for_logits<Real>(begin, std::min(V, begin + BLOCK), [&](int v, int n) {
             const Vector<Sum> e = exp(load_logits<Real>(row + v, n) - shift);
             block += e;
-            if constexpr (keep) store_logits(row + v, e, n);
+            if constexpr (keep) store_logits(kept + v, e, n);
         });
         sum += sum_lanes<Sum>(block);
     }
@@ -70,27 +71,28 @@ template <class Real>
 void classifier_forward(Stat<Real>* losses, Real* logits, const int* targets, Stat<Real> dloss, bool write_gradient,
                         int N, int V, int Vp, stream_t) {
     using Sum = Stat<Real>;
-    constexpr bool KEEPS = std::is_same_v<Real, Sum>;
-#pragma omp parallel for schedule(static) if (worth_sharing(N, V))
-    for (int n = 0; n < N; ++n) {
-        Real* row = logits + static_cast<size_t>(n) * Vp;
-        const Sum target = static_cast<Sum>(row[targets[n]]), largest = largest_logit(row, V);
-        const double sum = write_gradient ? sum_exponentials<KEEPS, Real>(row, V, largest)
-                                          : sum_exponentials<false, Real>(row, V, largest);
-        losses[n] = static_cast<Sum>(std::log(sum) + (static_cast<double>(largest) - target));
-        if (!write_gradient) continue;
-        const Sum scale = static_cast<Sum>(dloss / sum);
-        if constexpr (KEEPS) {
-#pragma omp simd
-            for (int v = 0; v < V; ++v) row[v] *= scale;
-            row[targets[n]] -= dloss;
-        } else {
-            for_logits<Real>(0, V, [&](int v, int columns) {
-                store_logits(row + v, exp(load_logits<Real>(row + v, columns) - largest) * scale, columns);
-            });
-            row[targets[n]] = Real(exp(broadcast(target - largest))[0] * scale - dloss);
+    constexpr bool IN_PLACE = std::is_same_v<Real, Sum>;
+#pragma omp parallel if (worth_sharing(N, V))
+    {
+        std::vector<Sum> own(write_gradient && !IN_PLACE ? static_cast<size_t>(V) : 0);
+#pragma omp for schedule(static)
+        for (int n = 0; n < N; ++n) {
+            Real* row = logits + static_cast<size_t>(n) * Vp;
+            Sum* exponentials = own.data();
+            if constexpr (IN_PLACE) exponentials = row;
+            const Sum target = static_cast<Sum>(row[targets[n]]), largest = largest_logit(row, V);
+            const double sum = write_gradient ? sum_exponentials<true, Real>(exponentials, row, V, largest)
+                                              : sum_exponentials<false, Real>(nullptr, row, V, largest);
+            losses[n] = static_cast<Sum>(std::log(sum) + (static_cast<double>(largest) - target));
+            if (!write_gradient) continue;
+            const Sum scale = static_cast<Sum>(dloss / sum);
+            for_vectors<Sum>(static_cast<size_t>(V), [=](auto get, auto put) { put(row, get(exponentials) * scale); });
+            if constexpr (IN_PLACE)
+                row[targets[n]] -= dloss;
+            else
+                row[targets[n]] = exponentials[targets[n]] * scale - dloss;
+            std::fill(row + V, row + Vp, Real(0));
         }
-        std::fill(row + V, row + Vp, Real(0));
     }
 }
 
@@ -102,7 +104,7 @@ void classifier_score(Stat<Real>* losses, int* argmax, int* rank, const Real* lo
     for (int n = 0; n < N; ++n) {
         const Real* row = logits + static_cast<size_t>(n) * Vp;
         const Sum target = static_cast<Sum>(row[targets[n]]), largest = largest_logit(row, V);
-        const double sum = sum_exponentials<false, Real>(row, V, largest);
+        const double sum = sum_exponentials<false, Real>(nullptr, row, V, largest);
         losses[n] = static_cast<Sum>(std::log(sum) + (static_cast<double>(largest) - target));
         const Real* first = std::find_if(row, row + V, [=](Real x) { return static_cast<Sum>(x) == largest; });
         argmax[n] = first == row + V ? 0 : static_cast<int>(first - row);  // none: every logit is NaN

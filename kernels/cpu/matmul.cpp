@@ -35,11 +35,12 @@ static std::vector<float> floats(const bf16* x, size_t n) {
 static const float* or_null(const std::vector<float>& x) { return x.empty() ? nullptr : x.data(); }
 
 template <>
-void matmul_forward(bf16* out, const bf16* inp, const bf16* weight, const bf16* bias, int N, int C, int OC, stream_t s) {
+void matmul_forward(bf16* out, const bf16* inp, const bf16* weight, const bf16* bias, int N, int C, int OC,
+                    stream_t s) {
     const size_t n = N, c = C, oc = OC;
     std::vector<float> y(n * oc);
-    matmul_forward<float>(y.data(), floats(inp, n * c).data(), floats(weight, oc * c).data(),
-                          or_null(floats(bias, oc)), N, C, OC, s);
+    matmul_forward<float>(y.data(), floats(inp, n * c).data(), floats(weight, oc * c).data(), or_null(floats(bias, oc)),
+                          N, C, OC, s);
     for (size_t i = 0; i < y.size(); ++i) out[i] = bf16(y[i]);
 }
 template <>

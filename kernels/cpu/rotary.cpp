@@ -26,8 +26,8 @@ void rotate(Real* qkv, const Stat<Real>* table, const int* positions, int N, int
             for (int i = 0; i < half; ++i) {
                 const auto x_i = static_cast<Stat<Real>>(x[i]), y_i = static_cast<Stat<Real>>(y[i]),
                            sine_i = sign * sine[i];
-                x[i] = Real(x_i * cosine[i] - y_i * sine_i);
-                y[i] = Real(y_i * cosine[i] + x_i * sine_i);
+                x[i] = x_i * cosine[i] - y_i * sine_i;
+                y[i] = y_i * cosine[i] + x_i * sine_i;
             }
         }
     }
