@@ -29,6 +29,18 @@ struct Output {
     size_t ldbase;
 };
 
+// x, in a register of its own: a product that a compiler cannot fuse with what is added to it. Whether it would depends
+// on the code around it, which differs between the instances of a kernel: a row's bits would hang on its company.
+template <class V>
+inline V finished(V x) {
+#if defined(__x86_64__)
+    asm("" : "+v"(x));
+#else
+    asm("" : "+m"(x));
+#endif
+    return x;
+}
+
 // ---- sums of Real in Real, by the compiler's vectors ----------------------------------------------------------------
 template <class Real>
 struct VectorKernel {
@@ -58,9 +70,8 @@ struct VectorKernel {
             for (int j = 0; j < 2; ++j, to += n) {
                 const int width = std::min(n, columns - j * n);
                 if (width <= 0) break;
-                Vector<Real> value = out.alpha * sums[i][j];
-                if (base)
-                    value = out.alpha * sums[i][j] + (width == n ? load(base + j * n) : load_some(base + j * n, width));
+                Vector<Real> value = finished(out.alpha * sums[i][j]);
+                if (base) value += width == n ? load(base + j * n) : load_some(base + j * n, width);
                 if (width == n)
                     store(to, value);
                 else
@@ -86,10 +97,24 @@ struct PairKernel {
     static constexpr int MR = 14, NR = 32;
     static constexpr int KC = 768;  // in units as deep as VectorKernel's
 
-    AVX512_BF16 static void put(float* to, __m512 value, __mmask16 lanes) { _mm512_mask_storeu_ps(to, lanes, value); }
-    AVX512_BF16 static void put(bf16* to, __m512 value, __mmask16 lanes) {
-        _mm256_mask_storeu_epi16(to, lanes, (__m256i)_mm512_cvtneps_pbh(value));
+    // Whole vectors without a mask: what is stored through one is slow to be loaded again.
+    AVX512_BF16 static void put(float* to, __m512 value, int width) {
+        if (width == 16)
+            _mm512_storeu_ps(to, value);
+        else
+            _mm512_mask_storeu_ps(to, first_lanes(width), value);
     }
+    AVX512_BF16 static void put(bf16* to, __m512 value, int width) {
+        const __m256i rounded = (__m256i)_mm512_cvtneps_pbh(value);
+        if (width == 16)
+            _mm256_storeu_si256((__m256i*)to, rounded);
+        else
+            _mm256_mask_storeu_epi16(to, first_lanes(width), rounded);
+    }
+    AVX512_BF16 static __m512 get(const float* from, int width) {
+        return width == 16 ? _mm512_loadu_ps(from) : _mm512_maskz_loadu_ps(first_lanes(width), from);
+    }
+    static __mmask16 first_lanes(int width) { return static_cast<__mmask16>((1u << width) - 1); }
 
     template <int ROWS, class Out>
     AVX512_BF16 static void run(int units, const Pair* a, const Pair* b, const Output<float, Out>& out, int columns) {
@@ -104,18 +129,18 @@ struct PairKernel {
             }
         }
         const __m512 alpha = _mm512_set1_ps(out.alpha);
-        const uint32_t inside = columns >= NR ? ~0u : (1u << columns) - 1;
 #pragma GCC unroll 14
         for (int i = 0; i < ROWS; ++i) {
             Out* to = out.C + i * out.ldc;
+            const float* base = out.base ? out.base + i * out.ldbase : nullptr;
 #pragma GCC unroll 2
-            for (int j = 0; j < 2; ++j) {
-                const __mmask16 lanes = static_cast<__mmask16>(inside >> 16 * j);
-                __m512 value = _mm512_mul_ps(alpha, sums[i][j]);
-                if (out.base)
-                    value = _mm512_fmadd_ps(alpha, sums[i][j],
-                                            _mm512_maskz_loadu_ps(lanes, out.base + i * out.ldbase + j * 16));
-                put(to + j * 16, value, lanes);
+            for (int j = 0; j < 2; ++j, to += 16) {
+                const int width = std::min(16, columns - j * 16);
+                if (width <= 0) break;
+                put(to,
+                    base ? _mm512_fmadd_ps(alpha, sums[i][j], get(base + j * 16, width))
+                         : _mm512_mul_ps(alpha, sums[i][j]),
+                    width);
             }
         }
     }
