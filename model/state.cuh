@@ -25,18 +25,21 @@ void fill_weights(Gpt<Real>& gpt, [[maybe_unused]] AdamState<Real>* adam, Fill f
         fill(gpt.memory.get());
     } else {
         const size_t n = gpt.memory.size();
-        std::vector<float> values(n);
-        fill(values.data());
+        // on the CPU a whole optimizer's masters are where the floats go: there is no copy of the model on the way
+        const bool in_place = !backend::Machine::IS_GPU && adam && adam->master.size() == n;
+        std::vector<float> own(in_place ? 0 : n);
+        const Span<float> values = in_place ? Span<float>{adam->master.get(), n} : Span<float>{own.data(), n};
+        fill(values.data);
         if constexpr (!ROUNDED) {
-            copy_to_device(gpt.memory.get(), values.data(), n);
+            copy_to_device(gpt.memory.get(), values.data, n);
         } else {
             std::vector<Real> rounded(std::min(n, size_t{1} << 22));  // in pieces: the host of 8 GPUs holds 8 models
             for (size_t begin = 0; begin < n; begin += rounded.size()) {
                 const size_t size = std::min(rounded.size(), n - begin);
-                for (size_t i = 0; i < size; ++i) rounded[i] = Real(values[begin + i]);
+                for (size_t i = 0; i < size; ++i) rounded[i] = Real(values.data[begin + i]);
                 copy_to_device(gpt.memory.get() + begin, rounded.data(), size);
             }
-            if (adam) load_state(*adam, adam->master, values.data());
+            if (adam && !in_place) load_state(*adam, adam->master, values.data);
         }
     }
 }

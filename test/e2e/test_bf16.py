@@ -140,24 +140,32 @@ class Bf16Test(DataTest):
         self.assertNotEqual(said["bf16"], said["fp32"])
 
     @unittest.skipUnless((SIMT / "train_gpt").exists(), "no CUDA toolkit: the CUDA programs were not built on the CPU")
-    def test_the_cuda_kernels_are_nearer_to_bf16_than_to_fp32_here(self) -> None:
-        flags = replaced(self.flags["bf16"], batch_tokens="128", steps="8", warmup="2", eval_at="end", val_tokens="128")
-        flags = replaced(flags, questions_per_set="20", checkpoint_at="end")
-        losses = {}
-        for name, program, precision in (
-            ("cuda", SIMT / "train_gpt", "bf16"),
-            ("cpu", TRAIN, "bf16"),
-            ("exact", TRAIN, "fp32"),
-        ):
-            out = self.data / f"nearer-{name}"
-            result = run(
-                program, *replaced(flags, precision=precision), "--out", str(out), env={"OMP_NUM_THREADS": "1"}
+    def test_the_cuda_kernels_round_where_these_do(self) -> None:
+        """Gradients of the first step, as moments. Where both round at the same places they differ by the few numbers
+        that other orders of summation, and the GPU's fast GELU, leave on another side of a tie; each of these is
+        amplified by what follows. By their roundings alone, two that round elsewhere would be 1.4 times as far from
+        each other as from fp32."""
+        flags = replaced(self.flags["bf16"], batch_tokens="128", steps="2", warmup="1", eval_at="end", val_tokens="128")
+        flags = replaced(flags, questions_per_set="20", checkpoint_at="at:1")
+        for model, part in (("gpt2:L2:C32:H2", 1 / 50), ("pythia:L2:C32:H2", 0.7)):
+            moments = {}
+            for name, program, precision in (
+                ("cuda", SIMT / "train_gpt", "bf16"),
+                ("cpu", TRAIN, "bf16"),
+                ("exact", TRAIN, "fp32"),
+            ):
+                out = self.data / f"twin-{model[:4]}-{name}"
+                shape = replaced(flags, model=model, precision=precision)
+                result = run(program, *shape, "--out", str(out), env={"OMP_NUM_THREADS": "1"})
+                self.assertEqual(result.returncode, 0, result.stderr)
+                state = tensors(out / "checkpoints/step_00000001/optimizer.safetensors")
+                moments[name] = np.concatenate([m for key, (_, m) in sorted(state.items()) if key.startswith("m.")])
+            near, far = (
+                np.linalg.norm(moments["cuda"] - moments[name]) / np.linalg.norm(moments[name])
+                for name in ("cpu", "exact")
             )
-            self.assertEqual(result.returncode, 0, result.stderr)
-            losses[name] = np.array(self.losses(out))
-        near, far = (np.abs(losses["cuda"] / losses[name] - 1).mean() for name in ("cpu", "exact"))
-        print(f"CUDA's bf16: mean difference of the loss from the CPU's bf16 {near:.1e}, from its fp32 {far:.1e}")
-        self.assertLess(near, far / 2)
+            print(f"{model}: CUDA's gradient in bf16 is {near:.1e} from the CPU's in bf16, {far:.1e} from fp32's")
+            self.assertLess(near, part * far)
 
 
 if __name__ == "__main__":
