@@ -33,7 +33,8 @@ struct Step {
     }
 };
 
-// A float, by its bits, to bf16: away from zero with a probability of the cut-off fraction. noise: uniform in [0, 2^16).
+// A float, by its bits, to bf16: away from zero with a probability of the cut-off fraction. noise: uniform in
+// [0, 2^16).
 inline uint16_t stochastic_round(uint32_t bits, uint16_t noise) {
     constexpr uint32_t EXPONENT = 0x7F800000u, FRACTION = 0x007FFFFFu;
     const uint32_t rounded = (bits + noise) >> 16, special = bits & FRACTION ? 0x7FFFu : bits >> 16;

@@ -1,6 +1,7 @@
 // classifier.cpp - a row of logits is 200 KB at V = 50304: it comes from memory once and stays in the second-level
-// cache for the passes. One thread a row; the sum of exponentials runs in a fixed order. Exponentials replace the logits
-// on their way to the gradient; where these are bf16, they are kept as floats, so that a gradient is rounded once.
+// cache for the passes. One thread a row; the sum of exponentials runs in a fixed order. Exponentials replace the
+// logits on their way to the gradient; where these are bf16, they are kept as floats, so that a gradient is rounded
+// once.
 #include "kernels/operations.h"
 
 #include <algorithm>
