@@ -8,9 +8,9 @@
 // the blocks' sums are added in ascending k; a C of bf16 is rounded after the last. No step of it knows where in the
 // matrix m is, which row shares its panel, or which thread runs: this is where the contract's independence comes from.
 //
-// 2 M N K flops. Packing reads each element of op(A) once for every NC columns of C (and once more for every thread that
-// shares a group of panels), each of op(B) once (for every MC rows where K > KC), and writes as many units, of op(A)
-// within the second-level cache; of C, 2 sizeof(C's sums) bytes an element and block of k.
+// 2 M N K flops. Packing reads each element of op(A) once for every NC columns of C (and once more for every thread
+// that shares a group of panels), each of op(B) once (for every MC rows where K > KC), and writes as many units, of
+// op(A) within the second-level cache; of C, 2 sizeof(C's sums) bytes an element and block of k.
 #include "kernels/cpu/gemm.h"
 
 #ifdef _OPENMP

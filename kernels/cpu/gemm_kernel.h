@@ -85,9 +85,9 @@ struct VectorKernel {
 // In the build whatever its -march, run where the processor has it.
 //
 // The instruction adds two products of a pair to a sum, each addition rounded to the nearest even, and none of its
-// roundings is that of a fused multiply-add: the products are exact anyway. NaN and infinity come through. Numbers below
-// 2^-126 count as 0, in the operands, the sums and the rounded C: less than anything that float sums of usual size could
-// hold.
+// roundings is that of a fused multiply-add: the products are exact anyway. NaN and infinity come through. Numbers
+// below 2^-126 count as 0, in the operands, the sums and the rounded C: less than anything that float sums of usual
+// size could hold.
 #if defined(__x86_64__)
 #define AVX512_BF16 __attribute__((target("avx512f,avx512bw,avx512vl,avx512bf16")))
 
@@ -149,8 +149,8 @@ struct PairKernel {
 #undef AVX512_BF16
 #endif
 
-// A panel with fewer than MR rows, a sliver with columns in its first vector only: they run in the instance of their size;
-// the same operations for each element, none for rows and vectors that are not there.
+// A panel with fewer than MR rows, a sliver with columns in its first vector only: they run in the instance of their
+// size; the same operations for each element, none for rows and vectors that are not there.
 template <class Kernel, class Out, int... I>
 void run_kernel(int rows, int units, const typename Kernel::Unit* a, const typename Kernel::Unit* b,
                 const Output<typename Kernel::Sum, Out>& out, int columns, std::integer_sequence<int, I...>) {

@@ -110,14 +110,15 @@ inline void pack_row(Real* to, const Real* from, const Real*) {
 template <int W, class Unit, class Real>
 void pack(Unit* to, const Operand<Real>& x, size_t first, int count, size_t k0, int K) {
     constexpr int n = LANES<Unit>, DEPTH = UNIT_DEPTH<Unit>;
+    constexpr int HALF = W % (2 * n) == 0 ? W / 2 : W;  // columns of a sliver's first vector, or half of them
     if (!x.along_k) {
         const Real zeros[W] = {};
         for (int k = 0; k < K; k += DEPTH, to += W) {
             const Real *from = x.at(first, k0 + k), *next = k + 1 < K ? from + x.ld : zeros;
             if (count == W) {
                 pack_row<W>(to, from, next);
-            } else if (count == W / 2) {
-                pack_row<W / 2>(to, from, next);
+            } else if (count == HALF) {
+                pack_row<HALF>(to, from, next);
             } else {
                 Real rows[2][W] = {};
                 std::copy_n(from, count, rows[0]);
