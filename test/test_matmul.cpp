@@ -91,6 +91,7 @@ TEMPLATE_TEST_CASE("gemm agrees with the formula", "[matmul]", ALL_PRODUCTS) {
     const double tolerance = TestType::ROUNDED ? 4e-3 : std::is_same_v<Sum, float> ? 2e-6 : 1e-14;
     for (const auto& [M, N, K] : SHAPES)
         for (int mode = 0; mode < (TestType::ROUNDED ? 8 : 12); ++mode) {
+            if (size_t(M) * K > 1'000'000 && mode % 5 != 0) continue;  // drawing so many numbers takes long
             const bool ta = mode & 1, tb = mode & 2;
             const Sum alpha = mode < 4 ? Sum(1) : Sum(0.3), beta = mode < 4 || TestType::ROUNDED ? Sum(0)
                                                                    : mode < 8                    ? Sum(1)

@@ -8,9 +8,14 @@
 // the blocks' sums are added in ascending k; a C of bf16 is rounded after the last. No step of it knows where in the
 // matrix m is, which row shares its panel, or which thread runs: this is where the contract's independence comes from.
 //
-// 2 M N K flops. Packing reads each element of op(A) once for every NC columns of C and each of op(B) once (for every
-// MC rows where K > KC), and writes as many units; of C, 2 sizeof(C's sums) bytes an element and block of k.
+// 2 M N K flops. Packing reads each element of op(A) once for every NC columns of C (and once more for every thread
+// that shares a group of panels), each of op(B) once (for every MC rows where K > KC), and writes as many units, of
+// op(A) within the second-level cache; of C, 2 sizeof(C's sums) bytes an element and block of k.
 #include "kernels/cpu/gemm.h"
+
+#ifdef _OPENMP
+#include <omp.h>
+#endif
 
 #include <algorithm>
 #include <cstdlib>
@@ -26,9 +31,10 @@
 namespace cpu {
 namespace {
 
-constexpr int MC_PANELS = 144, NC = 2048;  // packed blocks of about 4 MiB each, shared by all threads
-constexpr int TILE_PANELS = 4;             // a tile is one thread's turn: 56 x 64 sums, some 30 us
-constexpr int TILE_SLIVERS = 2;
+constexpr int NC = 2048;  // columns of a packed block of op(B), about 4 MiB
+constexpr int MC = 2016;  // rows of C whose sums are kept, where they are; a multiple of every group
+constexpr int GROUP = 4;  // panels that a thread packs at once: 86 KiB
+constexpr int TURNS = 8;  // a thread's turns, at least, so that all end at about the same time
 
 template <class Real, class Out>
 struct Product {
@@ -41,7 +47,16 @@ struct Product {
     size_t ldc;
 };
 
-int blocks_of(int n, int size) { return (n + size - 1) / size; }
+constexpr int blocks_of(int n, int size) { return (n + size - 1) / size; }
+
+// Of the parallel region that the caller is in.
+int threads_of_team() {
+#ifdef _OPENMP
+    return omp_get_num_threads();
+#else
+    return 1;
+#endif
+}
 
 // Memory for packed blocks and sums, kept by each thread for its next product.
 class Workspace {
@@ -53,6 +68,7 @@ class Workspace {
     char* reserve(size_t bytes) {
         if (bytes > size_) {
             std::free(data_);
+            bytes = (bytes + 63) / 64 * 64;
             data_ = static_cast<char*>(std::aligned_alloc(64, bytes));
             ENSURE(data_, "out of memory: %zu bytes to pack a matrix", bytes);
             size_ = bytes;
@@ -65,63 +81,61 @@ class Workspace {
     size_t size_ = 0;
 };
 
-// A product's part of the calling thread's workspace: one block of op(A), one of op(B), and where C is rounded and K is
-// more than one block, the sums of a block of C.
+// What all threads of a product share, in the workspace of the one that called: a packed block of op(B), and where C is
+// rounded and K is more than one block, the sums of a block of C.
 template <class Kernel>
 struct Space {
-    typename Kernel::Unit *a, *b;
+    typename Kernel::Unit* b;
     typename Kernel::Sum* sums;
 
     Space(int M, int N, int K, bool rounded) {
         static thread_local Workspace workspace;
-        const auto lines = [](size_t count, size_t size) { return (count * size + 63) / 64 * 64; };
-        const int panels = std::min(blocks_of(M, Kernel::MR), MC_PANELS), width = std::min(N, NC);
-        const size_t depth = units_of<typename Kernel::Unit>(std::min(K, Kernel::KC));
-        const size_t a_bytes = lines(panels * Kernel::MR * depth, sizeof(*a)),
-                     b_bytes = lines(blocks_of(width, Kernel::NR) * Kernel::NR * depth, sizeof(*b));
-        const size_t sum_count = rounded && K > Kernel::KC ? static_cast<size_t>(panels) * Kernel::MR * width : 0;
-        char* const data = workspace.reserve(a_bytes + b_bytes + lines(sum_count, sizeof(*sums)));
-        a = reinterpret_cast<decltype(a)>(data);
-        b = reinterpret_cast<decltype(b)>(data + a_bytes);
-        sums = reinterpret_cast<decltype(sums)>(data + a_bytes + b_bytes);
+        const size_t width = blocks_of(std::min(N, NC), Kernel::NR) * Kernel::NR;
+        const size_t b_bytes = width * units_of<typename Kernel::Unit>(std::min(K, Kernel::KC)) * sizeof(*b),
+                     sum_bytes = rounded && K > Kernel::KC ? std::min(M, MC) * width * sizeof(*sums) : 0;
+        char* const data = workspace.reserve(b_bytes + sum_bytes);
+        b = reinterpret_cast<decltype(b)>(data);
+        sums = reinterpret_cast<decltype(sums)>(data + b_bytes);
     }
 };
 
-// `each(count, f)` runs f(0) .. f(count - 1) on the caller's threads and returns when all are done.
+// `each(count, f)` runs f(0) .. f(count - 1) on `threads` threads, which all come here, and returns when all are done.
+//
+// A turn is one thread's: it packs a group of panels for itself, into its second-level cache, and multiplies them by
+// all slivers of op(B), or, where there are few groups, by a part of them.
 template <class Kernel, class Real, class Out, class Each>
-void blocked_product(const Product<Real, Out>& p, const Space<Kernel>& space, const Each& each) {
+void blocked_product(const Product<Real, Out>& p, const Space<Kernel>& space, int threads, const Each& each) {
     using Unit = typename Kernel::Unit;
     using Sum = typename Kernel::Sum;
-    constexpr int MR = Kernel::MR, NR = Kernel::NR, KC = Kernel::KC, MC = MC_PANELS * MR;
+    constexpr int MR = Kernel::MR, NR = Kernel::NR, KC = Kernel::KC, ROWS = GROUP * MR;
     constexpr bool ROUNDED = !std::is_same_v<Out, Sum>;
+    static thread_local Workspace own;
+    Unit* const a = reinterpret_cast<Unit*>(own.reserve(ROWS * units_of<Unit>(std::min(p.K, KC)) * sizeof(Unit)));
+
     for (int n0 = 0; n0 < p.N; n0 += NC) {
         const int width = std::min(NC, p.N - n0), slivers = blocks_of(width, NR);
         for (int m0 = 0; m0 < p.M; m0 += MC) {
-            const int height = std::min(MC, p.M - m0), panels = blocks_of(height, MR);
+            const int height = std::min(MC, p.M - m0), groups = blocks_of(height, ROWS);
             for (int k0 = 0; k0 < p.K; k0 += KC) {
                 const int depth = std::min(KC, p.K - k0), units = units_of<Unit>(depth);
-                const bool b_is_packed = m0 > 0 && p.K <= KC;
-                each(b_is_packed ? panels : panels + slivers, [&](int i) {
-                    if (i < panels)
-                        pack<MR>(space.a + static_cast<size_t>(i) * MR * units, p.A, m0 + i * MR,
-                                 std::min(MR, height - i * MR), k0, depth);
-                    else
-                        pack<NR>(space.b + static_cast<size_t>(i - panels) * NR * units, p.B, n0 + (i - panels) * NR,
-                                 std::min(NR, width - (i - panels) * NR), k0, depth);
-                });
-                const auto tile = [&](int panel, int sliver) {
-                    const size_t row = m0 + static_cast<size_t>(panel) * MR, column = n0 + sliver * NR;
+                if (m0 == 0 || p.K > KC)
+                    each(slivers, [&](int sliver) {
+                        pack<NR>(space.b + static_cast<size_t>(sliver) * NR * units, p.B, n0 + sliver * NR,
+                                 std::min(NR, width - sliver * NR), k0, depth);
+                    });
+
+                const auto multiply = [&](int panel, int rows, int row, int sliver) {
+                    const size_t column = sliver * NR;
                     const auto run = [&](auto* C, size_t ldc, const Sum* base, size_t ldbase) {
-                        run_kernel<Kernel>(
-                            std::min(MR, height - panel * MR), units, space.a + static_cast<size_t>(panel) * MR * units,
-                            space.b + static_cast<size_t>(sliver) * NR * units,
-                            Output<Sum, std::remove_pointer_t<decltype(C)>>{C, ldc, p.alpha, base, ldbase},
-                            std::min(NR, width - sliver * NR), std::make_integer_sequence<int, MR>{});
+                        using To = std::remove_pointer_t<decltype(C)>;
+                        run_kernel<Kernel>(rows, units, a + static_cast<size_t>(panel) * MR * units,
+                                           space.b + column * units, Output<Sum, To>{C, ldc, p.alpha, base, ldbase},
+                                           std::min(NR, width - sliver * NR), std::make_integer_sequence<int, MR>{});
                     };
-                    Out* const C = p.C + row * p.ldc + column;
-                    const Sum* const bias = p.bias ? p.bias + column : nullptr;
+                    Out* const C = p.C + (m0 + static_cast<size_t>(row)) * p.ldc + n0 + column;
+                    const Sum* const bias = p.bias ? p.bias + n0 + column : nullptr;
                     if constexpr (ROUNDED) {
-                        Sum* const sums = space.sums + static_cast<size_t>(panel) * MR * width + sliver * NR;
+                        Sum* const sums = space.sums + static_cast<size_t>(row) * width + column;
                         const Sum* const base = k0 > 0 ? sums : bias;
                         const size_t ldbase = k0 > 0 ? width : 0;
                         if (k0 + depth < p.K)
@@ -133,13 +147,20 @@ void blocked_product(const Product<Real, Out>& p, const Space<Kernel>& space, co
                         run(C, p.ldc, adds ? C : bias, adds ? p.ldc : 0);
                     }
                 };
-                const int tiles_across = blocks_of(slivers, TILE_SLIVERS);
-                each(blocks_of(panels, TILE_PANELS) * tiles_across, [&](int i) {
-                    const int first_panel = i / tiles_across * TILE_PANELS,
-                              first_sliver = i % tiles_across * TILE_SLIVERS;
-                    for (int sliver = first_sliver; sliver < std::min(slivers, first_sliver + TILE_SLIVERS); ++sliver)
-                        for (int panel = first_panel; panel < std::min(panels, first_panel + TILE_PANELS); ++panel)
-                            tile(panel, sliver);
+                const int parts = std::min(blocks_of(TURNS * threads, groups), slivers);
+                int packed = -1;  // the group that is in `a`
+                each(groups * parts, [&](int turn) {
+                    const int group = turn / parts, part = turn % parts;
+                    const int first = group * ROWS, panels = blocks_of(std::min(ROWS, height - first), MR);
+                    const auto rows_of = [&](int panel) { return std::min(MR, height - first - panel * MR); };
+                    if (group != packed)
+                        for (int panel = 0; panel < panels; ++panel)
+                            pack<MR>(a + static_cast<size_t>(panel) * MR * units, p.A, m0 + first + panel * MR,
+                                     rows_of(panel), k0, depth);
+                    packed = group;
+                    for (int sliver = slivers * part / parts; sliver < slivers * (part + 1) / parts; ++sliver)
+                        for (int panel = 0; panel < panels; ++panel)
+                            multiply(panel, rows_of(panel), first + panel * MR, sliver);
                 });
             }
         }
@@ -218,7 +239,7 @@ void gemm(Matrix<Out> C, Matrix<const Real> A, Matrix<const Real> B, int M, int 
     with_kernel<Real>([&](auto kernel) {
         using Kernel = decltype(kernel);
         const Space<Kernel> space(M, N, K, !std::is_same_v<Out, Stat<Real>>);
-        blocked_product(product, space, [](int count, const auto& f) {
+        blocked_product(product, space, 1, [](int count, const auto& f) {
             for (int i = 0; i < count; ++i) f(i);
         });
     });
@@ -233,7 +254,7 @@ void gemm_threads(Matrix<Out> C, Matrix<const Real> A, Matrix<const Real> B, int
         const Space<Kernel> space(M, N, K, !std::is_same_v<Out, Stat<Real>>);
 #pragma omp parallel if (worth_sharing_products(static_cast <size_t>(M) * static_cast <size_t>(N) * \
                                                 static_cast <size_t>(K)))
-        blocked_product(product, space, [](int count, const auto& f) {
+        blocked_product(product, space, threads_of_team(), [](int count, const auto& f) {
 #pragma omp for schedule(dynamic, 1)
             for (int i = 0; i < count; ++i) f(i);
         });

@@ -2,7 +2,7 @@
 // gemm.cpp.
 //
 // A kernel is a struct with the sizes of its blocks, the type of its packed Unit, and
-//     run<ROWS>(units, a, b, out, columns)        ROWS <= MR, columns <= NR
+//     run<ROWS, VECTORS>(units, a, b, out, columns)        ROWS <= MR, columns <= NR, in that many vectors: 1 or 2
 #pragma once
 #include <algorithm>
 #include <type_traits>
@@ -50,16 +50,16 @@ struct VectorKernel {
     static constexpr int NR = 2 * LANES<Real>;
     static constexpr int KC = 384;  // a sliver of op(B) is 48 KiB, a panel of op(A) 21: from the second-level cache
 
-    template <int ROWS, class Out>
+    template <int ROWS, int VECTORS, class Out>
     static void run(int K, const Real* a, const Real* b, const Output<Real, Out>& out, int columns) {
         constexpr int n = LANES<Real>;
-        Vector<Real> sums[ROWS][2] = {};
+        Vector<Real> sums[ROWS][VECTORS] = {};
         for (int k = 0; k < K; ++k, a += MR, b += NR) {
-            const Vector<Real> b0 = load(b), b1 = load(b + n);
+            const Vector<Real> b0 = load(b), b1 = VECTORS == 2 ? load(b + n) : b0;
 #pragma GCC unroll 14
             for (int i = 0; i < ROWS; ++i) {
                 sums[i][0] += a[i] * b0;
-                sums[i][1] += a[i] * b1;
+                if constexpr (VECTORS == 2) sums[i][1] += a[i] * b1;
             }
         }
 #pragma GCC unroll 14
@@ -67,7 +67,7 @@ struct VectorKernel {
             Out* to = out.C + i * out.ldc;
             const Real* base = out.base ? out.base + i * out.ldbase : nullptr;
 #pragma GCC unroll 2
-            for (int j = 0; j < 2; ++j, to += n) {
+            for (int j = 0; j < VECTORS; ++j, to += n) {
                 const int width = std::min(n, columns - j * n);
                 if (width <= 0) break;
                 Vector<Real> value = finished(out.alpha * sums[i][j]);
@@ -85,9 +85,9 @@ struct VectorKernel {
 // In the build whatever its -march, run where the processor has it.
 //
 // The instruction adds two products of a pair to a sum, each addition rounded to the nearest even, and none of its
-// roundings is that of a fused multiply-add: the products are exact anyway. NaN and infinity come through. Numbers below
-// 2^-126 count as 0, in the operands, the sums and the rounded C: less than anything that float sums of usual size could
-// hold.
+// roundings is that of a fused multiply-add: the products are exact anyway. NaN and infinity come through. Numbers
+// below 2^-126 count as 0, in the operands, the sums and the rounded C: less than anything that float sums of usual
+// size could hold.
 #if defined(__x86_64__)
 #define AVX512_BF16 __attribute__((target("avx512f,avx512bw,avx512vl,avx512bf16")))
 
@@ -116,16 +116,17 @@ struct PairKernel {
     }
     static __mmask16 first_lanes(int width) { return static_cast<__mmask16>((1u << width) - 1); }
 
-    template <int ROWS, class Out>
+    template <int ROWS, int VECTORS, class Out>
     AVX512_BF16 static void run(int units, const Pair* a, const Pair* b, const Output<float, Out>& out, int columns) {
-        __m512 sums[ROWS][2] = {};
+        __m512 sums[ROWS][VECTORS] = {};
         for (int u = 0; u < units; ++u, a += MR, b += NR) {
-            const __m512bh b0 = (__m512bh)_mm512_loadu_si512(b), b1 = (__m512bh)_mm512_loadu_si512(b + 16);
+            const __m512bh b0 = (__m512bh)_mm512_loadu_si512(b),
+                           b1 = VECTORS == 2 ? (__m512bh)_mm512_loadu_si512(b + 16) : b0;
 #pragma GCC unroll 14
             for (int i = 0; i < ROWS; ++i) {
                 const __m512bh pair = (__m512bh)_mm512_set1_epi32(static_cast<int>(a[i]));
                 sums[i][0] = _mm512_dpbf16_ps(sums[i][0], pair, b0);
-                sums[i][1] = _mm512_dpbf16_ps(sums[i][1], pair, b1);
+                if constexpr (VECTORS == 2) sums[i][1] = _mm512_dpbf16_ps(sums[i][1], pair, b1);
             }
         }
         const __m512 alpha = _mm512_set1_ps(out.alpha);
@@ -134,7 +135,7 @@ struct PairKernel {
             Out* to = out.C + i * out.ldc;
             const float* base = out.base ? out.base + i * out.ldbase : nullptr;
 #pragma GCC unroll 2
-            for (int j = 0; j < 2; ++j, to += 16) {
+            for (int j = 0; j < VECTORS; ++j, to += 16) {
                 const int width = std::min(16, columns - j * 16);
                 if (width <= 0) break;
                 put(to,
@@ -148,15 +149,16 @@ struct PairKernel {
 #undef AVX512_BF16
 #endif
 
-// A panel with fewer than MR rows runs in the instance of its height: same operations per row, none for rows that are
-// not there.
+// A panel with fewer than MR rows, a sliver with columns in its first vector only: they run in the instance of their
+// size; the same operations for each element, none for rows and vectors that are not there.
 template <class Kernel, class Out, int... I>
 void run_kernel(int rows, int units, const typename Kernel::Unit* a, const typename Kernel::Unit* b,
                 const Output<typename Kernel::Sum, Out>& out, int columns, std::integer_sequence<int, I...>) {
     using Unit = typename Kernel::Unit;
     using Run = void (*)(int, const Unit*, const Unit*, const Output<typename Kernel::Sum, Out>&, int);
-    static constexpr Run runs[] = {Kernel::template run<I + 1, Out>...};
-    runs[rows - 1](units, a, b, out, columns);
+    static constexpr Run runs[2][sizeof...(I)] = {{Kernel::template run<I + 1, 1, Out>...},
+                                                  {Kernel::template run<I + 1, 2, Out>...}};
+    runs[2 * columns > Kernel::NR][rows - 1](units, a, b, out, columns);
 }
 
 }  // namespace cpu

@@ -62,6 +62,8 @@ inline Vector<Unit> units_along_k(const Real* from, int count) {
         Vector<Pair> pairs{};
         if (count == 2 * LANES<Pair>)
             std::memcpy(&pairs, from, sizeof(pairs));
+        else if (count == LANES<Pair>)  // half a vector: what is left of many head sizes
+            std::memcpy(&pairs, from, sizeof(pairs) / 2);
         else
             std::memcpy(&pairs, from, static_cast<size_t>(count) * sizeof(Real));
         return pairs;
@@ -103,16 +105,20 @@ inline void pack_row(Real* to, const Real* from, const Real*) {
     std::memcpy(to, from, W * sizeof(Real));
 }
 
-// to[u * W + i] = unit u of x(first + i, k0 ..) for i < count, 0 for count <= i < W; u < units_of(K).
+// to[u * W + i] = unit u of x(first + i, k0 ..) for i < count; u < units_of(K). Up to the end of a vector follow zeros;
+// what is beyond no kernel reads.
 template <int W, class Unit, class Real>
 void pack(Unit* to, const Operand<Real>& x, size_t first, int count, size_t k0, int K) {
     constexpr int n = LANES<Unit>, DEPTH = UNIT_DEPTH<Unit>;
+    constexpr int HALF = W % (2 * n) == 0 ? W / 2 : W;  // columns of a sliver's first vector, or half of them
     if (!x.along_k) {
         const Real zeros[W] = {};
         for (int k = 0; k < K; k += DEPTH, to += W) {
             const Real *from = x.at(first, k0 + k), *next = k + 1 < K ? from + x.ld : zeros;
             if (count == W) {
                 pack_row<W>(to, from, next);
+            } else if (count == HALF) {
+                pack_row<HALF>(to, from, next);
             } else {
                 Real rows[2][W] = {};
                 std::copy_n(from, count, rows[0]);
@@ -123,16 +129,23 @@ void pack(Unit* to, const Operand<Real>& x, size_t first, int count, size_t k0, 
         return;
     }
     for (int k = 0; k < K; k += n * DEPTH) {
-        const int depth = std::min(n * DEPTH, K - k);
-        for (int group = 0; group < W; group += n) {
+        const int depth = std::min(n * DEPTH, K - k), units = units_of<Unit>(depth);
+        for (int group = 0; group < std::min(W, count); group += n) {
             Vector<Unit> rows[n];
             for (int i = 0; i < n; ++i)
                 rows[i] =
                     group + i < count ? units_along_k<Unit>(x.at(first + group + i, k0 + k), depth) : Vector<Unit>{};
             transpose<Unit>(rows);
-            Unit* column = to + static_cast<size_t>(k) / DEPTH * W + group;
-            for (int u = 0; u < units_of<Unit>(depth); ++u, column += W)
-                std::memcpy(column, &rows[u], std::min(n, W - group) * sizeof(Unit));
+            Unit* const column = to + static_cast<size_t>(k) / DEPTH * W + group;
+            const auto put = [&](int u) {
+                std::memcpy(column + static_cast<size_t>(u) * W, &rows[u], std::min(n, W - group) * sizeof(Unit));
+            };
+            if (units == n)  // where the number is known, rows stay in registers
+                for (int u = 0; u < n; ++u) put(u);
+            else if (units == n / 2)
+                for (int u = 0; u < n / 2; ++u) put(u);
+            else
+                for (int u = 0; u < units; ++u) put(u);
         }
     }
 }

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <vector>
 
+#include "kernels/cpu/gemm.h"
 #include "kernels/cpu/simd.h"
 #include "kernels/operations.h"
 #include "util/system.h"
@@ -31,7 +32,10 @@ double product_rate() {
 }  // namespace
 
 std::string Machine::name() const { return cpu_name(); }
-std::string Machine::matmul_library() const { return "built-in, " + std::to_string(8 * VECTOR_BYTES) + "-bit vectors"; }
+std::string Machine::matmul_library() const {
+    return "built-in, " + std::to_string(8 * VECTOR_BYTES) + "-bit vectors" +
+           (bf16_products() == Bf16Products::Avx512 ? ", vdpbf16ps" : "");
+}
 size_t Machine::available_memory() const { return ::available_memory(); }
 
 double Machine::flops_rate(bool in_bf16) const { return in_bf16 ? product_rate<bf16>() : product_rate<float>(); }
