@@ -1,5 +1,5 @@
 // bf16.h - bfloat16 as the CPU stores it: the upper half of a float. Kernels load it as floats, compute, and round once
-// when they store. namespace gpu's bf16 is CUDA's __nv_bfloat16; the two never meet in one program.
+// when they store. The CUDA backend has a type of its own, __nv_bfloat16 (kernels/device.h).
 #pragma once
 #ifdef __AVX512BF16__
 #include <immintrin.h>
