@@ -33,7 +33,7 @@
 using backend::Machine;
 
 struct EvalOptions {
-    std::string checkpoint, tokenizer, precision = Machine::HAS_BF16 ? "bf16" : "fp32", out, per_question, generate;
+    std::string checkpoint, tokenizer, precision = Machine::IS_GPU ? "bf16" : "fp32", out, per_question, generate;
     EvaluationOptions evaluation;
 
     EvalOptions() {
@@ -51,7 +51,7 @@ OptionTable option_table(EvalOptions& o) {
     const std::vector<Option> rows = {
         {"model", "checkpoint", &o.checkpoint, "DIR", "a checkpoint of train_gpt, or any Hugging Face directory"},
         {"model", "tokenizer", &o.tokenizer, "DIR|FILE", "the model's tokenizer.json, in place of the directory's"},
-        {"model", "precision", &o.precision, "bf16|fp32", "bf16 needs a GPU"},
+        {"model", "precision", &o.precision, "bf16|fp32", "of weights and activations"},
         {"questions", "questions", &e.questions, "PATH", "question set (PREFIX.questions.json); repeat for more"},
         {"questions", "questions-per-set", &e.questions_per_set, "N|all", "a seeded choice, stratified"},
         {"questions", "seed", &e.seed, "S", "of choice and bootstrap; default the trainer's --data-seed"},
@@ -82,8 +82,6 @@ OptionTable option_table(EvalOptions& o) {
 void check_options(const EvalOptions& o) {
     if (o.checkpoint.empty()) die(Exit::Usage, "which model? give --checkpoint DIR");
     if (!o.evaluation.active()) die(Exit::Usage, "nothing to evaluate: give --questions PATH or --val NAME=GLOB");
-    if (o.precision == "bf16" && !Machine::HAS_BF16)
-        die(Exit::Usage, "--precision bf16: not in this build (CPU); give --precision fp32");
     for (const auto& [flag, file] : {std::pair("--per-question", o.per_question), std::pair("--generate", o.generate)})
         if (!file.empty() && o.evaluation.questions.empty()) die(Exit::Usage, "%s needs --questions", flag);
 }

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <type_traits>
 
+#include "kernels/adamw_noise.h"
 #include "kernels/operations.h"
 #include "kernels/pack.cuh"
 #include "kernels/simt.h"
@@ -40,11 +41,6 @@ __host__ __device__ inline bf16 stochastic_round(float x, uint32_t noise16) {
     bits = (bits + noise16) & 0xFFFF0000u;
     memcpy(&x, &bits, sizeof bits);
     return __float2bfloat16_rn(x);  // exact
-}
-
-// The generator's stream for the noise of a step.
-inline uint64_t adamw_noise_stream(int step) {
-    return hash_name("adamw: stochastic rounding") + static_cast<uint64_t>(step) * 0x9E3779B97F4A7C15ull;
 }
 
 // 8 floats as two packs.

@@ -20,14 +20,11 @@
 
 namespace backend = BACKEND;
 
-// use(real) with a value whose type is that of --precision, bf16 or fp32; returns what it returns. A build without bf16
-// (Machine::HAS_BF16) has refused that word before.
+// use(real) with a value whose type is that of --precision, bf16 or fp32; returns what it returns.
 template <class Use>
 auto with_precision(const std::string& precision, Use use) {
-#ifndef KNAPSACK_CPU
     if (precision == "bf16") return use(bf16{});
-#endif
-    ENSURE(precision == "fp32", "precision %s: not in this build", precision);
+    ENSURE(precision == "fp32", "precision %s: neither bf16 nor fp32", precision);
     return use(float{});
 }
 

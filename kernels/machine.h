@@ -9,7 +9,7 @@ namespace gpu {
 
 class Machine {
   public:
-    static constexpr bool HAS_BF16 = true, IS_GPU = true;
+    static constexpr bool IS_GPU = true;
     static constexpr const char* SUFFIX = "";  // of the programs' names
     static constexpr const char* BUILD = "CUDA build";
 

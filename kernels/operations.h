@@ -1,7 +1,7 @@
 // operations.h - every operation that a model is made of: its formula, its shapes, and what its bits do not depend on.
 // The one contract of both backends: namespace gpu (kernels/NAME.cuh, Real = bf16 or float) and namespace cpu
-// (kernels/cpu/NAME.cpp, Real = float or double). A build sees one of them, under the name `backend` (backend.h). How a
-// backend does it, what it moves and in which order it adds is said where it is defined.
+// (kernels/cpu/NAME.cpp, Real = bf16, float or double). A build sees one of them, under the name `backend` (backend.h).
+// How a backend does it, what it moves and in which order it adds is said where it is defined.
 //
 // Real is the storage type of weights and activations. Statistics, losses, gradients of parameters and optimizer states
 // are Stat<Real>: float where Real is bf16, else Real.

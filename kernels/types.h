@@ -7,7 +7,7 @@
 enum class Gelu { Tanh, Exact };
 
 // The type of statistics, losses, gradients of parameters and optimizer states next to weights and activations of type
-// Real: the same, but float where storage is bf16 (kernels/device.h).
+// Real: the same, but float where storage is bf16 (kernels/device.h, kernels/cpu/bf16.h).
 template <class Real>
 struct StatOf {
     using type = Real;

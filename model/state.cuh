@@ -19,26 +19,29 @@ void load_state(const AdamState<Real>& adam, DeviceArray<Stat<Real>>& array, con
 // fill(float* host) writes all parameters; they become the model's, rounded to nearest, and the optimizer's masters
 // (null: no optimizer) as they are.
 template <class Real, class Fill>
-void fill_weights(Gpt<Real>& gpt, AdamState<Real>* adam, Fill fill) {
-#ifdef KNAPSACK_CPU
-    (void)adam;
-    fill(gpt.memory.get());
-#else
-    const size_t n = gpt.memory.size();
-    std::vector<float> values(n);
-    fill(values.data());
-    if constexpr (std::is_same_v<Real, float>) {
-        copy_to_device(gpt.memory.get(), values.data(), n);
+void fill_weights(Gpt<Real>& gpt, [[maybe_unused]] AdamState<Real>* adam, Fill fill) {
+    constexpr bool ROUNDED = AdamState<Real>::HAS_MASTERS;
+    if constexpr (!ROUNDED && !backend::Machine::IS_GPU) {
+        fill(gpt.memory.get());
     } else {
-        std::vector<Real> rounded(std::min(n, size_t{1} << 22));  // piece by piece: the host of 8 GPUs holds 8 models
-        for (size_t begin = 0; begin < n; begin += rounded.size()) {
-            const size_t size = std::min(rounded.size(), n - begin);
-            for (size_t i = 0; i < size; ++i) rounded[i] = Real(values[begin + i]);
-            copy_to_device(gpt.memory.get() + begin, rounded.data(), size);
+        const size_t n = gpt.memory.size();
+        // on the CPU a whole optimizer's masters are where the floats go: there is no copy of the model on the way
+        const bool in_place = !backend::Machine::IS_GPU && adam && adam->master.size() == n;
+        std::vector<float> own(in_place ? 0 : n);
+        const Span<float> values = in_place ? Span<float>{adam->master.get(), n} : Span<float>{own.data(), n};
+        fill(values.data);
+        if constexpr (!ROUNDED) {
+            copy_to_device(gpt.memory.get(), values.data, n);
+        } else {
+            std::vector<Real> rounded(std::min(n, size_t{1} << 22));  // in pieces: the host of 8 GPUs holds 8 models
+            for (size_t begin = 0; begin < n; begin += rounded.size()) {
+                const size_t size = std::min(rounded.size(), n - begin);
+                for (size_t i = 0; i < size; ++i) rounded[i] = Real(values.data[begin + i]);
+                copy_to_device(gpt.memory.get() + begin, rounded.data(), size);
+            }
+            if (adam && !in_place) load_state(*adam, adam->master, values.data);
         }
-        if (adam) load_state(*adam, adam->master, values.data());
     }
-#endif
 }
 
 template <class Real>

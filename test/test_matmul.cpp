@@ -1,12 +1,16 @@
 // test_matmul.cpp - the matrix product: all transpositions, scalings and strides; and the independence that scores rest
 // on.
+#include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <limits>
 #include <type_traits>
 
+#include "kernels/cpu/bf16.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/operations.h"
 #include "test/catch.h"
+#include "test/skip.h"
 #include "util/rng.h"
 
 namespace {
@@ -18,10 +22,11 @@ Doubles formula(bool ta, bool tb, int M, int N, int K, double alpha, const Doubl
                 int ldb, double beta, Doubles C, int ldc) {
     for (int m = 0; m < M; ++m)
         for (int n = 0; n < N; ++n) {
+            // pointers: this test is compiled without optimisation
+            const double *a = A.data() + (ta ? m : size_t(m) * lda), *b = B.data() + (tb ? size_t(n) * ldb : n);
+            const size_t a_step = ta ? lda : 1, b_step = tb ? 1 : ldb;
             double sum = 0;
-            for (int k = 0; k < K; ++k)
-                sum += A[ta ? size_t(k) * lda + m : size_t(m) * lda + k] *
-                       B[tb ? size_t(n) * ldb + k : size_t(k) * ldb + n];
+            for (int k = 0; k < K; ++k, a += a_step, b += b_step) sum += *a * *b;
             double& c = C[size_t(m) * ldc + n];
             c = alpha * sum + (beta == 0 ? 0 : beta * c);
         }
@@ -31,84 +36,177 @@ Doubles formula(bool ta, bool tb, int M, int N, int K, double alpha, const Doubl
 template <class Real>
 std::vector<Real> random_values(size_t n, const char* name) {
     std::vector<Real> x(n);
-    for (size_t i = 0; i < n; ++i) x[i] = static_cast<Real>(random_normal(1, hash_name(name), i));
+    for (size_t i = 0; i < n; ++i) x[i] = Real(static_cast<Stat<Real>>(random_normal(1, hash_name(name), i)));
     return x;
 }
+template <class Real>
+Doubles doubles(const std::vector<Real>& x) {
+    Doubles y;
+    for (const Real& v : x) y.push_back(static_cast<double>(static_cast<Stat<Real>>(v)));
+    return y;
+}
+
+// Products of In with a result of type Of; of bf16 in this way.
+template <class In, class Of = In, cpu::Bf16Products BF16 = cpu::Bf16Products::Widened>
+struct Products {
+    using Real = In;
+    using Out = Of;
+    static constexpr cpu::Bf16Products WAY = BF16;
+    static constexpr bool ROUNDED = !std::is_same_v<Out, Stat<Real>>;
+};
+using Float = Products<float>;
+using Double = Products<double>;
+using Widened = Products<cpu::bf16>;
+using WidenedToFloat = Products<cpu::bf16, float>;
+using Avx512 = Products<cpu::bf16, cpu::bf16, cpu::Bf16Products::Avx512>;
+using Avx512ToFloat = Products<cpu::bf16, float, cpu::Bf16Products::Avx512>;
+#define ALL_PRODUCTS Float, Double, Widened, WidenedToFloat, Avx512, Avx512ToFloat
+#define BF16_PRODUCTS Widened, WidenedToFloat, Avx512, Avx512ToFloat
+
+struct InWay {
+    const cpu::Bf16Products usual = cpu::bf16_products();
+    explicit InWay(cpu::Bf16Products way) { cpu::set_bf16_products(way); }
+    ~InWay() { cpu::set_bf16_products(usual); }
+};
+#define SKIP_WITHOUT(way) \
+    if (!cpu::has_bf16_products(way)) SKIP_TEST("products of bf16 by AVX-512: this processor has none")
 
 struct Shape {
     int M, N, K;
 };
-// one element; less than a register tile; tails everywhere; a block boundary in K, in M, in N
-constexpr Shape SHAPES[] = {{1, 1, 1},    {5, 3, 2},      {14, 32, 16}, {15, 33, 17},
-                            {61, 67, 71}, {29, 35, 1030}, {2031, 5, 3}, {3, 2053, 4}};
+// one element; less than a register tile; tails everywhere; a block boundary in K, in M, in N,
+// in M and K
+constexpr Shape SHAPES[] = {{1, 1, 1},      {5, 3, 2},    {14, 32, 16}, {15, 33, 17},  {61, 67, 71},
+                            {29, 35, 1030}, {2031, 5, 3}, {3, 2053, 4}, {2031, 7, 771}};
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("gemm agrees with the formula", "[matmul]", float, double) {
-    using Real = TestType;
-    const double tolerance = std::is_same_v<Real, float> ? 2e-6 : 1e-14;
+// To a rounded C nothing is added: there beta is 0.
+TEMPLATE_TEST_CASE("gemm agrees with the formula", "[matmul]", ALL_PRODUCTS) {
+    using Real = typename TestType::Real;
+    using Out = typename TestType::Out;
+    using Sum = Stat<Real>;
+    SKIP_WITHOUT(TestType::WAY);
+    const InWay way(TestType::WAY);
+    const double tolerance = TestType::ROUNDED ? 4e-3 : std::is_same_v<Sum, float> ? 2e-6 : 1e-14;
     for (const auto& [M, N, K] : SHAPES)
-        for (int mode = 0; mode < 12; ++mode) {
+        for (int mode = 0; mode < (TestType::ROUNDED ? 8 : 12); ++mode) {
+            if (size_t(M) * K > 1'000'000 && mode % 5 != 0) continue;  // drawing so many numbers takes long
             const bool ta = mode & 1, tb = mode & 2;
-            const Real alpha = mode < 4 ? Real(1) : Real(0.3), beta = mode < 4   ? Real(0)
-                                                                      : mode < 8 ? Real(1)
-                                                                                 : Real(-0.7);
+            const Sum alpha = mode < 4 ? Sum(1) : Sum(0.3), beta = mode < 4 || TestType::ROUNDED ? Sum(0)
+                                                                   : mode < 8                    ? Sum(1)
+                                                                                                 : Sum(-0.7);
             const int lda = (ta ? M : K) + 3, ldb = (tb ? K : N) + 1, ldc = N + 2;
             const auto A = random_values<Real>(size_t(ta ? K : M) * lda, "A"),
                        B = random_values<Real>(size_t(tb ? N : K) * ldb, "B");
-            auto C = random_values<Real>(size_t(M) * ldc, "C");
-            const Doubles want = formula(ta, tb, M, N, K, alpha, Doubles(A.begin(), A.end()), lda,
-                                         Doubles(B.begin(), B.end()), ldb, beta, Doubles(C.begin(), C.end()), ldc);
+            auto C = random_values<Out>(size_t(M) * ldc, "C");
+            const Doubles want =
+                formula(ta, tb, M, N, K, alpha, doubles(A), lda, doubles(B), ldb, beta, doubles(C), ldc);
             // with beta = 0 what C holds does not count
+            const Out nan = Out(std::numeric_limits<Stat<Out>>::quiet_NaN());
             if (beta == 0)
-                for (int m = 0; m < M; ++m) std::fill_n(C.begin() + m * ldc, N, std::numeric_limits<Real>::quiet_NaN());
-            cpu::gemm<Real>({C.data(), ldc}, {A.data(), lda, ta}, {B.data(), ldb, tb}, M, N, K, alpha, beta);
+                for (int m = 0; m < M; ++m) std::fill_n(C.begin() + m * ldc, N, nan);
+            cpu::gemm<Real, Out>({C.data(), ldc}, {A.data(), lda, ta}, {B.data(), ldb, tb}, M, N, K, alpha, beta);
+            const Doubles got = doubles(C);
             double worst = 0;
             bool outside = true;
             for (int m = 0; m < M; ++m) {
                 double error = 0, size = 1e-9;
                 for (int n = 0; n < ldc; ++n) {
                     const size_t i = size_t(m) * ldc + n;
-                    if (n >= N)
-                        outside = outside && C[i] == static_cast<Real>(want[i]);  // the gap between rows is not ours
-                    error += (C[i] - want[i]) * (C[i] - want[i]);
+                    if (n >= N) outside = outside && got[i] == want[i];  // the gap between rows is not ours
+                    error += (got[i] - want[i]) * (got[i] - want[i]);
                     size += want[i] * want[i];
                 }
                 const double relative = std::sqrt(error / size);
                 worst = relative <= worst ? worst : relative;
             }
             INFO("M=" << M << " N=" << N << " K=" << K << " mode " << mode);
-            CHECK(worst < tolerance * std::max(1.0, std::sqrt(K / 64.0)));
+            CHECK(worst < tolerance * (TestType::ROUNDED ? 1 : std::max(1.0, std::sqrt(K / 64.0))));
             CHECK(outside);
         }
 }
 
-// Every row computed among M rows equals the same row computed among others, at another place: bit for bit, for both
+// Every row computed among M rows equals the same row computed among others, at another place: bit for bit, for all
 // products that a forward pass is made of.
-TEMPLATE_TEST_CASE("a row of a product does not depend on its company", "[matmul]", float, double) {
-    using Real = TestType;
+TEMPLATE_TEST_CASE("a row of a product does not depend on its company", "[matmul]", ALL_PRODUCTS) {
+    using Real = typename TestType::Real;
+    using Out = typename TestType::Out;
+    SKIP_WITHOUT(TestType::WAY);
+    const InWay way(TestType::WAY);
     for (const auto& [N, K] :
          {std::pair{1, 1}, {7, 5}, {32, 64}, {64, 32}, {64, 64}, {128, 100}, {384, 128}, {1031, 67}, {64, 1100}}) {
         const int M = 300;
         const auto A = random_values<Real>(size_t(M) * K, "A"), B = random_values<Real>(size_t(N) * K, "B"),
                    bias = random_values<Real>(N, "b");
-        for (const bool tb : {false, true}) {
-            std::vector<Real> all(size_t(M) * N), some(all.size());
-            const cpu::Matrix<const Real> b{B.data(), tb ? K : N, tb};
-            cpu::gemm<Real>({all.data(), N}, {A.data(), K}, b, M, N, K, 1, 0);
-            for (const auto& [first, count] :
-                 {std::pair{0, 1}, {0, 2}, {1, 13}, {5, 14}, {7, 15}, {100, 64}, {3, 200}, {299, 1}}) {
-                cpu::gemm<Real>({some.data(), N}, {&A[size_t(first) * K], K}, b, count, N, K, 1, 0);
-                INFO("N=" << N << " K=" << K << " transpose_b=" << tb << " rows " << first << " +" << count);
-                CHECK(!std::memcmp(some.data(), &all[size_t(first) * N], size_t(count) * N * sizeof(Real)));
+        const auto same = [&, N = N](const auto& some, const auto& all, int first, int count) {
+            return !std::memcmp(some.data(), &all[size_t(first) * N], size_t(count) * N * sizeof(all[0]));
+        };
+        for (const bool tb : {false, true})
+            // scaled by no power of two and added: what a compiler might fuse in one height of panel and not in another
+            for (const Stat<Real> beta : {Stat<Real>(0), Stat<Real>(1)}) {
+                if (TestType::ROUNDED && beta != 0) continue;
+                const auto before = random_values<Out>(size_t(M) * N, "C");
+                auto all = before, some = before;
+                const Stat<Real> alpha = beta == 0 ? Stat<Real>(1) : Stat<Real>(0.3);
+                const cpu::Matrix<const Real> b{B.data(), tb ? K : N, tb};
+                cpu::gemm<Real, Out>({all.data(), N}, {A.data(), K}, b, M, N, K, alpha, beta);
+                for (const auto& [first, count] :
+                     {std::pair{0, 1}, {0, 2}, {1, 13}, {5, 14}, {7, 15}, {100, 64}, {3, 200}, {299, 1}}) {
+                    std::copy_n(&before[size_t(first) * N], size_t(count) * N, some.begin());
+                    cpu::gemm<Real, Out>({some.data(), N}, {&A[size_t(first) * K], K}, b, count, N, K, alpha, beta);
+                    INFO("N=" << N << " K=" << K << " transpose_b=" << tb << " beta=" << beta << " rows " << first
+                              << " +" << count);
+                    CHECK(same(some, all, first, count));
+                }
             }
-        }
-        std::vector<Real> all(size_t(M) * N), some(all.size());
-        cpu::matmul_forward<Real>(all.data(), A.data(), B.data(), bias.data(), M, K, N, {});
+        std::vector<Out> all(size_t(M) * N), some(all.size());
+        cpu::gemm_threads<Real, Out>({all.data(), N}, {A.data(), K}, {B.data(), K, true}, M, N, K, bias.data(), false);
         for (const auto& [first, count] : {std::pair{0, 2}, {1, 13}, {5, 14}, {298, 2}}) {
-            cpu::matmul_forward<Real>(some.data(), &A[size_t(first) * K], B.data(), bias.data(), count, K, N, {});
-            INFO("matmul N=" << N << " K=" << K << " rows " << first << " +" << count);
-            CHECK(!std::memcmp(some.data(), &all[size_t(first) * N], size_t(count) * N * sizeof(Real)));
+            cpu::gemm_threads<Real, Out>({some.data(), N}, {&A[size_t(first) * K], K}, {B.data(), K, true}, count, N, K,
+                                         bias.data(), false);
+            INFO("with bias, N=" << N << " K=" << K << " rows " << first << " +" << count);
+            CHECK(same(some, all, first, count));
         }
+    }
+}
+
+TEMPLATE_TEST_CASE("products of bf16 on any number of threads", "[matmul]", BF16_PRODUCTS) {
+    using Out = typename TestType::Out;
+    using cpu::bf16;
+    SKIP_WITHOUT(TestType::WAY);
+    const InWay way(TestType::WAY);
+    const int M = 131, N = 97, K = 1601;
+    const auto A = random_values<bf16>(size_t(M) * K, "A"), B = random_values<bf16>(size_t(N) * K, "B");
+    std::vector<Out> alone(size_t(M) * N), shared(alone.size());
+    for (const bool transposed : {false, true}) {
+        const cpu::Matrix<const bf16> a{A.data(), transposed ? M : K, transposed},
+            b{B.data(), transposed ? N : K, !transposed};
+        cpu::gemm<bf16, Out>({alone.data(), N}, a, b, M, N, K, 1, 0);
+        cpu::gemm_threads<bf16, Out>({shared.data(), N}, a, b, M, N, K, nullptr, false);
+        CHECK(!std::memcmp(alone.data(), shared.data(), alone.size() * sizeof(Out)));
+    }
+}
+
+TEMPLATE_TEST_CASE("NaN and infinity come through products of bf16", "[matmul]", BF16_PRODUCTS) {
+    using Out = typename TestType::Out;
+    using cpu::bf16;
+    SKIP_WITHOUT(TestType::WAY);
+    const InWay way(TestType::WAY);
+    constexpr float INF = std::numeric_limits<float>::infinity(), NOT = std::numeric_limits<float>::quiet_NaN();
+    constexpr float LARGEST = 3.38953139e38f;
+    const int M = 4, N = 17, K = 3;  // an odd K: what fills the last pair adds nothing, not even to infinity
+    const float rows[M][K] = {{1, 2, INF}, {NOT, 0, 1}, {LARGEST, LARGEST, 0}, {1, -1, 0.5f}};
+    std::vector<bf16> A, B(size_t(N) * K, bf16(1.0f));
+    for (const auto& row : rows)
+        for (const float x : row) A.push_back(bf16(x));
+    std::vector<Out> C(size_t(M) * N);
+    cpu::gemm_threads<bf16, Out>({C.data(), N}, {A.data(), K}, {B.data(), K, true}, M, N, K, nullptr, false);
+    const Doubles got = doubles(C);
+    for (int n = 0; n < N; ++n) {
+        CHECK(got[n] == INF);
+        CHECK(std::isnan(got[N + n]));
+        CHECK(got[2 * N + n] == INF);
+        CHECK(got[3 * N + n] == 0.5);
     }
 }

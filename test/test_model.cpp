@@ -1,14 +1,16 @@
-// The whole model: gradients against finite differences, float against double, parameter counts against the published
-// ones, the same bits for any number of threads, and logits against golden ones made by `transformers`.
+// The whole model: gradients against finite differences, float and bf16 against double, parameter counts against the
+// published ones, the same bits for any number of threads, and logits against golden ones made by `transformers`.
 #include <omp.h>
 
 #include <cmath>
+#include <cstring>
 #include <numeric>
 #include <vector>
 
 #include "model/checkpoint.h"
 #include "model/gpt.cuh"
 #include "model/init.h"
+#include "model/state.cuh"
 #include "test/catch.h"
 #include "test/support.h"
 
@@ -92,6 +94,9 @@ void randomise(Gpt<Real>& gpt) {
 }
 
 template <class Real>
+AdamState<Real>* const no_optimizer = nullptr;
+
+template <class Real>
 double mean_loss(const Gpt<Real>& gpt, ActivationMemory<Real>& memory, const Rows& rows) {
     gpt_forward(gpt, memory, rows.input(), {});
     gpt_losses<Real>(gpt, memory, nullptr, rows.targets.data(), 0, {});
@@ -105,7 +110,7 @@ std::vector<double> gradient(const Gpt<Real>& gpt, const Rows& rows, Keep keep =
     ActivationMemory<Real> memory(gpt.config, B, T, keep, {});
     Gradients<Real> gradients(gpt.config);
     gpt_forward(gpt, memory, rows.input(), {});
-    gpt_losses<Real>(gpt, memory, &gradients, rows.targets.data(), Real(1) / (B * T), {});
+    gpt_losses<Real>(gpt, memory, &gradients, rows.targets.data(), Stat<Real>(1) / (B * T), {});
     gpt_backward(gpt, memory, gradients, rows.input(), {});
     return std::vector<double>(gradients.memory, gradients.memory + parameter_elements(gpt.config));
 }
@@ -162,34 +167,46 @@ TEST_CASE("gradients agree with central finite differences, every element", "[mo
     omp_set_num_threads(omp_get_num_procs());
 }
 
-TEST_CASE("float gradients agree with double ones", "[model]") {
+// Of the weights that Real has: bf16's activations are rounded to 8 bits, in two layers forth and back.
+template <class Real>
+void check_gradients(double tolerance) {
     for (const Shape& shape : shapes) {
         const GptConfig c = small_config(shape);
         Gpt<double> exact(c);
         initialise_parameters(c, 7, exact.memory.get());
         randomise(exact);
-        Gpt<float> single(c);
-        for (size_t i = 0; i < exact.memory.size(); ++i)
-            single.memory.get()[i] = static_cast<float>(exact.memory.get()[i]);
+        Gpt<Real> rounded(c);
+        for (size_t i = 0; i < exact.memory.size(); ++i) {
+            rounded.memory.get()[i] = Real(static_cast<float>(exact.memory.get()[i]));
+            exact.memory.get()[i] = static_cast<double>(static_cast<float>(rounded.memory.get()[i]));
+        }
         const Rows rows = make_rows(c, shape.mask);
-        const std::vector<double> a = gradient(single, rows), b = gradient(exact, rows);
+        const std::vector<double> a = gradient(rounded, rows), b = gradient(exact, rows);
         INFO(shape.name);
-        check_close(c, a, b, 1e-4);
+        check_close(c, a, b, tolerance);
     }
 }
+TEST_CASE("gradients in float and bf16 agree with those in double", "[model]") {
+    check_gradients<float>(1e-4);
+    check_gradients<bf16>(5e-2);
+}
 
-TEST_CASE("what is computed again is the same bits as what was kept", "[model]") {
+template <class Real>
+void check_recomputed() {
     for (const Shape& shape : shapes) {
         GptConfig c = small_config(shape);
         c.L = 3;
         INFO(shape.name);
-        Gpt<float> gpt(c);
-        initialise_parameters(c, 7, gpt.memory.get());
+        Gpt<Real> gpt(c);
+        fill_weights(gpt, no_optimizer<Real>, [&](float* weights) { initialise_parameters(c, 7, weights); });
         const Rows rows = make_rows(c, shape.mask);
         CHECK(gradient(gpt, rows, Keep::Inputs) == gradient(gpt, rows, Keep::All));
-        CHECK(ActivationMemory<float>::bytes(c, B, T, Keep::Inputs) <
-              ActivationMemory<float>::bytes(c, B, T, Keep::All));
+        CHECK(ActivationMemory<Real>::bytes(c, B, T, Keep::Inputs) < ActivationMemory<Real>::bytes(c, B, T, Keep::All));
     }
+}
+TEST_CASE("what is computed again is the same bits as what was kept", "[model]") {
+    check_recomputed<float>();
+    check_recomputed<bf16>();
 }
 
 TEST_CASE("the document mask cuts every path between documents", "[model]") {
@@ -392,7 +409,9 @@ TEST_CASE("the backward pass names a block when its gradients are final", "[mode
     }
 }
 
-TEST_CASE("updates of slices of the blocks are the bits of one update", "[model]") {
+// Noise of bf16 goes by the element, so that a process that owns a slice rounds as one that owns everything.
+template <class Real>
+void check_update_in_slices() {
     GptConfig c = config_from_name("gpt2:L2:C24:H2");
     c.V = 301;
     c.F = 88;
@@ -402,12 +421,14 @@ TEST_CASE("updates of slices of the blocks are the bits of one update", "[model]
         slices[0].push_back({block.begin, cut});
         slices[1].push_back({cut, block.end});
     }
-    Gpt<float> whole(c), sliced(c);
-    initialise_parameters(c, 3, whole.memory.get());
-    initialise_parameters(c, 3, sliced.memory.get());
-    AdamState<float> adam(c, 0.1f), first(c, 0.1f, slices[0]), second(c, 0.1f, slices[1]);
+    Gpt<Real> whole(c), sliced(c);
+    AdamState<Real> adam(c, 0.1f), first(c, 0.1f, slices[0]), second(c, 0.1f, slices[1]);
+    const auto initial = [&](float* weights) { initialise_parameters(c, 3, weights); };
+    fill_weights(whole, &adam, initial);
+    fill_weights(sliced, &first, initial);
+    fill_weights(sliced, &second, initial);
     CHECK(first.m.size() + second.m.size() == adam.m.size());
-    Gradients<float> a(c), b(c);
+    Gradients<Real> a(c), b(c);
     const size_t n = whole.memory.size();
     for (int step = 1; step <= 3; ++step) {
         for (const TensorSpec& t : tensor_table(c))
@@ -421,33 +442,44 @@ TEST_CASE("updates of slices of the blocks are the bits of one update", "[model]
         gpt_update(sliced, first, b, &norm_squared, settings, {});
         gpt_update(sliced, second, b, &norm_squared, settings, {});
     }
-    CHECK(std::equal(whole.memory.get(), whole.memory.get() + n, sliced.memory.get()));
+    CHECK(memcmp(whole.memory.get(), sliced.memory.get(), n * sizeof(Real)) == 0);
     CHECK(std::all_of(b.memory, b.memory + n, [](float g) { return g == 0; }));
 }
+TEST_CASE("updates of slices of the blocks are the bits of one update", "[model]") {
+    check_update_in_slices<float>();
+    check_update_in_slices<bf16>();
+}
 
-TEST_CASE("training gives the same bits for any number of threads", "[model]") {
+template <class Real>
+void check_any_threads() {
     GptConfig c = config_from_name("pythia:L2:C48:H3");
     c.V = 301;
     std::vector<std::vector<float>> weights;
     for (const int threads : {1, 2, 3}) {
         omp_set_num_threads(threads);
-        Gpt<float> gpt(c);
-        initialise_parameters(c, 3, gpt.memory.get());
-        Gradients<float> gradients(c);
-        AdamState<float> adam(c, 0.1f);
-        ActivationMemory<float> memory(c, B, T, Keep::All, {});
+        Gpt<Real> gpt(c);
+        AdamState<Real> adam(c, 0.1f);
+        fill_weights(gpt, &adam, [&](float* initial) { initialise_parameters(c, 3, initial); });
+        Gradients<Real> gradients(c);
+        ActivationMemory<Real> memory(c, B, T, Keep::All, {});
         for (int step = 1; step <= 3; ++step) {
             const Rows rows = make_rows(c, step == 2);
             gpt_forward(gpt, memory, rows.input(), {});
-            gpt_losses<float>(gpt, memory, &gradients, rows.targets.data(), 1.0f / (B * T), {});
+            gpt_losses<Real>(gpt, memory, &gradients, rows.targets.data(), 1.0f / (B * T), {});
             gpt_backward(gpt, memory, gradients, rows.input(), {});
             double norm_squared = 0;
             backend::global_norm_squared(&norm_squared, nullptr, gradients.memory, parameter_elements(c), {});
             gpt_update(gpt, adam, gradients, &norm_squared, {1e-2f, 0.9f, 0.95f, 1e-8f, 1.0f, step, 1}, {});
         }
-        weights.emplace_back(gpt.memory.get(), gpt.memory.get() + gpt.memory.size());
+        weights.emplace_back();
+        for (size_t i = 0; i < gpt.memory.size(); ++i)
+            weights.back().push_back(static_cast<float>(gpt.memory.get()[i]));
     }
     omp_set_num_threads(omp_get_num_procs());
     CHECK(weights[0] == weights[1]);
     CHECK(weights[0] == weights[2]);
+}
+TEST_CASE("training gives the same bits for any number of threads", "[model]") {
+    check_any_threads<float>();
+    check_any_threads<bf16>();
 }

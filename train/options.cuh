@@ -18,7 +18,7 @@ struct TrainOptions {
     Switch resume = false, plan = false;
     NamedList source, ratio, exposures, window, placement, subsample, max_epochs;
     std::string budget = "replace", eval_at = "log", checkpoint_at = "end", schedule = "wsd",
-                precision = backend::Machine::HAS_BF16 ? "bf16" : "fp32";
+                precision = backend::Machine::IS_GPU ? "bf16" : "fp32";
     Count tokens, steps, seq_len, micro_batch, batch_tokens, lanes, warmup, keep{2}, print_order;
     TextList stop_at;
     EvaluationOptions evaluation;
@@ -105,7 +105,7 @@ inline OptionTable option_table(TrainOptions& o) {
         {"optimizer", "grad-clip", &o.grad_clip, "X", "largest L2 norm of the gradient", above(0)},
         {"checkpoints", "checkpoint-at", &o.checkpoint_at, "WHEN,...", "as --eval-at"},
         {"checkpoints", "keep", &o.keep, "K", "newest checkpoints to keep; 0: all"},
-        {"device", "precision", &o.precision, "bf16|fp32", "of weights and activations; bf16 needs a GPU"},
+        {"device", "precision", &o.precision, "bf16|fp32", "of weights and activations"},
         {"device", "recompute", &o.recompute, "on|off",
          "keep only the layers' outputs and compute the rest again: less memory, a third more work"},
         {"device", "cuda-graph", &o.cuda_graph, "on|off",
@@ -129,8 +129,6 @@ inline bool only_looks(const TrainOptions& o) { return o.plan || o.print_order.n
 
 // What no single row of the table can say.
 inline void check_options(const TrainOptions& o) {
-    if (o.precision == "bf16" && !backend::Machine::HAS_BF16)
-        die(Exit::Usage, "--precision bf16: not in this build (CPU); give --precision fp32");
     if (o.cuda_graph.on && !backend::Machine::IS_GPU)
         die(Exit::Usage, "--cuda-graph on: not in this build (CPU); leave it out");
     if (o.lanes.n > MAX_LANES || (o.lanes.n > 0 && (o.lanes.n & (o.lanes.n - 1)) != 0))

@@ -3,8 +3,8 @@
 //
 //   bench_kernels [L C NH T B V]        default 4 256 8 256 4 50304, a NeoX model; OMP_NUM_THREADS as in training
 //
-// A line: calls a step, median time of a call, GFLOP/s or GB/s and the share of this machine's best (a 1024^3 product
-// and a copy of 256 MB, measured first), and the share of the step. Arrays are used in turn by no one else, so small
+// A table for each precision. A line: calls a step, median time of a call, GFLOP/s or GB/s and the share of this
+// machine's best (a 1024^3 product and a copy of 256 MB, measured first), and the share of the step. Arrays are used in turn by no one else, so small
 // ones are found in the caches: as in training, where the previous kernel has just written them.
 #include <omp.h>
 
@@ -41,12 +41,12 @@ Tensor<float> random_matrix(int rows, int columns) {
     return Tensor<float>(normal_values<float>(product(rows, columns), 1));
 }
 
+template <class Real>
 double product_rate() {
     const int n = 1024;
-    const auto a = random_matrix(n, n), b = random_matrix(n, n), c = random_matrix(n, n);
-    return 2.0 * n * n * n / median_seconds([&] {
-               cpu::gemm_threads<float>({c, n}, {a, n}, {b, n, true}, n, n, n, nullptr, false);
-           });
+    const Tensor<Real> a(normal_values<Real>(product(n, n), 1)), b(a.first()), c(a.first());
+    return 2.0 * n * n * n /
+           median_seconds([&] { cpu::matmul_forward<Real>(c, a, b, nullptr, n, n, n, case_stream()); });
 }
 
 void copy_doubled(float* to, const float* from, size_t n) {  // a plain copy would become memcpy with streaming stores
@@ -57,6 +57,34 @@ void copy_doubled(float* to, const float* from, size_t n) {  // a plain copy wou
 double copy_rate() {
     const auto from = random_matrix(4096, 8192), to = random_matrix(4096, 8192);
     return 8.0 * static_cast<double>(from.size()) / median_seconds([&] { copy_doubled(to, from, from.size()); });
+}
+
+// The cases of one precision, with what they reach of these FLOP/s and bytes a second.
+void print_table(const char* precision, const TrainingStep& step, double flops, double bandwidth) {
+    std::vector<Case> cases;
+    for (Case& c : timed_cases(step))
+        if (c.name.find(precision) != std::string::npos) cases.push_back(std::move(c));
+    std::vector<double> seconds;
+    double all = 0, products = 0;
+    for (const Case& c : cases) {
+        const Instance instance = c.make();
+        seconds.push_back(median_seconds([&] { instance.run(case_stream(), false); }));
+        all += c.calls * seconds.back();
+        if (c.name.compare(0, 6, "matmul") == 0) products += c.calls * seconds.back();
+    }
+    printf("\n%s, products %.0f GFLOP/s\n%-56s %6s %10s %10s %8s %8s %7s\n", precision, 1e-9 * flops, "kernel", "calls",
+           "ms", "GFLOP/s", "GB/s", "of best", "of step");
+    for (size_t i = 0; i < cases.size(); ++i) {
+        const Case& c = cases[i];
+        const bool arithmetic = c.flops / flops > c.bytes / bandwidth;  // what the machine's best is bound by
+        const double rate = (arithmetic ? c.flops : c.bytes) / seconds[i];
+        const std::string text = format_text("%.0f", 1e-9 * rate);
+        printf("%-56s %6d %10.3f %10s %8s %7.0f%% %6.1f%%\n", c.name.c_str(), c.calls, seconds[i] * 1e3,
+               arithmetic ? text.c_str() : "", arithmetic ? "" : text.c_str(),
+               100 * rate / (arithmetic ? flops : bandwidth), 100 * c.calls * seconds[i] / all);
+    }
+    printf("%-56s %6s %10.3f, products %.1f%%: %.0f tokens/s\n", "a step", "", all * 1e3, 100 * products / all,
+           step.N() / all);
 }
 
 #ifdef KNAPSACK_CBLAS
@@ -94,31 +122,11 @@ int main(int argc, char** argv) {
     const TrainingStep step{
         L, C, NH, T, B, V, std::min(B * T, MAX_HEAD_ROWS), SCORE_ROWS, /*neox=*/true, /*full=*/true};
 
-    const double flops = product_rate(), bandwidth = copy_rate();
-    printf("L%d C%d NH%d T%d B%d V%d, %d threads: products %.0f GFLOP/s, copy %.1f GB/s\n\n", L, C, NH, T, B, V,
-           omp_get_max_threads(), 1e-9 * flops, 1e-9 * bandwidth);
-
-    const std::vector<Case> cases = timed_cases(step);
-    std::vector<double> seconds;
-    double all = 0, products = 0;
-    for (const Case& c : cases) {
-        const Instance instance = c.make();
-        seconds.push_back(median_seconds([&] { instance.run(case_stream(), false); }));
-        all += c.calls * seconds.back();
-        if (c.name.compare(0, 6, "matmul") == 0) products += c.calls * seconds.back();
-    }
-    printf("%-56s %6s %10s %10s %8s %8s %7s\n", "kernel", "calls", "ms", "GFLOP/s", "GB/s", "of best", "of step");
-    for (size_t i = 0; i < cases.size(); ++i) {
-        const Case& c = cases[i];
-        const bool arithmetic = c.flops / flops > c.bytes / bandwidth;  // what the machine's best is bound by
-        const double rate = (arithmetic ? c.flops : c.bytes) / seconds[i];
-        const std::string text = format_text("%.0f", 1e-9 * rate);
-        printf("%-56s %6d %10.3f %10s %8s %7.0f%% %6.1f%%\n", c.name.c_str(), c.calls, seconds[i] * 1e3,
-               arithmetic ? text.c_str() : "", arithmetic ? "" : text.c_str(),
-               100 * rate / (arithmetic ? flops : bandwidth), 100 * c.calls * seconds[i] / all);
-    }
-    printf("%-56s %6s %10.3f, products %.1f%%: %.0f tokens/s\n", "a step", "", all * 1e3, 100 * products / all,
-           step.N() / all);
+    const double bandwidth = copy_rate();
+    printf("L%d C%d NH%d T%d B%d V%d, %d threads: copy %.1f GB/s\n", L, C, NH, T, B, V, omp_get_max_threads(),
+           1e-9 * bandwidth);
+    print_table("bf16", step, product_rate<bf16>(), bandwidth);
+    print_table("fp32", step, product_rate<float>(), bandwidth);
 
 #ifdef KNAPSACK_CBLAS
     openblas_set_num_threads(omp_get_max_threads());

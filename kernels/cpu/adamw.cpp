@@ -1,10 +1,14 @@
-// adamw.cpp - bound by memory: one pass, every array streamed once, 32 bytes an element in fp32.
+// adamw.cpp - bound by memory: one pass, every array streamed once, 32 bytes an element in fp32, 34 in bf16, whose
+// weights are a rounded copy of float masters (kernels/adamw.cuh says why).
 #include "kernels/operations.h"
 
 #include <algorithm>
 #include <cmath>
+#include <type_traits>
+#include <utility>
 
-#include "kernels/cpu/simd.h"
+#include "kernels/adamw_noise.h"
+#include "kernels/cpu/bf16.h"
 #include "kernels/cpu/threads.h"
 #include "util/check.h"
 
@@ -29,26 +33,100 @@ struct Step {
     }
 };
 
+// A float, by its bits, to bf16: away from zero with a probability of the cut-off fraction. noise: uniform in
+// [0, 2^16).
+inline uint16_t stochastic_round(uint32_t bits, uint16_t noise) {
+    constexpr uint32_t EXPONENT = 0x7F800000u, FRACTION = 0x007FFFFFu;
+    const uint32_t rounded = (bits + noise) >> 16, special = bits & FRACTION ? 0x7FFFu : bits >> 16;
+    return static_cast<uint16_t>((bits & EXPONENT) == EXPONENT ? special : rounded);
+}
+
+// Numbers of 32 bits in lanes of 64, which their products fill.
+using Words = Bits<double>;
+constexpr size_t WORDS = LANES<double>, TURN = 4 * WORDS;
+
+template <size_t FROM, size_t... I>
+inline Words interleave(Words a, Words b, std::index_sequence<I...>) {
+    return __builtin_shufflevector(a, b, (FROM + I / 2 + (I % 2) * WORDS)...);
+}
+
+// The blocks first .. first + TURN of philox(seed, stream, block), as they lie in memory.
+inline void philox_turn(uint64_t (&to)[2 * TURN], uint64_t seed, uint64_t stream, uint64_t first) {
+    constexpr uint64_t LOWER = 0xFFFFFFFFu;
+    constexpr auto lanes = std::make_index_sequence<WORDS>{};
+    Words c0[4], c1[4], c2[4], c3[4];  // four at once: one's products take as long as the others'
+    for (size_t i = 0; i < 4; ++i) {
+        Words block{};
+        for (size_t j = 0; j < WORDS; ++j) block[j] = first + i * WORDS + j;
+        c0[i] = block & LOWER, c1[i] = block >> 32;
+        c2[i] = Words{} + (stream & LOWER), c3[i] = Words{} + (stream >> 32);
+    }
+    uint32_t k0 = static_cast<uint32_t>(seed), k1 = static_cast<uint32_t>(seed >> 32);
+    for (int round = 0; round < 10; ++round) {
+        for (size_t i = 0; i < 4; ++i) {
+            const Words a = c0[i] * 0xD2511F53ull, b = c2[i] * 0xCD9E8D57ull;
+            c0[i] = (b >> 32) ^ c1[i] ^ static_cast<uint64_t>(k0);
+            c1[i] = b & LOWER;
+            c2[i] = (a >> 32) ^ c3[i] ^ static_cast<uint64_t>(k1);
+            c3[i] = a & LOWER;
+        }
+        k0 += 0x9E3779B9u;
+        k1 += 0xBB67AE85u;
+    }
+    for (size_t i = 0; i < 4; ++i) {
+        const Words lower = c0[i] | c1[i] << 32, upper = c2[i] | c3[i] << 32;
+        const Words pairs[2] = {interleave<0>(lower, upper, lanes), interleave<WORDS / 2>(lower, upper, lanes)};
+        std::memcpy(to + 2 * WORDS * i, pairs, sizeof(pairs));
+    }
+}
+
+// Weights of the elements from `element` on, of a step's noise.
+struct Rounding {
+    uint64_t seed, stream;
+
+    void operator()(bf16* to, const float* master, size_t element, size_t n) const {
+        constexpr size_t BLOCK = 8;  // elements of a Philox block
+        for (size_t end = element + n; element < end;) {
+            const size_t skip = element % BLOCK, count = std::min(end - element, TURN * BLOCK - skip);
+            uint64_t words[2 * TURN];
+            philox_turn(words, seed, stream, element / BLOCK);
+            uint16_t noise[TURN * BLOCK];
+            std::memcpy(noise, words, sizeof(noise));
+#pragma omp simd
+            for (size_t i = 0; i < count; ++i) {
+                uint32_t bits;
+                std::memcpy(&bits, master + i, sizeof(bits));
+                to[i].bits = stochastic_round(bits, noise[skip + i]);
+            }
+            to += count, master += count, element += count;
+        }
+    }
+};
+
 }  // namespace
 
 template <class Real>
 void adamw_update(Real* params, Stat<Real>* master, Stat<Real>* m, Stat<Real>* v, Stat<Real>* grads,
                   const double* norm_squared, size_t first, const AdamwGroup* groups, int num_groups,
                   const AdamwSettings& settings, stream_t) {
-    ENSURE(!master, "adamw: the CPU's weights are their own masters");
+    using Sum = Stat<Real>;
+    constexpr bool ROUNDED = !std::is_same_v<Real, Sum>;
+    ENSURE((master != nullptr) == ROUNDED, "adamw: bf16 weights have a master, others have none");
     ENSURE(num_groups > 0 && groups[0].begin >= first, "adamw: %d groups, the arrays begin at element %zu", num_groups,
            first);
     for (int i = 1; i < num_groups; ++i)
         ENSURE(groups[i].begin == groups[i - 1].end, "adamw: group %d begins at %zu, the last one ended at %zu", i,
                groups[i].begin, groups[i - 1].end);
-    constexpr size_t CHUNK = 1 << 14;
-    Step<Real> step;
+    // a chunk is one thread's turn; in bf16 its masters are still in the first-level cache when they are rounded
+    constexpr size_t CHUNK = ROUNDED ? 1 << 11 : 1 << 14;
+    Step<Sum> step;
     step.lr = settings.lr, step.beta1 = settings.beta1, step.beta2 = settings.beta2, step.eps = settings.eps;
     step.grad_scale =
-        norm_squared ? static_cast<Real>(std::min(1.0, settings.grad_clip / std::sqrt(std::max(*norm_squared, 1e-60))))
+        norm_squared ? static_cast<Sum>(std::min(1.0, settings.grad_clip / std::sqrt(std::max(*norm_squared, 1e-60))))
                      : 1;
-    step.correction1 = 1 / (1 - std::pow(step.beta1, Real(settings.step)));
-    step.correction2 = 1 / (1 - std::pow(step.beta2, Real(settings.step)));
+    step.correction1 = 1 / (1 - std::pow(step.beta1, Sum(settings.step)));
+    step.correction2 = 1 / (1 - std::pow(step.beta2, Sum(settings.step)));
+    const Rounding round{settings.seed, adamw_noise_stream(settings.step)};
     // an element's update depends on nothing around it: which thread has it, and in which chunk, leaves no trace
     const size_t begin = groups[0].begin, end = groups[num_groups - 1].end;
 #pragma omp parallel for schedule(static) if (worth_sharing(end - begin))
@@ -58,7 +136,12 @@ void adamw_update(Real* params, Stat<Real>* master, Stat<Real>* m, Stat<Real>* v
         while (group->end <= chunk) ++group;
         for (size_t from = chunk; from < chunk_end; from = (group++)->end) {
             const size_t at = from - first, n = std::min(group->end, chunk_end) - from;
-            step(params + at, m + at, v + at, grads + at, n, group->weight_decay);
+            if constexpr (ROUNDED) {
+                step(master + at, m + at, v + at, grads + at, n, group->weight_decay);
+                round(params + at, master + at, from, n);
+            } else {
+                step(params + at, m + at, v + at, grads + at, n, group->weight_decay);
+            }
         }
     }
 }
@@ -66,6 +149,8 @@ void adamw_update(Real* params, Stat<Real>* master, Stat<Real>* m, Stat<Real>* v
 template void adamw_update(float*, float*, float*, float*, float*, const double*, size_t, const AdamwGroup*, int,
                            const AdamwSettings&, stream_t);
 template void adamw_update(double*, double*, double*, double*, double*, const double*, size_t, const AdamwGroup*, int,
+                           const AdamwSettings&, stream_t);
+template void adamw_update(bf16*, float*, float*, float*, float*, const double*, size_t, const AdamwGroup*, int,
                            const AdamwSettings&, stream_t);
 
 }  // namespace cpu

@@ -1,5 +1,8 @@
 // attention.cpp - tiles of 64 keys x 64 queries; a tile's probabilities live on the stack.
 //
+// bf16 as the CUDA kernels do it: scores, softmax and sums over tiles in float; the probabilities and dS are rounded as
+// operands of their products, and each output once, when its last tile has been added.
+//
 // Tiles are kept transposed, a query to a column: maxima and sums over keys then run down the columns, a vector of
 // queries at a time, and nothing is ever summed across a register. Only tiles at or below the diagonal are computed:
 // about 2 B NH T^2 HS flops without segments, and 2.5 times as many backward.
@@ -8,6 +11,8 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <memory>
+#include <type_traits>
 #include <vector>
 
 #include "kernels/cpu/gemm.h"
@@ -18,8 +23,54 @@ namespace cpu {
 namespace {
 
 constexpr int TILE = 64;
+
+// A tile in the type of sums, and once more as operand of a product: the same numbers, or rounded ones.
+template <class Real, bool ROUNDED = !std::is_same_v<Real, Stat<Real>>>
+struct Tile {
+    alignas(64) Stat<Real> sums[TILE * TILE];
+    alignas(64) Real operand[TILE * TILE];
+};
 template <class Real>
-using Tile = Real[TILE * TILE];
+struct Tile<Real, false> {
+    alignas(64) Real sums[TILE * TILE];
+    Real* const operand = sums;
+};
+
+// Rows of an output (B, T, .., HS) of which a head has every `stride` elements one, while tiles are being added to
+// them: kept in the output itself, or where that is rounded, in own memory until `finish`.
+template <class Real>
+class Sums {
+    using Sum = Stat<Real>;
+    static constexpr bool ROUNDED = !std::is_same_v<Real, Sum>;
+
+  public:
+    Sums(Real* first, int stride, int rows, int HS) : first_(first), stride_(stride), rows_(rows), HS_(HS) {
+        if constexpr (ROUNDED) own_.reset(new Sum[static_cast<size_t>(rows) * HS]);
+    }
+    Matrix<Sum> from(int row) const {
+        if constexpr (ROUNDED)
+            return {own_.get() + static_cast<size_t>(row) * HS_, HS_};
+        else
+            return {first_ + static_cast<size_t>(row) * stride_, stride_};
+    }
+    // factor(row) * its sums, into the output
+    template <class Factor>
+    void finish(Factor factor) const {
+        for (int row = 0; row < rows_; ++row) {
+            const Sum f = factor(row), *sums = from(row).data;
+            Real* const to = first_ + static_cast<size_t>(row) * stride_;
+            for_vectors<Sum>(HS_, [&](auto get, auto put) { put(to, get(sums) * f); });
+        }
+    }
+    void finish() const {
+        if constexpr (ROUNDED) finish([](int) { return Sum(1); });
+    }
+
+  private:
+    Real* first_;
+    int stride_, rows_, HS_;
+    std::unique_ptr<Sum[]> own_;
+};
 
 struct Segment {
     int row, begin, length;  // batch row, first position, positions
@@ -55,14 +106,14 @@ Matrix<Real> rows_from(Real* first, int stride, int t, bool transposed = false) 
 
 // s[j,i] = scale * q_i . k_j for a tile, with the keys after the query (on the diagonal tile only) at -inf. Columns up
 // to the next whole vector are 0, so that loops over queries need no tails.
-template <class Real>
-int scores(Real* s, const Real* qkv, const Head& h, int q0, int k0, int queries, int keys, int HS, Real scale) {
-    gemm<Real>({s, TILE}, rows_from(qkv + h.k, h.qkv_stride, k0), rows_from(qkv + h.q, h.qkv_stride, q0, true), keys,
-               queries, HS, scale, 0);
-    const int padded = (queries + LANES<Real> - 1) / LANES<Real> * LANES<Real>;
+template <class Real, class Sum = Stat<Real>>
+int scores(Sum* s, const Real* qkv, const Head& h, int q0, int k0, int queries, int keys, int HS, Sum scale) {
+    gemm<Real, Sum>({s, TILE}, rows_from(qkv + h.k, h.qkv_stride, k0), rows_from(qkv + h.q, h.qkv_stride, q0, true),
+                    keys, queries, HS, scale, 0);
+    const int padded = (queries + LANES<Sum> - 1) / LANES<Sum> * LANES<Sum>;
     for (int j = 0; j < keys; ++j) {
-        std::fill(s + j * TILE + queries, s + j * TILE + padded, Real(0));
-        if (q0 == k0) std::fill_n(s + j * TILE, std::min(j, queries), -std::numeric_limits<Real>::infinity());
+        std::fill(s + j * TILE + queries, s + j * TILE + padded, Sum(0));
+        if (q0 == k0) std::fill_n(s + j * TILE, std::min(j, queries), -std::numeric_limits<Sum>::infinity());
     }
     return padded;
 }
@@ -90,6 +141,7 @@ size_t attention_schedule_size(int B, int T) { return 1 + 3 * static_cast<size_t
 template <class Real>
 void attention_forward(Real* out, Stat<Real>* lse, const Real* qkv, const int* schedule, int B, int T, int NH, int HS,
                        stream_t) {
+    using Sum = Stat<Real>;
     struct Work {
         Segment segment;
         int head, q0;
@@ -99,33 +151,34 @@ void attention_forward(Real* out, Stat<Real>* lse, const Real* qkv, const int* s
         for (int head = 0; head < NH; ++head)
             for (int q0 = 0; q0 < segment_of(schedule, i).length; q0 += TILE)
                 work.push_back({segment_of(schedule, i), head, q0});
-    const Real scale = 1 / std::sqrt(Real(HS));
+    const Sum scale = 1 / std::sqrt(Sum(HS));
 
 #pragma omp parallel for schedule(dynamic) if (worth_sharing(B * T, 4 * NH * HS))
     for (size_t w = 0; w < work.size(); ++w) {
         const auto& [segment, head, q0] = work[w];
         const Head h(segment, head, T, NH, HS);
         const int queries = std::min(TILE, segment.length - q0);
-        const Matrix<Real> o = rows_from(out + h.out, h.out_stride, q0);
-        alignas(64) Tile<Real> p;
-        Real largest[TILE], sum[TILE] = {}, shrink[TILE];
-        std::fill_n(largest, TILE, -std::numeric_limits<Real>::infinity());
+        const Sums<Real> rows(rows_from(out + h.out, h.out_stride, q0).data, h.out_stride, queries, HS);
+        const Matrix<Sum> o = rows.from(0);
+        Tile<Real> p;
+        Sum largest[TILE], sum[TILE] = {}, shrink[TILE];
+        std::fill_n(largest, TILE, -std::numeric_limits<Sum>::infinity());
         for (int k0 = 0; k0 <= q0; k0 += TILE) {
             const int keys = std::min(TILE, segment.length - k0);
-            const int padded = scores(p, qkv, h, q0, k0, queries, keys, HS, scale);
-            for (int i = 0; i < padded; i += LANES<Real>) {
-                const Vector<Real> before = load(largest + i);
-                Vector<Real> top = before, total{};
+            const int padded = scores<Real>(p.sums, qkv, h, q0, k0, queries, keys, HS, scale);
+            for (int i = 0; i < padded; i += LANES<Sum>) {
+                const Vector<Sum> before = load(largest + i);
+                Vector<Sum> top = before, total{};
                 for (int j = 0; j < keys; ++j) {
-                    const Vector<Real> x = load(p + j * TILE + i);
+                    const Vector<Sum> x = load(p.sums + j * TILE + i);
                     top = x > top ? x : top;
                 }
                 for (int j = 0; j < keys; ++j) {
-                    const Vector<Real> e = exp(load(p + j * TILE + i) - top);
-                    store(p + j * TILE + i, e);
+                    const Vector<Sum> e = exp(load(p.sums + j * TILE + i) - top);
+                    store(p.operand + j * TILE + i, e);
                     total += e;
                 }
-                const Vector<Real> factor = exp(before - top);
+                const Vector<Sum> factor = exp(before - top);
                 store(shrink + i, factor);
                 store(largest + i, top);
                 store(sum + i, load(sum + i) * factor + total);
@@ -133,15 +186,12 @@ void attention_forward(Real* out, Stat<Real>* lse, const Real* qkv, const int* s
             if (k0 > 0)
                 for (int i = 0; i < queries; ++i)
                     for (int d = 0; d < HS; ++d) o.data[static_cast<size_t>(i) * o.stride + d] *= shrink[i];
-            gemm<Real>(o, {p, TILE, true}, rows_from(qkv + h.v, h.qkv_stride, k0), queries, HS, keys, 1,
-                       k0 > 0 ? 1 : 0);
+            gemm<Real, Sum>(o, {p.operand, TILE, true}, rows_from(qkv + h.v, h.qkv_stride, k0), queries, HS, keys, 1,
+                            k0 > 0 ? 1 : 0);
         }
-        Real* l = lse + h.statistic + q0;
-        for (int i = 0; i < queries; ++i) {
-            const Real inverse = 1 / sum[i];
-            for (int d = 0; d < HS; ++d) o.data[static_cast<size_t>(i) * o.stride + d] *= inverse;
-            l[i] = largest[i] + std::log(sum[i]);
-        }
+        rows.finish([&](int i) { return 1 / sum[i]; });
+        Sum* l = lse + h.statistic + q0;
+        for (int i = 0; i < queries; ++i) l[i] = largest[i] + std::log(sum[i]);
     }
 }
 
@@ -149,50 +199,57 @@ void attention_forward(Real* out, Stat<Real>* lse, const Real* qkv, const int* s
 template <class Real>
 void attention_backward(Real* dqkv, void* scratch, const Real* dout, const Real* out, const Stat<Real>* lse,
                         const Real* qkv, const int* schedule, int B, int T, int NH, int HS, stream_t) {
-    const Real scale = 1 / std::sqrt(Real(HS));
+    using Sum = Stat<Real>;
+    const Sum scale = 1 / std::sqrt(Sum(HS));
 
 #pragma omp parallel for schedule(dynamic) if (worth_sharing(B * T, 4 * NH * HS))
     for (int w = 0; w < schedule[0] * NH; ++w) {
         const Segment segment = segment_of(schedule, w / NH);
         const int head = w % NH;
         const Head h(segment, head, T, NH, HS);
-        const Real* l = lse + h.statistic;
-        Real* D = static_cast<Real*>(scratch) + h.statistic;
+        const Sum* l = lse + h.statistic;
+        Sum* D = static_cast<Sum*>(scratch) + h.statistic;
         for (int t = 0; t < segment.length; ++t) {
-            Vector<Real> dot{};
+            Vector<Sum> dot{};
             const Real *a = rows_from(out + h.out, h.out_stride, t).data,
                        *b = rows_from(dout + h.out, h.out_stride, t).data;
-            for_vectors<Real>(HS, [&](auto get, auto) { dot += get(a) * get(b); });
-            D[t] = sum_lanes<Real>(dot);
+            for_vectors<Sum>(HS, [&](auto get, auto) { dot += get(a) * get(b); });
+            D[t] = sum_lanes<Sum>(dot);
         }
-        alignas(64) Tile<Real> p;
-        alignas(64) Tile<Real> ds;
+        Tile<Real> p, ds;
+        const Sums<Real> dq(dqkv + h.q, h.qkv_stride, segment.length, HS);
         for (int k0 = 0; k0 < segment.length; k0 += TILE) {
             const int keys = std::min(TILE, segment.length - k0);
             const auto k_rows = [&](auto* first) { return rows_from(first, h.qkv_stride, k0); };
+            const Sums<Real> dk(k_rows(dqkv + h.k).data, h.qkv_stride, keys, HS),
+                dv(k_rows(dqkv + h.v).data, h.qkv_stride, keys, HS);
             for (int q0 = k0; q0 < segment.length; q0 += TILE) {
                 const int queries = std::min(TILE, segment.length - q0);
-                const auto q_rows = [&](auto* first) { return rows_from(first, h.qkv_stride, q0); };
                 const Matrix<const Real> do_rows = rows_from(dout + h.out, h.out_stride, q0);
-                scores(p, qkv, h, q0, k0, queries, keys, HS, scale);
-                gemm<Real>({ds, TILE}, k_rows(qkv + h.v), {do_rows.data, do_rows.stride, true}, keys, queries, HS, 1,
-                           0);
+                scores<Real>(p.sums, qkv, h, q0, k0, queries, keys, HS, scale);
+                gemm<Real, Sum>({ds.sums, TILE}, k_rows(qkv + h.v), {do_rows.data, do_rows.stride, true}, keys, queries,
+                                HS, 1, 0);
                 for (int j = 0; j < keys; ++j) {
-                    Real *p_j = p + j * TILE, *ds_j = ds + j * TILE;
-                    for_vectors<Real>(queries, [&](auto get, auto put) {
-                        const Vector<Real> probability = exp(get(p_j) - get(l + q0));
-                        put(p_j, probability);
-                        put(ds_j, probability * (get(ds_j) - get(D + q0)));
+                    const Sum *p_j = p.sums + j * TILE, *dp_j = ds.sums + j * TILE;
+                    Real *to_p = p.operand + j * TILE, *to_ds = ds.operand + j * TILE;
+                    for_vectors<Sum>(queries, [&](auto get, auto put) {
+                        const Vector<Sum> probability = exp(get(p_j) - get(l + q0));
+                        put(to_p, probability);
+                        put(to_ds, probability * (get(dp_j) - get(D + q0)));
                     });
                 }
                 // the first tile that touches a gradient writes it: the diagonal one for dk and dv, k0 = 0 for dq
-                const Real later = q0 > k0 ? 1 : 0;
-                gemm<Real>(k_rows(dqkv + h.v), {p, TILE}, do_rows, keys, HS, queries, 1, later);
-                gemm<Real>(k_rows(dqkv + h.k), {ds, TILE}, q_rows(qkv + h.q), keys, HS, queries, scale, later);
-                gemm<Real>(q_rows(dqkv + h.q), {ds, TILE, true}, k_rows(qkv + h.k), queries, HS, keys, scale,
-                           k0 > 0 ? 1 : 0);
+                const Sum later = q0 > k0 ? 1 : 0;
+                gemm<Real, Sum>(dv.from(0), {p.operand, TILE}, do_rows, keys, HS, queries, 1, later);
+                gemm<Real, Sum>(dk.from(0), {ds.operand, TILE}, rows_from(qkv + h.q, h.qkv_stride, q0), keys, HS,
+                                queries, scale, later);
+                gemm<Real, Sum>(dq.from(q0), {ds.operand, TILE, true}, k_rows(qkv + h.k), queries, HS, keys, scale,
+                                k0 > 0 ? 1 : 0);
             }
+            dk.finish();
+            dv.finish();
         }
+        dq.finish();
     }
 }
 
@@ -202,11 +259,13 @@ size_t attention_backward_scratch(int B, int T, int NH, int) {  // enough for do
 
 bool attention_has_head_size(int) { return true; }
 
-template void attention_forward(float*, float*, const float*, const int*, int, int, int, int, stream_t);
-template void attention_forward(double*, double*, const double*, const int*, int, int, int, int, stream_t);
-template void attention_backward(float*, void*, const float*, const float*, const float*, const float*, const int*, int,
-                                 int, int, int, stream_t);
-template void attention_backward(double*, void*, const double*, const double*, const double*, const double*, const int*,
-                                 int, int, int, int, stream_t);
+#define ATTENTION(Real)                                                                                         \
+    template void attention_forward(Real*, Stat<Real>*, const Real*, const int*, int, int, int, int, stream_t); \
+    template void attention_backward(Real*, void*, const Real*, const Real*, const Stat<Real>*, const Real*,    \
+                                     const int*, int, int, int, int, stream_t);
+ATTENTION(float)
+ATTENTION(double)
+ATTENTION(bf16)
+#undef ATTENTION
 
 }  // namespace cpu

@@ -10,17 +10,18 @@ namespace cpu {
 
 template <class Real>
 void bias_backward(Stat<Real>* dbias, Stat<Real>* also, void*, const Real* dout, int N, int OC, stream_t) {
+    using Sum = Stat<Real>;
     constexpr int COLUMNS = 64;  // of one thread, which adds up the rows in order
 #pragma omp parallel for schedule(static) if (worth_sharing(N, OC))
     for (int first = 0; first < OC; first += COLUMNS) {
         const int width = std::min(COLUMNS, OC - first);
-        Real sums[COLUMNS] = {};
+        Sum sums[COLUMNS] = {};
         for (int n = 0; n < N; ++n) {
             const Real* row = dout + static_cast<size_t>(n) * OC + first;
 #pragma omp simd
-            for (int o = 0; o < width; ++o) sums[o] += row[o];
+            for (int o = 0; o < width; ++o) sums[o] += static_cast<Sum>(row[o]);
         }
-        for (Real* to : {dbias, also})
+        for (Sum* to : {dbias, also})
             for (int o = 0; to && o < width; ++o) to[first + o] += sums[o];
     }
 }
@@ -29,5 +30,6 @@ size_t bias_backward_scratch(int, int) { return 0; }
 
 template void bias_backward(float*, float*, void*, const float*, int, int, stream_t);
 template void bias_backward(double*, double*, void*, const double*, int, int, stream_t);
+template void bias_backward(float*, float*, void*, const bf16*, int, int, stream_t);
 
 }  // namespace cpu

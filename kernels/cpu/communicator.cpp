@@ -50,6 +50,7 @@ double Communicator::waited_ms() { return 0; }
 #include <algorithm>
 #include <chrono>
 #include <climits>
+#include <type_traits>
 
 #include "util/mpi.h"  // defines: mpi_library
 
@@ -74,6 +75,10 @@ MPI_Datatype TYPE<uint32_t>() {
 template <>
 MPI_Datatype TYPE<int>() {
     return MPI_INT;
+}
+template <>
+MPI_Datatype TYPE<bf16>() {
+    return MPI_UINT16_T;
 }
 
 constexpr int TAG = 0;  // transfers between two processes are in order: one tag does
@@ -206,10 +211,11 @@ template <class T>
 void Communicator::merge(std::vector<T>* values) {
     if (size_ == 1 || values->empty()) return;
     wait();
-    const size_t words = values->size() * sizeof(T) / sizeof(uint32_t);
-    static_assert(sizeof(T) % sizeof(uint32_t) == 0);
+    using Word = std::conditional_t<sizeof(T) % sizeof(uint32_t) == 0, uint32_t, uint16_t>;
+    const size_t words = values->size() * sizeof(T) / sizeof(Word);
     state_->requests.emplace_back();
-    MPI_CHECK(MPI_Iallreduce(MPI_IN_PLACE, values->data(), count_of(words), MPI_UINT32_T, MPI_BOR, MPI_COMM_WORLD,
+    MPI_CHECK(MPI_Iallreduce(MPI_IN_PLACE, values->data(), count_of(words),
+                             sizeof(Word) == 4 ? MPI_UINT32_T : MPI_UINT16_T, MPI_BOR, MPI_COMM_WORLD,
                              &state_->requests.back()));
     wait();
 }
@@ -232,6 +238,7 @@ INSTANTIATE(float)
 INSTANTIATE(double)
 INSTANTIATE(uint32_t)
 INSTANTIATE(int)
+INSTANTIATE(bf16)
 #undef INSTANTIATE
 
 }  // namespace cpu

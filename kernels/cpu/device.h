@@ -6,7 +6,10 @@
 #include <cstring>
 #include <utility>
 
+#include "kernels/cpu/bf16.h"
 #include "util/check.h"
+
+using cpu::bf16;
 
 namespace cpu {
 struct stream_t {};

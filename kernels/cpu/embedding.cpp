@@ -1,10 +1,12 @@
 // embedding.cpp - rows copied out; gradients gathered column by column. Bound by memory: 12 bytes an element in fp32,
-// 8 without learned positions.
+// 8
+// without learned positions; half of it in bf16, but for the gradients.
 #include "kernels/operations.h"
 
 #include <algorithm>
 #include <cstddef>
 
+#include "kernels/cpu/bf16.h"
 #include "kernels/cpu/threads.h"
 
 namespace cpu {
@@ -22,7 +24,7 @@ void embedding_forward(Real* out, const int* tokens, const int* positions, const
             continue;
         }
         const Real* position = wpe + positions[n] * stride;
-        for (int c = 0; c < C; ++c) to[c] = token[c] + position[c];
+        for_vectors<Stat<Real>>(stride, [=](auto get, auto put) { put(to, get(token) + get(position)); });
     }
 }
 
@@ -38,11 +40,11 @@ void embedding_backward(Stat<Real>* dwte, Stat<Real>* dwpe, void*, const Real* d
         const int last = std::min(C, first + COLUMNS);
         for (int n = 0; n < N; ++n) {
             const Real* from = dout + n * stride;
-            Real* token = dwte + tokens[n] * stride;
-            for (int c = first; c < last; ++c) token[c] += from[c];
+            Stat<Real>* token = dwte + tokens[n] * stride;
+            for (int c = first; c < last; ++c) token[c] += static_cast<Stat<Real>>(from[c]);
             if (!dwpe) continue;
-            Real* position = dwpe + positions[n] * stride;
-            for (int c = first; c < last; ++c) position[c] += from[c];
+            Stat<Real>* position = dwpe + positions[n] * stride;
+            for (int c = first; c < last; ++c) position[c] += static_cast<Stat<Real>>(from[c]);
         }
     }
 }
@@ -51,9 +53,12 @@ size_t embedding_backward_scratch(int, int) { return 0; }
 
 template void embedding_forward(float*, const int*, const int*, const float*, const float*, int, int, stream_t);
 template void embedding_forward(double*, const int*, const int*, const double*, const double*, int, int, stream_t);
+template void embedding_forward(bf16*, const int*, const int*, const bf16*, const bf16*, int, int, stream_t);
 template void embedding_backward(float*, float*, void*, const float*, const int*, const int*, int, int, int, int,
                                  stream_t);
 template void embedding_backward(double*, double*, void*, const double*, const int*, const int*, int, int, int, int,
+                                 stream_t);
+template void embedding_backward(float*, float*, void*, const bf16*, const int*, const int*, int, int, int, int,
                                  stream_t);
 
 }  // namespace cpu

@@ -36,15 +36,15 @@ template <class F, class Real>
 void forward(Real* out, const Real* inp, size_t n) {
 #pragma omp parallel for schedule(static) if (worth_sharing(n))
     for (size_t first = 0; first < n; first += CHUNK)
-        for_vectors<Real>(std::min(CHUNK, n - first),
-                          [=](auto get, auto put) { put(out + first, F::value(get(inp + first))); });
+        for_vectors<Stat<Real>>(std::min(CHUNK, n - first),
+                                [=](auto get, auto put) { put(out + first, F::value(get(inp + first))); });
 }
 
 template <class F, class Real>
 void backward(Real* dinp, const Real* inp, const Real* dout, size_t n) {
 #pragma omp parallel for schedule(static) if (worth_sharing(n))
     for (size_t first = 0; first < n; first += CHUNK)
-        for_vectors<Real>(std::min(CHUNK, n - first), [=](auto get, auto put) {
+        for_vectors<Stat<Real>>(std::min(CHUNK, n - first), [=](auto get, auto put) {
             put(dinp + first, get(dout + first) * F::slope(get(inp + first)));
         });
 }
@@ -53,20 +53,23 @@ void backward(Real* dinp, const Real* inp, const Real* dout, size_t n) {
 
 template <class Real>
 void gelu_forward(Real* out, const Real* inp, size_t n, Gelu kind, stream_t) {
-    kind == Gelu::Tanh ? forward<Tanh<Real>>(out, inp, n) : forward<Exact<Real>>(out, inp, n);
+    kind == Gelu::Tanh ? forward<Tanh<Stat<Real>>>(out, inp, n) : forward<Exact<Stat<Real>>>(out, inp, n);
 }
 
 template <class Real>
 void gelu_backward(Real* dinp, Stat<Real>* dbias, void* scratch, const Real* inp, const Real* dout, int N, int F,
                    Gelu kind, stream_t stream) {
     const size_t n = static_cast<size_t>(N) * static_cast<size_t>(F);
-    kind == Gelu::Tanh ? backward<Tanh<Real>>(dinp, inp, dout, n) : backward<Exact<Real>>(dinp, inp, dout, n);
+    kind == Gelu::Tanh ? backward<Tanh<Stat<Real>>>(dinp, inp, dout, n)
+                       : backward<Exact<Stat<Real>>>(dinp, inp, dout, n);
     bias_backward<Real>(dbias, nullptr, scratch, dinp, N, F, stream);
 }
 
 template void gelu_forward(float*, const float*, size_t, Gelu, stream_t);
 template void gelu_forward(double*, const double*, size_t, Gelu, stream_t);
+template void gelu_forward(bf16*, const bf16*, size_t, Gelu, stream_t);
 template void gelu_backward(float*, float*, void*, const float*, const float*, int, int, Gelu, stream_t);
 template void gelu_backward(double*, double*, void*, const double*, const double*, int, int, Gelu, stream_t);
+template void gelu_backward(bf16*, float*, void*, const bf16*, const bf16*, int, int, Gelu, stream_t);
 
 }  // namespace cpu

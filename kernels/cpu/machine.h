@@ -9,7 +9,7 @@ namespace cpu {
 
 class Machine {
   public:
-    static constexpr bool HAS_BF16 = false, IS_GPU = false;
+    static constexpr bool IS_GPU = false;
     static constexpr const char* SUFFIX = "_cpu";  // of the programs' names
     static constexpr const char* BUILD = "CPU build";
 
@@ -18,9 +18,9 @@ class Machine {
     std::string name() const;            // "AMD EPYC 9B14"
     std::string matmul_library() const;  // bits may differ between machines and builds whose texts differ
     size_t available_memory() const;     // bytes that can be taken without swapping
-    // FLOP/s of the backend's own matrix product (1024 x 1024 x 1024, fp32), the fastest of several runs: the
-    // denominator of perf/mfu. Takes about 0.1 s.
-    double flops_rate(bool bf16) const;
+    // FLOP/s of the backend's own matrix product (1024 x 1024 x 1024, in this precision), the fastest of several runs:
+    // the denominator of perf/mfu. Takes about 0.1 s.
+    double flops_rate(bool in_bf16) const;
     // How anything is computed is a function of the build: nothing is chosen, nothing to remember.
     std::string choices() const { return "[]"; }
     void load_choices(const std::string&) {}

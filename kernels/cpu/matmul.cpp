@@ -1,6 +1,7 @@
 // matmul.cpp - three products a layer, all of gemm_threads (gemm.cpp); the bias gradient is bias.cpp's.
 #include "kernels/operations.h"
 
+#include "kernels/cpu/bf16.h"
 #include "kernels/cpu/gemm.h"
 
 namespace cpu {
@@ -14,15 +15,17 @@ template <class Real>
 void matmul_backward(Real* dinp, Stat<Real>* dweight, Stat<Real>* dbias, const Real* dout, const Real* inp,
                      const Real* weight, int N, int C, int OC, stream_t) {
     if (dinp) gemm_threads<Real>({dinp, C}, {dout, OC}, {weight, C}, N, C, OC, nullptr, false);
-    gemm_threads<Real>({dweight, C}, {dout, OC, true}, {inp, C}, OC, C, N, nullptr, true);
+    gemm_threads<Real, Stat<Real>>({dweight, C}, {dout, OC, true}, {inp, C}, OC, C, N, nullptr, true);
     if (dbias) bias_backward<Real>(dbias, nullptr, nullptr, dout, N, OC, {});
 }
 
 template void matmul_forward(float*, const float*, const float*, const float*, int, int, int, stream_t);
 template void matmul_forward(double*, const double*, const double*, const double*, int, int, int, stream_t);
+template void matmul_forward(bf16*, const bf16*, const bf16*, const bf16*, int, int, int, stream_t);
 template void matmul_backward(float*, float*, float*, const float*, const float*, const float*, int, int, int,
                               stream_t);
 template void matmul_backward(double*, double*, double*, const double*, const double*, const double*, int, int, int,
                               stream_t);
+template void matmul_backward(bf16*, float*, float*, const bf16*, const bf16*, const bf16*, int, int, int, stream_t);
 
 }  // namespace cpu

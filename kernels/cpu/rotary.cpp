@@ -12,19 +12,20 @@ namespace {
 
 // sign = 1 turns q and k by their position's angles, -1 turns gradients back.
 template <class Real>
-void rotate(Real* qkv, const Real* table, const int* positions, int N, int NH, int HS, int R, Real sign) {
+void rotate(Real* qkv, const Stat<Real>* table, const int* positions, int N, int NH, int HS, int R, Stat<Real> sign) {
     ENSURE(R % 2 == 0 && R <= HS, "rotary: %d dimensions do not fit a head of %d", R, HS);
     const int half = R / 2;
 #pragma omp parallel for schedule(static) if (worth_sharing(N, 2 * NH * R))
     for (int n = 0; n < N; ++n) {
-        const Real* cosine = table + static_cast<size_t>(positions[n]) * R;
-        const Real* sine = cosine + half;
+        const Stat<Real>* cosine = table + static_cast<size_t>(positions[n]) * R;
+        const Stat<Real>* sine = cosine + half;
         for (int head = 0; head < 2 * NH; ++head) {  // q's heads, then k's
             Real* x = qkv + (static_cast<size_t>(n) * 3 * NH + head) * HS;
             Real* y = x + half;
 #pragma omp simd
             for (int i = 0; i < half; ++i) {
-                const Real x_i = x[i], y_i = y[i], sine_i = sign * sine[i];
+                const auto x_i = static_cast<Stat<Real>>(x[i]), y_i = static_cast<Stat<Real>>(y[i]),
+                           sine_i = sign * sine[i];
                 x[i] = x_i * cosine[i] - y_i * sine_i;
                 y[i] = y_i * cosine[i] + x_i * sine_i;
             }
@@ -62,7 +63,9 @@ template void rotary_table(float*, int, int, double, stream_t);
 template void rotary_table(double*, int, int, double, stream_t);
 template void rotary_forward(float*, const float*, const int*, int, int, int, int, stream_t);
 template void rotary_forward(double*, const double*, const int*, int, int, int, int, stream_t);
+template void rotary_forward(bf16*, const float*, const int*, int, int, int, int, stream_t);
 template void rotary_backward(float*, const float*, const int*, int, int, int, int, stream_t);
 template void rotary_backward(double*, const double*, const int*, int, int, int, int, stream_t);
+template void rotary_backward(bf16*, const float*, const int*, int, int, int, int, stream_t);
 
 }  // namespace cpu

@@ -63,15 +63,15 @@ inline void store_some(Real* to, Vector<Real> v, size_t n) {
 }
 
 // Walks [0, n) in vectors, the last one partial (padded with zeros): f(get, put), where get(p) reads p[i..] and put(p,
-// v) writes it.
+// v) writes it. p: to Real, or to bf16 (bf16.h) where Real is float.
 template <class Real, class F>
 inline void for_vectors(size_t n, F f) {
     size_t i = 0;
     for (; i + LANES<Real> <= n; i += LANES<Real>)
-        f([i](const Real* p) { return load(p + i); }, [i](Real* p, Vector<Real> v) { store(p + i, v); });
+        f([i](const auto* p) { return load(p + i); }, [i](auto* p, Vector<Real> v) { store(p + i, v); });
     if (const size_t rest = n - i; rest > 0)
-        f([i, rest](const Real* p) { return load_some(p + i, rest); },
-          [i, rest](Real* p, Vector<Real> v) { store_some(p + i, v, rest); });
+        f([i, rest](const auto* p) { return load_some(p + i, rest); },
+          [i, rest](auto* p, Vector<Real> v) { store_some(p + i, v, rest); });
 }
 
 // Lanes in pairs, halves first: a fixed order.

@@ -25,24 +25,17 @@ constexpr bool UNDER_SANITIZER = false;
 // f(Real{}) for each storage type of the backend.
 template <class F>
 void for_each_real(F f) {
-#ifdef KNAPSACK_CPU
-    f(float{});
-    f(double{});
-#else
     f(bf16{});
     f(float{});
+#ifdef KNAPSACK_CPU
+    f(double{});
 #endif
 }
-// f(Real{}) for those that a bench times: what training uses, and on a GPU float where it is asked for.
+// f(Real{}) for those that a bench times: bf16, and float where it is asked for.
 template <class F>
 void for_each_timed_real(bool full, F f) {
-#ifdef KNAPSACK_CPU
-    (void)full;
-    f(float{});
-#else
     f(bf16{});
     if (full) f(float{});
-#endif
 }
 
 template <class Real>

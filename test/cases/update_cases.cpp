@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "test/cases/case.h"
+#include "util/rng.h"
 
 namespace {
 
@@ -163,6 +164,19 @@ struct Bf16Neighbours {
     }
 };
 
+// 16 bits of noise: of a seed, a step, an element. The weights of both backends hang on them bit for bit.
+uint32_t noise_of(uint64_t seed, int step, size_t i) {
+    const uint64_t stream =
+        hash_name("adamw: stochastic rounding") + 0x9E3779B97F4A7C15ull * static_cast<uint64_t>(step);
+    return philox(seed, stream, i / 8).x[i % 8 / 2] >> (i % 2 ? 16 : 0) & 0xFFFF;
+}
+// The neighbour away from zero, for as much of the noise as the master is past the other one.
+double rounded_master(float master, uint32_t noise) {
+    const Bf16Neighbours neighbours(master);
+    const double past = (static_cast<double>(master) - neighbours.below) / (neighbours.above - neighbours.below);
+    return past * 65536 + noise >= 65536 ? neighbours.above : neighbours.below;
+}
+
 // Several steps over a few groups that begin past the arrays' begin and end before their end. A step has one norm, so
 // that some steps clip and others do not.
 template <class Real>
@@ -201,14 +215,14 @@ Case update_case(const std::vector<AdamwGroup>& groups, size_t n, bool clip) {
                 {"weights", n, close, Weights<Real>::HAS_MASTER ? weights.master.doubles() : params, want.w},
                 {"gradients", n, 0, weights.grads.doubles(), grads_left}};
             if (Weights<Real>::HAS_MASTER) {
-                Doubles outside(n);  // 1 where a weight is neither of the neighbours of its master
+                Doubles rounded = doubles(weights.params.first());
                 const auto master = weights.master.now();
                 for (const AdamwGroup& group : groups)
                     for (size_t i = group.begin; i < group.end; ++i) {
-                        const Bf16Neighbours neighbours(static_cast<float>(master[i]));
-                        outside[i] = params[i] != neighbours.below && params[i] != neighbours.above;
+                        const uint32_t noise = noise_of(settings_of_step(STEPS).seed, STEPS, i);
+                        rounded[i] = rounded_master(static_cast<float>(master[i]), noise);
                     }
-                outputs.push_back({"params: neighbours of the master", n, 0, outside, Doubles(n)});
+                outputs.push_back({"params: rounded masters", n, 0, params, rounded});
             }
             return outputs;
         };
@@ -379,7 +393,7 @@ std::vector<Case> update_timed_cases(const TrainingStep& step) {
     if (!ON_CPU && !step.full) return cases;  // of other models it would show nothing new
     for_each_timed_real(step.full, [&](auto real) {
         using Real = decltype(real);
-        if (ON_CPU || sizeof(Real) == 2) {  // the gradients are float whatever the weights are
+        if (sizeof(Real) == 2) {  // the gradients are float whatever the weights are
             cases.push_back(norm_case<Stat<Real>>(parameters));
             cases.back().calls = 1;
         }

@@ -111,20 +111,21 @@ class SameBitsTest(ProcessesTest):
         """Every value of each meets every value of every other. ALL_SHAPES=1: all together."""
         names = ("gpt2:L2:C32:H2", "pythia:L2:C32:H2")
         shapes = [
-            (names[0], "on", "128", "0"),
-            (names[0], "off", "384", "1"),
-            (names[1], "on", "384", "1"),
-            (names[1], "off", "128", "1"),
-            (names[1], "off", "384", "0"),
+            (names[0], "on", "128", "0", "fp32"),
+            (names[0], "off", "384", "1", "bf16"),
+            (names[1], "on", "384", "1", "bf16"),
+            (names[1], "off", "128", "1", "fp32"),
+            (names[1], "off", "384", "0", "fp32"),
+            (names[0], "on", "128", "0", "bf16"),
         ]
         if "ALL_SHAPES" in os.environ:
-            shapes = list(itertools.product(names, ("on", "off"), ("128", "384"), ("0", "1")))
-        for i, (model, mask, batch, zero) in enumerate(shapes):
-            flags = replaced(self.flags, model=model, doc_mask=mask, batch_tokens=batch, zero=zero)
+            shapes = list(itertools.product(names, ("on", "off"), ("128", "384"), ("0", "1"), ("fp32", "bf16")))
+        for i, (model, mask, batch, zero, precision) in enumerate(shapes):
+            flags = replaced(self.flags, model=model, doc_mask=mask, batch_tokens=batch, zero=zero, precision=precision)
             one = self.data / f"same-{i}-1"
             self.train(1, one, flags)
             for n in (2, 4):
-                with self.subTest(model=model, mask=mask, batch=batch, zero=zero, n=n):
+                with self.subTest(model=model, mask=mask, batch=batch, zero=zero, precision=precision, n=n):
                     out = self.data / f"same-{i}-{n}"
                     self.train(n, out, flags)
                     self.assert_same(one, out)

@@ -40,7 +40,7 @@ class RefusalTest(DataTest):
         self.refuse(2, "multiple of NH", *replaced(f, model="gpt2:L2:C33:H2"))
         self.refuse(2, "wsd|cosine", *f, "--schedule", "warm")
         self.refuse(2, "bio", *f, "--ratio", "bio=0.1")
-        self.refuse(2, "not in this build", *f, "--precision", "bf16")
+        self.refuse(2, "bf16|fp32", *f, "--precision", "fp16")
         self.refuse(2, "--cuda-graph on: not in this build", *f, "--cuda-graph", "on")
         self.refuse(2, "--zero", *f, "--zero", "2")
         self.refuse(2, "a power of two", *f, "--lanes", "3")
@@ -241,11 +241,11 @@ class RefusalTest(DataTest):
         )
         self.refuse(
             2,
-            "bf16",
+            "bf16|fp32",
             "--checkpoint",
             str(good),
             "--precision",
-            "bf16",
+            "fp16",
             "--questions",
             f"{self.data}/facts_questions",
             program=EVAL,

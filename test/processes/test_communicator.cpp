@@ -214,9 +214,7 @@ int main(int argc, char** argv) {
     test.moves<double>("double");
     test.moves<uint32_t>("uint32");
     test.moves<int>("int");
-#ifndef KNAPSACK_CPU
     test.moves<bf16>("bf16");
-#endif
     test.sums();
     const double waited = communicator.waited_ms();
     if (!(waited >= 0)) die(Exit::Runtime, "waited %g ms", waited);

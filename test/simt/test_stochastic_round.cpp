@@ -46,5 +46,5 @@ TEST_CASE("infinities and NaN come through rounding whatever the noise", "[stoch
 }
 
 TEST_CASE("steps have noise of their own", "[stochastic_round]") {
-    for (int step = 1; step < 100; ++step) CHECK(gpu::adamw_noise_stream(step) != gpu::adamw_noise_stream(step + 1));
+    for (int step = 1; step < 100; ++step) CHECK(adamw_noise_stream(step) != adamw_noise_stream(step + 1));
 }

@@ -1,0 +1,153 @@
+// gemm_pack.h - blocks of op(A) and op(B), copied into the order in which a micro-kernel reads them. Part of gemm.cpp.
+#pragma once
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+#include <utility>
+
+#include "kernels/cpu/bf16.h"
+#include "kernels/cpu/simd.h"
+
+namespace cpu {
+
+using Pair = uint32_t;  // two bf16 of neighbouring k, the first in the lower half
+template <>
+struct Simd<Pair> {
+    typedef Pair Vector __attribute__((vector_size(VECTOR_BYTES)));
+};
+
+// op(X) seen by its packing: element (i, k) with i a row of op(A) or a column of op(B).
+template <class Real>
+struct Operand {
+    const Real* data;
+    size_t ld;
+    bool along_k;  // neighbours in memory are neighbours in k
+    const Real* at(size_t i, size_t k) const { return along_k ? data + i * ld + k : data + k * ld + i; }
+};
+
+// What a packed block is made of: a float, a double (one k), or a Pair (two, the second of an odd K's last is 0). bf16
+// is packed as Pair, or as float.
+template <class Unit>
+constexpr int UNIT_DEPTH = std::is_same_v<Unit, Pair> ? 2 : 1;
+template <class Unit>
+int units_of(int K) {
+    return (K + UNIT_DEPTH<Unit> - 1) / UNIT_DEPTH<Unit>;
+}
+
+template <class Unit, int FROM, int... I>
+inline Vector<Unit> interleave(Vector<Unit> a, Vector<Unit> b, std::integer_sequence<int, I...>) {
+    return __builtin_shufflevector(a, b, (FROM + I / 2 + (I % 2) * LANES<Unit>)...);
+}
+
+// A square of LANES x LANES, by log2(LANES) perfect shuffles of its rows.
+template <class Unit>
+inline void transpose(Vector<Unit> (&rows)[LANES<Unit>]) {
+    constexpr int n = LANES<Unit>;
+    constexpr auto lanes = std::make_integer_sequence<int, n>{};
+    for (int stage = 1; stage < n; stage *= 2) {
+        Vector<Unit> next[n];
+        for (int i = 0; i < n / 2; ++i) {
+            next[2 * i] = interleave<Unit, 0>(rows[i], rows[i + n / 2], lanes);
+            next[2 * i + 1] = interleave<Unit, n / 2>(rows[i], rows[i + n / 2], lanes);
+        }
+        for (int i = 0; i < n; ++i) rows[i] = next[i];
+    }
+}
+
+// `count` numbers along k, as units; then zeros.
+template <class Unit, class Real>
+inline Vector<Unit> units_along_k(const Real* from, int count) {
+    if constexpr (std::is_same_v<Unit, Pair>) {
+        Vector<Pair> pairs{};
+        if (count == 2 * LANES<Pair>)
+            std::memcpy(&pairs, from, sizeof(pairs));
+        else if (count == LANES<Pair>)  // half a vector: what is left of many head sizes
+            std::memcpy(&pairs, from, sizeof(pairs) / 2);
+        else
+            std::memcpy(&pairs, from, static_cast<size_t>(count) * sizeof(Real));
+        return pairs;
+    } else {
+        return count == LANES<Unit> ? load(from) : load_some(from, static_cast<size_t>(count));
+    }
+}
+
+template <int N>
+struct Group {
+    typedef uint16_t Narrow __attribute__((vector_size(2 * N)));
+    typedef uint32_t Wide __attribute__((vector_size(4 * N)));
+};
+
+// to[i] = the unit of from[i] and, if it is a Pair, of next[i], a number of the next k; i < W. In vectors of a power of
+// two, the last of which ends with the row.
+template <int W, class Unit>
+inline void pack_row(Unit* to, const bf16* from, const bf16* next) {
+    constexpr int n = W >= 16 ? LANES<Unit> : W >= 8 ? 8 : 4;
+    using Narrow = typename Group<n>::Narrow;
+    using Wide = typename Group<n>::Wide;
+    static_assert(n <= W && sizeof(Unit) == sizeof(uint32_t));
+    for (int start = 0; start < W; start += n) {
+        const int i = std::min(start, W - n);
+        Narrow first, second;
+        std::memcpy(&first, from + i, sizeof(first));
+        Wide units = __builtin_convertvector(first, Wide);
+        if constexpr (std::is_same_v<Unit, Pair>) {
+            std::memcpy(&second, next + i, sizeof(second));
+            units |= __builtin_convertvector(second, Wide) << 16;
+        } else {
+            units <<= 16;  // a float
+        }
+        std::memcpy(to + i, &units, sizeof(units));
+    }
+}
+template <int W, class Real>
+inline void pack_row(Real* to, const Real* from, const Real*) {
+    std::memcpy(to, from, W * sizeof(Real));
+}
+
+// to[u * W + i] = unit u of x(first + i, k0 ..) for i < count; u < units_of(K). Up to the end of a vector follow zeros;
+// what is beyond no kernel reads.
+template <int W, class Unit, class Real>
+void pack(Unit* to, const Operand<Real>& x, size_t first, int count, size_t k0, int K) {
+    constexpr int n = LANES<Unit>, DEPTH = UNIT_DEPTH<Unit>;
+    constexpr int HALF = W % (2 * n) == 0 ? W / 2 : W;  // columns of a sliver's first vector, or half of them
+    if (!x.along_k) {
+        const Real zeros[W] = {};
+        for (int k = 0; k < K; k += DEPTH, to += W) {
+            const Real *from = x.at(first, k0 + k), *next = k + 1 < K ? from + x.ld : zeros;
+            if (count == W) {
+                pack_row<W>(to, from, next);
+            } else if (count == HALF) {
+                pack_row<HALF>(to, from, next);
+            } else {
+                Real rows[2][W] = {};
+                std::copy_n(from, count, rows[0]);
+                if (DEPTH == 2) std::copy_n(next, count, rows[1]);
+                pack_row<W>(to, rows[0], rows[1]);
+            }
+        }
+        return;
+    }
+    for (int k = 0; k < K; k += n * DEPTH) {
+        const int depth = std::min(n * DEPTH, K - k), units = units_of<Unit>(depth);
+        for (int group = 0; group < std::min(W, count); group += n) {
+            Vector<Unit> rows[n];
+            for (int i = 0; i < n; ++i)
+                rows[i] =
+                    group + i < count ? units_along_k<Unit>(x.at(first + group + i, k0 + k), depth) : Vector<Unit>{};
+            transpose<Unit>(rows);
+            Unit* const column = to + static_cast<size_t>(k) / DEPTH * W + group;
+            const auto put = [&](int u) {
+                std::memcpy(column + static_cast<size_t>(u) * W, &rows[u], std::min(n, W - group) * sizeof(Unit));
+            };
+            if (units == n)  // where the number is known, rows stay in registers
+                for (int u = 0; u < n; ++u) put(u);
+            else if (units == n / 2)
+                for (int u = 0; u < n / 2; ++u) put(u);
+            else
+                for (int u = 0; u < units; ++u) put(u);
+        }
+    }
+}
+
+}  // namespace cpu
