@@ -3,9 +3,9 @@
 //
 //   bench_bf16 [ROUNDS]        default 20; OMP_NUM_THREADS as in training
 //
-// The two precisions alternate, and each line is of the best round of each: what else the machine does then hardly
-// changes their ratio. GFLOP/s count a product's 2 N C OC flops forward and 4 backward, and of attention the causal
-// half of B NH T^2 HS multiply-adds, two forward and five backward.
+// The two precisions alternate, and each line is of the best round of each: a few undisturbed rounds are enough for
+// their ratio (ten programs on two cores leave none). GFLOP/s count a product's 2 N C OC flops forward and 4 backward,
+// and of attention the causal half of B NH T^2 HS multiply-adds, two forward and five backward.
 #include <omp.h>
 
 #include <algorithm>
