@@ -4,8 +4,9 @@
 //   bench_kernels [L C NH T B V]        default 4 256 8 256 4 50304, a NeoX model; OMP_NUM_THREADS as in training
 //
 // A table for each precision. A line: calls a step, median time of a call, GFLOP/s or GB/s and the share of this
-// machine's best (a 1024^3 product and a copy of 256 MB, measured first), and the share of the step. Arrays are used in turn by no one else, so small
-// ones are found in the caches: as in training, where the previous kernel has just written them.
+// machine's best (a 1024^3 product and a copy of 256 MB, measured first), and the share of the step. Arrays are used
+// in turn by no one else, so small ones are found in the caches: as in training, where the previous kernel has just
+// written them.
 #include <omp.h>
 
 #include <algorithm>

@@ -18,20 +18,20 @@ row with F = 0. Exit code 3: a run with a malformed file was named and left out,
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 
-from knapsack.analysis.infusion.collapse import VICTIMS, Rule
-from knapsack.analysis.infusion.curves import HOLDS, make_curves
+from knapsack.analysis.infusion.arguments import add_rule_arguments, check_names, rule_of
+from knapsack.analysis.infusion.collapse import Rule
+from knapsack.analysis.infusion.curves import make_curves
 from knapsack.analysis.infusion.report import columns_of, describe, report
-from knapsack.analysis.infusion.rows import GROUPS, MEASURES, read_study
+from knapsack.analysis.infusion.rows import GROUPS, read_study
 from knapsack.analysis.outputs import check_outputs, figure_file, write_json, write_text
 from knapsack.common.arguments import make_parser
-from knapsack.common.errors import DataError, UsageError
+from knapsack.common.errors import DataError
 from knapsack.runs.files import files_of, find_runs, warn
-from knapsack.runs.table import format_csv, format_table, numbers
+from knapsack.runs.table import format_csv, format_table
 
 VARYING = ("state", "N", "K", "policy", "budget_tokens", "seed")  # printed where infused runs differ in them
 ORDER = ["policy", "budget_tokens", "N", "K", "F", "seed", "run"]
@@ -48,56 +48,11 @@ def table_columns(study: pd.DataFrame, columns: list[str], rule: Rule) -> list[s
     return [name for name in dict.fromkeys(wanted) if name in columns and name not in same]
 
 
-def check_names(study: pd.DataFrame, rule: Rule, base: str) -> None:
-    sources = list(dict.fromkeys(source for names in study["sources"] for source in names.split()))
-    among = f"the runs have {', '.join(sources)}"
-    if not (study["F"] > 0).any():
-        raise UsageError(f"no run has infused a source '{rule.infused}'; {among}")
-    if not numbers(study, rule.base_loss) and base not in sources:
-        raise UsageError(f"no run has a source '{base}'; name the base with --base ({among})")
-    if rule.measure == "bits":
-        raise UsageError("--measure bits: --margin is a share; read bits_share, the bits as a share of all there are")
-    have = [measure for measure in MEASURES if measure != "bits" and numbers(study, measure)]
-    if rule.measure not in have:
-        said = f"no run has a measure '{rule.measure}' of the set '{rule.infused}'"
-        raise UsageError(f"{said}; they have {', '.join(have) or 'none'}")
-    if not numbers(study, rule.column):
-        raise UsageError(f"--victim {rule.victim}: no run has {rule.column}")
-
-
 def table_file(text: str) -> Path:
     path = Path(text)
     if path.suffix == ".json" or path.is_dir():
         raise argparse.ArgumentTypeError(f"{text}: expected a file; the table is CSV, its .json comes next to it")
     return path
-
-
-def positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number of 0 or more")
-    return value
-
-
-def add_rule_arguments(add: Callable[..., object]) -> None:
-    """What a collapse is; `add`: a parser's or a group's add_argument."""
-    add("--base", default="web", metavar="NAME", help="whose validation loss is next to it (default: web)")
-    add("--measure", default="accuracy_seen", help="what R is (default: accuracy_seen)")
-    add("--victim", choices=VICTIMS, default="facts", help="what falls: facts (default), early or web")
-    add("--hold", choices=list(HOLDS), default="K", help="along a curve: K (default; F varies), or KF")
-    add("--margin", type=positive, default=0.05, help="least fall that counts, in units of R (default: 0.05)")
-    typical = "between seeds, of arcsin sqrt(R), where no point has several runs (default: 0.045)"
-    add("--seed-sd", type=positive, default=0.045, metavar="SD", help=typical)
-    loss = "least rise of the base's loss that counts (default: 0.05)"
-    add("--loss-margin", type=positive, default=0.05, metavar="NATS", help=loss)
-
-
-def rule_of(args: argparse.Namespace) -> Rule:
-    base_loss = f"val/{args.base}/loss"
-    return Rule(args.measure, base_loss, args.margin, args.loss_margin, args.infused, args.seed_sd, args.victim)
 
 
 def parse_arguments(argv: list[str]) -> argparse.Namespace:

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from knapsack.analysis.capacity import Capacity, capacity_of
-from knapsack.analysis.infusion.command import add_rule_arguments
+from knapsack.analysis.infusion.arguments import add_rule_arguments
 from knapsack.analysis.laws import infusion_report, report
 from knapsack.analysis.laws.study import TABLES, Asked, Study, is_number, read_study
 from knapsack.analysis.laws.targets import analyse_targets

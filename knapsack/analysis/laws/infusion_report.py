@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from knapsack.analysis.infusion.arguments import check_names, rule_of
 from knapsack.analysis.infusion.collapse import LEVEL
-from knapsack.analysis.infusion.command import check_names, rule_of
 from knapsack.analysis.infusion.curves import make_curves
 from knapsack.analysis.infusion.report import report as report_curve
 from knapsack.analysis.infusion.rows import read_study
