@@ -2,8 +2,9 @@
 """The house's style, checked: line lengths, words, clang-format, ruff. The last line counts the checks.
 
 Code (C++, CUDA, Python, shell, make, CMake) has 120 columns, Markdown 160; a row of a Markdown table, which cannot be
-broken, and a line without a space may be longer. clang-format and ruff are asked where they are installed in the
-versions that pyproject.toml pins: others have other opinions.
+broken, and a line without a space may be longer. A page that a study wrote (dev/results/*/report.md) is data.
+clang-format and ruff are asked where they are installed in the versions that pyproject.toml pins: others have other
+opinions.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ CPP = (".cpp", ".h", ".cu", ".cuh")
 CODE = (*CPP, ".py", ".sh", ".mk", ".cmake")
 CODE_FILES = ("Makefile", "CMakeLists.txt", ".ci/run")
 COLUMNS = {"code": 120, "prose": 160}
+WRITTEN = r"dev/results/[^/]+/report\.md"  # by a program, with command lines of a terminal's length
 # What readers stumbled over, and what is meant.
 WORDS = {r"doors?": "entry point", r"to and fro": "in both directions", r"files? of one's own": "user-supplied file"}
 WORDS_EXEMPT = ("dev/LOG.md", "scripts/check_style.py")  # a diary keeps its words
@@ -42,6 +44,8 @@ def limit(name: str) -> int | None:
     """The columns a file may have; None: it is data."""
     if name in CODE_FILES or name.endswith(CODE):
         return COLUMNS["code"]
+    if re.fullmatch(WRITTEN, name):
+        return None
     return COLUMNS["prose"] if name.endswith(".md") else None
 
 
