@@ -79,16 +79,19 @@ def widened(estimate: Estimate, error: float) -> Estimate:
     return Estimate(value, value - np.hypot(value - estimate.low, more), value + np.hypot(estimate.high - value, more))
 
 
-def check_alike(table: pd.DataFrame, source: str) -> None:
+def check_alike(table: pd.DataFrame) -> None:
     """But for size and population the runs are replicates, of one number of exposures."""
     if names := differing(table, FREE | {name for name in table if name.startswith(FACTS)}):
         raise UsageError(f"the runs differ in {', '.join(names)}: capacity is of one way to train; give fewer runs")
-    column = f"exposures/{source}"
-    if column in table:
-        shown = [value for value in table[column] if is_number(value)]
+    shown_of = {
+        name: [value for value in table[name] if is_number(value)] for name in table if name.startswith("exposures/")
+    }
+    if not any(shown_of.values()):
+        raise DataError("no run counts exposures: expected runs of the trainer on a source of facts")
+    for name, shown in shown_of.items():
         if shown and max(shown) > ALIKE * min(shown):
             raise UsageError(
-                f"{column} is {min(shown):.4g} to {max(shown):.4g}: give the runs of one number of exposures"
+                f"{name} is {min(shown):.4g} to {max(shown):.4g}: give the runs of one number of exposures"
             )
 
 
@@ -159,7 +162,7 @@ def main(argv: list[str]) -> int:
     columns = [args.size, f"know/{args.set_name}/{args.measure}", f"know/{args.set_name}/most_bits"]
     if wrong := check_columns(columns, table):
         raise UsageError("\n".join(wrong))
-    check_alike(table, args.set_name)
+    check_alike(table)
     found = read_capacity(table, *columns)
     head = {"format_version": 1, "size_column": args.size, "measure": columns[1]}
     write_json(json_file, head | found | {"left_out": [str(run) for run in left_out]})

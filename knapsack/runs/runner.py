@@ -206,7 +206,7 @@ def why_not_prepared(task: Task) -> str:
     try:
         if task.prepare:
             task.prepare()
-    except ScriptError as error:
+    except (ScriptError, OSError) as error:
         return str(error)
     return ""
 

@@ -118,6 +118,8 @@ def over_replicates(measured: Iterable[Measured], is_share: bool = False) -> str
         both = predictions.is_number(low) and predictions.is_number(high)
         return number(value) + (f" [{number(low)}, {number(high)}] people" if both else "")
     value, *sides = replicates([value for value, _, _ in found]).estimate
+    if sides[0] == sides[1]:  # no scatter is no certainty: often a floor or a ceiling
+        return f"{number(value)} (all {len(found)} alike)"
     low, high = (min(1.0, max(0.0, end)) if is_share else end for end in sides)
     return f"{number(value)} [{number(low)}, {number(high)}]"
 
