@@ -216,7 +216,7 @@ class FigureFaultsTest(support.FolderTest):
         with open(self.path("c.json"), encoding="utf-8") as file:
             return json.load(file)
 
-    def test_histories_are_of_one_run_and_say_where_it_ended(self) -> None:
+    def test_histories_say_where_they_ended_and_are_of_common_steps(self) -> None:
         self.make_run("a", 0.2, 0.5, done=None)
         self.write_answers("a")
         self.assertIn(
@@ -228,7 +228,15 @@ class FigureFaultsTest(support.FolderTest):
         self.assertIsNone(self.curves(self.path("a"), self.path("a", "answers"))["unfinished"])
         self.make_run("b", 0.2, 0.5)
         self.write_answers("b", (3, 4))
-        self.run_bad(2, "answers of 2 runs", "curves", self.path("a"), self.path("b"), "--out", self.path("c"))
+        self.run_bad(
+            3,
+            "no step is evaluated in all of 2 runs",
+            "curves",
+            self.path("a"),
+            self.path("b"),
+            "--out",
+            self.path("c"),
+        )
 
     def test_an_answer_whose_score_is_no_number_is_not_right(self) -> None:
         self.make_run("a", 0.2, 0.5)
