@@ -352,8 +352,11 @@ class LimitsTest(CommandTest):
         self.fail(what)
 
     def sleeps(self) -> bool:
+        pid = self.read("pid").strip()
+        if not pid:  # the file is there before the number
+            return False
         try:
-            with open(f"/proc/{self.read('pid').strip()}/stat") as file:
+            with open(f"/proc/{pid}/stat") as file:
                 return file.read().rsplit(")", 1)[1].split()[0] != "Z"
         except (FileNotFoundError, ProcessLookupError):
             return False
