@@ -52,3 +52,25 @@ def add_tokenizer_flags(parser: Flags, required: bool = True) -> None:
         "--tokenizer", required=required, help="tokenizer.json, or a folder with it or with GPT-2's two files"
     )
     parser.add_argument("--eot", metavar="TOKEN", help="token that ends a document (default: <|endoftext|>)")
+
+
+def parse_share(text: str) -> float:
+    """0 <= share < 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a share of 0 to 1")
+    return value
+
+
+def parse_values(text: str) -> dict[str, float]:
+    """NAME=VALUE,NAME=VALUE, such as M=1.2e6,S=8e6, with values above 0."""
+    try:
+        found = {name: float(value) for name, _, value in (part.partition("=") for part in text.split(","))}
+    except ValueError:
+        found = {}
+    if not found or not all(0 < value < float("inf") for value in found.values()):
+        raise argparse.ArgumentTypeError(f"'{text}': expected NAME=VALUE,NAME=VALUE with values above 0")
+    return found

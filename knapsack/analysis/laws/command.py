@@ -32,7 +32,7 @@ from knapsack.analysis.laws.study import TABLES, Asked, Study, is_number, read_s
 from knapsack.analysis.laws.targets import analyse_targets
 from knapsack.analysis.outputs import check_outputs, write_json
 from knapsack.analysis.psychometric import DRAWS
-from knapsack.common.arguments import make_parser, parse_count
+from knapsack.common.arguments import make_parser, parse_count, parse_share, parse_values
 from knapsack.common.errors import DataError, UsageError
 from knapsack.runs.answers import Chosen
 from knapsack.runs.files import files_of, find_runs, warn
@@ -54,27 +54,6 @@ def pair(text: str) -> tuple[str, str]:
     return name, value
 
 
-def place(text: str) -> dict[str, float]:
-    """M=1.2e6,S=8e6"""
-    try:
-        found = {name: float(value) for name, _, value in (part.partition("=") for part in text.split(","))}
-    except ValueError:
-        found = {}
-    if not found or not all(0 < value < float("inf") for value in found.values()):
-        raise argparse.ArgumentTypeError(f"'{text}': expected NAME=VALUE,NAME=VALUE with values above 0")
-    return found
-
-
-def share(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a share of 0 to 1")
-    return value
-
-
 def parse_arguments(argv: list[str]) -> argparse.Namespace:
     parser = make_parser("laws", __doc__)
     parser.add_argument("paths", nargs="+", type=Path, metavar="DIR|TABLE", help="runs, folders of runs, or tables")
@@ -89,8 +68,10 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     law.add_argument("--cluster", metavar="COLUMN", help="what runs share (default: trunk, or seeds; run: nothing)")
     law.add_argument("--free", action="append", default=[], metavar="OPTION", help="may differ between runs")
     law.add_argument("--loss", metavar="COLUMN", help="fit E + A M^-alpha to it; gamma = alpha + 1 is predicted")
-    law.add_argument("--ask", type=place, action="append", default=[], metavar="M=X,S=Y", help="F50 of a new run there")
-    law.add_argument("--target", type=share, help="tokens to this response against the dose, horizons as S")
+    law.add_argument(
+        "--ask", type=parse_values, action="append", default=[], metavar="M=X,S=Y", help="F50 of a new run there"
+    )
+    law.add_argument("--target", type=parse_share, help="tokens to this response against the dose, horizons as S")
     read = parser.add_argument_group("what is read")
     read.add_argument("--set", dest="set_name", help="question set of the answers")
     read.add_argument("--source", help="only facts of this source")
@@ -98,7 +79,7 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     read.add_argument("--dose", metavar="COLUMN", help="one a run, of the table (default: the answers' exposures)")
     read.add_argument("--response", metavar="COLUMN", help="share right at that dose")
     read.add_argument("--answers", type=parse_count, default=500, help="independent ones in a response (500)")
-    read.add_argument("--guess", type=share, help="share right by guessing (default: results.json, else fitted)")
+    read.add_argument("--guess", type=parse_share, help="share right by guessing (default: results.json, else fitted)")
     read.add_argument("--draws", type=parse_count, default=DRAWS, help=f"of people, for each run's interval ({DRAWS})")
     infused = parser.add_argument_group("critical infusion")
     infused.add_argument("--infused", metavar="NAME", help="the infused source, and its question set")

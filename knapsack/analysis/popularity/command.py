@@ -28,7 +28,7 @@ from knapsack.analysis.popularity.curves import Rule, curves_of, row_of
 from knapsack.analysis.popularity.items import join, make_models, read_models
 from knapsack.analysis.popularity.logs import Wanted, find_logs
 from knapsack.analysis.psychometric import DRAWS
-from knapsack.common.arguments import make_parser, parse_count
+from knapsack.common.arguments import make_parser, parse_count, parse_share, parse_values
 from knapsack.common.errors import DataError
 from knapsack.runs.files import warn
 
@@ -60,23 +60,10 @@ def sized(text: str) -> tuple[str, float]:
 
 def place(text: str) -> dict[str, float]:
     """M=7e9 or M=7e9,f=1000."""
-    try:
-        found = {name: float(value) for name, _, value in (part.partition("=") for part in text.split(","))}
-    except ValueError:
-        found = {}
-    if "M" not in found or found.keys() - {"M", "f"} or not all(0 < value < float("inf") for value in found.values()):
+    found = parse_values(text)
+    if "M" not in found or found.keys() - {"M", "f"}:
         raise argparse.ArgumentTypeError(f"'{text}': expected M=SIZE or M=SIZE,f=POPULARITY, above 0")
     return found
-
-
-def share(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a share of 0 to 1")
-    return value
 
 
 def parse_arguments(argv: list[str]) -> argparse.Namespace:
@@ -97,8 +84,8 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     )
     models.add_argument("--family", type=named, action="append", default=[], metavar="NAME=F", help="(by its name)")
     law = parser.add_argument_group("what is fitted")
-    law.add_argument("--target", type=share, default=0.6, help="accuracy at the threshold (0.6)")
-    law.add_argument("--guess", type=share, help="share right by guessing (default: fitted)")
+    law.add_argument("--target", type=parse_share, default=0.6, help="accuracy at the threshold (0.6)")
+    law.add_argument("--guess", type=parse_share, help="share right by guessing (default: fitted)")
     law.add_argument("--failures", type=parse_count, default=5, help="of the cumulative rule (5)")
     law.add_argument("--fewest", type=parse_count, default=100, help="items of the cumulative rule (100)")
     law.add_argument("--draws", type=parse_count, default=DRAWS, help=f"of items, for thresholds ({DRAWS})")
