@@ -12,8 +12,10 @@
 template <class Real>
 struct LayerActivations {
     Real* ln1;             // (N, C)
-    Stat<Real>* ln1_mean;  // (N)
+    Stat<Real>* ln1_mean;  // (N)         layer norm only, as ln2_mean
     Stat<Real>* ln1_rstd;  // (N)
+    Real* qkv_raw;         // (N, NH+2KV, HS) before the norms of q and k, where there are such
+    Stat<Real>* qk_rstd;   // (N, NH+KV)  theirs
     Real* qkv;             // (N, NH+2KV, HS), q, k, v; rotated
     Real* atty;            // (N, NH, HS) attention's output, before its projection
     Stat<Real>* lse;       // (B, NH, T)
@@ -21,8 +23,8 @@ struct LayerActivations {
     Real* ln2;             // (N, C)
     Stat<Real>* ln2_mean;  // (N)         parallel residual: ln1's, both norms have the same input
     Stat<Real>* ln2_rstd;  // (N)
-    Real* fch;             // (N, F)      before GELU
-    Real* fch_gelu;        // (N, F)
+    Real* fch;             // (N, F)      before the activation; gated (N, 2F): gate, up
+    Real* fcact;           // (N, F)      after it
     Real* residual3;       // (N, C)      the layer's output
 };
 
@@ -45,8 +47,9 @@ struct Activations {
     Real* dnormed;    // (N, C)
     Real* datty;      // (N, NH, HS)
     Real* dqkv;       // (N, NH+2KV, HS)
-    Real* dfch;       // (N, F)
-    char* scratch;    // of biases, layer norm, attention and embedding, backward, one after the other
+    Real* dfch;       // as fch
+    Real* dfcact;     // (N, F)      dfch, where it is not gated
+    char* scratch;    // of biases, norms, attention and embedding, backward, one after the other
 };
 
 // What is kept of the layers. All: everything (training). Inputs: each layer's output alone, the rest is computed again
@@ -83,7 +86,8 @@ class ActivationMemory {
     size_t place(const GptConfig& c, char* memory) {
         const size_t N = static_cast<size_t>(B) * static_cast<size_t>(T), C = static_cast<size_t>(c.C);
         const size_t QKV = static_cast<size_t>(c.qkv_width()), A = static_cast<size_t>(c.attention_width());
-        const size_t F = static_cast<size_t>(c.F);
+        const size_t F = static_cast<size_t>(c.F), FC = static_cast<size_t>(c.fc_width());
+        const size_t MEANS = c.norm == Norm::LayerNorm ? N : 0;
         size_t at = 0;
         const auto put = [&](auto*& tensor, size_t elements) {
             tensor = memory ? reinterpret_cast<std::remove_reference_t<decltype(tensor)>>(memory + at) : nullptr;
@@ -93,7 +97,7 @@ class ActivationMemory {
         put(a.rotary_table, static_cast<size_t>(T) * static_cast<size_t>(c.rotary_dims()));
         put(a.encoded, N * C);
         put(a.lnf, N * C);
-        put(a.lnf_mean, N);
+        put(a.lnf_mean, MEANS);
         put(a.lnf_rstd, N);
         put(a.losses, N);
         put(a.attproj, N * C);
@@ -107,8 +111,10 @@ class ActivationMemory {
                 continue;
             }
             put(layer.ln1, N * C);
-            put(layer.ln1_mean, N);
+            put(layer.ln1_mean, MEANS);
             put(layer.ln1_rstd, N);
+            put(layer.qkv_raw, c.qk_norm ? N * QKV : 0);
+            put(layer.qk_rstd, c.qk_norm ? N * static_cast<size_t>(c.NH + c.KV) : 0);
             put(layer.qkv, N * QKV);
             put(layer.atty, N * A);
             put(layer.lse, N * static_cast<size_t>(c.NH));
@@ -119,11 +125,11 @@ class ActivationMemory {
                 layer.ln2_rstd = layer.ln1_rstd;
             } else {
                 put(layer.residual2, N * C);
-                put(layer.ln2_mean, N);
+                put(layer.ln2_mean, MEANS);
                 put(layer.ln2_rstd, N);
             }
-            put(layer.fch, N * F);
-            put(layer.fch_gelu, N * F);
+            put(layer.fch, N * FC);
+            put(layer.fcact, N * F);
             put(layer.residual3, N * C);
         }
         if (keep == Keep::Nothing) return at;
@@ -131,9 +137,15 @@ class ActivationMemory {
         put(a.dnormed, N * C);
         put(a.datty, N * A);
         put(a.dqkv, N * QKV);
-        put(a.dfch, N * F);
+        put(a.dfch, N * FC);
+        if (c.gated())
+            put(a.dfcact, N * F);
+        else
+            a.dfcact = a.dfch;
         put(a.scratch, std::max({backend::bias_backward_scratch(B * T, std::max(c.C, c.F)),
-                                 backend::layernorm_backward_scratch(B * T, c.C),
+                                 c.norm == Norm::RmsNorm ? backend::rmsnorm_backward_scratch(B * T, c.C)
+                                                         : backend::layernorm_backward_scratch(B * T, c.C),
+                                 c.qk_norm ? backend::qk_norm_backward_scratch(B * T, c.NH, c.KV, c.HS) : 0,
                                  backend::attention_backward_scratch(B, T, c.NH, c.HS),
                                  backend::embedding_backward_scratch(B * T, c.C)}));
         return at;

@@ -12,17 +12,35 @@ struct Preset {
     const char* name;
     Family family;
     int L, C, NH, V;
+    // where they are not what the family and set_sizes say: 0
+    int KV = 0, HS = 0, F = 0, max_T = 0;
+    float rotary_base = 0;
+    bool tied_otherwise = false;
 };
 
-// GPT-2: Radford et al. 2019; Pythia: the published model cards (vocabulary padded to 50,304, 6.9b to 50,432).
+// GPT-2: Radford et al. 2019; Pythia: the published model cards (vocabulary padded to 50,304, 6.9b to 50,432); the
+// others: the config.json that was published with each. llama-3.2-1b is its shape: the scaling of its rotation, which
+// was for rows longer than 8,192, is not part of it.
 constexpr Preset presets[] = {
-    {"gpt2-124m", Family::Gpt2, 12, 768, 12, 50257},    {"gpt2-355m", Family::Gpt2, 24, 1024, 16, 50257},
-    {"gpt2-774m", Family::Gpt2, 36, 1280, 20, 50257},   {"gpt2-1558m", Family::Gpt2, 48, 1600, 25, 50257},
-    {"pythia-14m", Family::Neox, 6, 128, 4, 50304},     {"pythia-31m", Family::Neox, 6, 256, 8, 50304},
-    {"pythia-70m", Family::Neox, 6, 512, 8, 50304},     {"pythia-160m", Family::Neox, 12, 768, 12, 50304},
-    {"pythia-410m", Family::Neox, 24, 1024, 16, 50304}, {"pythia-1b", Family::Neox, 16, 2048, 8, 50304},
-    {"pythia-1.4b", Family::Neox, 24, 2048, 16, 50304}, {"pythia-2.8b", Family::Neox, 32, 2560, 32, 50304},
+    {"gpt2-124m", Family::Gpt2, 12, 768, 12, 50257},
+    {"gpt2-355m", Family::Gpt2, 24, 1024, 16, 50257},
+    {"gpt2-774m", Family::Gpt2, 36, 1280, 20, 50257},
+    {"gpt2-1558m", Family::Gpt2, 48, 1600, 25, 50257},
+    {"pythia-14m", Family::Neox, 6, 128, 4, 50304},
+    {"pythia-31m", Family::Neox, 6, 256, 8, 50304},
+    {"pythia-70m", Family::Neox, 6, 512, 8, 50304},
+    {"pythia-160m", Family::Neox, 12, 768, 12, 50304},
+    {"pythia-410m", Family::Neox, 24, 1024, 16, 50304},
+    {"pythia-1b", Family::Neox, 16, 2048, 8, 50304},
+    {"pythia-1.4b", Family::Neox, 24, 2048, 16, 50304},
+    {"pythia-2.8b", Family::Neox, 32, 2560, 32, 50304},
     {"pythia-6.9b", Family::Neox, 32, 4096, 32, 50432},
+    {"tinyllama-1.1b", Family::Llama, 22, 2048, 32, 32000, 4, 64, 5632, 2048},
+    {"smollm2-135m", Family::Llama, 30, 576, 9, 49152, 3, 64, 1536, 8192, 1e5f, true},
+    {"smollm2-360m", Family::Llama, 32, 960, 15, 49152, 5, 64, 2560, 8192, 1e5f, true},
+    {"llama-3.2-1b", Family::Llama, 16, 2048, 32, 128256, 8, 64, 8192, 8192, 5e5f, true},
+    {"qwen2.5-0.5b", Family::Qwen2, 24, 896, 14, 151936, 2, 64, 4864, 32768},
+    {"qwen3-0.6b", Family::Qwen3, 28, 1024, 16, 151936, 8, 128, 3072, 40960},
 };
 
 // The first word of FAMILY:Lx:Cy:Hz.
@@ -30,7 +48,15 @@ struct FamilyName {
     const char* name;
     Family family;
 };
-constexpr FamilyName family_names[] = {{"gpt2", Family::Gpt2}, {"pythia", Family::Neox}};
+constexpr FamilyName family_names[] = {{"gpt2", Family::Gpt2},
+                                       {"pythia", Family::Neox},
+                                       {"llama", Family::Llama},
+                                       {"qwen2", Family::Qwen2},
+                                       {"qwen3", Family::Qwen3}};
+
+// What a family's config.json can say.
+bool has_grouped_queries(Family family) { return family != Family::Gpt2 && family != Family::Neox; }
+bool has_head_size(Family family) { return family == Family::Llama || family == Family::Qwen3; }
 
 constexpr int MAX_LAYERS = 1000, MAX_CHANNELS = 65536, MAX_HIDDEN = 1 << 20;
 
@@ -50,6 +76,24 @@ GptConfig family_config(Family family) {
             c.deviations = Deviations::SmallWang;
             c.tied = false;
             break;
+        case Family::Qwen2:
+        case Family::Qwen3:
+        case Family::Llama:
+            c.max_T = 8192;
+            c.norm = Norm::RmsNorm;
+            c.activation = Activation::SwiGlu;
+            c.positions = Positions::Rotary;
+            c.deviations = Deviations::Equal;
+            c.biases = Biases::None;
+            c.rotary_fraction = 1;
+            c.tied = family != Family::Llama;
+            if (family == Family::Llama) break;
+            c.max_T = 32768;
+            c.rotary_base = 1e6f;
+            c.norm_eps = 1e-6f;
+            if (family == Family::Qwen2) c.biases = Biases::Qkv;
+            if (family == Family::Qwen3) c.qk_norm = true;
+            break;
     }
     return c;
 }
@@ -58,7 +102,8 @@ void set_sizes(GptConfig* c, int L, int C, int NH) {
     c->L = L, c->C = C, c->NH = NH;
     c->KV = NH;
     c->HS = NH > 0 ? C / NH : 0;
-    c->F = static_cast<int>(FEED_FORWARD_RATIO * static_cast<int64_t>(C));
+    const int64_t F = FEED_FORWARD_RATIO * static_cast<int64_t>(C);
+    c->F = static_cast<int>(c->gated() ? (F * 2 + 23) / 24 * 8 : F);
 }
 
 std::vector<std::string> preset_names() {
@@ -73,25 +118,42 @@ GptConfig config_from_name(const std::string& name) {
         GptConfig c = family_config(p.family);
         set_sizes(&c, p.L, p.C, p.NH);
         c.V = p.V;
+        if (p.KV) c.KV = p.KV;
+        if (p.HS) c.HS = p.HS;
+        if (p.F) c.F = p.F;
+        if (p.max_T) c.max_T = p.max_T;
+        if (p.rotary_base > 0) c.rotary_base = p.rotary_base;
+        if (p.tied_otherwise) c.tied = !c.tied;
         return c;
     }
     const size_t colon = name.find(':');
     for (const FamilyName& f : family_names) {
         if (colon == std::string::npos || name.substr(0, colon) != f.name) continue;
-        int L = 0, C = 0, NH = 0, used = 0;
-        // nine digits: more would wrap to another number
-        if (sscanf(name.c_str() + colon, ":L%9d:C%9d:H%9d%n", &L, &C, &NH, &used) != 3 ||
-            colon + static_cast<size_t>(used) != name.size())
-            break;
+        const char* rest = name.c_str() + colon;
+        // ":L4" and the like, at most nine digits: more would wrap to another number
+        const auto take = [&rest](const char* key, int* value) {
+            int used = 0;
+            if (sscanf(rest, (std::string(":") + key + "%9d%n").c_str(), value, &used) != 1) return false;
+            rest += used;
+            return true;
+        };
+        int L = 0, C = 0, NH = 0;
+        if (!take("L", &L) || !take("C", &C) || !take("H", &NH)) break;
         GptConfig c = family_config(f.family);
         set_sizes(&c, L, C, NH);
+        take("KV", &c.KV);
+        take("HS", &c.HS);
+        take("F", &c.F);
+        if (*rest != '\0') break;
         c.V = 0;
         validate_config(c);
         return c;
     }
     std::string known;
     for (const std::string& n : preset_names()) known += (known.empty() ? "" : ", ") + n;
-    die(Exit::Usage, "--model %s: not a model; give one of %s, or a size as gpt2:L4:C128:H4 or pythia:L6:C384:H6",
+    die(Exit::Usage,
+        "--model %s: not a model; give one of %s, or a size as gpt2:L4:C128:H4, pythia:L6:C384:H6 or "
+        "llama:L6:C384:H6:KV2:F1024 (KV, HS and F, in this order, where they are not the family's own)",
         name.c_str(), known.c_str());
 }
 
@@ -100,13 +162,19 @@ void validate_config(const GptConfig& c) {
         die(Exit::Usage,
             "a model of L=%d layers, C=%d channels, NH=%d heads: each must be at least 1 (L up to %d, C up to %d)", c.L,
             c.C, c.NH, MAX_LAYERS, MAX_CHANNELS);
-    if (c.HS < 1 || static_cast<int64_t>(c.NH) * c.HS != c.C || c.HS % 2 != 0)
+    if (has_head_size(c.family)) {
+        if (c.HS < 2 || c.HS % 2 != 0 || c.HS > MAX_CHANNELS || static_cast<int64_t>(c.NH) * c.HS > MAX_CHANNELS)
+            die(Exit::Usage,
+                "NH=%d heads of HS=%d channels (C / NH unless it is given): HS must be even, and NH HS at most %d",
+                c.NH, c.HS, MAX_CHANNELS);
+    } else if (c.HS < 1 || static_cast<int64_t>(c.NH) * c.HS != c.C || c.HS % 2 != 0) {
         die(Exit::Usage,
             "C=%d channels over NH=%d heads: C must be a multiple of NH and the head size C/NH even; try NH=%d", c.C,
             c.NH, c.C >= 64 && c.C % 32 == 0 ? c.C / 32 : 1);
-    if (c.KV != c.NH)
-        die(Exit::Usage, "NH=%d heads over KV=%d heads of keys and values: the attention needs as many of both", c.NH,
-            c.KV);
+    }
+    if (c.KV < 1 || c.NH % c.KV != 0 || (c.KV != c.NH && !has_grouped_queries(c.family)))
+        die(Exit::Usage, "NH=%d heads over KV=%d heads of keys and values: %s", c.NH, c.KV,
+            has_grouped_queries(c.family) ? "NH must be a multiple of KV" : "the family has as many of both");
     if (c.F < 1 || c.F > MAX_HIDDEN)
         die(Exit::Usage, "a feed-forward of F=%d hidden channels: expected 1 to %d", c.F, MAX_HIDDEN);
     if (c.V < 0 || c.V > 1 << 24 || c.max_T < 1)

@@ -9,10 +9,18 @@
 #include <string>
 #include <vector>
 
-enum class Family { Gpt2, Neox };
+enum class Family { Gpt2, Neox, Llama, Qwen2, Qwen3 };
 
-enum class Norm { LayerNorm };
-enum class Activation { GeluTanh, GeluExact };
+enum class Norm {
+    LayerNorm,
+    RmsNorm,  // no mean, no bias
+};
+enum class Activation {
+    GeluTanh,
+    GeluExact,
+    SwiGlu,  // gated: F channels of gate and F of up
+};
+enum class Biases { None, Qkv, All };  // of the linear layers; the head never has one
 enum class Positions {
     Learned,  // added to the embedding: wpe
     Rotary,   // of q and k
@@ -24,6 +32,7 @@ enum class Residual {
 enum class Deviations {  // of initial weights; init.h has the formulas
     Fixed,
     SmallWang,
+    Equal,
 };
 
 // As it is, gpt2-124m.
@@ -37,16 +46,19 @@ struct GptConfig {
     Positions positions = Positions::Learned;
     Residual residual = Residual::Sequential;
     Deviations deviations = Deviations::Fixed;
-    bool biases = true;             // of the linear layers; the head never has one
+    Biases biases = Biases::All;
+    bool qk_norm = false;           // RMS norm of every head of q and k, before the rotation
     bool tied = true;               // the head is wte
     float rotary_fraction = 0.25f;  // of HS, rounded down to an even number of dimensions
     float rotary_base = 10000.0f;
-    float layernorm_eps = 1e-5f;
-    int eot_id = -1;  // written to the checkpoint's config.json; -1: unknown
+    float norm_eps = 1e-5f;  // of every norm
+    int eot_id = -1;         // written to the checkpoint's config.json; -1: unknown
 
     int Vp() const { return (V + 127) / 128 * 128; }  // padding exists in memory only; padded logits are -inf
     int qkv_width() const { return (NH + 2 * KV) * HS; }
     int attention_width() const { return NH * HS; }  // of what the heads give together
+    bool gated() const { return activation == Activation::SwiGlu; }
+    int fc_width() const { return gated() ? 2 * F : F; }  // of the feed-forward's first product
     int rotary_dims() const {
         return positions == Positions::Learned ? 0 : static_cast<int>(rotary_fraction * static_cast<float>(HS)) / 2 * 2;
     }
@@ -55,12 +67,14 @@ struct GptConfig {
 // The family's values, at the sizes of gpt2-124m.
 GptConfig family_config(Family family);
 
-// Sets L, C and NH, and the sizes that follow from them unless a config.json says otherwise, in both families: KV = NH,
-// HS = C / NH, F = FEED_FORWARD_RATIO C.
+// Sets L, C and NH, and the sizes that follow from them unless a name or a config.json says otherwise: KV = NH,
+// HS = C / NH, and F = FEED_FORWARD_RATIO C, or where it is gated two thirds of that, so that three matrices hold as
+// much as two (Shazeer 2020, section 3), rounded up to a multiple of 8.
 constexpr int FEED_FORWARD_RATIO = 4;
 void set_sizes(GptConfig* config, int L, int C, int NH);
 
-// `name` is a preset (gpt2-124m, pythia-70m, ...) or FAMILY:Lx:Cy:Hz (gpt2:L4:C128:H4, pythia:L6:C384:H6).
+// `name` is a preset (gpt2-124m, pythia-70m, qwen2.5-0.5b, ...) or FAMILY:Lx:Cy:Hz[:KVk][:HSd][:Ff], FAMILY one of gpt2,
+// pythia, llama, qwen2, qwen3 (gpt2:L4:C128:H4, llama:L6:C384:H6:KV2:F1024). KV and HS are Llama's and its successors'.
 // V = 0 in the result means "the tokenizer's": only presets fix the vocabulary. Dies with Exit::Usage on a name it does
 // not know (the message lists what there is) and on sizes that no kernel takes.
 GptConfig config_from_name(const std::string& name);

@@ -82,7 +82,50 @@ struct GptInput {
     const int* segment_start;
 };
 
+// ---------------------------------------------------------------------------------------------------------------------
+// The two axes on which an operation is chosen: the norm and the activation.
+
+// layernorm_forward of operations.h, or rmsnorm_forward, which has neither mean nor bias.
+template <class Real>
+void norm_forward(const GptConfig& c, Real* residual, Affine<Real> first, Affine<Real> second, Stat<Real>* mean,
+                  Stat<Real>* rstd, const Real* x, const Real* y, const Real* z, int N, backend::stream_t stream) {
+    const Stat<Real> eps = static_cast<Stat<Real>>(c.norm_eps);
+    if (c.norm == Norm::RmsNorm)
+        backend::rmsnorm_forward(residual, first, second, rstd, x, y, z, N, c.C, eps, stream);
+    else
+        backend::layernorm_forward(residual, first, second, mean, rstd, x, y, z, N, c.C, eps, stream);
+}
+
+template <class Real>
+void norm_backward(const GptConfig& c, Real* dinp, Stat<Real>* dweight, Stat<Real>* dbias, void* scratch,
+                   const Real* dout, const Real* inp, const Real* weight, const Stat<Real>* mean,
+                   const Stat<Real>* rstd, int N, backend::stream_t stream) {
+    if (c.norm == Norm::RmsNorm)
+        backend::rmsnorm_backward(dinp, dweight, scratch, dout, inp, weight, rstd, N, c.C, stream);
+    else
+        backend::layernorm_backward(dinp, dweight, dbias, scratch, dout, inp, weight, mean, rstd, N, c.C, stream);
+}
+
 inline Gelu gelu_form(const GptConfig& c) { return c.activation == Activation::GeluTanh ? Gelu::Tanh : Gelu::Exact; }
+
+// out (N, F) of fch (N, F), or gated (N, 2F)
+template <class Real>
+void activation_forward(const GptConfig& c, Real* out, const Real* fch, int N, backend::stream_t stream) {
+    if (c.gated())
+        backend::swiglu_forward(out, fch, N, c.F, stream);
+    else
+        backend::gelu_forward(out, fch, static_cast<size_t>(N) * static_cast<size_t>(c.F), gelu_form(c), stream);
+}
+
+// dfch as fch, dout (N, F), which is dfch itself where it is not gated. The gated form has no bias.
+template <class Real>
+void activation_backward(const GptConfig& c, Real* dfch, Stat<Real>* dbias, void* scratch, const Real* fch,
+                         const Real* dout, int N, backend::stream_t stream) {
+    if (c.gated())
+        backend::swiglu_backward(dfch, fch, dout, N, c.F, stream);
+    else
+        backend::gelu_backward(dfch, dbias, scratch, fch, dout, N, c.F, gelu_form(c), stream);
+}
 
 // ---------------------------------------------------------------------------------------------------------------------
 // forward: tokens -> lnf (B*T, C)
@@ -102,11 +145,10 @@ void input_norms(const Gpt<Real>& gpt, ActivationMemory<Real>& memory, int l, Re
         if (config.residual == Residual::Parallel) second = {layer.ln2, p.ln2w, p.ln2b};
         mean = layer.ln1_mean, rstd = layer.ln1_rstd;
     }
-    backend::layernorm_forward(residual, first, second, mean, rstd, a, b, c, memory.B * memory.T, config.C,
-                               static_cast<Stat<Real>>(config.layernorm_eps), stream);
+    norm_forward(config, residual, first, second, mean, rstd, a, b, c, memory.B * memory.T, stream);
 }
 
-// Layer l from its norms up to fch_gelu; the attention's projection stays in a.attproj. x: the layer's input.
+// Layer l from its norms up to fcact; the attention's projection stays in a.attproj. x: the layer's input.
 template <class Real>
 void layer_forward(const Gpt<Real>& gpt, ActivationMemory<Real>& memory, int l, const Real* x, const GptInput& in,
                    backend::stream_t stream) {
@@ -115,20 +157,22 @@ void layer_forward(const Gpt<Real>& gpt, ActivationMemory<Real>& memory, int l, 
     const Parameters<Real>& p = gpt.layers[static_cast<size_t>(l)];
     const Activations<Real>& a = memory.a;
     const LayerActivations<Real>& layer = memory.layers[static_cast<size_t>(l)];
-    const int B = memory.B, T = memory.T, N = B * T, C = c.C, NH = c.NH, HS = c.HS, F = c.F;
+    const int B = memory.B, T = memory.T, N = B * T, C = c.C, NH = c.NH, KV = c.KV, HS = c.HS;
 
-    matmul_forward(layer.qkv, layer.ln1, p.qkvw, p.qkvb, N, C, c.qkv_width(), stream);
+    matmul_forward(c.qk_norm ? layer.qkv_raw : layer.qkv, layer.ln1, p.qkvw, p.qkvb, N, C, c.qkv_width(), stream);
+    if (c.qk_norm)
+        qk_norm_forward(layer.qkv, layer.qk_rstd, layer.qkv_raw, p.qnormw, p.knormw, N, NH, KV, HS,
+                        static_cast<Stat<Real>>(c.norm_eps), stream);
     if (c.rotary_dims() > 0)
         rotary_forward(layer.qkv, a.rotary_table, in.positions, N, NH, HS, c.rotary_dims(), stream);
     attention_forward(layer.atty, layer.lse, layer.qkv, a.schedule, B, T, NH, HS, stream);
     matmul_forward(a.attproj, layer.atty, p.projw, p.projb, N, c.attention_width(), C, stream);
     // feed-forward: of x next to the attention (parallel residual), or of x + attention
     if (c.residual == Residual::Sequential)
-        layernorm_forward(layer.residual2, {layer.ln2, p.ln2w, p.ln2b}, {}, layer.ln2_mean, layer.ln2_rstd, x,
-                          a.attproj, static_cast<const Real*>(nullptr), N, C, static_cast<Stat<Real>>(c.layernorm_eps),
-                          stream);
-    matmul_forward(layer.fch, layer.ln2, p.fcw, p.fcb, N, C, F, stream);
-    gelu_forward(layer.fch_gelu, layer.fch, static_cast<size_t>(N) * static_cast<size_t>(F), gelu_form(c), stream);
+        norm_forward(c, layer.residual2, {layer.ln2, p.ln2w, p.ln2b}, {}, layer.ln2_mean, layer.ln2_rstd, x,
+                     static_cast<const Real*>(a.attproj), static_cast<const Real*>(nullptr), N, stream);
+    matmul_forward(layer.fch, layer.ln2, p.fcw, p.fcb, N, C, c.fc_width(), stream);
+    activation_forward(c, layer.fcact, layer.fch, N, stream);
 }
 
 template <class Real>
@@ -148,7 +192,7 @@ void gpt_forward(const Gpt<Real>& gpt, ActivationMemory<Real>& memory, const Gpt
         const LayerActivations<Real>& layer = memory.layers[static_cast<size_t>(l)];
         const Parameters<Real>& p = gpt.layers[static_cast<size_t>(l)];
         layer_forward(gpt, memory, l, x, in, stream);
-        matmul_forward(a.fcproj, layer.fch_gelu, p.fcprojw, p.fcprojb, N, c.F, C, stream);
+        matmul_forward(a.fcproj, layer.fcact, p.fcprojw, p.fcprojb, N, c.F, C, stream);
         // the layer's output, and at once the norms that read it
         if (c.residual == Residual::Parallel)
             input_norms(gpt, memory, l + 1, layer.residual3, x, a.fcproj, a.attproj, stream);
@@ -223,15 +267,16 @@ void gpt_backward(const Gpt<Real>& gpt, ActivationMemory<Real>& memory, Gradient
     const NvtxRange range("backward");
     const GptConfig& c = gpt.config;
     const Activations<Real>& a = memory.a;
-    const int B = memory.B, T = memory.T, N = B * T, C = c.C, NH = c.NH, HS = c.HS, F = c.F, A = c.attention_width();
+    const int B = memory.B, T = memory.T, N = B * T, C = c.C, NH = c.NH, KV = c.KV, HS = c.HS, F = c.F;
+    const int A = c.attention_width();
     const size_t NC = static_cast<size_t>(N) * static_cast<size_t>(C);
     const bool parallel = c.residual == Residual::Parallel;
     const Real* const none = nullptr;
 
     device_zero(a.dresidual, NC, stream);
     const Real* last = c.L > 0 ? memory.layers[static_cast<size_t>(c.L - 1)].residual3 : a.encoded;
-    layernorm_backward(a.dresidual, gradients.params.lnfw, gradients.params.lnfb, a.scratch, a.dnormed, last,
-                       gpt.params.lnfw, a.lnf_mean, a.lnf_rstd, N, C, stream);
+    norm_backward(c, a.dresidual, gradients.params.lnfw, gradients.params.lnfb, a.scratch, a.dnormed, last,
+                  gpt.params.lnfw, a.lnf_mean, a.lnf_rstd, N, stream);
     finished(gpt.layers.size() + 1);
     for (int l = c.L - 1; l >= 0; --l) {
         const LayerActivations<Real>& layer = memory.layers[static_cast<size_t>(l)];
@@ -247,18 +292,19 @@ void gpt_backward(const Gpt<Real>& gpt, ActivationMemory<Real>& memory, Gradient
         // dresidual is the gradient of the layer's output; in a parallel block also of both projections, so that one
         // sum serves both biases
         Stat<Real>*fcprojb = g.fcprojb, *projb = g.projb;
-        if (parallel) {
+        if (parallel && c.biases == Biases::All) {
             bias_backward(fcprojb, projb, a.scratch, a.dresidual, N, C, stream);
             fcprojb = projb = nullptr;
         }
         // feed-forward
-        matmul_backward(a.dfch, g.fcprojw, fcprojb, a.dresidual, layer.fch_gelu, p.fcprojw, N, F, C, stream);
-        gelu_backward(a.dfch, g.fcb, a.scratch, layer.fch, a.dfch, N, F, gelu_form(c), stream);
-        matmul_backward(a.dnormed, g.fcw, static_cast<Stat<Real>*>(nullptr), a.dfch, layer.ln2, p.fcw, N, C, F, stream);
+        matmul_backward(a.dfcact, g.fcprojw, fcprojb, a.dresidual, layer.fcact, p.fcprojw, N, F, C, stream);
+        activation_backward(c, a.dfch, g.fcb, a.scratch, layer.fch, a.dfcact, N, stream);
+        matmul_backward(a.dnormed, g.fcw, static_cast<Stat<Real>*>(nullptr), a.dfch, layer.ln2, p.fcw, N, C,
+                        c.fc_width(), stream);
         // the attention of a parallel block sees the layer's output gradient, before ln2 adds to it
         if (parallel) matmul_backward(a.datty, g.projw, projb, a.dresidual, layer.atty, p.projw, N, A, C, stream);
-        layernorm_backward(a.dresidual, g.ln2w, g.ln2b, a.scratch, a.dnormed, y, p.ln2w, layer.ln2_mean, layer.ln2_rstd,
-                           N, C, stream);
+        norm_backward(c, a.dresidual, g.ln2w, g.ln2b, a.scratch, a.dnormed, y, p.ln2w, layer.ln2_mean, layer.ln2_rstd,
+                      N, stream);
         if (!parallel) matmul_backward(a.datty, g.projw, projb, a.dresidual, layer.atty, p.projw, N, A, C, stream);
 
         // attention
@@ -266,9 +312,12 @@ void gpt_backward(const Gpt<Real>& gpt, ActivationMemory<Real>& memory, Gradient
                            stream);
         if (c.rotary_dims() > 0)
             rotary_backward(a.dqkv, a.rotary_table, in.positions, N, NH, HS, c.rotary_dims(), stream);
+        if (c.qk_norm)
+            qk_norm_backward(a.dqkv, g.qnormw, g.knormw, a.scratch, layer.qkv_raw, p.qnormw, p.knormw, layer.qk_rstd, N,
+                             NH, KV, HS, stream);
         matmul_backward(a.dnormed, g.qkvw, g.qkvb, a.dqkv, layer.ln1, p.qkvw, N, C, c.qkv_width(), stream);
-        layernorm_backward(a.dresidual, g.ln1w, g.ln1b, a.scratch, a.dnormed, x, p.ln1w, layer.ln1_mean, layer.ln1_rstd,
-                           N, C, stream);
+        norm_backward(c, a.dresidual, g.ln1w, g.ln1b, a.scratch, a.dnormed, x, p.ln1w, layer.ln1_mean, layer.ln1_rstd,
+                      N, stream);
         finished(static_cast<size_t>(l) + 1);
     }
     embedding_backward(gradients.params.wte, gradients.params.wpe, a.scratch, a.dresidual, in.tokens, in.positions, N,

@@ -63,8 +63,8 @@ Activation read_activation(const Reader& in, const char* key, const char* standa
     in.refuse(key, "gelu or gelu_new (gelu_fast, gelu_pytorch_tanh, gelu_python)");
 }
 
-float read_epsilon(const Reader& in, const char* key) {
-    const double eps = in.number(key, 1e-5);
+float read_epsilon(const Reader& in, const char* key, double standard = 1e-5) {
+    const double eps = in.number(key, standard);
     if (!(eps > 0 && eps < 1)) in.refuse(key, "a number between 0 and 1");
     return static_cast<float>(eps);
 }
@@ -95,7 +95,7 @@ GptConfig read_gpt2(const Reader& in) {
     read_sizes(in, "n_layer", "n_embd", "n_head", "n_positions", &c);
     if (in.has("n_inner")) c.F = read_hidden(in, "n_inner");
     c.activation = read_activation(in, "activation_function", "gelu_new");
-    c.layernorm_eps = read_epsilon(in, "layer_norm_epsilon");
+    c.norm_eps = read_epsilon(in, "layer_norm_epsilon");
     c.tied = in.boolean("tie_word_embeddings", true);
     in.require("scale_attn_weights", true, true);
     in.require("scale_attn_by_inverse_layer_idx", false, false);
@@ -104,17 +104,26 @@ GptConfig read_gpt2(const Reader& in) {
     return c;
 }
 
-void read_rotary(const Reader& in, GptConfig* c) {
-    // transformers 4: rotary_pct and rotary_emb_base; 5: both inside rope_parameters. Its versions differ in which of
-    // two wins, and all of them ignore these two keys of other families at the top: what differs is refused
-    double fraction = in.number("rotary_pct", 0.25), base = in.number("rotary_emb_base", 10000);
-    const bool version_4 = in.text("transformers_version", "").compare(0, 2, "4.") == 0;
+// The objects in which versions of transformers keep what else there is about a rotation, one after the other. Dies on
+// one that scales it: rows would be read at other angles than those that the weights were trained with.
+template <class Read>
+void for_each_rope(const Reader& in, Read read) {
     for (const char* key : {"rope_scaling", "rope_parameters"}) {
         if (!in.has(key)) continue;
         if (!in.object[key].is_object()) in.refuse(key, "an object");
         const Reader rope{in.name + ": " + key, in.object[key]};
         const std::string type = rope.text("rope_type", rope.text("type", "default").c_str());
         if (type != "default") rope.refuse(rope.has("rope_type") ? "rope_type" : "type", "default");
+        read(rope);
+    }
+}
+
+// transformers 4: rotary_pct and rotary_emb_base; 5: both inside rope_parameters. Its versions differ in which of two
+// wins, and all of them ignore these two keys of other families at the top: what differs is refused.
+void read_neox_rotary(const Reader& in, GptConfig* c) {
+    double fraction = in.number("rotary_pct", 0.25), base = in.number("rotary_emb_base", 10000);
+    const bool version_4 = in.text("transformers_version", "").compare(0, 2, "4.") == 0;
+    for_each_rope(in, [&](const Reader& rope) {
         const double inner_fraction = rope.number("partial_rotary_factor", fraction),
                      inner_base = rope.number("rope_theta", base);
         if (inner_fraction != fraction && (version_4 || in.has("rotary_pct")))
@@ -124,7 +133,7 @@ void read_rotary(const Reader& in, GptConfig* c) {
             rope.refuse("rope_theta", "none, or what the library of this config's version takes (rotary_emb_base)");
         fraction = inner_fraction;
         base = inner_base;
-    }
+    });
     if (in.number("partial_rotary_factor", fraction) != fraction)
         in.refuse("partial_rotary_factor", "none: transformers ignores it at the top, and rotary_pct says otherwise");
     if (in.number("rope_theta", base) != base)
@@ -139,16 +148,70 @@ void read_rotary(const Reader& in, GptConfig* c) {
             in.name.c_str(), fraction, c->HS, dims);
 }
 
+// The whole head is rotated. transformers 4: rope_theta at the top; 5: in rope_parameters, or at the top where those
+// have none.
+void read_llama_rotary(const Reader& in, GptConfig* c) {
+    double base = in.number("rope_theta", 10000);
+    const auto whole = [](const Reader& reader) {
+        if (reader.number("partial_rotary_factor", 1) != 1)
+            reader.refuse("partial_rotary_factor", "1: the whole head is rotated");
+    };
+    whole(in);
+    for_each_rope(in, [&](const Reader& rope) {
+        whole(rope);
+        const double inner = rope.number("rope_theta", base);
+        if (inner != base && in.has("rope_theta")) rope.refuse("rope_theta", "none, or the rope_theta at the top");
+        base = inner;
+    });
+    if (!(base > 1 && base < 1e12)) in.refuse("rope_theta", "a number above 1");
+    c->rotary_base = static_cast<float>(base);
+}
+
 GptConfig read_neox(const Reader& in) {
     GptConfig c = family_config(Family::Neox);
     read_sizes(in, "num_hidden_layers", "hidden_size", "num_attention_heads", "max_position_embeddings", &c);
     c.F = in.has("intermediate_size") ? read_hidden(in, "intermediate_size") : 24576;
     c.activation = read_activation(in, "hidden_act", "gelu");
-    c.layernorm_eps = read_epsilon(in, "layer_norm_eps");
+    c.norm_eps = read_epsilon(in, "layer_norm_eps");
     c.tied = in.boolean("tie_word_embeddings", false);
     c.residual = in.boolean("use_parallel_residual", true) ? Residual::Parallel : Residual::Sequential;
     in.require("attention_bias", true, true);
-    read_rotary(in, &c);
+    read_neox_rotary(in, &c);
+    c.eot_id = read_eot(in, c.V);
+    return c;
+}
+
+// LlamaForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM: what their configurations can say and we cannot do is refused.
+GptConfig read_llama(const Reader& in, Family family) {
+    GptConfig c = family_config(family);
+    c.V = in.integer("vocab_size", 1, 1 << 24);
+    set_sizes(&c, in.integer("num_hidden_layers", 1, 1000), in.integer("hidden_size", 2, 65536),
+              in.integer("num_attention_heads", 1, 65536));
+    c.max_T = in.integer("max_position_embeddings", 1, 1 << 24);
+    c.F = read_hidden(in, "intermediate_size");
+    if (in.has("num_key_value_heads")) c.KV = in.integer("num_key_value_heads", 1, 65536);
+    if (in.has("head_dim")) c.HS = in.integer("head_dim", 2, 65536);
+    if (!in.has("head_dim") && family == Family::Qwen3) c.HS = 128;  // the default of its class
+    if (family == Family::Qwen2 && c.NH * c.HS != c.C) in.refuse("head_dim", "hidden_size / num_attention_heads");
+    if (!in.has("head_dim") && family != Family::Qwen3 && c.NH * c.HS != c.C)
+        die(Exit::Data, "%s: hidden_size=%d over num_attention_heads=%d: channels must be a multiple of heads",
+            in.name.c_str(), c.C, c.NH);
+    if (c.HS % 2 != 0 || static_cast<int64_t>(c.NH) * c.HS > 65536)
+        die(Exit::Data, "%s: %d heads of %d channels: the head size must be even, both together at most 65536",
+            in.name.c_str(), c.NH, c.HS);
+    if (c.NH % c.KV != 0)
+        die(Exit::Data, "%s: num_attention_heads=%d over num_key_value_heads=%d: heads must be a multiple",
+            in.name.c_str(), c.NH, c.KV);
+    if (in.text("hidden_act", "silu") != "silu") in.refuse("hidden_act", "silu");
+    c.norm_eps = read_epsilon(in, "rms_norm_eps", 1e-6);
+    c.tied = in.boolean("tie_word_embeddings", false);
+    in.require("attention_bias", family == Family::Qwen2, family == Family::Qwen2);
+    in.require("mlp_bias", false, false);
+    in.require("use_sliding_window", false, false);
+    if (in.has("layer_types"))
+        for (const json& type : in.object["layer_types"])
+            if (type != "full_attention") in.refuse("layer_types", "full_attention in every layer");
+    read_llama_rotary(in, &c);
     c.eot_id = read_eot(in, c.V);
     return c;
 }
@@ -161,13 +224,49 @@ double written_rotary_fraction(const GptConfig& c) {
     return (c.rotary_dims() + 0.5) / c.HS;
 }
 
+bool is_llama(Family family) { return family != Family::Gpt2 && family != Family::Neox; }
+
 // A family's config.json has keys for some of the values; the others are the family's own.
 void check_has_keys(const GptConfig& c) {
     const GptConfig own = family_config(c.family);
-    const bool residual_key = c.family == Family::Neox;
-    ENSURE(c.norm == own.norm && c.positions == own.positions && c.biases == own.biases && c.KV == c.NH &&
-               c.NH * c.HS == c.C && (residual_key || c.residual == own.residual),
+    const bool residual_key = c.family == Family::Neox, groups_key = is_llama(c.family);
+    const bool head_key = groups_key && c.family != Family::Qwen2;
+    ENSURE(c.norm == own.norm && c.positions == own.positions && c.biases == own.biases && c.qk_norm == own.qk_norm &&
+               (groups_key || c.KV == c.NH) && (head_key || c.NH * c.HS == c.C) &&
+               (!is_llama(c.family) || (c.activation == own.activation && c.rotary_fraction == 1)) &&
+               c.gated() == own.gated() && (residual_key || c.residual == own.residual),
            "config.json: the family has no keys for this shape");
+}
+
+ordered_json llama_keys(const GptConfig& c) {
+    const bool qwen3 = c.family == Family::Qwen3, qwen2 = c.family == Family::Qwen2;
+    ordered_json out = {{"architectures",
+                         {qwen3   ? "Qwen3ForCausalLM"
+                          : qwen2 ? "Qwen2ForCausalLM"
+                                  : "LlamaForCausalLM"}},
+                        {"model_type", qwen3   ? "qwen3"
+                                       : qwen2 ? "qwen2"
+                                               : "llama"},
+                        {"vocab_size", c.V},
+                        {"max_position_embeddings", c.max_T},
+                        {"hidden_size", c.C},
+                        {"intermediate_size", c.F},
+                        {"num_hidden_layers", c.L},
+                        {"num_attention_heads", c.NH},
+                        {"num_key_value_heads", c.KV},
+                        {"hidden_act", "silu"},
+                        {"rms_norm_eps", shortest(c.norm_eps)},
+                        {"rope_theta", shortest(c.rotary_base)},
+                        {"attention_dropout", 0.0}};
+    if (!qwen2) {
+        out["head_dim"] = c.HS;
+        out["attention_bias"] = false;
+    }
+    if (c.family == Family::Llama)
+        out["mlp_bias"] = false;
+    else
+        out["use_sliding_window"] = false;
+    return out;
 }
 
 }  // namespace
@@ -180,7 +279,10 @@ GptConfig parse_model_config(const std::string& name, const std::string& text) {
     if (in.has("quantization_config")) in.refuse("quantization_config", "none: quantized weights are not read");
     if (type == "gpt2") return read_gpt2(in);
     if (type == "gpt_neox") return read_neox(in);
-    in.refuse("model_type", "gpt2 or gpt_neox");
+    if (type == "llama") return read_llama(in, Family::Llama);
+    if (type == "qwen2") return read_llama(in, Family::Qwen2);
+    if (type == "qwen3") return read_llama(in, Family::Qwen3);
+    in.refuse("model_type", "gpt2, gpt_neox, llama, qwen2 or qwen3");
 }
 
 GptConfig read_model_config(const std::string& directory) {
@@ -211,11 +313,13 @@ std::string model_config_json(const GptConfig& c, bool bf16) {
                {"n_head", c.NH},
                {"n_inner", c.F == FEED_FORWARD_RATIO * c.C ? json() : json(c.F)},
                {"activation_function", activation},
-               {"layer_norm_epsilon", shortest(c.layernorm_eps)},
+               {"layer_norm_epsilon", shortest(c.norm_eps)},
                {"resid_pdrop", 0.0},
                {"embd_pdrop", 0.0},
                {"attn_pdrop", 0.0},
                {"scale_attn_weights", true}};
+    } else if (is_llama(c.family)) {
+        out = llama_keys(c);
     } else {
         out = {{"architectures", {"GPTNeoXForCausalLM"}},
                {"model_type", "gpt_neox"},
@@ -226,7 +330,7 @@ std::string model_config_json(const GptConfig& c, bool bf16) {
                {"num_hidden_layers", c.L},
                {"num_attention_heads", c.NH},
                {"hidden_act", activation},
-               {"layer_norm_eps", shortest(c.layernorm_eps)},
+               {"layer_norm_eps", shortest(c.norm_eps)},
                {"rotary_pct", written_rotary_fraction(c)},
                {"rotary_emb_base", shortest(c.rotary_base)},
                {"use_parallel_residual", c.residual == Residual::Parallel},

@@ -48,6 +48,31 @@ HfTensors neox_tensors() {
         {"lmheadw", {{"embed_out.weight"}}},
     };
 }
+
+// LlamaForCausalLM, Qwen2ForCausalLM (with biases of q, k and v) and Qwen3ForCausalLM (with norms of q and k).
+HfTensors llama_tensors(const GptConfig& c) {
+    const Layout PLAIN = Layout::Plain;
+    const int Q = c.NH * c.HS, KV = c.KV * c.HS, F = c.F;
+    return {
+        {"wte",     {{"model.embed_tokens.weight"}}},
+        {"ln1w",    {{"model.layers.%d.input_layernorm.weight"}}},
+        {"qkvw",    {{"model.layers.%d.self_attn.q_proj.weight", PLAIN, Q},
+                     {"model.layers.%d.self_attn.k_proj.weight", PLAIN, KV},
+                     {"model.layers.%d.self_attn.v_proj.weight", PLAIN, KV}}},
+        {"qkvb",    {{"model.layers.%d.self_attn.q_proj.bias", PLAIN, Q},
+                     {"model.layers.%d.self_attn.k_proj.bias", PLAIN, KV},
+                     {"model.layers.%d.self_attn.v_proj.bias", PLAIN, KV}}},
+        {"projw",   {{"model.layers.%d.self_attn.o_proj.weight"}}},
+        {"ln2w",    {{"model.layers.%d.post_attention_layernorm.weight"}}},
+        {"fcw",     {{"model.layers.%d.mlp.gate_proj.weight", PLAIN, F},
+                     {"model.layers.%d.mlp.up_proj.weight", PLAIN, F}}},
+        {"fcprojw", {{"model.layers.%d.mlp.down_proj.weight"}}},
+        {"lnfw",    {{"model.norm.weight"}}},
+        {"lmheadw", {{"lm_head.weight"}}},
+        {"qnormw",  {{"model.layers.%d.self_attn.q_norm.weight"}}},
+        {"knormw",  {{"model.layers.%d.self_attn.k_norm.weight"}}},
+    };
+}
 // clang-format on
 
 }  // namespace
@@ -57,7 +82,11 @@ HfTensors hf_tensors(const GptConfig& c) {
         case Family::Gpt2:
             return gpt2_tensors();
         case Family::Neox:
+            return neox_tensors();
+        case Family::Llama:
+        case Family::Qwen2:
+        case Family::Qwen3:
             break;
     }
-    return neox_tensors();
+    return llama_tensors(c);
 }

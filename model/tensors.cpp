@@ -9,28 +9,31 @@ namespace {
 // The table but for what follows from it.
 TensorTable tensor_rows(const GptConfig& c) {
     const Block EMBED = Block::Embeddings, LAYER = Block::Layer, HEAD = Block::Head;
-    const int C = c.C, Vp = c.Vp(), A = c.attention_width(), QKV = c.qkv_width(), F = c.F;
-    const bool learned = c.positions == Positions::Learned, shifted = c.norm == Norm::LayerNorm, biases = c.biases;
+    const int C = c.C, Vp = c.Vp(), A = c.attention_width(), QKV = c.qkv_width(), F = c.F, FC = c.fc_width();
+    const bool learned = c.positions == Positions::Learned, shifted = c.norm == Norm::LayerNorm;
+    const bool biases = c.biases == Biases::All, qkv_biases = c.biases != Biases::None;
     // clang-format off
     return {{
-        // name      block  present  rows     cols  init            matrix embed  vocab
-        {"wte",      EMBED, true,    Vp,      C,    Init::Normal,   true,  true,  true},
-        {"wpe",      EMBED, learned, c.max_T, C,    Init::Normal,   true,  true,  false},
-        {"ln1w",     LAYER, true,    1,       C,    Init::One,      false, false, false},
-        {"ln1b",     LAYER, shifted, 1,       C,    Init::Zero,     false, false, false},
-        {"qkvw",     LAYER, true,    QKV,     C,    Init::Normal,   true,  false, false},
-        {"qkvb",     LAYER, biases,  1,       QKV,  Init::Zero,     false, false, false},
-        {"projw",    LAYER, true,    C,       A,    Init::Residual, true,  false, false},
-        {"projb",    LAYER, biases,  1,       C,    Init::Zero,     false, false, false},
-        {"ln2w",     LAYER, true,    1,       C,    Init::One,      false, false, false},
-        {"ln2b",     LAYER, shifted, 1,       C,    Init::Zero,     false, false, false},
-        {"fcw",      LAYER, true,    F,       C,    Init::Normal,   true,  false, false},
-        {"fcb",      LAYER, biases,  1,       F,    Init::Zero,     false, false, false},
-        {"fcprojw",  LAYER, true,    C,       F,    Init::Residual, true,  false, false},
-        {"fcprojb",  LAYER, biases,  1,       C,    Init::Zero,     false, false, false},
-        {"lnfw",     HEAD,  true,    1,       C,    Init::One,      false, false, false},
-        {"lnfb",     HEAD,  shifted, 1,       C,    Init::Zero,     false, false, false},
-        {"lmheadw",  HEAD,  !c.tied, Vp,      C,    Init::Normal,   true,  true,  true},
+        // name      block  present     rows     cols  init            matrix embed  vocab
+        {"wte",      EMBED, true,       Vp,      C,    Init::Normal,   true,  true,  true},
+        {"wpe",      EMBED, learned,    c.max_T, C,    Init::Normal,   true,  true,  false},
+        {"ln1w",     LAYER, true,       1,       C,    Init::One,      false, false, false},
+        {"ln1b",     LAYER, shifted,    1,       C,    Init::Zero,     false, false, false},
+        {"qkvw",     LAYER, true,       QKV,     C,    Init::Normal,   true,  false, false},
+        {"qkvb",     LAYER, qkv_biases, 1,       QKV,  Init::Zero,     false, false, false},
+        {"projw",    LAYER, true,       C,       A,    Init::Residual, true,  false, false},
+        {"projb",    LAYER, biases,     1,       C,    Init::Zero,     false, false, false},
+        {"ln2w",     LAYER, true,       1,       C,    Init::One,      false, false, false},
+        {"ln2b",     LAYER, shifted,    1,       C,    Init::Zero,     false, false, false},
+        {"fcw",      LAYER, true,       FC,      C,    Init::Normal,   true,  false, false},
+        {"fcb",      LAYER, biases,     1,       FC,   Init::Zero,     false, false, false},
+        {"fcprojw",  LAYER, true,       C,       F,    Init::Residual, true,  false, false},
+        {"fcprojb",  LAYER, biases,     1,       C,    Init::Zero,     false, false, false},
+        {"lnfw",     HEAD,  true,       1,       C,    Init::One,      false, false, false},
+        {"lnfb",     HEAD,  shifted,    1,       C,    Init::Zero,     false, false, false},
+        {"lmheadw",  HEAD,  !c.tied,    Vp,      C,    Init::Normal,   true,  true,  true},
+        {"qnormw",   LAYER, c.qk_norm,  1,       c.HS, Init::One,      false, false, false},
+        {"knormw",   LAYER, c.qk_norm,  1,       c.HS, Init::One,      false, false, false},
     }};
     // clang-format on
 }

@@ -29,13 +29,15 @@ struct Parameters {
     Real* projb;    // (C)
     Real* ln2w;     // (C)
     Real* ln2b;     // (C)
-    Real* fcw;      // (F, C)
-    Real* fcb;      // (F)
+    Real* fcw;      // (F, C)           gated: (2F, C), rows: all of the gate, all of up
+    Real* fcb;      // (F)              gated: (2F)
     Real* fcprojw;  // (C, F)
     Real* fcprojb;  // (C)
     Real* lnfw;     // (C)
     Real* lnfb;     // (C)
     Real* lmheadw;  // (Vp, C)          untied only
+    Real* qnormw;   // (HS)             gains of the heads of q, the same for all of them
+    Real* knormw;   // (HS)             of k
 };
 constexpr size_t NUM_TENSORS = sizeof(Parameters<float>) / sizeof(float*);
 
