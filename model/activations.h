@@ -134,7 +134,7 @@ class ActivationMemory {
         put(a.dfch, N * F);
         put(a.scratch, std::max({backend::bias_backward_scratch(B * T, std::max(c.C, c.F)),
                                  backend::layernorm_backward_scratch(B * T, c.C),
-                                 backend::attention_backward_scratch(B, T, c.NH, c.HS),
+                                 backend::attention_backward_scratch(B, T, c.NH, c.KV, c.HS),
                                  backend::embedding_backward_scratch(B * T, c.C)}));
         return at;
     }

@@ -115,12 +115,12 @@ void layer_forward(const Gpt<Real>& gpt, ActivationMemory<Real>& memory, int l, 
     const Parameters<Real>& p = gpt.layers[static_cast<size_t>(l)];
     const Activations<Real>& a = memory.a;
     const LayerActivations<Real>& layer = memory.layers[static_cast<size_t>(l)];
-    const int B = memory.B, T = memory.T, N = B * T, C = c.C, NH = c.NH, HS = c.HS, F = c.F;
+    const int B = memory.B, T = memory.T, N = B * T, C = c.C, NH = c.NH, KV = c.KV, HS = c.HS, F = c.F;
 
     matmul_forward(layer.qkv, layer.ln1, p.qkvw, p.qkvb, N, C, c.qkv_width(), stream);
     if (c.rotary_dims() > 0)
-        rotary_forward(layer.qkv, a.rotary_table, in.positions, N, NH, HS, c.rotary_dims(), stream);
-    attention_forward(layer.atty, layer.lse, layer.qkv, a.schedule, B, T, NH, HS, stream);
+        rotary_forward(layer.qkv, a.rotary_table, in.positions, N, NH, KV, HS, c.rotary_dims(), stream);
+    attention_forward(layer.atty, layer.lse, layer.qkv, a.schedule, B, T, NH, KV, HS, stream);
     matmul_forward(a.attproj, layer.atty, p.projw, p.projb, N, c.attention_width(), C, stream);
     // feed-forward: of x next to the attention (parallel residual), or of x + attention
     if (c.residual == Residual::Sequential)
@@ -223,7 +223,8 @@ void gpt_backward(const Gpt<Real>& gpt, ActivationMemory<Real>& memory, Gradient
     const NvtxRange range("backward");
     const GptConfig& c = gpt.config;
     const Activations<Real>& a = memory.a;
-    const int B = memory.B, T = memory.T, N = B * T, C = c.C, NH = c.NH, HS = c.HS, F = c.F, A = c.attention_width();
+    const int B = memory.B, T = memory.T, N = B * T, C = c.C, F = c.F;
+    const int NH = c.NH, KV = c.KV, HS = c.HS, A = c.attention_width();
     const size_t NC = static_cast<size_t>(N) * static_cast<size_t>(C);
     const bool parallel = c.residual == Residual::Parallel;
     const Real* const none = nullptr;
@@ -262,10 +263,10 @@ void gpt_backward(const Gpt<Real>& gpt, ActivationMemory<Real>& memory, Gradient
         if (!parallel) matmul_backward(a.datty, g.projw, projb, a.dresidual, layer.atty, p.projw, N, A, C, stream);
 
         // attention
-        attention_backward(a.dqkv, a.scratch, a.datty, layer.atty, layer.lse, layer.qkv, a.schedule, B, T, NH, HS,
+        attention_backward(a.dqkv, a.scratch, a.datty, layer.atty, layer.lse, layer.qkv, a.schedule, B, T, NH, KV, HS,
                            stream);
         if (c.rotary_dims() > 0)
-            rotary_backward(a.dqkv, a.rotary_table, in.positions, N, NH, HS, c.rotary_dims(), stream);
+            rotary_backward(a.dqkv, a.rotary_table, in.positions, N, NH, KV, HS, c.rotary_dims(), stream);
         matmul_backward(a.dnormed, g.qkvw, g.qkvb, a.dqkv, layer.ln1, p.qkvw, N, C, c.qkv_width(), stream);
         layernorm_backward(a.dresidual, g.ln1w, g.ln1b, a.scratch, a.dnormed, x, p.ln1w, layer.ln1_mean, layer.ln1_rstd,
                            N, C, stream);
