@@ -3,12 +3,12 @@
 namespace gpu {
 
 template void attention_backward(bf16*, void*, const bf16*, const bf16*, const float*, const bf16*, const int*, int,
-                                 int, int, int, stream_t);
+                                 int, int, int, int, stream_t);
 template void attention_backward(float*, void*, const float*, const float*, const float*, const float*, const int*, int,
-                                 int, int, int, stream_t);
+                                 int, int, int, int, stream_t);
 template void attention_backward(bf16*, void*, const bf16*, const bf16*, const float*, const bf16*, const int*,
-                                 AttentionBlocks, int, int, int, int, stream_t);
+                                 AttentionBlocks, int, int, int, int, int, stream_t);
 template void attention_backward(float*, void*, const float*, const float*, const float*, const float*, const int*,
-                                 AttentionBlocks, int, int, int, int, stream_t);
+                                 AttentionBlocks, int, int, int, int, int, stream_t);
 
 }  // namespace gpu

@@ -20,9 +20,9 @@ namespace gpu {
 
 template <class Real>
 void attention_backward(Real* dqkv, void* scratch, const Real* dout, const Real* out, const Stat<Real>* lse,
-                        const Real* qkv, const int* schedule, AttentionBlocks blocks, int B, int T, int NH, int HS,
-                        stream_t stream) {
-    check_attention_shape("attention_backward", B, T, NH);
+                        const Real* qkv, const int* schedule, AttentionBlocks blocks, int B, int T, int NH, int KV,
+                        int HS, stream_t stream) {
+    check_attention_shape("attention_backward", B, T, NH, KV);
     auto* const statistics = static_cast<QueryStatistic*>(scratch);
     const float scale = 1.0f / sqrtf(static_cast<float>(HS));
     const bool known = with_head_size(HS, [&](auto head_size) {
@@ -66,13 +66,13 @@ void attention_backward(Real* dqkv, void* scratch, const Real* dout, const Real*
 
 template <class Real>
 void attention_backward(Real* dqkv, void* scratch, const Real* dout, const Real* out, const Stat<Real>* lse,
-                        const Real* qkv, const int* schedule, int B, int T, int NH, int HS, stream_t stream) {
-    run_faster_blocks<Real>("attention_backward", B, T, NH, HS, stream, [&](AttentionBlocks blocks) {
-        attention_backward<Real>(dqkv, scratch, dout, out, lse, qkv, schedule, blocks, B, T, NH, HS, stream);
+                        const Real* qkv, const int* schedule, int B, int T, int NH, int KV, int HS, stream_t stream) {
+    run_faster_blocks<Real>("attention_backward", B, T, NH, KV, HS, stream, [&](AttentionBlocks blocks) {
+        attention_backward<Real>(dqkv, scratch, dout, out, lse, qkv, schedule, blocks, B, T, NH, KV, HS, stream);
     });
 }
 
-size_t attention_backward_scratch(int B, int T, int NH, int) {
+size_t attention_backward_scratch(int B, int T, int NH, int /*KV*/, int /*HS*/) {
     return static_cast<size_t>(B) * T * NH * sizeof(QueryStatistic);
 }
 

@@ -15,10 +15,10 @@ AttentionBlocks attention_blocks(int T);
 
 template <class Real>
 void attention_forward(Real* out, Stat<Real>* lse, const Real* qkv, const int* schedule, AttentionBlocks blocks, int B,
-                       int T, int NH, int HS, stream_t stream);
+                       int T, int NH, int KV, int HS, stream_t stream);
 template <class Real>
 void attention_backward(Real* dqkv, void* scratch, const Real* dout, const Real* out, const Stat<Real>* lse,
-                        const Real* qkv, const int* schedule, AttentionBlocks blocks, int B, int T, int NH, int HS,
-                        stream_t stream);
+                        const Real* qkv, const int* schedule, AttentionBlocks blocks, int B, int T, int NH, int KV,
+                        int HS, stream_t stream);
 
 }  // namespace gpu

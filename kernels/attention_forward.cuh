@@ -137,8 +137,8 @@ void launch_attention_forward(Real* out, float* lse, const Real* qkv, const int*
 
 template <class Real>
 void attention_forward(Real* out, Stat<Real>* lse, const Real* qkv, const int* schedule, AttentionBlocks blocks, int B,
-                       int T, int NH, int HS, stream_t stream) {
-    check_attention_shape("attention_forward", B, T, NH);
+                       int T, int NH, int KV, int HS, stream_t stream) {
+    check_attention_shape("attention_forward", B, T, NH, KV);
     const bool known = with_head_size(HS, [&](auto head_size) {
         constexpr int SIZE = head_size.value;
         if constexpr (HAS_LONG_BLOCKS<Real, SIZE>)
@@ -151,10 +151,10 @@ void attention_forward(Real* out, Stat<Real>* lse, const Real* qkv, const int* s
 }
 
 template <class Real>
-void attention_forward(Real* out, Stat<Real>* lse, const Real* qkv, const int* schedule, int B, int T, int NH, int HS,
-                       stream_t stream) {
-    run_faster_blocks<Real>("attention_forward", B, T, NH, HS, stream, [&](AttentionBlocks blocks) {
-        attention_forward<Real>(out, lse, qkv, schedule, blocks, B, T, NH, HS, stream);
+void attention_forward(Real* out, Stat<Real>* lse, const Real* qkv, const int* schedule, int B, int T, int NH, int KV,
+                       int HS, stream_t stream) {
+    run_faster_blocks<Real>("attention_forward", B, T, NH, KV, HS, stream, [&](AttentionBlocks blocks) {
+        attention_forward<Real>(out, lse, qkv, schedule, blocks, B, T, NH, KV, HS, stream);
     });
 }
 

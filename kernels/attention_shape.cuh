@@ -62,7 +62,7 @@ constexpr int SHORT_BACKWARD_BLOCK = HS * sizeof(Real) <= 512 ? 64 : 16;
 // Queues run(blocks), which overwrites its outputs, with the faster blocks for this shape (choices.h). The mask is not
 // part of the shape: it is another one in every batch, and the bits do not hang on the choice.
 template <class Real, class Run>
-void run_faster_blocks(const char* operation, int B, int T, int NH, int HS, stream_t stream, Run run) {
+void run_faster_blocks(const char* operation, int B, int T, int NH, int KV, int HS, stream_t stream, Run run) {
     bool has_long = false;
     with_head_size(HS, [&](auto size) { has_long = HAS_LONG_BLOCKS<Real, decltype(size)::value>; });
     const AttentionBlocks rule = attention_blocks(T);
@@ -71,7 +71,8 @@ void run_faster_blocks(const char* operation, int B, int T, int NH, int HS, stre
     const auto run_way = [&](int way) {
         run((way == 0) == short_first ? AttentionBlocks::Short : AttentionBlocks::Long);
     };
-    const auto key = format_text("%s %s B=%d T=%d NH=%d HS=%d", operation, STORAGE_NAME<Real>, B, T, NH, HS);
+    const auto key = format_text("%s %s B=%d T=%d NH=%d%s HS=%d", operation, STORAGE_NAME<Real>, B, T, NH,
+                                 KV == NH ? "" : format_text(" KV=%d", KV), HS);
     const char *const rows64 = "rows64", *const rows128 = "rows128";
     run_way(stream.choices->choose(key, {short_first ? rows64 : rows128, short_first ? rows128 : rows64}, run_way,
                                    stream.cuda));
@@ -138,7 +139,8 @@ inline dim3 attention_grid(int B, int T, int NH, int parts) {
                 static_cast<unsigned>(NH));
 }
 
-inline void check_attention_shape(const char* what, int B, int T, int NH) {
+inline void check_attention_shape(const char* what, int B, int T, int NH, int KV) {
+    ENSURE(KV == NH, "%s: NH=%d KV=%d: as many heads of keys as of queries", what, NH, KV);
     ENSURE(B >= 1 && T >= 1 && NH >= 1 && NH <= 65535 &&
                static_cast<size_t>(B) * T < (size_t(1) << 31) - ATTENTION_TILE * size_t(B),
            "%s: B=%d T=%d NH=%d: at least 1 each, fewer than 2^31 tokens, at most 65535 heads", what, B, T, NH);

@@ -66,13 +66,14 @@ template <class Real>
 void rotary_table(Real* table, int P, int R, double base, stream_t stream);
 // With the cosines and sines of positions[n] < P:
 // (x_i, x_{i+R/2}) <- (x_i cos - x_{i+R/2} sin, x_{i+R/2} cos + x_i sin)
-// for q and k of every head, in place; v and dimensions R..HS stay. qkv (N, 3, NH, HS). R even, R <= HS.
+// for q and k of every head, in place; v and dimensions R..HS stay. R even, R <= HS.
+// qkv (N, NH+2KV, HS): NH heads of queries, KV of keys, KV of values.
 template <class Real>
-void rotary_forward(Real* qkv, const Stat<Real>* table, const int* positions, int N, int NH, int HS, int R,
+void rotary_forward(Real* qkv, const Stat<Real>* table, const int* positions, int N, int NH, int KV, int HS, int R,
                     stream_t stream);
 // The inverse rotation, of dqkv.
 template <class Real>
-void rotary_backward(Real* dqkv, const Stat<Real>* table, const int* positions, int N, int NH, int HS, int R,
+void rotary_backward(Real* dqkv, const Stat<Real>* table, const int* positions, int N, int NH, int KV, int HS, int R,
                      stream_t stream);
 
 // ---- causal self-attention, fused (Dao 2023, FlashAttention-2): no T x T matrix in memory ---------------------------
@@ -83,19 +84,22 @@ void attention_schedule(int* schedule, const int* segment_start, int B, int T, s
 size_t attention_schedule_size(int B, int T);
 // out[b,t,h,:] = sum_{j <= t, same segment} softmax_j(q_t . k_j / sqrt(HS)) v_j
 // lse[b,h,t] = log sum_j exp(q_t . k_j / sqrt(HS))
-// out (B, T, NH, HS); lse (B, NH, T); qkv (B, T, 3, NH, HS), rotated already. A segment is cut into tiles from its
-// first token on, so that its bits do not depend on where in a row it is.
+// with q of head h, and k and v of head h / (NH/KV): groups of NH/KV query heads share one key/value head (Ainslie et
+// al. 2023, grouped-query attention). NH is a multiple of KV; KV = NH: every head has its own, KV = 1: all share one.
+// out (B, T, NH, HS); lse (B, NH, T); qkv (B, T, NH+2KV, HS): q, then k, then v, head by head, rotated already. A
+// segment is cut into tiles from its first token on, so that its bits do not depend on where in a row it is.
 template <class Real>
-void attention_forward(Real* out, Stat<Real>* lse, const Real* qkv, const int* schedule, int B, int T, int NH, int HS,
-                       stream_t stream);
+void attention_forward(Real* out, Stat<Real>* lse, const Real* qkv, const int* schedule, int B, int T, int NH, int KV,
+                       int HS, stream_t stream);
 // dqkv = the gradient of the above; all of it is written. With S the scores of a head, P = exp(S - lse), dP = dO V^T
 // and
 // D_i = dO_i . O_i:  dS = P (dP - D),  dV = P^T dO,  dQ = dS K / sqrt(HS),  dK = dS^T Q / sqrt(HS)
-// P is recomputed tile by tile. scratch: attention_backward_scratch(B, T, NH, HS) bytes.
+// dK and dV of a key/value head are sums over the query heads of its group, in ascending order.
+// P is recomputed tile by tile. scratch: attention_backward_scratch(B, T, NH, KV, HS) bytes.
 template <class Real>
 void attention_backward(Real* dqkv, void* scratch, const Real* dout, const Real* out, const Stat<Real>* lse,
-                        const Real* qkv, const int* schedule, int B, int T, int NH, int HS, stream_t stream);
-size_t attention_backward_scratch(int B, int T, int NH, int HS);
+                        const Real* qkv, const int* schedule, int B, int T, int NH, int KV, int HS, stream_t stream);
+size_t attention_backward_scratch(int B, int T, int NH, int KV, int HS);
 bool attention_has_head_size(int HS);  // CUDA: 16, 32, 64, 80, 128, 256; the CPU: any
 
 // ---- Gaussian error linear unit (Hendrycks & Gimpel 2016): GPT-2's tanh form and NeoX's exact one -------------------

@@ -35,20 +35,20 @@ __device__ inline void store_span(Real* to, const Span<Real, W>& x) {
     *reinterpret_cast<Span<Real, W>*>(to) = x;
 }
 
-// The rotation of rotary_forward, `sign` times as far. A thread has W neighbouring pairs. Each pair is read and written
-// once: 4 N NH R sizeof(Real) bytes, where a head's part is not below the 32 bytes that memory moves: bf16 N=65536,
-// NH=8, R=16 16 us.
+// The rotation of rotary_forward, `sign` times as far: of the first `heads` of a token's `all_heads`, which are q's, k's
+// and v's. A thread has W neighbouring pairs. Each pair is read and written once: 2 N heads R sizeof(Real) bytes, where
+// a head's part is not below the 32 bytes that memory moves: bf16 N=65536, 8 heads of q and of k, R=16 16 us.
 template <class Real, int W>
 __global__ void __launch_bounds__(ROTARY_THREADS)
-    rotary_kernel(Real* qkv, const float* table, const int* positions, float sign, int N, int NH, int HS, int R) {
-    const unsigned half = static_cast<unsigned>(R / 2), spans = half / W, heads = 2 * static_cast<unsigned>(NH);
+    rotary_kernel(Real* qkv, const float* table, const int* positions, float sign, int N, unsigned heads,
+                  unsigned all_heads, int HS, int R) {
+    const unsigned half = static_cast<unsigned>(R / 2), spans = half / W;
     const unsigned thread = blockIdx.x * ROTARY_THREADS + threadIdx.x;
     const unsigned i = thread % spans * W, head = thread / spans % heads, n = thread / spans / heads;
     if (n >= static_cast<unsigned>(N)) return;
     const float* cosine = table + static_cast<size_t>(positions[n]) * static_cast<size_t>(R) + i;
     const float* sine = cosine + half;
-    // (N, 3, NH, HS): q's heads are followed by k's, and they by v's
-    Real* at = qkv + (static_cast<size_t>(n) * 3 * static_cast<size_t>(NH) + head) * static_cast<size_t>(HS) + i;
+    Real* at = qkv + (static_cast<size_t>(n) * all_heads + head) * static_cast<size_t>(HS) + i;
     Span<Real, W> x = load_span<Real, W>(at), y = load_span<Real, W>(at + half);
     for (int k = 0; k < W; ++k) {
         const float u = to_float(x.x[k]), v = to_float(y.x[k]), c = cosine[k], s = sign * sine[k];
@@ -73,41 +73,41 @@ void rotary_table(Real* table, int P, int R, double base, stream_t stream) {
 }
 
 template <class Real, int W>
-void rotate_spans(Real* qkv, const float* table, const int* positions, float sign, int N, int NH, int HS, int R,
+void rotate_spans(Real* qkv, const float* table, const int* positions, float sign, int N, int NH, int KV, int HS, int R,
                   stream_t stream) {
-    const int threads = NH * (R / W);  // of a row: R/2 pairs of 2 NH heads
+    const int heads = NH + KV, threads = heads * (R / 2 / W);  // of a row
     LAUNCH((rotary_kernel<Real, W>), rotary_blocks(N, threads), ROTARY_THREADS, 0, stream.cuda, qkv, table, positions,
-           sign, N, NH, HS, R);
+           sign, N, static_cast<unsigned>(heads), static_cast<unsigned>(heads + KV), HS, R);
 }
 
 // sign = 1 turns q and k by their position's angles, -1 turns gradients back. The widest access that R/2 is a multiple
 // of.
 template <class Real>
-void rotate(Real* qkv, const float* table, const int* positions, float sign, int N, int NH, int HS, int R,
+void rotate(Real* qkv, const float* table, const int* positions, float sign, int N, int NH, int KV, int HS, int R,
             stream_t stream) {
-    ENSURE(N > 0 && NH > 0 && HS > 0 && HS % 8 == 0 && R > 0 && R % 2 == 0 && R <= HS,
-           "rotary: N=%d NH=%d HS=%d R=%d: HS is a multiple of 8, R even and no larger", N, NH, HS, R);
+    ENSURE(N > 0 && NH > 0 && KV > 0 && HS > 0 && HS % 8 == 0 && R > 0 && R % 2 == 0 && R <= HS,
+           "rotary: N=%d NH=%d KV=%d HS=%d R=%d: HS is a multiple of 8, R even and no larger", N, NH, KV, HS, R);
     constexpr int SIZE = Pack<Real>::SIZE;
     if (R / 2 % SIZE == 0)
-        rotate_spans<Real, SIZE>(qkv, table, positions, sign, N, NH, HS, R, stream);
+        rotate_spans<Real, SIZE>(qkv, table, positions, sign, N, NH, KV, HS, R, stream);
     else if (R / 2 % (SIZE / 2) == 0)
-        rotate_spans<Real, SIZE / 2>(qkv, table, positions, sign, N, NH, HS, R, stream);
+        rotate_spans<Real, SIZE / 2>(qkv, table, positions, sign, N, NH, KV, HS, R, stream);
     else if (R / 2 % 2 == 0)
-        rotate_spans<Real, 2>(qkv, table, positions, sign, N, NH, HS, R, stream);
+        rotate_spans<Real, 2>(qkv, table, positions, sign, N, NH, KV, HS, R, stream);
     else
-        rotate_spans<Real, 1>(qkv, table, positions, sign, N, NH, HS, R, stream);
+        rotate_spans<Real, 1>(qkv, table, positions, sign, N, NH, KV, HS, R, stream);
 }
 
 template <class Real>
-void rotary_forward(Real* qkv, const Stat<Real>* table, const int* positions, int N, int NH, int HS, int R,
+void rotary_forward(Real* qkv, const Stat<Real>* table, const int* positions, int N, int NH, int KV, int HS, int R,
                     stream_t stream) {
-    rotate(qkv, table, positions, 1.0f, N, NH, HS, R, stream);
+    rotate(qkv, table, positions, 1.0f, N, NH, KV, HS, R, stream);
 }
 
 template <class Real>
-void rotary_backward(Real* dqkv, const Stat<Real>* table, const int* positions, int N, int NH, int HS, int R,
+void rotary_backward(Real* dqkv, const Stat<Real>* table, const int* positions, int N, int NH, int KV, int HS, int R,
                      stream_t stream) {
-    rotate(dqkv, table, positions, -1.0f, N, NH, HS, R, stream);
+    rotate(dqkv, table, positions, -1.0f, N, NH, KV, HS, R, stream);
 }
 
 }  // namespace gpu

@@ -146,7 +146,7 @@ class ActivationMemory {
                                  c.norm == Norm::RmsNorm ? backend::rmsnorm_backward_scratch(B * T, c.C)
                                                          : backend::layernorm_backward_scratch(B * T, c.C),
                                  c.qk_norm ? backend::qk_norm_backward_scratch(B * T, c.NH, c.KV, c.HS) : 0,
-                                 backend::attention_backward_scratch(B, T, c.NH, c.HS),
+                                 backend::attention_backward_scratch(B, T, c.NH, c.KV, c.HS),
                                  backend::embedding_backward_scratch(B * T, c.C)}));
         return at;
     }

@@ -164,8 +164,8 @@ void layer_forward(const Gpt<Real>& gpt, ActivationMemory<Real>& memory, int l, 
         qk_norm_forward(layer.qkv, layer.qk_rstd, layer.qkv_raw, p.qnormw, p.knormw, N, NH, KV, HS,
                         static_cast<Stat<Real>>(c.norm_eps), stream);
     if (c.rotary_dims() > 0)
-        rotary_forward(layer.qkv, a.rotary_table, in.positions, N, NH, HS, c.rotary_dims(), stream);
-    attention_forward(layer.atty, layer.lse, layer.qkv, a.schedule, B, T, NH, HS, stream);
+        rotary_forward(layer.qkv, a.rotary_table, in.positions, N, NH, KV, HS, c.rotary_dims(), stream);
+    attention_forward(layer.atty, layer.lse, layer.qkv, a.schedule, B, T, NH, KV, HS, stream);
     matmul_forward(a.attproj, layer.atty, p.projw, p.projb, N, c.attention_width(), C, stream);
     // feed-forward: of x next to the attention (parallel residual), or of x + attention
     if (c.residual == Residual::Sequential)
@@ -308,10 +308,10 @@ void gpt_backward(const Gpt<Real>& gpt, ActivationMemory<Real>& memory, Gradient
         if (!parallel) matmul_backward(a.datty, g.projw, projb, a.dresidual, layer.atty, p.projw, N, A, C, stream);
 
         // attention
-        attention_backward(a.dqkv, a.scratch, a.datty, layer.atty, layer.lse, layer.qkv, a.schedule, B, T, NH, HS,
+        attention_backward(a.dqkv, a.scratch, a.datty, layer.atty, layer.lse, layer.qkv, a.schedule, B, T, NH, KV, HS,
                            stream);
         if (c.rotary_dims() > 0)
-            rotary_backward(a.dqkv, a.rotary_table, in.positions, N, NH, HS, c.rotary_dims(), stream);
+            rotary_backward(a.dqkv, a.rotary_table, in.positions, N, NH, KV, HS, c.rotary_dims(), stream);
         if (c.qk_norm)
             qk_norm_backward(a.dqkv, g.qnormw, g.knormw, a.scratch, layer.qkv_raw, p.qnormw, p.knormw, layer.qk_rstd, N,
                              NH, KV, HS, stream);

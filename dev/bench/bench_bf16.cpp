@@ -65,16 +65,16 @@ Runs attention(int B, int T, int NH, int HS) {
           std::vector<Real>(n),
           std::vector<Real>(3 * n),
           std::vector<float>(rows),
-          std::vector<char>(cpu::attention_backward_scratch(B, T, NH, HS)),
+          std::vector<char>(cpu::attention_backward_scratch(B, T, NH, NH, HS)),
           std::vector<int>(cpu::attention_schedule_size(B, T))};
     cpu::attention_schedule(x->schedule.data(), nullptr, B, T, {});
     return {[=] {
-                cpu::attention_forward(x->out.data(), x->lse.data(), x->qkv.data(), x->schedule.data(), B, T, NH, HS,
-                                       {});
+                cpu::attention_forward(x->out.data(), x->lse.data(), x->qkv.data(), x->schedule.data(), B, T, NH, NH,
+                                       HS, {});
             },
             [=] {
                 cpu::attention_backward<Real>(x->dqkv.data(), x->scratch.data(), x->dout.data(), x->out.data(),
-                                              x->lse.data(), x->qkv.data(), x->schedule.data(), B, T, NH, HS, {});
+                                              x->lse.data(), x->qkv.data(), x->schedule.data(), B, T, NH, NH, HS, {});
             }};
 }
 

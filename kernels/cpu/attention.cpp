@@ -5,7 +5,7 @@
 //
 // Tiles are kept transposed, a query to a column: maxima and sums over keys then run down the columns, a vector of
 // queries at a time, and nothing is ever summed across a register. Only tiles at or below the diagonal are computed:
-// about 2 B NH T^2 HS flops without segments, and 2.5 times as many backward.
+// about 2 B NH T^2 HS flops without segments, and 2.5 times as many backward, however many heads share keys.
 #include "kernels/operations.h"
 
 #include <algorithm>
@@ -18,6 +18,7 @@
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/threads.h"
 #include "kernels/cpu/vmath.h"
+#include "util/check.h"
 
 namespace cpu {
 namespace {
@@ -81,18 +82,19 @@ Segment segment_of(const int* schedule, int i) {
     return {s[0], s[1], s[2]};
 }
 
-// Where one head of one segment lies in the tensors: the offset of its first token, and how far one token is from the
-// next. What the packed layout (B, T, 3, NH, HS) of qkv and dqkv is, is said here alone.
+// Where one query head of one segment lies in the tensors: the offset of its first token, and how far one token is from
+// the next. What the packed layout (B, T, NH+2KV, HS) of qkv and dqkv is, is said here alone.
 struct Head {
-    size_t q, k, v;    // in qkv and dqkv
+    size_t q, k, v;    // in qkv and dqkv; k and v of its group
     size_t out;        // in out and dout (B, T, NH, HS)
     size_t statistic;  // in lse (B, NH, T)
     int qkv_stride, out_stride;
-    Head(const Segment& s, int head, int T, int NH, int HS) : qkv_stride(3 * NH * HS), out_stride(NH * HS) {
+    Head(const Segment& s, int head, int T, int NH, int KV, int HS)
+        : qkv_stride((NH + 2 * KV) * HS), out_stride(NH * HS) {
         const size_t token = static_cast<size_t>(s.row) * T + s.begin, column = static_cast<size_t>(head) * HS;
         q = token * qkv_stride + column;
-        k = q + static_cast<size_t>(NH) * HS;
-        v = k + static_cast<size_t>(NH) * HS;
+        k = token * qkv_stride + static_cast<size_t>(NH + head / (NH / KV)) * HS;
+        v = k + static_cast<size_t>(KV) * HS;
         out = token * out_stride + column;
         statistic = (static_cast<size_t>(s.row) * NH + head) * T + s.begin;
     }
@@ -118,6 +120,10 @@ int scores(Sum* s, const Real* qkv, const Head& h, int q0, int k0, int queries, 
     return padded;
 }
 
+void check_heads(const char* what, int NH, int KV) {
+    ENSURE(KV >= 1 && NH >= KV && NH % KV == 0, "%s: NH=%d KV=%d: NH is a multiple of KV", what, NH, KV);
+}
+
 }  // namespace
 
 // The segments: their count, then (row, first position, length) of each.
@@ -139,8 +145,9 @@ size_t attention_schedule_size(int B, int T) { return 1 + 3 * static_cast<size_t
 
 // A tile of queries is one thread's: maximum, sum and output row are carried over the key tiles in ascending order.
 template <class Real>
-void attention_forward(Real* out, Stat<Real>* lse, const Real* qkv, const int* schedule, int B, int T, int NH, int HS,
-                       stream_t) {
+void attention_forward(Real* out, Stat<Real>* lse, const Real* qkv, const int* schedule, int B, int T, int NH, int KV,
+                       int HS, stream_t) {
+    check_heads("attention_forward", NH, KV);
     using Sum = Stat<Real>;
     struct Work {
         Segment segment;
@@ -156,7 +163,7 @@ void attention_forward(Real* out, Stat<Real>* lse, const Real* qkv, const int* s
 #pragma omp parallel for schedule(dynamic) if (worth_sharing(B * T, 4 * NH * HS))
     for (size_t w = 0; w < work.size(); ++w) {
         const auto& [segment, head, q0] = work[w];
-        const Head h(segment, head, T, NH, HS);
+        const Head h(segment, head, T, NH, KV, HS);
         const int queries = std::min(TILE, segment.length - q0);
         const Sums<Real> rows(rows_from(out + h.out, h.out_stride, q0).data, h.out_stride, queries, HS);
         const Matrix<Sum> o = rows.from(0);
@@ -195,74 +202,85 @@ void attention_forward(Real* out, Stat<Real>* lse, const Real* qkv, const int* s
     }
 }
 
-// One thread walks all tiles of its (row, head, segment) in order.
+// One thread walks all tiles of its (row, key/value head, segment): of a tile of keys, those of the group's query heads
+// in ascending order, and of each the tiles of queries in ascending order. That is the order in which dk and dv add. dq
+// of the group's heads is open until the last tile of keys: NH/KV * T * HS floats a thread where Real is bf16.
 template <class Real>
 void attention_backward(Real* dqkv, void* scratch, const Real* dout, const Real* out, const Stat<Real>* lse,
-                        const Real* qkv, const int* schedule, int B, int T, int NH, int HS, stream_t) {
+                        const Real* qkv, const int* schedule, int B, int T, int NH, int KV, int HS, stream_t) {
+    check_heads("attention_backward", NH, KV);
     using Sum = Stat<Real>;
     const Sum scale = 1 / std::sqrt(Sum(HS));
+    const int group = NH / KV;
 
 #pragma omp parallel for schedule(dynamic) if (worth_sharing(B * T, 4 * NH * HS))
-    for (int w = 0; w < schedule[0] * NH; ++w) {
-        const Segment segment = segment_of(schedule, w / NH);
-        const int head = w % NH;
-        const Head h(segment, head, T, NH, HS);
-        const Sum* l = lse + h.statistic;
-        Sum* D = static_cast<Sum*>(scratch) + h.statistic;
-        for (int t = 0; t < segment.length; ++t) {
-            Vector<Sum> dot{};
-            const Real *a = rows_from(out + h.out, h.out_stride, t).data,
-                       *b = rows_from(dout + h.out, h.out_stride, t).data;
-            for_vectors<Sum>(HS, [&](auto get, auto) { dot += get(a) * get(b); });
-            D[t] = sum_lanes<Sum>(dot);
+    for (int w = 0; w < schedule[0] * KV; ++w) {
+        const Segment segment = segment_of(schedule, w / KV);
+        std::vector<Head> heads;
+        std::vector<Sums<Real>> dq;
+        for (int head = w % KV * group; static_cast<int>(heads.size()) < group; ++head) {
+            const Head& h = heads.emplace_back(segment, head, T, NH, KV, HS);
+            dq.emplace_back(dqkv + h.q, h.qkv_stride, segment.length, HS);
+            Sum* D = static_cast<Sum*>(scratch) + h.statistic;
+            for (int t = 0; t < segment.length; ++t) {
+                Vector<Sum> dot{};
+                const Real *a = rows_from(out + h.out, h.out_stride, t).data,
+                           *b = rows_from(dout + h.out, h.out_stride, t).data;
+                for_vectors<Sum>(HS, [&](auto get, auto) { dot += get(a) * get(b); });
+                D[t] = sum_lanes<Sum>(dot);
+            }
         }
         Tile<Real> p, ds;
-        const Sums<Real> dq(dqkv + h.q, h.qkv_stride, segment.length, HS);
         for (int k0 = 0; k0 < segment.length; k0 += TILE) {
             const int keys = std::min(TILE, segment.length - k0);
-            const auto k_rows = [&](auto* first) { return rows_from(first, h.qkv_stride, k0); };
-            const Sums<Real> dk(k_rows(dqkv + h.k).data, h.qkv_stride, keys, HS),
-                dv(k_rows(dqkv + h.v).data, h.qkv_stride, keys, HS);
-            for (int q0 = k0; q0 < segment.length; q0 += TILE) {
-                const int queries = std::min(TILE, segment.length - q0);
-                const Matrix<const Real> do_rows = rows_from(dout + h.out, h.out_stride, q0);
-                scores<Real>(p.sums, qkv, h, q0, k0, queries, keys, HS, scale);
-                gemm<Real, Sum>({ds.sums, TILE}, k_rows(qkv + h.v), {do_rows.data, do_rows.stride, true}, keys, queries,
-                                HS, 1, 0);
-                for (int j = 0; j < keys; ++j) {
-                    const Sum *p_j = p.sums + j * TILE, *dp_j = ds.sums + j * TILE;
-                    Real *to_p = p.operand + j * TILE, *to_ds = ds.operand + j * TILE;
-                    for_vectors<Sum>(queries, [&](auto get, auto put) {
-                        const Vector<Sum> probability = exp(get(p_j) - get(l + q0));
-                        put(to_p, probability);
-                        put(to_ds, probability * (get(dp_j) - get(D + q0)));
-                    });
+            const auto k_rows = [&](auto* first) { return rows_from(first, heads[0].qkv_stride, k0); };
+            const Sums<Real> dk(k_rows(dqkv + heads[0].k).data, heads[0].qkv_stride, keys, HS),
+                dv(k_rows(dqkv + heads[0].v).data, heads[0].qkv_stride, keys, HS);
+            for (int member = 0; member < group; ++member) {
+                const Head& h = heads[member];
+                const Sum *l = lse + h.statistic, *D = static_cast<Sum*>(scratch) + h.statistic;
+                for (int q0 = k0; q0 < segment.length; q0 += TILE) {
+                    const int queries = std::min(TILE, segment.length - q0);
+                    const Matrix<const Real> do_rows = rows_from(dout + h.out, h.out_stride, q0);
+                    scores<Real>(p.sums, qkv, h, q0, k0, queries, keys, HS, scale);
+                    gemm<Real, Sum>({ds.sums, TILE}, k_rows(qkv + h.v), {do_rows.data, do_rows.stride, true}, keys,
+                                    queries, HS, 1, 0);
+                    for (int j = 0; j < keys; ++j) {
+                        const Sum *p_j = p.sums + j * TILE, *dp_j = ds.sums + j * TILE;
+                        Real *to_p = p.operand + j * TILE, *to_ds = ds.operand + j * TILE;
+                        for_vectors<Sum>(queries, [&](auto get, auto put) {
+                            const Vector<Sum> probability = exp(get(p_j) - get(l + q0));
+                            put(to_p, probability);
+                            put(to_ds, probability * (get(dp_j) - get(D + q0)));
+                        });
+                    }
+                    // the first tile that touches a gradient writes it: the first head's diagonal one for dk and dv,
+                    // k0 = 0 for dq
+                    const Sum later = member > 0 || q0 > k0 ? 1 : 0;
+                    gemm<Real, Sum>(dv.from(0), {p.operand, TILE}, do_rows, keys, HS, queries, 1, later);
+                    gemm<Real, Sum>(dk.from(0), {ds.operand, TILE}, rows_from(qkv + h.q, h.qkv_stride, q0), keys, HS,
+                                    queries, scale, later);
+                    gemm<Real, Sum>(dq[member].from(q0), {ds.operand, TILE, true}, k_rows(qkv + h.k), queries, HS, keys,
+                                    scale, k0 > 0 ? 1 : 0);
                 }
-                // the first tile that touches a gradient writes it: the diagonal one for dk and dv, k0 = 0 for dq
-                const Sum later = q0 > k0 ? 1 : 0;
-                gemm<Real, Sum>(dv.from(0), {p.operand, TILE}, do_rows, keys, HS, queries, 1, later);
-                gemm<Real, Sum>(dk.from(0), {ds.operand, TILE}, rows_from(qkv + h.q, h.qkv_stride, q0), keys, HS,
-                                queries, scale, later);
-                gemm<Real, Sum>(dq.from(q0), {ds.operand, TILE, true}, k_rows(qkv + h.k), queries, HS, keys, scale,
-                                k0 > 0 ? 1 : 0);
             }
             dk.finish();
             dv.finish();
         }
-        dq.finish();
+        for (const Sums<Real>& sums : dq) sums.finish();
     }
 }
 
-size_t attention_backward_scratch(int B, int T, int NH, int) {  // enough for double
+size_t attention_backward_scratch(int B, int T, int NH, int /*KV*/, int /*HS*/) {  // enough for double
     return static_cast<size_t>(B) * static_cast<size_t>(NH) * static_cast<size_t>(T) * sizeof(double);
 }
 
 bool attention_has_head_size(int) { return true; }
 
-#define ATTENTION(Real)                                                                                         \
-    template void attention_forward(Real*, Stat<Real>*, const Real*, const int*, int, int, int, int, stream_t); \
-    template void attention_backward(Real*, void*, const Real*, const Real*, const Stat<Real>*, const Real*,    \
-                                     const int*, int, int, int, int, stream_t);
+#define ATTENTION(Real)                                                                                              \
+    template void attention_forward(Real*, Stat<Real>*, const Real*, const int*, int, int, int, int, int, stream_t); \
+    template void attention_backward(Real*, void*, const Real*, const Real*, const Stat<Real>*, const Real*,         \
+                                     const int*, int, int, int, int, int, stream_t);
 ATTENTION(float)
 ATTENTION(double)
 ATTENTION(bf16)

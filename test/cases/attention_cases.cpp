@@ -13,7 +13,7 @@ namespace {
 // Segments in each of the rows, one after another; what is left of a row is one more. The lengths begin one further on
 // in each row, so that rows differ. Empty: no document mask.
 struct Shape {
-    int B, T, NH, HS;
+    int B, T, NH, KV, HS;
     Ints lengths = {};
 };
 
@@ -37,7 +37,8 @@ std::string name_of(std::string name, const Ints& lengths) {
     return name;
 }
 std::string name_of(const char* operation, const char* type, const Shape& s) {
-    return name_of(format_text("%s %s B=%d T=%d NH=%d HS=%d", operation, type, s.B, s.T, s.NH, s.HS), s.lengths);
+    const std::string kv = s.KV == s.NH ? "" : format_text(" KV=%d", s.KV);
+    return name_of(format_text("%s %s B=%d T=%d NH=%d%s HS=%d", operation, type, s.B, s.T, s.NH, kv, s.HS), s.lengths);
 }
 
 // The whole T x T matrix of probabilities, one row and head at a time. dout empty: no gradient.
@@ -45,11 +46,15 @@ struct Result {
     Doubles out, lse, dqkv;
 };
 Result attend(const Doubles& qkv, const Doubles& dout, const Ints& segment_start, const Shape& s) {
-    const int B = s.B, T = s.T, NH = s.NH, HS = s.HS;
+    const int B = s.B, T = s.T, NH = s.NH, KV = s.KV, HS = s.HS;
     const size_t tokens = product(B, T), width = product(NH, HS);
     Result r{Doubles(tokens * width), Doubles(tokens * NH), Doubles(dout.empty() ? 0 : qkv.size())};
     const double scale = 1 / std::sqrt(double(HS));
-    const auto at = [&](int b, int t, int part, int h) { return (((size_t(b) * T + t) * 3 + part) * NH + h) * HS; };
+    // of query head h: its q, and the k and v of its group
+    const auto at = [&](int b, int t, int part, int h) {
+        const int head = part == 0 ? h : NH + (part - 1) * KV + h / (NH / KV);
+        return ((size_t(b) * T + t) * (NH + 2 * KV) + head) * HS;
+    };
     for (int b = 0; b < B; ++b)
         for (int h = 0; h < NH; ++h)
             for (int t = 0; t < T; ++t) {
@@ -105,32 +110,31 @@ struct Attention {
           out(dout.size()),
           dqkv(qkv.size()),
           lse(product(s.B * s.T, s.NH)),
-          scratch(backend::attention_backward_scratch(s.B, s.T, s.NH, s.HS)) {
+          scratch(backend::attention_backward_scratch(s.B, s.T, s.NH, s.KV, s.HS)) {
         backend::attention_schedule(schedule, start, s.B, s.T, case_stream());
     }
     explicit Attention(const Shape& s)
-        : Attention(s, normal_values<Real>(3 * elements(s), 1), normal_values<Real>(elements(s), 2)) {}
-
-    static size_t elements(const Shape& s) { return product(s.B * s.T, s.NH * s.HS); }
+        : Attention(s, normal_values<Real>(product(s.B * s.T, (s.NH + 2 * s.KV) * s.HS), 1),
+                    normal_values<Real>(product(s.B * s.T, s.NH * s.HS), 2)) {}
 
     void forward(backend::stream_t stream, Blocks blocks = Blocks::Any) const {
-        const auto& [B, T, NH, HS, lengths] = shape;
+        const auto& [B, T, NH, KV, HS, lengths] = shape;
 #ifndef KNAPSACK_CPU
         if (blocks != Blocks::Any)
-            return gpu::attention_forward<Real>(out, lse, qkv, schedule, given(blocks), B, T, NH, HS, stream);
+            return gpu::attention_forward<Real>(out, lse, qkv, schedule, given(blocks), B, T, NH, KV, HS, stream);
 #endif
         (void)blocks;
-        backend::attention_forward<Real>(out, lse, qkv, schedule, B, T, NH, HS, stream);
+        backend::attention_forward<Real>(out, lse, qkv, schedule, B, T, NH, KV, HS, stream);
     }
     void backward(backend::stream_t stream, Blocks blocks = Blocks::Any) const {
-        const auto& [B, T, NH, HS, lengths] = shape;
+        const auto& [B, T, NH, KV, HS, lengths] = shape;
 #ifndef KNAPSACK_CPU
         if (blocks != Blocks::Any)
             return gpu::attention_backward<Real>(dqkv, scratch, dout, out, lse, qkv, schedule, given(blocks), B, T, NH,
-                                                 HS, stream);
+                                                 KV, HS, stream);
 #endif
         (void)blocks;
-        backend::attention_backward<Real>(dqkv, scratch, dout, out, lse, qkv, schedule, B, T, NH, HS, stream);
+        backend::attention_backward<Real>(dqkv, scratch, dout, out, lse, qkv, schedule, B, T, NH, KV, HS, stream);
     }
 #ifndef KNAPSACK_CPU
     static gpu::AttentionBlocks given(Blocks blocks) {
@@ -140,15 +144,23 @@ struct Attention {
     Result expected(bool gradient) const {
         return attend(doubles(qkv.first()), gradient ? doubles(dout.first()) : Doubles{}, start.first(), shape);
     }
-    // (B, T, 3, NH, HS) -> (B, T, NH, 3, HS): a token's three gradients of a head become one row of errors. Alone, dq
-    // and dk of a segment's first token have nothing to be compared with: they are 0.
-    Doubles by_head(const Doubles& x) const {
-        Doubles y(x.size());
-        const size_t NH = shape.NH, HS = shape.HS;
-        for (size_t i = 0; i < x.size(); ++i) {
-            const size_t d = i % HS, head = i / HS % NH, part = i / HS / NH % 3, token = i / HS / NH / 3;
-            y[((token * NH + head) * 3 + part) * HS + d] = x[i];
-        }
+    // (B, T, NH+2KV, HS) -> (B, T, KV, NH/KV+2, HS): a token's gradients of a group, those of its queries, its key and
+    // its value, become one row of errors. Alone, dq and dk of a segment's first token have nothing to be compared
+    // with: they are 0.
+    Doubles by_group(const Doubles& x) const {
+        Doubles y;
+        y.reserve(x.size());
+        const size_t NH = shape.NH, KV = shape.KV, HS = shape.HS;
+        for (size_t token = 0; token < product(shape.B, shape.T); ++token)
+            for (size_t g = 0; g < KV; ++g) {
+                const auto add = [&](size_t head) {
+                    const double* from = &x[(token * (NH + 2 * KV) + head) * HS];
+                    y.insert(y.end(), from, from + HS);
+                };
+                for (size_t head = g * (NH / KV); head < (g + 1) * (NH / KV); ++head) add(head);
+                add(NH + g);
+                add(NH + KV + g);
+            }
         return y;
     }
 };
@@ -166,7 +178,7 @@ Case forward_case(const Shape& s, bool timed = false, Blocks blocks = Blocks::An
     Case c;
     c.name = name_of("attention_forward", TYPE_NAME<Real>, s) + name_of(blocks);
     const double N = static_cast<double>(s.B) * s.T, channels = static_cast<double>(s.NH) * s.HS;
-    c.bytes = 4 * N * channels * sizeof(Real) + sizeof(Stat<Real>) * N * s.NH;
+    c.bytes = 2 * N * (s.NH + s.KV) * s.HS * sizeof(Real) + sizeof(Stat<Real>) * N * s.NH;
     c.flops = 2 * N * s.T * channels;
     const Once<Result> formula;
     c.make = [=] {
@@ -190,7 +202,7 @@ Case backward_case(const Shape& s, bool timed = false, Blocks blocks = Blocks::A
     Case c;
     c.name = name_of("attention_backward", TYPE_NAME<Real>, s) + name_of(blocks);
     const double N = static_cast<double>(s.B) * s.T, channels = static_cast<double>(s.NH) * s.HS;
-    c.bytes = 8 * N * channels * sizeof(Real) + sizeof(Stat<Real>) * N * s.NH;
+    c.bytes = 4 * N * (s.NH + s.KV) * s.HS * sizeof(Real) + sizeof(Stat<Real>) * N * s.NH;
     c.flops = 5 * N * s.T * channels;
     const Once<Result> formula;
     c.make = [=] {
@@ -202,14 +214,14 @@ Case backward_case(const Shape& s, bool timed = false, Blocks blocks = Blocks::A
             const Result& result = formula([&] { return a.expected(true); });
             a.out = Tensor<Real>(converted<Real>(result.out));
             a.lse = Tensor<Stat<Real>>(converted<Stat<Real>>(result.lse));
-            want = a.by_head(result.dqkv);
+            want = a.by_group(result.dqkv);
         }
         Instance instance;
         instance.run = [=](backend::stream_t stream, bool) { a.backward(stream, blocks); };
         if (!timed)
             instance.check = [=] {
-                const Doubles got = a.by_head(a.dqkv.doubles());
-                return Outputs{{"dqkv", static_cast<size_t>(3 * s.HS), tolerance<Real>(3e-2, 4e-6), got, want},
+                const Doubles got = a.by_group(a.dqkv.doubles());
+                return Outputs{{"dqkv", product(s.NH / s.KV + 2, s.HS), tolerance<Real>(3e-2, 4e-6), got, want},
                                {"dqkv of a row of tokens", got.size() / s.B, tolerance<Real>(6e-3, 1.2e-6), got, want}};
             };
         return instance;
@@ -219,19 +231,19 @@ Case backward_case(const Shape& s, bool timed = false, Blocks blocks = Blocks::A
 
 // The same segment as the only row of a batch, and in the middle of the second of two rows: the same bits.
 template <class Real>
-Case placement_case(int length, int NH, int HS) {
-    const Shape shape{2, length + 67, NH, HS, {9, 37, length}};  // row 1 begins with 37
+Case placement_case(int length, int NH, int KV, int HS) {
+    const Shape shape{2, length + 67, NH, KV, HS, {9, 37, length}};  // row 1 begins with 37
     const int begin = 37;
     Case c;
-    c.name = format_text("attention_placement %s length=%d NH=%d HS=%d", TYPE_NAME<Real>, length, NH, HS);
+    c.name = name_of("attention_placement", TYPE_NAME<Real>, shape);
     c.make = [=] {
         const Attention<Real> there(shape);
-        const size_t width = product(NH, HS);
+        const size_t width = product(NH, HS), qkv_width = product(NH + 2 * KV, HS);
         // tokens `begin` to `begin + length` of row 1, of a tensor with `width` values a token
         const auto cut = [=](const auto& x, size_t width) {
             return part(x, static_cast<size_t>(shape.T + begin) * width, static_cast<size_t>(length) * width);
         };
-        const Attention<Real> alone(Shape{1, length, NH, HS}, cut(there.qkv.first(), 3 * width),
+        const Attention<Real> alone(Shape{1, length, NH, KV, HS}, cut(there.qkv.first(), qkv_width),
                                     cut(there.dout.first(), width));
         Instance instance;
         instance.run = [=](backend::stream_t stream, bool) {
@@ -248,7 +260,7 @@ Case placement_case(int length, int NH, int HS) {
                     lse_there.push_back(x);
             return Outputs{{"out", length * width, 0, cut(there.out.doubles(), width), alone.out.doubles()},
                            {"lse", lse_there.size(), 0, lse_there, alone.lse.doubles()},
-                           {"dqkv", 3 * length * width, 0, cut(there.dqkv.doubles(), 3 * width), alone.dqkv.doubles()}};
+                           {"dqkv", length * qkv_width, 0, cut(there.dqkv.doubles(), qkv_width), alone.dqkv.doubles()}};
         };
         return instance;
     };
@@ -333,31 +345,31 @@ Case schedule_case(const Shape& s) {
 std::vector<Shape> shapes() {
     std::vector<Shape> shapes;
     for (const int HS : UNDER_SANITIZER ? Ints{64, 80} : Ints{16, 32, 64, 80, 128, 256})
-        shapes.push_back({1, 65, 1, HS});
-    for (const int length : {1, 2, 15}) shapes.push_back({2, length, 3, UNDER_SANITIZER ? 80 : 32});
-    shapes.push_back({2, 65, 2, UNDER_SANITIZER ? 64 : 32, {1, 5, 1, 1, 13}});  // more tiles than blocks
+        shapes.push_back({1, 65, 1, 1, HS});
+    for (const int length : {1, 2, 15}) shapes.push_back({2, length, 3, 3, UNDER_SANITIZER ? 80 : 32});
+    shapes.push_back({2, 65, 2, 2, UNDER_SANITIZER ? 64 : 32, {1, 5, 1, 1, 13}});  // more tiles than blocks
     // one across 64, one of exactly 64, a ragged end
-    shapes.push_back({2, 160, 1, UNDER_SANITIZER ? 64 : 16, {70, 1, 64}});
-    shapes.push_back({2, 150, 1, 64, {40, 100}});
-    shapes.push_back({1, 97, 1, 80, {97}});
+    shapes.push_back({2, 160, 1, 1, UNDER_SANITIZER ? 64 : 16, {70, 1, 64}});
+    shapes.push_back({2, 150, 1, 1, 64, {40, 100}});
+    shapes.push_back({1, 97, 1, 1, 80, {97}});
     if (!UNDER_SANITIZER) {
-        for (const int length : {63, 64}) shapes.push_back({1, length, 1, 32});
-        shapes.push_back({2, 193, 1, 16});
-        shapes.push_back({1, 130, 1, 64});
-        shapes.push_back({1, 130, 1, 128});
-        shapes.push_back({1, 90, 1, 256, {20, 66}});
+        for (const int length : {63, 64}) shapes.push_back({1, length, 1, 1, 32});
+        shapes.push_back({2, 193, 1, 1, 16});
+        shapes.push_back({1, 130, 1, 1, 64});
+        shapes.push_back({1, 130, 1, 1, 128});
+        shapes.push_back({1, 90, 1, 1, 256, {20, 66}});
     }
     // blocks of 128 rows: a warp's rows of the last one beyond the end, and segments that begin anywhere
-    shapes.push_back({1, 193, 1, 64});
-    shapes.push_back({2, 300, 1, UNDER_SANITIZER ? 64 : 32, {37, 129, 1, 64}});
+    shapes.push_back({1, 193, 1, 1, 64});
+    shapes.push_back({2, 300, 1, 1, UNDER_SANITIZER ? 64 : 32, {37, 129, 1, 64}});
     if (!UNDER_SANITIZER) {
-        shapes.push_back({1, 129, 1, 80});
-        shapes.push_back({1, 193, 1, 32});
-        shapes.push_back({1, 257, 1, 64});
+        shapes.push_back({1, 129, 1, 1, 80});
+        shapes.push_back({1, 193, 1, 1, 32});
+        shapes.push_back({1, 257, 1, 1, 64});
     }
     if (ON_CPU) {
-        shapes.insert(shapes.end(), {{1, 1, 1, 8}, {2, 7, 3, 10}, {2, 67, 1, 34}, {1, 211, 2, 64}});
-        shapes.push_back({2, 160, 2, 32, {70, 1, 64, 129}});
+        shapes.insert(shapes.end(), {{1, 1, 1, 1, 8}, {2, 7, 3, 3, 10}, {2, 67, 1, 1, 34}, {1, 211, 2, 2, 64}});
+        shapes.push_back({2, 160, 2, 2, 32, {70, 1, 64, 129}});
     }
     return shapes;
 }
@@ -368,20 +380,20 @@ std::vector<Case> attention_cases() {
     std::vector<Case> cases;
     const Doubles qkv = normal_doubles(60, 30), dout = normal_doubles(20, 31);
     for (const Ints& start : {Ints{}, Ints{0, 0, 2, 3, 3}}) {
-        const Shape s{1, 5, 2, 2};
+        const Shape s{1, 5, 2, 2, 2};
         cases.push_back(gradient_case(
             start.empty() ? "attention" : "attention in segments",
             [=](const Doubles& x) { return attend(x, {}, start, s).out; }, qkv, dout,
             attend(qkv, dout, start, s).dqkv));
     }
-    for (const Shape& s : std::vector<Shape>{{1, 1, 0, 0},
-                                             {3, 64, 0, 0},
-                                             {2, 65, 0, 0},
-                                             {410, 400, 0, 0},  // more rows and levels than one pass of the scan
-                                             {1, 1, 0, 0, {1}},
-                                             {3, 200, 0, 0, {1, 1, 64, 65, 1}},
-                                             {2, 300, 0, 0, {300}},
-                                             {410, 400, 0, 0, {1, 130, 2, 100}}})
+    for (const Shape& s : std::vector<Shape>{{1, 1, 0, 0, 0},
+                                             {3, 64, 0, 0, 0},
+                                             {2, 65, 0, 0, 0},
+                                             {410, 400, 0, 0, 0},  // more rows and levels than one pass of the scan
+                                             {1, 1, 0, 0, 0, {1}},
+                                             {3, 200, 0, 0, 0, {1, 1, 64, 65, 1}},
+                                             {2, 300, 0, 0, 0, {300}},
+                                             {410, 400, 0, 0, 0, {1, 130, 2, 100}}})
         cases.push_back(schedule_case(s));
     for_each_real([&](auto real) {
         using Real = decltype(real);
@@ -389,25 +401,25 @@ std::vector<Case> attention_cases() {
             cases.push_back(forward_case<Real>(s));
             cases.push_back(backward_case<Real>(s));
         }
-        if (!UNDER_SANITIZER) cases.push_back(placement_case<Real>(100, 2, 16));
-        cases.push_back(placement_case<Real>(70, 1, 64));
-        cases.push_back(placement_case<Real>(33, 1, 80));
-        if (!UNDER_SANITIZER) cases.push_back(placement_case<Real>(200, 1, 64));
-        if (ON_CPU) cases.push_back(placement_case<Real>(131, 2, 34));
+        if (!UNDER_SANITIZER) cases.push_back(placement_case<Real>(100, 2, 2, 16));
+        cases.push_back(placement_case<Real>(70, 1, 1, 64));
+        cases.push_back(placement_case<Real>(33, 1, 1, 80));
+        if (!UNDER_SANITIZER) cases.push_back(placement_case<Real>(200, 1, 1, 64));
+        if (ON_CPU) cases.push_back(placement_case<Real>(131, 2, 2, 34));
     });
 #ifndef KNAPSACK_CPU
     for (const int T : {1, 127, 128, 129, 193, 257})
-        if (!UNDER_SANITIZER || T == 193) cases.push_back(blocks_case<bf16>({1, T, 1, 64}));
+        if (!UNDER_SANITIZER || T == 193) cases.push_back(blocks_case<bf16>({1, T, 1, 1, 64}));
     if (!UNDER_SANITIZER)
-        for (const int HS : {32, 80, 128}) cases.push_back(blocks_case<bf16>({1, 193, 2, HS}));
-    cases.push_back(blocks_case<bf16>({2, 300, 1, 64, {37, 129, 1, 64, 2}}));
+        for (const int HS : {32, 80, 128}) cases.push_back(blocks_case<bf16>({1, 193, 2, 2, HS}));
+    cases.push_back(blocks_case<bf16>({2, 300, 1, 1, 64, {37, 129, 1, 64, 2}}));
 #endif
     return cases;
 }
 
 std::vector<Case> attention_timed_cases(const TrainingStep& step) {
     std::vector<Case> cases;
-    const Shape s{step.B, step.T, step.NH, step.HS()};
+    const Shape s{step.B, step.T, step.NH, step.NH, step.HS()};
     cases.push_back(schedule_case(s));
     cases.back().calls = 1;
     for_each_timed_real(false, [&](auto real) {
@@ -421,8 +433,8 @@ std::vector<Case> attention_timed_cases(const TrainingStep& step) {
     // the micro-batch of an 80 GB GPU, whose keys and values are more than the L2 cache holds
     if (step.full)
         for (const Blocks blocks : {Blocks::Any, Blocks::Short, Blocks::Long})
-            for (Case& c : std::vector<Case>{forward_case<bf16>({256, s.T, s.NH, s.HS}, true, blocks),
-                                             backward_case<bf16>({256, s.T, s.NH, s.HS}, true, blocks)})
+            for (Case& c : std::vector<Case>{forward_case<bf16>({256, s.T, s.NH, s.KV, s.HS}, true, blocks),
+                                             backward_case<bf16>({256, s.T, s.NH, s.KV, s.HS}, true, blocks)})
                 cases.push_back(std::move(c));
 #endif
     return cases;
