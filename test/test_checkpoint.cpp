@@ -85,7 +85,8 @@ std::string minimal_config(const std::string& more) {
 }  // namespace
 
 TEST_CASE("Checkpoint: what transformers wrote comes back bit for bit", "[checkpoint]") {
-    for (const char* name : {"gpt2", "gpt2_untied", "neox", "neox_sequential", "gpt2_inner", "neox_inner"}) {
+    for (const char* name : {"gpt2", "gpt2_untied", "neox", "neox_sequential", "gpt2_inner", "neox_inner", "llama",
+                             "llama_tied_wide_heads", "qwen2"}) {
         INFO(name);
         const TemporaryFolder folder;
         const GptConfig config = read_model_config(golden(name));
@@ -220,7 +221,7 @@ TEST_CASE("Checkpoint: config.json of transformers 4 and 5", "[checkpoint]") {
     refused(R"(, "rotary_pct": 0.2)", "3 rotary dimensions");
     refused(R"(, "rotary_pct": 1.5)", "rotary_pct");
     refused(R"(, "layer_norm_eps": "x")", "layer_norm_eps");
-    REQUIRE_DIES(Exit::Data, "model_type is \"llama\"", parse_model_config("c", R"({"model_type": "llama"})"));
+    REQUIRE_DIES(Exit::Data, "model_type is \"mistral\"", parse_model_config("c", R"({"model_type": "mistral"})"));
     REQUIRE_DIES(Exit::Data, "model_type is missing", parse_model_config("c", "{}"));
     REQUIRE_DIES(Exit::Data, "'vocab_size' is missing", parse_model_config("c", R"({"model_type": "gpt2"})"));
     const std::string gpt2 = read_file(path_join(golden("gpt2"), "config.json"));
@@ -246,7 +247,7 @@ TEST_CASE("Checkpoint: config.json of transformers 4 and 5", "[checkpoint]") {
     refused(R"(, "intermediate_size": -1)", "intermediate_size is -1");
     // what a family's file has no key for is not written as something else
     for (void (*change)(GptConfig*) :
-         {+[](GptConfig* c) { c->residual = Residual::Parallel; }, +[](GptConfig* c) { c->biases = false; },
+         {+[](GptConfig* c) { c->residual = Residual::Parallel; }, +[](GptConfig* c) { c->biases = Biases::None; },
           +[](GptConfig* c) { c->positions = Positions::Rotary; }, +[](GptConfig* c) { c->HS = 4; }}) {
         GptConfig other = parse_model_config("c", gpt2);
         change(&other);
@@ -259,6 +260,52 @@ TEST_CASE("Checkpoint: config.json of transformers 4 and 5", "[checkpoint]") {
     CHECK(odd.rotary_dims() == 4);
     CHECK(parse_model_config("c", model_config_json(odd)).rotary_dims() == 4);
     CHECK(model_config_json(odd).find("\"layer_norm_eps\": 1e-05") != std::string::npos);
+}
+
+TEST_CASE("Checkpoint: config.json of Llama, Qwen2 and Qwen3", "[checkpoint]") {
+    const auto config = [](const std::string& type, const std::string& more = "") {
+        return parse_model_config("c", R"({"model_type": ")" + type + R"(", "vocab_size": 97, "hidden_size": 32,
+            "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 32)" +
+                                           more + "}");
+    };
+    // what the classes of transformers take where the file is silent
+    GptConfig c = config("llama");
+    CHECK((c.KV == 4 && c.HS == 8 && c.F == 48 && c.rotary_dims() == 8 && c.rotary_base == 10000 && !c.tied &&
+           c.norm_eps == 1e-6f && c.biases == Biases::None && !c.qk_norm && c.gated()));
+    c = config("qwen2", R"(, "num_key_value_heads": 2, "use_sliding_window": false, "sliding_window": 32)");
+    CHECK((c.KV == 2 && c.HS == 8 && c.biases == Biases::Qkv && !c.qk_norm));
+    c = config("qwen3", R"(, "num_key_value_heads": 2)");
+    CHECK((c.HS == 128 && c.qk_norm && c.biases == Biases::None));
+    // transformers 4 has rope_theta at the top, 5 in rope_parameters
+    for (const char* rope :
+         {R"(, "rope_theta": 5e5, "rope_scaling": null)", R"(, "rope_parameters": {"rope_theta": 5e5})",
+          R"(, "rope_theta": 5e5, "rope_parameters": {"rope_type": "default", "rope_theta": 5e5})"})
+        CHECK(config("llama", rope).rotary_base == 5e5f);
+    for (const char* type : {"llama", "qwen2", "qwen3"}) {
+        c = config(type, R"(, "num_key_value_heads": 1, "rms_norm_eps": 1e-05, "tie_word_embeddings": true)");
+        const GptConfig back = parse_model_config("c", model_config_json(c));
+        CHECK(model_config_json(back) == model_config_json(c));
+        CHECK((back.KV == 1 && back.tied && back.HS == c.HS && back.norm_eps == 1e-5f));
+    }
+    const auto refused = [&](const char* type, const std::string& more, const char* part) {
+        REQUIRE_DIES(Exit::Data, part, config(type, more));
+    };
+    refused("llama", R"(, "rope_scaling": {"rope_type": "llama3", "factor": 32.0})", "rope_type is \"llama3\"");
+    refused("llama", R"(, "rope_parameters": {"rope_type": "yarn", "factor": 4.0})", "rope_type is \"yarn\"");
+    refused("llama", R"(, "rope_theta": 1e4, "rope_parameters": {"rope_theta": 5e5})", "rope_theta is 500000");
+    refused("llama", R"(, "partial_rotary_factor": 0.5)", "partial_rotary_factor is 0.5");
+    refused("llama", R"(, "attention_bias": true)", "attention_bias");
+    refused("llama", R"(, "mlp_bias": true)", "mlp_bias");
+    refused("llama", R"(, "hidden_act": "gelu")", "hidden_act is \"gelu\", expected silu");
+    refused("llama", R"(, "num_key_value_heads": 3)", "num_attention_heads=4 over num_key_value_heads=3");
+    refused("llama", R"(, "head_dim": 7)", "head size must be even");
+    refused("qwen2", R"(, "head_dim": 16)", "head_dim is 16");
+    refused("qwen3", R"(, "attention_bias": true)", "attention_bias");
+    refused("qwen3", R"(, "use_sliding_window": true)", "use_sliding_window");
+    refused("qwen2", R"(, "layer_types": ["full_attention", "sliding_attention"])", "layer_types");
+    c = config("llama");
+    c.qk_norm = true;
+    REQUIRE_DIES(Exit::Runtime, "no keys", model_config_json(c));
 }
 
 TEST_CASE("Checkpoint: models that do not fit are refused", "[checkpoint]") {
@@ -531,7 +578,7 @@ TEST_CASE("Checkpoint: transformers opens what we write, with the same logits", 
     const std::string python = python_with("torch, transformers, safetensors");
     if (python.empty()) SKIP_TEST("live export: no Python with torch and transformers");
     for (const char* name : {"gpt2", "gpt2_untied", "gpt2_bf16_shards", "neox", "neox_sequential", "neox_f16",
-                             "gpt2_inner", "neox_inner"}) {
+                             "gpt2_inner", "neox_inner", "llama", "llama_tied_wide_heads", "qwen2", "qwen3"}) {
         const TemporaryFolder folder;
         const GptConfig config = read_model_config(golden(name));
         write_model(folder.path(), config, read_weights(golden(name), config).data(), "");

@@ -71,7 +71,7 @@ int check_live(const std::string& directory, const std::string& ids, const std::
 
 TEST_CASE("golden directories give the logits of transformers", "[logits]") {
     for (const char* name : {"gpt2", "gpt2_untied", "gpt2_bf16_shards", "neox", "neox_f16", "neox_sequential",
-                             "gpt2_inner", "neox_inner"}) {
+                             "gpt2_inner", "neox_inner", "llama", "llama_tied_wide_heads", "qwen2", "qwen3"}) {
         INFO(name);
         const std::string directory = std::string("test/golden/") + name;
         const GptConfig c = read_model_config(directory);
@@ -93,7 +93,9 @@ TEST_CASE("directories that we export give transformers our logits", "[logits]")
     };
     for (const Model& model :
          {Model{"gpt2:L2:C48:H3", "gpt2", 192}, Model{"pythia:L3:C64:H4", "neox", 256},
-          Model{"gpt2:L2:C48:H3", "gpt2_inner", 100}, Model{"pythia:L3:C64:H4", "neox_inner", 90}}) {
+          Model{"gpt2:L2:C48:H3", "gpt2_inner", 100}, Model{"pythia:L3:C64:H4", "neox_inner", 90},
+          Model{"llama:L2:C48:H6:KV3", "llama", 80}, Model{"llama:L2:C48:H4:KV1:HS16", "llama_wide", 80},
+          Model{"qwen2:L2:C56:H14:KV2", "qwen2", 80}, Model{"qwen3:L3:C48:H4:KV4:HS20", "qwen3", 80}}) {
         GptConfig c = config_from_name(model.name);
         c.F = model.F;
         c.V = 131;

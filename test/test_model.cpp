@@ -38,7 +38,7 @@ const Shape shapes[] = {
     {"neox, F not 4C", Family::Neox, false, true, [](GptConfig* c) { c->F = 21; }},
     {"gpt2, heads wider than C / NH", Family::Gpt2, true, true, [](GptConfig* c) { c->HS = 6; }},
     {"neox, heads narrower than C / NH", Family::Neox, false, false, [](GptConfig* c) { c->HS = 4; }},
-    {"gpt2 without biases", Family::Gpt2, true, false, [](GptConfig* c) { c->biases = false; }},
+    {"gpt2 without biases", Family::Gpt2, true, false, [](GptConfig* c) { c->biases = Biases::None; }},
     {"gpt2, parallel residual", Family::Gpt2, true, false, [](GptConfig* c) { c->residual = Residual::Parallel; }},
     {"gpt2, rotary positions", Family::Gpt2, false, true, [](GptConfig* c) { c->positions = Positions::Rotary; }},
     {"neox, learned positions", Family::Neox, true, true, [](GptConfig* c) { c->positions = Positions::Learned; }},
@@ -47,15 +47,33 @@ const Shape shapes[] = {
          c->residual = Residual::Sequential;
          c->activation = Activation::GeluTanh;
      }},
+    {"llama untied", Family::Llama, false, false},
+    {"llama tied, mask", Family::Llama, true, true},
+    {"llama, a head of keys for each of q", Family::Llama, false, true, [](GptConfig* c) { c->KV = c->NH; }},
+    {"llama, one head of keys", Family::Llama, true, false, [](GptConfig* c) { c->KV = 1; }},
+    {"llama, 14 heads over 2", Family::Llama, true, true,
+     [](GptConfig* c) {
+         c->NH = 14;
+         c->HS = 2;
+     }},
+    {"llama, layer norm", Family::Llama, true, false, [](GptConfig* c) { c->norm = Norm::LayerNorm; }},
+    {"llama, not gated", Family::Llama, true, false, [](GptConfig* c) { c->activation = Activation::GeluExact; }},
+    {"llama, parallel residual", Family::Llama, true, true, [](GptConfig* c) { c->residual = Residual::Parallel; }},
+    {"gpt2, RMS norm", Family::Gpt2, true, false, [](GptConfig* c) { c->norm = Norm::RmsNorm; }},
+    {"qwen2", Family::Qwen2, true, true},
+    {"qwen3", Family::Qwen3, true, false},
+    {"qwen3, mask, heads wider than C / NH", Family::Qwen3, false, true, [](GptConfig* c) { c->HS = 6; }},
 };
 constexpr int B = 2, T = 9;
 
 GptConfig small_config(const Shape& s) {
-    GptConfig c = config_from_name(s.family == Family::Gpt2 ? "gpt2:L2:C8:H2" : "pythia:L2:C16:H2");
+    const char* const sizes[] = {"gpt2:L2:C8:H2", "pythia:L2:C16:H2", "llama:L2:C16:H4:KV2:F12",
+                                 "qwen2:L2:C16:H4:KV2:F12", "qwen3:L2:C16:H4:KV2:F12"};
+    GptConfig c = config_from_name(sizes[static_cast<size_t>(s.family)]);
     c.V = 13;
     c.max_T = 12;
     c.tied = s.tied;
-    c.rotary_fraction = 0.5f;
+    if (s.family == Family::Neox || s.family == Family::Gpt2) c.rotary_fraction = 0.5f;
     if (s.change) s.change(&c);
     return c;
 }
@@ -210,7 +228,7 @@ TEST_CASE("what is computed again is the same bits as what was kept", "[model]")
 }
 
 TEST_CASE("the document mask cuts every path between documents", "[model]") {
-    for (const Family family : {Family::Gpt2, Family::Neox}) {
+    for (const Family family : {Family::Gpt2, Family::Neox, Family::Llama}) {
         const GptConfig c = small_config({"", family, true, true});
         Gpt<double> gpt(c);
         initialise_parameters(c, 7, gpt.memory.get());
@@ -237,11 +255,26 @@ TEST_CASE("presets have the published numbers of parameters", "[model]") {
     CHECK(num_parameters(config_from_name("pythia-410m")) == 405334016);
     CHECK(num_parameters(config_from_name("pythia-1b"), false) == 805736448);
     CHECK(num_parameters(config_from_name("pythia-6.9b")) == 6857302016);
+    // counted by transformers 5.24 on the published shapes (total, without embeddings and head)
+    struct {
+        const char* name;
+        size_t all, inner;
+    } const published[] = {
+        {"tinyllama-1.1b", 1100048384, 968976384}, {"smollm2-135m", 134515008, 106203456},
+        {"smollm2-360m", 361821120, 314635200},    {"llama-3.2-1b", 1235814400, 973146112},
+        {"qwen2.5-0.5b", 494032768, 357898112},    {"qwen3-0.6b", 596049920, 440467456},
+    };
+    for (const auto& p : published) {
+        INFO(p.name);
+        CHECK(num_parameters(config_from_name(p.name)) == p.all);
+        CHECK(num_parameters(config_from_name(p.name), false) == p.inner);
+    }
 }
 
 TEST_CASE("FLOPs are llm.c's formula where F is 4C, and follow F", "[model]") {
     for (const std::string& name : preset_names()) {
         GptConfig c = config_from_name(name);
+        if (c.gated()) continue;
         const double L = c.L, C = c.C, V = c.V, T = 1000;
         CHECK(flops_per_token(c, 1000) == 6 * (12 * L * C * C + V * C) + 6 * L * C * T);
         c.F += 8;
@@ -262,8 +295,15 @@ TEST_CASE("shapes that the kernels cannot run are refused", "[model]") {
     refused([](GptConfig* c) { c->L = 0; }, "L=0 layers");
     REQUIRE_DIES(Exit::Usage, "multiple of NH", config_from_name("gpt2:L2:C33:H2"));
     REQUIRE_DIES(Exit::Usage, "C=900000000 channels", config_from_name("gpt2:L2:C900000000:H2"));
-    REQUIRE_DIES(Exit::Usage, "not a model", config_from_name("llama:L2:C32:H2"));
-    REQUIRE_DIES(Exit::Usage, "not a model", config_from_name("gpt2:L2:C32:H2:F64"));
+    CHECK(config_from_name("gpt2:L2:C32:H2:F64").F == 64);
+    CHECK(config_from_name("llama:L2:C384:H6").F == 1024);
+    CHECK(config_from_name("llama:L2:C32:H4:KV2:HS16:F40").qkv_width() == (4 + 2 * 2) * 16);
+    REQUIRE_DIES(Exit::Usage, "as many of both", config_from_name("pythia:L2:C32:H2:KV1"));
+    REQUIRE_DIES(Exit::Usage, "NH must be a multiple of KV", config_from_name("llama:L2:C32:H4:KV3"));
+    REQUIRE_DIES(Exit::Usage, "multiple of NH", config_from_name("qwen2:L2:C32:H4:HS16"));
+    REQUIRE_DIES(Exit::Usage, "HS must be even", config_from_name("llama:L2:C32:H2:HS3"));
+    for (const char* name : {"mistral:L2:C32:H2", "llama:L2:C32:H4:F64:KV2", "llama:L2:C32:H4:KV", "gpt2:L2:C32:H2:"})
+        REQUIRE_DIES(Exit::Usage, "not a model", config_from_name(name));
 }
 
 TEST_CASE("parameters lie block after block, every tensor in one place", "[model]") {
@@ -278,9 +318,13 @@ TEST_CASE("parameters lie block after block, every tensor in one place", "[model
         // counted by hand: matrices and vectors of a layer, then what is outside of the layers
         const size_t C = static_cast<size_t>(c.C), F = static_cast<size_t>(c.F),
                      A = static_cast<size_t>(c.NH) * static_cast<size_t>(c.HS), Vp = 128;
-        const size_t layer = 4 * A * C + 2 * F * C + 4 * C + (c.biases ? 3 * A + C + F + C : 0);
+        const size_t HS = static_cast<size_t>(c.HS), K = static_cast<size_t>(c.KV) * HS;
+        const bool shifted = c.norm == Norm::LayerNorm;
+        const size_t layer = 2 * A * C + 2 * K * C + (c.gated() ? 3 : 2) * F * C + (shifted ? 4 : 2) * C +
+                             (c.biases == Biases::None ? 0 : A + 2 * K) + (c.qk_norm ? 2 * HS : 0) +
+                             (c.biases == Biases::All ? C + F + C : 0);
         const size_t embeddings = Vp * C + (c.positions == Positions::Learned ? 12 * C : 0),
-                     head = 2 * C + (c.tied ? 0 : Vp * C);
+                     head = (shifted ? 2 : 1) * C + (c.tied ? 0 : Vp * C);
         const auto padded = [](size_t size) { return (size + 511) / 512 * 512; };
         CHECK(blocks[0].size() == padded(embeddings));
         for (size_t l = 1; l <= 3; ++l) CHECK(blocks[l].size() == padded(layer));

@@ -61,7 +61,7 @@ def llama(config=LlamaConfig, model=LlamaForCausalLM, **changes):
     sizes = dict(
         vocab_size=V,
         max_position_embeddings=32,
-        hidden_size=32,
+        hidden_size=64,
         intermediate_size=48,
         num_hidden_layers=2,
         num_attention_heads=4,
@@ -136,14 +136,20 @@ MODELS = {
     "neox_inner": (lambda: neox(intermediate_size=72), save_plain),
     "llama": (llama, save_plain),
     "llama_tied_wide_heads": (
-        lambda: llama(tie_word_embeddings=True, head_dim=12, num_key_value_heads=1, rope_theta=500.0),
+        lambda: llama(hidden_size=32, tie_word_embeddings=True, head_dim=16, num_key_value_heads=1, rope_theta=500.0),
         save_plain,
     ),
     "qwen2": (
-        lambda: qwen2(hidden_size=28, num_attention_heads=14, num_key_value_heads=2, tie_word_embeddings=True),
+        lambda: qwen2(
+            hidden_size=112,
+            num_attention_heads=7,
+            num_key_value_heads=1,
+            num_hidden_layers=1,
+            tie_word_embeddings=True,
+        ),
         save_plain,
     ),
-    "qwen3": (lambda: qwen3(head_dim=16, num_key_value_heads=4, rms_norm_eps=1e-5), save_in_pieces),
+    "qwen3": (lambda: qwen3(hidden_size=32, head_dim=16, num_key_value_heads=4, rms_norm_eps=1e-5), save_in_pieces),
 }
 
 

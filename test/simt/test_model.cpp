@@ -79,7 +79,8 @@ double golden_error(const std::string& name) {
 
 // Those with a head size of 16; the GPT-2 ones have heads of 8, which the attention does not take.
 TEST_CASE("golden directories give the logits of transformers on the CUDA kernels", "[model]") {
-    for (const char* name : {"neox", "neox_f16", "neox_sequential", "neox_inner"}) {
+    for (const char* name :
+         {"neox", "neox_f16", "neox_sequential", "neox_inner", "llama", "llama_tied_wide_heads", "qwen2", "qwen3"}) {
         INFO(name);
         CHECK(golden_error<float>(name) < 1e-6);
         CHECK(golden_error<bf16>(name) < 2e-2);  // two or three layers of activations rounded to 8 bits
