@@ -41,16 +41,17 @@ import numpy as np
 from peers import ROOT, Ours, Peer, Shape, has_torch, scratch_folder, torch_version, write_shard
 
 SHAPES = {
-    "L4-C256-V50304-T256-B4": Shape(True, 4, 256, 4, 50304, 256, 4),
-    "L6-C384-V50304-T256-B4": Shape(True, 6, 384, 6, 50304, 256, 4),
-    "gpt2-124m-T64-B4": Shape(False, 12, 768, 12, 50257, 64, 4),  # llm.c's default on a CPU
-    "L4-C128-V4096-T256-B16": Shape(True, 4, 128, 4, 4096, 256, 16),
-    "L2-C64-V2048-T128-B16": Shape(True, 2, 64, 2, 2048, 128, 16),
+    "L4-C256-V50304-T256-B4": Shape("pythia", 4, 256, 4, 50304, 256, 4),
+    "L6-C384-V50304-T256-B4": Shape("pythia", 6, 384, 6, 50304, 256, 4),
+    "gpt2-124m-T64-B4": Shape("gpt2", 12, 768, 12, 50257, 64, 4),  # llm.c's default on a CPU
+    "L4-C128-V4096-T256-B16": Shape("pythia", 4, 128, 4, 4096, 256, 16),
+    "L2-C64-V2048-T128-B16": Shape("pythia", 2, 64, 2, 2048, 128, 16),
     # what dev/studies/cpu-law.json trains
-    "L2-C32-V1024-T128-B16": Shape(True, 2, 32, 2, 1024, 128, 16),
-    "L2-C128-V1024-T128-B16": Shape(True, 2, 128, 2, 1024, 128, 16),
+    "L2-C32-V1024-T128-B16": Shape("pythia", 2, 32, 2, 1024, 128, 16),
+    "L2-C128-V1024-T128-B16": Shape("pythia", 2, 128, 2, 1024, 128, 16),
     # nanoGPT's for a CPU, with more words than its characters
-    "gpt2-L4-C128-V512-T64-B12": Shape(False, 4, 128, 4, 512, 64, 12),
+    "gpt2-L4-C128-V512-T64-B12": Shape("gpt2", 4, 128, 4, 512, 64, 12),
+    "llama-L6-C384-V32000-T256-B4": Shape("llama", 6, 384, 6, 32000, 256, 4, 2, 1024),
 }
 OURS = {"ours fp32": ("--precision", "fp32"), "ours bf16": ("--precision", "bf16")}
 PEERS = {

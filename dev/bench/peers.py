@@ -23,32 +23,42 @@ POLL_SECONDS = 0.05
 
 
 class Shape(NamedTuple):
-    neox: bool
+    family: str  # gpt2, pythia, llama
     L: int
     C: int
     heads: int
     V: int
     T: int
     B: int
+    kv_heads: int = 0  # 0: as many as heads
+    F: int = 0  # hidden channels; 0: 4 C
 
     @property
     def model(self) -> str:
-        if (self.neox, self.L, self.C, self.V) == (False, 12, 768, 50257):
+        if (self.family, self.L, self.C, self.V) == ("gpt2", 12, 768, 50257):
             return "gpt2-124m"
-        return f"{'pythia' if self.neox else 'gpt2'}:L{self.L}:C{self.C}:H{self.heads}"
+        size = f"{self.family}:L{self.L}:C{self.C}:H{self.heads}"
+        return size + (f":KV{self.kv_heads}" if self.kv_heads else "") + (f":F{self.F}" if self.F else "")
 
     @property
     def linear_layers(self) -> list[tuple[int, int, int, int]]:
         """(rows, inputs, outputs, how often) of every linear layer of a step."""
-        N, C = self.B * self.T, self.C
+        N, C, F = self.B * self.T, self.C, self.F or 4 * self.C
         head = min(N, HEAD_ROWS)
         return [
-            (N, C, 3 * C, self.L),
+            (N, C, C + 2 * C // self.heads * (self.kv_heads or self.heads), self.L),
             (N, C, C, self.L),
-            (N, C, 4 * C, self.L),
-            (N, 4 * C, C, self.L),
+            (N, C, 2 * F if self.family == "llama" else F, self.L),
+            (N, F, C, self.L),
             (head, C, self.V, N // head),
         ]
+
+    @property
+    def flops_per_token(self) -> float:
+        """Forward and backward, as model/config.h counts them."""
+        rows = self.B * self.T
+        matrices = sum(n * inputs * outputs * times for n, inputs, outputs, times in self.linear_layers) / rows
+        return 6.0 * matrices + 6.0 * self.L * self.C * self.T
 
 
 def write_shard(prefix: Path, shape: Shape, tokens: int) -> None:

@@ -40,9 +40,12 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 class Block(nn.Module):
-    def __init__(self, C: int, heads: int, neox: bool) -> None:
+    """GPT-2's and Pythia's."""
+
+    def __init__(self, shape: dict) -> None:
         super().__init__()
-        self.heads, self.neox = heads, neox
+        C = shape["C"]
+        self.heads, self.neox = shape["heads"], shape["family"] == "pythia"
         self.ln1, self.ln2 = nn.LayerNorm(C), nn.LayerNorm(C)
         self.qkv, self.proj = nn.Linear(C, 3 * C), nn.Linear(C, C)
         self.fc, self.fcproj = nn.Linear(C, 4 * C), nn.Linear(4 * C, C)
@@ -64,6 +67,30 @@ class Block(nn.Module):
         return x + self.mlp(self.ln2(x))
 
 
+class LlamaBlock(nn.Module):
+    """RMS norm, grouped queries, a gated feed-forward, no biases; gate and up are one product, as q, k and v are."""
+
+    def __init__(self, shape: dict) -> None:
+        super().__init__()
+        C, hidden = shape["C"], shape["F"]
+        self.heads, self.kv_heads = shape["heads"], shape["kv_heads"] or shape["heads"]
+        self.widths = [C, C // self.heads * self.kv_heads, C // self.heads * self.kv_heads]
+        self.ln1, self.ln2 = nn.RMSNorm(C, eps=1e-5), nn.RMSNorm(C, eps=1e-5)
+        self.qkv, self.proj = nn.Linear(C, sum(self.widths), bias=False), nn.Linear(C, C, bias=False)
+        self.fc, self.fcproj = nn.Linear(C, 2 * hidden, bias=False), nn.Linear(hidden, C, bias=False)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        B, T, C = x.shape
+        parts = self.qkv(self.ln1(x)).split(self.widths, dim=2)
+        q, k, v = (part.view(B, T, -1, C // self.heads).transpose(1, 2) for part in parts)
+        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
+        groups = self.heads // self.kv_heads
+        k, v = k.repeat_interleave(groups, dim=1), v.repeat_interleave(groups, dim=1)
+        x = x + self.proj(causal_attention(q, k, v).transpose(1, 2).reshape(B, T, C))
+        gate, up = self.fc(self.ln2(x)).chunk(2, dim=2)
+        return x + self.fcproj(F.silu(gate) * up)
+
+
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     D = cos.shape[-1]
     part, rest = x[..., :D], x[..., D:]
@@ -72,19 +99,21 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 class Gpt(nn.Module):
-    def __init__(self, neox: bool, L: int, C: int, heads: int, V: int, T: int) -> None:
+    def __init__(self, shape: dict) -> None:
         super().__init__()
+        C, V, T, family = shape["C"], shape["V"], shape["T"], shape["family"]
         self.wte = nn.Embedding(V, C)
-        self.wpe = None if neox else nn.Embedding(T, C)
-        self.blocks = nn.ModuleList(Block(C, heads, neox) for _ in range(L))
-        self.lnf = nn.LayerNorm(C)
+        self.wpe = nn.Embedding(T, C) if family == "gpt2" else None
+        block = LlamaBlock if family == "llama" else Block
+        self.blocks = nn.ModuleList(block(shape) for _ in range(shape["L"]))
+        self.lnf = nn.RMSNorm(C, eps=1e-5) if family == "llama" else nn.LayerNorm(C)
         self.head = nn.Linear(C, V, bias=False)
-        if not neox:
+        if family == "gpt2":
             self.head.weight = self.wte.weight
         for parameter in self.parameters():
             if parameter.dim() == 2:
                 nn.init.normal_(parameter, std=0.02)
-        D = C // heads // 4 // 2 * 2
+        D = C // shape["heads"] // (1 if family == "llama" else 4) // 2 * 2
         angles = torch.outer(torch.arange(T), 10000.0 ** (-torch.arange(0, D, 2) / D)).repeat(1, 2)
         self.register_buffer("cos", angles.cos())
         self.register_buffer("sin", angles.sin())
@@ -175,9 +204,7 @@ class Training:
         shape, device = options["shape"], options.get("device", "cpu")
         self.imported = memory_bytes("VmRSS")
         self.device, self.micro_steps = device, options.get("micro_steps", 1)
-        self.model: nn.Module = Gpt(shape["neox"], shape["L"], shape["C"], shape["heads"], shape["V"], shape["T"]).to(
-            device
-        )
+        self.model: nn.Module = Gpt(shape).to(device)
         self.parameters = list(self.model.parameters())
         self.optimizer = make_adamw(self.model)
         self.attention = fastest_attention(shape) if device == "cuda" else "as PyTorch chooses"
