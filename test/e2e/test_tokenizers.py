@@ -1,0 +1,117 @@
+"""Tokenizers of the families, each small and with its family's own way of cutting and spelling, from text to shard to
+the trainer's screen: the text that comes back is the text that went in, and what a checkpoint says of it is right."""
+
+import json
+import pathlib
+import subprocess
+import sys
+import unittest
+
+from common import ROOT, TRAIN, EndToEndTest
+
+try:
+    import tokenizers as hf
+except ImportError:
+    hf = None
+
+# Accents, marks that combine, scripts without spaces, emoji, runs of spaces and of digits, line ends, odd bytes of UTF-8.
+DOCUMENTS = [
+    "Zürich's 1234567 people don't mind  two   spaces.\n\n\tA tab, an e-mail: a.b@c.de",
+    "東京は日本の首都です。กรุงเทพ हिन्दी — naïve café 🙂🙃 in 2024's",
+    "Plain words, then words again: the capital of Freedonia is Fredville, since 1881.",
+]
+# Of the published tokenizers: Llama 3's and Qwen2's rule for cutting a text into words, before the merges.
+WORDS_OF_LLAMA3 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+WORDS_OF_QWEN2 = WORDS_OF_LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
+
+
+def spaces_and_bytes() -> tuple:
+    """Llama 2 and TinyLlama: spaces as U+2581, bytes as <0xNN> where there is no token."""
+    tokenizer = hf.Tokenizer(hf.models.BPE(byte_fallback=True, fuse_unk=True, unk_token="<unk>"))
+    tokenizer.normalizer = hf.normalizers.Sequence(
+        [hf.normalizers.Prepend("\u2581"), hf.normalizers.Replace(" ", "\u2581")]
+    )
+    back = hf.decoders
+    tokenizer.decoder = back.Sequence(
+        [back.Replace("\u2581", " "), back.ByteFallback(), back.Fuse(), back.Strip(" ", 1, 0)]
+    )
+    return tokenizer, ["<unk>", "<s>", "</s>", *(f"<0x{i:02X}>" for i in range(256))], [], "</s>"
+
+
+def byte_level(words: list, normalizer: object = None, end: str = "<|endoftext|>") -> tuple:
+    tokenizer = hf.Tokenizer(hf.models.BPE())
+    if normalizer:
+        tokenizer.normalizer = normalizer
+    last = hf.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=not any("Split" in str(w) for w in words))
+    tokenizer.pre_tokenizer = hf.pre_tokenizers.Sequence([*words, last])
+    tokenizer.decoder = hf.decoders.ByteLevel()
+    return tokenizer, [end], hf.pre_tokenizers.ByteLevel.alphabet(), end
+
+
+def split(pattern: str) -> object:
+    return hf.pre_tokenizers.Split(hf.Regex(pattern), behavior="isolated", invert=False)
+
+
+KINDS = {
+    "tinyllama": spaces_and_bytes,
+    "llama3": lambda: byte_level([split(WORDS_OF_LLAMA3)], end="<|end_of_text|>"),
+    "qwen2": lambda: byte_level([split(WORDS_OF_QWEN2)], hf.normalizers.NFC()),
+    "smollm2": lambda: byte_level([hf.pre_tokenizers.Digits(individual_digits=True)]),
+}
+
+
+def run(*command: object) -> subprocess.CompletedProcess:
+    return subprocess.run([str(c) for c in command], cwd=ROOT, capture_output=True, text=True)
+
+
+@unittest.skipIf(hf is None, "the Python package tokenizers is not installed")
+class FamiliesTest(EndToEndTest):
+    def prepare(self, kind: str) -> tuple[pathlib.Path, str]:
+        tokenizer, special, alphabet, end = KINDS[kind]()
+        trainer = hf.trainers.BpeTrainer(
+            vocab_size=len(special) + len(alphabet) + 150,
+            special_tokens=special,
+            initial_alphabet=alphabet,
+            show_progress=False,
+        )
+        tokenizer.train_from_iterator(DOCUMENTS[2:] * 5, trainer)  # of the others most is spelt in bytes
+        folder = self.data / kind
+        folder.mkdir()
+        tokenizer.save(str(folder / "tokenizer.json"))
+        lines = "".join(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in 4 * DOCUMENTS)
+        (folder / "in.jsonl").write_text(lines)
+        done = run(
+            sys.executable, "-m", "knapsack", "text", folder / "in.jsonl", "--tokenizer", folder, "--eot", end,
+            "--out", folder / "web", "--workers", "1",
+        )  # fmt: skip
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return folder, end
+
+    def test_text_comes_back(self) -> None:
+        for kind in KINDS:
+            with self.subTest(kind):
+                folder, end = self.prepare(kind)
+                side = json.loads((folder / "web.json").read_text())
+                self.assertEqual(side["bytes"], 4 * sum(len(text.encode()) for text in DOCUMENTS))
+                flags = (
+                    *("--model", "llama:L1:C32:H2:KV1:F48", "--source", f"web={folder}/web.bin", "--micro-batch", "1"),
+                    *("--seq-len", "512", "--batch-tokens", "512", "--steps", "1"),  # a document is one piece
+                )
+                order = run(TRAIN, *flags, "--print-order", "0")
+                self.assertEqual(order.returncode, 0, order.stderr)
+                shown = order.stdout
+                for text in DOCUMENTS:
+                    self.assertIn("\n    " + text.replace("\n", "\\n").replace("\t", "\\x09") + "\n", shown)
+                out = folder / "run"
+                done = run(TRAIN, *flags, "--out", out)
+                self.assertEqual(done.returncode, 0, done.stderr)
+                (checkpoint,) = (out / "checkpoints").iterdir()
+                ours = hf.Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
+                config = json.loads((checkpoint / "config.json").read_text())
+                self.assertEqual(ours.token_to_id(end), config["eos_token_id"])
+                settings = json.loads((checkpoint / "tokenizer_config.json").read_text())
+                self.assertEqual(settings.get("eos_token"), end)
+
+
+if __name__ == "__main__":
+    unittest.main()
