@@ -14,7 +14,7 @@ try:
 except ImportError:
     hf = None
 
-# Accents, marks that combine, scripts without spaces, emoji, runs of spaces and of digits, line ends, odd bytes of UTF-8.
+# Accents, marks that combine, scripts without spaces, emoji, runs of spaces and of digits, line ends.
 DOCUMENTS = [
     "Zürich's 1234567 people don't mind  two   spaces.\n\n\tA tab, an e-mail: a.b@c.de",
     "東京は日本の首都です。กรุงเทพ हिन्दी — naïve café 🙂🙃 in 2024's",
