@@ -21,7 +21,10 @@ DOCUMENTS = [
     "Plain words, then words again: the capital of Freedonia is Fredville, since 1881.",
 ]
 # Of the published tokenizers: Llama 3's and Qwen2's rule for cutting a text into words, before the merges.
-WORDS_OF_LLAMA3 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+WORDS_OF_LLAMA3 = "|".join(
+    (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)", r"[^\r\n\p{L}\p{N}]?\p{L}+", r"\p{N}{1,3}", r" ?[^\s\p{L}\p{N}]+[\r\n]*")
+    + (r"\s*[\r\n]+", r"\s+(?!\S)", r"\s+")
+)
 WORDS_OF_QWEN2 = WORDS_OF_LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
 
 
