@@ -59,6 +59,39 @@ void layernorm_backward(Real* dinp, Stat<Real>* dweight, Stat<Real>* dbias, void
                         int C, stream_t stream);
 size_t layernorm_backward_scratch(int N, int C);
 
+// ---- RMS norm (Zhang & Sennrich 2019, arXiv 1910.07467) --------------------------------------------------------------
+// x = a (+ b (+ c)), rounded to Real and written to `residual`; b, c may be null, residual only without b
+// rstd[n] = 1 / sqrt(mean_c(x^2) + eps)
+// y.out[n,c] = x[n,c] * rstd[n] * y.weight[c]      for y in {first, second}
+// a, b, c, residual, out (N, C); rstd (N); weight (C); y.bias is null. As layer norm: residual may be a, b or c,
+// second.out null, and with a = residual, b = null the same bits come out. Where x holds NaN, the row is NaN; where it
+// holds infinities, these are NaN and the others 0.
+template <class Real>
+void rmsnorm_forward(Real* residual, Affine<Real> first, Affine<Real> second, Stat<Real>* rstd, const Real* a,
+                     const Real* b, const Real* c, int N, int C, Stat<Real> eps, stream_t stream);
+// dinp[n,c] += rstd[n] * (g - x * mean_c(g x)),  g = dout * weight,  x = inp * rstd
+// dweight[c] += sum_n dout * x.     scratch: rmsnorm_backward_scratch(N, C) bytes
+template <class Real>
+void rmsnorm_backward(Real* dinp, Stat<Real>* dweight, void* scratch, const Real* dout, const Real* inp,
+                      const Real* weight, const Stat<Real>* rstd, int N, int C, stream_t stream);
+size_t rmsnorm_backward_scratch(int N, int C);
+
+// ---- norm of queries and keys by head (Qwen3, arXiv 2505.09388), before the rotation ---------------------------------
+// For every head h of q and of k: rstd[n,h] = 1 / sqrt(mean_d(x^2) + eps),  x = inp[n,h,:],  d < HS
+// out[n,h,d] = x[d] * rstd[n,h] * w[d],  w = qweight for the NH heads of q, kweight for the KV of k; v is copied
+// out, inp (N, NH + 2 KV, HS): q's heads, k's, v's; rstd (N, NH + KV); qweight, kweight (HS).
+template <class Real>
+void qk_norm_forward(Real* out, Stat<Real>* rstd, const Real* inp, const Real* qweight, const Real* kweight, int N,
+                     int NH, int KV, int HS, Stat<Real> eps, stream_t stream);
+// dqkv, the gradient of out, becomes that of inp: for q and k  dx[d] = rstd (g - x * mean_d(g x)),  g = dout * w,
+// x = inp * rstd;  v's stays.        dqweight[d] += sum over n and q's heads of dout * x;  dkweight[d] likewise, of k's
+// scratch: qk_norm_backward_scratch(N, NH, KV, HS) bytes.
+template <class Real>
+void qk_norm_backward(Real* dqkv, Stat<Real>* dqweight, Stat<Real>* dkweight, void* scratch, const Real* inp,
+                      const Real* qweight, const Real* kweight, const Stat<Real>* rstd, int N, int NH, int KV, int HS,
+                      stream_t stream);
+size_t qk_norm_backward_scratch(int N, int NH, int KV, int HS);
+
 // ---- rotary position embedding (Su et al. 2021), in NeoX's half-split form ------------------------------------------
 // table[p, i] = cos(p f_i), table[p, R/2 + i] = sin(p f_i),  f_i = base^(-2i/R),  p < P, i < R/2; angles in double
 // table (P, R), of Stat<Real>.
@@ -112,6 +145,16 @@ void gelu_forward(Real* out, const Real* inp, size_t n, Gelu kind, stream_t stre
 template <class Real>
 void gelu_backward(Real* dinp, Stat<Real>* dbias, void* scratch, const Real* inp, const Real* dout, int N, int F,
                    Gelu kind, stream_t stream);
+
+// ---- SwiGLU (Shazeer 2020, arXiv 2002.05202): the gated unit of Llama's feed-forward ---------------------------------
+// out[n,f] = silu(gate) * up,  gate = inp[n,f],  up = inp[n,F+f],  silu(x) = x / (1 + e^-x)        n < N, f < F
+// out (N, F); inp (N, 2F). The gate and the product that it scales are one product's outputs, side by side.
+template <class Real>
+void swiglu_forward(Real* out, const Real* inp, int N, int F, stream_t stream);
+// dinp[n,f] = dout * up * (s + silu(gate) (1 - s)),  dinp[n,F+f] = dout * silu(gate),  s = 1 / (1 + e^-gate)
+// dinp, inp (N, 2F); dout (N, F). dinp may be inp.
+template <class Real>
+void swiglu_backward(Real* dinp, const Real* inp, const Real* dout, int N, int F, stream_t stream);
 
 // ---- classifier: softmax cross-entropy at the head ------------------------------------------------------------------
 // losses[n] = logsumexp_v(logits[n,v]) - logits[n,targets[n]]        n < N, v < V

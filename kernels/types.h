@@ -15,7 +15,7 @@ struct StatOf {
 template <class Real>
 using Stat = typename StatOf<Real>::type;
 
-// One affine output of a layer norm: out = normalised * weight + bias. out null: there is none.
+// One affine output of a norm: out = normalised * weight + bias. out null: there is none. An RMS norm's bias is null.
 template <class Real>
 struct Affine {
     Real* out;           // (N, C)

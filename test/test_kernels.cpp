@@ -150,10 +150,12 @@ TEST_CASE("cases: names differ, floors are given", "[cases]") {
         INFO(c.name);
         CHECK(names.insert(c.name).second);
     }
-    for (const bool neox : {false, true}) {
+    for (const TrainingStep& step : {TrainingStep{2, 64, 2, 32, 2, 100, 64, 8, false, true},
+                                     {2, 64, 2, 32, 2, 100, 64, 8, true, true},
+                                     {2, 64, 2, 32, 2, 100, 64, 8, false, true, 1, 96}}) {
         names.clear();
         int calls = 0;
-        for (const Case& c : timed_cases({2, 64, 2, 32, 2, 100, 64, 8, neox, true})) {
+        for (const Case& c : timed_cases(step)) {
             INFO(c.name);
             CHECK(names.insert(c.name).second);
             CHECK(c.bytes > 0);

@@ -28,10 +28,11 @@ constexpr int HEAD_ROWS = 8192, QUESTION_ROWS = 1024;  // a GPU's, also in the b
 static_assert(HEAD_ROWS == MAX_HEAD_ROWS && QUESTION_ROWS == SCORE_ROWS);
 #endif
 constexpr TrainingStep STEPS[] = {
-    {6, 512, 8, 2048, 32, 50304, HEAD_ROWS, QUESTION_ROWS, true, true},      // Pythia 70M
-    {6, 128, 4, 2048, 32, 50304, HEAD_ROWS, QUESTION_ROWS, true, false},     // Pythia 14M
-    {12, 768, 12, 1024, 32, 50257, HEAD_ROWS, QUESTION_ROWS, false, false},  // GPT-2 124M
-    {24, 2048, 16, 2048, 8, 50304, HEAD_ROWS, QUESTION_ROWS, true, false},   // Pythia 1.4B
+    {6, 512, 8, 2048, 32, 50304, HEAD_ROWS, QUESTION_ROWS, true, true},                // Pythia 70M
+    {6, 128, 4, 2048, 32, 50304, HEAD_ROWS, QUESTION_ROWS, true, false},               // Pythia 14M
+    {12, 768, 12, 1024, 32, 50257, HEAD_ROWS, QUESTION_ROWS, false, false},            // GPT-2 124M
+    {24, 2048, 16, 2048, 8, 50304, HEAD_ROWS, QUESTION_ROWS, true, false},             // Pythia 1.4B
+    {16, 2048, 32, 2048, 8, 128256, HEAD_ROWS, QUESTION_ROWS, false, false, 8, 8192},  // Llama 3.2 1B
 };
 constexpr size_t MIN_RUNS = 11, MAX_RUNS = 200;
 constexpr double SECONDS_A_CASE = 0.5;         // of runs

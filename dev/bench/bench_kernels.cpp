@@ -1,8 +1,9 @@
 // bench_kernels.cpp - every CPU kernel at the shapes of one training step (the timed cases of test/cases): what it
 // reaches, against the machine and against the step.
 //
-//   bench_kernels [L C NH T B V]        default 4 256 8 256 4 50304, a NeoX model; OMP_NUM_THREADS as in training
+//   bench_kernels [L C NH T B V [KV F]]     default 4 256 8 256 4 50304, a NeoX model; with KV and F a Llama
 //
+// OMP_NUM_THREADS as in training.
 // A table for each precision. A line: calls a step, median time of a call, GFLOP/s or GB/s and the share of this
 // machine's best (a 1024^3 product and a copy of 256 MB, measured first), and the share of the step. Arrays are used
 // in turn by no one else, so small ones are found in the caches: as in training, where the previous kernel has just
@@ -116,12 +117,13 @@ void compare_with_cblas(const char* name, int N, int C, int OC) {
 }  // namespace
 
 int main(int argc, char** argv) {
-    int size[] = {4, 256, 8, 256, 4, 50304};
-    for (int i = 1; i < argc && i <= 6; ++i) size[i - 1] = atoi(argv[i]);
-    const auto [L, C, NH, T, B, V] = size;
-    if (std::min({L, C, NH, T, B, V}) < 1 || C % NH != 0) return fprintf(stderr, "bench_kernels [L C NH T B V]\n"), 2;
-    const TrainingStep step{
-        L, C, NH, T, B, V, std::min(B * T, MAX_HEAD_ROWS), SCORE_ROWS, /*neox=*/true, /*full=*/true};
+    int size[] = {4, 256, 8, 256, 4, 50304, 0, 0};
+    for (int i = 1; i < argc && i <= 8; ++i) size[i - 1] = atoi(argv[i]);
+    const auto [L, C, NH, T, B, V, KV, F] = size;
+    if (std::min({L, C, NH, T, B, V}) < 1 || C % NH != 0 || (KV > 0) != (F > 0) || (KV > 0 && NH % KV != 0))
+        return fprintf(stderr, "bench_kernels [L C NH T B V [KV F]]\n"), 2;
+    const int head_rows = std::min(B * T, MAX_HEAD_ROWS);
+    const TrainingStep step{L, C, NH, T, B, V, head_rows, SCORE_ROWS, /*neox=*/F == 0, /*full=*/true, KV, F};
 
     const double bandwidth = copy_rate();
     printf("L%d C%d NH%d T%d B%d V%d, %d threads: copy %.1f GB/s\n", L, C, NH, T, B, V, omp_get_max_threads(),

@@ -64,6 +64,10 @@ def width(i: Instruction) -> int:
     return next((WIDTHS[m] for m in i.opcode.split(".")[1:] if m in WIDTHS), 4)
 
 
+def stores_pack(i: Instruction) -> bool:
+    return i.is_a("STG") and width(i) == 16
+
+
 def shared_cycles(i: Instruction) -> int:
     """How long an access keeps the shared memory of an SM busy, at 128 bytes a cycle and without bank conflicts. A
     matrix of ldmatrix is 8 rows of 16 bytes. What several lanes read at once counts for each of them."""
@@ -198,16 +202,16 @@ def parts_of(name: str, flow: Flow, instructions: list[Instruction]) -> tuple[st
         return "tile", {"tile": found} if found else {}
     if name.startswith(("classifier_", "column_partial", "gelu_backward")):
         return "pack", passes_of(name, flow)
-    if name.startswith("layernorm_"):
+    if name.startswith(("layernorm_", "rmsnorm_", "qk_norm_")):
         packs = int(re.findall(r"\d+", name)[-1])
-        rows = [loop for loop in flow.loops if any(i.is_a("STG") for i in flow.instructions(loop.body))]
-        way = flow.way_through(rows[0]) if rows else flow.whole_way()
+        rows = [loop for loop in flow.loops if any(stores_pack(i) for i in flow.instructions(loop.body))]
+        way = flow.way_through(min(rows, key=lambda loop: len(loop.body))) if rows else flow.whole_way()
         return "pack", {"row": mix_of(way).scaled(1 / packs)}
-    if name.startswith(("gelu_", "rotary_kernel", "adamw_")):
+    if name.startswith(("gelu_", "swiglu_", "rotary_kernel", "adamw_")):
         way = flow.whole_way()
         packs = 1
         if name.startswith("rotary"):
-            packs = max(1, sum(i.is_a("STG") and width(i) == 16 for i in way))
+            packs = max(1, sum(map(stores_pack, way)))
         return "pack", {"pack": mix_of(way).scaled(1 / packs)}
     return "", {}
 

@@ -80,8 +80,10 @@ def group_tokens() -> int:
     return source_constant("kernels/attention_schedule.cuh", "GROUP_TOKENS")
 
 
-# Not in the list of a step's launches: evaluation, once a run, or small parts of those that are in it.
+# Not in the list of a step's launches: evaluation, once a run, small parts of those that are in it, or of Llama, of
+# which there is no model below.
 ASIDE = ("classifier_score", "rotary_table", "sort_", "embedding_carry", "norm_total", "add_in_order")
+ASIDE += ("rmsnorm_", "qk_norm_", "swiglu_")
 
 
 class Model(NamedTuple):

@@ -67,6 +67,7 @@ std::vector<Case> bias_cases() {
 
 std::vector<Case> bias_timed_cases(const TrainingStep& step) {
     std::vector<Case> cases;
+    if (step.llama()) return cases;
     for_each_timed_real(step.full, [&](auto real) {
         cases.push_back(backward_case<decltype(real)>({step.N(), step.C}, true));
         cases.back().calls = step.neox ? step.L : 0;

@@ -54,6 +54,12 @@ Doubles normal_doubles(size_t n, uint64_t seed) {
     return part(values, 0, n);
 }
 
+Doubles finite(Doubles x) {
+    for (double& value : x)
+        if (!std::isfinite(value)) value = std::isnan(value) ? 1e30 : std::copysign(1e31, value);
+    return x;
+}
+
 Ints random_ints(size_t n, int below, uint64_t seed) {
     Ints values(n);
     for (size_t i = 0; i < n; ++i)

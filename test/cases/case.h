@@ -54,6 +54,9 @@ struct TrainingStep {
     int head_rows, score_rows;  // rows of the head at a time, in training and at questions
     bool neox;  // rotary positions, exact GELU, parallel residual; else GPT-2: learned ones, tanh form, sequential
     bool full;  // on a GPU: also in float, with tokens of other kinds, and the update
+    // Llama: NH query heads share KV key/value heads; RMS norm, a gated feed-forward of F; rotary positions, sequential
+    int KV = 0, F = 0;  // 0: it is none
+    bool llama() const { return F > 0; }
     int N() const { return B * T; }
     int HS() const { return C / NH; }
     int R() const { return HS() / 8 * 2; }  // of rotary positions: a quarter of the head
@@ -65,9 +68,12 @@ struct TrainingStep {
 #define CASE_ROOMS(ROOM) \
     ROOM(embedding)      \
     ROOM(layernorm)      \
+    ROOM(rmsnorm)        \
+    ROOM(qk_norm)        \
     ROOM(rotary)         \
     ROOM(attention)      \
     ROOM(gelu)           \
+    ROOM(swiglu)         \
     ROOM(classifier)     \
     ROOM(matmul)         \
     ROOM(bias)           \
@@ -110,6 +116,9 @@ template <class Real>
 std::vector<Real> part(const std::vector<Real>& v, size_t begin, size_t n) {
     return {v.begin() + static_cast<std::ptrdiff_t>(begin), v.begin() + static_cast<std::ptrdiff_t>(begin + n)};
 }
+
+// Doubles that can be compared: NaN and infinities as numbers that nothing else is.
+Doubles finite(Doubles x);
 
 // n values of a normal distribution, a function of (seed, index); rounded to Real. From 2^20 on they repeat: the large
 // arrays of timed cases are there soon.

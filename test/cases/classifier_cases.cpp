@@ -53,13 +53,6 @@ std::vector<Real> padded_logits(const Shape& s, uint64_t seed) {
     return logits;
 }
 
-// Doubles that can be compared: NaN and infinities as numbers that nothing else is.
-Doubles finite(Doubles x) {
-    for (double& value : x)
-        if (!std::isfinite(value)) value = std::isnan(value) ? 1e30 : std::copysign(1e31, value);
-    return x;
-}
-
 std::string name_of(const char* operation, const char* type, const Shape& s) {
     return format_text("%s %s N=%d V=%d Vp=%d", operation, type, s.N, s.V, s.Vp);
 }

@@ -146,7 +146,7 @@ std::vector<Case> embedding_timed_cases(const TrainingStep& step) {
         using Real = decltype(real);
         for (const Tokens kind : {Tokens::Zipf, Tokens::Random, Tokens::One}) {
             if (kind != Tokens::Zipf && (ON_CPU || !step.full)) continue;
-            const Shape s{step.N(), step.C, step.Vp(), step.neox ? 0 : step.T, kind};
+            const Shape s{step.N(), step.C, step.Vp(), step.neox || step.llama() ? 0 : step.T, kind};
             const size_t C = static_cast<size_t>(s.C), out = product(s.N, s.C), tables = s.T ? 2 : 1;
             // rows of the tables that are met
             const size_t met = different(make_tokens(s.tokens, s.N, s.V, 1)) + (s.T ? different(positions_of(s)) : 0);

@@ -216,6 +216,7 @@ std::vector<Case> layernorm_cases() {
 // residual is parallel, one of a sum of two before attention and before the feed-forward where it is not.
 std::vector<Case> layernorm_timed_cases(const TrainingStep& step) {
     std::vector<Case> cases;
+    if (step.llama()) return cases;
     for_each_timed_real(step.full, [&](auto real) {
         using Real = decltype(real);
         const int N = step.N(), C = step.C;

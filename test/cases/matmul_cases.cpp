@@ -206,6 +206,13 @@ std::vector<Case> matmul_timed_cases(const TrainingStep& step) {
             if (!ON_CPU && sizeof(Real) == 2) cases.push_back(backward_case<Real>(s, false, false, true));
         };
         const int N = step.N(), C = step.C, rows = step.head_rows;
+        if (step.llama()) {  // without biases; gate and up in one
+            for (const auto& [inputs, outputs] :
+                 {std::pair{C, (step.NH + 2 * step.KV) * step.HS()}, {C, C}, {C, 2 * step.F}, {step.F, C}})
+                add({N, inputs, outputs}, false, false, step.L);
+            add({rows, C, step.Vp()}, false, false, N / rows);
+            return;
+        }
         add({N, C, 3 * C}, true, true, step.L);
         add({N, C, C}, true, !step.neox, step.L);
         add({N, C, 4 * C}, true, false, step.L);

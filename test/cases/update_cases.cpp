@@ -388,7 +388,9 @@ std::vector<Case> update_timed_cases(const TrainingStep& step) {
     const size_t C = static_cast<size_t>(step.C), L = static_cast<size_t>(step.L), V = static_cast<size_t>(step.Vp()),
                  T = static_cast<size_t>(step.T);
     // embeddings (NeoX's head has weights of its own), layers, the last norm
-    const size_t parameters = (step.neox ? 2 * V : V + T) * C + L * (12 * C + 13) * C + 2 * C;
+    const size_t keys = static_cast<size_t>(step.KV * step.HS()), F = static_cast<size_t>(step.F);
+    const size_t parameters = step.llama() ? V * C + L * (2 * C + 2 * keys + 3 * F + 2) * C + C
+                                           : (step.neox ? 2 * V : V + T) * C + L * (12 * C + 13) * C + 2 * C;
     std::vector<Case> cases;
     if (!ON_CPU && !step.full) return cases;  // of other models it would show nothing new
     for_each_timed_real(step.full, [&](auto real) {
