@@ -3,7 +3,8 @@
 // Two kernels, one that owns keys (dK, dV) and one that owns queries (dQ), each sums in registers and writes once. S
 // and dP (operations.h) are computed in both: 7 products where one kernel would need 5. In return there are no atomics,
 // no second pass over a float dQ in memory and no order between blocks: deterministic, and parallel over tiles at any
-// batch size.
+// batch size. dK and dV of a key/value head are one block's, whatever the number of query heads that share it: NH/KV
+// times fewer blocks than the other kernel has, each with as many times the work.
 #pragma once
 #include <cmath>
 #include <type_traits>
@@ -35,15 +36,16 @@ void attention_backward(Real* dqkv, void* scratch, const Real* dout, const Real*
             constexpr int ROWS = decltype(block)::value;
             using Shape = AttentionBackwardKeys<Real, SIZE, ROWS>;
             LAUNCH((attention_backward_keys_kernel<Real, SIZE, ROWS, decltype(gradients)::value>),
-                   attention_grid(B, T, NH, Shape::PARTS), dim3(Shape::THREADS), sizeof(typename Shape::Shared),
-                   stream.cuda, dqkv, dout, qkv, statistics, schedule, T, NH, scale);
+                   attention_grid(B, T, 1, KV, Shape::PARTS), dim3(Shape::THREADS), sizeof(typename Shape::Shared),
+                   stream.cuda, dqkv, dout, qkv, statistics, schedule, T, NH, KV, NH / KV, scale);
         };
         const auto launch_queries = [&](auto block) {
             constexpr int ROWS = decltype(block)::value;
             using Shape = AttentionBackwardQueries<Real, SIZE, ROWS>;
-            LAUNCH((attention_backward_queries_kernel<Real, SIZE, ROWS>), attention_grid(B, T, NH, Shape::PARTS),
-                   dim3(Shape::THREADS), sizeof(typename Shape::Shared), stream.cuda, dqkv, dout, qkv, statistics,
-                   schedule, T, NH, scale);
+            LAUNCH((attention_backward_queries_kernel<Real, SIZE, ROWS>),
+                   attention_grid(B, T, NH / KV, KV, Shape::PARTS), dim3(Shape::THREADS),
+                   sizeof(typename Shape::Shared), stream.cuda, dqkv, dout, qkv, statistics, schedule, T, NH, KV,
+                   scale);
         };
         constexpr std::integral_constant<int, LONG_BLOCK> LONG;
         constexpr std::integral_constant<int, SHORT_BACKWARD_BLOCK<Real, SIZE>> SHORT;

@@ -25,24 +25,23 @@ struct AttentionBackwardQueries : OwnBlock<ROWS> {
 };
 
 // dQ of one segment and one head.     statistics (B, NH, T)
-// blockIdx = (part of a work item, head). A block owns ROWS queries, a warp one or two bands of 16, and walks over
+// blockIdx: attention_grid. A block owns ROWS queries, a warp one or two bands of 16, and walks over
 // tiles of keys up to the diagonal; a warp leaves out the tiles after its last query. 3 B NH T^2 HS flops (the causal
-// half of three products), 5 N NH HS sizeof(Real) bytes: bound by flops from T = 610 on. Sums over keys in the
+// half of three products), N (3 NH + 2 KV) HS sizeof(Real) bytes: bound by flops from T = 610 on where KV = NH. Sums over keys in the
 // product's order, tile by tile in ascending order.
 template <class Real, int HS, int ROWS>
 __global__ void __launch_bounds__(AttentionBackwardQueries<Real, HS, ROWS>::THREADS,
                                   AttentionBackwardQueries<Real, HS, ROWS>::BLOCKS)
     attention_backward_queries_kernel(Real* dqkv, const Real* dout, const Real* qkv, const QueryStatistic* statistics,
-                                      const int* schedule, int T, int NH, float scale) {
+                                      const int* schedule, int T, int NH, int KV, float scale) {
     using Shape = AttentionBackwardQueries<Real, HS, ROWS>;
     constexpr int KEYS = Shape::KEYS, BANDS = Shape::BANDS, PARTS = Shape::PARTS;
     auto& s = shared_memory<typename Shape::Shared>();
     const int warp_row = static_cast<int>(threadIdx.x) / 32 * Shape::WARP_ROWS;
-    const int head = static_cast<int>(blockIdx.y), count = schedule[0];
-    const int part = PARTS - 1 - static_cast<int>(blockIdx.x) % PARTS;  // an item's last part has the longest way to go
+    const int head = query_head(), count = schedule[0];
+    const int part = PARTS - 1 - part_of_item<PARTS>();  // an item's last part has the longest way to go
 
-    for (int index = static_cast<int>(blockIdx.x) / PARTS; index < count;
-         index += static_cast<int>(gridDim.x) / PARTS) {
+    for (int index = first_item<PARTS>(); index < count; index += item_stride<PARTS>()) {
         const WorkItem item = work_item(schedule, index, T, NH, head);
         const int first_query = item.query + part * ROWS;
         const int token = item.token, length = item.length;
@@ -51,11 +50,12 @@ __global__ void __launch_bounds__(AttentionBackwardQueries<Real, HS, ROWS>::THRE
         const int own_first = first_query + warp_row;
         const int own_tiles = own_first < length ? (min(own_first + Shape::WARP_ROWS, length) + KEYS - 1) / KEYS : 0;
         const auto start_loading = [&](int tile) {
-            start_loading_keys<Shape>(s.k, s.v, tile, qkv, token, length, NH, head);
+            start_loading_keys<Shape>(s.k, s.v, tile, qkv, token, length, NH, KV);
         };
 
         const int queries = length - first_query;
-        load_tile<Shape>(s.q, Packed<HS>::query(qkv, token + first_query, NH, head), Packed<HS>::token(NH), queries);
+        load_tile<Shape>(s.q, Packed<HS>::query(qkv, token + first_query, NH, KV, head), Packed<HS>::token(NH, KV),
+                         queries);
         load_tile<Shape>(s.dout, head_of_token<HS>(dout, token + first_query, NH, head), static_cast<size_t>(NH) * HS,
                          queries);
         start_loading(0);
@@ -105,8 +105,9 @@ __global__ void __launch_bounds__(AttentionBackwardQueries<Real, HS, ROWS>::THRE
 
         float factor[BANDS][2];
         for (auto& f : factor) f[0] = f[1] = scale;
-        store_rows(Packed<HS>::query(dqkv, token + first_query + warp_row, NH, head), Packed<HS>::token(detached(NH)),
-                   length - first_query - warp_row, dq, factor, s.q, warp_row);
+        store_rows(Packed<HS>::query(dqkv, token + first_query + warp_row, NH, KV, head),
+                   Packed<HS>::token(detached(NH), detached(KV)), length - first_query - warp_row, dq, factor, s.q,
+                   warp_row);
         __syncthreads();  // the queries' tile has been read
     }
 }

@@ -33,25 +33,25 @@ struct AttentionForward : OwnBlock<ROWS> {
 };
 
 // attention_forward, for the tokens of one segment and one head.
-// blockIdx = (part of a work item, head); a block owns ROWS queries, a warp one or two bands of 16, and walks over
+// blockIdx: attention_grid; a block owns ROWS queries of a head, a warp one or two bands of 16, and walks over
 // tiles of keys up to the diagonal while the next tile is on its way; a warp leaves out the tiles after its last query.
 // Scores live in registers, rounded to Real as operand of p v.
-// 2 B NH T^2 HS flops (the causal half; without a mask), 4 N NH HS sizeof(Real) bytes: at 790 TFLOP/s and 4.3 TB/s the
-// flops are the floor from T = 735 on.
+// 2 B NH T^2 HS flops (the causal half; without a mask), 2 N (NH + KV) HS sizeof(Real) bytes: at 790 TFLOP/s and
+// 4.3 TB/s the flops are the floor from T = 735 on where KV = NH, from 370 on where KV is much smaller.
 // A row's maximum and sum run over a lane's keys in ascending order, then over the row's four lanes; outputs over keys
 // in the product's order, tile by tile in ascending order.
 template <class Real, int HS, int ROWS>
 __global__ void __launch_bounds__(AttentionForward<Real, HS, ROWS>::THREADS, AttentionForward<Real, HS, ROWS>::BLOCKS)
-    attention_forward_kernel(Real* out, float* lse, const Real* qkv, const int* schedule, int T, int NH, float scale) {
+    attention_forward_kernel(Real* out, float* lse, const Real* qkv, const int* schedule, int T, int NH, int KV,
+                             float scale) {
     using Shape = AttentionForward<Real, HS, ROWS>;
     constexpr int KEYS = Shape::KEYS, BANDS = Shape::BANDS, PARTS = Shape::PARTS;
     auto& s = shared_memory<typename Shape::Shared>();
     const int lane = lane_index(), warp_row = static_cast<int>(threadIdx.x) / 32 * Shape::WARP_ROWS;
-    const int head = static_cast<int>(blockIdx.y), count = schedule[0];
-    const int part = PARTS - 1 - static_cast<int>(blockIdx.x) % PARTS;  // an item's last part has the longest way to go
+    const int head = query_head(), count = schedule[0];
+    const int part = PARTS - 1 - part_of_item<PARTS>();  // an item's last part has the longest way to go
 
-    for (int index = static_cast<int>(blockIdx.x) / PARTS; index < count;
-         index += static_cast<int>(gridDim.x) / PARTS) {
+    for (int index = first_item<PARTS>(); index < count; index += item_stride<PARTS>()) {
         const WorkItem item = work_item(schedule, index, T, NH, head);
         const int token = item.token, length = item.length;
         const int first_query = item.query + part * ROWS;
@@ -60,10 +60,10 @@ __global__ void __launch_bounds__(AttentionForward<Real, HS, ROWS>::THREADS, Att
         const int own_first = first_query + warp_row;
         const int own_tiles = own_first < length ? (min(own_first + Shape::WARP_ROWS, length) + KEYS - 1) / KEYS : 0;
         const auto start_loading = [&](int tile) {
-            start_loading_keys<Shape>(s.k, s.v, tile, qkv, token, length, NH, head);
+            start_loading_keys<Shape>(s.k, s.v, tile, qkv, token, length, NH, KV);
         };
 
-        load_tile<Shape>(s.q, Packed<HS>::query(qkv, token + first_query, NH, head), Packed<HS>::token(NH),
+        load_tile<Shape>(s.q, Packed<HS>::query(qkv, token + first_query, NH, KV, head), Packed<HS>::token(NH, KV),
                          length - first_query);
         start_loading(0);
         copy_async_wait<0>();
@@ -127,11 +127,11 @@ bool attention_has_head_size(int HS) {
 AttentionBlocks attention_blocks(int T) { return T <= LONG_BLOCK ? AttentionBlocks::Short : AttentionBlocks::Long; }
 
 template <class Real, int HS, int ROWS>
-void launch_attention_forward(Real* out, float* lse, const Real* qkv, const int* schedule, int B, int T, int NH,
+void launch_attention_forward(Real* out, float* lse, const Real* qkv, const int* schedule, int B, int T, int NH, int KV,
                               stream_t stream) {
     using Shape = AttentionForward<Real, HS, ROWS>;
-    LAUNCH((attention_forward_kernel<Real, HS, ROWS>), attention_grid(B, T, NH, Shape::PARTS), dim3(Shape::THREADS),
-           sizeof(typename Shape::Shared), stream.cuda, out, lse, qkv, schedule, T, NH,
+    LAUNCH((attention_forward_kernel<Real, HS, ROWS>), attention_grid(B, T, NH / KV, KV, Shape::PARTS),
+           dim3(Shape::THREADS), sizeof(typename Shape::Shared), stream.cuda, out, lse, qkv, schedule, T, NH, KV,
            LOG2_E / sqrtf(static_cast<float>(HS)));
 }
 
@@ -143,8 +143,8 @@ void attention_forward(Real* out, Stat<Real>* lse, const Real* qkv, const int* s
         constexpr int SIZE = head_size.value;
         if constexpr (HAS_LONG_BLOCKS<Real, SIZE>)
             if (blocks == AttentionBlocks::Long)
-                return launch_attention_forward<Real, SIZE, LONG_BLOCK>(out, lse, qkv, schedule, B, T, NH, stream);
-        launch_attention_forward<Real, SIZE, SHORT_FORWARD_BLOCK<Real, SIZE>>(out, lse, qkv, schedule, B, T, NH,
+                return launch_attention_forward<Real, SIZE, LONG_BLOCK>(out, lse, qkv, schedule, B, T, NH, KV, stream);
+        launch_attention_forward<Real, SIZE, SHORT_FORWARD_BLOCK<Real, SIZE>>(out, lse, qkv, schedule, B, T, NH, KV,
                                                                               stream);
     });
     ENSURE(known, "attention_forward: HS=%d: head sizes are %s", HS, HEAD_SIZES);

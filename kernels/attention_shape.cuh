@@ -114,36 +114,61 @@ __device__ inline WorkItem work_item(const int* schedule, int index, int T, int 
             (static_cast<size_t>(entry[0]) * NH + head) * T + static_cast<size_t>(entry[1])};
 }
 
-// Where a head's elements of a token are in out and dout, (B, T, NH, HS). Computed anew at each use (`detached`):
+// Where a query head's elements of a token are in out and dout, (B, T, NH, HS). Computed anew at each use (`detached`):
 // pointers kept over a loop are registers that the sums need.
 template <int HS, class Real>
 __device__ __forceinline__ Real* head_of_token(Real* out, int token, int NH, int head) {
     return out + (static_cast<size_t>(detached(token)) * NH + head) * HS;
 }
-// The same in qkv and dqkv, (B, T, 3, NH, HS): the head's query, and how far its key lies from it, its value from the
-// key, and the next token's from each. What the packed layout is, is said here alone.
+// The same in qkv and dqkv, (B, T, NH+2KV, HS): of a query head, of a key/value head its key, how far its value lies
+// from that, and the next token's from each. What the packed layout is, is said here alone.
 template <int HS>
 struct Packed {
     template <class Real>
-    __device__ __forceinline__ static Real* query(Real* qkv, int token, int NH, int head) {
-        return qkv + (static_cast<size_t>(detached(token)) * 3 * NH + head) * HS;
+    __device__ __forceinline__ static Real* query(Real* qkv, int token, int NH, int KV, int head) {
+        return qkv + (static_cast<size_t>(detached(token)) * (NH + 2 * KV) + head) * HS;
     }
-    __device__ __forceinline__ static size_t part(int NH) { return static_cast<size_t>(NH) * HS; }
-    __device__ __forceinline__ static size_t token(int NH) { return 3 * part(NH); }
+    template <class Real>
+    __device__ __forceinline__ static Real* key(Real* qkv, int token, int NH, int KV, int kv) {
+        return query(qkv, token, NH, KV, NH + kv);
+    }
+    __device__ __forceinline__ static size_t value(int KV) { return static_cast<size_t>(KV) * HS; }
+    __device__ __forceinline__ static size_t token(int NH, int KV) { return static_cast<size_t>(NH + 2 * KV) * HS; }
 };
 
-// Enough blocks for every tile without a document mask; with one the host cannot know their number, and the blocks walk
-// on in strides of the grid. The parts of an item follow each other.
-inline dim3 attention_grid(int B, int T, int NH, int parts) {
-    return dim3(static_cast<unsigned>(B * ((T + ATTENTION_TILE - 1) / ATTENTION_TILE) * parts),
-                static_cast<unsigned>(NH));
+// ---- the grid -------------------------------------------------------------------------------------------------------
+// (query head of a group, part of a work item, key/value head). Blocks start in this order, the first fastest: the heads
+// of a group walk over the same keys and values next to each other, so that one of them reads a tile from HBM and the
+// others from L2. The kernel that owns keys does all heads of the group in one block: there the group is 1.
+// Enough blocks for every tile without a document mask, up to what a grid may have; with a mask the host cannot know
+// their number. The blocks walk on in strides of the grid. The parts of an item follow each other.
+inline dim3 attention_grid(int B, int T, int group, int KV, int parts) {
+    const int items = B * ((T + ATTENTION_TILE - 1) / ATTENTION_TILE);
+    return dim3(static_cast<unsigned>(group), static_cast<unsigned>(std::min(items, 65535 / parts) * parts),
+                static_cast<unsigned>(KV));
+}
+// What a block makes of its place in it.
+__device__ inline int query_head() { return static_cast<int>(blockIdx.z * gridDim.x + blockIdx.x); }
+__device__ inline int key_head() { return static_cast<int>(blockIdx.z); }
+template <int PARTS>
+__device__ inline int first_item() {
+    return static_cast<int>(blockIdx.y) / PARTS;
+}
+template <int PARTS>
+__device__ inline int item_stride() {
+    return static_cast<int>(gridDim.y) / PARTS;
+}
+template <int PARTS>
+__device__ inline int part_of_item() {
+    return static_cast<int>(blockIdx.y) % PARTS;
 }
 
 inline void check_attention_shape(const char* what, int B, int T, int NH, int KV) {
-    ENSURE(KV == NH, "%s: NH=%d KV=%d: as many heads of keys as of queries", what, NH, KV);
-    ENSURE(B >= 1 && T >= 1 && NH >= 1 && NH <= 65535 &&
+    ENSURE(B >= 1 && T >= 1 && KV >= 1 && NH <= 65535 &&
                static_cast<size_t>(B) * T < (size_t(1) << 31) - ATTENTION_TILE * size_t(B),
-           "%s: B=%d T=%d NH=%d: at least 1 each, fewer than 2^31 tokens, at most 65535 heads", what, B, T, NH);
+           "%s: B=%d T=%d NH=%d KV=%d: at least 1 each, fewer than 2^31 tokens, at most 65535 heads", what, B, T, NH,
+           KV);
+    ENSURE(NH >= KV && NH % KV == 0, "%s: NH=%d KV=%d: NH is a multiple of KV", what, NH, KV);
 }
 
 }  // namespace gpu

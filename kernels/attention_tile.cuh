@@ -69,16 +69,17 @@ __device__ __forceinline__ void load_tile(SharedTile<Real, ROWS, COLUMNS>& tile,
     }
 }
 
-// Starts copying tile number `tile` of the keys and values of a segment of `length` tokens from `token` on.
+// Starts copying tile number `tile` of the keys and values of a segment of `length` tokens from `token` on, of the
+// block's key/value head.
 template <class Block, class Real, int KEYS, int HS>
 __device__ __forceinline__ void start_loading_keys(SharedTile<Real, KEYS, HS> (&k)[2],
                                                    SharedTile<Real, KEYS, HS> (&v)[2], int tile, const Real* qkv,
-                                                   int token, int length, int NH, int head) {
-    const int first = tile * KEYS, heads = detached(NH);
-    const size_t part = Packed<HS>::part(heads), stride = Packed<HS>::token(heads);
-    const Real* const keys = Packed<HS>::query(qkv, token + first, NH, head) + part;
+                                                   int token, int length, int NH, int KV) {
+    const int first = tile * KEYS, heads = detached(NH), kv_heads = detached(KV);
+    const size_t stride = Packed<HS>::token(heads, kv_heads);
+    const Real* const keys = Packed<HS>::key(qkv, token + first, heads, kv_heads, key_head());
     load_tile<Block>(k[tile % 2], keys, stride, length - first);
-    load_tile<Block>(v[tile % 2], keys + part, stride, length - first);
+    load_tile<Block>(v[tile % 2], keys + Packed<HS>::value(kv_heads), stride, length - first);
     copy_async_commit();
 }
 

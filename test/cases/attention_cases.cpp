@@ -367,9 +367,20 @@ std::vector<Shape> shapes() {
         shapes.push_back({1, 193, 1, 1, 32});
         shapes.push_back({1, 257, 1, 1, 64});
     }
+    // query heads that share keys and values: two, four, seven (Qwen2.5-0.5B), and all of them over one
+    shapes.push_back({2, 65, 4, 2, UNDER_SANITIZER ? 80 : 32});
+    shapes.push_back({1, 150, 4, 1, 64, {40, 3, 100}});
+    if (!UNDER_SANITIZER) {
+        for (const int HS : {16, 32, 80, 128, 256}) shapes.push_back({1, 70, 4, 2, HS, {5}});
+        shapes.push_back({1, 130, 14, 2, 64});
+        shapes.push_back({1, 193, 8, 2, 64, {37, 129}});
+        shapes.push_back({1, 129, 3, 1, 128});
+        shapes.push_back({3, 1, 6, 3, 16});
+    }
     if (ON_CPU) {
         shapes.insert(shapes.end(), {{1, 1, 1, 1, 8}, {2, 7, 3, 3, 10}, {2, 67, 1, 1, 34}, {1, 211, 2, 2, 64}});
         shapes.push_back({2, 160, 2, 2, 32, {70, 1, 64, 129}});
+        shapes.push_back({2, 67, 6, 2, 34, {3, 64}});
     }
     return shapes;
 }
@@ -378,14 +389,15 @@ std::vector<Shape> shapes() {
 
 std::vector<Case> attention_cases() {
     std::vector<Case> cases;
-    const Doubles qkv = normal_doubles(60, 30), dout = normal_doubles(20, 31);
-    for (const Ints& start : {Ints{}, Ints{0, 0, 2, 3, 3}}) {
-        const Shape s{1, 5, 2, 2, 2};
-        cases.push_back(gradient_case(
-            start.empty() ? "attention" : "attention in segments",
-            [=](const Doubles& x) { return attend(x, {}, start, s).out; }, qkv, dout,
-            attend(qkv, dout, start, s).dqkv));
-    }
+    for (const Ints& start : {Ints{}, Ints{0, 0, 2, 3, 3}})
+        for (const int KV : {4, 2, 1}) {
+            const Shape s{1, 5, 4, KV, 2};
+            const Doubles qkv = normal_doubles(product(5, (4 + 2 * KV) * 2), 30), dout = normal_doubles(40, 31);
+            cases.push_back(gradient_case(
+                format_text("attention KV=%d%s", KV, start.empty() ? "" : " in segments"),
+                [=](const Doubles& x) { return attend(x, {}, start, s).out; }, qkv, dout,
+                attend(qkv, dout, start, s).dqkv));
+        }
     for (const Shape& s : std::vector<Shape>{{1, 1, 0, 0, 0},
                                              {3, 64, 0, 0, 0},
                                              {2, 65, 0, 0, 0},
@@ -405,6 +417,7 @@ std::vector<Case> attention_cases() {
         cases.push_back(placement_case<Real>(70, 1, 1, 64));
         cases.push_back(placement_case<Real>(33, 1, 1, 80));
         if (!UNDER_SANITIZER) cases.push_back(placement_case<Real>(200, 1, 1, 64));
+        if (!UNDER_SANITIZER) cases.push_back(placement_case<Real>(70, 4, 2, 64));
         if (ON_CPU) cases.push_back(placement_case<Real>(131, 2, 2, 34));
     });
 #ifndef KNAPSACK_CPU
@@ -413,6 +426,8 @@ std::vector<Case> attention_cases() {
     if (!UNDER_SANITIZER)
         for (const int HS : {32, 80, 128}) cases.push_back(blocks_case<bf16>({1, 193, 2, 2, HS}));
     cases.push_back(blocks_case<bf16>({2, 300, 1, 1, 64, {37, 129, 1, 64, 2}}));
+    cases.push_back(blocks_case<bf16>({1, 193, 4, 2, 64, {37, 129, 1}}));
+    if (!UNDER_SANITIZER) cases.push_back(blocks_case<bf16>({1, 193, 3, 1, 80}));
 #endif
     return cases;
 }
@@ -428,6 +443,13 @@ std::vector<Case> attention_timed_cases(const TrainingStep& step) {
             c.calls = step.L;
             cases.push_back(std::move(c));
         }
+    });
+    // a layer of Llama-3.2-1B: four queries' heads to one of keys and values; on the CPU a sixteenth of it
+    const Shape llama = ON_CPU ? Shape{1, s.T, 8, 2, 64} : Shape{8, s.T, 32, 8, 64};
+    for_each_timed_real(false, [&](auto real) {
+        using Real = decltype(real);
+        for (Case& c : std::vector<Case>{forward_case<Real>(llama, true), backward_case<Real>(llama, true)})
+            cases.push_back(std::move(c));
     });
 #ifndef KNAPSACK_CPU
     // the micro-batch of an 80 GB GPU, whose keys and values are more than the L2 cache holds

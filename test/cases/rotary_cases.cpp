@@ -114,6 +114,8 @@ std::vector<Case> rotary_timed_cases(const TrainingStep& step) {
             cases.push_back(
                 rotation_case<decltype(real)>({step.N(), step.NH, step.NH, step.HS(), step.R(), step.T}, backward));
             cases.back().calls = step.L;
+            // of Llama-3.2-1B: the whole head, four heads of queries to one of keys
+            if (step.full) cases.push_back(rotation_case<decltype(real)>({step.N(), 32, 8, 64, 64, step.T}, backward));
         }
     });
     return cases;
