@@ -1,5 +1,5 @@
-// qk_norm.cuh - RMS norm of every head of q and k, by teams as in norm_rows.cuh: of 8, 16 or 32 threads, so that a warp
-// has up to four heads. A head's sum is a thread's packs in ascending order, then the team's by halving distances.
+// qk_norm.cuh - RMS norm of every head of q and k, by teams as in norm_rows.cuh: of 4 to 32 threads, so that a warp has
+// up to eight heads. A head's sum is a thread's packs in ascending order, then the team's by halving distances.
 #pragma once
 #include "kernels/norm_rows.cuh"
 
@@ -7,13 +7,14 @@ namespace gpu {
 
 constexpr int MAX_QK_NORM_HS = 256;
 
-// f(Team) with the smallest team that holds a head.
+// f(Team) with the smallest team that holds a head. A thread has two packs: what a team computes once, a root and two
+// divisions, would else take more instructions than the time to move a pack allows.
 template <class Real, class F>
 void with_head_team(int HS, F f) {
     const int packs = HS / Pack<Real>::SIZE;
-    if (packs <= 8) return f(Team<8, 1>{});
-    if (packs <= 16) return f(Team<16, 1>{});
-    if (packs <= 32) return f(Team<32, 1>{});
+    if (packs <= 8) return f(Team<4, 2>{});
+    if (packs <= 16) return f(Team<8, 2>{});
+    if (packs <= 32) return f(Team<16, 2>{});
     if constexpr (MAX_QK_NORM_HS / Pack<Real>::SIZE > 32) f(Team<32, 2>{});
 }
 

@@ -193,7 +193,7 @@ std::vector<Case> qk_norm_cases() {
         gradients.kweight));
     for_each_real([&](auto real) {
         using Real = decltype(real);
-        // teams of 8, 16 and 32 threads, in float of two packs each; fewer heads than a block has teams, and more
+        // teams of 4 to 16 threads, in float to 32; fewer heads than a block has teams, and more
         std::vector<Shape> shapes = {{1, 1, 1, 8},     {5, 3, 1, 24},   {19, 9, 3, 64}, {7, 4, 4, 80},
                                      {13, 14, 2, 64},  {6, 16, 8, 128}, {3, 6, 2, 200}, {2, 2, 1, 256},
                                      {37, 2, 1, 32},   {6353, 1, 1, 8},  // more rows than 16 for every chunk
