@@ -36,10 +36,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from knapsack.analysis.datasets import population_of, source_of
 from knapsack.analysis.forgetting import over_runs, retention
 from knapsack.analysis.forgetting.histories import histories, known_matrix, summary, write_histories
 from knapsack.analysis.held import differing
-from knapsack.analysis.infusion.paired import population_of, source_of
 from knapsack.analysis.outputs import check_outputs, write_json, write_text
 from knapsack.common.arguments import make_parser
 from knapsack.common.errors import DataError, ScriptError, UsageError
