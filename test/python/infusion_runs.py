@@ -227,6 +227,11 @@ class StudyTest(support.FolderTest):
     def assert_bracket(self, reading: dict, low: int, high: int) -> None:
         self.assertEqual((reading["status"], reading["F_lo"], reading["F_hi"]), ("bracket", low, high), reading)
 
+    def assert_seen(self, reading: dict, low: int, high: int) -> None:
+        """A fall there, in single runs: no claim."""
+        self.assertEqual((reading["status"], reading["F_lo"], reading["F_hi"]), ("not_replicated", low, high), reading)
+        self.assertIn("not replicated (1 run at F = ", " ".join(reading["notes"]))
+
     def assert_censored(self, reading: dict, at: int, note: str = "") -> None:
         self.assertEqual((reading["status"], reading["F_lo"], reading["F_hi"]), ("censored", at, None), reading)
         self.assertIn(note, " ".join(reading["notes"]))

@@ -103,7 +103,7 @@ class CommandTest(StudyTest):
             brackets = {curve["N"]: curve["collapse"] for curve in sidecar["curves"]}
             self.assertEqual(sorted(brackets), sorted(sizes))
             for N, reading in brackets.items():
-                self.assertEqual(reading["status"], "bracket", (a, N))
+                self.assertEqual(reading["status"], "not_replicated", (a, N))
                 self.assertLessEqual(reading["F_lo"], F_c[N])
                 self.assertGreater(reading["F_hi"], F_c[N])
                 self.assertEqual(reading["F_hi"], 2 * reading["F_lo"])
@@ -121,7 +121,7 @@ class CommandTest(StudyTest):
             null = said["null"]
             self.assertEqual([null[key] for key in ("curves", "collapsed", "rejected")], [5, 5, True])
             self.assertEqual((null["single"], round(null["p"], 9)), (5, round(0.3**5, 9)))
-            self.assertIn("5 of 5 curves have one run a point", done.stderr)
+            self.assertIn("5 of 5 curves are not replicated (one run a point)", done.stderr)
             inside, beyond = said["asked"]
             self.assertEqual((inside["state"], beyond["state"]), ("extrapolated", "refused"))
             self.assertTrue(inside["F"][1] <= A * 2e6**a <= inside["F"][2], inside)
@@ -129,7 +129,7 @@ class CommandTest(StudyTest):
             self.assertEqual([one["law"] for one in said["holdout"]["laws"]], ["F*", "constant"])
             self.assertEqual((said["holdout"]["best"], said["victim"], said["hold"]), ("F*", "facts", "K"))
             self.assertIn("a (of M)", done.stdout)
-            self.assertIn("curves that collapse: 5 of 5", done.stdout)
+            self.assertIn("curves that collapse: 5 of 5, 5 of these not replicated", done.stdout)
 
     def test_no_law_is_an_exit_code_with_what_to_run(self) -> None:
         for N in (1000, 3000, 10000, 30000):

@@ -181,21 +181,48 @@ class InfusionTest(StudyTest):
     def test_the_last_time_it_goes_down_counts(self) -> None:
         self.make_curve(dict(zip(GRID, (0.3, 0.9, 0.4, 0.88, 0.5, 0.3, 0.2))))
         reading = self.reading()
-        self.assert_bracket(reading, 64, 128)
+        self.assert_seen(reading, 64, 128)
         self.assertEqual(reading["points_down"], 3)
         self.assertAlmostEqual(reading["fall"], 0.38)
 
     def test_a_fall_must_be_more_than_the_margin(self) -> None:
         self.make_curve(dict(zip(GRID, (0.3, 0.6, 0.8, 0.8, 0.76, 0.75, 0.75))))
         self.assert_censored(self.reading("--seed-sd", 0), 512)
-        self.assert_bracket(self.reading("--seed-sd", 0, "--margin", 0.039), 64, 128)
+        self.assert_seen(self.reading("--seed-sd", 0, "--margin", 0.039), 64, 128)
         self.assert_censored(self.reading("--seed-sd", 0, "--margin", 0.045), 512)
 
     def test_one_seed_a_point_is_judged_by_how_seeds_differ_elsewhere(self) -> None:
         """A fall of 7 points is less than two single runs may differ by."""
         self.make_curve(dict(zip(GRID, (0.3, 0.6, 0.8, 0.8, 0.73, 0.73, 0.73))))
         self.assert_censored(self.reading(), 512, "the fall at F = 128, 256, 512 is within the scatter between seeds")
-        self.assert_bracket(self.reading("--seed-sd", 0.005), 64, 128)
+        self.assert_seen(self.reading("--seed-sd", 0.005), 64, 128)
+
+    def test_single_runs_found_no_collapse(self) -> None:
+        """A fall of 40 points from F = 128 on. Where a point after it has several runs it ends the bracket; where none
+        has, or where all before it is one run, what was seen is said and not claimed."""
+        values = dict(zip(GRID, (0.3, 0.6, 0.8, 0.8, 0.4, 0.4, 0.4)))
+        cases = {  # exposures with a second run: the reading
+            "after": ((64, 256, 512), "bracket", 256),
+            "some": ((8, 16, 32, 64, 128, 512), "bracket", 128),
+            "before": ((8, 16, 32, 64), "not_replicated", 128),
+            "none": ((), "not_replicated", 128),
+        }
+        for folder, (twice, status, high) in cases.items():
+            self.make_curve(values, folder)
+            self.make_curve({F: values[F] + 0.01 for F in twice}, folder, seed=2)
+            _, sidecar, said = self.analyse("--figure", self.path("t.svg"), folder=folder)
+            reading = sidecar["curves"][0]["collapse"]
+            self.assertEqual((reading["status"], reading["F_lo"], reading["F_hi"]), (status, 64, high), folder)
+            single = [F for F in GRID if F not in twice]
+            self.assertEqual(reading["single_runs"], single)
+            self.assertIn(f"not replicated (1 run at F = {', '.join(map(str, single))})", said)
+            claimed = "collapse point in [64, " in said
+            self.assertEqual((claimed, "no collapse is claimed" in said), (status == "bracket", status != "bracket"))
+            self.assertEqual("single runs (128) do not found it" in said, folder == "after")
+            with open(self.path("t.svg"), encoding="utf-8") as file:
+                figure = file.read()
+            self.assertIn("1 run: not replicated", figure)
+            self.assertEqual("<pattern" in figure, status != "bracket")  # hatched
 
     def test_a_fall_must_be_more_than_the_seeds_differ(self) -> None:
         values = (0.3, 0.6, 0.8, 0.8, 0.6, 0.6, 0.6)
@@ -227,7 +254,7 @@ class InfusionTest(StudyTest):
             ]
             path = f"runs/F{F}_1/answers/step_00000008.jsonl"
             self.write(path, "".join(json.dumps(line) + "\n" for line in lines))
-        self.assert_bracket(self.reading("--seed-sd", 0.01), 64, 128)
+        self.assert_seen(self.reading("--seed-sd", 0.01), 64, 128)
 
     def test_the_victim_is_named(self) -> None:
         """From F = 128 on the facts shown early are lost, from 256 on the web's loss rises; the infused facts stay."""
@@ -268,7 +295,7 @@ class InfusionTest(StudyTest):
             found = 0
             for number in range(100):
                 curve = retention_curve(np.random.default_rng([8, number]), GRID, fall, replicates, seed_sd)
-                found += read_collapse(curve, Rule("R", "loss"))["status"] == "bracket"
+                found += read_collapse(curve, Rule("R", "loss"))["status"] in ("bracket", "not_replicated")
             self.assertTrue(least <= found <= most, (fall, replicates, found))
 
     def test_flat_is_shown_or_not_said(self) -> None:
@@ -289,7 +316,7 @@ class InfusionTest(StudyTest):
         wide = {F: (v, v - 0.2, v + 0.2) for F, v in zip(GRID, (0.3, 0.6, 0.8, 0.8, 0.7, 0.6, 0.3))}
         self.make_curve(wide)
         reading = self.reading()
-        self.assert_bracket(reading, 256, 512)
+        self.assert_seen(reading, 256, 512)
         said = " ".join(reading["notes"])
         self.assertIn("the fall at F = 128, 256 is within the scatter over facts", said)
         self.assertIn("the grid's last point alone", said)
@@ -297,7 +324,7 @@ class InfusionTest(StudyTest):
         for F in GRID:
             os.remove(self.path("runs", f"F{F}_1", "results.json"))
         reading = self.reading("--seed-sd", 0.01)
-        self.assert_bracket(reading, 64, 128)
+        self.assert_seen(reading, 64, 128)
         self.assertIn("not all runs have intervals", " ".join(reading["notes"]))
 
     def test_nothing_retained_is_not_censored(self) -> None:
@@ -313,7 +340,7 @@ class InfusionTest(StudyTest):
         self.make_curve({512: 0.1}, seed=2)  # a seed is no point of the grid
         self.assertEqual(self.reading()["status"], "too_few_points")
         self.make_curve({32: 0.1})
-        self.assert_bracket(self.reading(), 64, 512)
+        self.assert_seen(self.reading(), 64, 512)
 
     def test_runs_that_did_not_finish_are_rows_and_no_points(self) -> None:
         self.make_curve(dict(zip(GRID, (0.3, 0.6, 0.9, 0.9, 0.5, 0.4, 0.3))))
@@ -323,7 +350,7 @@ class InfusionTest(StudyTest):
         self.make_run("runs/F64_twice", 64, 0.2)
         rows, sidecar, said = self.analyse()
         self.assertEqual(len(rows), 10)
-        self.assert_bracket(sidecar["curves"][0]["collapse"], 64, 256)  # the bracket spans the gap
+        self.assert_seen(sidecar["curves"][0]["collapse"], 64, 256)  # the bracket spans the gap
         for text in (
             "F128_1 is no point.*stopped before the end of its plan",
             "F96_failed is no point.*its state is 'failed'",
@@ -350,7 +377,7 @@ class InfusionTest(StudyTest):
                 rows, sidecar, said = self.analyse(code=3)
                 self.assertRegex(said, rf"warning: .*bad/{what}.*; run .*bad is left out")
                 self.assertEqual((len(rows), sidecar["left_out"]), (7, [self.path("runs", "bad")]))
-                self.assert_bracket(sidecar["curves"][0]["collapse"], 64, 128)
+                self.assert_seen(sidecar["curves"][0]["collapse"], 64, 128)
 
     def test_what_is_not_there_is_said(self) -> None:
         self.make_run("runs/a", 64)

@@ -142,7 +142,8 @@ def sentence(curve: Row, rule: Rule) -> str:
     else:
         low, high = reading["F_lo"], reading["F_hi"]
         said = f"{peak}, {falls} by {reading['fall']:.3g} between F = {low:g} and {high:g} and stays there: "
-        said += f"collapse point in [{low:g}, {high:g}]"
+        found = f"collapse point in [{low:g}, {high:g}]"
+        said += found if status == "bracket" else "seen in single runs, not replicated: no collapse is claimed"
         said += f"; {base_words(reading['base_loss'], rule)}" if rule.of_facts else ""
     controls = curve["controls"]
     if verdict := controls.get("reading"):

@@ -55,7 +55,7 @@ class Bracket:
     label: str = ""
     K: float = np.nan  # facts, where they are held
     KF: float = np.nan  # exposures of all facts, where these are held
-    single: bool = False  # no point has several runs: what seeds do is assumed, not measured
+    single: bool = False  # a fall that single runs show, or no point has several runs: not replicated
 
     @property
     def censored(self) -> bool:
@@ -229,7 +229,8 @@ def check_null(rows: list[Bracket]) -> Row:
     found, single = sum(not np.isnan(row.high) for row in rows), sum(row.single for row in rows)
     of = np.arange(single + 1)  # how many of the curves of single runs; of the others the rest, or more
     p = float(stats.binom.pmf(of, single, SINGLE) @ stats.binom.sf(found - 1 - of, len(rows) - single, LEVEL))
-    said = {"curves": len(rows), "collapsed": found, "single": single, "p": p}
+    seen = sum(row.single for row in rows if not np.isnan(row.high))
+    said = {"curves": len(rows), "collapsed": found, "single": single, "not_replicated": seen, "p": p}
     return said | {"rejected": bool(found and p < LEVEL)}
 
 

@@ -19,7 +19,7 @@ from knapsack.common.errors import DataError, UsageError
 from knapsack.runs.files import warn
 
 UNITS = {"parameters": "N", "parameters_non_embedding": "N_nonembedding"}
-USED = ("bracket", "censored")  # what a curve can say of F*
+USED = ("bracket", "not_replicated", "censored")  # what a curve can say of F*; single runs count as such (SINGLE)
 SAYS = {
     "facts": "the infused facts themselves are lost",
     "early": "the facts shown early are lost",
@@ -34,7 +34,7 @@ def bracket_of(curve: Row, unit: str) -> Bracket:
     facts = {"K": curve["K"], "KF": curve["KF"]}
     known = {name: float(value) for name, value in facts.items() if value is not None}
     budget = float(curve["budget_tokens"])
-    single = reading["sigma_seed"] is None
+    single = reading["status"] == "not_replicated" or reading["sigma_seed"] is None
     return Bracket(float(curve[unit]), budget, curve["policy"], *ends, label=curve["label"], single=single, **known)
 
 
@@ -136,11 +136,12 @@ def say(out: Row) -> None:
         print(row["sentence"])
     law, null, held = out["law"], out["null"], out.get("holdout", {})
     if null:
-        print(f"curves that collapse: {null['collapsed']} of {null['curves']}; by chance p = {null['p']:.2g}")
+        not_sure = f", {null['not_replicated']} of these not replicated" if null["not_replicated"] else ""
+        print(f"curves that collapse: {null['collapsed']} of {null['curves']}{not_sure}; by chance p = {null['p']:.2g}")
         if null["single"]:
             warn(
-                f"{null['single']} of {null['curves']} curves have one run a point, which claims a collapse by chance "
-                f"in up to {SINGLE:.0%}, not {LEVEL:.0%}: give points several seeds"
+                f"{null['single']} of {null['curves']} curves are not replicated (one run a point), where a "
+                f"collapse is seen by chance in up to {SINGLE:.0%}, not {LEVEL:.0%}: give points several seeds"
             )
     if "refused" in law:
         warn(f"no law: {law['refused']}")
