@@ -30,6 +30,16 @@ class Estimate(NamedTuple):
         return Estimate(value, value - below, value + math.hypot(self.high - self.value, other.value - other.low))
 
 
+def in_words(values: Sequence[float | None] | None, form: str = ".3g", open_end: str = "") -> str:
+    """'1.2 [1.1, 1.4]' of a value and the ends of its interval; without these where one is None, unless such an end is
+    to be said (`open_end`)."""
+    if not values or values[0] is None:
+        return "-"
+    value, *ends = (None if one is None else format(one, form) for one in values)
+    known = [end or open_end for end in ends]
+    return f"{value} [{', '.join(known)}]" if all(known) else str(value)
+
+
 def pooled_sd(groups: Iterable[Sequence[float]]) -> tuple[float | None, int]:
     """Standard deviation within groups, pooled over those with several values (None: there is none), and its degrees of
     freedom."""

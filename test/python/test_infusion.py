@@ -92,7 +92,7 @@ class InfusionTest(StudyTest):
         self.assertEqual(appended["once/accuracy_seen"], "")
         units = {column["name"]: column["unit"] for column in sidecar["columns"]}
         self.assertEqual((units["D"], units["accuracy_seen_low"], units["val/web/loss"]), ("tokens", "1", "nats/token"))
-        self.assertEqual((sidecar["format_version"], sidecar["victim"], sidecar["hold"]), (3, "facts", "K"))
+        self.assertEqual((sidecar["format_version"], sidecar["victim"], sidecar["hold"]), (4, "facts", "K"))
         self.assertEqual(len(sidecar["curves"]), 2)
         self.assertIn("too few points (1 exposure counts, at least 3 are needed)", said)
 

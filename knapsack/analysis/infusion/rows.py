@@ -16,18 +16,14 @@ from knapsack.analysis.datasets import data_of, of_source
 from knapsack.analysis.infusion.held import held_constant, hold_data, hold_warmup, in_family
 from knapsack.analysis.intervals import Estimate
 from knapsack.common.errors import DataError
+from knapsack.common.numbers import number
 from knapsack.runs.files import blame, read_json, read_ledger, read_lines, read_results, warn
-from knapsack.runs.table import Row, is_not_finite, read_runs, to_frame, warn_of_not_finite
+from knapsack.runs.table import Row, read_runs, to_frame, warn_of_not_finite
 
 GROUPS = ("once", "early", "control")
 KINDS = ("", "_seen", "_heldout", "_question")
 CELL_MEASURES = ("accuracy", "accuracy_normalized", "choice", "choice_norm")
 MEASURES = (*(measure + kind for measure in CELL_MEASURES for kind in KINDS), "bits", "bits_share")
-
-
-def number(value: Any) -> float | None:
-    """A finite number, else None: what diverged is written as a string."""
-    return float(value) if isinstance(value, (int, float)) and not is_not_finite(value) else None
 
 
 def whole(value: Any) -> int:

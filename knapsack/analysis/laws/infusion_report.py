@@ -13,6 +13,7 @@ from knapsack.analysis.infusion.collapse import LEVEL
 from knapsack.analysis.infusion.curves import make_curves
 from knapsack.analysis.infusion.report import report as report_curve
 from knapsack.analysis.infusion.rows import read_study
+from knapsack.analysis.intervals import in_words
 from knapsack.analysis.laws.infusion import SINGLE, Bracket, Law, check_null, fit_law, hold_out
 from knapsack.analysis.laws.reach import reach_of
 from knapsack.common.errors import DataError, UsageError
@@ -124,11 +125,6 @@ def analyse(args: argparse.Namespace, folders: list[Path], left_out: list[Path])
     return out | {"asked": [ask(law, rows, at) for at in args.ask]}
 
 
-def ends(values: list[float | None]) -> str:
-    low, high = (format(end, ".3g") if end is not None else "open" for end in values[1:])
-    return f"{values[0]:.3g} [{low}, {high}]"
-
-
 def say(out: Row) -> None:
     """The table that people look for."""
     print(f"victim: {out['victim']} ({out['measure']}): where {SAYS[out['victim']]}")
@@ -147,7 +143,7 @@ def say(out: Row) -> None:
         warn(f"no law: {law['refused']}")
         return
     for name, values in law["exponents"].items():
-        print(f"{'a (of M)' if name == 'a' else name:9} {ends(values)}")
+        print(f"{'a (of M)' if name == 'a' else name:9} {in_words(values, open_end='open')}")
     censored = f"{len(law['censored_curves'])} of {law['curves']} curves are censored"
     print(f"scatter of ln F*: {law['sd_curves']:.2g}; {censored}")
     if both := law.get("K_F_const"):
@@ -160,7 +156,7 @@ def say(out: Row) -> None:
         say_holdout(held)
     for one in out["asked"]:
         where = ", ".join(f"{name} = {value:g}" for name, value in one["at"].items())
-        found = f", {ends(one['F'])}" if "F" in one else ""
+        found = f", {in_words(one['F'], open_end='open')}" if "F" in one else ""
         print(f"F* at {where}: {one['state']}{found} {one['reason']}".rstrip())
 
 

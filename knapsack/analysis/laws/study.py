@@ -34,10 +34,11 @@ from knapsack.analysis.psychometric import (
     fit_curve,
 )
 from knapsack.common.errors import DataError, UsageError
+from knapsack.common.numbers import is_number
 from knapsack.runs.answer_files import answer_files
 from knapsack.runs.answers import Chosen, read_answers
 from knapsack.runs.files import read_bytes, warn
-from knapsack.runs.table import check_columns, finished_runs, is_not_finite, read_runs
+from knapsack.runs.table import check_columns, finished_runs, read_runs
 
 TABLES = (".csv", ".json")
 THRESHOLDS = ("F50", "F50_low", "F50_high", "F50_error", "more_than", "less_than")
@@ -138,12 +139,6 @@ def with_numbers(table: pd.DataFrame, columns: list[str | None]) -> pd.DataFrame
     if not use.any():
         raise DataError(f"no run has numbers in {', '.join(filter(None, columns))}")
     return table[use]
-
-
-def is_number(value: Any) -> bool:
-    """Finite, and no truth value."""
-    number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-    return number and not is_not_finite(value) and value == value
 
 
 def check_held(table: pd.DataFrame, asked: Asked) -> None:
