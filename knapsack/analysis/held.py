@@ -1,19 +1,22 @@
 """What runs share that are points of one curve. An option that is new in the trainer is held without a line here.
 
 Runs of one point are replicates: they may differ in their seeds and in their data's paths (each may have people of its
-own, as many as the others), in nothing else that is part of training. A figure or a fit that would join others refuses
-them by name. Along a line the number of facts K of a source may vary where one number is held: their exposures F, or
-K F, the exposures of all facts together (the axis of equal budget); else the line would be of two things at once.
+own, as many as the others, of the same make), in nothing else that is part of training. A figure or a fit that would
+join others refuses them by name. Along a line the number of facts K of a source may vary where one number is held:
+their exposures F, or K F, the exposures of all facts together (the axis of equal budget); else the line would be of two
+things at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from knapsack.analysis.datasets import data_of, no_replicates
 from knapsack.analysis.points import Point
 from knapsack.common.errors import UsageError
 from knapsack.runs.table import ACCOUNTS, Row, cell
@@ -88,9 +91,22 @@ def facts_axis(runs: pd.DataFrame) -> str:
 def check_replicates(points: Iterable[Point], x: str, advice: str) -> None:
     """Raises UsageError where a point joins runs that are no replicates; `advice`: what splits them."""
     for point in points:
-        if names := differing(point.runs):
+        names = differing(point.runs)
+        said = f"differ in {', '.join(names)}" if names else other_data(point.runs)
+        if said:
             shown = ", ".join(map(str, point.runs["run"].iloc[:4])) + (", ..." if len(point.runs) > 4 else "")
             raise UsageError(
-                f"runs {shown} have the same {x} ({cell(point.at)}) but differ in {', '.join(names)}: they are no "
+                f"runs {shown} have the same {x} ({cell(point.at)}) but {said}: they are no "
                 f"replicates, and no point of one curve; {advice}"
             )
+
+
+def other_data(runs: pd.DataFrame) -> str:
+    """In which source runs by directory were trained on data of another make; empty where nothing is known of it."""
+    given = (value for row in runs.to_dict("records") for value in row.get("source") or [])
+    for source in dict.fromkeys(str(value).partition("=")[0] for value in given):
+        first, *others = (data_of(Path(run), source) for run in runs.index)
+        for other in others:
+            if reason := no_replicates(first, other):
+                return f"were trained on {first.path} and {other.path} as {source} ({reason})"
+    return ""
