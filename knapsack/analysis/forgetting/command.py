@@ -40,6 +40,7 @@ from knapsack.analysis.datasets import population_of, source_of
 from knapsack.analysis.forgetting import over_runs, retention
 from knapsack.analysis.forgetting.histories import histories, known_matrix, summary, write_histories
 from knapsack.analysis.held import differing
+from knapsack.analysis.intervals import in_words
 from knapsack.analysis.outputs import check_outputs, write_json, write_text
 from knapsack.common.arguments import make_parser
 from knapsack.common.errors import DataError, ScriptError, UsageError
@@ -201,15 +202,9 @@ def of_runs(
             print(
                 f"{name}: "
                 + ", ".join(
-                    f"{key} {with_ends(value, fit['intervals'][key])}" for key, value in fit["parameters"].items()
+                    f"{key} {in_words([value, *fit['intervals'][key]])}" for key, value in fit["parameters"].items()
                 )
             )
-
-
-def with_ends(value: float | None, ends: list[float | None]) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.3g} [{ends[0]:.3g}, {ends[1]:.3g}]" if ends[0] is not None else f"{value:.3g} [-]"
 
 
 def main(argv: list[str]) -> None:
