@@ -101,12 +101,15 @@ def check_replicates(points: Iterable[Point], x: str, advice: str) -> None:
             )
 
 
-def other_data(runs: pd.DataFrame) -> str:
-    """In which source runs by directory were trained on data of another make; empty where nothing is known of it."""
-    given = (value for row in runs.to_dict("records") for value in row.get("source") or [])
-    for source in dict.fromkeys(str(value).partition("=")[0] for value in given):
-        first, *others = (data_of(Path(run), source) for run in runs.index)
+def other_data(runs: pd.DataFrame, equal_facts: bool = True) -> str:
+    """In which source runs by directory were trained on data of another make; empty where nothing is known of it.
+    `equal_facts`: as many are expected."""
+    values = runs["source"].items() if "source" in runs else ()
+    listed = {run: value for run, value in values if isinstance(run, Path) and isinstance(value, list)}
+    given = {run: [str(one).partition("=")[0] for one in value] for run, value in listed.items()}
+    for source in dict.fromkeys(name for names in given.values() for name in names):
+        first, *others = (data_of(run, source) for run, names in given.items() if source in names)
         for other in others:
-            if reason := no_replicates(first, other):
+            if reason := no_replicates(first, other, equal_facts):
                 return f"were trained on {first.path} and {other.path} as {source} ({reason})"
     return ""

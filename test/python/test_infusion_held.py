@@ -100,15 +100,16 @@ class HeldTest(StudyTest):
             self.assertIn(f"{named}{what}; they are curves of their own, not replicates", said)
             self.assertIn("tokens, wd source data/rep2/wd.bin", said)
 
-    def test_plots_join_no_data_of_another_make(self) -> None:
+    def test_plots_and_laws_join_no_data_of_another_make(self) -> None:
         arguments = ("plot experiment", "exposures/wd", "know/wd/accuracy_seen", "--out", self.path("p.svg"), "--runs")
         self.plant_replicates({})
         self.run_ok(*arguments, self.path("runs"))
         self.plant_replicates({"tokens": 5800})
-        said = (
-            r"trained on data/rep1/wd.bin and data/rep2/wd.bin as wd \(51 against 58 tokens a document\)"
-        )
-        self.run_bad(2, said, *arguments, self.path("runs"))
+        said = r"trained on data/rep1/wd.bin and data/rep2/wd.bin as wd \(51 against 58 tokens a document\)"
+        self.run_bad(2, f"{said}: they are no replicates", *arguments, self.path("runs"))
+        flags = ("--dose", "exposures/wd", "--response", "know/wd/accuracy_seen", "--size", "none", "--horizon", "none")
+        said += ": give fewer runs, or .*--free source"
+        self.run_bad(2, said, "laws", self.path("runs"), *flags, "--out", self.path("l"))
 
     def test_data_of_several_seeds_each_are_compared(self) -> None:
         """Two mixtures with seeds of their own, two each: four replicates of nothing."""

@@ -39,7 +39,7 @@ import pandas as pd
 from knapsack.analysis.datasets import population_of, source_of
 from knapsack.analysis.forgetting import over_runs, retention
 from knapsack.analysis.forgetting.histories import histories, known_matrix, summary, write_histories
-from knapsack.analysis.held import differing
+from knapsack.analysis.held import differing, other_data
 from knapsack.analysis.intervals import in_words
 from knapsack.analysis.outputs import check_outputs, write_json, write_text
 from knapsack.common.arguments import make_parser
@@ -164,9 +164,10 @@ def of_runs(
     table = read_runs(runs, left_out)
     if left_out:
         raise DataError(f"{left_out[0]}: a malformed file (named above); replicates are read all or not at all")
-    if names := differing(table):
+    names = differing(table)
+    if said := f"differ in {', '.join(names)}" if names else other_data(table):
         shown = ", ".join(map(str, table["run"]))
-        raise UsageError(f"runs {shown} differ in {', '.join(names)}: they are no replicates; give runs of one setting")
+        raise UsageError(f"runs {shown} {said}: they are no replicates; give runs of one setting")
     tables, said, read = [], {}, []
     for run, name in table["run"].items():
         files = answer_files([run])

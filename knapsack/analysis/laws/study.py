@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from knapsack.analysis.guesses import guesses_of, persons_of
-from knapsack.analysis.held import REPLICATES, differing
+from knapsack.analysis.held import REPLICATES, differing, other_data
 from knapsack.analysis.laws.evidence import MOST_ANSWERS, cells_of_share
 from knapsack.analysis.laws.holdout import Runs, Threshold
 from knapsack.analysis.psychometric import (
@@ -154,6 +154,8 @@ def check_held(table: pd.DataFrame, asked: Asked) -> None:
             f"the runs differ in {', '.join(names)}, which no law here explains: give fewer runs, make it a covariate "
             f"(--covariate NAME={names[0]}), or say that it does not matter (--free {names[0]})"
         )
+    if "source" not in free and (said := other_data(table, equal_facts=False)):
+        raise UsageError(f"the runs {said}: give fewer runs, or say that it does not matter (--free source)")
 
 
 def clusters(table: pd.DataFrame, column: str | None) -> np.ndarray:
