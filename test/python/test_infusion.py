@@ -400,9 +400,9 @@ class InfusionTest(StudyTest):
         values = dict(zip(GRID, (0.3, 0.6, 0.9, 0.9, 0.5, 0.4, 0.3)))
         for folder, rise, drift in (("memory", 0.01, 0.0), ("general", 0.2, 0.02)):
             for i, (F, value) in enumerate(values.items()):
-                self.make_run(
-                    f"{folder}/F{F}", F, value, 0.1 + drift * i, loss=4.0 + 0.01 * i + (rise if F > 64 else 0)
-                )
+                for seed in (1, 2):
+                    loss = 4.0 + 0.01 * i + (rise if F > 64 else 0)
+                    self.make_run(f"{folder}/F{F}_{seed}", F, value, 0.1 + drift * i, seed=seed, loss=loss)
         _, sidecar, said = self.analyse(folder="memory")
         curve = sidecar["curves"][0]
         self.assertFalse(curve["collapse"]["base_loss"]["rose"])

@@ -142,9 +142,11 @@ def sentence(curve: Row, rule: Rule) -> str:
     else:
         low, high = reading["F_lo"], reading["F_hi"]
         said = f"{peak}, {falls} by {reading['fall']:.3g} between F = {low:g} and {high:g} and stays there: "
-        found = f"collapse point in [{low:g}, {high:g}]"
-        said += found if status == "bracket" else "seen in single runs, not replicated: no collapse is claimed"
-        said += f"; {base_words(reading['base_loss'], rule)}" if rule.of_facts else ""
+        if status == "bracket":
+            said += f"collapse point in [{low:g}, {high:g}]"
+            said += f"; {base_words(reading['base_loss'], rule)}" if rule.of_facts else ""
+        else:
+            said += "seen in single runs, not replicated: no collapse is claimed"
     controls = curve["controls"]
     if verdict := controls.get("reading"):
         low, high = controls["slope_interval"]
