@@ -170,6 +170,8 @@ class CapacityTest(support.FolderTest):
         self.assertEqual((bits["disagree"], parameters["disagree"]), (False, True))
         self.assertEqual((bits["runs"], len(bits["outside"])), (12, 3))
         self.assertIn("in bits (of 12 runs; capacity was not measured at the size of 3)", said)
+        earlier = f"bits={self.write('earlier.json', json.dumps(self.read('c.json') | {'format_version': 1}))}"
+        self.run_bad(3, "of an earlier version", "laws", table, "--out", self.path("law"), *flags[:-1], earlier)
         self.run_bad(3, "not what `knapsack capacity` writes", "laws", table, "--out", self.path("law"), *flags[:-1],
                      f"bits={self.write('no.json', '{}')}")  # fmt: skip
 

@@ -33,6 +33,10 @@ class Capacity:
 def capacity_of(path: Path) -> Capacity:
     """Of PREFIX.json; sizes with a plateau alone. Raises DataError where there are not two."""
     found = read_json(path)
+    if found.get("format_version") == 1:
+        raise DataError(
+            f"{path}: of an earlier version, whose plateaus are means that are near each other; write it anew"
+        )
     try:
         sizes = sorted((one["size"], one["capacity"][0]) for one in found["sizes"] if one["state"] == PLATEAU)
         column, exponent = found["size_column"], found["exponent"]
