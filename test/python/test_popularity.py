@@ -15,22 +15,13 @@ if not all(importlib.util.find_spec(name) for name in ("pandas", "scipy", "matpl
     raise unittest.SkipTest("the Python packages pandas, scipy and matplotlib are needed")
 
 import support  # noqa: E402
-from planted_logs import DATE, SIZES, World, sample, write_log, write_world  # noqa: E402
+from planted_logs import DATE, SIZES, World, joined_of, sample, write_log, write_world  # noqa: E402
 
-from knapsack.analysis.popularity import law, sigmoid  # noqa: E402
+from knapsack.analysis.popularity import law, sigmoid_report  # noqa: E402
 from knapsack.analysis.popularity.curves import Rule, cumulative_rule, curves_of  # noqa: E402
 from knapsack.analysis.popularity.items import Joined, Model, family_of  # noqa: E402
 
 NAMES = sorted(SIZES, key=SIZES.__getitem__)
-
-
-def joined_of(world: World, random: np.random.Generator) -> Joined:
-    f = world.popularity(random)
-    answers = world.answers(random, f, SIZES)
-    order = np.argsort(f, kind="stable")
-    models = [Model(name, family_of(name), SIZES[name], None) for name in NAMES]
-    correct = np.array([answers[name][order] for name in NAMES], float)
-    return Joined(models, [str(i) for i in order], f[order].astype(float), correct, "exact_match", {})
 
 
 class PlantedTest(unittest.TestCase):
@@ -52,11 +43,11 @@ class PlantedTest(unittest.TestCase):
                 inside.append(low <= truth <= high)
                 off.append(math.log(one.said["threshold"] / truth))
             said, _, _ = law.report(joined, curves)
-            surface = sigmoid.report(joined, None, [], draws=40)
+            surface = sigmoid_report.report(joined, None, [], draws=40)
             gamma, a, b = said["exponents"]["gamma"], surface["parameters"]["a"], surface["parameters"]["b"]
             for name, one, truth in (
                 ("gamma", gamma, 1.125),
-                ("drawn", said["items_and_models"]["gamma"], 1.125),
+                ("drawn", said["items_and_units"]["gamma"], 1.125),
                 ("a", a, 0.9),
                 ("b", b, 0.8),
             ):
@@ -111,11 +102,11 @@ class PlantedTest(unittest.TestCase):
         self.assertIsNone(found)
         self.assertIn("2 models of 2 sizes", said["refused"])
         with self.assertRaisesRegex(Exception, "2 models of 2 sizes; at least 3 sizes"):
-            sigmoid.report(two, None, [])
+            sigmoid_report.report(two, None, [])
         same = [model._replace(M=1e9) for model in joined.models]
         same = Joined(same, joined.items, joined.popularity, joined.correct, "exact_match", {})
         with self.assertRaisesRegex(Exception, "8 models of 1 size; at least 3 sizes"):
-            sigmoid.report(same, None, [])
+            sigmoid_report.report(same, None, [])
 
     def test_the_rule(self) -> None:
         """By hand: popularity 9 right, 8 wrong, 7 wrong, 6 right, 5 wrong: so far 1, 1/2, 1/3, 1/2, 2/5."""

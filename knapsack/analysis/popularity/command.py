@@ -20,10 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from knapsack.analysis.laws.report import ask
 from knapsack.analysis.outputs import check_outputs, write_json, write_text
 from knapsack.analysis.popularity import law as size_law
-from knapsack.analysis.popularity import sigmoid
+from knapsack.analysis.popularity import sigmoid_report
 from knapsack.analysis.popularity.curves import Rule, curves_of, row_of
 from knapsack.analysis.popularity.items import join, make_models, read_models
 from knapsack.analysis.popularity.logs import Wanted, find_logs
@@ -100,11 +99,11 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     return args
 
 
-def ends(values: list[float | None] | None, form: str = ".3g") -> str:
+def ends(values: list[float | None] | None) -> str:
     if not values or values[0] is None:
         return "-"
-    low, high = values[1:]
-    return format(values[0], form) + (f" [{low:{form}}, {high:{form}}]" if low is not None and high is not None else "")
+    value, low, high = values
+    return f"{value:.3g}" + (f" [{low:.3g}, {high:.3g}]" if low is not None and high is not None else "")
 
 
 def format_rows(rows: list[Row]) -> str:
@@ -140,10 +139,9 @@ def main(argv: list[str]) -> int:
     rule = Rule(args.target, args.failures, args.fewest)
     curves = curves_of(joined, rule, args.guess, args.draws)
     rows = [row_of(joined, i, one, rule) for i, one in enumerate(curves)]
-    said, law, runs = size_law.report(joined, curves)
-    said["asked"] = [ask(law, runs, one) for one in args.ask if law and "f" not in one]
+    said, law, runs = size_law.report(joined, curves, [one for one in args.ask if "f" not in one])
     try:
-        surface = sigmoid.report(joined, args.guess, [one for one in args.ask if "f" in one])
+        surface = sigmoid_report.report(joined, args.guess, [one for one in args.ask if "f" in one])
     except DataError as error:
         surface = {"refused": str(error)}
     out = {
