@@ -1,16 +1,16 @@
 """Do the intervals of `knapsack popularity` cover the truth? Simulated studies, as in law_coverage.py.
 
   nice -n 19 python dev/bench/popularity_coverage.py --studies 200 > table.md
-  python dev/bench/popularity_coverage.py --studies 40 --parts threshold,family
+  python dev/bench/popularity_coverage.py --studies 40 --parts threshold,family-law
 
 Planted: P(right) = .02 + .95 expit(.9 ln(M / 1e9) + .8 ln(f / 1000) + .5 + family + model + item), items of log-normal
 popularity that are hard or easy for all models alike (sd .7), models (sd .2), families (sd .4). Truths are over items.
 
-Parts: threshold (P* of one model, 300 and 1000 items), family (8 models of one family: gamma by the regression, gamma
-over items and units, a / b; a new model of the family: its P* and its accuracy, at a size within and beyond theirs),
-families (3 families x 3 sizes whose ranges differ: the same, the new model is of a new family), exponents (families
-differ in a too, sd .15), slopes (as family, models differ in b, sd .08), certain (as family, models are alike).
-Items: 600.
+Parts: threshold (P* of one model, 300 and 1000 items); -law (gamma by the regression, gamma over items and units, P* of
+a new model at a size within and beyond theirs) and -sigmoid (a / b, the accuracy of a new model) of each of family (8
+models of one family), families (3 families x 3 sizes whose ranges differ; the new model is of a new family), exponents
+(families differ in a too, sd .15), slopes (as family, models differ in b, sd .08), alike (as family, models do not
+differ). 600 items. An interrupt ends it with the studies that were done.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -33,7 +34,7 @@ from knapsack.analysis.popularity import law, sigmoid  # noqa: E402
 from knapsack.analysis.popularity.curves import Rule, curves_of  # noqa: E402
 
 Said = dict[str, tuple[Estimate | None, float]]  # of one study: what was estimated, and the truth
-DRAWS = 30  # of items, where they are for a variance
+DRAWS = 20  # of items, where they are for a variance
 ONE = {f"one-{M}m": M * 1e6 for M in (160, 410, 600, 1000, 1400, 2800, 6900, 12000)}
 RANGES = {"alpha": (160, 410, 1400), "beta": (700, 2700, 6700), "gamma": (350, 1300, 13000)}
 THREE = {f"{family}-{M}m": M * 1e6 for family, sizes in RANGES.items() for M in sizes}
@@ -41,6 +42,7 @@ WITHIN, BEYOND = 2e9, 2.5e10  # sizes of the new model
 
 
 def of_threshold(random: np.random.Generator) -> Said:
+    """Open ends are not counted."""
     said: Said = {}
     for items in (300, 1000):
         world = World(items=items, item_sd=0.7, model_sd=0.0)
@@ -53,68 +55,83 @@ def of_threshold(random: np.random.Generator) -> Said:
     return said
 
 
-def of_models(random: np.random.Generator, sizes: dict[str, float], what: str, world: World) -> Said:
-    """Families of `sizes` get their effects here; so does the new model's."""
-    families = dict.fromkeys([*(name.partition("-")[0] for name in sizes), "new"])
-    several = len(families) > 2
-    world.family = {name: random.normal(0, 0.4) * several for name in families}
-    if world.family_a:
-        world.family_a = {name: random.normal(0, 0.15) for name in families}
-    joined = joined_of(world, random, sizes)
-    found, _, _ = law.report(joined, curves_of(joined, Rule(), None, DRAWS), [{"M": WITHIN}, {"M": BEYOND}])
-    truth = world.a / world.b
+@dataclass
+class Case:
+    """Models, and what is planted among them; each study draws the families' effects, the new model's among them."""
+
+    what: str
+    sizes: dict[str, float]
+    family_sd: float = 0.0
+    family_a_sd: float = 0.0
+    model_sd: float = 0.2
+    model_b_sd: float = 0.0
+
+    def world(self, random: np.random.Generator) -> World:
+        names = [*dict.fromkeys(name.partition("-")[0] for name in self.sizes), "new"]
+        effects, exponents = (
+            {name: random.normal(0, sd) for name in names} for sd in (self.family_sd, self.family_a_sd)
+        )
+        scatter = {"model_sd": self.model_sd, "model_b_sd": self.model_b_sd}
+        return World(items=600, item_sd=0.7, family=effects, family_a=exponents, **scatter)
+
+    def of_law(self, random: np.random.Generator) -> Said:
+        world = self.world(random)
+        joined = joined_of(world, random, self.sizes)
+        found, _, _ = law.report(joined, curves_of(joined, Rule(), None, DRAWS), [{"M": WITHIN}, {"M": BEYOND}])
+        if "refused" in found:
+            return {}
+        two_way, truth = found["items_and_units"].get("gamma"), world.a / world.b
+        said: Said = {
+            f"{self.what}: gamma by the regression": (Estimate(*found["exponents"]["gamma"]), truth),
+            f"{self.what}: gamma over items and units": (two_way and Estimate(*two_way), truth),
+        }
+        for asked, where in zip(found["asked"], ("within", "beyond")):
+            new = world.threshold(*world.level(random, asked["at"]["M"], "new"))
+            estimate = Estimate(*map(float, np.log(asked["F50"]))) if "F50" in asked else None
+            said[f"{self.what}: ln P* of a new model, {where}"] = estimate, new
+        return said
+
+    def of_sigmoid(self, random: np.random.Generator) -> Said:
+        world = self.world(random)
+        surface = sigmoid.Surface(sigmoid.table_of(joined_of(world, random, self.sizes)), None, DRAWS)
+        said: Said = {
+            f"{self.what}: a / b of the sigmoid": (surface.interval(lambda one: one.a / one.b), world.a / world.b)
+        }
+        for M, f, where in ((WITHIN, 1000, "within"), (WITHIN, 50, "within"), (BEYOND, 50, "beyond")):
+            level, b = world.level(random, M, "new")
+            new = world.accuracy(level + b * np.log(f / 1000))
+            said[f"{self.what}: accuracy of a new model at f = {f}, {where}"] = surface.new_model(M, f), new
+        return said
+
+
+CASES = {
+    "family": Case("one family", ONE),
+    "families": Case("three families", THREE, family_sd=0.4),
+    "exponents": Case("families differ in a", THREE, family_sd=0.4, family_a_sd=0.15),
+    "slopes": Case("models differ in b", ONE, model_b_sd=0.08),
+    "alike": Case("models are alike", ONE, model_sd=0.0),
+}
+PARTS: dict[str, Callable[[np.random.Generator], Said]] = {"threshold": of_threshold}
+PARTS |= {f"{name}-law": case.of_law for name, case in CASES.items()}
+PARTS |= {f"{name}-sigmoid": case.of_sigmoid for name, case in CASES.items()}
+
+
+def study(names: list[str], seed: int, number: int) -> Said:
     said: Said = {}
-    if "refused" in found:
-        return {f"{what}: the law": (None, 0.0)}
-    said[f"{what}: gamma by the regression"] = Estimate(*found["exponents"]["gamma"]), truth
-    two_way = found["items_and_units"].get("gamma")
-    said[f"{what}: gamma over items and units"] = two_way and Estimate(*two_way), truth
-    surface = sigmoid.Surface(sigmoid.table_of(joined, joined.sized), None, DRAWS)
-    said[f"{what}: a / b of the sigmoid"] = surface.interval(lambda one: one.a / one.b), truth
-    for asked, where in zip(found["asked"], ("within", "beyond")):
-        M = asked["at"]["M"]
-        level, b = world.level(random, M, "new")
-        estimate = Estimate(*map(float, np.log(asked["F50"]))) if "F50" in asked else None
-        said[f"{what}: ln P* of a new model, {where}"] = estimate, world.threshold(level, b)
-        for f in (1000, 50) if M == WITHIN else (50,):
-            accuracy = world.accuracy(level + b * np.log(f / 1000))
-            said[f"{what}: accuracy of a new model at f = {f}, {where}"] = surface.new_model(M, f), accuracy
+    for name in names:
+        said |= PARTS[name](np.random.default_rng([seed, number]))
     return said
 
 
-def part(sizes: dict[str, float], what: str, **planted: object) -> Callable[[np.random.Generator], Said]:
-    options = {"items": 600, "item_sd": 0.7, "model_sd": 0.2} | planted
-    return lambda random: of_models(random, sizes, what, World(**options))
-
-
-PARTS: dict[str, Callable[[np.random.Generator], Said]] = {
-    "threshold": of_threshold,
-    "family": part(ONE, "one family"),
-    "families": part(THREE, "three families"),
-    "exponents": part(THREE, "families differ in a", family_a={"": 0.0}),
-    "slopes": part(ONE, "models differ in b", model_b_sd=0.08),
-    "certain": part(ONE, "models alike", model_sd=0.0),
-}
-
-
-def simulate(name: str, studies: int, seed: int) -> None:
-    found: dict[str, list[tuple[Estimate | None, float]]] = {}
-    began, done = time.time(), 0
-    try:
-        for number in range(studies):
-            for what, pair in PARTS[name](np.random.default_rng([seed, number])).items():
-                found.setdefault(what, []).append(pair)
-            done += 1
-    except KeyboardInterrupt:
-        pass
-    for what, pairs in found.items():
-        given = [(one, truth) for one, truth in pairs[:done] if one is not None]
+def print_table(studies: list[Said]) -> None:
+    print("| estimate | studies | covered | bias | sd of the error | mean half width |\n|---|---|---|---|---|---|")
+    for what in dict.fromkeys(what for one in studies for what in one):
+        given = [one[what] for one in studies if one.get(what, (None,))[0] is not None]
         error = np.array([one.value - truth for one, truth in given])
         hits = np.array([one.low <= truth <= one.high for one, truth in given])
         half = np.mean([(one.high - one.low) / 2 for one, _ in given])
-        row = f"| {what} | {len(given)} of {done} | {100 * hits.mean():.1f} % | {error.mean():+.4f} |"
+        row = f"| {what} | {len(given)} of {len(studies)} | {100 * hits.mean():.1f} % | {error.mean():+.4f} |"
         print(f"{row} {error.std():.4f} | {half:.4f} |", flush=True)
-    print(f"{name}: {(time.time() - began) / max(1, done):.2f} s a study", file=sys.stderr, flush=True)
 
 
 def main() -> None:
@@ -123,8 +140,14 @@ def main() -> None:
     parser.add_argument("--parts", default=",".join(PARTS))
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
-    for name in args.parts.split(","):
-        simulate(name, args.studies, args.seed)
+    found, began = [], time.time()
+    try:
+        for number in range(args.studies):
+            found.append(study(args.parts.split(","), args.seed, number))
+    except KeyboardInterrupt:
+        pass
+    print_table(found)
+    print(f"{(time.time() - began) / max(1, len(found)):.2f} s a study", file=sys.stderr)
 
 
 if __name__ == "__main__":

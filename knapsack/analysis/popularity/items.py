@@ -22,7 +22,10 @@ from knapsack.runs.files import parse_object, read_bytes, warn
 
 FEWEST_ITEMS = 50
 FEWEST_SIZES = 3  # of models, for what size does
-SIZE = re.compile(r"[-_.]?(\d+(?:\.\d+)?)(?:x\d+)?[bm](?![a-z0-9])", re.IGNORECASE)  # in a model's name: 7b, 410m
+SIZE = re.compile(  # in a model's name: 7b, 410m, 1_6b, 8x7b; -xl after a name that has no number of parameters
+    r"[-_.]?\d+(?:[._]\d+)?(?:x\d+)?[bm](?![a-z0-9])|[-_](?:tiny|mini|small|base|medium|large|x+l)(?![a-z0-9])"
+)
+DATE = re.compile(r"[-_]\d{4}$")  # of a release, before the size
 
 
 class Model(NamedTuple):
@@ -44,7 +47,7 @@ class Joined:
     left_out: dict[str, int]  # items, by reason
 
     @property
-    def M(self) -> np.ndarray:
+    def M(self) -> np.ndarray:  # (models,), as all of these
         return np.array([model.M for model in self.models])
 
     @property
@@ -127,10 +130,10 @@ def read_models(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def family_of(name: str) -> str:
-    """What of a model's name is before its size: meta-llama/Llama-2-7b-hf is llama-2."""
+    """What of a model's name is before its size: meta-llama/Llama-2-7b-hf is llama-2, gpt2-xl is gpt2."""
     base = name.rpartition("/")[2].lower()
-    size = SIZE.search(base)
-    return (base[: size.start()] if size and size.start() else base).strip("-_.") or base
+    size = SIZE.search(base, 1)
+    return DATE.sub("", base[: size.start()]).strip("-_.") if size else base
 
 
 def said_of(name: str, told: dict[str, Any]) -> Any:

@@ -29,7 +29,7 @@ Row = dict[str, Any]
 def runs_of(joined: Joined, curves: list[ModelCurve]) -> tuple[Runs, list[int]]:
     """The models with a size whose curve rises, and their places."""
     use = [i for i, one in enumerate(curves) if joined.sized[i] and one.of_law is not None]
-    clusters = units_of([joined.models[i].family for i in use]).of if use else np.arange(0)
+    clusters = units_of([joined.models[i].family for i in use]).of
     return Runs({"M": joined.M[use]}, clusters, [curves[i].of_law for i in use]), use
 
 
@@ -148,7 +148,8 @@ def report(
         return head | {"refused": str(error)}, None, runs
     out = head | describe_law(law, "family")
     out["censored"] = [joined.models[i].name for i in use if not np.isfinite(curves[i].of_law.value)]
-    out["intervals"] = units_of([joined.models[i].family for i in use]).describe()
+    units = units_of([joined.models[i].family for i in use])
+    out["over"] = f"{len(use)} models of {units.count} families" if units.are_families else units.sentence
     out["items_and_units"] = gamma_two_way(joined, curves, use)
     out["families"] = within_families(joined, runs, use)
     try:
@@ -161,5 +162,6 @@ def report(
         for model, one, sized in zip(joined.models, curves, joined.sized)
         if not sized
     ]
+    out["asked_of"] = units.new
     out["asked"] = [ask_new(law, runs, drawn_of(curves, use), at) for at in asked]
     return out, law, runs

@@ -84,22 +84,19 @@ class Table:
     def n(self) -> int:
         return len(self.lnM)
 
-    @property
-    def sizes(self) -> int:
-        return len(np.unique(self.lnM))
 
-
-def table_of(joined: Joined, use: np.ndarray) -> Table:
-    """Raises DataError where the models cannot say what size does."""
-    table = Table(joined, use)
-    if table.sizes < FEWEST_SIZES:
-        raise DataError(few(table.n, table.sizes))
-    if len(table.x) == 1:
+def table_of(joined: Joined) -> Table:
+    """Of the models whose size is known. Raises DataError where they cannot say what size does."""
+    use = joined.sized
+    models, sizes = int(use.sum()), len(np.unique(joined.M[use]))
+    if sizes < FEWEST_SIZES:
+        raise DataError(few(models, sizes))
+    if joined.popularity.min() == joined.popularity.max():
         raise DataError(f"all items have popularity {joined.popularity[0]:g}")
-    share = table.correct.mean()
+    share = joined.correct[use].mean()
     if share in (0.0, 1.0):
         raise DataError(f"all answers are {'right' if share else 'wrong'}")
-    return table
+    return Table(joined, use)
 
 
 def fit(

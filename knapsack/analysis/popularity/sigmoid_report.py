@@ -107,12 +107,12 @@ def ask(surface: Surface, at: dict[str, float], popularity: np.ndarray) -> Row:
 
 def report(joined: Joined, guess: float | None, asked: list[dict[str, float]], draws: int = DRAWS) -> Row:
     """JSON. Raises DataError where the models cannot say what size does."""
-    table = table_of(joined, joined.sized)
+    table = table_of(joined)
     surface = Surface(table, guess, draws)
-    law, with_families = surface.law, fit(table, np.full(table.n, True), guess, families=True)
     everyone = np.full(table.n, True)
+    law, with_families = surface.law, fit(table, everyone, guess, families=True)
     parameters = {name: surface.interval(attrgetter(name)) for name in ("a", "b", "c")}
-    rises = law.b > TINY and not (parameters["b"].low or 1.0) <= TINY
+    rises = min(law.b, law.b if parameters["b"].low is None else parameters["b"].low) > TINY
     gamma = surface.interval(lambda one: one.a / max(one.b, TINY)) if rises else None
     held = left_out(table, guess)
     scored = [row["log_loss"] for row in held if "log_loss" in row]
@@ -135,5 +135,6 @@ def report(joined: Joined, guess: float | None, asked: list[dict[str, float]], d
         "families": by_family(table, {"law": law, "family constants": with_families}, guess),
         "left_out": held,
         "log_loss": {name: float(np.mean([one[name] for one in scored])) for name in LAWS} if scored else None,
+        "asked_of": surface.units.new,
         "asked": [ask(surface, at, joined.popularity) for at in asked],
     }

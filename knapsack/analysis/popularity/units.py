@@ -30,25 +30,29 @@ class Units(NamedTuple):
         """By unit, which models are left."""
         return [self.of != number for number in range(self.count)]
 
+    @property
+    def sentence(self) -> str:
+        if self.are_families:
+            return f"{self.count} whole families"
+        return f"{self.count} models of the family {self.families[0]}, not of another family"
+
+    @property
+    def new(self) -> str:
+        """What a prediction is of."""
+        return "a new model of " + ("a new family" if self.are_families else f"the family {self.families[0]}")
+
     def describe(self) -> dict[str, Any]:
-        """JSON, with a sentence."""
-        said = f"{self.count} whole families"
-        if not self.are_families:
-            said = f"{self.count} models of the family {self.families[0]}; they do not speak of another family"
-        return {
-            "unit": "family" if self.are_families else "model",
-            "units": self.count,
-            "degrees_of_freedom": self.freedom,
-            "sentence": said,
-        }
+        """JSON."""
+        unit = "family" if self.are_families else "model"
+        return {"unit": unit, "units": self.count, "degrees_of_freedom": self.freedom, "over": self.sentence}
 
 
 def units_of(families: Sequence[str]) -> Units:
     """`families`: of each model. Units - 1 degrees of freedom, of models as units - 2."""
     names, number = np.unique(families, return_inverse=True)
     n = len(families)
-    if len(names) == 1:
-        return Units(np.arange(n), [str(names[0])], n - 2)
+    if len(names) < 2:
+        return Units(np.arange(n), list(map(str, names)), n - 2)
     return Units(number, list(map(str, names)), min(len(names) - 1, n - 2))
 
 
