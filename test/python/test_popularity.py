@@ -118,6 +118,17 @@ class PlantedTest(unittest.TestCase):
         self.assertIn("a family cannot be left out: the others are of one size", said["intervals"]["refused"])
         self.assertEqual(said["parameters"]["a"][1:], [None, None])
 
+    def test_families_of_one_model_each(self) -> None:
+        """The family is the model; nothing is taken out of their thresholds."""
+        sizes = {f"{family}-{M}m": M * 1e6 for family, M in zip("abcdef", (200, 500, 1000, 2000, 5000, 9000))}
+        joined = joined_of(World(items=300, family={}), np.random.default_rng(28), sizes)
+        said, _, _ = law.report(joined, curves_of(joined, Rule(), None, 20))
+        self.assertEqual(
+            (said["over"], said["items_and_units"]["over"]), ("6 models of 6 families", "6 whole families")
+        )
+        gamma = said["items_and_units"]["gamma"]
+        self.assertTrue(gamma[1] <= 1.125 <= gamma[2], gamma)
+
     def test_a_model_beyond_the_items_is_censored(self) -> None:
         """The smallest reaches .6 where fewer than 20 items are: it counts as more than the 20th most popular."""
         joined = joined_of(World(c=-2.0, model_sd=0.0, items=1000), np.random.default_rng(22))

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from knapsack.analysis.popularity.logs import Log, Wanted, listed, read_log, short
+from knapsack.analysis.popularity.logs import Log, Wanted, as_number, listed, read_log, short
 from knapsack.common.errors import DataError, UsageError
 from knapsack.runs.files import parse_object, read_bytes, warn
 
@@ -88,11 +88,8 @@ def rows_of(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def number_of(value: Any, place: str, column: str, least: str, above: bool) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = -1.0
-    if not (number > 0 if above else number >= 0) or number == float("inf"):
+    number = as_number(value)
+    if not (number > 0 if above else number >= 0):
         raise DataError(f"{place}: expected {least} in column {column}, found {short(value)}")
     return number
 
@@ -136,14 +133,14 @@ def family_of(name: str) -> str:
     return DATE.sub("", base[: size.start()]).strip("-_.") if size else base
 
 
-def said_of(name: str, told: dict[str, Any]) -> Any:
+def said_of(name: str, given: dict[str, Any]) -> Any:
     """By the whole name, or by what comes after its last slash."""
-    return told.get(name, told.get(name.rpartition("/")[2]))
+    return given.get(name, given.get(name.rpartition("/")[2]))
 
 
-def check_names(logs: list[Log], told: dict[str, Any], flag: str) -> None:
+def check_names(logs: list[Log], given: dict[str, Any], flag: str) -> None:
     names = {name for log in logs for name in (log.model, log.model.rpartition("/")[2])}
-    if unknown := [name for name in told if name not in names]:
+    if unknown := [name for name in given if name not in names]:
         raise UsageError(f"{flag} {unknown[0]}: no log of that model; there is {listed(log.model for log in logs)}")
 
 

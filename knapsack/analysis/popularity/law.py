@@ -57,21 +57,20 @@ def gamma_weights(x: np.ndarray, families: np.ndarray) -> np.ndarray:
 
 
 def gamma_two_way(joined: Joined, curves: list[ModelCurve], use: list[int]) -> Row:
-    """gamma within families by least squares, a censored model at its bound, and its interval over items and units: the
-    families that have two sizes, each left out whole, or the models where no two families have. It asks nothing of the
-    families' exponents, which the regression takes as one."""
+    """gamma within families by least squares, a censored model at its bound, and its interval over items and units,
+    which does not take the families' exponents as one. A family of one size has no slope: it counts where none has."""
     names = np.array([joined.models[i].family for i in use])
-    several = [name for name in np.unique(names) if len(np.unique(joined.M[use][names == name])) > 1]
-    if several:
-        use, names = [i for i, name in zip(use, names) if name in several], names[np.isin(names, several)]
-    units = units_of(names if several else ["any"] * len(use))
-    families = units.of if units.are_families else np.zeros(len(use), int)
+    sloped = [name for name in np.unique(names) if len(np.unique(joined.M[use][names == name])) > 1]
+    if sloped:
+        use, names = [i for i, name in zip(use, names) if name in sloped], names[np.isin(names, sloped)]
+    units = units_of(names)
+    constants = units.of if sloped and units.are_families else np.zeros(len(use), int)
     x, y = np.log(joined.M[use]), np.array([bound_of(curves[i].of_law) for i in use])
     left = units.left_out()
     if units.freedom < 1 or min(len(np.unique(x[rest])) for rest in left) < 2:
         return {"refused": f"{len(use)} models are too few to leave one out"}
-    weights = gamma_weights(x, families)
-    without = np.array([gamma_weights(x[rest], families[rest]) @ y[rest] for rest in left])
+    weights = gamma_weights(x, constants)
+    without = np.array([gamma_weights(x[rest], constants[rest]) @ y[rest] for rest in left])
     value, variances = float(weights @ y), item_variances(weights, drawn_of(curves, use))
     half = half_width(jackknife_variance(without), *variances, units.freedom)
     return {"gamma": [value, value - half, value + half]} | units.describe()

@@ -177,7 +177,7 @@ class Surface:
         self.units = units_of(table.families[table.family])
         left = self.units.left_out()
         self.refused = ""  # why there are no intervals
-        if self.units.freedom < 1 or min(len(np.unique(table.lnM[rest])) for rest in left) < FEWEST_SIZES - 1:
+        if min(len(np.unique(table.lnM[rest])) for rest in left) < FEWEST_SIZES - 1:
             unit = "family" if self.units.are_families else "model"
             self.refused = f"a {unit} cannot be left out: the others are of one size"
             left = []
