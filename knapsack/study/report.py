@@ -416,10 +416,11 @@ def time_parts(asked: Asked, written: str) -> list[Part]:
     for line in read_bytes(path).splitlines() if path.exists() else []:
         try:
             event = json.loads(line)
+            run = event["run"]  # a step of the data has none
             first = first or (event["time"] if event["event"] == "begins" else "")
             if "seconds" in event:
-                seconds[event["run"]] = seconds.get(event["run"], 0.0) + event["seconds"]
-        except (ValueError, KeyError, TypeError):  # cut off by a kill
+                seconds[run] = seconds.get(run, 0.0) + event["seconds"]
+        except (ValueError, KeyError, TypeError):  # or cut off by a kill
             continue
     rows = [
         [name, f"{seconds[name]:.0f}" if name in seconds else "-", number(row.get("perf/tokens_per_s"))]

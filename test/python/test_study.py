@@ -407,13 +407,16 @@ class RunnerTest(StudyTest):
         programs = ["--train-program", self.path("train_cpu"), "--eval-program", self.path("eval_cpu")]
         return [action, self.path(name), "--out", self.path(out), *programs, *more]
 
+    def journal(self) -> list[dict]:
+        return list(map(json.loads, pathlib.Path(self.path("out", "journal.jsonl")).read_text().splitlines()))
+
     def test_a_run_that_fails_is_said_and_what_needs_it_is_not_begun(self) -> None:
         block = {"train": {"tokens": 64, "batch-tokens": 8}, "branches": {"by": "init", "vary": {"lr": [1, 2]}}}
         self.study({"blocks": self.BLOCKS | {"B": block}, "replicates": 2})
         done = self.call("run", "out", "toy.json", "--jobs", "3")
-        self.assertEqual((done.returncode, done.stderr), (1, "5 of 10 runs failed\n"))
+        self.assertEqual((done.returncode, done.stderr), (1, "3 of 10 runs failed, 2 of 10 runs were not run because of that\n"))
         self.assertIn("B_trunk_replicate-2: FAILED, train_cpu ended with code 2; see ", done.stdout)
-        self.assertIn("B_lr-1_replicate-2: FAILED, it needs B_trunk_replicate-2, which failed", done.stdout)
+        self.assertIn("B_lr-1_replicate-2: not run: it needs B_trunk_replicate-2, which failed", done.stdout)
         self.assertIn("5 of 10 runs are finished", self.report()["md"])
         self.assertIn("| 0.1 | 1 of 2 | 3.25 |", self.report()["md"])
 
@@ -430,11 +433,23 @@ class RunnerTest(StudyTest):
         self.assertRegex(said_of(study.steps[1]), said)
         done = self.call("run", "out", "toy.json", "--jobs", "2")
         self.assertEqual(done.returncode, 1)
+        command = rf"knapsack select \S+/B_trunk_replicate-1 bio --out {self.near('out/data/keep1.txt')}"
+        log = self.path("out/data/keep.1.log")
         self.assertRegex(
-            done.stdout, r"B_lr-1_replicate-1: FAILED, data keep.1: ended with code 2: .*no knowledge source"
+            done.stdout,
+            rf"data keep.1: FAILED, ended with code 2: .*no knowledge source.*; its command was {command}; see {log}\n",
         )
+        self.assertEqual(done.stdout.count("no knowledge source"), 1)
+        self.assertEqual(pathlib.Path(log).read_text().count("no knowledge source"), 1)
+        for branch in ("B_lr-1_replicate-1", "B_lr-2_replicate-1"):
+            self.assertIn(f"{branch}: not run: it needs data keep.1, which failed", done.stdout)
+        self.assertRegex(done.stderr, r"3 of 10 .* failed, 1 steps of the data failed, 4 of 10 runs were not run")
         self.assertIn("A_lr-0.1_replicate-1: done", done.stdout)
         self.assertNotIn("keep.2", done.stdout)  # its trunk failed
+        events = [(one["event"], one.get("run") or f"data {one['data']}") for one in self.journal()]
+        self.assertEqual([event for event, name in events if name == "data keep.1"], ["begins", "failed"])
+        self.assertEqual([event for event, name in events if name == "data keep.2"], ["not run"])
+        self.assertEqual([event for event, name in events if name == "B_lr-2_replicate-1"], ["not run"])
         lines = self.report()["md"].splitlines()
         trunk = next(i for i, line in enumerate(lines) if line.startswith("eval_cpu") and "B_trunk_replicate-1" in line)
         self.assertRegex(lines[trunk + 1], "knapsack select OUT/runs/B_trunk_replicate-1 bio --out OUT/data/keep1.txt")
