@@ -14,7 +14,8 @@ from knapsack.common.files import dump_json
 from knapsack.runs.files import is_there, read_json, write_bytes
 from knapsack.runs.runner import Watcher
 from knapsack.runs.work import POLL_SECONDS, Command, CommandWork
-from knapsack.study.declare import PACKAGE, Step, Study, text_file
+from knapsack.study.blocks import PACKAGE
+from knapsack.study.declare import Step, Study, text_file
 
 
 def package_environment() -> dict[str, str]:

@@ -19,7 +19,9 @@ from knapsack.runs.runner import STOPPED, Job, Later, Programs, Task, check_runs
 from knapsack.runs.work import Command, Environment, Launcher
 from knapsack.study import data, predictions
 from knapsack.study.adaptive import share_of
-from knapsack.study.declare import Block, Planned, Step, Study, steps_for
+from knapsack.study.blocks import Block, Planned
+from knapsack.study.choose import steps_for
+from knapsack.study.declare import Step, Study
 
 EVERY_SECONDS = 60.0  # a line of progress where there is no terminal
 REDRAW_SECONDS = 1.0

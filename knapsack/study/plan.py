@@ -17,7 +17,9 @@ from knapsack.runs.grid import Flags, flag_words
 from knapsack.runs.identity import SHARDS, check_distinct, contents_of
 from knapsack.runs.runner import Programs, check_programs, check_runs, is_finished
 from knapsack.study import data
-from knapsack.study.declare import STARTS, Planned, Step, Study, count, steps_for, steps_of
+from knapsack.study.blocks import STARTS, Planned, count, steps_of
+from knapsack.study.choose import steps_for
+from knapsack.study.declare import Step, Study
 from knapsack.study.rates import Clock, Cost, fastest
 
 VOCABULARY = 50304  # where neither the file nor a tokenizer says it

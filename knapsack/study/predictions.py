@@ -24,7 +24,10 @@ from knapsack.common.errors import UsageError
 from knapsack.common.files import dump_json
 from knapsack.runs.files import is_there, read_json, write_bytes
 from knapsack.study.adaptive import NOT_BEFORE
-from knapsack.study.declare import Study, at, need_object, need_text, runs_at, runs_of_law
+from knapsack.study.blocks import at, runs_at
+from knapsack.study.choose import runs_of_law
+from knapsack.study.declare import Study
+from knapsack.study.fields import need_object, need_text
 
 if TYPE_CHECKING:
     from knapsack.study.hysteresis import Slope  # scipy is slow to load

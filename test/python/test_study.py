@@ -214,7 +214,8 @@ class DeclarationTest(StudyTest):
         self.assertFalse(os.path.exists(self.path("out")))
 
     def test_blocks_are_chosen_in_order_and_by_replicate(self) -> None:
-        from knapsack.study.declare import choose, read_study
+        from knapsack.study.choose import choose
+        from knapsack.study.declare import read_study
 
         study = read_study(pathlib.Path(self.study()), pathlib.Path(self.path("out")), None)
         names = [one.run.name for one in choose(study, "above:2,L:1")]
@@ -229,7 +230,8 @@ class DeclarationTest(StudyTest):
         self.assertIn("rep1/pow.bin", branch.run.flags["source"][1])
 
     def test_a_law_may_be_of_a_part_of_a_block(self) -> None:
-        from knapsack.study.declare import read_study, runs_of_law
+        from knapsack.study.choose import runs_of_law
+        from knapsack.study.declare import read_study
 
         block = {"train": {"tokens": "48k"}, "branches": {"by": "branch", "vary": {"tokens": ["16k", "32k"]}}}
         laws = {"all": {"blocks": "H"}, "one": {"blocks": ["H"], "at": {"tokens": "16k"}},
@@ -276,7 +278,7 @@ class CellTest(support.FolderTest):
     """Parts of the report that need no runs."""
 
     def test_an_interval_is_of_the_run_whose_value_is_shown(self) -> None:
-        from knapsack.study.report import over_replicates
+        from knapsack.study.tables import over_replicates
 
         self.assertEqual(over_replicates([(None, 0.1, 0.2), (0.5, 0.4, 0.6)]), "0.5 [0.4, 0.6] people")
         self.assertEqual(over_replicates([(0.5, None, None), (None, 0.1, 0.2)]), "0.5")
@@ -284,7 +286,8 @@ class CellTest(support.FolderTest):
         self.assertRegex(over_replicates([(0.5, 0, 1), (0.7, 0, 1)]), r"^0.6 \[-0.67\d*, 1.87\d*\]$")
 
     def test_commands_do_not_carry_the_machine_s_folders(self) -> None:
-        from knapsack.study.report import PACKAGE, command
+        from knapsack.study.blocks import PACKAGE
+        from knapsack.study.report import command
 
         here = os.getcwd()
         study = types.SimpleNamespace(out=pathlib.Path("/srv/studies/toy"))
@@ -414,7 +417,8 @@ class RunnerTest(StudyTest):
         block = {"train": {"tokens": 64, "batch-tokens": 8}, "branches": {"by": "init", "vary": {"lr": [1, 2]}}}
         self.study({"blocks": self.BLOCKS | {"B": block}, "replicates": 2})
         done = self.call("run", "out", "toy.json", "--jobs", "3")
-        self.assertEqual((done.returncode, done.stderr), (1, "3 of 10 runs failed, 2 of 10 runs were not run because of that\n"))
+        said = "3 of 10 runs failed, 2 of 10 runs were not run because of that\n"
+        self.assertEqual((done.returncode, done.stderr), (1, said))
         self.assertIn("B_trunk_replicate-2: FAILED, train_cpu ended with code 2; see ", done.stdout)
         self.assertIn("B_lr-1_replicate-2: not run: it needs B_trunk_replicate-2, which failed", done.stdout)
         self.assertIn("5 of 10 runs are finished", self.report()["md"])
@@ -614,7 +618,8 @@ cp {self.path("bio.json")} "$out/exposures/bio.json"
         self.assertEqual(devices, ["0", "1", "0"])
 
     def test_studies_that_are_shipped(self) -> None:
-        from knapsack.study.declare import choose, read_study
+        from knapsack.study.choose import choose
+        from knapsack.study.declare import read_study
         from knapsack.study.predictions import check_predictions
 
         folder = pathlib.Path(support.REPOSITORY, "dev", "studies")
