@@ -52,6 +52,14 @@ def name_of(step: Step) -> str:
     return f"{step.name}.{step.replicate}" if step.replicate else step.name
 
 
+def job_name(step: Step) -> str:
+    return f"data {name_of(step)}"
+
+
+def log_of(study: Study, step: Step) -> Path:
+    return study.data / f"{name_of(step)}.log"
+
+
 def stamp_of(study: Study, step: Step) -> Path:
     return study.data / f"{name_of(step)}.done.json"
 
@@ -83,9 +91,9 @@ def job_of(study: Study, step: Step) -> Command:
         write_bytes(stamp_of(study, step), dump_json({"format_version": 1, "command": step.words}))
 
     return Command(
-        f"data {name_of(step)}",
+        job_name(step),
         [sys.executable, "-m", "knapsack", *step.words],
-        study.data / f"{name_of(step)}.log",
+        log_of(study, step),
         {"PYTHONPATH": package_environment()["PYTHONPATH"]},
         lambda: is_made(study, step),
         keep,

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import shutil
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any
 
 from knapsack.common.errors import UsageError
 from knapsack.common.parallel import available_cores
-from knapsack.runs.files import naming
 from knapsack.runs.grid import Run
 from knapsack.runs.runner import STOPPED, Job, Later, Programs, Task, check_runs, gpus, how_far, is_finished, run_all
 from knapsack.runs.work import Command, Environment, Launcher
@@ -22,10 +19,10 @@ from knapsack.study.adaptive import share_of
 from knapsack.study.blocks import Block, Planned
 from knapsack.study.choose import steps_for
 from knapsack.study.declare import Step, Study
+from knapsack.study.journal import LEFT_OUT, Journal
 
 EVERY_SECONDS = 60.0  # a line of progress where there is no terminal
 REDRAW_SECONDS = 1.0
-LEFT_OUT = "not run"  # what it needs failed
 
 
 def slots(jobs: int, programs: Programs) -> list[Environment]:
@@ -52,30 +49,6 @@ def alone(study: Study) -> Iterator[None]:
         except OSError:  # a file system without locks
             pass
         yield
-
-
-class Journal:
-    """A line an event of a run or a step of the data; a line that was cut off by a kill is closed."""
-
-    def __init__(self, study: Study) -> None:
-        self.path = study.out / "journal.jsonl"
-        cut = self.path.exists() and not self.path.read_bytes().endswith(b"\n") and self.path.stat().st_size > 0
-        with naming(self.path):
-            self.file = self.path.open("a", encoding="utf-8")
-            if cut:
-                self.file.write("\n")
-
-    def __enter__(self) -> Journal:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.file.close()
-
-    def write(self, event: str, job: Job, **more: Any) -> None:
-        of = {"run": job.name} if isinstance(job, Run) else {"data": job.name.removeprefix("data ")}
-        with naming(self.path):
-            self.file.write(json.dumps({"time": predictions.now(), "event": event} | of | more) + "\n")
-            self.file.flush()
 
 
 class LiveTable:
@@ -156,7 +129,7 @@ class LiveTable:
             self.say(f"{job.name}: FAILED, {failure}; its command was {data.shown(job)}; see {job.log}")
 
     def left_out(self, job: Job, needed: str) -> None:
-        self.journal.write(LEFT_OUT, job, failure=f"it needs {needed}")
+        self.journal.write(LEFT_OUT, job, needs=needed)
         if isinstance(job, Run):
             self.state[job.name] = LEFT_OUT
             self.say(f"{self.label(job)}: not run: it needs {needed}, which failed")

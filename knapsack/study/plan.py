@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import subprocess
@@ -12,7 +11,7 @@ from typing import Any, NamedTuple
 
 from knapsack.common.errors import ScriptError
 from knapsack.common.parallel import available_cores
-from knapsack.runs.files import is_there, read_bytes, read_json
+from knapsack.runs.files import is_there, read_json
 from knapsack.runs.grid import Flags, flag_words
 from knapsack.runs.identity import SHARDS, check_distinct, contents_of
 from knapsack.runs.runner import Programs, check_programs, check_runs, is_finished
@@ -20,6 +19,7 @@ from knapsack.study import data
 from knapsack.study.blocks import STARTS, Planned, count, steps_of
 from knapsack.study.choose import steps_for
 from knapsack.study.declare import Step, Study
+from knapsack.study.journal import events_of
 from knapsack.study.rates import Clock, Cost, fastest
 
 VOCABULARY = 50304  # where neither the file nor a tokenizer says it
@@ -83,14 +83,7 @@ def tokens_of(one: Planned) -> tuple[int, int]:
 
 def wall_rates(study: Study) -> dict[str, float]:
     """Tokens per second by model, of runs that were finished in one go, evaluations and all."""
-    path = study.out / "journal.jsonl"
-    events: dict[str, list[dict[str, Any]]] = {}
-    for line in read_bytes(path).splitlines() if is_there(path) else []:
-        try:
-            event = json.loads(line)
-            events.setdefault(event["run"], []).append(event)
-        except (ValueError, KeyError, TypeError):  # cut off by a kill
-            continue
+    events = events_of(study)
     found: dict[str, list[float]] = {}
     for one in study.runs:
         kinds = [event["event"] for event in events.get(one.run.name, [])]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import shlex
 import subprocess
@@ -16,15 +15,16 @@ import numpy as np
 from knapsack.analysis.laws.loss import fit_loss
 from knapsack.analysis.outputs import write_text
 from knapsack.common.errors import DataError
-from knapsack.runs.files import read_bytes, read_json
+from knapsack.runs.files import is_there, read_json
 from knapsack.runs.runner import Programs, eval_command, is_finished, train_command
 from knapsack.runs.table import read_run
-from knapsack.study import hysteresis, predictions
+from knapsack.study import data, hysteresis, predictions
 from knapsack.study.blocks import PACKAGE
 from knapsack.study.choose import runs_of_law
 from knapsack.study.data import package_environment, relative
 from knapsack.study.declare import Study
 from knapsack.study.figures import draw_curves, draw_loss
+from knapsack.study.journal import LEFT_OUT, events_of
 from knapsack.study.page import Code, Figure, Heading, Part, Table, Text, html_page, markdown
 from knapsack.study.predictions import is_number
 from knapsack.study.tables import Rows, block_parts, number, over, table_parts
@@ -242,21 +242,35 @@ def environment_parts(asked: Asked) -> list[Part]:
     return [Heading("Environment"), Table([*OF_A_BUILD, "runs"], rows), Text(machine + ".")]
 
 
+def failure_parts(asked: Asked) -> list[Part]:
+    """What failed when it was last tried and is not done since, and what was not run because of it."""
+    study, parts = asked.study, []
+    last = {name: of[-1] for name, of in events_of(study).items()}
+    logs = {one.run.name: one.run.file("log") for one in study.runs if one.run.name not in asked.rows}
+    logs |= {
+        data.job_name(one): data.log_of(study, one) for one in study.steps if not is_there(data.stamp_of(study, one))
+    }
+    waiting: dict[str, list[str]] = {}
+    for one in study.runs:
+        event = last.get(one.run.name, {})
+        if event.get("event") == LEFT_OUT and one.run.name in logs:
+            waiting.setdefault(str(event.get("needs")), []).append(one.run.name)
+    for name, log in logs.items():
+        if last.get(name, {}).get("event") == "failed":
+            said = f"Failed when it was last tried: {name}, {last[name].get('failure', '')} ({log})."
+            rest = f" Not run because of it: {', '.join(waiting[name])}." if name in waiting else ""
+            parts.append(Text(said + rest))
+    return parts
+
+
 def time_parts(asked: Asked, written: str) -> list[Part]:
-    path = asked.study.out / "journal.jsonl"
-    seconds: dict[str, float] = {}
-    first = ""
-    for line in read_bytes(path).splitlines() if path.exists() else []:
-        try:
-            event = json.loads(line)
-            run = event["run"]  # a step of the data has none
-            first = first or (event["time"] if event["event"] == "begins" else "")
-            if "seconds" in event:
-                seconds[run] = seconds.get(run, 0.0) + event["seconds"]
-        except (ValueError, KeyError, TypeError):  # or cut off by a kill
-            continue
+    runs = {one.run.name for one in asked.study.runs}
+    events = {name: of for name, of in events_of(asked.study).items() if name in runs}
+    begun = [one["time"] for of in events.values() for one in of if one["event"] == "begins"]
+    seconds = {name: sum(one.get("seconds", 0.0) for one in of) for name, of in events.items()}
+    first = min(begun, default="")
     rows = [
-        [name, f"{seconds[name]:.0f}" if name in seconds else "-", number(row.get("perf/tokens_per_s"))]
+        [name, f"{seconds[name]:.0f}" if seconds.get(name) else "-", number(row.get("perf/tokens_per_s"))]
         for name, row in asked.rows.items()
     ]
     said = f"Predictions written {written or '-'}, first run begun {first or '-'}."
@@ -276,6 +290,7 @@ def write_report(study: Study, programs: Programs) -> tuple[Asked, list[Path]]:
     if missing:
         said = ", ".join(f"{often} of {len(study.blocks[block].runs)} of {block}" for block, often in missing.items())
         parts.append(Text(f"Not finished: {said}."))
+    parts += failure_parts(asked)
     parts += [Text(f"Left out: {said}") for said in asked.malformed]
     parts += first
     for name, reading in asked.readings.items():
