@@ -112,7 +112,7 @@ class StudyTest(support.FolderTest):
             return subprocess.Popen(command, stdout=said, stderr=said, env=environment, start_new_session=True)
 
     def wait_until(self, holds: Callable[[], bool]) -> None:
-        end = time.monotonic() + 120
+        end = time.monotonic() + 300
         while not holds():
             self.assertLess(time.monotonic(), end, "waited in vain")
             time.sleep(0.01)

@@ -13,11 +13,12 @@ import time
 import unittest
 
 import support
-from studies import KEEP, TOY, StudyTest, changed, needs_programs
+from studies import KEEP, TOY, StudyTest, changed, children_of, needs_programs
 
 from knapsack.common.parallel import available_cores
 
 KILLS = int(os.environ.get("KNAPSACK_KILLS", "3"))
+STEP_KILLS = 2  # of them at most at the step that is made of a run, which is short: few moments of all are in it
 # A toy whose second stage goes on with the half of the people that the first one knows best, or with any half.
 CHOSEN = changed(
     data=TOY["data"] | {"keep": KEEP | {"after": "chosen"}},
@@ -51,15 +52,30 @@ CHOSEN = changed(
 class ToyTest(StudyTest):
     def kill_something(self, process: subprocess.Popen, draw: random.Random) -> None:
         """The runner, or a program that it started."""
-        listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True)
-        children = list(map(int, listed.stdout.split()))
-        victim = draw.choice([process.pid, *children])
+        victim = draw.choice([process.pid, *children_of(process)])
         try:
             os.kill(victim, signal.SIGKILL)
         except ProcessLookupError:
             return
         if victim != process.pid and draw.random() < 0.5:  # what is left goes on, or not
             process.kill()
+
+    def has_been_killed(self, process: subprocess.Popen, seconds: float, draw: random.Random, with_step: bool) -> bool:
+        """After so many seconds, or a moment after the step that is made of a run begins; False where it ended
+        before."""
+        end, before = time.monotonic() + seconds, self.keep_events()
+        while process.poll() is None and time.monotonic() < end:
+            if with_step and self.keep_events() > before:
+                end = min(end, time.monotonic() + draw.uniform(0, 0.5))
+            time.sleep(0.02)
+        if process.poll() is not None:
+            return False
+        self.kill_something(process, draw)
+        process.wait()
+        return True
+
+    def keep_events(self) -> int:
+        return sum(one.get("data") == "keep.1" and one["event"] == "begins" for one in self.journal("killed"))
 
     def check_selection(self, out: str, page: str) -> None:
         """The easiest half was shown and no other; its arm is in the table."""
@@ -104,23 +120,20 @@ class ToyTest(StudyTest):
         for page in whole.values():
             self.assertNotRegex(page, r"[ =\"'](/tmp|/root|/home|/work)/")
         draw = random.Random(os.environ.get("KNAPSACK_SEED", "1"))
-        kills, process = 0, None
+        kills = 0
         for _ in range(20 * KILLS):
-            process = self.start("killed")
-            try:
-                process.wait(timeout=draw.uniform(0.5, max(2.0, 2 * seconds / KILLS)) if kills < KILLS else 300)
-            except subprocess.TimeoutExpired:
-                self.kill_something(process, draw)
-                process.wait()
-                kills += 1
+            process = self.begin("killed", "--jobs", "2")
+            window = draw.uniform(0.5, max(2.0, 2 * seconds / KILLS)) if kills < KILLS else 600
+            if not self.has_been_killed(process, window, draw, with_step=self.keep_events() < STEP_KILLS):
+                if process.returncode == 0:
+                    break
                 continue
-            if process.returncode == 0:
-                break
+            kills += 1
         said = pathlib.Path(self.path("killed.said")).read_text()
         self.assertEqual(process.returncode, 0, said)
         self.assertNotRegex(said, "Traceback|a fault of the program")
         if "KNAPSACK_KILLS" in os.environ:
-            print(f"killed {kills} times", file=sys.stderr)
+            print(f"killed {kills} times; keep.1 was begun {self.keep_events()} times", file=sys.stderr)
         self.assertGreater(kills, 0)
         self.assertEqual(self.report("killed"), whole)
 
