@@ -4,9 +4,11 @@ import json
 import os
 import pathlib
 import random
+import re
 import types
 import unittest
 
+import numpy as np
 from studies import StudyTest
 
 
@@ -20,6 +22,18 @@ class CellTest(StudyTest):
         self.assertEqual(over_replicates([(0.5, None, None), (None, 0.1, 0.2)]), "0.5")
         self.assertEqual(over_replicates([(None, 0.1, 0.2)]), "-")
         self.assertRegex(over_replicates([(0.5, 0, 1), (0.7, 0, 1)]), r"^0.6 \[-0.67\d*, 1.87\d*\]$")
+
+    def test_runs_that_are_alike_have_no_interval(self) -> None:
+        from knapsack.analysis.intervals import replicates
+        from knapsack.study.comparisons import p_of
+        from knapsack.study.tables import over_replicates
+
+        for values in ([0.0, 0.0, 0.0], [0.3 - 0.1, 0.4 - 0.2, 0.2]):
+            found = replicates(values)
+            self.assertEqual((found.estimate.low, found.estimate.high, found.sd_runs), (None, None, 0.0))
+            self.assertRegex(over_replicates((value, None, None) for value in values), r"^0(.2)? \(all 3 alike\)$")
+            self.assertIsNone(p_of(values))
+        self.assertLess(replicates([0.2, 0.2, 0.2001]).estimate.low, 0.2)
 
     def test_commands_do_not_carry_the_machine_s_folders(self) -> None:
         from knapsack.study.blocks import PACKAGE
@@ -47,6 +61,103 @@ class CellTest(StudyTest):
         self.assertEqual(refusal_of({"law": {"exponents": {}}}, "left out: a run"), "")
         self.assertEqual(refusal_of({}, "knapsack laws: no law: two runs\n"), "two runs")
         self.assertEqual(refusal_of({}, "no run of it is finished"), "no run of it is finished")
+
+
+class ComparisonTest(StudyTest):
+    """Tables of arms, on planted truths: seeds that the arms of a replicate share, arms that scatter differently."""
+
+    ARMS, REPLICATES = 8, 3
+
+    def study_of(self, measures: int = 1) -> types.SimpleNamespace:
+        """A control and arms, of which rows are planted."""
+        from knapsack.study.choose import choose
+        from knapsack.study.declare import read_study
+
+        names = [f"m{i}" for i in range(measures)]
+        runs = {f"arm{i}": {"lr": i + 1} for i in range(self.ARMS + 1)}
+        table = {"blocks": ["A"], "against": {"run": "arm0"}, "measures": names}
+        value = {"replicates": self.REPLICATES, "blocks": {"A": {"runs": runs}}, "tables": {"t": table}}
+        study = read_study(pathlib.Path(self.study(value)), pathlib.Path(self.path("out")), None)
+        return types.SimpleNamespace(study=study, runs=choose(study, None), measures=names)
+
+    def planted(self, of: types.SimpleNamespace, draw: np.random.Generator, effect: float = 0.0) -> dict:
+        """`effect`: of the last arm, by all measures."""
+        scatter = dict(zip(dict.fromkeys(one.setting["run"] for one in of.runs), np.geomspace(0.2, 5, self.ARMS + 1)))
+        shared = draw.normal(size=self.REPLICATES + 1)
+        rows = {}
+        for one in of.runs:
+            mean = shared[one.replicate] + (effect if one.setting["run"] == f"arm{self.ARMS}" else 0.0)
+            rows[one.run.name] = {name: mean + scatter[one.setting["run"]] * draw.normal() for name in of.measures}
+        return rows
+
+    def claims(self, of: types.SimpleNamespace, rows: dict) -> list[str]:
+        """The arms that the table claims, as a reader would: p below what the text under it says."""
+        from knapsack.study.page import Table, Text
+        from knapsack.study.tables import table_parts
+
+        parts = table_parts(of.study, "t", rows)
+        level = float(re.search(r"claimed where p is below ([\d.]+\d)", parts[-1].text)[1])
+        self.assertIsInstance(parts[-1], Text)
+        found = []
+        for part in parts:
+            for line in part.rows if isinstance(part, Table) else []:
+                p = re.search(r", p (\S+)$", line[3])
+                if p and float(p[1]) < level:
+                    found.append(line[0])
+        return found
+
+    def test_where_no_arm_differs_few_studies_claim_one(self) -> None:
+        """Holm's level is exact here: what is counted may be above 5 % by chance alone."""
+        from scipy import stats
+
+        from knapsack.study.comparisons import adjusted, p_of
+
+        def assert_level(claimed: int, studies: int) -> None:
+            low = stats.binomtest(claimed, studies).proportion_ci(0.99).low
+            self.assertLessEqual(low, 0.05, f"{claimed} of {studies}")
+
+        draw, studies = np.random.default_rng(1), 2000
+        scatter = np.geomspace(0.2, 5, self.ARMS + 1)[:, None]
+        claimed = plain = 0
+        for _ in range(studies):
+            arms = draw.normal(size=self.REPLICATES) + scatter * draw.normal(size=(len(scatter), self.REPLICATES))
+            family = dict(enumerate(arms[1:] - arms[0]))
+            claimed += min(adjusted(family).values()) < 0.05
+            plain += min(map(p_of, family.values())) < 0.05
+        assert_level(claimed, studies)
+        self.assertLess(abs(claimed / studies - 0.05), 0.02)
+        self.assertGreater(plain / studies, 0.25)  # what plain intervals claim
+        for measures in (1, 3):
+            of, draw = self.study_of(measures), np.random.default_rng(measures)
+            assert_level(sum(bool(self.claims(of, self.planted(of, draw))) for _ in range(60)), 60)
+
+    def test_what_differs_is_claimed(self) -> None:
+        of, draw = self.study_of(), np.random.default_rng(3)
+        found = [self.claims(of, self.planted(of, draw, 400.0)) for _ in range(20)]
+        self.assertGreater(sum(f"A, arm{self.ARMS}" in one for one in found), 17)
+
+    def test_what_the_table_says(self) -> None:
+        from scipy import stats
+
+        from knapsack.study.comparisons import adjusted, said_of
+        from knapsack.study.tables import table_parts
+
+        of = self.study_of(3)
+        said = table_parts(of.study, "t", self.planted(of, np.random.default_rng(4)))[-1].text
+        self.assertIn("8 comparisons by each of 3 measures, paired by replicate.", said)
+        self.assertIn(
+            "adjusted for 8 comparisons by Holm's rule. A difference is claimed where p is below 0.0167:", said
+        )
+        self.assertIn("takes 21.9 standard errors with 3 pairs, 5.84 with 6.", said)
+        self.assertIn("nothing is claimed", said_of(8, 1, 1))
+        family = {"a": [1.0, 1.1, 0.9], "b": [1.0, 1.2, 0.8], "c": [1.0], "d": [2.0, 2.0], "e": [5.0, -5.0, 1.0]}
+        p = {key: stats.ttest_1samp(family[key], 0).pvalue for key in ("a", "b", "e")}
+        expected = {"a": 5 * p["a"], "b": 4 * p["b"], "c": None, "d": None, "e": 1.0}
+        for key, value in adjusted(family).items():
+            with self.subTest(key):
+                self.assertEqual(value, expected[key]) if value is None else self.assertAlmostEqual(
+                    value, expected[key]
+                )
 
 
 class SignTest(StudyTest):
