@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,6 +38,7 @@ KEYS = ("about", "replicates", "train", "vary", "runs", "branches", "measures", 
 PLACED_KEYS = ("about", "train", "measures", "place")  # each run is a replicate, and varies in its level alone
 BRANCH_KEYS = ("by", "train", "vary", "runs")
 BY = ("init", "branch")
+NAMES = ("{data}", "{text}", "{package}", REPLICATE)
 COOLDOWN = 0.1  # the trainer's default
 PACKAGE = Path(__file__).resolve().parents[1]  # has facts/sample.tsv
 STARTS = ("model", "init", "branch")  # one of them says what a run begins with
@@ -89,6 +91,9 @@ class Places(NamedTuple):
     text: str
 
     def fill(self, value: str, replicate: int = 0) -> str:
+        for place in re.findall(r"\{\w+\}", value):
+            if place not in NAMES:
+                raise UsageError(f"no place {place}, found in '{value[:80]}'; there are {', '.join(NAMES)}")
         value = value.replace("{data}", str(self.data)).replace("{text}", self.text).replace("{package}", str(PACKAGE))
         return value.replace(REPLICATE, str(replicate)) if replicate else value
 
@@ -115,7 +120,7 @@ def count(flags: Flags, name: str, place: str) -> int:
     try:
         return parse_count(flags[name][0])
     except (KeyError, IndexError):
-        raise UsageError(f"{place}: a block with branches says --{name} itself") from None
+        raise UsageError(f"{place}: expected {name} in the train of the study or of the block, found none") from None
     except argparse.ArgumentTypeError as error:
         raise UsageError(f"{place}: --{name}: {error}") from None
 
@@ -251,5 +256,15 @@ def runs_at(setting: Any, block: str | None, blocks: dict[str, Block], place: st
     if blocks[name].placed:
         raise UsageError(f"{place}: block {name} {NOT_BEFORE}")
     if not (found := [run for run in blocks[name].runs if at(run, own, place)]):
-        raise UsageError(f"{place}: no run is at {json.dumps(setting)}")
+        raise UsageError(f"{place}: no run is at {json.dumps(setting)}; {settings_said(blocks[name])}")
     return found
+
+
+def settings_said(block: Block) -> str:
+    """Where a block's runs are, for who named another place."""
+    varied: dict[str, list[str]] = {}
+    for run in block.runs:
+        for name, value in run.setting.items() if run.role != "trunk" else ():
+            varied[name] = list(dict.fromkeys([*varied.get(name, []), value]))
+    axes = [f"{name} {', '.join(values[:6])}{', ...' if len(values) > 6 else ''}" for name, values in varied.items()]
+    return f"{block.name} varies {'; '.join(axes)}" if axes else f"{block.name} varies nothing: its setting is {{}}"

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import difflib
+import io
 import json
+import shlex
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from knapsack.__main__ import COMMANDS
 from knapsack.common.errors import DataError, UsageError
 from knapsack.runs.files import read_bytes, read_json
 from knapsack.runs.grid import REPLICATE, as_flags, check_flags, check_replicates
-from knapsack.study.blocks import Block, Places, Planned, at, blocks_of, runs_at
+from knapsack.study.blocks import Block, Places, Planned, at, blocks_of, runs_at, settings_said
 from knapsack.study.fields import need_list, need_object, need_text, need_words, number_of, rates_of, vocabulary_of
 
 KEYS = ("about", "vocabulary", "rates", "replicates", "train", "data", "blocks", "measures", "laws", "hysteresis",
         "predictions", "tables", "text", "order")  # fmt: skip
 REGISTERED = ("predictions", "laws", "hysteresis", "blocks", "measures", "replicates", "train")
-TEXT = "text"  # the data step that --text FILE takes the place of
 TRUNK = "{trunk}"  # in the command of a step "after" a block: the directory of its trunk
+TEXT = "text"  # the data step that --text FILE takes the place of
 
 
 class Step(NamedTuple):
@@ -58,9 +63,19 @@ class Study(NamedTuple):
         return self.out / "data"
 
 
+def with_keys_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """JSON lets the last one win, and a block would be gone without a word."""
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UsageError(f"the key {json.dumps(twice)} is there twice in one object; name one of them otherwise")
+    return value
+
+
 def read_file(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(read_bytes(path).decode("utf-8-sig"))
+        value = json.loads(read_bytes(path).decode("utf-8-sig"), object_pairs_hook=with_keys_once)
     except DataError as error:
         raise UsageError(str(error)) from None
     except (ValueError, RecursionError) as error:
@@ -129,6 +144,10 @@ def steps_declared(value: Any, blocks: dict[str, Block], places: Places, text: s
         place = f"data: {name}"
         need_object(one, place, ("about", "command", "blocks", "after"))
         command = need_text(one.get("command"), f"{place}: command")
+        first = (need_words(command, f"{place}: command") or [""])[0]
+        if first not in COMMANDS:
+            nearest = difflib.get_close_matches(first, COMMANDS, 1, cutoff=0.0)[0]
+            raise UsageError(f"{place}: command: knapsack has no command '{first}'; did you mean '{nearest}'?")
         if "after" in one:
             found += steps_after(name, one, command, blocks, places)
             continue
@@ -158,7 +177,7 @@ def steps_after(name: str, one: dict[str, Any], command: str, blocks: dict[str, 
     words = need_words(command, f"{place}: command")
 
     def filled(run: Planned) -> list[str]:
-        return [places.fill(word, run.replicate).replace(TRUNK, str(run.run.directory)) for word in words]
+        return [places.fill(word.replace(TRUNK, str(run.run.directory)), run.replicate) for word in words]
 
     return [Step(name, filled(run), run.replicate, (block,), run.run.name) for run in trunks]
 
@@ -187,7 +206,8 @@ def check_asked(study: Study) -> None:
             if not placing and not any(
                 at(run, setting, f"{place}: at") for block in law["blocks"] for run in study.blocks[block].runs
             ):
-                raise UsageError(f"{place}: at: no run is at {json.dumps(setting)}")
+                said = "; ".join(settings_said(study.blocks[block]) for block in law["blocks"])
+                raise UsageError(f"{place}: at: no run is at {json.dumps(setting)}; {said}")
         need_words(law.get("arguments", ""), f"{place}: arguments")
     for name, one in study.hysteresis.items():
         place = f"hysteresis: {name}"
@@ -198,6 +218,23 @@ def check_asked(study: Study) -> None:
             for run in study.blocks[known(one.get(side), f"{place}: {side}")].runs:
                 if run.role != "trunk":
                     number_of(run.setting.get(one["axis"]), f"{place}: {side}: {one['axis']}")
+
+
+def check_law_arguments(study: Study) -> None:
+    """As `knapsack laws` will read them when the runs are done."""
+    asked = {name: law["arguments"] for name, law in study.laws.items() if law.get("arguments")}
+    if not asked:
+        return
+    from knapsack.analysis.laws.command import parse_arguments  # slow to load
+
+    for name, words in asked.items():
+        said = io.StringIO()
+        try:
+            with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
+                parse_arguments(["runs", "--out", "law", *shlex.split(words)])
+        except SystemExit:
+            reason = said.getvalue().strip().rpartition("error: ")[2] or "expected no --help"
+            raise UsageError(f"{study.path}: laws: {name}: arguments: {reason}; see knapsack laws --help") from None
 
 
 def check_tables(study: Study) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import shlex
 import subprocess
 import sys
@@ -15,23 +14,21 @@ import numpy as np
 from knapsack.analysis.laws.loss import fit_loss
 from knapsack.analysis.outputs import write_text
 from knapsack.common.errors import DataError
-from knapsack.runs.files import is_there, read_json
-from knapsack.runs.runner import Programs, eval_command, is_finished, train_command
+from knapsack.runs.files import read_json
+from knapsack.runs.runner import Programs, is_finished
 from knapsack.runs.table import read_run
-from knapsack.study import data, hysteresis, predictions
+from knapsack.study import hysteresis, predictions
 from knapsack.study.blocks import PACKAGE
 from knapsack.study.choose import runs_of_law
-from knapsack.study.data import package_environment, relative
+from knapsack.study.data import package_environment
 from knapsack.study.declare import Study
 from knapsack.study.figures import draw_curves, draw_loss
-from knapsack.study.journal import LEFT_OUT, events_of
 from knapsack.study.page import Code, Figure, Heading, Part, Table, Text, html_page, markdown
 from knapsack.study.predictions import is_number
+from knapsack.study.record import command, command_parts, environment_parts, failure_parts, time_parts
 from knapsack.study.tables import Rows, block_parts, number, over, table_parts
 
 UNITS = {"parameters": "parameters", "non-embedding": "parameters_non_embedding"}
-OF_A_BUILD = ("commit", "compiler", "device", "matmul")  # of config.json
-TIMES = "Times"  # the last section: all that differs when the same study is run again
 
 
 def pairs_of_loss(study: Study, law: dict[str, Any], rows: Rows, column: str) -> tuple[np.ndarray, np.ndarray]:
@@ -214,69 +211,6 @@ def prediction_parts(asked: Asked) -> tuple[list[Part], str]:
     return parts, written
 
 
-def command(words: list[str], study: Study, program: str = "knapsack") -> str:
-    """Without the machine's folders."""
-    return shlex.join([program, *(relative(word, {study.out: "OUT", PACKAGE: PACKAGE.name}) for word in words)])
-
-
-def command_parts(asked: Asked) -> list[Part]:
-    study = asked.study
-    lines = [command(step.words, study) for step in study.steps if not step.after]
-    for one in study.runs:
-        train = [word for word in train_command(one.run, asked.programs.train) if word != "--resume"]
-        ask = eval_command(one.run, asked.programs.evaluate)
-        lines += [command(words[1:], study, Path(words[0]).name) for words in (train, ask)]
-        lines += [command(step.words, study) for step in study.steps if step.after == one.run.name]
-    said = "In order; OUT is the study's folder, other paths are from the folder in which the report was asked for."
-    return [Heading("The command of every point"), Text(said), Code("\n".join(lines))]
-
-
-def environment_parts(asked: Asked) -> list[Part]:
-    builds: Counter = Counter()
-    for one in asked.study.runs:
-        if one.run.name in asked.rows:
-            config = read_json(one.run.directory / "config.json")
-            builds[tuple(str(config.get(name, "-")) for name in OF_A_BUILD)] += 1
-    rows = [[*build, str(runs)] for build, runs in sorted(builds.items())]
-    machine = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
-    return [Heading("Environment"), Table([*OF_A_BUILD, "runs"], rows), Text(machine + ".")]
-
-
-def failure_parts(asked: Asked) -> list[Part]:
-    """What failed when it was last tried and is not done since, and what was not run because of it."""
-    study, parts = asked.study, []
-    last = {name: of[-1] for name, of in events_of(study).items()}
-    logs = {one.run.name: one.run.file("log") for one in study.runs if one.run.name not in asked.rows}
-    logs |= {
-        data.job_name(one): data.log_of(study, one) for one in study.steps if not is_there(data.stamp_of(study, one))
-    }
-    waiting: dict[str, list[str]] = {}
-    for one in study.runs:
-        event = last.get(one.run.name, {})
-        if event.get("event") == LEFT_OUT and one.run.name in logs:
-            waiting.setdefault(str(event.get("needs")), []).append(one.run.name)
-    for name, log in logs.items():
-        if last.get(name, {}).get("event") == "failed":
-            said = f"Failed when it was last tried: {name}, {last[name].get('failure', '')} ({log})."
-            rest = f" Not run because of it: {', '.join(waiting[name])}." if name in waiting else ""
-            parts.append(Text(said + rest))
-    return parts
-
-
-def time_parts(asked: Asked, written: str) -> list[Part]:
-    runs = {one.run.name for one in asked.study.runs}
-    events = {name: of for name, of in events_of(asked.study).items() if name in runs}
-    begun = [one["time"] for of in events.values() for one in of if one["event"] == "begins"]
-    seconds = {name: sum(one.get("seconds", 0.0) for one in of) for name, of in events.items()}
-    first = min(begun, default="")
-    rows = [
-        [name, f"{seconds[name]:.0f}" if seconds.get(name) else "-", number(row.get("perf/tokens_per_s"))]
-        for name, row in asked.rows.items()
-    ]
-    said = f"Predictions written {written or '-'}, first run begun {first or '-'}."
-    return [Heading(TIMES), Text(said), Table(["run", "seconds (last start)", "tokens/s (median)"], rows)]
-
-
 def write_report(study: Study, programs: Programs) -> tuple[Asked, list[Path]]:
     asked = Asked(study, programs)
     asked.ask_laws()
@@ -290,7 +224,7 @@ def write_report(study: Study, programs: Programs) -> tuple[Asked, list[Path]]:
     if missing:
         said = ", ".join(f"{often} of {len(study.blocks[block].runs)} of {block}" for block, often in missing.items())
         parts.append(Text(f"Not finished: {said}."))
-    parts += failure_parts(asked)
+    parts += failure_parts(study, asked.rows)
     parts += [Text(f"Left out: {said}") for said in asked.malformed]
     parts += first
     for name, reading in asked.readings.items():
@@ -300,7 +234,8 @@ def write_report(study: Study, programs: Programs) -> tuple[Asked, list[Path]]:
         parts += table_parts(study, name, asked.rows)
     for block in study.blocks.values():
         parts += block_parts(study, block, asked.rows)
-    parts += command_parts(asked) + environment_parts(asked) + time_parts(asked, written)
+    parts += command_parts(study, programs) + environment_parts(study, asked.rows)
+    parts += time_parts(study, asked.rows, written)
     texts = {
         study.out / "report.md": markdown(parts, study.out),
         study.out / "report.html": html_page(parts, study.path.stem),

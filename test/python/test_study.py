@@ -123,7 +123,7 @@ class ToyTest(StudyTest):
         kills = 0
         for _ in range(20 * KILLS):
             process = self.begin("killed", "--jobs", "2")
-            window = draw.uniform(0.5, max(2.0, 2 * seconds / KILLS)) if kills < KILLS else 600
+            window = draw.uniform(0.5, max(2.0, 1.5 * seconds / KILLS)) if kills < KILLS else 600
             if not self.has_been_killed(process, window, draw, with_step=self.keep_events() < STEP_KILLS):
                 if process.returncode == 0:
                     break

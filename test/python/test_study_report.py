@@ -37,7 +37,7 @@ class CellTest(StudyTest):
 
     def test_commands_do_not_carry_the_machine_s_folders(self) -> None:
         from knapsack.study.blocks import PACKAGE
-        from knapsack.study.report import command
+        from knapsack.study.record import command
 
         here = os.getcwd()
         study = types.SimpleNamespace(out=pathlib.Path("/srv/studies/toy"))
