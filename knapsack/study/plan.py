@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from typing import NamedTuple
 
 from knapsack.common.errors import ScriptError
@@ -15,7 +16,7 @@ from knapsack.study.blocks import Planned, count, steps_of
 from knapsack.study.choose import steps_for
 from knapsack.study.declare import Step, Study
 from knapsack.study.journal import events_of
-from knapsack.study.rates import Clock, Cost, fastest
+from knapsack.study.rates import Clock, Cost, Way, fastest
 from knapsack.study.refusals import GIB, Said, by_trainer, refusals, together
 
 VOCABULARY = 50304  # where neither the file nor a tokenizer says it
@@ -223,16 +224,38 @@ def say_placing(study: Study, chosen: list[Planned]) -> None:
 
 
 def say_sharing(study: Study, rows: list[Row], clock: Clock, programs: Programs) -> None:
-    """Which way to share the cores is fastest, of the smallest and the largest model that can be timed."""
+    """Which way to share the cores is fastest, of the smallest and the largest model that can be timed; and which one
+    makes the runs that are left soonest, each as fast as the nearer of the two for its FLOPs."""
     if not programs.train.name.endswith("_cpu") or study.rates or available_cores() < 2:
         return
     sized = sorted((row for row in rows if row.cost), key=lambda row: row.cost.flops_per_token)
-    said = []
+    said, timed = [], []
     for row in {shape(whole_flags(study, row.planned)): row for row in (sized[:1] + sized[-1:])}.values():
         flags = whole_flags(study, row.planned)
         if ways := fastest(clock, flags, available_cores()):
             each = ", ".join(f"{way.jobs} x {way.threads} threads {way.tokens_per_s:,.0f}" for way in ways)
             busy = " (others worked too: ask again when they do not)" if any(way.was_busy for way in ways) else ""
             said.append(f"{shape(flags)}: {each} tokens/s; best --jobs {ways[0].jobs}{busy}")
-    if said:
-        print("\nsharing the cores (timed here):\n  " + "\n  ".join(said))
+            timed.append((row.cost.flops_per_token, ways))
+    if not said:
+        return
+    print("\nsharing the cores (timed here):\n  " + "\n  ".join(said))
+    left = [row for row in sized if not is_finished(row.planned.run)] or sized
+    work = [(row.tokens * row.cost.flops_per_token, row.cost.flops_per_token) for row in left]
+    best, *others = soonest(work, timed)
+    print(
+        f"  proposed: --jobs {best[0]}" + "".join(f", {of[1] / best[1]:.2f} times as fast as {of[0]}" for of in others)
+    )
+
+
+def soonest(work: list[tuple[float, float]], timed: list[tuple[float, list[Way]]]) -> list[tuple[int, float]]:
+    """(jobs, seconds for all), the soonest first. `work`: FLOPs of a run, and of its token; `timed`: of two models, FLOPs
+    of a token and the ways to share the cores."""
+    found = []
+    for jobs in [way.jobs for way in timed[0][1]]:
+        seconds = 0.0
+        for flops, size in work:
+            model, ways = min(timed, key=lambda one: abs(math.log(one[0] / size)))
+            seconds += flops / (model * next(way.tokens_per_s for way in ways if way.jobs == jobs))
+        found.append((jobs, seconds))
+    return sorted(found, key=lambda one: one[1])

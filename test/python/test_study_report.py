@@ -160,6 +160,18 @@ class ComparisonTest(StudyTest):
                 )
 
 
+class SharingTest(StudyTest):
+    def test_the_way_that_ends_first_is_proposed(self) -> None:
+        from knapsack.study.plan import soonest
+        from knapsack.study.rates import Way
+
+        small = [Way(2, 1, 2000.0, False), Way(1, 2, 1000.0, False)]
+        large = [Way(1, 2, 300.0, False), Way(2, 1, 200.0, False)]
+        timed = [(10.0, small), (100.0, large)]
+        self.assertEqual(soonest([(1e6, 10.0)], timed), [(2, 50.0), (1, 100.0)])
+        self.assertEqual(soonest([(1e6, 12.0), (6e6, 90.0)], timed), [(1, 300.0), (2, 350.0)])
+
+
 class SignTest(StudyTest):
     """What a slope shows of keeping what is known."""
 
