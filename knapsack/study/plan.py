@@ -242,17 +242,17 @@ def say_sharing(study: Study, rows: list[Row], clock: Clock, programs: Programs)
     print("\nsharing the cores (timed here):\n  " + "\n  ".join(said))
     left = [row for row in sized if not is_finished(row.planned.run)] or sized
     work = [(row.tokens * row.cost.flops_per_token, row.cost.flops_per_token) for row in left]
-    best, *others = soonest(work, timed)
-    print(
-        f"  proposed: --jobs {best[0]}" + "".join(f", {of[1] / best[1]:.2f} times as fast as {of[0]}" for of in others)
-    )
+    if found := soonest(work, timed):
+        (best, least), *others = found
+        ratios = (f", {seconds / least:.2f} times as fast as {jobs}" for jobs, seconds in others)
+        print(f"  proposed: --jobs {best}" + "".join(ratios))
 
 
 def soonest(work: list[tuple[float, float]], timed: list[tuple[float, list[Way]]]) -> list[tuple[int, float]]:
-    """(jobs, seconds for all), the soonest first. `work`: FLOPs of a run, and of its token; `timed`: of two models, FLOPs
-    of a token and the ways to share the cores."""
+    """(jobs, seconds for all), the soonest first. `work`: FLOPs of a run, and of its token; `timed`: of two models,
+    FLOPs of a token and the ways to share the cores; those that both have count."""
     found = []
-    for jobs in [way.jobs for way in timed[0][1]]:
+    for jobs in sorted(set.intersection(*({way.jobs for way in ways} for _, ways in timed))):
         seconds = 0.0
         for flops, size in work:
             model, ways = min(timed, key=lambda one: abs(math.log(one[0] / size)))
