@@ -124,7 +124,8 @@ class ToyTest(StudyTest):
         for _ in range(20 * KILLS):
             process = self.begin("killed", "--jobs", "2")
             window = draw.uniform(0.5, max(2.0, 1.5 * seconds / KILLS)) if kills < KILLS else 600
-            if not self.has_been_killed(process, window, draw, with_step=self.keep_events() < STEP_KILLS):
+            with_step = kills < KILLS and self.keep_events() < STEP_KILLS
+            if not self.has_been_killed(process, window, draw, with_step):
                 if process.returncode == 0:
                     break
                 continue
