@@ -23,7 +23,7 @@ from knapsack.common.errors import UsageError
 from knapsack.runs.runner import Programs, check_programs, find_program, gpus, start, stop_at_hangup
 from knapsack.study import predictions, scale
 from knapsack.study.choose import choose
-from knapsack.study.declare import Study, check_law_arguments, read_study, text_before
+from knapsack.study.declare import Study, read_study, text_before
 from knapsack.study.execute import run_study, slots
 
 
@@ -99,7 +99,6 @@ def main(argv: list[str]) -> int:
         for path in files:
             print(f"{path}: {len(asked.rows)} of {len(study.runs)} runs")
         return 3 if asked.malformed else 0
-    check_law_arguments(study)
     chosen = choose(study, args.blocks)
     jobs = args.jobs or (1 if programs.train.name.endswith("_cpu") else max(1, gpus()))
     if args.action == "plan":

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import difflib
-import io
 import json
-import shlex
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from knapsack.__main__ import COMMANDS
 from knapsack.common.errors import DataError, UsageError
 from knapsack.runs.files import read_bytes, read_json
 from knapsack.runs.grid import REPLICATE, as_flags, check_flags, check_replicates
@@ -144,10 +139,7 @@ def steps_declared(value: Any, blocks: dict[str, Block], places: Places, text: s
         place = f"data: {name}"
         need_object(one, place, ("about", "command", "blocks", "after"))
         command = need_text(one.get("command"), f"{place}: command")
-        first = (need_words(command, f"{place}: command") or [""])[0]
-        if first not in COMMANDS:
-            nearest = difflib.get_close_matches(first, COMMANDS, 1, cutoff=0.0)[0]
-            raise UsageError(f"{place}: command: knapsack has no command '{first}'; did you mean '{nearest}'?")
+        need_words(command, f"{place}: command")
         if "after" in one:
             found += steps_after(name, one, command, blocks, places)
             continue
@@ -218,23 +210,6 @@ def check_asked(study: Study) -> None:
             for run in study.blocks[known(one.get(side), f"{place}: {side}")].runs:
                 if run.role != "trunk":
                     number_of(run.setting.get(one["axis"]), f"{place}: {side}: {one['axis']}")
-
-
-def check_law_arguments(study: Study) -> None:
-    """As `knapsack laws` will read them when the runs are done."""
-    asked = {name: law["arguments"] for name, law in study.laws.items() if law.get("arguments")}
-    if not asked:
-        return
-    from knapsack.analysis.laws.command import parse_arguments  # slow to load
-
-    for name, words in asked.items():
-        said = io.StringIO()
-        try:
-            with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
-                parse_arguments(["runs", "--out", "law", *shlex.split(words)])
-        except SystemExit:
-            reason = said.getvalue().strip().rpartition("error: ")[2] or "expected no --help"
-            raise UsageError(f"{study.path}: laws: {name}: arguments: {reason}; see knapsack laws --help") from None
 
 
 def check_tables(study: Study) -> None:

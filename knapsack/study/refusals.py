@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
+import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -38,6 +41,7 @@ def refusals(
     ask(check_programs, programs)
     for step in steps_for(study, chosen):
         ask(data.is_made, study, step)
+    found += by_commands(study, chosen)
     ask(check_distinct, [one.run for one in study.runs])
     if study.folder.is_dir():
         ask(check_runs, [one.run for one in study.runs], study.folder)
@@ -53,6 +57,28 @@ def refusals(
     has = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if programs.train.name.endswith("_cpu") and memory > has and not study.rates:
         found.append(f"{jobs} runs at a time take {memory / GIB:,.1f} GiB of memory; the machine has {has / GIB:,.1f}")
+    return found
+
+
+def by_commands(study: Study, chosen: list[Planned]) -> list[str]:
+    """Commands of the data that there are none of, and arguments of laws that `knapsack laws` does not take: it is
+    asked about a folder that is not there."""
+
+    def asked(*words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "knapsack", *words], capture_output=True, text=True, env=data.package_environment()
+        )
+        return done.stderr.strip() if done.returncode == 2 else ""
+
+    found = []
+    for first in dict.fromkeys(step.words[0] if step.words else "" for step in steps_for(study, chosen)):
+        if said := asked(first, "--help"):
+            found.append(f"data: {said.splitlines()[-1]}")
+    with tempfile.TemporaryDirectory() as folder:
+        for name, law in study.laws.items():
+            words = shlex.split(law.get("arguments", ""))
+            if words and "usage:" in (said := asked("laws", f"{folder}/runs", "--out", f"{folder}/law", *words)):
+                found.append(f"laws: {name}: arguments: {said.rpartition('error: ')[2]}; see knapsack laws --help")
     return found
 
 

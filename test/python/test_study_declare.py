@@ -41,6 +41,18 @@ def with_table(parts: dict) -> str:
 
 
 class DeclarationTest(StudyTest):
+    def test_a_plan_says_what_commands_would_refuse(self) -> None:
+        from knapsack.study.declare import read_study
+        from knapsack.study.refusals import by_commands
+
+        laws = {"a": {"blocks": ["L"], "arguments": "--sett x"}, "b": {"blocks": ["L"], "arguments": "--set x"}}
+        steps = {"p": {"command": "synbyo --people 3"}, "q": {"command": "synbio --people 3 --out {data}/q"}}
+        path = pathlib.Path(self.study({"blocks": {"L": {}}, "laws": laws, "data": steps}))
+        study = read_study(path, pathlib.Path(self.path("out")), None)
+        first, second = by_commands(study, study.runs)
+        self.assertIn("no command 'synbyo'; did you mean 'synbio'?", first)
+        self.assertIn("laws: a: arguments: unrecognized arguments: --sett x; see knapsack laws --help", second)
+
     def test_what_a_file_may_not_say(self) -> None:
         cases = {
             "{": "not JSON",
@@ -55,9 +67,7 @@ class DeclarationTest(StudyTest):
             '{"blocks": {"L": {}, "L": {"vary": {"lr": [1, 2]}}}}': 'the key "L" is there twice',
             only_L(order="M"): "order: M: no block 'M'; there are L",
             only_L(order="L:7"): "order: L:7: block L has no replicate 7; there are 1 to 1",
-            only_L(data={"a": {"command": "synbyo --people 3"}}): "no command 'synbyo'; did you mean 'synbio'",
             only_L(train={"source": "web={dta}/x"}): "no place {dta}, found in 'web={dta}/x'; there are {data}, ",
-            only_L(laws={"a": {"blocks": ["L"], "arguments": "--sett x"}}): "a: arguments: unrecognized arguments: --s",
             '{"blocks": {"L": {}}, "data": {"a": {"command": "text", "blocks": "M"}}}': "data: a: no block M",
             '{"blocks": {"L": {}}, "laws": {"a": {"blocks": ["M"]}}}': 'laws: a: no block "M"; there are L',
             predicting({}): "predictions: a: expected one of law, block and hysteresis",
