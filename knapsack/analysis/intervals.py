@@ -78,14 +78,22 @@ class Replicates(NamedTuple):
     sd_people: float | None  # within a run: the root mean square of the runs' own standard errors
 
 
+def are_alike(values: Sequence[float]) -> bool:
+    """But for rounding. No scatter is no certainty, often a floor or a ceiling: there is no interval."""
+    return bool(np.ptp(values) <= 1e-12 * np.abs(values).max())
+
+
 def replicates(values: Sequence[float], errors: Sequence[float] = ()) -> Replicates:
-    """`errors`: each run's standard error over people, where known. One run has no interval over runs."""
+    """`errors`: each run's standard error over people, where known. One run has no interval over runs, nor have runs
+    that are all alike."""
     values = np.asarray(values, float)
     n, mean = len(values), float(np.mean(values))
     within = float(np.mean(np.square(errors))) if len(errors) else None
     sd_people = None if within is None else math.sqrt(within)
     if n < 2:
         return Replicates(Estimate(mean), n, None, sd_people)
+    if are_alike(values):
+        return Replicates(Estimate(mean), n, 0.0, sd_people)
     squared = float(values.var(ddof=1))
     half = float(stats.t.ppf(0.975, n - 1)) * math.sqrt(squared / n)
     between = math.sqrt(max(0.0, squared - (within or 0.0)))

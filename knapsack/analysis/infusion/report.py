@@ -77,9 +77,11 @@ def describe(columns: list[str]) -> list[Row]:
 
 
 def over_runs(point: Point, measure: str) -> list[float] | None:
-    """95 % of the mean over training, Student's t over runs; None of one run, whose interval is over facts alone."""
+    """95 % of the mean over training, Student's t over runs; None of one run, whose interval is over facts alone, and
+    of runs that are all alike."""
     values = point.values(measure)
-    return list(replicates(values).estimate[1:]) if len(values) > 1 else None
+    _, low, high = replicates(values).estimate if len(values) else (None, None, None)
+    return None if low is None else [low, high]
 
 
 def report_point(point: Point, rule: Rule) -> Row:
