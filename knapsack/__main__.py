@@ -34,7 +34,7 @@ GROUPS = {
             "retention over exposures of real facts, where it collapses",
         ),
         "laws": ("knapsack.analysis.laws.command", "the critical dose over sizes and horizons: a law, put to the test"),
-        "capacity": ("knapsack.analysis.capacity", "bits of capacity of each size, from runs on facts alone"),
+        "capacity": ("knapsack.analysis.capacity.command", "bits of capacity of each size, from runs on facts alone"),
         "popularity": (
             "knapsack.analysis.popularity.command",
             "outside models by lm-eval logs: threshold popularity, laws over sizes",

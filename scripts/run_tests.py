@@ -44,10 +44,10 @@ def simt_folder(build: Path) -> Path:
     return build.parent / ("simt" if build.name == "release" else f"simt-{build.name}")
 
 
-def run(command: list[str], build: Path, cuda: Path) -> tuple[int, list[str]]:
-    """Runs a command, returns exit code and lines."""
+def run(command: list[str], build: Path, cuda: Path) -> tuple[int, list[str], float]:
+    """Runs a command, returns exit code, lines, and CPU seconds of it and of the processes that it waited for."""
     environment = dict(os.environ, KNAPSACK_BUILD=str(build), KNAPSACK_SIMT=str(cuda))
-    done = subprocess.run(
+    process = subprocess.Popen(
         command,
         cwd=ROOT,
         env=environment,
@@ -57,7 +57,11 @@ def run(command: list[str], build: Path, cuda: Path) -> tuple[int, list[str]]:
         text=True,
         errors="replace",
     )
-    return done.returncode, done.stdout.splitlines()
+    with process.stdout:
+        lines = process.stdout.read().splitlines()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)  # it is waited for, which Popen would not know
+    return process.returncode, lines, usage.ru_utime + usage.ru_stime
 
 
 def catch2_counts(lines: list[str]) -> Counts | None:
@@ -95,7 +99,7 @@ printing = threading.Lock()
 
 def run_part(part: Part, build: Path) -> Counts:
     start = time.monotonic()
-    code, lines = run(part.command, build, part.cuda)
+    code, lines, cpu = run(part.command, build, part.cuda)
     counts = part.counts(lines)
     with printing:
         print(f"== {part.name}")
@@ -103,7 +107,8 @@ def run_part(part: Part, build: Path) -> Counts:
         if counts is None or (code != 0 and counts.failed == 0):
             print(f"{part.name}: ended with code {code} without counting its tests")
             counts = Counts(counts.passed if counts else 0, 1, counts.skipped if counts else 0)
-        print(f"   {part.name}: {counts} in {time.monotonic() - start:.0f} s", flush=True)
+        seconds = time.monotonic() - start
+        print(f"   {part.name}: {counts} in {seconds:.0f} s ({cpu:.0f} CPU seconds)", flush=True)
     return counts
 
 

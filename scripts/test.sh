@@ -14,6 +14,10 @@ fi
 
 setup_build
 install_packages catch2 zstd
+say "building"
+(exec make --no-print-directory --jobs="$(nproc)" tests) &  # while Python's packages come over the network
+building=$!
+trap 'kill "$building" 2>/dev/null || true' EXIT
 setup_python
 # what the style check and `make sass` ask; they leave out what they lack, and say so
 install_pinned() {
@@ -24,6 +28,5 @@ install_pinned() {
 }
 install_pinned 'ruff|clang-format'
 install_pinned 'nvidia-cuda-[a-z]+'
-say "building"
-build tests
+wait "$building"
 "$PYTHON" scripts/run_tests.py

@@ -102,8 +102,11 @@ def of_false(random: np.random.Generator) -> Said:
     for runs, seed_sd in ((1, 0.03), (1, 0.05), (2, 0.05), (3, 0.05), (5, 0.05)):
         for top in (0.5, 0.8, 0.95):
             curve = retention_curve(random, GRID, 0, runs, seed_sd, top)
-            claimed = read_collapse(curve, Rule("R", "loss"))["status"] == "bracket"
-            said[f"no collapse: {runs} runs a point, sd {seed_sd:g}, plateau {top:g}"] = claim(claimed)
+            status = read_collapse(curve, Rule("R", "loss"))["status"]
+            name = f"{runs} runs a point, sd {seed_sd:g}, plateau {top:g}"
+            said[f"no collapse: {name}"] = claim(status == "bracket")
+            if runs == 1:
+                said[f"none seen, not replicated: {name}"] = claim(status == "not_replicated")
     return said
 
 

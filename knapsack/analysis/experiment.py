@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -24,6 +24,7 @@ from knapsack.analysis.outputs import check_outputs, figure_file, write_text
 from knapsack.analysis.points import Point, place, points_of
 from knapsack.analysis.style import color_of, draw_points, legend, marker_of, plt, save
 from knapsack.common.errors import DataError, UsageError
+from knapsack.common.numbers import is_number
 from knapsack.runs.files import files_of, find_runs, warn
 from knapsack.runs.table import (
     Row,
@@ -43,10 +44,6 @@ class Line(NamedTuple):
     value: str | None  # of the lines column
     points: list[Point]
     held: str  # where the number of facts varies along it
-
-
-def is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def usable(runs: pd.DataFrame, x: str, ys: list[str]) -> pd.DataFrame:

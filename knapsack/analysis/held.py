@@ -1,19 +1,22 @@
 """What runs share that are points of one curve. An option that is new in the trainer is held without a line here.
 
 Runs of one point are replicates: they may differ in their seeds and in their data's paths (each may have people of its
-own, as many as the others), in nothing else that is part of training. A figure or a fit that would join others refuses
-them by name. Along a line the number of facts K of a source may vary where one number is held: their exposures F, or
-K F, the exposures of all facts together (the axis of equal budget); else the line would be of two things at once.
+own, as many as the others, of the same make), in nothing else that is part of training. A figure or a fit that would
+join others refuses them by name. Along a line the number of facts K of a source may vary where one number is held:
+their exposures F, or K F, the exposures of all facts together (the axis of equal budget); else the line would be of two
+things at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from knapsack.analysis.datasets import data_of, no_replicates
 from knapsack.analysis.points import Point
 from knapsack.common.errors import UsageError
 from knapsack.runs.table import ACCOUNTS, Row, cell
@@ -88,9 +91,25 @@ def facts_axis(runs: pd.DataFrame) -> str:
 def check_replicates(points: Iterable[Point], x: str, advice: str) -> None:
     """Raises UsageError where a point joins runs that are no replicates; `advice`: what splits them."""
     for point in points:
-        if names := differing(point.runs):
+        names = differing(point.runs)
+        said = f"differ in {', '.join(names)}" if names else other_data(point.runs)
+        if said:
             shown = ", ".join(map(str, point.runs["run"].iloc[:4])) + (", ..." if len(point.runs) > 4 else "")
             raise UsageError(
-                f"runs {shown} have the same {x} ({cell(point.at)}) but differ in {', '.join(names)}: they are no "
+                f"runs {shown} have the same {x} ({cell(point.at)}) but {said}: they are no "
                 f"replicates, and no point of one curve; {advice}"
             )
+
+
+def other_data(runs: pd.DataFrame, equal_facts: bool = True) -> str:
+    """In which source runs by directory were trained on data of another make; empty where nothing is known of it.
+    `equal_facts`: as many are expected."""
+    values = runs["source"].items() if "source" in runs else ()
+    listed = {run: value for run, value in values if isinstance(run, Path) and isinstance(value, list)}
+    given = {run: [str(one).partition("=")[0] for one in value] for run, value in listed.items()}
+    for source in dict.fromkeys(name for names in given.values() for name in names):
+        first, *others = (data_of(run, source) for run, names in given.items() if source in names)
+        for other in others:
+            if reason := no_replicates(first, other, equal_facts):
+                return f"were trained on {first.path} and {other.path} as {source} ({reason})"
+    return ""

@@ -30,6 +30,16 @@ class Estimate(NamedTuple):
         return Estimate(value, value - below, value + math.hypot(self.high - self.value, other.value - other.low))
 
 
+def in_words(values: Sequence[float | None] | None, form: str = ".3g", open_end: str = "") -> str:
+    """'1.2 [1.1, 1.4]' of a value and the ends of its interval; without these where one is None, unless such an end is
+    to be said (`open_end`)."""
+    if not values or values[0] is None:
+        return "-"
+    value, *ends = (None if one is None else format(one, form) for one in values)
+    known = [end or open_end for end in ends]
+    return f"{value} [{', '.join(known)}]" if all(known) else str(value)
+
+
 def pooled_sd(groups: Iterable[Sequence[float]]) -> tuple[float | None, int]:
     """Standard deviation within groups, pooled over those with several values (None: there is none), and its degrees of
     freedom."""
@@ -68,14 +78,22 @@ class Replicates(NamedTuple):
     sd_people: float | None  # within a run: the root mean square of the runs' own standard errors
 
 
+def are_alike(values: Sequence[float]) -> bool:
+    """But for rounding. No scatter is no certainty, often a floor or a ceiling: there is no interval."""
+    return bool(np.ptp(values) <= 1e-12 * np.abs(values).max())
+
+
 def replicates(values: Sequence[float], errors: Sequence[float] = ()) -> Replicates:
-    """`errors`: each run's standard error over people, where known. One run has no interval over runs."""
+    """`errors`: each run's standard error over people, where known. One run has no interval over runs, nor have runs
+    that are all alike."""
     values = np.asarray(values, float)
     n, mean = len(values), float(np.mean(values))
     within = float(np.mean(np.square(errors))) if len(errors) else None
     sd_people = None if within is None else math.sqrt(within)
     if n < 2:
         return Replicates(Estimate(mean), n, None, sd_people)
+    if are_alike(values):
+        return Replicates(Estimate(mean), n, 0.0, sd_people)
     squared = float(values.var(ddof=1))
     half = float(stats.t.ppf(0.975, n - 1)) * math.sqrt(squared / n)
     between = math.sqrt(max(0.0, squared - (within or 0.0)))

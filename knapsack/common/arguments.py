@@ -54,15 +54,32 @@ def add_tokenizer_flags(parser: Flags, required: bool = True) -> None:
     parser.add_argument("--eot", metavar="TOKEN", help="token that ends a document (default: <|endoftext|>)")
 
 
+def number_of(text: str) -> float:
+    """NaN where it is none, which is in no range."""
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
+
+
 def parse_share(text: str) -> float:
     """0 <= share < 1."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < 1:
+    if not 0 <= number_of(text) < 1:
         raise argparse.ArgumentTypeError(f"'{text}' is not a share of 0 to 1")
-    return value
+    return float(text)
+
+
+def parse_part(text: str) -> float:
+    """0 < share <= 1."""
+    if not 0 < number_of(text) <= 1:
+        raise argparse.ArgumentTypeError(f"expected more than 0 and at most 1, found '{text}'")
+    return float(text)
+
+
+def parse_not_negative(text: str) -> float:
+    if not 0 <= number_of(text) < float("inf"):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of 0 or more")
+    return float(text)
 
 
 def parse_values(text: str) -> dict[str, float]:

@@ -1,23 +1,20 @@
 """Runs as processes: each is trained, then asked; several at a time, none before what it needs; stopped and gone on
 with at any moment.
 
-One loop in one thread. The log OUT/RUN.log is locked, and its program holds the lock too: when this process is killed
-and started again while the program still works, it waits for it instead of starting a second one.
+One loop in one thread; nothing in it waits for a program. Commands that make data of runs are jobs next to them.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
-import shlex
 import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol, TextIO
+from typing import NamedTuple, Protocol
 
 from knapsack.common.errors import DataError, ScriptError, UsageError
 from knapsack.common.files import dump_json
@@ -25,7 +22,6 @@ from knapsack.runs.files import (
     checkpoint_step,
     is_there,
     last_line,
-    naming,
     read_json,
     read_results,
     warn,
@@ -33,12 +29,11 @@ from knapsack.runs.files import (
 )
 from knapsack.runs.grid import Run, flag_words
 from knapsack.runs.identity import check_distinct, check_same, note_of, with_config
+from knapsack.runs.work import POLL_SECONDS, Command, CommandWork, Environment, Launcher, Work, start
 
 ROOT = Path(__file__).resolve().parents[2]  # of a checkout
 EVAL_FLAGS = ("questions", "val", "val-tokens", "tokenizer", "eot-id", "precision")
 STOPPED = 75  # exit code, of the programs too: the same command goes on
-POLL_SECONDS = 0.5
-Environment = dict[str, str]
 
 
 class Programs(NamedTuple):
@@ -48,32 +43,25 @@ class Programs(NamedTuple):
 
 class Task(NamedTuple):
     run: Run
-    needs: tuple[str, ...] = ()  # names of runs that must be finished before
-    prepare: Callable[[], None] | None = None  # makes what it needs of these, right before it begins; ScriptError
+    needs: tuple[str, ...] = ()  # names of runs and commands that must be finished before
+
+    @property
+    def name(self) -> str:
+        return self.run.name
 
 
 Later = Callable[[], Task | None]  # what the task is, known when it may begin; None: nothing is to be done
-
-
-class Process(Protocol):
-    """A started program, here or elsewhere (subprocess.Popen is one)."""
-
-    def poll(self) -> int | None: ...
-    def wait(self, timeout: float | None = None) -> int: ...
-    def send_signal(self, number: int) -> None: ...
-
-
-class Launcher(Protocol):
-    def __call__(self, command: list[str], log: TextIO, environment: Environment) -> Process: ...
+Job = Run | Command
 
 
 class Watcher(Protocol):
     """Who is notified of what happens."""
 
     def finished_before(self, run: Run) -> None: ...
-    def begins(self, run: Run) -> None: ...
-    def goes_on(self, active: list[Run]) -> None: ...
-    def ended(self, run: Run, failure: str, seconds: float) -> None: ...
+    def begins(self, job: Job) -> None: ...
+    def goes_on(self, active: list[Job]) -> None: ...
+    def ended(self, job: Job, failure: str, seconds: float) -> None: ...
+    def left_out(self, job: Job, needed: str) -> None: ...  # what it needs failed, or was left out itself
 
 
 def train_command(run: Run, program: Path) -> list[str]:
@@ -126,100 +114,45 @@ def how_far(run: Run) -> tuple[float, str] | None:
     return None
 
 
-def start(command: list[str], log: TextIO, environment: Environment) -> subprocess.Popen:
-    """In a session of its own, so that Ctrl-C reaches it once, from here: it saves a checkpoint and ends."""
-    options = {"stdout": log, "stderr": subprocess.STDOUT, "start_new_session": True}
-    return subprocess.Popen(command, stdin=subprocess.DEVNULL, env=os.environ | environment, **options)
+class RunWork(Work):
+    def __init__(self, run: Run, programs: Programs, launcher: Launcher, environment: Environment) -> None:
+        super().__init__(run.file("log"), launcher, environment)
+        self.run, self.programs, self.program = run, programs, programs.train
 
-
-class Work:
-    """A run at work."""
-
-    def __init__(self, run: Run, programs: Programs, launcher: Launcher, slot: int, environment: Environment) -> None:
-        self.run, self.programs, self.launcher, self.slot, self.environment = run, programs, launcher, slot, environment
-        self.begun = time.monotonic()
-        self.process: Process | None = None
-        self.program = programs.train
-        with naming(run.file("log")):
-            self.log = run.file("log").open("a", encoding="utf-8", errors="backslashreplace")
-
-    def advance(self) -> str | None:
-        """None: it goes on. Else what became of it: '' or what failed. A program that was stopped stops us too."""
-        if self.process is not None:
-            code = self.process.poll()
-            if code is None:
-                return None
-            self.process = None
-            if code == STOPPED and self.program == self.programs.train:
-                raise KeyboardInterrupt
-            if code != 0:
-                return f"{self.program.name} ended with code {code}"
-        elif not self.is_ours():
-            return None
+    def next_command(self) -> list[str]:
         if not is_trained(self.run):
             if not self.run.directory.is_dir() or not any(self.run.directory.iterdir()):
                 write_bytes(self.run.file("flags.json"), dump_json(note_of(self.run)))
-            self.launch(self.programs.train, train_command(self.run, self.programs.train))
-        elif not is_asked(self.run):
-            self.launch(self.programs.evaluate, eval_command(self.run, self.programs.evaluate))
-        else:
-            return ""
-        return None
+            self.program = self.programs.train
+            return train_command(self.run, self.program)
+        if not is_asked(self.run):
+            self.program = self.programs.evaluate
+            return eval_command(self.run, self.program)
+        return []
 
-    def is_ours(self) -> bool:
-        """Whether no program of an earlier start works on the run."""
-        try:
-            fcntl.flock(self.log, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError:  # a file system without locks
-            return True
-        return True
-
-    def launch(self, program: Path, command: list[str]) -> None:
-        self.program = program
-        with naming(self.run.file("log")):
-            self.log.write(f"$ {shlex.join(command)}\n")
-            self.log.flush()
-        self.process = self.launcher(command, self.log, self.environment)
-
-    def stop(self) -> None:
-        """Saves a checkpoint, and waits for that."""
-        if self.process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                self.process.send_signal(signal.SIGINT)
-
-    def wait(self, seconds: float) -> None:
-        if self.process is None:
-            time.sleep(seconds)
-        else:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(timeout=seconds)
-
-    def close(self) -> None:
-        if self.process is not None:
-            self.process.wait()
-        self.log.close()
+    def ended(self, code: int) -> str:
+        """A program that was stopped stops us too."""
+        if code == STOPPED and self.program == self.programs.train:
+            raise KeyboardInterrupt
+        return f"{self.program.name} ended with code {code}" if code else ""
 
 
-def why_not_prepared(task: Task) -> str:
-    try:
-        if task.prepare:
-            task.prepare()
-    except (ScriptError, OSError) as error:
-        return str(error)
-    return ""
+class Active(NamedTuple):
+    job: Job
+    work: Work
+    slot: int
 
 
 def run_all(
-    tasks: Sequence[Task | Later],
+    tasks: Sequence[Task | Command | Later],
     programs: Programs,
     watcher: Watcher,
     slots: Sequence[Environment] = ({},),
     launcher: Launcher = start,
 ) -> int:
-    """How many failed; a run whose need failed counts. As many at a time as there are slots, whose variables a run's
-    programs get. KeyboardInterrupt, after all have saved, where it or one of the programs was stopped."""
+    """How many failed or were left out because what they need did. As many at a time as there are slots, whose
+    variables a job's programs get. KeyboardInterrupt, after all have saved, where it or one of the programs was
+    stopped."""
     waiting, active, failed = list(tasks), [], set()
     free = list(range(len(slots)))
     try:
@@ -227,47 +160,49 @@ def run_all(
             for item in list(waiting):
                 if not free:
                     break
-                task = item if isinstance(item, Task) else item()
-                unfinished = {other.run.name for other in waiting if isinstance(other, Task)}
-                if task and (unfinished | {work.run.name for work in active}) & set(task.needs):
+                task = item if isinstance(item, (Task, Command)) else item()
+                unfinished = {other.name for other in waiting if isinstance(other, (Task, Command))}
+                if task and (unfinished | {one.job.name for one in active}) & set(task.needs):
                     continue
                 waiting.remove(item)
                 if task is None:
                     continue
+                job = task.run if isinstance(task, Task) else task
                 if lost := [name for name in task.needs if name in failed]:
-                    failed.add(task.run.name)
-                    watcher.ended(task.run, f"it needs {lost[0]}, which failed", 0.0)
-                elif is_finished(task.run):
-                    watcher.finished_before(task.run)
-                elif failure := why_not_prepared(task):
-                    failed.add(task.run.name)
-                    watcher.ended(task.run, failure, 0.0)
+                    failed.add(job.name)
+                    watcher.left_out(job, lost[0])
+                elif isinstance(job, Run) and is_finished(job):
+                    watcher.finished_before(job)
                 else:
-                    watcher.begins(task.run)
+                    watcher.begins(job)
                     free.sort()
-                    active.append(Work(task.run, programs, launcher, free[0], slots[free[0]]))
-                    free.pop(0)
+                    variables = slots[free[0]]
+                    if isinstance(job, Run):
+                        work: Work = RunWork(job, programs, launcher, variables)
+                    else:
+                        work = CommandWork(job, variables)
+                    active.append(Active(job, work, free.pop(0)))
             if active:
-                watcher.goes_on([work.run for work in active])
-            for work in list(active):
+                watcher.goes_on([one.job for one in active])
+            for one in list(active):
                 try:
-                    failure = work.advance()
+                    failure = one.work.advance()
                 except ScriptError as error:  # such as a broken file of the run's own
                     failure = str(error)
                 if failure is None:
-                    work.wait(POLL_SECONDS / len(active))
+                    one.work.wait(POLL_SECONDS / len(active))
                     continue
-                active.remove(work)
-                work.close()
-                free.append(work.slot)
+                active.remove(one)
+                one.work.close()
+                free.append(one.slot)
                 if failure:
-                    failed.add(work.run.name)
-                watcher.ended(work.run, failure, time.monotonic() - work.begun)
+                    failed.add(one.job.name)
+                watcher.ended(one.job, failure, time.monotonic() - one.work.begun)
     except BaseException:  # a signal, or nobody reads the progress: no program must go on without us
-        for work in active:
-            work.stop()
-        for work in active:
-            work.close()
+        for one in active:
+            one.work.stop()
+        for one in active:
+            one.work.close()
         raise
     return len(failed)
 

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from knapsack.common.arguments import make_parser, parse_count
+from knapsack.common.arguments import make_parser, parse_count, parse_part
 from knapsack.common.errors import DataError, UsageError
 from knapsack.common.files import dump_json, write_files
 from knapsack.runs.answers import Answers, Chosen, read_answers
@@ -115,25 +115,15 @@ def choose(entities: Entities, options: argparse.Namespace) -> np.ndarray:
     return np.sort(left[np.argsort(order, kind="stable")[:wanted]])
 
 
-def share_of(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(f"expected more than 0 and at most 1, found '{text}'")
-    return value
-
-
 def parse_arguments(argv: list[str]) -> argparse.Namespace:
     parser = make_parser("select", __doc__)
     parser.add_argument("run", type=Path, metavar="RUN", help="a run's directory")
     parser.add_argument("source", metavar="NAME", help="its knowledge source")
     parser.add_argument("--out", required=True, metavar="FILE")
-    parser.add_argument("--share", type=share_of, default=1.0, metavar="S", help="of the entities (default: 1)")
+    parser.add_argument("--share", type=parse_part, default=1.0, metavar="S", help="of the entities (default: 1)")
     parser.add_argument("--rule", choices=RULES, default=RULES[0], help="lowest or highest loss (default: easiest)")
     parser.add_argument("--most-exposures", type=parse_count, metavar="F", help="not those shown F times or more")
-    parser.add_argument("--drop-known", type=share_of, metavar="S", help="not those with this share right or more")
+    parser.add_argument("--drop-known", type=parse_part, metavar="S", help="not those with this share right or more")
     parser.add_argument("--kind", default="seen", help="of the questions (default: seen)")
     parser.add_argument("--set", metavar="SET", help="whose answers (default: the one called as its shard)")
     return parser.parse_args(argv)

@@ -77,6 +77,9 @@ class Report:
         said = f"FAILED, {failure}; {run.file('log')} ends\n{last_words(run)}" if failure else ""
         print(f"{self.labels[run.name]}: {said or f'done in {seconds:.0f} s'}", flush=True)
 
+    def left_out(self, run: Run, needed: str) -> None:
+        print(f"{self.labels[run.name]}: not run: it needs {needed}, which failed", flush=True)
+
     def stopped(self) -> None:
         if self.bar:
             self.bar.say(f"{self.bar.label}: stopped; the same command goes on")

@@ -22,7 +22,8 @@ from knapsack.common.arguments import make_parser, parse_count
 from knapsack.common.errors import UsageError
 from knapsack.runs.runner import Programs, check_programs, find_program, gpus, start, stop_at_hangup
 from knapsack.study import predictions, scale
-from knapsack.study.declare import Study, choose, read_study, text_before
+from knapsack.study.choose import choose
+from knapsack.study.declare import Study, read_study, text_before
 from knapsack.study.execute import run_study, slots
 
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shlex
-import subprocess
 import sys
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from knapsack.common.errors import DataError, UsageError
 from knapsack.common.files import dump_json
-from knapsack.runs.files import is_there, read_bytes, read_json, write_bytes
-from knapsack.study.declare import PACKAGE, Step, Study, text_file
+from knapsack.runs.files import is_there, read_json, write_bytes
+from knapsack.runs.runner import Watcher
+from knapsack.runs.work import POLL_SECONDS, Command, CommandWork
+from knapsack.study.blocks import PACKAGE
+from knapsack.study.declare import Step, Study, text_file
 
 
 def package_environment() -> dict[str, str]:
@@ -42,8 +43,21 @@ def command_of(step: Step) -> str:
     return shlex.join(["knapsack", *map(relative, step.words)])
 
 
+def shown(job: Command) -> str:
+    """The same, of a job."""
+    return shlex.join(["knapsack", *map(relative, job.words[3:])])
+
+
 def name_of(step: Step) -> str:
     return f"{step.name}.{step.replicate}" if step.replicate else step.name
+
+
+def job_name(step: Step) -> str:
+    return f"data {name_of(step)}"
+
+
+def log_of(study: Study, step: Step) -> Path:
+    return study.data / f"{name_of(step)}.log"
 
 
 def stamp_of(study: Study, step: Step) -> Path:
@@ -65,44 +79,50 @@ def is_made(study: Study, step: Step) -> bool:
     return True
 
 
-def make(study: Study, step: Step, say: Callable[[str], Any]) -> None:
-    """A command that fails ends the study: no run could be right. A command that a killed study left at work is waited
-    for."""
+def job_of(study: Study, step: Step) -> Command:
+    """The step as the runner takes it; it needs the run that it is made of."""
     study.data.mkdir(parents=True, exist_ok=True)
-    path = study.data / f"{name_of(step)}.log"
     if step.replicate:
         for word in step.words:
             if f"{study.data}/" in word:
                 Path(word).parent.mkdir(parents=True, exist_ok=True)
-    say(f"data {name_of(step)}: {command_of(step)}")
-    with path.open("a", encoding="utf-8", errors="backslashreplace") as log:
-        fcntl.flock(log, fcntl.LOCK_EX)
-        log.write(f"$ knapsack {shlex.join(step.words)}\n")
-        log.flush()
-        process = subprocess.Popen(
-            [sys.executable, "-m", "knapsack", *step.words],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            env=package_environment(),
-        )
-        try:
-            code = process.wait()
-        except BaseException:
-            process.terminate()
-            process.wait()
-            raise
-    if code:
-        last = read_bytes(path).decode(errors="replace").strip().splitlines()[-1:]
-        raise DataError(f"data {name_of(step)}: ended with code {code}: {''.join(last)} ({path})")
-    write_bytes(stamp_of(study, step), dump_json({"format_version": 1, "command": step.words}))
+
+    def keep() -> None:
+        write_bytes(stamp_of(study, step), dump_json({"format_version": 1, "command": step.words}))
+
+    return Command(
+        job_name(step),
+        [sys.executable, "-m", "knapsack", *step.words],
+        log_of(study, step),
+        {"PYTHONPATH": package_environment()["PYTHONPATH"]},
+        lambda: is_made(study, step),
+        keep,
+        (step.after,) if step.after else (),
+    )
 
 
-def make_all(study: Study, steps: list[Step], say: Callable[[str], Any]) -> None:
+def make(job: Command, watcher: Watcher) -> None:
+    """A command that fails ends the study: no run could be right. A command that a killed study left at work is waited
+    for."""
+    watcher.begins(job)
+    work = CommandWork(job, {})
+    try:
+        while (failure := work.advance()) is None:
+            work.wait(POLL_SECONDS)
+    except BaseException:
+        work.stop()
+        work.close()
+        raise
+    work.close()
+    watcher.ended(job, failure, time.monotonic() - work.begun)
+    if failure:
+        raise DataError(f"{job.name} failed, and no run could be right without it")
+
+
+def make_all(study: Study, steps: list[Step], watcher: Watcher) -> None:
+    """Steps that need no run, in order."""
     if study.text and not is_there(text_file(study.out)):
         study.data.mkdir(parents=True, exist_ok=True)
         write_bytes(text_file(study.out), dump_json({"text": study.text}))
-    todo = [step for step in steps if not is_made(study, step)]
-    for step in todo:
-        make(study, step, say)
+    for step in [step for step in steps if not is_made(study, step)]:
+        make(job_of(study, step), watcher)

@@ -4,33 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 from knapsack.common.errors import UsageError
 from knapsack.common.parallel import available_cores
-from knapsack.runs.files import naming
 from knapsack.runs.grid import Run
-from knapsack.runs.runner import (
-    STOPPED,
-    Environment,
-    Later,
-    Launcher,
-    Programs,
-    Task,
-    check_runs,
-    gpus,
-    how_far,
-    is_finished,
-    run_all,
-)
+from knapsack.runs.runner import STOPPED, Job, Later, Programs, Task, check_runs, gpus, how_far, is_finished, run_all
+from knapsack.runs.work import Command, Environment, Launcher
 from knapsack.study import data, predictions
 from knapsack.study.adaptive import share_of
-from knapsack.study.declare import Block, Planned, Step, Study, steps_for
+from knapsack.study.blocks import Block, Planned
+from knapsack.study.choose import steps_for
+from knapsack.study.declare import Step, Study
+from knapsack.study.journal import LEFT_OUT, Journal
 
 EVERY_SECONDS = 60.0  # a line of progress where there is no terminal
 REDRAW_SECONDS = 1.0
@@ -62,29 +51,6 @@ def alone(study: Study) -> Iterator[None]:
         yield
 
 
-class Journal:
-    """A line an event; a line that was cut off by a kill is closed."""
-
-    def __init__(self, study: Study) -> None:
-        self.path = study.out / "journal.jsonl"
-        cut = self.path.exists() and not self.path.read_bytes().endswith(b"\n") and self.path.stat().st_size > 0
-        with naming(self.path):
-            self.file = self.path.open("a", encoding="utf-8")
-            if cut:
-                self.file.write("\n")
-
-    def __enter__(self) -> Journal:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.file.close()
-
-    def write(self, event: str, **more: Any) -> None:
-        with naming(self.path):
-            self.file.write(json.dumps({"time": predictions.now(), "event": event} | more) + "\n")
-            self.file.flush()
-
-
 class LiveTable:
     """On a terminal a table that is drawn anew: blocks, and what is at work; elsewhere a line an event."""
 
@@ -93,6 +59,7 @@ class LiveTable:
         self.number = {one.run.name: i for i, one in enumerate(chosen, 1)}
         self.state = dict.fromkeys(self.number, "waits")
         self.total = len(chosen)
+        self.failed_data: list[str] = []
         self.journal, self.terminal = journal, sys.stderr.isatty()
         self.drawn, self.next_time = 0, time.monotonic() + (0 if self.terminal else EVERY_SECONDS)
 
@@ -100,8 +67,11 @@ class LiveTable:
         self.erase()
         print(text, flush=True)
 
-    def label(self, run: Run) -> str:
-        return f"[{self.number[run.name]}/{self.total}] {run.name}"
+    def label(self, job: Job) -> str:
+        return f"[{self.number[job.name]}/{self.total}] {job.name}" if job.name in self.number else job.name
+
+    def count(self, state: str) -> int:
+        return list(self.state.values()).count(state)
 
     def placed(self, before: Planned, now: Planned | None) -> None:
         """What a run to come turned out to be; None: it is not needed."""
@@ -114,26 +84,27 @@ class LiveTable:
         self.state[run.name] = "done"
         self.say(f"{self.label(run)}: done before")
 
-    def begins(self, run: Run) -> None:
-        self.state[run.name] = "runs"
-        self.journal.write("begins", run=run.name)
+    def begins(self, job: Job) -> None:
+        self.journal.write("begins", job)
+        if isinstance(job, Command):
+            self.say(f"{job.name}: {data.shown(job)}")
+        else:
+            self.state[job.name] = "runs"
 
-    def goes_on(self, active: list[Run]) -> None:
+    def goes_on(self, active: list[Job]) -> None:
         if time.monotonic() < self.next_time:
             return
         self.next_time = time.monotonic() + (REDRAW_SECONDS if self.terminal else EVERY_SECONDS)
-        lines = []
-        for run in active:
-            far = None if run.has("DONE") else how_far(run)
-            lines.append(f"{self.label(run)}: {far[1] if far else 'is asked' if run.has('DONE') else 'begins'}")
+        lines = [f"{self.label(job)}: {far_of(job)}" for job in active]
         if not self.terminal:
             print("\n".join(lines), file=sys.stderr, flush=True)
             return
-        head = f"{'block':12} {'runs':>5} {'done':>5} {'failed':>6}"
-        rows = [head]
+        kinds = ("done", "failed", LEFT_OUT)
+        rows = [f"{'block':12} {'runs':>5} {'done':>5} {'failed':>6} {LEFT_OUT:>7}"]
         for block in dict.fromkeys(self.block.values()):
             states = [state for name, state in self.state.items() if self.block[name] == block]
-            rows.append(f"{block:12} {len(states):5} {states.count('done'):5} {states.count('failed'):6}")
+            done, failed, left_out = map(states.count, kinds)
+            rows.append(f"{block:12} {len(states):5} {done:5} {failed:6} {left_out:7}")
         self.erase()
         width = shutil.get_terminal_size().columns - 1  # a line that is broken would not be erased
         sys.stderr.write("".join(f"{line[:width]}\n" for line in rows + lines))
@@ -146,27 +117,58 @@ class LiveTable:
             sys.stderr.flush()
             self.drawn = 0
 
-    def ended(self, run: Run, failure: str, seconds: float) -> None:
-        self.state[run.name] = "failed" if failure else "done"
-        self.journal.write("failed" if failure else "done", run=run.name, seconds=round(seconds, 1))
-        said = f"FAILED, {failure}; see {run.file('log')}" if failure else f"done in {seconds:.0f} s"
-        self.say(f"{self.label(run)}: {said}")
+    def ended(self, job: Job, failure: str, seconds: float) -> None:
+        more = {"failure": failure} if failure else {}
+        self.journal.write("failed" if failure else "done", job, seconds=round(seconds, 1), **more)
+        if isinstance(job, Run):
+            self.state[job.name] = "failed" if failure else "done"
+            said = f"FAILED, {failure}; see {job.file('log')}" if failure else f"done in {seconds:.0f} s"
+            self.say(f"{self.label(job)}: {said}")
+        elif failure:
+            self.failed_data.append(job.name)
+            self.say(f"{job.name}: FAILED, {failure}; its command was {data.shown(job)}; see {job.log}")
+
+    def left_out(self, job: Job, needed: str) -> None:
+        self.journal.write(LEFT_OUT, job, needs=needed)
+        if isinstance(job, Run):
+            self.state[job.name] = LEFT_OUT
+            self.say(f"{self.label(job)}: not run: it needs {needed}, which failed")
+
+    def summary(self) -> str:
+        """What failed, '' where nothing did."""
+        failed, left = self.count("failed"), self.count(LEFT_OUT)
+        said = [f"{failed} of {self.total} runs failed"] if failed else []
+        said += [f"{len(self.failed_data)} steps of the data failed"] if self.failed_data else []
+        said += [f"{left} of {self.total} runs were not run because of that"] if left else []
+        return ", ".join(said)
 
 
-def with_steps(study: Study, one: Planned, steps: list[Step], say: Callable[[str], Any]) -> Task:
-    """A branch, with the data that are made of its trunk."""
-    own = [step for step in steps if step.after and step.after in one.needs]
+def far_of(job: Job) -> str:
+    if isinstance(job, Command):
+        return "is made"
+    if job.has("DONE"):
+        return "is asked"
+    far = how_far(job)
+    return far[1] if far else "begins"
 
-    def prepare() -> None:
-        data.make_all(study, own, say)
 
-    return one.task._replace(prepare=prepare) if own else one.task
+def tasks_of(study: Study, chosen: list[Planned], steps: list[Step], table: LiveTable) -> list[Task | Command | Later]:
+    """A step that is made of a run is a job before the first of the branches that need it; one that nobody needs any
+    more is none."""
+    needed = [step for step in steps if step.after and not data.is_made(study, step)]
+    found: list[Task | Command | Later] = []
+    for one in chosen:
+        if one.role == "next":
+            found.append(later_of(study, one, table))
+            continue
+        jobs = [data.job_of(study, step) for step in needed if step.after in one.needs and not is_finished(one.run)]
+        found += [job for job in jobs if job.name not in {other.name for other in found if isinstance(other, Command)}]
+        found.append(one.task._replace(needs=(*one.needs, *(job.name for job in jobs))))
+    return found
 
 
-def task_of(study: Study, one: Planned, steps: list[Step], table: LiveTable) -> Task | Later:
+def later_of(study: Study, one: Planned, table: LiveTable) -> Later:
     """Of a run to come of a block that places them: where it goes is asked when it may begin."""
-    if one.role != "next":
-        return with_steps(study, one, steps, table.say)
     block = study.blocks[one.block]
 
     def later() -> Task | None:
@@ -218,17 +220,16 @@ def run_study(
         journal = stack.enter_context(Journal(study))
         table = LiveTable(chosen, journal)
         try:
-            data.make_all(study, before, table.say)
+            data.make_all(study, before, table)
             check_runs([one.run for one in study.runs], study.folder)
             if chosen:
                 predictions.register(study)
-            tasks = [task_of(study, one, steps, table) for one in chosen]
-            failures = run_all(tasks, programs, table, environments, launcher)
+            failures = run_all(tasks_of(study, chosen, steps, table), programs, table, environments, launcher)
         except KeyboardInterrupt:
             table.say("stopped; the same command goes on")
             return STOPPED
     if failures:
-        print(f"{failures} of {len(chosen)} runs failed", file=sys.stderr)
+        print(table.summary(), file=sys.stderr)
     rest = sum(not is_finished(one.run) for one in study.runs)
     if rest and not failures:
         print(f"{rest} runs of other blocks are not made yet")

@@ -23,7 +23,9 @@ from knapsack.analysis.intervals import Estimate
 from knapsack.runs.answer_files import answer_files, step_in_name
 from knapsack.runs.answers import Chosen, read_answers
 from knapsack.runs.files import blame, read_json, read_lines
-from knapsack.study.declare import Planned, Study, number_of
+from knapsack.study.blocks import Planned
+from knapsack.study.declare import Study
+from knapsack.study.fields import number_of
 
 RESTART = 0.2  # of the steps: a branch begins with a fresh optimizer
 HALF = 0.5

@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import os
-import shutil
-import subprocess
-from pathlib import Path
-from typing import Any, NamedTuple
+import math
+from typing import NamedTuple
 
 from knapsack.common.errors import ScriptError
 from knapsack.common.parallel import available_cores
-from knapsack.runs.files import is_there, read_bytes, read_json
-from knapsack.runs.grid import Flags, flag_words
-from knapsack.runs.identity import SHARDS, check_distinct, contents_of
-from knapsack.runs.runner import Programs, check_programs, check_runs, is_finished
+from knapsack.runs.files import is_there, read_json
+from knapsack.runs.grid import Flags
+from knapsack.runs.runner import Programs, check_programs, is_finished
 from knapsack.study import data
-from knapsack.study.declare import STARTS, Planned, Step, Study, count, steps_for, steps_of
-from knapsack.study.rates import Clock, Cost, fastest
+from knapsack.study.blocks import Planned, count, steps_of
+from knapsack.study.choose import steps_for
+from knapsack.study.declare import Step, Study
+from knapsack.study.journal import events_of
+from knapsack.study.rates import Clock, Cost, Way, fastest
+from knapsack.study.refusals import GIB, Said, by_trainer, refusals, together
 
 VOCABULARY = 50304  # where neither the file nor a tokenizer says it
 OUT_OF_MEMORY = "out of memory"  # as the trainer says it
 KEEP = 2  # checkpoints, the trainer's default
 A_LINE = 260  # bytes of an answer
-GIB = 2.0**30
-
-
-Said = tuple[str, str]  # of which run, what is wrong
 
 
 class Row(NamedTuple):
@@ -56,7 +51,7 @@ def whole_flags(study: Study, one: Planned) -> Flags:
     if "model" in one.run.flags or not one.needs:
         return one.run.flags
     trunk = next(other for other in study.runs if other.run.name == one.needs[0])
-    return {"model": trunk.run.flags["model"]} | one.run.flags
+    return {name: trunk.run.flags[name] for name in ("model",) if name in trunk.run.flags} | one.run.flags
 
 
 def without_start(flags: Flags) -> Flags:
@@ -81,14 +76,7 @@ def tokens_of(one: Planned) -> tuple[int, int]:
 
 def wall_rates(study: Study) -> dict[str, float]:
     """Tokens per second by model, of runs that were finished in one go, evaluations and all."""
-    path = study.out / "journal.jsonl"
-    events: dict[str, list[dict[str, Any]]] = {}
-    for line in read_bytes(path).splitlines() if is_there(path) else []:
-        try:
-            event = json.loads(line)
-            events.setdefault(event["run"], []).append(event)
-        except (ValueError, KeyError, TypeError):  # cut off by a kill
-            continue
+    events = events_of(study)
     found: dict[str, list[float]] = {}
     for one in study.runs:
         kinds = [event["event"] for event in events.get(one.run.name, [])]
@@ -170,66 +158,6 @@ def rows_of(study: Study, chosen: list[Planned], clock: Clock, jobs: int) -> tup
     return sorted(filled, key=lambda row: order[row.planned.run.name]), wrong
 
 
-def refusals(study: Study, chosen: list[Planned], programs: Programs, rows: list[Row], jobs: int) -> list[str]:
-    """A sentence for each thing that `run` would refuse or fail at."""
-    found = []
-
-    def ask(question: Any, *given: Any) -> None:
-        try:
-            question(*given)
-        except ScriptError as error:
-            found.append(str(error))
-
-    ask(check_programs, programs)
-    for step in steps_for(study, chosen):
-        ask(data.is_made, study, step)
-    ask(check_distinct, [one.run for one in study.runs])
-    if study.folder.is_dir():
-        ask(check_runs, [one.run for one in study.runs], study.folder)
-    if study.text and ":" not in study.text and not Path(study.text).exists():
-        found.append(f"--text {study.text}: there is no such file")
-    here = study.out
-    while not here.is_dir():
-        here = here.parent
-    disk, free = sum(row.disk for row in rows), shutil.disk_usage(here).free
-    if disk > free:
-        found.append(f"{disk / GIB:,.1f} GiB of checkpoints and answers, {free / GIB:,.1f} GiB are free on {here}")
-    memory = sum(sorted((row.memory or 0.0 for row in rows), reverse=True)[:jobs])
-    has = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if programs.train.name.endswith("_cpu") and memory > has and not study.rates:
-        found.append(f"{jobs} runs at a time take {memory / GIB:,.1f} GiB of memory; the machine has {has / GIB:,.1f}")
-    return found
-
-
-def by_trainer(study: Study, chosen: list[Planned], programs: Programs) -> tuple[list[Said], int]:
-    """What the trainer's own --plan refuses, and how many runs it could not be asked about: their data, or the
-    checkpoint they go on from, are not there yet."""
-    found, not_asked = [], 0
-    for one in chosen:
-        if is_finished(one.run):
-            continue
-        shards = [value for flag in SHARDS for value in one.run.flags.get(flag, [])]
-        folders = [value for flag in STARTS[1:] for value in one.run.flags.get(flag, [])]
-        if not all(contents_of("source", value) for value in shards) or not all(map(os.path.isdir, folders)):
-            not_asked += 1
-            continue
-        done = subprocess.run(
-            [str(programs.train), *flag_words(one.run.flags), "--plan"], capture_output=True, text=True
-        )
-        if done.returncode:
-            said = (done.stderr.strip().splitlines() or [f"code {done.returncode}"])[-1]
-            found.append((one.run.name, said))
-    return found, not_asked
-
-
-def together(said: list[Said]) -> list[str]:
-    """A sentence once, with the first of the runs that it is of."""
-    runs: dict[str, list[str]] = {}
-    for run, sentence in said:
-        runs.setdefault(sentence, []).append(run)
-    return [f"{of[0]}{f' and {len(of) - 1} more' if len(of) > 1 else ''}: {text}" for text, of in runs.items()]
-
-
 def said_of(step: Step) -> str:
     return data.command_of(step) + (f"   (after {step.after})" if step.after else "")
 
@@ -274,9 +202,10 @@ def print_plan(study: Study, chosen: list[Planned], programs: Programs, jobs: in
     steps = [step for step in steps_for(study, chosen) if not is_there(data.stamp_of(study, step))]
     print(f"\ndata: {len(steps)} commands to go" + "".join(f"\n  {said_of(step)}" for step in steps))
     refused, not_asked = by_trainer(study, chosen, programs)
-    refused = together([*wrong, *refused]) + refusals(study, chosen, programs, rows, jobs)
+    disk, memories = sum(row.disk for row in rows), [row.memory or 0.0 for row in rows]
+    refused = together([*wrong, *refused]) + refusals(study, chosen, programs, disk, memories, jobs)
     if not_asked:
-        print(f"\n{not_asked} runs are not checked by the trainer: their data or trunks are not made yet")
+        print(f"\nof {not_asked} runs the trainer checks the options alone: their data or trunks are not made yet")
     print("\nwould be refused: " + ("nothing known" if not refused else "".join(f"\n  {one}" for one in refused)))
     return 2 if refused else 0
 
@@ -295,16 +224,38 @@ def say_placing(study: Study, chosen: list[Planned]) -> None:
 
 
 def say_sharing(study: Study, rows: list[Row], clock: Clock, programs: Programs) -> None:
-    """Which way to share the cores is fastest, of the smallest and the largest model that can be timed."""
+    """Which way to share the cores is fastest, of the smallest and the largest model that can be timed; and which one
+    makes the runs that are left soonest, each as fast as the nearer of the two for its FLOPs."""
     if not programs.train.name.endswith("_cpu") or study.rates or available_cores() < 2:
         return
     sized = sorted((row for row in rows if row.cost), key=lambda row: row.cost.flops_per_token)
-    said = []
+    said, timed = [], []
     for row in {shape(whole_flags(study, row.planned)): row for row in (sized[:1] + sized[-1:])}.values():
         flags = whole_flags(study, row.planned)
         if ways := fastest(clock, flags, available_cores()):
             each = ", ".join(f"{way.jobs} x {way.threads} threads {way.tokens_per_s:,.0f}" for way in ways)
             busy = " (others worked too: ask again when they do not)" if any(way.was_busy for way in ways) else ""
             said.append(f"{shape(flags)}: {each} tokens/s; best --jobs {ways[0].jobs}{busy}")
-    if said:
-        print("\nsharing the cores (timed here):\n  " + "\n  ".join(said))
+            timed.append((row.cost.flops_per_token, ways))
+    if not said:
+        return
+    print("\nsharing the cores (timed here):\n  " + "\n  ".join(said))
+    left = [row for row in sized if not is_finished(row.planned.run)] or sized
+    work = [(row.tokens * row.cost.flops_per_token, row.cost.flops_per_token) for row in left]
+    if found := soonest(work, timed):
+        (best, least), *others = found
+        ratios = (f", {seconds / least:.2f} times as fast as {jobs}" for jobs, seconds in others)
+        print(f"  proposed: --jobs {best}" + "".join(ratios))
+
+
+def soonest(work: list[tuple[float, float]], timed: list[tuple[float, list[Way]]]) -> list[tuple[int, float]]:
+    """(jobs, seconds for all), the soonest first. `work`: FLOPs of a run, and of its token; `timed`: of two models,
+    FLOPs of a token and the ways to share the cores; those that both have count."""
+    found = []
+    for jobs in sorted(set.intersection(*({way.jobs for way in ways} for _, ways in timed))):
+        seconds = 0.0
+        for flops, size in work:
+            model, ways = min(timed, key=lambda one: abs(math.log(one[0] / size)))
+            seconds += flops / (model * next(way.tokens_per_s for way in ways if way.jobs == jobs))
+        found.append((jobs, seconds))
+    return sorted(found, key=lambda one: one[1])

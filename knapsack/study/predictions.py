@@ -24,7 +24,10 @@ from knapsack.common.errors import UsageError
 from knapsack.common.files import dump_json
 from knapsack.runs.files import is_there, read_json, write_bytes
 from knapsack.study.adaptive import NOT_BEFORE
-from knapsack.study.declare import Study, at, need_object, need_text, runs_at, runs_of_law
+from knapsack.study.blocks import at, runs_at, settings_said
+from knapsack.study.choose import runs_of_law
+from knapsack.study.declare import Study
+from knapsack.study.fields import need_object, need_text
 
 if TYPE_CHECKING:
     from knapsack.study.hysteresis import Slope  # scipy is slow to load
@@ -53,11 +56,12 @@ def check_prediction(name: str, value: Any, study: Study) -> None:
     need_object(value, place, KEYS)
     kinds = [kind for kind in ("law", "block", "hysteresis") if kind in value]
     if len(kinds) != 1:
-        raise UsageError(f"{place}: expected one of law, block and hysteresis")
+        raise UsageError(f"{place}: expected one of law, block and hysteresis, found {' and '.join(kinds) or 'none'}")
     kind = kinds[0]
     known = {"law": study.laws, "block": study.blocks, "hysteresis": study.hysteresis}[kind]
     if not isinstance(value[kind], str) or value[kind] not in known:
-        raise UsageError(f"{place}: {kind}: there is no {json.dumps(value[kind])}")
+        there = ", ".join(known) or "none"
+        raise UsageError(f"{place}: {kind}: there is no {json.dumps(value[kind])}; there are {there}")
     if kind == "hysteresis":
         need_text(value.get("at"), f"{place}: at")
         asked = study.hysteresis[value["hysteresis"]]
@@ -78,17 +82,18 @@ def check_prediction(name: str, value: Any, study: Study) -> None:
         raise UsageError(f"{place}: between: expected [low, high], found {json.dumps(ends)[:80]}")
     need_text(value.get("value" if kind == "law" else "measure"), f"{place}: {'value' if kind == 'law' else 'measure'}")
     if value.get("of", "mean") not in ("mean", "each"):
-        raise UsageError(f"{place}: of: expected mean or each")
+        raise UsageError(f"{place}: of: expected mean or each, found {json.dumps(value['of'])[:80]}")
     if kind == "law" and "at" in value:
         if placing := [block for block in study.laws[value["law"]]["blocks"] if study.blocks[block].placed]:
             raise UsageError(f"{place}: at: block {placing[0]} {NOT_BEFORE}")
         if not any(at(run, value["at"], f"{place}: at") for run in runs_of_law(study, study.laws[value["law"]])):
-            raise UsageError(f"{place}: at: no run is at {json.dumps(value['at'])}")
+            raise UsageError(f"{place}: at: no run of the law is at {json.dumps(value['at'])}")
     for key in ("at", "minus") if kind == "block" else ():
         if key in value:
             runs_at(value[key], value["block"], study.blocks, f"{place}: {key}")
     if kind == "block" and "at" not in value:
-        raise UsageError(f"{place}: at: expected the setting of the runs that are meant")
+        said = settings_said(study.blocks[value["block"]])
+        raise UsageError(f"{place}: at: expected the setting of the runs that are meant, found none; {said}")
 
 
 def check_predictions(study: Study) -> None:

@@ -2,36 +2,41 @@
 
 from __future__ import annotations
 
-import json
-import platform
 import shlex
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from knapsack.analysis.intervals import replicates
 from knapsack.analysis.laws.loss import fit_loss
 from knapsack.analysis.outputs import write_text
-from knapsack.analysis.style import BLUE, GREY, SHADE, color_of, legend, marker_of, plt, save
 from knapsack.common.errors import DataError
-from knapsack.runs.files import read_bytes, read_json
-from knapsack.runs.runner import Programs, eval_command, is_finished, train_command
+from knapsack.runs.files import read_json
+from knapsack.runs.runner import Programs, is_finished
 from knapsack.runs.table import read_run
 from knapsack.study import hysteresis, predictions
-from knapsack.study.data import package_environment, relative
-from knapsack.study.declare import PACKAGE, Block, Planned, Study, number_of, runs_at, runs_of_law
+from knapsack.study.blocks import PACKAGE
+from knapsack.study.choose import runs_of_law
+from knapsack.study.data import package_environment
+from knapsack.study.declare import Study
+from knapsack.study.figures import draw_curves, draw_loss
 from knapsack.study.page import Code, Figure, Heading, Part, Table, Text, html_page, markdown
+from knapsack.study.predictions import is_number
+from knapsack.study.record import command, command_parts, environment_parts, failure_parts, time_parts
+from knapsack.study.tables import Rows, block_parts, number, over, table_parts
 
-Rows = dict[str, dict[str, Any]]
 UNITS = {"parameters": "parameters", "non-embedding": "parameters_non_embedding"}
-OF_A_BUILD = ("commit", "compiler", "device", "matmul")  # of config.json
-SHARES = ("accuracy", "choice", "reciprocal_rank")  # measures within 0 and 1
-TIMES = "Times"  # the last section: all that differs when the same study is run again
+
+
+def pairs_of_loss(study: Study, law: dict[str, Any], rows: Rows, column: str) -> tuple[np.ndarray, np.ndarray]:
+    """Sizes and losses of the finished runs."""
+    runs = [rows[run.run.name] for run in runs_of_law(study, law) if run.run.name in rows]
+    pairs = [(row.get(column), row.get(law["loss"])) for row in runs]
+    pairs = [pair for pair in pairs if all(map(is_number, pair))]
+    return np.array([x for x, _ in pairs], float), np.array([y for _, y in pairs], float)
 
 
 class Asked:
@@ -75,18 +80,11 @@ class Asked:
             self.laws[name] = read_json(files[0])
             files[-1].unlink(missing_ok=True)  # the pages show the PNG
 
-    def pairs_of_loss(self, law: dict[str, Any], column: str) -> tuple[np.ndarray, np.ndarray]:
-        """Sizes and losses of the finished runs."""
-        runs = [self.rows[run.run.name] for run in runs_of_law(self.study, law) if run.run.name in self.rows]
-        pairs = [(row.get(column), row.get(law["loss"])) for row in runs]
-        pairs = [pair for pair in pairs if all(map(predictions.is_number, pair))]
-        return np.array([x for x, _ in pairs], float), np.array([y for _, y in pairs], float)
-
     def of_loss(self, law: dict[str, Any]) -> dict[str, Any]:
         """E + A M^-alpha of runs, in each unit of M; what cannot be fitted says why."""
         found: dict[str, Any] = {}
         for unit, column in UNITS.items():
-            x, y = self.pairs_of_loss(law, column)
+            x, y = pairs_of_loss(self.study, law, self.rows, column)
             try:
                 one = fit_loss(x, y) if len(x) else None
             except DataError as error:
@@ -101,126 +99,6 @@ class Asked:
         return found
 
 
-def number(value: Any) -> str:
-    return f"{value:.4g}" if predictions.is_number(value) else "-"
-
-
-Measured = tuple[Any, Any, Any]  # a value and the ends of its interval over people, where it has one
-
-
-def over_replicates(measured: Iterable[Measured], is_share: bool = False) -> str:
-    """The mean with its interval over runs, of a share within 0 and 1; of one run the interval over people."""
-    found = [one for one in measured if predictions.is_number(one[0])]
-    if not found:
-        return "-"
-    if len(found) == 1:
-        value, low, high = found[0]
-        both = predictions.is_number(low) and predictions.is_number(high)
-        return number(value) + (f" [{number(low)}, {number(high)}] people" if both else "")
-    value, *sides = replicates([value for value, _, _ in found]).estimate
-    if sides[0] == sides[1]:  # no scatter is no certainty: often a floor or a ceiling
-        return f"{number(value)} (all {len(found)} alike)"
-    low, high = (min(1.0, max(0.0, end)) if is_share else end for end in sides)
-    return f"{number(value)} [{number(low)}, {number(high)}]"
-
-
-def settings_of(runs: Iterable[Planned]) -> dict[tuple, list[Planned]]:
-    found: dict[tuple, list[Planned]] = {}
-    for one in runs:
-        found.setdefault(tuple(sorted(one.setting.items())), []).append(one)
-    return found
-
-
-def block_parts(study: Study, block: Block, rows: Rows) -> list[Part]:
-    names = list(dict.fromkeys(name for one in block.runs for name in one.setting))
-    table = []
-    of_block = [one for one in block.runs if one.role != "trunk"]
-    if block.placed:
-        of_block.sort(key=lambda one: float(block.placed.levels[one.replicate - 1]))
-    for setting, runs in settings_of(of_block).items():
-        done = [one for one in runs if one.run.name in rows]
-        cells = []
-        for measure in block.measures:
-            names_of = measure, f"{measure}_low", f"{measure}_high"
-            values = (tuple(map(rows[one.run.name].get, names_of)) for one in done)
-            cells.append(over_replicates(values, any(word in measure.split("/")[-1] for word in SHARES)))
-        table.append([*(dict(setting).get(name, "-") for name in names), f"{len(done)} of {len(runs)}", *cells])
-    parts: list[Part] = [Heading(f"Block {block.name}"), *([Text(block.about)] if block.about else [])]
-    parts += placing_parts(block, rows) if block.placed else []
-    parts.append(Table([*names, "runs", *block.measures], table))
-    return parts + (paired_parts(study, block, names, rows) if block.baseline is not None else [])
-
-
-def placing_parts(block: Block, rows: Rows) -> list[Part]:
-    """Where the runs of a block went, in order, and why it ended."""
-    placed, place = block.placed, block.placed.place
-    along = f"{place.flag} {place.value(place.levels[0])} to {place.levels[-1]}"
-    said = (
-        f"{len(placed.levels)} of at most {place.runs} runs were placed along {along} by {place.measure}, the first "
-        f"{place.first} evenly. The rule ends where half of the interval of the critical dose is below {place.width:g} "
-        "in ln. "
-    )
-    said += f"It ended: {placed.why}." if placed.is_over else "It has not ended."
-    table = [
-        [str(one.replicate), level, number(rows.get(one.run.name, {}).get(place.measure))]
-        for one, level in zip(block.runs, placed.levels)
-    ]
-    return [Text(said), Table(["order", f"{place.flag} {place.source}", place.measure], table)]
-
-
-def paired_parts(study: Study, block: Block, names: list[str], rows: Rows) -> list[Part]:
-    """What each setting makes of the baseline, by replicate: the same seeds and people."""
-    base = runs_at(block.baseline, block.name, study.blocks, "baseline")
-    baseline = {one.replicate: rows[one.run.name] for one in base if one.run.name in rows}
-    table = []
-    for setting, runs in settings_of(one for one in block.runs if one.role != "trunk").items():
-        if runs[0] in base:
-            continue
-        done = [one for one in runs if one.run.name in rows and one.replicate in baseline]
-        differences = []
-        for measure in block.measures:
-            pairs = [(rows[one.run.name].get(measure), baseline[one.replicate].get(measure)) for one in done]
-            values = [a - b for a, b in pairs if predictions.is_number(a) and predictions.is_number(b)]
-            differences.append(over_replicates((value, None, None) for value in values))
-        table.append([*(dict(setting).get(name, "-") for name in names), str(len(done)), *differences])
-    at = ", ".join(f"{name} {value}" for name, value in block.baseline.items())
-    head = Text(f"Difference to {at}, paired by replicate:")
-    return [head, Table([*names, "pairs", *block.measures], table)]
-
-
-def name_of(block: str, setting: Iterable[tuple[str, str]]) -> str:
-    return ", ".join([block, *(value if name == "run" else f"{name} {value}" for name, value in setting)])
-
-
-def table_parts(study: Study, name: str, rows: Rows) -> list[Part]:
-    """Settings of several blocks by one measure, next to differences that are paired by replicate."""
-    table = study.tables[name]
-    parts: list[Part] = [Heading(f"Table {name}"), *([Text(table["about"])] if table.get("about") else [])]
-    against = []
-    for setting in table["against"]:
-        runs = runs_at(setting, table["blocks"][0], study.blocks, "against")
-        label = name_of(runs[0].block, ((key, value) for key, value in setting.items() if key != "block"))
-        against.append((label, {one.replicate: one.run.name for one in runs}))
-    for measure in table["measures"]:
-        lines = []
-        for block in table["blocks"]:
-            arms = settings_of(one for one in study.blocks[block].runs if one.role != "trunk")
-            for setting, runs in arms.items():
-                done = {one.replicate: rows[one.run.name].get(measure) for one in runs if one.run.name in rows}
-                found = {number: value for number, value in done.items() if predictions.is_number(value)}
-                cells = [over_replicates((value, None, None) for value in found.values())]
-                for _, others in against:
-                    pairs = [(value, rows.get(others.get(number), {}).get(measure)) for number, value in found.items()]
-                    differences = [value - other for value, other in pairs if predictions.is_number(other)]
-                    is_itself = runs[0].run.name in others.values()
-                    cells.append("" if is_itself else over_replicates((one, None, None) for one in differences))
-                lines.append([name_of(block, setting), f"{len(found)} of {len(runs)}", *cells])
-        parts.append(Table(["arm", "runs", measure, *(f"minus {label}" for label, _ in against)], lines))
-    return parts + [
-        Text("Differences are paired by replicate: the same people, and the same seeds unless a block sets its own.")
-    ]
-
-
 def ends(bracket: tuple[float | None, float | None], axis: str, falls: str, rises: str) -> str:
     low, high = bracket
     if low is None and high is None:
@@ -228,34 +106,6 @@ def ends(bracket: tuple[float | None, float | None], axis: str, falls: str, rise
     below = f"all replicates {falls} up to {number(low)}" if low is not None else f"at no {axis} do all {falls}"
     above = f"all {rises} from {number(high)}" if high is not None else f"at none that was tried do all {rises}"
     return f"{below}, {above}"
-
-
-def draw_curves(reading: hysteresis.Reading, axis: str, path: Path) -> None:
-    """What is known after the trunk, a marker a replicate; the line is the slope over the stable phase, which is
-    shaded: what the cooldown makes of it comes after."""
-    figure, axes = plt.subplots(figsize=(6.4, 3.8))
-    trends: dict[tuple[str, int], hysteresis.Trend] = {}
-    turn: Counter = Counter()
-    for slope in reading.slopes:
-        if slope.trend is not None:
-            trends[slope.place, turn[slope.place]] = slope.trend
-        turn[slope.place] += 1
-    phases = [trend.tokens for trend in trends.values()]
-    if phases:
-        first, last = (pick(phase[i] for phase in phases) / 1e6 for i, pick in ((0, min), (1, max)))
-        axes.axvspan(first, last, color=SHADE, alpha=0.5, linewidth=0, label="stable phase")
-    for i, place in enumerate(sorted(reading.curves, key=lambda place: number_of(place, axis))):
-        for j, (tokens, share) in enumerate(reading.curves[place]):
-            look = {"color": color_of(i), "marker": marker_of(i), "fillstyle": "full" if j % 2 == 0 else "none"}
-            label = place if j == 0 else None
-            axes.plot(tokens / 1e6, share, label=label, markersize=4, linewidth=0.7, alpha=0.7, linestyle=":", **look)
-            if (place, j) in trends:
-                trend = trends[place, j]
-                x = np.array(trend.tokens) / 1e6
-                axes.plot(x, trend.middle + trend.slope.value * (x - trend.at), color=color_of(i), linewidth=1.8)
-    axes.set(xlabel="million tokens after the trunk", ylabel="exact match", ylim=(-0.03, 1.03))
-    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-    save(figure, path)
 
 
 def hysteresis_parts(name: str, asked: dict[str, Any], reading: hysteresis.Reading, folder: Path) -> list[Part]:
@@ -340,30 +190,10 @@ def loss_parts(asked: Asked) -> list[Part]:
         parts.append(Table(["M in", "alpha", "alpha + 1", "E", "sizes"], rows))
         if any("refused" not in one for one in asked.laws[name].values()):
             path = asked.figures / f"loss_{name}.png"
-            draw_loss(asked, law, asked.laws[name], path)
+            pairs = {unit: pairs_of_loss(asked.study, law, asked.rows, column) for unit, column in UNITS.items()}
+            draw_loss(pairs, law["loss"], asked.laws[name], path)
             parts.append(Figure(path, f"{law['loss']} against size, with E + A M^-alpha and E"))
     return parts
-
-
-def draw_loss(asked: Asked, law: dict[str, Any], found: dict[str, Any], path: Path) -> None:
-    """A panel a unit of M."""
-    fitted = {unit: one for unit, one in found.items() if "refused" not in one}
-    figure, axes = plt.subplots(1, len(fitted), squeeze=False, figsize=(3.6 * len(fitted), 3.2), sharey=True)
-    for (unit, one), panel in zip(fitted.items(), axes[0]):
-        x, y = asked.pairs_of_loss(law, UNITS[unit])
-        fine = np.geomspace(x.min() / 1.2, x.max() * 1.2, 100)
-        panel.plot(fine, one["E"] + one["A"] * fine ** -one["alpha"][0], color=BLUE, linewidth=1.2)
-        panel.plot(x, y, "o", color=BLUE, label="a run")
-        panel.axhline(one["E"], color=GREY, linestyle=":", label=f"E = {number(one['E'])}")
-        panel.set(xscale="log", xlabel=f"M, {unit}", title=f"alpha = {over(one['alpha'])}")
-        legend(panel)
-    axes[0][0].set(ylabel=law["loss"])
-    save(figure, path)
-
-
-def over(estimate: list[float | None]) -> str:
-    value, low, high = estimate
-    return number(value) + (f" [{number(low)}, {number(high)}]" if low is not None else "")
 
 
 def prediction_parts(asked: Asked) -> tuple[list[Part], str]:
@@ -381,54 +211,6 @@ def prediction_parts(asked: Asked) -> tuple[list[Part], str]:
     return parts, written
 
 
-def command(words: list[str], study: Study, program: str = "knapsack") -> str:
-    """Without the machine's folders."""
-    return shlex.join([program, *(relative(word, {study.out: "OUT", PACKAGE: PACKAGE.name}) for word in words)])
-
-
-def command_parts(asked: Asked) -> list[Part]:
-    study = asked.study
-    lines = [command(step.words, study) for step in study.steps if not step.after]
-    for one in study.runs:
-        train = [word for word in train_command(one.run, asked.programs.train) if word != "--resume"]
-        ask = eval_command(one.run, asked.programs.evaluate)
-        lines += [command(words[1:], study, Path(words[0]).name) for words in (train, ask)]
-        lines += [command(step.words, study) for step in study.steps if step.after == one.run.name]
-    said = "In order; OUT is the study's folder, other paths are from the folder in which the report was asked for."
-    return [Heading("The command of every point"), Text(said), Code("\n".join(lines))]
-
-
-def environment_parts(asked: Asked) -> list[Part]:
-    builds: Counter = Counter()
-    for one in asked.study.runs:
-        if one.run.name in asked.rows:
-            config = read_json(one.run.directory / "config.json")
-            builds[tuple(str(config.get(name, "-")) for name in OF_A_BUILD)] += 1
-    rows = [[*build, str(runs)] for build, runs in sorted(builds.items())]
-    machine = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
-    return [Heading("Environment"), Table([*OF_A_BUILD, "runs"], rows), Text(machine + ".")]
-
-
-def time_parts(asked: Asked, written: str) -> list[Part]:
-    path = asked.study.out / "journal.jsonl"
-    seconds: dict[str, float] = {}
-    first = ""
-    for line in read_bytes(path).splitlines() if path.exists() else []:
-        try:
-            event = json.loads(line)
-            first = first or (event["time"] if event["event"] == "begins" else "")
-            if "seconds" in event:
-                seconds[event["run"]] = seconds.get(event["run"], 0.0) + event["seconds"]
-        except (ValueError, KeyError, TypeError):  # cut off by a kill
-            continue
-    rows = [
-        [name, f"{seconds[name]:.0f}" if name in seconds else "-", number(row.get("perf/tokens_per_s"))]
-        for name, row in asked.rows.items()
-    ]
-    said = f"Predictions written {written or '-'}, first run begun {first or '-'}."
-    return [Heading(TIMES), Text(said), Table(["run", "seconds (last start)", "tokens/s (median)"], rows)]
-
-
 def write_report(study: Study, programs: Programs) -> tuple[Asked, list[Path]]:
     asked = Asked(study, programs)
     asked.ask_laws()
@@ -442,6 +224,7 @@ def write_report(study: Study, programs: Programs) -> tuple[Asked, list[Path]]:
     if missing:
         said = ", ".join(f"{often} of {len(study.blocks[block].runs)} of {block}" for block, often in missing.items())
         parts.append(Text(f"Not finished: {said}."))
+    parts += failure_parts(study, asked.rows)
     parts += [Text(f"Left out: {said}") for said in asked.malformed]
     parts += first
     for name, reading in asked.readings.items():
@@ -451,7 +234,8 @@ def write_report(study: Study, programs: Programs) -> tuple[Asked, list[Path]]:
         parts += table_parts(study, name, asked.rows)
     for block in study.blocks.values():
         parts += block_parts(study, block, asked.rows)
-    parts += command_parts(asked) + environment_parts(asked) + time_parts(asked, written)
+    parts += command_parts(study, programs) + environment_parts(study, asked.rows)
+    parts += time_parts(study, asked.rows, written)
     texts = {
         study.out / "report.md": markdown(parts, study.out),
         study.out / "report.html": html_page(parts, study.path.stem),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import csv
 import functools
 import json
 import os
@@ -21,6 +22,7 @@ import common  # noqa: E402
 ENTITIES, SLOTS, TOKENS_A_FACT, BATCH = 25, 2, 20, 1000
 FACTS = ENTITIES * SLOTS
 Value = float | tuple[float, float, float]
+GRID = (8, 16, 32, 64, 128, 256, 512)
 
 
 def make_real_run(folder: pathlib.Path) -> None:
@@ -189,3 +191,65 @@ class Planted:
             np.save(path / "exposures" / "wd.npy", self.ledger())
         if self.done:
             (path / self.done).write_text("finished\n")
+
+
+class StudyTest(support.FolderTest):
+    """A study of planted runs in a folder, and what `knapsack infusion` says of it."""
+
+    def make_run(self, name: str, F: int, *seen_control: Value, **more: Any) -> str:
+        Planted(F, *seen_control, **more).write(self.path(name))
+        return self.path(name)
+
+    def make_curve(self, values: dict[int, Value], folder: str = "runs", **more: object) -> None:
+        for F, value in values.items():
+            self.make_run(f"{folder}/F{F}_{more.get('seed', 1)}", F, value, **more)
+
+    def analyse(self, *flags: object, code: int = 0, folder: str | list[str] = "runs") -> tuple[list[dict], dict, str]:
+        """The rows, the sidecar and what was printed."""
+        out = self.path("t.csv")
+        folders = [self.path(name) for name in (folder if isinstance(folder, list) else [folder])]
+        done = support.run_script("infusion", *folders, "--infused", "wd", "--out", out, *flags)
+        self.assertEqual(done.returncode, code, done.stderr)
+        self.assertNotIn("Traceback", done.stderr)
+        with open(out, encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        with open(self.path("t.json"), encoding="utf-8") as file:
+            sidecar = json.load(file)
+        with open(out, encoding="utf-8") as file:
+            self.assertEqual(next(csv.reader(file)), [column["name"] for column in sidecar["columns"]])
+        return rows, sidecar, done.stdout + done.stderr
+
+    def reading(self, *flags: object, **more: object) -> dict:
+        _, sidecar, _ = self.analyse(*flags, **more)
+        self.assertEqual(len(sidecar["curves"]), 1)
+        return sidecar["curves"][0]["collapse"]
+
+    def assert_bracket(self, reading: dict, low: int, high: int) -> None:
+        self.assertEqual((reading["status"], reading["F_lo"], reading["F_hi"]), ("bracket", low, high), reading)
+
+    def assert_seen(self, reading: dict, low: int, high: int) -> None:
+        """A fall there, in single runs: no claim."""
+        self.assertEqual((reading["status"], reading["F_lo"], reading["F_hi"]), ("not_replicated", low, high), reading)
+        self.assertIn("not replicated (1 run at F = ", " ".join(reading["notes"]))
+
+    def assert_censored(self, reading: dict, at: int, note: str = "") -> None:
+        self.assertEqual((reading["status"], reading["F_lo"], reading["F_hi"]), ("censored", at, None), reading)
+        self.assertIn(note, " ".join(reading["notes"]))
+
+    def write_answers(self, run: str, right: list[int], name: str = "wd") -> None:
+        """Of 4 answers about each entity so many are right."""
+        lines = [
+            {
+                "step": 8,
+                "set": name,
+                "source": name,
+                "question": 4 * e + i,
+                "entity": e,
+                "attribute": "a",
+                "kind": "seen",
+            }
+            | {"group": "g", "correct": i < count, "nll": 1.0}
+            for e, count in enumerate(right)
+            for i in range(4)
+        ]
+        self.write(f"{run}/answers/step_00000008.jsonl", "".join(json.dumps(line) + "\n" for line in lines))

@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.optimize import brentq
 from scipy.special import expit
+
+from knapsack.analysis.popularity.items import Joined, Model, family_of
 
 DATE = "2026-05-01T10-00-00.123456"
 SIZES = {  # parameters by model
@@ -21,7 +24,7 @@ SIZES = {  # parameters by model
 
 @dataclass
 class World:
-    """P(right) = guess + (1 - guess - lapse) expit(a ln(M / 1e9) + b ln(f / 1000) + c + family + model)"""
+    """P(right) = guess + (1 - guess - lapse) expit(a ln(M / 1e9) + b ln(f / 1000) + c + family + model + item)"""
 
     a: float = 0.9
     b: float = 0.8
@@ -29,23 +32,51 @@ class World:
     guess: float = 0.02
     lapse: float = 0.03
     family: dict[str, float] = field(default_factory=lambda: {"alpha": 0.15, "beta": -0.15})
+    family_a: dict[str, float] = field(default_factory=dict)  # what a family adds to a
     model_sd: float = 0.1
+    model_b_sd: float = 0.0  # of a model's own b
     item_sd: float = 0.0  # of what makes an item hard for all models
     items: int = 1200
 
     def popularity(self, random: np.random.Generator) -> np.ndarray:
         return np.round(np.exp(random.normal(np.log(1000), 2, self.items))).clip(2).astype(int)
 
+    def level(self, random: np.random.Generator, M: float, family: str = "") -> tuple[float, float]:
+        """(z at f = 1000, b) of a model, drawn."""
+        level = (self.a + self.family_a.get(family, 0.0)) * np.log(M / 1e9) + self.c + self.family.get(family, 0.0)
+        return float(level + random.normal(0, self.model_sd)), self.b + random.normal(0, self.model_b_sd)
+
+    def right(self, z: np.ndarray) -> np.ndarray:
+        return self.guess + (1 - self.guess - self.lapse) * expit(z)
+
+    def accuracy(self, z: float) -> float:
+        """Over items."""
+        nodes, weights = np.polynomial.hermite_e.hermegauss(40)
+        return float(self.right(z + self.item_sd * nodes) @ weights / weights.sum())
+
+    def threshold(self, level: float, b: float, target: float = 0.6) -> float:
+        """ln of the popularity of this accuracy."""
+        return float(np.log(1000) + (brentq(lambda z: self.accuracy(z) - target, -20, 20) - level) / b)
+
     def answers(self, random: np.random.Generator, f: np.ndarray, sizes: dict[str, float]) -> dict[str, np.ndarray]:
         """By model, 1 where the item is right."""
         item = random.normal(0, self.item_sd, len(f)) if self.item_sd else 0.0
         found = {}
         for name, M in sizes.items():
-            own = self.family.get(name.rpartition("/")[2].partition("-")[0], 0.0) + random.normal(0, self.model_sd)
-            z = self.a * np.log(M / 1e9) + self.b * np.log(f / 1000) + self.c + own + item
-            p = self.guess + (1 - self.guess - self.lapse) * expit(z)
+            level, b = self.level(random, M, name.rpartition("/")[2].partition("-")[0])
+            p = self.right(level + b * np.log(f / 1000) + item)
             found[name] = (random.random(len(f)) < p).astype(int)
         return found
+
+
+def joined_of(world: World, random: np.random.Generator, sizes: dict[str, float] = SIZES) -> Joined:
+    """As the logs of these models are read; their families are those of their names."""
+    f = world.popularity(random)
+    answers = world.answers(random, f, sizes)
+    order, names = np.argsort(f, kind="stable"), sorted(sizes, key=sizes.__getitem__)
+    models = [Model(name, family_of(name), sizes[name], None) for name in names]
+    correct = np.array([answers[name][order] for name in names], float)
+    return Joined(models, [str(i) for i in order], f[order].astype(float), correct, "exact_match", {})
 
 
 def digest(value: Any) -> str:

@@ -3,6 +3,7 @@ planted exponents are covered, the planted rival is best at the size left out, n
 """
 
 import importlib.util
+import json
 import math
 import unittest
 from dataclasses import replace
@@ -12,7 +13,8 @@ import numpy as np
 if not all(importlib.util.find_spec(name) for name in ("pandas", "scipy", "matplotlib")):
     raise unittest.SkipTest("the Python packages pandas, scipy and matplotlib are needed")
 
-import support  # noqa: E402, F401 (finds the package)
+import support  # noqa: E402
+from infusion_runs import GRID, StudyTest  # noqa: E402
 from planted_studies import brackets  # noqa: E402
 
 from knapsack.analysis.laws.infusion import check_null, fit_law, hold_out  # noqa: E402
@@ -84,6 +86,70 @@ class PlantedTest(unittest.TestCase):
         self.assertEqual(len({row.M for row in rows if not row.censored}), 2)
         with self.assertRaisesRegex(DataError, "brackets at 2 sizes, at least 3 are needed; run M = .* up to F = 256"):
             fit_law(rows)
+
+
+class CommandTest(StudyTest):
+    def test_a_planted_law_is_recovered_from_the_brackets(self) -> None:
+        """F_c = A N^a over five sizes, for both signs of a: the brackets hold it, `knapsack laws --infused` covers the
+        exponent and a new size, and refuses what lies far beyond."""
+        sizes, grid = (10**4, 3 * 10**4, 10**5, 3 * 10**5, 10**6), [2**i for i in range(2, 12)]
+        for a, A in ((0.5, 0.9), (-0.4, 2**10 * 40)):
+            F_c = {N: A * N**a for N in sizes}
+            for N in sizes:
+                for F in grid:
+                    value = 0.9 * F / (F + 4) * (1 if F <= F_c[N] else 0.3)
+                    self.make_run(f"law{a}/N{N}_F{F}", F, value, N=N, tokens=4000000, results=False)
+            _, sidecar, _ = self.analyse(folder=f"law{a}")
+            brackets = {curve["N"]: curve["collapse"] for curve in sidecar["curves"]}
+            self.assertEqual(sorted(brackets), sorted(sizes))
+            for N, reading in brackets.items():
+                self.assertEqual(reading["status"], "not_replicated", (a, N))
+                self.assertLessEqual(reading["F_lo"], F_c[N])
+                self.assertGreater(reading["F_hi"], F_c[N])
+                self.assertEqual(reading["F_hi"], 2 * reading["F_lo"])
+            out = self.path(f"law{a}_law")
+            done = support.run_script(
+                "laws", self.path(f"law{a}"), "--infused", "wd", "--out", out, "--ask", "M=2e6", "--ask", "M=1e9"
+            )
+            self.assertEqual(done.returncode, 0, done.stderr)
+            with open(out + ".json", encoding="utf-8") as file:
+                said = json.load(file)
+            value, low, high = said["law"]["exponents"]["a"]
+            self.assertTrue(low <= a <= high, (a, value, low, high))
+            self.assertLess(abs(value - a), 0.1)
+            self.assertEqual((low > 0, high < 0), (a > 0, a < 0))  # the sign is sure
+            null = said["null"]
+            self.assertEqual([null[key] for key in ("curves", "collapsed", "rejected")], [5, 5, True])
+            self.assertEqual((null["single"], round(null["p"], 9)), (5, round(0.3**5, 9)))
+            self.assertIn("5 of 5 curves are not replicated (one run a point)", done.stderr)
+            inside, beyond = said["asked"]
+            self.assertEqual((inside["state"], beyond["state"]), ("extrapolated", "refused"))
+            self.assertTrue(inside["F"][1] <= A * 2e6**a <= inside["F"][2], inside)
+            self.assertEqual(said["holdout"]["left_out"], 10**6)
+            self.assertEqual([one["law"] for one in said["holdout"]["laws"]], ["F*", "constant"])
+            self.assertEqual((said["holdout"]["best"], said["victim"], said["hold"]), ("F*", "facts", "K"))
+            self.assertIn("a (of M)", done.stdout)
+            self.assertIn("curves that collapse: 5 of 5, 5 of these not replicated", done.stdout)
+
+    def test_no_law_is_an_exit_code_with_what_to_run(self) -> None:
+        for N in (1000, 3000, 10000, 30000):
+            for F in GRID:
+                self.make_run(f"runs/N{N}_{F}", F, 1 - math.exp(-F / 16), N=N, results=False)
+        out, arguments = self.path("law"), ("laws", self.path("runs"), "--infused", "wd")
+        done = support.run_script(*arguments, "--out", out)
+        self.assertEqual(done.returncode, 3)
+        self.assertRegex(done.stderr, "no law: none collapses: .*not given up; run M = 1000 up to F = 2048")
+        with open(out + ".json", encoding="utf-8") as file:
+            said = json.load(file)
+        self.assertEqual({row["status"] for row in said["brackets"]}, {"censored"})
+        self.assertIn("refused", said["law"])
+        self.run_bad(2, "with --infused M is parameters or", *arguments, "--out", out, "--size", "lr")
+        self.run_bad(
+            2, "--infused needs run directories", "laws", self.write("t.csv", "a\n1\n"), *arguments[2:], "--out", out
+        )
+        self.run_bad(2, "no covariate of that name", *arguments, "--out", out, "--ask", "S=3")
+        self.run_bad(2, "--loss says nothing with --infused", *arguments, "--out", out, "--loss", "val/web/loss")
+        self.run_bad(2, "--victim is of --infused", "laws", self.path("runs"), "--victim", "web", "--out", out)
 
 
 if __name__ == "__main__":

@@ -15,22 +15,13 @@ if not all(importlib.util.find_spec(name) for name in ("pandas", "scipy", "matpl
     raise unittest.SkipTest("the Python packages pandas, scipy and matplotlib are needed")
 
 import support  # noqa: E402
-from planted_logs import DATE, SIZES, World, sample, write_log, write_world  # noqa: E402
+from planted_logs import DATE, SIZES, World, joined_of, sample, write_log, write_world  # noqa: E402
 
-from knapsack.analysis.popularity import law, sigmoid  # noqa: E402
+from knapsack.analysis.popularity import law, sigmoid, sigmoid_report  # noqa: E402
 from knapsack.analysis.popularity.curves import Rule, cumulative_rule, curves_of  # noqa: E402
 from knapsack.analysis.popularity.items import Joined, Model, family_of  # noqa: E402
 
 NAMES = sorted(SIZES, key=SIZES.__getitem__)
-
-
-def joined_of(world: World, random: np.random.Generator) -> Joined:
-    f = world.popularity(random)
-    answers = world.answers(random, f, SIZES)
-    order = np.argsort(f, kind="stable")
-    models = [Model(name, family_of(name), SIZES[name], None) for name in NAMES]
-    correct = np.array([answers[name][order] for name in NAMES], float)
-    return Joined(models, [str(i) for i in order], f[order].astype(float), correct, "exact_match", {})
 
 
 class PlantedTest(unittest.TestCase):
@@ -52,11 +43,11 @@ class PlantedTest(unittest.TestCase):
                 inside.append(low <= truth <= high)
                 off.append(math.log(one.said["threshold"] / truth))
             said, _, _ = law.report(joined, curves)
-            surface = sigmoid.report(joined, None, [], draws=40)
+            surface = sigmoid_report.report(joined, None, [], draws=40)
             gamma, a, b = said["exponents"]["gamma"], surface["parameters"]["a"], surface["parameters"]["b"]
             for name, one, truth in (
                 ("gamma", gamma, 1.125),
-                ("drawn", said["items_and_models"]["gamma"], 1.125),
+                ("drawn", said["items_and_units"]["gamma"], 1.125),
                 ("a", a, 0.9),
                 ("b", b, 0.8),
             ):
@@ -73,6 +64,70 @@ class PlantedTest(unittest.TestCase):
         for name, hits in held.items():
             self.assertGreaterEqual(sum(hits), studies - 2, name)
         self.assertTrue(all(better))
+
+    def test_a_new_model_lies_in_what_is_asked_of_it(self) -> None:
+        """Models differ by .4 of the logit: the interval of a new one holds that, which the law's mean does not."""
+        thresholds, accuracies, by_mean, studies = [], [], [], 8
+        sizes = {f"one-{M}m": M * 1e6 for M in (160, 410, 700, 1000, 1400, 2800, 6900, 12000)}
+        for number in range(studies):
+            random = np.random.default_rng([25, number])
+            world = World(items=400, model_sd=0.4, family={})
+            joined = joined_of(world, random, sizes)
+            said, _, _ = law.report(joined, curves_of(joined, Rule(), None, 20), [{"M": 2e9}])
+            surface = sigmoid.Surface(sigmoid.table_of(joined), None, 20)
+            level, b = world.level(random, 2e9)
+            (asked,) = said["asked"]
+            thresholds.append(asked["F50"][1] <= math.exp(world.threshold(level, b)) <= asked["F50"][2])
+            low, high = surface.new_model(2e9, 1000)[1:]
+            accuracies.append(low <= world.accuracy(level) <= high)
+            low, high = surface.interval(lambda one: one.z(math.log(2e9), math.log(1000)))[1:]
+            by_mean.append(low <= level <= high)
+        self.assertEqual(said["asked_of"], "a new model of the family one")
+        self.assertGreaterEqual(min(sum(thresholds), sum(accuracies)), studies - 2)
+        self.assertLess(sum(by_mean), studies - 1)
+
+    def test_families_are_left_out_whole(self) -> None:
+        """Three families that are off together: over models the level would seem to be known better than it is."""
+        world = World(items=400, family={"alpha": 0.8, "beta": -0.8, "gamma": 0.2}, model_sd=0.1)
+        sizes = {f"{family}-{M}m": M * 1e6 for family in world.family for M in (300, 1000, 3000)}
+        joined = joined_of(world, np.random.default_rng(26), sizes)
+        table = sigmoid.table_of(joined)
+
+        def level(surface: sigmoid.Surface) -> list[float]:
+            return list(surface.interval(lambda one: one.z(math.log(1e9), math.log(1000))))
+
+        families = sigmoid.Surface(table, None, 20)
+        without = [families.law, *families.without]
+        self.assertEqual(families.units.describe()["over"], "3 whole families")
+        self.assertEqual((families.units.freedom, len(without)), (2, 4))
+        beta = sigmoid.fit(table, table.families[table.family] != "beta", None)
+        self.assertAlmostEqual(families.without[1].c, beta.c, delta=0.01)
+        joined.models = [model._replace(family="one") for model in joined.models]
+        models = sigmoid.Surface(sigmoid.table_of(joined), None, 20)
+        self.assertIn("9 models of the family one, not of another", models.units.describe()["over"])
+        low, high = level(families)[1:]
+        self.assertTrue(low <= world.c <= high)
+        narrow = level(models)
+        self.assertLess(narrow[2] - narrow[1], 0.6 * (high - low))
+
+    def test_a_family_that_cannot_be_left_out(self) -> None:
+        """One of the others is left: no interval, and why."""
+        world = World(items=300)
+        sizes = {"alpha-1b": 1e9, "alpha-3b": 3e9, "alpha-7b": 7e9, "beta-2b": 2e9}
+        said = sigmoid_report.report(joined_of(world, np.random.default_rng(27), sizes), None, [], draws=20)
+        self.assertIn("a family cannot be left out: the others are of one size", said["intervals"]["refused"])
+        self.assertEqual(said["parameters"]["a"][1:], [None, None])
+
+    def test_families_of_one_model_each(self) -> None:
+        """The family is the model; nothing is taken out of their thresholds."""
+        sizes = {f"{family}-{M}m": M * 1e6 for family, M in zip("abcdef", (200, 500, 1000, 2000, 5000, 9000))}
+        joined = joined_of(World(items=300, family={}), np.random.default_rng(28), sizes)
+        said, _, _ = law.report(joined, curves_of(joined, Rule(), None, 20))
+        self.assertEqual(
+            (said["over"], said["items_and_units"]["over"]), ("6 models of 6 families", "6 whole families")
+        )
+        gamma = said["items_and_units"]["gamma"]
+        self.assertTrue(gamma[1] <= 1.125 <= gamma[2], gamma)
 
     def test_a_model_beyond_the_items_is_censored(self) -> None:
         """The smallest reaches .6 where fewer than 20 items are: it counts as more than the 20th most popular."""
@@ -111,11 +166,11 @@ class PlantedTest(unittest.TestCase):
         self.assertIsNone(found)
         self.assertIn("2 models of 2 sizes", said["refused"])
         with self.assertRaisesRegex(Exception, "2 models of 2 sizes; at least 3 sizes"):
-            sigmoid.report(two, None, [])
+            sigmoid_report.report(two, None, [])
         same = [model._replace(M=1e9) for model in joined.models]
         same = Joined(same, joined.items, joined.popularity, joined.correct, "exact_match", {})
         with self.assertRaisesRegex(Exception, "8 models of 1 size; at least 3 sizes"):
-            sigmoid.report(same, None, [])
+            sigmoid_report.report(same, None, [])
 
     def test_the_rule(self) -> None:
         """By hand: popularity 9 right, 8 wrong, 7 wrong, 6 right, 5 wrong: so far 1, 1/2, 1/3, 1/2, 2/5."""
@@ -136,6 +191,12 @@ class PlantedTest(unittest.TestCase):
             ("google/gemma-2-27b", "gemma-2"),
             ("mistralai/Mixtral-8x7B-v0.1", "mixtral"),
             ("gpt2", "gpt2"),
+            ("openai-community/gpt2-xl", "gpt2"),
+            ("google/flan-t5-large", "flan-t5"),
+            ("facebook/opt-1.3b", "opt"),
+            ("stabilityai/stablelm-2-1_6b", "stablelm-2"),
+            ("allenai/OLMo-2-0425-1B", "olmo-2"),
+            ("7b", "7b"),
         ):
             self.assertEqual(family_of(name), family)
 

@@ -140,7 +140,8 @@ class DeclaredTest(support.FolderTest):
         self.assertFalse(os.path.exists(self.path("out")))
 
     def test_levels_and_names(self) -> None:
-        from knapsack.study.declare import choose, read_study
+        from knapsack.study.choose import choose
+        from knapsack.study.declare import read_study
 
         text = json.dumps({"blocks": {"R": BLOCK | {"place": PLACE | {"levels": 4, "runs": 9}}}, "replicates": 3})
         path = pathlib.Path(self.write("study.json", text))
@@ -168,7 +169,8 @@ class DeclaredTest(support.FolderTest):
             self.run_bad(3, said, "study", "run", path, "--out", self.path("out"))
 
     def test_a_plan_counts_as_many_runs_as_there_may_be(self) -> None:
-        from knapsack.study.declare import choose, read_study
+        from knapsack.study.choose import choose
+        from knapsack.study.declare import read_study
         from knapsack.study.plan import say_placing
 
         os.makedirs(self.path("out"))

@@ -36,10 +36,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from knapsack.analysis.datasets import population_of, source_of
 from knapsack.analysis.forgetting import over_runs, retention
 from knapsack.analysis.forgetting.histories import histories, known_matrix, summary, write_histories
-from knapsack.analysis.held import differing
-from knapsack.analysis.infusion.paired import population_of, source_of
+from knapsack.analysis.held import differing, other_data
+from knapsack.analysis.intervals import in_words
 from knapsack.analysis.outputs import check_outputs, write_json, write_text
 from knapsack.common.arguments import make_parser
 from knapsack.common.errors import DataError, ScriptError, UsageError
@@ -163,9 +164,10 @@ def of_runs(
     table = read_runs(runs, left_out)
     if left_out:
         raise DataError(f"{left_out[0]}: a malformed file (named above); replicates are read all or not at all")
-    if names := differing(table):
+    names = differing(table)
+    if said := f"differ in {', '.join(names)}" if names else other_data(table):
         shown = ", ".join(map(str, table["run"]))
-        raise UsageError(f"runs {shown} differ in {', '.join(names)}: they are no replicates; give runs of one setting")
+        raise UsageError(f"runs {shown} {said}: they are no replicates; give runs of one setting")
     tables, said, read = [], {}, []
     for run, name in table["run"].items():
         files = answer_files([run])
@@ -201,15 +203,9 @@ def of_runs(
             print(
                 f"{name}: "
                 + ", ".join(
-                    f"{key} {with_ends(value, fit['intervals'][key])}" for key, value in fit["parameters"].items()
+                    f"{key} {in_words([value, *fit['intervals'][key]])}" for key, value in fit["parameters"].items()
                 )
             )
-
-
-def with_ends(value: float | None, ends: list[float | None]) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.3g} [{ends[0]:.3g}, {ends[1]:.3g}]" if ends[0] is not None else f"{value:.3g} [-]"
 
 
 def main(argv: list[str]) -> None:

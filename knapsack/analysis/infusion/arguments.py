@@ -10,18 +10,9 @@ import pandas as pd
 from knapsack.analysis.infusion.collapse import VICTIMS, Rule
 from knapsack.analysis.infusion.curves import HOLDS
 from knapsack.analysis.infusion.rows import MEASURES
+from knapsack.common.arguments import parse_not_negative
 from knapsack.common.errors import UsageError
 from knapsack.runs.table import numbers
-
-
-def positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number of 0 or more")
-    return value
 
 
 def add_rule_arguments(add: Callable[..., object]) -> None:
@@ -30,11 +21,11 @@ def add_rule_arguments(add: Callable[..., object]) -> None:
     add("--measure", default="accuracy_seen", help="what R is (default: accuracy_seen)")
     add("--victim", choices=VICTIMS, default="facts", help="what falls: facts (default), early or web")
     add("--hold", choices=list(HOLDS), default="K", help="along a curve: K (default; F varies), or KF")
-    add("--margin", type=positive, default=0.05, help="least fall that counts, in units of R (default: 0.05)")
+    add("--margin", type=parse_not_negative, default=0.05, help="least fall that counts, in units of R (default: 0.05)")
     typical = "between seeds, of arcsin sqrt(R), where no point has several runs (default: 0.045)"
-    add("--seed-sd", type=positive, default=0.045, metavar="SD", help=typical)
+    add("--seed-sd", type=parse_not_negative, default=0.045, metavar="SD", help=typical)
     loss = "least rise of the base's loss that counts (default: 0.05)"
-    add("--loss-margin", type=positive, default=0.05, metavar="NATS", help=loss)
+    add("--loss-margin", type=parse_not_negative, default=0.05, metavar="NATS", help=loss)
 
 
 def rule_of(args: argparse.Namespace) -> Rule:

@@ -5,10 +5,10 @@
 Writes a row a run: size, tokens, facts, exposures planned and realised, and every measure of the question sets NAME,
 NAME_once, NAME_early and NAME_control with its 95 % interval. Next to it as .json: the columns with their units, and
 for each curve R(F) of equal N, K, budget policy, token budget and options whether it collapses: a bracket [F_lo, F_hi]
-of the grid, censored (no collapse inside the grid: F_c > F_lo), nothing_retained, or too_few_points; collapse.py says
-how. --victim says what is lost: the infused facts themselves, the facts shown early (NAME_early), or the web's loss.
---hold KF makes curves of equal K F, along which the facts become fewer as each is shown more often, and the facts'
-tokens stay the same. Over several sizes: `knapsack laws DIR --infused NAME`.
+of the grid, not_replicated (seen in single runs), censored (no collapse inside the grid: F_c > F_lo), nothing_retained,
+or too_few_points; collapse.py says how. --victim says what is lost: the infused facts themselves, the facts shown early
+(NAME_early), or the web's loss. --hold KF makes curves of equal K F, along which the facts become fewer as each is
+shown more often, and the facts' tokens stay the same. Over several sizes: `knapsack laws DIR --infused NAME`.
 
 `_minus_control` is the difference of two independent means, other facts and other questions: the half-widths of their
 intervals are added in quadrature. Runs that did not finish are rows, but not points of a curve. A run without NAME is a
@@ -81,7 +81,7 @@ def main(argv: list[str]) -> int:
     found = make_curves(study, args.infused, rule.column, args.hold)
     curves, columns = [report(curve, rule) for curve in found], columns_of(study)
     out = {
-        "format_version": 3,
+        "format_version": 4,
         "infused": args.infused,
         "base": args.base,
         "measure": args.measure,

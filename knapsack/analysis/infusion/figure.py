@@ -2,7 +2,8 @@
 side.
 
 Where a policy has one curve, its kinds of questions are the lines; where it has several, the curves are, with the
-measure that was asked for. Controls are dotted. A bracket of collapse is shaded.
+measure that was asked for. Controls are dotted. A bracket of collapse is shaded. What is not replicated is open:
+points of one run, and hatched the fall that single runs show.
 """
 
 from __future__ import annotations
@@ -22,6 +23,10 @@ NAMES = {
     "choice": "right choice",
     "choice_norm": "right choice, per token",
     "bits_share": "learned bits, share of all",
+}
+SPANS = {  # of a reading, from F_lo to F_hi
+    "bracket": {"alpha": 0.12, "linewidth": 0},
+    "not_replicated": {"alpha": 0.3, "linewidth": 0, "facecolor": "none", "hatch": "///"},
 }
 
 
@@ -52,6 +57,11 @@ def draw_line(axes: Any, points: list[Point], column: str, **look: Any) -> None:
         intervals=[point.interval(column) for point in points],
         **look,
     )
+    single = [point for point in points if len(point.values(column)) == 1]
+    if single and look.get("marker"):
+        at, values = [point.at for point in single], [point.mean(column) for point in single]
+        open_marker = {"marker": look["marker"], "markerfacecolor": "white"}
+        axes.plot(at, values, linestyle="none", color=look["color"], **open_marker)
 
 
 def draw_measure(axes: Any, curve: Curve, measure: str, color: str, marker: str, label: str) -> None:
@@ -86,11 +96,18 @@ def draw_policy(upper: Any, lower: Any, pairs: list[tuple[Curve, Row]], rule: Ru
             draw_measure(upper, curve, rule.column, color, marker_of(number), curve.label)
             upper.set_title(curve.policy)
         draw_base(lower, curve, said, rule.base_loss, color)
-        if said["collapse"]["status"] == "bracket":
-            for axes in (upper, lower):
-                axes.axvspan(said["collapse"]["F_lo"], said["collapse"]["F_hi"], color=color, alpha=0.12, linewidth=0)
+        reading = said["collapse"]
+        look = SPANS.get(reading["status"])
+        for axes in (upper, lower) if look else ():
+            axes.axvspan(
+                reading["F_lo"], reading["F_hi"], **look | {"edgecolor" if "hatch" in look else "color": color}
+            )
     if any(point.values(f"control/{rule.measure}") for curve, _ in pairs for point in curve.points):
         upper.plot([], [], color=GREY, linestyle=":", label="controls, never shown")
+    if any(said["collapse"]["single_runs"] for _, said in pairs):
+        upper.plot(
+            [], [], color=GREY, linestyle="none", marker="o", markerfacecolor="white", label="1 run: not replicated"
+        )
     for axes in (upper, lower):
         legend(axes)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import Any
 
+from knapsack.analysis.datasets import no_replicates, same_content
 from knapsack.analysis.held import NO_PART_OF_TRAINING, REPLICATES, Held
+from knapsack.runs.files import warn
+from knapsack.runs.identity import digest
 from knapsack.runs.table import Row, cell
 
 BUDGET = {"budget", "tokens", "steps"}  # a curve's own numbers
@@ -15,12 +18,6 @@ VARIED_BY_SOURCE = {"exposures", "ratio"}  # of the infused family: how often it
 
 def in_family(source: str, name: str) -> bool:
     return source == name or source.startswith(name + "_")
-
-
-def of_source(options: Row, option: str, source: str) -> str:
-    """The values of a repeated option for one source: 'wd=0:0.3' of --window is '0:0.3'."""
-    entries = (entry.partition("=") for entry in options.get(option) or [])
-    return " ".join(value for name, _, value in entries if name == source)
 
 
 def held_constant(options: Row, name: str) -> Held:
@@ -45,27 +42,86 @@ def held_without(held: Held, name: str) -> Held:
     return {key: value for key, value in held.items() if not (" " in key and in_family(key.split()[0], name))}
 
 
-def is_path_of_family(key: str, name: str) -> bool:
+def is_data_of_family(key: str, name: str) -> bool:
     source, _, option = key.partition(" ")
     return option == "source" and in_family(source, name)
 
 
-def hold_paths(rows: list[Row], name: str) -> None:
-    """Takes the paths of the family's sources out of `held` where they say no more than the replicate and the number of
-    facts: each replicate may have facts of its own. Where one replicate (equal seeds and K) has runs with several
-    paths, these are data that somebody compares, and are held."""
+def hold_data(rows: list[Row], name: str) -> None:
+    """Holds what the runs were trained on, in the place of its path. Of the family's sources not where they say no more
+    than the replicate and the number of facts: each replicate may have a population of its own. Other data are curves
+    of their own, and why is said once."""
+    for source in dict.fromkeys(source for row in rows for source in row["data"]):
+        name_contents([row for row in rows if source in row["data"]], source)
     alike: dict[Any, list[Row]] = defaultdict(list)
     for row in (row for row in rows if row["F"]):
-        held = tuple(sorted((key, value) for key, value in row["held"].items() if not is_path_of_family(key, name)))
+        held = tuple(sorted((key, value) for key, value in row["held"].items() if not is_data_of_family(key, name)))
         alike[row["N"], row["budget_tokens"], row["policy"], held].append(row)
+    reasons: dict[str, None] = {}
     for group in alike.values():
-        paths: dict[Any, set] = defaultdict(set)
+        if len({own_data(row, name) for row in group}) < 2:
+            continue
+        if reason := why_apart(group, name):
+            reasons[f"{reason}; they are curves of their own, not replicates"] = None
+            continue
         for row in group:
-            own = tuple(sorted((key, value) for key, value in row["held"].items() if is_path_of_family(key, name)))
-            paths[row["seed"], row["data_seed"], row["K"]].add(own)
-        if len(set.union(*paths.values())) > 1 and all(len(one) == 1 for one in paths.values()):
-            for row in group:
-                row["held"] = {key: value for key, value in row["held"].items() if not is_path_of_family(key, name)}
+            row["held"] = {key: value for key, value in row["held"].items() if not is_data_of_family(key, name)}
+    for reason in reasons:
+        warn(reason)
+
+
+def name_contents(rows: list[Row], source: str) -> None:
+    """Data that hold the same get one name, a path; of one path that held several things each has what tells them
+    apart."""
+    contents = same_content([row["data"][source] for row in rows])
+    paths: dict[tuple, str] = {}
+    for row, content in zip(rows, contents):
+        paths.setdefault(content, row["data"][source].path)
+    counts = Counter(paths.values())
+    for row, content in zip(rows, contents):
+        if path := paths[content]:
+            mark = f" (content {digest(repr(content).encode())[:8]})" if counts[path] > 1 else ""
+            row["held"][f"{source} source"] = path + mark
+
+
+def own_data(row: Row, name: str) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted((key, value) for key, value in row["held"].items() if is_data_of_family(key, name)))
+
+
+def why_apart(group: list[Row], name: str) -> str:
+    """Of runs that are alike but for their seeds and the family's data: why these are not populations of replicates;
+    empty where they are. Of equal K each replicate has one and shares it with none, and all are of one make."""
+    of_equal_K: dict[Any, list[Row]] = defaultdict(list)
+    for row in group:
+        of_equal_K[row["K"]].append(row)
+    for rows in of_equal_K.values():
+        data_of_seeds, seeds_of_data = defaultdict(set), defaultdict(set)
+        for row in rows:
+            seeds, own = (row["seed"], row["data_seed"]), own_data(row, name)
+            data_of_seeds[seeds].add(own)
+            seeds_of_data[own].add(seeds)
+        if len(seeds_of_data) > 1:
+            if max(map(len, data_of_seeds.values())) > 1:
+                return f"{in_words(rows, name)}, in runs of equal seeds"
+            if max(map(len, seeds_of_data.values())) > 1:
+                return f"{in_words(rows, name)}, one of them in runs of several seeds"
+    firsts = [rows[0] for rows in of_equal_K.values()]
+    pairs = [(rows[0], row, True) for rows in of_equal_K.values() for row in rows[1:]]
+    for one, other, equal_facts in pairs + [(firsts[0], row, False) for row in firsts[1:]]:
+        for source in one["data"].keys() & other["data"].keys():
+            if in_family(source, name):
+                both = one["data"][source], other["data"][source]
+                if reason := no_replicates(*both, equal_facts):
+                    return f"{source} source is {both[0].path} in some runs, {both[1].path} in others: {reason}"
+    return ""
+
+
+def in_words(rows: list[Row], name: str) -> str:
+    """How the family's data differ between the first run and another."""
+    first = dict(own_data(rows[0], name))
+    other = next(own for own in (dict(own_data(row, name)) for row in rows) if own != first)
+    key = next(key for key in first | other if first.get(key) != other.get(key))
+    return f"{key} is {first.get(key, 'not there')} in some runs, {other.get(key, 'not there')} in others"
 
 
 def default_warmup(steps: int) -> int:

@@ -16,11 +16,10 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from knapsack.analysis.infusion.held import of_source
+from knapsack.analysis.datasets import population_of
 from knapsack.analysis.intervals import Estimate
 from knapsack.runs.answer_files import answer_files
 from knapsack.runs.answers import Chosen, read_answers
-from knapsack.runs.files import blame, read_json
 
 Shares = dict[tuple[str, int], float]  # right, by source and entity
 KINDS = {"accuracy": None, **{f"accuracy_{kind}": kind for kind in ("seen", "heldout", "question")}}
@@ -41,30 +40,6 @@ def read_shares(file: Path, _changed: int, name: str, kind: str | None) -> Share
     for fact, correct in zip(answers.fact_of, answers.correct[-1]):
         sums.setdefault(answers.facts[fact][:2], []).append(bool(correct))
     return {entity: float(np.mean(values)) for entity, values in sums.items()}
-
-
-def source_of(run: Path, shard: str) -> str:
-    """The source that has this shard, by the run's ledgers: answers name the shard that a fact is of, which may be
-    called otherwise than the source. Without a ledger that has it, the same name."""
-    for path in sorted((run / "exposures").glob("*.json")):
-        with blame(path):
-            if any(one["name"] == shard for one in read_json(path)["shards"]):
-                return path.stem
-    return shard
-
-
-def population_of(run: Path, name: str) -> str:
-    """Whose facts a run learned: the digests of the source's files in the note that `knapsack sweep` leaves next to the
-    run (they know data again that moved), else their path in config.json; the run itself where neither is there."""
-    note = run.parent / f"{run.name}.flags.json"
-    with blame(note):
-        files = read_json(note).get("data", {}).get(f"source {name}", {}).get("files") or []
-        digests = [one.get(ending, "") for one in files for ending in (".names.txt", ".values.npy", ".bin")]
-    if any(digests):
-        return " ".join(digests)
-    with blame(run / "config.json"):
-        path = of_source(read_json(run / "config.json").get("options", {}), "source", name)
-    return path or str(run)
 
 
 def side_of(runs: Iterable[Path], name: str, measure: str) -> dict[str, list[Shares]] | None:

@@ -77,9 +77,11 @@ def describe(columns: list[str]) -> list[Row]:
 
 
 def over_runs(point: Point, measure: str) -> list[float] | None:
-    """95 % of the mean over training, Student's t over runs; None of one run, whose interval is over facts alone."""
+    """95 % of the mean over training, Student's t over runs; None of one run, whose interval is over facts alone, and
+    of runs that are all alike."""
     values = point.values(measure)
-    return list(replicates(values).estimate[1:]) if len(values) > 1 else None
+    _, low, high = replicates(values).estimate if len(values) else (None, None, None)
+    return None if low is None else [low, high]
 
 
 def report_point(point: Point, rule: Rule) -> Row:
@@ -142,8 +144,11 @@ def sentence(curve: Row, rule: Rule) -> str:
     else:
         low, high = reading["F_lo"], reading["F_hi"]
         said = f"{peak}, {falls} by {reading['fall']:.3g} between F = {low:g} and {high:g} and stays there: "
-        said += f"collapse point in [{low:g}, {high:g}]"
-        said += f"; {base_words(reading['base_loss'], rule)}" if rule.of_facts else ""
+        if status == "bracket":
+            said += f"collapse point in [{low:g}, {high:g}]"
+            said += f"; {base_words(reading['base_loss'], rule)}" if rule.of_facts else ""
+        else:
+            said += "seen in single runs, not replicated: no collapse is claimed"
     controls = curve["controls"]
     if verdict := controls.get("reading"):
         low, high = controls["slope_interval"]

@@ -12,21 +12,18 @@ from typing import Any
 
 import pandas as pd
 
-from knapsack.analysis.infusion.held import held_constant, hold_paths, hold_warmup, in_family, of_source
+from knapsack.analysis.datasets import data_of, of_source
+from knapsack.analysis.infusion.held import held_constant, hold_data, hold_warmup, in_family
 from knapsack.analysis.intervals import Estimate
 from knapsack.common.errors import DataError
+from knapsack.common.numbers import number
 from knapsack.runs.files import blame, read_json, read_ledger, read_lines, read_results, warn
-from knapsack.runs.table import Row, is_not_finite, read_runs, to_frame, warn_of_not_finite
+from knapsack.runs.table import Row, read_runs, to_frame, warn_of_not_finite
 
 GROUPS = ("once", "early", "control")
 KINDS = ("", "_seen", "_heldout", "_question")
 CELL_MEASURES = ("accuracy", "accuracy_normalized", "choice", "choice_norm")
 MEASURES = (*(measure + kind for measure in CELL_MEASURES for kind in KINDS), "bits", "bits_share")
-
-
-def number(value: Any) -> float | None:
-    """A finite number, else None: what diverged is written as a string."""
-    return float(value) if isinstance(value, (int, float)) and not is_not_finite(value) else None
 
 
 def whole(value: Any) -> int:
@@ -171,13 +168,14 @@ def study_row(run: Path, row: Row, name: str, base: str) -> Row:
     with blame(run / "results.json"):
         out |= measures(row, name, results)
     out |= {f"val/{base}/loss": number(row.get(f"val/{base}/loss")), "train/loss": number(row.get("train/loss"))}
-    return out | {"held": held, "whole": account["whole"], "warmup": options.get("warmup"), "steps": steps}
+    out |= {"held": held, "data": {source: data_of(run, source) for source in plan}}
+    return out | {"whole": account["whole"], "warmup": options.get("warmup"), "steps": steps}
 
 
 def read_study(folders: Iterable[Path], name: str, base: str, left_out: list[Path]) -> pd.DataFrame:
-    """A row a run. Four columns are for curves only: `held` (options by name), `warmup` and `steps` as resolved, and
-    `whole` (not stopped before its plan's end). A run with a malformed file is named on stderr and left out, as
-    read_runs does."""
+    """A row a run. Five columns are for curves only: `held` (options by name), `data` (by source), `warmup` and `steps`
+    as resolved, and `whole` (not stopped before its plan's end). A run with a malformed file is named on stderr and
+    left out, as read_runs does."""
     rows, runs = [], read_runs(folders, left_out)
     warn_of_not_finite(runs, (column for column in runs if column.startswith((f"val/{base}/loss", f"know/{name}"))))
     for run, row in zip(runs.index, runs.to_dict("records")):
@@ -186,6 +184,6 @@ def read_study(folders: Iterable[Path], name: str, base: str, left_out: list[Pat
         except DataError as error:
             warn(f"{error}; run {run} is left out")
             left_out.append(run)
+    hold_data(rows, name)
     hold_warmup(rows, name)
-    hold_paths(rows, name)
     return to_frame(rows)

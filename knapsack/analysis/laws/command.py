@@ -25,15 +25,17 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from knapsack.analysis.capacity import Capacity, capacity_of
+from knapsack.analysis.capacity.unit import Capacity, capacity_of
 from knapsack.analysis.infusion.arguments import add_rule_arguments
+from knapsack.analysis.intervals import in_words
 from knapsack.analysis.laws import infusion_report, report
-from knapsack.analysis.laws.study import TABLES, Asked, Study, is_number, read_study
+from knapsack.analysis.laws.study import TABLES, Asked, Study, read_study
 from knapsack.analysis.laws.targets import analyse_targets
 from knapsack.analysis.outputs import check_outputs, write_json
 from knapsack.analysis.psychometric import DRAWS
 from knapsack.common.arguments import make_parser, parse_count, parse_share, parse_values
 from knapsack.common.errors import DataError, UsageError
+from knapsack.common.numbers import is_number
 from knapsack.runs.answers import Chosen
 from knapsack.runs.files import files_of, find_runs, warn
 from knapsack.runs.table import check_columns
@@ -212,19 +214,13 @@ def is_refused(out: dict[str, Any]) -> bool:
     return all("refused" in law for law in laws)
 
 
-def ends(values: list[float | None] | None, form: str = ".3g") -> str:
-    if not values or values[0] is None:
-        return "-"
-    low, high = values[1:]
-    return format(values[0], form) + (f" [{low:{form}}, {high:{form}}]" if low is not None and high is not None else "")
-
-
 def say(out: dict[str, Any]) -> None:
     """The table that people look for."""
     for row in out.get("critical", []):
         where = ", ".join(f"{name} {value:.4g}" for name, value in row["at"].items())
         found = row.get("refused") or (
-            f"{row['state']}, critical {ends(row['critical'])}, bracket {row['bracket']}, slope {row['slope'] or 0:.3g}"
+            f"{row['state']}, critical {in_words(row['critical'])}, bracket {row['bracket']}, "
+            f"slope {row['slope'] or 0:.3g}"
         )
         print(f"{where or 'all runs'}: {found}")
     if "settings" in out:
@@ -234,7 +230,7 @@ def say(out: dict[str, Any]) -> None:
                 if "refused" in one:
                     warn(f"no law: {where}{name}: {one['refused']}")
                     continue
-                said = ", ".join(f"{key} {ends(value)}" for key, value in one["parameters"].items())
+                said = ", ".join(f"{key} {in_words(value)}" for key, value in one["parameters"].items())
                 held = one.get("held_out")
                 print(f"{where}{name}: {said}" + (f"; left out r {held['r']:g}: {held['said']}" if held else ""))
         return
@@ -243,7 +239,7 @@ def say(out: dict[str, Any]) -> None:
         warn(f"no law: {law['refused']}")
         return
     for name, values in law["exponents"].items():
-        print(f"{name:6} {ends(values)}")
+        print(f"{name:6} {in_words(values)}")
     print(
         f"scatter of ln F50: runs {law['sd_runs']:.2g}"
         + (f", {law['cluster']}s {law['sd_clusters']:.2g} ({law['clusters']})" if law["sd_clusters"] else "")
@@ -268,16 +264,16 @@ def say(out: dict[str, Any]) -> None:
         if "refused" in row:
             print(f"no gamma in {row['unit']}: {row['refused']}")
             continue
-        said = f"gamma {ends(row['gamma'])} in {row['unit']}"
+        said = f"gamma {in_words(row['gamma'])} in {row['unit']}"
         if "outside" in row:
             said += f" (of {row['runs']} runs; capacity was not measured at the size of {len(row['outside'])})"
         if "gamma_predicted" in row:
-            said += f", alpha + 1 = {ends(row['gamma_predicted'])}" + ": they disagree" * bool(row["disagree"])
+            said += f", alpha + 1 = {in_words(row['gamma_predicted'])}" + ": they disagree" * bool(row["disagree"])
         print(said)
     for one in out["asked"]:
         where = ", ".join(f"{name} = {value:g}" for name, value in one["at"].items())
         print(
             f"F50 at {where}: {one['state']}"
-            + (f", {ends(one['F50'])}" if "F50" in one else "")
+            + (f", {in_words(one['F50'])}" if "F50" in one else "")
             + f" {one['reason']}".rstrip()
         )

@@ -18,6 +18,7 @@ import numpy as np
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 from scipy.special import expit
 
+from knapsack.analysis.intervals import in_words
 from knapsack.analysis.laws.dose import NODES, WEIGHTS, DoseLaw
 from knapsack.analysis.laws.holdout import BASELINES, OWN
 from knapsack.analysis.laws.report import Row, fit_law
@@ -44,11 +45,6 @@ def short(value: float) -> str:
         if value >= 0.9995 * unit:
             return f"{value / unit:{'.0f' if value >= 9.5 * unit else '.2g'}}{letter}"
     return f"{value:.3g}"
-
-
-def ends(estimate: Any) -> str:
-    value, low, high = estimate
-    return f"{value:.2f}" + (f" [{low:.2f}, {high:.2f}]" if low is not None else "")
 
 
 class Drawn:
@@ -187,7 +183,7 @@ def draw_law(axes: Any, drawn: Drawn, axis: str, letter: str) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
     handles = sorted(zip(*axes.get_legend_handles_labels()), key=lambda one: ORDER.index(one[1].split()[0].rstrip(":")))
     axes.legend(*zip(*handles), ncol=2, fontsize=SMALL - 0.5, handlelength=1.2, handletextpad=0.4, **BELOW)
-    axes.set_title(f"{letter}  {said[0]} = {ends(drawn.law.exponents()[said[1]])}, of all runs", loc="left")
+    axes.set_title(f"{letter}  {said[0]} = {in_words(drawn.law.exponents()[said[1]], '.2f')}, of all runs", loc="left")
 
 
 def draw_run(axes: Any, at: float, row: Row, moved: float, left_out: bool, people: bool) -> list[float]:

@@ -27,12 +27,12 @@ from typing import Any
 
 import numpy as np
 from scipy import stats
-from scipy.optimize import brentq
+from scipy.optimize import brentq, minimize
+from scipy.special import log_ndtr
 
 from knapsack.analysis.infusion.collapse import LEVEL
 from knapsack.analysis.intervals import Estimate
-from knapsack.analysis.laws.evidence import Evidence, of_thresholds
-from knapsack.analysis.laws.mixed import Model, standard
+from knapsack.analysis.laws.mixed import LEAST_SD, MOST_SD, RIDGE, standard
 from knapsack.common.errors import DataError
 
 FEWEST = 3  # sizes with a bracket
@@ -55,7 +55,7 @@ class Bracket:
     label: str = ""
     K: float = np.nan  # facts, where they are held
     KF: float = np.nan  # exposures of all facts, where these are held
-    single: bool = False  # no point has several runs: what seeds do is assumed, not measured
+    single: bool = False  # a fall that single runs show, or no point has several runs: not replicated
 
     @property
     def censored(self) -> bool:
@@ -113,11 +113,16 @@ def forms_of(rows: list[Bracket]) -> dict[str, Form]:
     return {name: form for name, form in forms.items() if not form.needs or varies(rows, form.needs)}
 
 
-def evidence_of(rows: list[Bracket], known: np.ndarray) -> Evidence:
-    """Of ln F* - known."""
-    nothing = np.full(len(rows), np.nan)
-    low, high = (np.log([getattr(row, end) for row in rows]) - known for end in ("low", "high"))
-    return of_thresholds(nothing, nothing, low, high)
+def log_probability(low: np.ndarray, high: np.ndarray, sd: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of a normal y of this deviation about its mean in (low, high), taken from the mean, infinite where open: its
+    logarithm, and the slopes of that in the mean and in ln sd. Each (n,)."""
+    a, b = low / sd, high / sd
+    left, right = np.where(a > 0, -b, a), np.where(a > 0, -a, b)  # the lower tail is exact where the upper is not
+    upper = log_ndtr(right)
+    found = upper + np.log1p(-np.exp(np.minimum(log_ndtr(left) - upper, -1e-12)))
+    at_a, at_b = (np.exp(-0.5 * z * z - found) / np.sqrt(2 * np.pi) for z in (a, b))  # densities over the probability
+    a, b = (np.where(np.isfinite(z), z, 0.0) for z in (a, b))
+    return found, (at_a - at_b) / sd, a * at_a - b * at_b
 
 
 class Regression:
@@ -141,13 +146,26 @@ class Regression:
         self, X: np.ndarray, known: np.ndarray, starts: tuple[float, ...] = (0.1, 0.6)
     ) -> tuple[np.ndarray, float, float]:
         """b, the scatter and the log-likelihood at their best; X may have no columns. `starts`: of the scatter."""
-        evidence = evidence_of(self.rows, known)
-        X = X if X.shape[1] else np.zeros((len(X), 1))
-        A = standard(X) if (X[:, 0] == 1).all() else np.eye(X.shape[1])
-        model = Model(X @ A, evidence, np.arange(len(X)))
-        start = np.linalg.lstsq(model.X, evidence.start(), rcond=None)[0]
-        b, sds, loglik = max((model.maximise(start, np.array([sd])) for sd in starts), key=lambda one: one[2])
-        return A @ b, float(sds[0]), loglik
+        p = X.shape[1]
+        A = standard(X) if p and (X[:, 0] == 1).all() else np.eye(p)
+        design = X @ A
+        low, high = np.log([[row.low, row.high] for row in self.rows]).T - known
+        low, high = np.where(np.isnan(low), -np.inf, low), np.where(np.isnan(high), np.inf, high)
+
+        def loss(v: np.ndarray) -> tuple[float, np.ndarray]:
+            mean = design @ v[:p]
+            found, of_mean, of_sd = log_probability(low - mean, high - mean, float(np.exp(v[p])))
+            slopes = np.append(2 * RIDGE * v[:p] - design.T @ of_mean, -of_sd.sum())
+            return RIDGE * float(v[:p] @ v[:p]) - float(found.sum()), slopes
+
+        middle = np.where(np.isfinite(low), np.where(np.isfinite(high), (low + high) / 2, low + 0.5), high - 0.5)
+        start = np.linalg.lstsq(design, middle, rcond=None)[0]
+        bounds = [(None, None)] * p + [(np.log(LEAST_SD), np.log(MOST_SD))]
+        tried = [
+            minimize(loss, np.append(start, np.log(sd)), jac=True, method="L-BFGS-B", bounds=bounds) for sd in starts
+        ]
+        best = min(tried, key=lambda one: one.fun)
+        return A @ best.x[:p], float(np.exp(best.x[p])), -float(best.fun)
 
     def profile(self, x: np.ndarray, sign: float = 1.0) -> Estimate:
         """x b with its 95 % interval, an end None where the likelihood does not fall off to that side."""
@@ -229,7 +247,8 @@ def check_null(rows: list[Bracket]) -> Row:
     found, single = sum(not np.isnan(row.high) for row in rows), sum(row.single for row in rows)
     of = np.arange(single + 1)  # how many of the curves of single runs; of the others the rest, or more
     p = float(stats.binom.pmf(of, single, SINGLE) @ stats.binom.sf(found - 1 - of, len(rows) - single, LEVEL))
-    said = {"curves": len(rows), "collapsed": found, "single": single, "p": p}
+    seen = sum(row.single for row in rows if not np.isnan(row.high))
+    said = {"curves": len(rows), "collapsed": found, "single": single, "not_replicated": seen, "p": p}
     return said | {"rejected": bool(found and p < LEVEL)}
 
 

@@ -13,13 +13,14 @@ from knapsack.analysis.infusion.collapse import LEVEL
 from knapsack.analysis.infusion.curves import make_curves
 from knapsack.analysis.infusion.report import report as report_curve
 from knapsack.analysis.infusion.rows import read_study
+from knapsack.analysis.intervals import in_words
 from knapsack.analysis.laws.infusion import SINGLE, Bracket, Law, check_null, fit_law, hold_out
 from knapsack.analysis.laws.reach import reach_of
 from knapsack.common.errors import DataError, UsageError
 from knapsack.runs.files import warn
 
 UNITS = {"parameters": "N", "parameters_non_embedding": "N_nonembedding"}
-USED = ("bracket", "censored")  # what a curve can say of F*
+USED = ("bracket", "not_replicated", "censored")  # what a curve can say of F*; single runs count as such (SINGLE)
 SAYS = {
     "facts": "the infused facts themselves are lost",
     "early": "the facts shown early are lost",
@@ -34,7 +35,7 @@ def bracket_of(curve: Row, unit: str) -> Bracket:
     facts = {"K": curve["K"], "KF": curve["KF"]}
     known = {name: float(value) for name, value in facts.items() if value is not None}
     budget = float(curve["budget_tokens"])
-    single = reading["sigma_seed"] is None
+    single = reading["status"] == "not_replicated" or reading["sigma_seed"] is None
     return Bracket(float(curve[unit]), budget, curve["policy"], *ends, label=curve["label"], single=single, **known)
 
 
@@ -124,11 +125,6 @@ def analyse(args: argparse.Namespace, folders: list[Path], left_out: list[Path])
     return out | {"asked": [ask(law, rows, at) for at in args.ask]}
 
 
-def ends(values: list[float | None]) -> str:
-    low, high = (format(end, ".3g") if end is not None else "open" for end in values[1:])
-    return f"{values[0]:.3g} [{low}, {high}]"
-
-
 def say(out: Row) -> None:
     """The table that people look for."""
     print(f"victim: {out['victim']} ({out['measure']}): where {SAYS[out['victim']]}")
@@ -136,17 +132,18 @@ def say(out: Row) -> None:
         print(row["sentence"])
     law, null, held = out["law"], out["null"], out.get("holdout", {})
     if null:
-        print(f"curves that collapse: {null['collapsed']} of {null['curves']}; by chance p = {null['p']:.2g}")
+        not_sure = f", {null['not_replicated']} of these not replicated" if null["not_replicated"] else ""
+        print(f"curves that collapse: {null['collapsed']} of {null['curves']}{not_sure}; by chance p = {null['p']:.2g}")
         if null["single"]:
             warn(
-                f"{null['single']} of {null['curves']} curves have one run a point, which claims a collapse by chance "
-                f"in up to {SINGLE:.0%}, not {LEVEL:.0%}: give points several seeds"
+                f"{null['single']} of {null['curves']} curves are not replicated (one run a point), where a "
+                f"collapse is seen by chance in up to {SINGLE:.0%}, not {LEVEL:.0%}: give points several seeds"
             )
     if "refused" in law:
         warn(f"no law: {law['refused']}")
         return
     for name, values in law["exponents"].items():
-        print(f"{'a (of M)' if name == 'a' else name:9} {ends(values)}")
+        print(f"{'a (of M)' if name == 'a' else name:9} {in_words(values, open_end='open')}")
     censored = f"{len(law['censored_curves'])} of {law['curves']} curves are censored"
     print(f"scatter of ln F*: {law['sd_curves']:.2g}; {censored}")
     if both := law.get("K_F_const"):
@@ -159,7 +156,7 @@ def say(out: Row) -> None:
         say_holdout(held)
     for one in out["asked"]:
         where = ", ".join(f"{name} = {value:g}" for name, value in one["at"].items())
-        found = f", {ends(one['F'])}" if "F" in one else ""
+        found = f", {in_words(one['F'], open_end='open')}" if "F" in one else ""
         print(f"F* at {where}: {one['state']}{found} {one['reason']}".rstrip())
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from knapsack.analysis.capacity import Capacity, widened
+from knapsack.analysis.capacity.unit import Capacity, widened
 from knapsack.analysis.intervals import Estimate
 from knapsack.analysis.laws.critical import find
 from knapsack.analysis.laws.dose import DoseLaw, fit_answers, fit_thresholds
@@ -17,10 +17,11 @@ from knapsack.analysis.laws.evidence import of_answers as evidence_of_answers
 from knapsack.analysis.laws.holdout import Runs, evidence_of, hold_out
 from knapsack.analysis.laws.loss import fit_loss, predicted
 from knapsack.analysis.laws.reach import reach_of
-from knapsack.analysis.laws.study import Study, is_number
+from knapsack.analysis.laws.study import Study
 from knapsack.analysis.psychometric import interval_of
 from knapsack.analysis.thresholds import threshold
 from knapsack.common.errors import DataError
+from knapsack.common.numbers import is_number
 
 PAPER_TARGET = 0.8  # accuracy of the frequency threshold
 

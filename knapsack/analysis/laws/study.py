@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from knapsack.analysis.guesses import guesses_of, persons_of
-from knapsack.analysis.held import REPLICATES, differing
+from knapsack.analysis.held import REPLICATES, differing, other_data
 from knapsack.analysis.laws.evidence import MOST_ANSWERS, cells_of_share
 from knapsack.analysis.laws.holdout import Runs, Threshold
 from knapsack.analysis.psychometric import (
@@ -34,10 +34,11 @@ from knapsack.analysis.psychometric import (
     fit_curve,
 )
 from knapsack.common.errors import DataError, UsageError
+from knapsack.common.numbers import is_number
 from knapsack.runs.answer_files import answer_files
 from knapsack.runs.answers import Chosen, read_answers
 from knapsack.runs.files import read_bytes, warn
-from knapsack.runs.table import check_columns, finished_runs, is_not_finite, read_runs
+from knapsack.runs.table import check_columns, finished_runs, read_runs
 
 TABLES = (".csv", ".json")
 THRESHOLDS = ("F50", "F50_low", "F50_high", "F50_error", "more_than", "less_than")
@@ -140,12 +141,6 @@ def with_numbers(table: pd.DataFrame, columns: list[str | None]) -> pd.DataFrame
     return table[use]
 
 
-def is_number(value: Any) -> bool:
-    """Finite, and no truth value."""
-    number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-    return number and not is_not_finite(value) and value == value
-
-
 def check_held(table: pd.DataFrame, asked: Asked) -> None:
     """Runs of equal covariates (and dose) are replicates: an option may differ that a covariate or the dose follows."""
     used = {*asked.covariates.values(), asked.dose, asked.response, asked.cluster} - {None}
@@ -159,6 +154,8 @@ def check_held(table: pd.DataFrame, asked: Asked) -> None:
             f"the runs differ in {', '.join(names)}, which no law here explains: give fewer runs, make it a covariate "
             f"(--covariate NAME={names[0]}), or say that it does not matter (--free {names[0]})"
         )
+    if "source" not in free and (said := other_data(table, equal_facts=False)):
+        raise UsageError(f"the runs {said}: give fewer runs, or say that it does not matter (--free source)")
 
 
 def clusters(table: pd.DataFrame, column: str | None) -> np.ndarray:

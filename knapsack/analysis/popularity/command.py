@@ -8,8 +8,11 @@
 Gives each model's threshold popularity: where its accuracy is the target, by a curve with guess and lapse, 95 % over
 items, next to the paper's cumulative rule (our reading); the law ln P* = c - gamma ln M over models, with the largest
 left out; the accuracy as a sigmoid of a ln M + b ln f + c, with each model left out. Items count that all answered.
-Writes PREFIX.csv, a row a model, PREFIX.json, PREFIX.png. Nothing is said beyond half of the range (log scale) of the
-sizes. Exit 3: no law.
+A model's family is the part of its name before the size, printed, unless --family or --models says another. Intervals
+of laws are over whole families where there are several, else over the models of that family, and then say nothing of
+another. What is asked of a size is a new model's (of a new family), with the scatter of models and families. Nothing is
+said beyond half of the range (log scale) of the sizes. Writes PREFIX.csv, a row a model, PREFIX.json, PREFIX.png. Exit
+3: no law.
 """
 
 from __future__ import annotations
@@ -18,19 +21,15 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from knapsack.analysis.laws.report import ask
 from knapsack.analysis.outputs import check_outputs, write_json, write_text
 from knapsack.analysis.popularity import law as size_law
-from knapsack.analysis.popularity import sigmoid
+from knapsack.analysis.popularity import said, sigmoid_report
 from knapsack.analysis.popularity.curves import Rule, curves_of, row_of
 from knapsack.analysis.popularity.items import join, make_models, read_models
 from knapsack.analysis.popularity.logs import Wanted, find_logs
 from knapsack.analysis.psychometric import DRAWS
 from knapsack.common.arguments import make_parser, parse_count, parse_share, parse_values
 from knapsack.common.errors import DataError
-from knapsack.runs.files import warn
 
 FEWEST_DRAWS = 20
 Row = dict[str, Any]
@@ -46,16 +45,7 @@ def named(text: str) -> tuple[str, str]:
 def sized(text: str) -> tuple[str, float]:
     """NAME=7e9, NAME=410M, NAME=? (NaN)."""
     name, value = named(text)
-    if value == "?":
-        return name, float("nan")
-    scale = {"k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9, "G": 1e9}.get(value[-1], 1.0)
-    try:
-        number = float(value[:-1] if scale > 1 else value) * scale
-    except ValueError:
-        number = -1.0
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"'{text}': expected NAME=N, such as 410M or 7e9, or NAME=? to infer it")
-    return name, number
+    return name, float("nan") if value == "?" else float(parse_count(value))
 
 
 def place(text: str) -> dict[str, float]:
@@ -100,29 +90,6 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     return args
 
 
-def ends(values: list[float | None] | None, form: str = ".3g") -> str:
-    if not values or values[0] is None:
-        return "-"
-    low, high = values[1:]
-    return format(values[0], form) + (f" [{low:{form}}, {high:{form}}]" if low is not None and high is not None else "")
-
-
-def format_rows(rows: list[Row]) -> str:
-    """CSV; thresholds of the items above come last."""
-    columns = [name for name in rows[0] if name not in ("cumulative", "rule", "log")]
-    names = ("cumulative", "cumulative_low", "cumulative_high", "rule_threshold", "rule_less_than")
-    lines = [",".join([*columns, *names])]
-    for row in rows:
-        values = [row[name] for name in columns] + [row["cumulative"]["threshold"], *row["cumulative"]["interval"]]
-        values += [row["rule"]["threshold"], row["rule"]["less_than"]]
-        lines.append(",".join("" if value is None else quoted(str(value)) for value in values))
-    return "\n".join(lines) + "\n"
-
-
-def quoted(text: str) -> str:
-    return '"' + text.replace('"', '""') + '"' if any(letter in text for letter in ',"\n') else text
-
-
 def main(argv: list[str]) -> int:
     args = parse_arguments(argv)
 
@@ -140,10 +107,9 @@ def main(argv: list[str]) -> int:
     rule = Rule(args.target, args.failures, args.fewest)
     curves = curves_of(joined, rule, args.guess, args.draws)
     rows = [row_of(joined, i, one, rule) for i, one in enumerate(curves)]
-    said, law, runs = size_law.report(joined, curves)
-    said["asked"] = [ask(law, runs, one) for one in args.ask if law and "f" not in one]
+    of_size, law, runs = size_law.report(joined, curves, [one for one in args.ask if "f" not in one])
     try:
-        surface = sigmoid.report(joined, args.guess, [one for one in args.ask if "f" in one])
+        surface = sigmoid_report.report(joined, args.guess, [one for one in args.ask if "f" in one])
     except DataError as error:
         surface = {"refused": str(error)}
     out = {
@@ -154,90 +120,13 @@ def main(argv: list[str]) -> int:
         "items_left_out": joined.left_out,
         "target": args.target,
         "models": rows,
-        "law": said,
+        "law": of_size,
         "sigmoid": surface,
     }
-    write_text(at(".csv"), format_rows(rows))
+    write_text(at(".csv"), said.format_rows(rows))
     write_json(at(".json"), out)
     from knapsack.analysis.popularity import figure  # matplotlib is slow to load
 
-    figure.draw(joined, curves, rows, law, runs, said, args.target, at(".png"))
-    say(out)
-    return 3 if "refused" in said else 0
-
-
-def say(out: Row) -> None:
-    """The tables that people look for."""
-    width = max(len(row["model"]) for row in out["models"])
-    head = f"popularity of {out['target']:g} (95 % over items); of items above: curve, rule (our reading)"
-    print(f"{'model':{width}}  {'family':12} {'M':>9}  accuracy  {head}")
-    for row in out["models"]:
-        value = beyond(row) or ends([row["threshold"], row["threshold_low"], row["threshold_high"]])
-        above = ", ".join(beyond(one) or f"{one['threshold']:.4g}" for one in (row["cumulative"], row["rule"]))
-        M = f"{row['M']:.4g}" if row["M"] else "?"
-        print(f"{row['model']:{width}}  {row['family']:12} {M:>9}  {row['accuracy']:8.3f}  {value}; {above}")
-    if high := [row["model"] for row in out["models"] if row["lapse_at_bound"]]:
-        warn(f"the curve's top is lower than a lapse of 0.1 allows: {', '.join(high)}")
-    say_law(out["law"])
-    say_sigmoid(out["sigmoid"])
-
-
-def beyond(row: Row) -> str:
-    """Of a threshold that is not within the items; empty for one that is."""
-    if row["threshold"] is not None:
-        return ""
-    for name in ("more_than", "less_than"):
-        if row.get(name) is not None:
-            return f"{name.replace('_', ' ')} {row[name]:.4g}"
-    return "no rise"
-
-
-def say_law(law: Row) -> None:
-    if "refused" in law:
-        warn(f"no law of the threshold: {law['refused']}")
-        return
-    gamma = ends(law["exponents"].get("gamma"))
-    drawn = law["items_and_models"].get("gamma")
-    also = f"; within families, over items and models {ends(drawn)}" if drawn else ""
-    print(f"ln P* = c - gamma ln M: gamma {gamma}, {law['runs']} models, {len(law['censored'])} censored{also}")
-    for row in law["families"]:
-        print(f"  {row['family']}: {row['models']} models, gamma {ends(row.get('gamma'))}")
-    held = law["holdout"]
-    if "refused" in held:
-        print(f"left out: {held['refused']}")
-    else:
-        scores = ", ".join(f"{row['law']} {row['error']:.2f}" for row in held["laws"] if row["error"] is not None)
-        print(f"left out M = {held['left_out']:.4g}, |ln ratio| of P*: {scores or 'not reached there'}")
-    for one in law["inferred"]:
-        found = one.get("refused") or f"{ends([one['M'], *one['interval']])} {one['note']}".rstrip()
-        print(f"size of {one['model']}: {found}")
-    for one in law["asked"]:
-        value = f", {ends(one['F50'])}" if "F50" in one else ""
-        print(f"P* at M = {one['at']['M']:g}: {one['state']}{value} {one['reason']}".rstrip())
-
-
-def say_sigmoid(surface: Row) -> None:
-    if "refused" in surface:
-        warn(f"no sigmoid in M and f: {surface['refused']}")
-        return
-    said = ", ".join(f"{name} {ends(value)}" for name, value in surface["parameters"].items())
-    print(f"logit = a ln M + b ln f + c: {said}; a / b {ends(surface['gamma'])}; {quality_of(surface['all'])}")
-    for row in surface["families"]:
-        own = row["alone"]
-        alone = f"no law of its own: {own['refused']}" if "refused" in own else f"alone {quality_of(own)}"
-        print(f"  {row['family']}: {row['models']} models, {quality_of(row['law'])}, {alone}")
-    if surface["log_loss"]:
-        scores = ", ".join(f"{name} {value:.4f}" for name, value in surface["log_loss"].items())
-        print(f"each model left out, nats an answer: {scores}")
-    for one in surface["asked"]:
-        value = f", {ends(one['accuracy'])}" if "accuracy" in one else ""
-        where = f"M = {one['at']['M']:g}, f = {one['at']['f']:g}"
-        print(f"accuracy at {where}: {one['state']}{value} {one['reason']}".rstrip())
-
-
-def quality_of(row: Row) -> str:
-    return f"R2 {number(row['R2'])}, deviance explained {number(row['deviance_explained'])}"
-
-
-def number(value: float | None) -> str:
-    return "-" if value is None or not np.isfinite(value) else f"{value:.2f}"
+    figure.draw(joined, curves, rows, law, runs, of_size, args.target, at(".png"))
+    said.say(out)
+    return 3 if "refused" in of_size else 0

@@ -16,13 +16,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from knapsack.analysis.popularity.logs import Log, Wanted, listed, read_log, short
+from knapsack.analysis.popularity.logs import Log, Wanted, as_number, listed, read_log, short
 from knapsack.common.errors import DataError, UsageError
 from knapsack.runs.files import parse_object, read_bytes, warn
 
 FEWEST_ITEMS = 50
 FEWEST_SIZES = 3  # of models, for what size does
-SIZE = re.compile(r"[-_.]?(\d+(?:\.\d+)?)(?:x\d+)?[bm](?![a-z0-9])", re.IGNORECASE)  # in a model's name: 7b, 410m
+SIZE = re.compile(  # in a model's name: 7b, 410m, 1_6b, 8x7b; -xl after a name that has no number of parameters
+    r"[-_.]?\d+(?:[._]\d+)?(?:x\d+)?[bm](?![a-z0-9])|[-_](?:tiny|mini|small|base|medium|large|x+l)(?![a-z0-9])"
+)
+DATE = re.compile(r"[-_]\d{4}$")  # of a release, before the size
 
 
 class Model(NamedTuple):
@@ -44,7 +47,7 @@ class Joined:
     left_out: dict[str, int]  # items, by reason
 
     @property
-    def M(self) -> np.ndarray:
+    def M(self) -> np.ndarray:  # (models,), as all of these
         return np.array([model.M for model in self.models])
 
     @property
@@ -85,11 +88,8 @@ def rows_of(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def number_of(value: Any, place: str, column: str, least: str, above: bool) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = -1.0
-    if not (number > 0 if above else number >= 0) or number == float("inf"):
+    number = as_number(value)
+    if not (number > 0 if above else number >= 0):
         raise DataError(f"{place}: expected {least} in column {column}, found {short(value)}")
     return number
 
@@ -127,20 +127,20 @@ def read_models(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def family_of(name: str) -> str:
-    """What of a model's name is before its size: meta-llama/Llama-2-7b-hf is llama-2."""
+    """What of a model's name is before its size: meta-llama/Llama-2-7b-hf is llama-2, gpt2-xl is gpt2."""
     base = name.rpartition("/")[2].lower()
-    size = SIZE.search(base)
-    return (base[: size.start()] if size and size.start() else base).strip("-_.") or base
+    size = SIZE.search(base, 1)
+    return DATE.sub("", base[: size.start()]).strip("-_.") if size else base
 
 
-def said_of(name: str, told: dict[str, Any]) -> Any:
+def said_of(name: str, given: dict[str, Any]) -> Any:
     """By the whole name, or by what comes after its last slash."""
-    return told.get(name, told.get(name.rpartition("/")[2]))
+    return given.get(name, given.get(name.rpartition("/")[2]))
 
 
-def check_names(logs: list[Log], told: dict[str, Any], flag: str) -> None:
+def check_names(logs: list[Log], given: dict[str, Any], flag: str) -> None:
     names = {name for log in logs for name in (log.model, log.model.rpartition("/")[2])}
-    if unknown := [name for name in told if name not in names]:
+    if unknown := [name for name in given if name not in names]:
         raise UsageError(f"{flag} {unknown[0]}: no log of that model; there is {listed(log.model for log in logs)}")
 
 

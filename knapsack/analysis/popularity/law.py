@@ -1,24 +1,24 @@
 """How the threshold popularity P* falls with size: ln P* = c - gamma ln M + family, over models.
 
-The regression is that of all laws (laws/mixed.py): a family is a cluster, with an effect of its own; a model whose
-threshold lies beyond the items is censored, not dropped; Student's t over models. Next to it an interval over items
-and models: all models answered the same questions, so a draw of items is one for all of them.
+The regression is that of all laws (laws/mixed.py): a family is a cluster, with an effect of its own on the level; a
+model whose threshold lies beyond the items is censored, not dropped; Student's t. Next to it is gamma with an interval
+over items and units (units.py), which does not take the families' exponents as one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from knapsack.analysis.laws.dose import DoseLaw
 from knapsack.analysis.laws.holdout import Runs, Threshold, hold_out
 from knapsack.analysis.laws.reach import SHARE, reach_of
-from knapsack.analysis.laws.report import describe_law, fit_law
+from knapsack.analysis.laws.report import ask, describe_law, fit_law
 from knapsack.analysis.popularity.curves import ModelCurve
 from knapsack.analysis.popularity.items import FEWEST_SIZES, Joined, few
-from knapsack.analysis.popularity.two_way import jackknife_variance, two_way
+from knapsack.analysis.popularity.units import half_width, jackknife_variance, units_of
 from knapsack.common.errors import DataError
 
 INVERTED = 400  # sizes that are tried
@@ -26,17 +26,11 @@ INVERTED = 400  # sizes that are tried
 Row = dict[str, Any]
 
 
-def families_of(names: list[str]) -> np.ndarray:
-    """Clusters; each model its own where there is one family, since nothing tells its effect from the constant."""
-    _, number = np.unique(names, return_inverse=True)
-    return number if number.max(initial=0) else np.arange(len(names))
-
-
 def runs_of(joined: Joined, curves: list[ModelCurve]) -> tuple[Runs, list[int]]:
     """The models with a size whose curve rises, and their places."""
     use = [i for i, one in enumerate(curves) if joined.sized[i] and one.of_law is not None]
-    families = families_of([joined.models[i].family for i in use])
-    return Runs({"M": joined.M[use]}, families, [curves[i].of_law for i in use]), use
+    clusters = units_of([joined.models[i].family for i in use]).of
+    return Runs({"M": joined.M[use]}, clusters, [curves[i].of_law for i in use]), use
 
 
 def fit(runs: Runs) -> DoseLaw:
@@ -46,39 +40,55 @@ def fit(runs: Runs) -> DoseLaw:
     return fit_law(runs)
 
 
-def gamma_within(x: np.ndarray, y: np.ndarray, families: np.ndarray) -> float:
-    """By least squares, the families' constants taken out; NaN where no family has two sizes."""
-    counts = np.maximum(1, np.bincount(families))
-    a, b = (one - (np.bincount(families, one) / counts)[families] for one in (x, y))
-    return -float(a @ b / (a @ a)) if a @ a > 1e-9 else np.nan
+def drawn_of(curves: list[ModelCurve], use: list[int]) -> np.ndarray:
+    """(models, draws): ln P* with the items drawn anew, the same for all models, within the items' popularities."""
+    return np.array([np.clip(curves[i].drawn, *np.log(curves[i].curve.doses)) for i in use])
 
 
-def with_draws(joined: Joined, curves: list[ModelCurve], use: list[int]) -> Row:
-    """gamma within families by least squares, a censored model at its bound, and its interval over items, the same for
-    all models, and models, each left out in turn. What both contain, each model's own draw of answers, is taken off
-    (Cameron, Gelbach and Miller 2011); Student's t of the models."""
-    x = np.log(joined.M[use])
-    families = families_of([joined.models[i].family for i in use])
-    families = families if families.max() < len(use) - 1 else np.zeros(len(use), int)
-    _, families = np.unique(families, return_inverse=True)
-    freedom = len(use) - 1 - len(np.unique(families))
-    drawn = np.array([np.clip(curves[i].drawn, *np.log(curves[i].curve.doses)) for i in use])
-    y = np.array([bound_of(curves[i].of_law) for i in use])
-    others = [np.arange(len(use)) != i for i in range(len(use))]
-    jackknife = np.array([gamma_within(x[of], y[of], families[of]) for of in others])
-    value = gamma_within(x, y, families)
-    if freedom < 1 or not np.isfinite([value, *jackknife]).all():
+def item_variances(weights: np.ndarray, drawn: np.ndarray) -> tuple[float, float]:
+    """Of weights @ ln P*: by items, and by answers as if each model had items of its own."""
+    return float(np.var(weights @ drawn, ddof=1)), float(weights**2 @ drawn.var(axis=1, ddof=1))
+
+
+def gamma_weights(x: np.ndarray, families: np.ndarray) -> np.ndarray:
+    """gamma = weights @ ln P* by least squares, the families' constants taken out."""
+    inside = x - (np.bincount(families, x) / np.maximum(1, np.bincount(families)))[families]
+    return -inside / (inside @ inside)
+
+
+def gamma_two_way(joined: Joined, curves: list[ModelCurve], use: list[int]) -> Row:
+    """gamma within families by least squares, a censored model at its bound, and its interval over items and units,
+    which does not take the families' exponents as one. A family of one size has no slope: it counts where none has."""
+    names = np.array([joined.models[i].family for i in use])
+    sloped = [name for name in np.unique(names) if len(np.unique(joined.M[use][names == name])) > 1]
+    if sloped:
+        use, names = [i for i, name in zip(use, names) if name in sloped], names[np.isin(names, sloped)]
+    units = units_of(names)
+    constants = units.of if sloped and units.are_families else np.zeros(len(use), int)
+    x, y = np.log(joined.M[use]), np.array([bound_of(curves[i].of_law) for i in use])
+    left = units.left_out()
+    if units.freedom < 1 or min(len(np.unique(x[rest])) for rest in left) < 2:
         return {"refused": f"{len(use)} models are too few to leave one out"}
-    random = np.random.default_rng(1)
-    mixed = np.array([random.permutation(row) for row in drawn])  # each model's items its own
-    of_items, of_answers = (np.var([gamma_within(x, d, families) for d in one.T], ddof=1) for one in (drawn, mixed))
-    of_models = jackknife_variance(jackknife)
-    half = float(stats.t.ppf(0.975, freedom) * np.sqrt(two_way(of_models, float(of_items), float(of_answers))))
-    return {"gamma": [value, value - half, value + half], "degrees_of_freedom": freedom}
+    weights = gamma_weights(x, constants)
+    without = np.array([gamma_weights(x[rest], constants[rest]) @ y[rest] for rest in left])
+    value, variances = float(weights @ y), item_variances(weights, drawn_of(curves, use))
+    half = half_width(jackknife_variance(without), *variances, units.freedom)
+    return {"gamma": [value, value - half, value + half]} | units.describe()
 
 
 def bound_of(one: Threshold) -> float:
     return next(float(value) for value in (one.value, one.low, one.high) if np.isfinite(value))
+
+
+def ask_new(law: DoseLaw, runs: Runs, drawn: np.ndarray, at: dict[str, float]) -> Row:
+    """P* of a new model, of a new family where there are several. What the items do to all models alike, which the
+    models' scatter does not show, is in the interval."""
+    said = ask(law, runs, at)
+    if "F50" in said:
+        X = np.column_stack([np.ones(len(drawn)), np.log(runs.covariates["M"])])
+        items, answers = item_variances(law.row(at) @ np.linalg.pinv(X), drawn)
+        said["F50"] = list(law.F50(at, float(np.sqrt(max(0.0, items - answers)))))
+    return said
 
 
 def within_families(joined: Joined, runs: Runs, use: list[int]) -> list[Row]:
@@ -124,7 +134,10 @@ def infer_size(law: DoseLaw, runs: Runs, one: Threshold) -> Row:
     return {"M": float(sizes[nearest]) if inside else None, "interval": ends, "note": note}
 
 
-def report(joined: Joined, curves: list[ModelCurve]) -> tuple[Row, DoseLaw | None, Runs]:
+def report(
+    joined: Joined, curves: list[ModelCurve], asked: Sequence[dict[str, float]] = ()
+) -> tuple[Row, DoseLaw | None, Runs]:
+    """JSON, the law (None: refused) and what it was fitted to. `asked`: sizes M of new models."""
     runs, use = runs_of(joined, curves)
     flat = [joined.models[i].name for i, one in enumerate(curves) if one.of_law is None]
     head: Row = {"no_rise": flat}
@@ -134,7 +147,9 @@ def report(joined: Joined, curves: list[ModelCurve]) -> tuple[Row, DoseLaw | Non
         return head | {"refused": str(error)}, None, runs
     out = head | describe_law(law, "family")
     out["censored"] = [joined.models[i].name for i in use if not np.isfinite(curves[i].of_law.value)]
-    out["items_and_models"] = with_draws(joined, curves, use)
+    units = units_of([joined.models[i].family for i in use])
+    out["over"] = f"{len(use)} models of {units.count} families" if units.are_families else units.sentence
+    out["items_and_units"] = gamma_two_way(joined, curves, use)
     out["families"] = within_families(joined, runs, use)
     try:
         out["holdout"] = hold_out("M", runs)
@@ -146,4 +161,6 @@ def report(joined: Joined, curves: list[ModelCurve]) -> tuple[Row, DoseLaw | Non
         for model, one, sized in zip(joined.models, curves, joined.sized)
         if not sized
     ]
+    out["asked_of"] = units.new
+    out["asked"] = [ask_new(law, runs, drawn_of(curves, use), at) for at in asked]
     return out, law, runs

@@ -171,14 +171,19 @@ def truth_of(line: dict[str, Any], metric: str, place: str) -> bool:
     raise DataError(f"{place}: expected {metric} to be 1 (right) or 0 (wrong), {found}; try another --metric")
 
 
-def popularity_of(doc: dict[str, Any], name: str, place: str) -> float:
-    value = doc.get(name)
+def as_number(value: Any) -> float:
+    """NaN where it is none, or not finite."""
     try:
         number = float("nan") if isinstance(value, bool) else float(value)
     except (TypeError, ValueError):
-        number = float("nan")
-    if not 0 <= number < float("inf"):
-        found = f"found {short(value)}" if name in doc else f"but doc has {listed(doc) or 'no fields'}"
+        return float("nan")
+    return number if abs(number) < float("inf") else float("nan")
+
+
+def popularity_of(doc: dict[str, Any], name: str, place: str) -> float:
+    number = as_number(doc.get(name))
+    if not number >= 0:
+        found = f"found {short(doc[name])}" if name in doc else f"but doc has {listed(doc) or 'no fields'}"
         raise DataError(
             f"{place}: expected a popularity of 0 or more in the field {name} of doc, {found}; name another by "
             "--popularity, or a table of items by --items"
