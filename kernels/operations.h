@@ -59,7 +59,7 @@ void layernorm_backward(Real* dinp, Stat<Real>* dweight, Stat<Real>* dbias, void
                         int C, stream_t stream);
 size_t layernorm_backward_scratch(int N, int C);
 
-// ---- RMS norm (Zhang & Sennrich 2019, arXiv 1910.07467) --------------------------------------------------------------
+// ---- RMS norm (Zhang & Sennrich 2019, arXiv 1910.07467) -------------------------------------------------------------
 // x = a (+ b (+ c)), rounded to Real and written to `residual`; b, c may be null, residual only without b
 // rstd[n] = 1 / sqrt(mean_c(x^2) + eps)
 // y.out[n,c] = x[n,c] * rstd[n] * y.weight[c]      for y in {first, second}
@@ -76,7 +76,7 @@ void rmsnorm_backward(Real* dinp, Stat<Real>* dweight, void* scratch, const Real
                       const Real* weight, const Stat<Real>* rstd, int N, int C, stream_t stream);
 size_t rmsnorm_backward_scratch(int N, int C);
 
-// ---- norm of queries and keys by head (Qwen3, arXiv 2505.09388), before the rotation ---------------------------------
+// ---- norm of queries and keys by head (Qwen3, arXiv 2505.09388), before the rotation --------------------------------
 // For every head h of q and of k: rstd[n,h] = 1 / sqrt(mean_d(x^2) + eps),  x = inp[n,h,:],  d < HS
 // out[n,h,d] = x[d] * rstd[n,h] * w[d],  w = qweight for the NH heads of q, kweight for the KV of k; v is copied
 // out, inp (N, NH + 2 KV, HS): q's heads, k's, v's; rstd (N, NH + KV); qweight, kweight (HS).
@@ -146,7 +146,7 @@ template <class Real>
 void gelu_backward(Real* dinp, Stat<Real>* dbias, void* scratch, const Real* inp, const Real* dout, int N, int F,
                    Gelu kind, stream_t stream);
 
-// ---- SwiGLU (Shazeer 2020, arXiv 2002.05202): the gated unit of Llama's feed-forward ---------------------------------
+// ---- SwiGLU (Shazeer 2020, arXiv 2002.05202): the gated unit of Llama's feed-forward --------------------------------
 // out[n,f] = silu(gate) * up,  gate = inp[n,f],  up = inp[n,F+f],  silu(x) = x / (1 + e^-x)        n < N, f < F
 // out (N, F); inp (N, 2F). The gate and the product that it scales are one product's outputs, side by side.
 template <class Real>
