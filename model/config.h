@@ -73,7 +73,7 @@ GptConfig family_config(Family family);
 constexpr int FEED_FORWARD_RATIO = 4;
 void set_sizes(GptConfig* config, int L, int C, int NH);
 
-// `name` is a preset (gpt2-124m, pythia-70m, qwen2.5-0.5b, ...) or FAMILY:Lx:Cy:Hz[:KVk][:HSd][:Ff], FAMILY one of gpt2,
+// `name` is a preset (gpt2-124m, pythia-70m, qwen3-0.6b, ...) or FAMILY:Lx:Cy:Hz[:KVk][:HSd][:Ff], FAMILY one of gpt2,
 // pythia, llama, qwen2, qwen3 (gpt2:L4:C128:H4, llama:L6:C384:H6:KV2:F1024). KV and HS are Llama's and its successors'.
 // V = 0 in the result means "the tokenizer's": only presets fix the vocabulary. Dies with Exit::Usage on a name it does
 // not know (the message lists what there is) and on sizes that no kernel takes.

@@ -11,7 +11,7 @@
 // Fixed, GPT-2 (Radford et al. 2019, section 2.3): 0.02, layers that write to the residual stream divided by sqrt(2L).
 // SmallWang, NeoX (Black et al. 2022, section 2.1.2): small_init sqrt(2 / (5C)) (Nguyen & Salazar 2019), wang_init
 // 2 / (L sqrt(C)) for those layers.
-// Equal: 0.02 for all, the initializer_range of the configurations published with Llama 3.2 and Qwen2.5 and Qwen3; their
+// Equal: 0.02 for all, the initializer_range of the configurations published with Llama 3.2, Qwen2.5 and Qwen3; their
 // reports name no other, and OLMo 2 (2501.00656) chose it for stability.
 inline double init_deviation(const GptConfig& c, Init init) {
     const double C = c.C, L = c.L;
