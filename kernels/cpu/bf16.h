@@ -68,6 +68,12 @@ inline Halves round_to_bf16(Vector<float> x) {
 #endif
 }
 
+// a[i] in the lower half of element i, b[i] in the upper one.
+inline Bits<float> round_to_pairs(Vector<float> a, Vector<float> b) {
+    return __builtin_convertvector(round_to_bf16(a), Bits<float>) |
+           __builtin_convertvector(round_to_bf16(b), Bits<float>) << 16;
+}
+
 inline Vector<float> load(const bf16* from) {
     Halves halves;
     std::memcpy(&halves, from, sizeof(halves));
