@@ -154,16 +154,22 @@ void forward_tile(Real* out, typename P::Sum* lse, const Real* qkv, const Head& 
                     store(column + j * TILE,
                           masked<Sum>(load(column + j * TILE), i, j, -std::numeric_limits<Sum>::infinity()));
             const Vector<Sum> before = load(largest + i);
-            Vector<Sum> tops[4] = {before, before, before, before};  // chains that do not wait for each other
-            for (int j = 0; j < end; ++j) tops[j % 4] = larger(load(column + j * TILE), tops[j % 4]);
-            const Vector<Sum> top = larger(larger(tops[0], tops[1]), larger(tops[2], tops[3]));
+            Vector<Sum> top = before, other = before;  // chains that do not wait for each other
+            for (int j = 0; j < end / 2 * 2; j += 2) {
+                top = larger(load(column + j * TILE), top);
+                other = larger(load(column + (j + 1) * TILE), other);
+            }
+            top = larger(top, other);
+            if (end % 2 != 0) top = larger(load(column + (end - 1) * TILE), top);
             Vector<Sum> total{};
             for (int j = 0; j < end; j += P::DEPTH) {
-                Vector<Sum> e[P::DEPTH] = {};
-                for (int depth = 0; depth < std::min(P::DEPTH, end - j); ++depth) {
-                    e[depth] = exp(load(column + (j + depth) * TILE) - top);
-                    total += e[depth];
-                }
+                Vector<Sum> e[P::DEPTH] = {exp(load(column + j * TILE) - top)};
+                total += e[0];
+                if constexpr (P::DEPTH == 2)
+                    if (j + 1 < end) {
+                        e[1] = exp(load(column + (j + 1) * TILE) - top);
+                        total += e[1];
+                    }
                 P::put_across(p + j / P::DEPTH * TILE + i, e);
             }
             const Vector<Sum> factor = exp(before - top);
@@ -258,15 +264,18 @@ void backward_head(Real* dqkv, typename P::Sum* D, const Real* dout, const Real*
             std::copy_n(D + q0, queries, d);
             for (int j = 0; j < keys; j += P::DEPTH)
                 for (int i = diagonal ? j / BLOCK * BLOCK : 0; i < end; i += LANES<Sum>) {
-                    Vector<Sum> both[P::DEPTH] = {};
-                    for (int depth = 0; depth < std::min(P::DEPTH, keys - j); ++depth) {
-                        const int at = (j + depth) * TILE + i;
+                    const auto put_key = [&](int key) {  // probability and dS; returns dS
+                        const int at = key * TILE + i;
                         Vector<Sum> probability = exp(load(s + at) - load(l + i));
-                        if (diagonal) probability = masked<Sum>(probability, i, j + depth, Sum(0));
-                        both[depth] = probability * (load(dp + at) - load(d + i));
-                        P::put_along(p + (j + depth) * (TILE / P::DEPTH), static_cast<size_t>(i), probability);
-                        P::put_along(ds + (j + depth) * (TILE / P::DEPTH), static_cast<size_t>(i), both[depth]);
-                    }
+                        if (diagonal) probability = masked<Sum>(probability, i, key, Sum(0));
+                        const Vector<Sum> dscore = probability * (load(dp + at) - load(d + i));
+                        P::put_along(p + key * (TILE / P::DEPTH), static_cast<size_t>(i), probability);
+                        P::put_along(ds + key * (TILE / P::DEPTH), static_cast<size_t>(i), dscore);
+                        return dscore;
+                    };
+                    Vector<Sum> both[P::DEPTH] = {put_key(j)};
+                    if constexpr (P::DEPTH == 2)
+                        if (j + 1 < keys) both[1] = put_key(j + 1);
                     if constexpr (P::DEPTH > 1) P::put_across(ds_across + j / P::DEPTH * TILE + i, both);
                 }
             // the first tile that touches a gradient writes it: the diagonal one for dk and dv, k0 = 0 for dq

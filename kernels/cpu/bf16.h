@@ -1,7 +1,7 @@
 // bf16.h - bfloat16 as the CPU stores it: the upper half of a float. Kernels load it as floats, compute, and round once
 // when they store. The CUDA backend has a type of its own, __nv_bfloat16 (kernels/device.h).
 #pragma once
-#ifdef __AVX512BF16__
+#ifdef __AVX512F__
 #include <immintrin.h>
 #endif
 #include <cstddef>
@@ -54,9 +54,14 @@ inline bf16::operator float() const { return to_float(*this); }
 typedef uint16_t Halves __attribute__((vector_size(VECTOR_BYTES / 2)));
 static_assert(sizeof(bf16) == 2 && sizeof(Halves) == sizeof(bf16) * LANES<float>, "no padding");
 
-inline Vector<float> to_float(Halves halves) {
-    return (Vector<float>)(__builtin_convertvector(halves, Bits<float>) << 16);
+inline Bits<float> widened(Halves halves) {
+#ifdef __AVX512F__
+    return (Bits<float>)_mm512_maskz_cvtepu16_epi32(0xffff, (__m256i)halves);  // else g++ 12 takes it apart
+#else
+    return __builtin_convertvector(halves, Bits<float>);
+#endif
 }
+inline Vector<float> to_float(Halves halves) { return (Vector<float>)(widened(halves) << 16); }
 // The same rounding. Where the processor has it as one instruction, subnormal numbers become 0, as its products of bf16
 // take them, and a NaN keeps its sign and payload.
 inline Halves round_to_bf16(Vector<float> x) {
@@ -70,8 +75,7 @@ inline Halves round_to_bf16(Vector<float> x) {
 
 // a[i] in the lower half of element i, b[i] in the upper one.
 inline Bits<float> round_to_pairs(Vector<float> a, Vector<float> b) {
-    return __builtin_convertvector(round_to_bf16(a), Bits<float>) |
-           __builtin_convertvector(round_to_bf16(b), Bits<float>) << 16;
+    return widened(round_to_bf16(a)) | widened(round_to_bf16(b)) << 16;
 }
 
 inline Vector<float> load(const bf16* from) {
