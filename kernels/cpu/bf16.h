@@ -61,6 +61,14 @@ inline Bits<float> widened(Halves halves) {
     return __builtin_convertvector(halves, Bits<float>);
 #endif
 }
+// The lower halves.
+inline Halves narrowed(Bits<float> bits) {
+#ifdef __AVX512F__
+    return (Halves)_mm512_maskz_cvtepi32_epi16(0xffff, (__m512i)bits);
+#else
+    return __builtin_convertvector(bits, Halves);
+#endif
+}
 inline Vector<float> to_float(Halves halves) { return (Vector<float>)(widened(halves) << 16); }
 // The same rounding. Where the processor has it as one instruction, subnormal numbers become 0, as its products of bf16
 // take them, and a NaN keeps its sign and payload.
@@ -69,7 +77,7 @@ inline Halves round_to_bf16(Vector<float> x) {
     return (Halves)_mm512_cvtneps_pbh((__m512)x);
 #else
     const Bits<float> wide = (Bits<float>)x, nearest = (wide + 0x7fffu + (wide >> 16 & 1u)) >> 16;
-    return __builtin_convertvector(x == x ? nearest : Bits<float>{} + 0x7fffu, Halves);
+    return narrowed(x == x ? nearest : Bits<float>{} + 0x7fffu);
 #endif
 }
 
@@ -90,12 +98,27 @@ inline void store(bf16* to, Vector<float> v) {
 // As simd.h's: the first n < LANES elements; `fill` is rounded to bf16.
 inline Vector<float> load_some(const bf16* from, size_t n, float fill = 0) {
     Halves halves = Halves{} + round_to_bf16(fill).bits;
+#if defined(__AVX512BW__) && defined(__AVX512VL__)
+    halves = (Halves)_mm256_mask_loadu_epi16((__m256i)halves, first_lanes(n), from);
+#else
     std::memcpy(&halves, from, n * sizeof(bf16));
+#endif
     return to_float(halves);
 }
 inline void store_some(bf16* to, Vector<float> v, size_t n) {
     const Halves halves = round_to_bf16(v);
+#if defined(__AVX512BW__) && defined(__AVX512VL__)
+    _mm256_mask_storeu_epi16(to, first_lanes(n), (__m256i)halves);
+#else
     std::memcpy(static_cast<void*>(to), &halves, n * sizeof(bf16));
+#endif
+}
+
+// x as an array of Real holds it.
+inline Vector<float> stored_as(const bf16*, Vector<float> x) { return to_float(round_to_bf16(x)); }
+template <class Real>
+inline Vector<Real> stored_as(const Real*, Vector<Real> x) {
+    return x;
 }
 
 }  // namespace cpu

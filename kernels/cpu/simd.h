@@ -56,16 +56,34 @@ inline Vector<Real> broadcast(Real x) {
     return x - Vector<Real>{};  // x - 0 keeps x == -0; a compiler sees one broadcast
 }
 
-// The first n < LANES elements; the others read as `fill`, and stay as they are in memory.
+// The first n < LANES elements; the others read as `fill`, and stay as they are in memory. Of floats in 512 bits by
+// masks, else by a copy, whose size a compiler does not know.
+#ifdef __AVX512F__
+inline __mmask16 first_lanes(size_t n) { return static_cast<__mmask16>((1u << n) - 1); }
+#endif
 template <class Real>
 inline Vector<Real> load_some(const Real* from, size_t n, Real fill = 0) {
     Vector<Real> v = broadcast(fill);
+#ifdef __AVX512F__
+    if constexpr (std::is_same_v<Real, float>)
+        return (Vector<Real>)_mm512_mask_loadu_ps((__m512)v, first_lanes(n), from);
+#endif
     std::memcpy(&v, from, n * sizeof(Real));
     return v;
 }
 template <class Real>
 inline void store_some(Real* to, Vector<Real> v, size_t n) {
+#ifdef __AVX512F__
+    if constexpr (std::is_same_v<Real, float>) return _mm512_mask_storeu_ps(to, first_lanes(n), (__m512)v);
+#endif
     std::memcpy(to, &v, n * sizeof(Real));
+}
+
+// v with zeros from lane n on.
+template <class Real>
+inline Vector<Real> first_of(Vector<Real> v, size_t n) {
+    for (size_t i = n; i < LANES<Real>; ++i) v[i] = 0;
+    return v;
 }
 
 // Walks [0, n) in vectors, the last one partial (padded with zeros): f(get, put), where get(p) reads p[i..] and put(p,
