@@ -102,7 +102,8 @@ struct Rounding {
             philox_turn(words, seed, stream, element / BLOCK);
             const auto* const noise = reinterpret_cast<const char*>(words) + skip * sizeof(Halves{}[0]);
             const auto get = [&](auto* values, const void* from, size_t i, size_t size) {
-                std::memcpy(values, static_cast<const char*>(from) + i * sizeof((*values)[0]), size * sizeof((*values)[0]));
+                std::memcpy(values, static_cast<const char*>(from) + i * sizeof((*values)[0]),
+                            size * sizeof((*values)[0]));
             };
             const auto round_some = [&](size_t i, size_t size) {
                 Bits<float> bits{};

@@ -82,9 +82,8 @@ void products_of_rows(Sum* to, Left<typename P::Unit> a, const typename P::Unit*
                       int queries, int units, Sum alpha) {
     for (int k = 0; k < keys; k += diagonal ? BLOCK : TILE) {
         const int first = diagonal ? k : 0;
-        multiply<P>(to + k * TILE + first, TILE, a.from(static_cast<size_t>(k), 0),
-                    {b + first, TILE}, std::min(keys - k, diagonal ? BLOCK : TILE), up_to_blocks(queries) - first,
-                    units, alpha, false);
+        multiply<P>(to + k * TILE + first, TILE, a.from(static_cast<size_t>(k), 0), {b + first, TILE},
+                    std::min(keys - k, diagonal ? BLOCK : TILE), up_to_blocks(queries) - first, units, alpha, false);
     }
 }
 
@@ -233,7 +232,8 @@ void backward_head(Real* dqkv, typename P::Sum* D, const Real* dout, const Real*
     }
     for (size_t i = 0; i < tiles; ++i) {
         const int queries = std::min(TILE, length - static_cast<int>(i) * TILE);
-        pack<TILE>(q_columns + i * columns_size, Operand<Real>{qkv + h.q + i * TILE * row, row, true}, 0, queries, 0, HS);
+        pack<TILE>(q_columns + i * columns_size, Operand<Real>{qkv + h.q + i * TILE * row, row, true}, 0, queries, 0,
+                   HS);
         pack<TILE>(do_columns + i * columns_size, Operand<Real>{dout + h.out + i * TILE * out_row, out_row, true}, 0,
                    queries, 0, HS);
     }

@@ -152,10 +152,17 @@ void multiply(typename P::Sum* c, size_t ldc, Left<typename P::Unit> a, Right<ty
             product_of_columns<P, vectors>(rows, units, a, right, c + first, ldc, alpha, add, row_block);
         };
         switch (std::min(4, (columns - first) / P::WIDTH)) {
-            case 1: run(std::integral_constant<int, 1>{}, eight); break;
-            case 2: run(std::integral_constant<int, 2>{}, eight); break;
-            case 3: run(std::integral_constant<int, 3>{}, four); break;
-            default: run(std::integral_constant<int, 4>{}, four);
+            case 1:
+                run(std::integral_constant<int, 1>{}, eight);
+                break;
+            case 2:
+                run(std::integral_constant<int, 2>{}, eight);
+                break;
+            case 3:
+                run(std::integral_constant<int, 3>{}, four);
+                break;
+            default:
+                run(std::integral_constant<int, 4>{}, four);
         }
     }
 }

@@ -69,8 +69,7 @@ template <class Real>
 void gelu_backward(Real* dinp, Stat<Real>* dbias, void* scratch, const Real* inp, const Real* dout, int N, int F,
                    Gelu kind, stream_t stream) {
     const size_t n = static_cast<size_t>(N) * static_cast<size_t>(F);
-    kind == Gelu::Tanh ? backward<Tanh<Stat<Real>>>(dinp, inp, dout, n)
-                       : backward<Exact<Real>>(dinp, inp, dout, n);
+    kind == Gelu::Tanh ? backward<Tanh<Stat<Real>>>(dinp, inp, dout, n) : backward<Exact<Real>>(dinp, inp, dout, n);
     bias_backward<Real>(dbias, nullptr, scratch, dinp, N, F, stream);
 }
 

@@ -132,9 +132,7 @@ void layernorm_forward(Real* residual, Affine<Real> first, Affine<Real> second, 
     for (int chunk = 0; chunk < num_chunks(N); ++chunk)
         for_rows(chunk * CHUNK, std::min(N, (chunk + 1) * CHUNK), [&](auto rows, size_t n) {
             const size_t row = n * stride;
-            const auto affine = [&](const Affine<Real>& y) {
-                return Affine<Real>{at(y.out, row), y.weight, y.bias};
-            };
+            const auto affine = [&](const Affine<Real>& y) { return Affine<Real>{at(y.out, row), y.weight, y.bias}; };
             forward_rows<rows>(at(residual, row), affine(first), affine(second), mean + n, rstd + n, a + row,
                                at(b, row), at(c, row), stride, eps);
         });
