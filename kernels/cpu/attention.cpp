@@ -75,8 +75,8 @@ struct Head {
     }
 };
 
-// to[k, q] = alpha * a_k . b_q for a tile, b as `right_columns` has it; on the diagonal only blocks that have a query not
-// before a key.
+// to[k, q] = alpha * a_k . b_q for a tile; b[u, q] is unit u of query q, TILE of them a row. On the diagonal only of the
+// blocks that have a query not before a key.
 template <class P, class Sum = typename P::Sum>
 void products_of_rows(Sum* to, Left<typename P::Unit> a, const typename P::Unit* b, bool diagonal, int keys,
                       int queries, int units, Sum alpha) {
@@ -87,7 +87,7 @@ void products_of_rows(Sum* to, Left<typename P::Unit> a, const typename P::Unit*
     }
 }
 
-// Elements of a vector of queries from `first` on that come before `key`, on the diagonal.
+// x of the queries from `first` on, with `value` for those before `key`.
 template <class Sum>
 Vector<Sum> masked(Vector<Sum> x, int first, int key, Sum value) {
     static const auto lanes = [] {
