@@ -353,21 +353,21 @@ std::string open_directory(Run& r, Trainer<Real>& t) {
     r.directory.create();
     r.directory.mark_failures();
     const GptConfig& c = r.shape.config;
-    r.directory.write_config(options_json(r.o),
-                             {{"parameters", std::to_string(num_parameters(c))},
-                              {"parameters_non_embedding", std::to_string(num_parameters(c, false))},
-                              {"steps", std::to_string(r.plan().steps)},
-                              {"tokens", std::to_string(r.plan().tokens)},
-                              {"plan", plan_json(r.plan())},
-                              {"commit", json_quote(build_commit())},
-                              {"compiler", json_quote(build_compiler())},
-                              {"flags", json_quote(build_flags())},
-                              {"device", json_quote(r.machine.name())},
-                              {"matmul", json_quote(r.machine.matmul_library(r.o.precision == "bf16"))},
-                              {"threads", std::to_string(num_threads())},
-                              {"processes", std::to_string(r.peers.size())},
-                              {"communicator", json_quote(backend::Communicator::library())},
-                              {"matmul_gflops", std::to_string(r.flops_rate / 1e9)}});
+    const std::string products = r.machine.matmul_library(r.o.precision == "bf16");
+    r.directory.write_config(options_json(r.o), {{"parameters", std::to_string(num_parameters(c))},
+                                                 {"parameters_non_embedding", std::to_string(num_parameters(c, false))},
+                                                 {"steps", std::to_string(r.plan().steps)},
+                                                 {"tokens", std::to_string(r.plan().tokens)},
+                                                 {"plan", plan_json(r.plan())},
+                                                 {"commit", json_quote(build_commit())},
+                                                 {"compiler", json_quote(build_compiler())},
+                                                 {"flags", json_quote(build_flags())},
+                                                 {"device", json_quote(r.machine.name())},
+                                                 {"matmul", json_quote(products)},
+                                                 {"threads", std::to_string(num_threads())},
+                                                 {"processes", std::to_string(r.peers.size())},
+                                                 {"communicator", json_quote(backend::Communicator::library())},
+                                                 {"matmul_gflops", std::to_string(r.flops_rate / 1e9)}});
     r.log.open(r.directory, integer_member(where, facts, "metrics_bytes"), integer_member(where, facts, "eval_bytes"),
                t.step, strtod(text_member(where, facts, "seconds").c_str(), nullptr));
     r.directory.remove_results_after(r.resumed.empty() ? -1 : t.step);

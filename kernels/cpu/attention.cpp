@@ -75,7 +75,7 @@ struct Head {
     }
 };
 
-// to[k, q] = alpha * a_k . b_q for a tile; b[u, q] is unit u of query q, TILE of them a row. On the diagonal only of the
+// to[k, q] = alpha * a_k . b_q for a tile; b[u, q] is unit u of query q, TILE of them a row. On the diagonal only in
 // blocks that have a query not before a key.
 template <class P, class Sum = typename P::Sum>
 void products_of_rows(Sum* to, Left<typename P::Unit> a, const typename P::Unit* b, bool diagonal, int keys,
