@@ -353,6 +353,7 @@ std::string open_directory(Run& r, Trainer<Real>& t) {
     r.directory.create();
     r.directory.mark_failures();
     const GptConfig& c = r.shape.config;
+    const std::string products = r.machine.matmul_library(r.o.precision == "bf16");
     r.directory.write_config(options_json(r.o), {{"parameters", std::to_string(num_parameters(c))},
                                                  {"parameters_non_embedding", std::to_string(num_parameters(c, false))},
                                                  {"steps", std::to_string(r.plan().steps)},
@@ -362,7 +363,7 @@ std::string open_directory(Run& r, Trainer<Real>& t) {
                                                  {"compiler", json_quote(build_compiler())},
                                                  {"flags", json_quote(build_flags())},
                                                  {"device", json_quote(r.machine.name())},
-                                                 {"matmul", json_quote(r.machine.matmul_library())},
+                                                 {"matmul", json_quote(products)},
                                                  {"threads", std::to_string(num_threads())},
                                                  {"processes", std::to_string(r.peers.size())},
                                                  {"communicator", json_quote(backend::Communicator::library())},
@@ -564,7 +565,8 @@ int main(int argc, char** argv) {
     for (const std::string& warning : evaluation.warnings) log.warn(warning);
     check_stop_rules(stop_rules, evaluation);
     agree_on_data(peers, loader.fingerprint(), evaluation_data,
-                  start_identity(peers, start_from.empty() ? given.init : start_from), machine.matmul_library());
+                  start_identity(peers, start_from.empty() ? given.init : start_from),
+                  machine.matmul_library(o.precision == "bf16"));
     if (!resumed.empty() && !o.plan) {
         const TrainerState state = read_trainer_state(resumed);
         check_resumed_options(o, evaluation, state.options_json, state.metrics_json);

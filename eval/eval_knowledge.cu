@@ -224,7 +224,7 @@ int main(int argc, char** argv) {
     machine.check_model(config.C, config.F, config.HS);
     machine.choose_by_rule();  // what no checkpoint has chosen
     agree_on_data(peers, "{}", evaluation_identities(plan), start_identity(peers, o.checkpoint),
-                  machine.matmul_library());
+                  machine.matmul_library(o.precision == "bf16"));
     int64_t step = -1;  // not known of weights from elsewhere
     if (file_exists(path_join(o.checkpoint, "trainer_state.json"))) {
         const TrainerState state = read_trainer_state(o.checkpoint);

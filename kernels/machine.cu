@@ -84,7 +84,7 @@ Machine::~Machine() {
 
 stream_t Machine::stream() const { return state_->stream; }
 std::string Machine::name() const { return state_->name; }
-std::string Machine::matmul_library() const { return MatmulLibrary::name() + " on " + state_->device.name; }
+std::string Machine::matmul_library(bool) const { return MatmulLibrary::name() + " on " + state_->device.name; }
 
 size_t Machine::available_memory() const {
     size_t free_bytes = 0, total = 0;

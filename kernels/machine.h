@@ -21,9 +21,10 @@ class Machine {
     Machine& operator=(const Machine&) = delete;
 
     stream_t stream() const;
-    std::string name() const;            // "NVIDIA H200, compute capability 9.0, CUDA driver 13.0"
-    std::string matmul_library() const;  // "cublaslt 130001"
-    size_t available_memory() const;     // free bytes of device memory
+    std::string name() const;         // "NVIDIA H200, compute capability 9.0, CUDA driver 13.0"
+    size_t available_memory() const;  // free bytes of device memory
+    // "cublaslt 130001 on NVIDIA H200", in either precision
+    std::string matmul_library(bool in_bf16) const;
     // Peak FLOP/s that perf/mfu divides by: the published dense figure of known GPUs (H100 and H200: 989 TFLOP/s in
     // bf16, 67 in fp32), else what a large product of cuBLASLt reaches.
     double flops_rate(bool bf16) const;

@@ -8,6 +8,7 @@
 
 #include "kernels/cpu/bf16.h"
 #include "kernels/cpu/gemm.h"
+#include "kernels/cpu/machine.h"
 #include "kernels/operations.h"
 #include "test/catch.h"
 #include "test/skip.h"
@@ -209,4 +210,12 @@ TEMPLATE_TEST_CASE("NaN and infinity come through products of bf16", "[matmul]",
         CHECK(got[2 * N + n] == INF);
         CHECK(got[3 * N + n] == 0.5);
     }
+}
+
+TEST_CASE("how bf16 is multiplied is no part of the text of fp32's products", "[matmul]") {
+    const cpu::Machine machine;
+    const std::string fp32 = machine.matmul_library(false), bf16 = machine.matmul_library(true);
+    const InWay widened(cpu::Bf16Products::Widened);
+    CHECK(machine.matmul_library(false) == fp32);
+    CHECK((machine.matmul_library(true) == bf16) == (widened.usual == cpu::Bf16Products::Widened));
 }

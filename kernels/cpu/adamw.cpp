@@ -33,12 +33,13 @@ struct Step {
     }
 };
 
-// A float, by its bits, to bf16: away from zero with a probability of the cut-off fraction. noise: uniform in
+// Floats, by their bits, to bf16: away from zero with a probability of the cut-off fraction. noise: uniform in
 // [0, 2^16).
-inline uint16_t stochastic_round(uint32_t bits, uint16_t noise) {
+inline Halves stochastic_round(Bits<float> bits, Halves noise) {
     constexpr uint32_t EXPONENT = 0x7F800000u, FRACTION = 0x007FFFFFu;
-    const uint32_t rounded = (bits + noise) >> 16, special = bits & FRACTION ? 0x7FFFu : bits >> 16;
-    return static_cast<uint16_t>((bits & EXPONENT) == EXPONENT ? special : rounded);
+    const Bits<float> rounded = (bits + widened(noise)) >> 16,
+                      special = (bits & FRACTION) != 0 ? Bits<float>{} + 0x7FFFu : bits >> 16;
+    return narrowed((bits & EXPONENT) == EXPONENT ? special : rounded);
 }
 
 // Numbers of 32 bits in lanes of 64, which their products fill.
@@ -50,31 +51,40 @@ inline Words interleave(Words a, Words b, std::index_sequence<I...>) {
     return __builtin_shufflevector(a, b, (FROM + I / 2 + (I % 2) * WORDS)...);
 }
 
+// The lower half of x times c. Above it may be anything.
+inline Words product_of_lower(Words x, uint32_t c) {
+#ifdef __AVX512F__
+    return (Words)_mm512_maskz_mul_epu32(0xff, (__m512i)x, _mm512_set1_epi64(c));
+#else
+    return (x & 0xFFFFFFFFull) * static_cast<uint64_t>(c);
+#endif
+}
+
 // The blocks first .. first + TURN of philox(seed, stream, block), as they lie in memory.
 inline void philox_turn(uint64_t (&to)[2 * TURN], uint64_t seed, uint64_t stream, uint64_t first) {
-    constexpr uint64_t LOWER = 0xFFFFFFFFu;
     constexpr auto lanes = std::make_index_sequence<WORDS>{};
-    Words c0[4], c1[4], c2[4], c3[4];  // four at once: one's products take as long as the others'
+    Words c0[4], c1[4], c2[4], c3[4];  // four at once: one's products take as long as the others'; lower halves count
     for (size_t i = 0; i < 4; ++i) {
         Words block{};
         for (size_t j = 0; j < WORDS; ++j) block[j] = first + i * WORDS + j;
-        c0[i] = block & LOWER, c1[i] = block >> 32;
-        c2[i] = Words{} + (stream & LOWER), c3[i] = Words{} + (stream >> 32);
+        c0[i] = block, c1[i] = block >> 32;
+        c2[i] = Words{} + stream, c3[i] = Words{} + (stream >> 32);
     }
     uint32_t k0 = static_cast<uint32_t>(seed), k1 = static_cast<uint32_t>(seed >> 32);
     for (int round = 0; round < 10; ++round) {
+#pragma GCC unroll 4
         for (size_t i = 0; i < 4; ++i) {
-            const Words a = c0[i] * 0xD2511F53ull, b = c2[i] * 0xCD9E8D57ull;
+            const Words a = product_of_lower(c0[i], 0xD2511F53u), b = product_of_lower(c2[i], 0xCD9E8D57u);
             c0[i] = (b >> 32) ^ c1[i] ^ static_cast<uint64_t>(k0);
-            c1[i] = b & LOWER;
+            c1[i] = b;
             c2[i] = (a >> 32) ^ c3[i] ^ static_cast<uint64_t>(k1);
-            c3[i] = a & LOWER;
+            c3[i] = a;
         }
         k0 += 0x9E3779B9u;
         k1 += 0xBB67AE85u;
     }
     for (size_t i = 0; i < 4; ++i) {
-        const Words lower = c0[i] | c1[i] << 32, upper = c2[i] | c3[i] << 32;
+        const Words lower = (c0[i] & 0xFFFFFFFFull) | c1[i] << 32, upper = (c2[i] & 0xFFFFFFFFull) | c3[i] << 32;
         const Words pairs[2] = {interleave<0>(lower, upper, lanes), interleave<WORDS / 2>(lower, upper, lanes)};
         std::memcpy(to + 2 * WORDS * i, pairs, sizeof(pairs));
     }
@@ -90,14 +100,23 @@ struct Rounding {
             const size_t skip = element % BLOCK, count = std::min(end - element, TURN * BLOCK - skip);
             uint64_t words[2 * TURN];
             philox_turn(words, seed, stream, element / BLOCK);
-            uint16_t noise[TURN * BLOCK];
-            std::memcpy(noise, words, sizeof(noise));
-#pragma omp simd
-            for (size_t i = 0; i < count; ++i) {
-                uint32_t bits;
-                std::memcpy(&bits, master + i, sizeof(bits));
-                to[i].bits = stochastic_round(bits, noise[skip + i]);
-            }
+            const auto* const noise = reinterpret_cast<const char*>(words) + skip * sizeof(Halves{}[0]);
+            const auto get = [&](auto* values, const void* from, size_t i, size_t size) {
+                std::memcpy(values, static_cast<const char*>(from) + i * sizeof((*values)[0]),
+                            size * sizeof((*values)[0]));
+            };
+            const auto round_some = [&](size_t i, size_t size) {
+                Bits<float> bits{};
+                Halves halves{};
+                get(&bits, master, i, size);
+                get(&halves, noise, i, size);
+                halves = stochastic_round(bits, halves);
+                std::memcpy(static_cast<void*>(to + i), &halves, size * sizeof(bf16));
+            };
+            constexpr size_t n = LANES<float>;
+            size_t i = 0;
+            for (; i + n <= count; i += n) round_some(i, n);
+            if (i < count) round_some(i, count - i);
             to += count, master += count, element += count;
         }
     }

@@ -39,12 +39,15 @@ void store_logits(Real* to, Vector<Stat<Real>> v, int n) {
 template <class Real>
 Stat<Real> largest_logit(const Real* row, int V) {
     using Sum = Stat<Real>;
-    Vector<Sum> largest = broadcast(-std::numeric_limits<Sum>::infinity());
-    for_logits<Real>(0, V, [&](int v, int n) {
-        const Vector<Sum> x = load_logits(row + v, n);
-        largest = x > largest ? x : largest;  // a NaN is passed over here and comes out of the sum
-    });
-    return max_lanes<Sum>(largest);
+    constexpr int n = LANES<Sum>, CHAINS = 4;  // which do not wait for each other
+    Vector<Sum> largest[CHAINS];
+    for (Vector<Sum>& x : largest) x = broadcast(-std::numeric_limits<Sum>::infinity());
+    int v = 0;  // a NaN is passed over here and comes out of the sum
+    for (; v + CHAINS * n <= V; v += CHAINS * n)
+#pragma GCC unroll 4
+        for (int i = 0; i < CHAINS; ++i) largest[i] = larger(load(row + v + i * n), largest[i]);
+    for_logits<Real>(v, V, [&](int at, int count) { largest[0] = larger(load_logits(row + at, count), largest[0]); });
+    return max_lanes<Sum>(larger(larger(largest[0], largest[1]), larger(largest[2], largest[3])));
 }
 
 // sum_v exp(row[v] - shift), blocks of columns in vectors, the blocks in double; with `keep` the exponentials go to

@@ -2,7 +2,9 @@
 #include "kernels/operations.h"
 
 #include <algorithm>
+#include <type_traits>
 
+#include "kernels/cpu/bf16.h"
 #include "kernels/cpu/threads.h"
 #include "kernels/cpu/vmath.h"
 
@@ -25,10 +27,17 @@ struct Tanh {
 
 template <class Real>
 struct Exact {
-    static Vector<Real> value(Vector<Real> x) { return x * normal(x).cdf; }
-    static Vector<Real> slope(Vector<Real> x) {
-        const Normal<Real> at = normal(x);
-        return at.cdf + x * (at.bell * Real(0.398942280401432678));  // 1/sqrt(2 pi)
+    using Sum = Stat<Real>;
+    static Normal<Sum> at(Vector<Sum> x) {
+        if constexpr (std::is_same_v<Real, bf16>)
+            return normal_for_bf16(x);
+        else
+            return normal(x);
+    }
+    static Vector<Sum> value(Vector<Sum> x) { return x * at(x).cdf; }
+    static Vector<Sum> slope(Vector<Sum> x) {
+        const Normal<Sum> normal = at(x);
+        return normal.cdf + x * (normal.bell * Sum(0.398942280401432678));  // 1/sqrt(2 pi)
     }
 };
 
@@ -53,15 +62,14 @@ void backward(Real* dinp, const Real* inp, const Real* dout, size_t n) {
 
 template <class Real>
 void gelu_forward(Real* out, const Real* inp, size_t n, Gelu kind, stream_t) {
-    kind == Gelu::Tanh ? forward<Tanh<Stat<Real>>>(out, inp, n) : forward<Exact<Stat<Real>>>(out, inp, n);
+    kind == Gelu::Tanh ? forward<Tanh<Stat<Real>>>(out, inp, n) : forward<Exact<Real>>(out, inp, n);
 }
 
 template <class Real>
 void gelu_backward(Real* dinp, Stat<Real>* dbias, void* scratch, const Real* inp, const Real* dout, int N, int F,
                    Gelu kind, stream_t stream) {
     const size_t n = static_cast<size_t>(N) * static_cast<size_t>(F);
-    kind == Gelu::Tanh ? backward<Tanh<Stat<Real>>>(dinp, inp, dout, n)
-                       : backward<Exact<Stat<Real>>>(dinp, inp, dout, n);
+    kind == Gelu::Tanh ? backward<Tanh<Stat<Real>>>(dinp, inp, dout, n) : backward<Exact<Real>>(dinp, inp, dout, n);
     bias_backward<Real>(dbias, nullptr, scratch, dinp, N, F, stream);
 }
 

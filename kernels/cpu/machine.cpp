@@ -32,9 +32,9 @@ double product_rate() {
 }  // namespace
 
 std::string Machine::name() const { return cpu_name(); }
-std::string Machine::matmul_library() const {
+std::string Machine::matmul_library(bool in_bf16) const {
     return "built-in, " + std::to_string(8 * VECTOR_BYTES) + "-bit vectors" +
-           (bf16_products() == Bf16Products::Avx512 ? ", vdpbf16ps" : "");
+           (in_bf16 && bf16_products() == Bf16Products::Avx512 ? ", vdpbf16ps" : "");
 }
 size_t Machine::available_memory() const { return ::available_memory(); }
 

@@ -15,9 +15,10 @@ class Machine {
 
     explicit Machine(int /*local*/ = 0) {}  // processes of one machine share it
     stream_t stream() const { return {}; }
-    std::string name() const;            // "AMD EPYC 9B14"
-    std::string matmul_library() const;  // bits may differ between machines and builds whose texts differ
-    size_t available_memory() const;     // bytes that can be taken without swapping
+    std::string name() const;         // "AMD EPYC 9B14"
+    size_t available_memory() const;  // bytes that can be taken without swapping
+    // How products of this precision are computed: bits may differ between machines and builds whose texts differ.
+    std::string matmul_library(bool in_bf16) const;
     // FLOP/s of the backend's own matrix product (1024 x 1024 x 1024, in this precision), the fastest of several runs:
     // the denominator of perf/mfu. Takes about 0.1 s.
     double flops_rate(bool in_bf16) const;

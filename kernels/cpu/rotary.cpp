@@ -4,34 +4,55 @@
 #include <cmath>
 #include <cstddef>
 
+#include "kernels/cpu/bf16.h"
 #include "kernels/cpu/threads.h"
 #include "util/check.h"
 
 namespace cpu {
 namespace {
 
-// sign = 1 turns q and k by their position's angles, -1 turns gradients back.
+// Turns head after head by one position's angles; table: cosine (R/2), sine (R/2). A pair is (x[i], x[R/2 + i]).
+template <class Real, class Sum = Stat<Real>>
+void rotate_pairs(Real* x, int heads, int HS, const Sum* cosine, int R, Sum sign) {
+    const size_t half = static_cast<size_t>(R / 2);
+    for (int head = 0; head < heads; ++head, x += HS)
+        for_vectors<Sum>(half, [&](auto get, auto put) {
+            const Vector<Sum> u = get(x), v = get(x + half), c = get(cosine), s = sign * get(cosine + half);
+            put(x, u * c - v * s);
+            put(x + half, v * c + u * s);
+        });
+}
+
+// The same where a head's rotated part is one vector: both halves at once, the other one exchanged with it.
+template <class Real, class Sum = Stat<Real>>
+void rotate_vector(Real* x, int heads, int HS, const Sum* cosine, int R, Sum sign) {
+    const size_t n = static_cast<size_t>(R);
+    Bits<Sum> other{}, of_cosine{};
+    Vector<Sum> signs{};
+    for (int i = 0; i < R; ++i) {
+        other[i] = static_cast<unsigned>((i + R / 2) % R);
+        of_cosine[i] = static_cast<unsigned>(i % (R / 2));
+        signs[i] = i < R / 2 ? -sign : sign;
+    }
+    const auto get = [n](const auto* p) { return n == LANES<Sum> ? load(p) : load_some(p, n); };
+    const Vector<Sum> table = get(cosine), c = __builtin_shuffle(table, of_cosine),
+                      s = __builtin_shuffle(table, of_cosine + static_cast<unsigned>(R / 2)) * signs;
+    for (int head = 0; head < heads; ++head, x += HS) {
+        const Vector<Sum> own = get(x), turned = own * c + __builtin_shuffle(own, other) * s;
+        n == LANES<Sum> ? store(x, turned) : store_some(x, turned, n);
+    }
+}
+
+// sign = 1 turns q and k by their position's angles, -1 turns gradients back. 2 N (NH + KV) R sizeof(Real) bytes.
 template <class Real>
 void rotate(Real* qkv, const Stat<Real>* table, const int* positions, int N, int NH, int KV, int HS, int R,
             Stat<Real> sign) {
     ENSURE(R % 2 == 0 && R <= HS, "rotary: %d dimensions do not fit a head of %d", R, HS);
-    const int half = R / 2;
+    const auto rotate_heads = R <= LANES<Stat<Real>> ? rotate_vector<Real> : rotate_pairs<Real>;
 #pragma omp parallel for schedule(static) if (worth_sharing(N, (NH + KV) * R))
-    for (int n = 0; n < N; ++n) {
-        const Stat<Real>* cosine = table + static_cast<size_t>(positions[n]) * R;
-        const Stat<Real>* sine = cosine + half;
-        for (int head = 0; head < NH + KV; ++head) {  // q's heads, then k's
-            Real* x = qkv + (static_cast<size_t>(n) * (NH + 2 * KV) + head) * HS;
-            Real* y = x + half;
-#pragma omp simd
-            for (int i = 0; i < half; ++i) {
-                const auto x_i = static_cast<Stat<Real>>(x[i]), y_i = static_cast<Stat<Real>>(y[i]),
-                           sine_i = sign * sine[i];
-                x[i] = x_i * cosine[i] - y_i * sine_i;
-                y[i] = y_i * cosine[i] + x_i * sine_i;
-            }
-        }
-    }
+    for (int n = 0; n < N; ++n)  // q's heads, then k's
+        rotate_heads(qkv + static_cast<size_t>(n) * (NH + 2 * KV) * HS, NH + KV, HS,
+                     table + static_cast<size_t>(positions[n]) * R, R, sign);
 }
 
 }  // namespace

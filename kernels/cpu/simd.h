@@ -3,8 +3,14 @@
 // Kernels sum in vectors, then over the lanes in a fixed order: the bits of a sum depend on its length, never on the
 // alignment of its data or on what an optimiser makes of a loop.
 #pragma once
+#ifdef __AVX512F__
+#include <immintrin.h>
+#endif
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
+#include <utility>
 
 namespace cpu {
 
@@ -50,16 +56,34 @@ inline Vector<Real> broadcast(Real x) {
     return x - Vector<Real>{};  // x - 0 keeps x == -0; a compiler sees one broadcast
 }
 
-// The first n < LANES elements; the others read as `fill`, and stay as they are in memory.
+// The first n < LANES elements; the others read as `fill`, and stay as they are in memory. Of floats in 512 bits by
+// masks, else by a copy, whose size a compiler does not know.
+#ifdef __AVX512F__
+inline __mmask16 first_lanes(size_t n) { return static_cast<__mmask16>((1u << n) - 1); }
+#endif
 template <class Real>
 inline Vector<Real> load_some(const Real* from, size_t n, Real fill = 0) {
     Vector<Real> v = broadcast(fill);
+#ifdef __AVX512F__
+    if constexpr (std::is_same_v<Real, float>)
+        return (Vector<Real>)_mm512_mask_loadu_ps((__m512)v, first_lanes(n), from);
+#endif
     std::memcpy(&v, from, n * sizeof(Real));
     return v;
 }
 template <class Real>
 inline void store_some(Real* to, Vector<Real> v, size_t n) {
+#ifdef __AVX512F__
+    if constexpr (std::is_same_v<Real, float>) return _mm512_mask_storeu_ps(to, first_lanes(n), (__m512)v);
+#endif
     std::memcpy(to, &v, n * sizeof(Real));
+}
+
+// v with zeros from lane n on.
+template <class Real>
+inline Vector<Real> first_of(Vector<Real> v, size_t n) {
+    for (size_t i = n; i < LANES<Real>; ++i) v[i] = 0;
+    return v;
 }
 
 // Walks [0, n) in vectors, the last one partial (padded with zeros): f(get, put), where get(p) reads p[i..] and put(p,
@@ -74,20 +98,36 @@ inline void for_vectors(size_t n, F f) {
           [i, rest](auto* p, Vector<Real> v) { store_some(p + i, v, rest); });
 }
 
-// Lanes in pairs, halves first: a fixed order.
+// The larger one; where one is a NaN, b.
+template <class V>
+inline V larger(V a, V b) {
+#if defined(__AVX512F__)
+    if constexpr (std::is_same_v<V, Vector<float>>) return (V)_mm512_maskz_max_ps(0xffff, (__m512)a, (__m512)b);
+#endif
+    return a > b ? a : b;
+}
+
+template <size_t FROM, class V, size_t... I>
+inline auto some_lanes(V v, std::index_sequence<I...>) {
+    return __builtin_shufflevector(v, v, (FROM + I)...);
+}
+// Halves of the N lanes, joined by f until one is left: a fixed order.
+template <size_t N, class V, class F>
+inline auto fold_lanes(V v, F f) {
+    if constexpr (N == 2) {
+        return f(v[0], v[1]);
+    } else {
+        constexpr auto half = std::make_index_sequence<N / 2>{};
+        return fold_lanes<N / 2>(f(some_lanes<0>(v, half), some_lanes<N / 2>(v, half)), f);
+    }
+}
 template <class Real>
 inline Real sum_lanes(Vector<Real> v) {
-    Real lane[LANES<Real>];
-    store(lane, v);
-    for (int half = LANES<Real> / 2; half > 0; half /= 2)
-        for (int i = 0; i < half; ++i) lane[i] += lane[i + half];
-    return lane[0];
+    return fold_lanes<LANES<Real>>(v, [](auto a, auto b) { return a + b; });
 }
 template <class Real>
 inline Real max_lanes(Vector<Real> v) {
-    Real largest = v[0];
-    for (int i = 1; i < LANES<Real>; ++i) largest = v[i] > largest ? v[i] : largest;
-    return largest;
+    return fold_lanes<LANES<Real>>(v, [](auto a, auto b) { return larger(a, b); });
 }
 
 }  // namespace cpu

@@ -1,6 +1,7 @@
 // layernorm_cases.cpp - layer norm in all its forms, with every team that a row can have in CUDA
 // (kernels/layernorm.cuh): the widths below fill one of them for bf16, another for float. Two more launches in each
-// forward case show what operations.h promises about bits: from the written residual, and for one row alone.
+// forward case, and one in each backward case, show what operations.h promises about bits: from the written residual,
+// and for one row alone.
 #include <cmath>
 
 #include "test/cases/case.h"
@@ -139,7 +140,7 @@ Case forward_case(const Forward& s, bool timed = false) {
 }
 
 template <class Real>
-Case backward_case(int rows, int columns) {
+Case backward_case(int rows, int columns, bool timed = false) {
     Case result;
     result.name = format_text("layernorm_backward %s N=%d C=%d", TYPE_NAME<Real>, rows, columns);
     const size_t N = static_cast<size_t>(rows), C = static_cast<size_t>(columns), NC = N * C;
@@ -151,18 +152,27 @@ Case backward_case(int rows, int columns) {
         const Layernorm forward = normalise(doubles(inp.first()), Doubles(C, 1), Doubles(C, 0));
         const Tensor<Stat<Real>> mean(converted<Stat<Real>>(forward.mean)), rstd(converted<Stat<Real>>(forward.rstd));
         const Tensor<char> scratch(backend::layernorm_backward_scratch(rows, columns));  // NaN
+        const size_t middle = static_cast<size_t>(rows / 2);
+        const Tensor<Real> alone(part(dinp.first(), middle * C, C));  // the row in the middle, alone
+        const Tensor<Stat<Real>> its_dweight(dweight.first()), its_dbias(dbias.first());
         Instance instance;
         instance.run = [=](backend::stream_t stream, bool fresh) {
-            if (fresh) dinp.reset(), dweight.reset(), dbias.reset();
+            if (fresh) dinp.reset(), dweight.reset(), dbias.reset(), alone.reset();
             backend::layernorm_backward<Real>(dinp, dweight, dbias, scratch, dout, inp, weight, mean, rstd, rows,
                                               columns, stream);
+            if (timed) return;
+            backend::layernorm_backward<Real>(alone, its_dweight, its_dbias, scratch, dout + middle * C,
+                                              inp + middle * C, weight, mean + middle, rstd + middle, 1, columns,
+                                              stream);
         };
+        if (timed) return instance;
         instance.check = [=] {
             Gradients want = gradients_of(doubles(dout.first()), doubles(inp.first()), doubles(weight.first()));
             for (size_t i = 0; i < NC; ++i) want.inp[i] += to_double(dinp.first()[i]);
             for (size_t i = 0; i < C; ++i) want.weight[i] += to_double(dweight.first()[i]);
             for (size_t i = 0; i < C; ++i) want.bias[i] += to_double(dbias.first()[i]);
-            return Outputs{{"dinp", C, tolerance<Real>(4e-3, 4e-7), dinp.doubles(), want.inp},
+            return Outputs{{"dinp, one row", C, 0, alone.doubles(), part(dinp.doubles(), middle * C, C)},
+                           {"dinp", C, tolerance<Real>(4e-3, 4e-7), dinp.doubles(), want.inp},
                            {"dweight", C, stat_tolerance<Real>(4e-7), dweight.doubles(), want.weight},
                            {"dbias", C, stat_tolerance<Real>(4e-7), dbias.doubles(), want.bias}};
         };
@@ -224,7 +234,7 @@ std::vector<Case> layernorm_timed_cases(const TrainingStep& step) {
         cases.back().calls = 1;
         cases.push_back(forward_case<Real>({N, C, step.neox ? 3 : 2, step.neox, false, 0}, true));
         cases.back().calls = step.neox ? step.L : 2 * step.L;
-        cases.push_back(backward_case<Real>(N, C));
+        cases.push_back(backward_case<Real>(N, C, true));
         cases.back().calls = 2 * step.L + 1;
     });
     return cases;

@@ -142,12 +142,12 @@ class Bf16Test(DataTest):
     @unittest.skipUnless((SIMT / "train_gpt").exists(), "no CUDA toolkit: the CUDA programs were not built on the CPU")
     def test_the_cuda_kernels_round_where_these_do(self) -> None:
         """Gradients of the first step, as moments. Where both round at the same places they differ by the few numbers
-        that other orders of summation, and the GPU's fast GELU, leave on another side of a tie; each of these is
-        amplified by what follows. By their roundings alone, two that round elsewhere would be 1.4 times as far from
+        that other orders of summation leave on another side of a tie. What follows amplifies each of these: a change
+        of 1e-5 in every number takes one in 400 across a tie. Two that round elsewhere would be 1.4 times as far from
         each other as from fp32."""
         flags = replaced(self.flags["bf16"], batch_tokens="128", steps="2", warmup="1", eval_at="end", val_tokens="128")
         flags = replaced(flags, questions_per_set="20", checkpoint_at="at:1")
-        for model, part in (("gpt2:L2:C32:H2", 1 / 50), ("pythia:L2:C32:H2", 0.7)):
+        for model, part in (("gpt2:L2:C32:H2", 1 / 50), ("pythia:L2:C32:H2", 1 / 10)):
             moments = {}
             for name, program, precision in (
                 ("cuda", SIMT / "train_gpt", "bf16"),
