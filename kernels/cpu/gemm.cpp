@@ -34,6 +34,9 @@ namespace {
 constexpr int NC = 2048;  // columns of a packed block of op(B), about 4 MiB
 constexpr int MC = 2016;  // rows of C whose sums are kept, where they are; a multiple of every group
 constexpr int GROUP = 4;  // panels that a thread packs at once: 86 KiB
+constexpr int IN_PLACE_SLIVERS = 4;  // that read a panel of op(A) which is not packed, at most
+constexpr size_t CACHE_WAY = 4096;   // bytes of the first-level cache: rows as far apart share its sets
+constexpr int ROW_PADDING = 16;  // units after a copied row, which keep rows out of each other's sets
 constexpr int TURNS = 8;  // a thread's turns, at least, so that all end at about the same time
 
 template <class Real, class Out>
@@ -99,6 +102,16 @@ struct Space {
     }
 };
 
+// Whether a kernel may read op(A) where it is. Rows that share sets of the cache would push each other out.
+template <class Kernel, class Real>
+bool reads_in_place(const Operand<Real>& a, int N, int K) {
+    using Unit = typename Kernel::Unit;
+    const int slivers = blocks_of(N, Kernel::NR);
+    if (slivers > (a.ld * sizeof(Real) % CACHE_WAY == 0 ? 1 : IN_PLACE_SLIVERS)) return false;
+    if constexpr (std::is_same_v<Unit, Pair>) return a.along_k && K % 2 == 0;
+    return std::is_same_v<Unit, Real>;
+}
+
 // `each(count, f)` runs f(0) .. f(count - 1) on `threads` threads, which all come here, and returns when all are done.
 //
 // A turn is one thread's: it packs a group of panels for itself, into its second-level cache, and multiplies them by
@@ -107,17 +120,24 @@ template <class Kernel, class Real, class Out, class Each>
 void blocked_product(const Product<Real, Out>& p, const Space<Kernel>& space, int threads, const Each& each) {
     using Unit = typename Kernel::Unit;
     using Sum = typename Kernel::Sum;
-    constexpr int MR = Kernel::MR, NR = Kernel::NR, KC = Kernel::KC, ROWS = GROUP * MR;
+    constexpr int MR = Kernel::MR, NR = Kernel::NR, KC = Kernel::KC;
     constexpr bool ROUNDED = !std::is_same_v<Out, Sum>;
+    const bool in_place = reads_in_place<Kernel>(p.A, p.N, p.K);
     static thread_local Workspace own;
-    Unit* const a = reinterpret_cast<Unit*>(own.reserve(ROWS * units_of<Unit>(std::min(p.K, KC)) * sizeof(Unit)));
+    const size_t packed_units = in_place ? 0 : GROUP * MR * (units_of<Unit>(std::min(p.K, KC)) + ROW_PADDING);
+    Unit* const a = reinterpret_cast<Unit*>(own.reserve(packed_units * sizeof(Unit)));
 
     for (int n0 = 0; n0 < p.N; n0 += NC) {
         const int width = std::min(NC, p.N - n0), slivers = blocks_of(width, NR);
         for (int m0 = 0; m0 < p.M; m0 += MC) {
-            const int height = std::min(MC, p.M - m0), groups = blocks_of(height, ROWS);
+            const int height = std::min(MC, p.M - m0);
+            int group_panels = GROUP;
+            while (threads > 1 && group_panels > 1 && blocks_of(height, group_panels * MR) * slivers < TURNS * threads)
+                group_panels /= 2;
+            const int group_rows = group_panels * MR, groups = blocks_of(height, group_rows);
             for (int k0 = 0; k0 < p.K; k0 += KC) {
                 const int depth = std::min(KC, p.K - k0), units = units_of<Unit>(depth);
+                const size_t row_stride = static_cast<size_t>(units) + ROW_PADDING;
                 if (m0 == 0 || p.K > KC)
                     each(slivers, [&](int sliver) {
                         pack<NR>(space.b + static_cast<size_t>(sliver) * NR * units, p.B, n0 + sliver * NR,
@@ -127,10 +147,21 @@ void blocked_product(const Product<Real, Out>& p, const Space<Kernel>& space, in
                 const auto multiply = [&](int panel, int rows, int row, int sliver) {
                     const size_t column = sliver * NR;
                     const auto run = [&](auto* C, size_t ldc, const Sum* base, size_t ldbase) {
-                        using To = std::remove_pointer_t<decltype(C)>;
-                        run_kernel<Kernel>(rows, units, a + static_cast<size_t>(panel) * MR * units,
-                                           space.b + column * units, Output<Sum, To>{C, ldc, p.alpha, base, ldbase},
-                                           std::min(NR, width - sliver * NR), std::make_integer_sequence<int, MR>{});
+                        const Output<Sum, std::remove_pointer_t<decltype(C)>> out{C, ldc, p.alpha, base, ldbase};
+                        const auto read = [&](auto from) {
+                            run_kernel<Kernel>(rows, units, from, space.b + column * units, out,
+                                               std::min(NR, width - sliver * NR),
+                                               std::make_integer_sequence<int, MR>{});
+                        };
+                        if (in_place && p.A.along_k)
+                            read(Along<Unit>{reinterpret_cast<const char*>(p.A.at(m0 + row, k0)), p.A.ld * sizeof(Real)});
+                        else if (p.A.along_k)
+                            read(Along<Unit>{reinterpret_cast<const char*>(a + panel * MR * row_stride),
+                                             row_stride * sizeof(Unit)});
+                        else if (in_place)
+                            read(Across<Unit>{reinterpret_cast<const Unit*>(p.A.at(m0 + row, k0)), p.A.ld});
+                        else
+                            read(Across<Unit>{a + static_cast<size_t>(panel) * MR * units, MR});
                     };
                     Out* const C = p.C + (m0 + static_cast<size_t>(row)) * p.ldc + n0 + column;
                     const Sum* const bias = p.bias ? p.bias + n0 + column : nullptr;
@@ -147,20 +178,38 @@ void blocked_product(const Product<Real, Out>& p, const Space<Kernel>& space, in
                         run(C, p.ldc, adds ? C : bias, adds ? p.ldc : 0);
                     }
                 };
+                // the block of op(A) that this thread will probably pack next
+                const auto next_block = [&](int group) {
+                    group += threads;
+                    const bool later = group >= groups;  // in the next block of k
+                    const int k = later ? k0 + KC : k0, first = (later ? group - groups : group) * group_rows;
+                    if (in_place || k >= p.K || first >= height) return Ahead<Real>();
+                    return Ahead<Real>(p.A, m0 + first, std::min(group_rows, height - first), k, std::min(KC, p.K - k));
+                };
                 const int parts = std::min(blocks_of(TURNS * threads, groups), slivers);
                 int packed = -1;  // the group that is in `a`
                 each(groups * parts, [&](int turn) {
                     const int group = turn / parts, part = turn % parts;
-                    const int first = group * ROWS, panels = blocks_of(std::min(ROWS, height - first), MR);
+                    const int first = group * group_rows;
+                    const int panels = blocks_of(std::min(group_rows, height - first), MR);
                     const auto rows_of = [&](int panel) { return std::min(MR, height - first - panel * MR); };
-                    if (group != packed)
-                        for (int panel = 0; panel < panels; ++panel)
-                            pack<MR>(a + static_cast<size_t>(panel) * MR * units, p.A, m0 + first + panel * MR,
-                                     rows_of(panel), k0, depth);
+                    if (group != packed && !in_place) {
+                        if (p.A.along_k)
+                            copy_rows(a, row_stride, p.A, m0 + first, std::min(group_rows, height - first), k0, depth);
+                        else
+                            for (int panel = 0; panel < panels; ++panel)
+                                pack<MR>(a + static_cast<size_t>(panel) * MR * units, p.A, m0 + first + panel * MR,
+                                         rows_of(panel), k0, depth);
+                    }
                     packed = group;
-                    for (int sliver = slivers * part / parts; sliver < slivers * (part + 1) / parts; ++sliver)
-                        for (int panel = 0; panel < panels; ++panel)
+                    const int begin = slivers * part / parts, end = slivers * (part + 1) / parts;
+                    Ahead<Real> ahead = next_block(group);
+                    const int lines = blocks_of(ahead.lines(), std::max(1, (end - begin) * panels));
+                    for (int sliver = begin; sliver < end; ++sliver)
+                        for (int panel = 0; panel < panels; ++panel) {
+                            ahead.fetch(lines);
                             multiply(panel, rows_of(panel), first + panel * MR, sliver);
+                        }
                 });
             }
         }

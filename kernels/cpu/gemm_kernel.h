@@ -2,7 +2,7 @@
 // gemm.cpp.
 //
 // A kernel is a struct with the sizes of its blocks, the type of its packed Unit, and
-//     run<ROWS, VECTORS>(units, a, b, out, columns)        ROWS <= MR, columns <= NR, in that many vectors: 1 or 2
+//     run<ROWS, VECTORS, Rows>(units, a, b, out, columns)    ROWS <= MR, columns <= NR, in that many vectors: 1 or 2
 #pragma once
 #include <algorithm>
 #include <type_traits>
@@ -19,6 +19,27 @@
 
 namespace cpu {
 
+// Where a kernel finds unit u of row i of its panel of op(A). Across: the rows are neighbours, in a packed panel or in a
+// transposed A. Along: the units are, in A itself or in a copy of its rows.
+template <class Unit>
+struct Across {
+    const Unit* at;
+    size_t stride;  // from unit to unit
+    Unit operator()(int i) const { return at[i]; }
+    void next() { at += stride; }
+};
+template <class Unit>
+struct Along {
+    const char* at;
+    size_t stride;  // from row to row, in bytes
+    Unit operator()(int i) const {
+        Unit unit;
+        std::memcpy(&unit, at + static_cast<size_t>(i) * stride, sizeof(unit));
+        return unit;
+    }
+    void next() { at += sizeof(Unit); }
+};
+
 // What happens to a finished block of sums: C[i, j] = alpha * sums[i, j] + base[i, j], base null: no such term.
 template <class Sum, class Out>
 struct Output {
@@ -27,6 +48,16 @@ struct Output {
     Sum alpha;
     const Sum* base;  // an earlier block's result, or with ldbase = 0 the bias
     size_t ldbase;
+
+    // Whole rows of the tile, on their way into the first-level cache while their sums are computed.
+    template <int ROWS, int BYTES>
+    void prefetch() const {
+#pragma GCC unroll 14
+        for (int i = 0; i < ROWS; ++i)
+#pragma GCC unroll 4
+            for (int byte = 0; byte < BYTES; byte += 64)
+                __builtin_prefetch(reinterpret_cast<const char*>(C + static_cast<size_t>(i) * ldc) + byte, 1);
+    }
 };
 
 // x, in a register of its own: a product that a compiler cannot fuse with what is added to it. Whether it would depends
@@ -50,16 +81,17 @@ struct VectorKernel {
     static constexpr int NR = 2 * LANES<Real>;
     static constexpr int KC = 384;  // a sliver of op(B) is 48 KiB, a panel of op(A) 21: from the second-level cache
 
-    template <int ROWS, int VECTORS, class Out>
-    static void run(int K, const Real* a, const Real* b, const Output<Real, Out>& out, int columns) {
+    template <int ROWS, int VECTORS, class Rows, class Out>
+    static void run(int K, Rows a, const Real* b, const Output<Real, Out>& out, int columns) {
         constexpr int n = LANES<Real>;
+        out.template prefetch<ROWS, VECTORS * VECTOR_BYTES>();
         Vector<Real> sums[ROWS][VECTORS] = {};
-        for (int k = 0; k < K; ++k, a += MR, b += NR) {
+        for (int k = 0; k < K; ++k, a.next(), b += NR) {
             const Vector<Real> b0 = load(b), b1 = VECTORS == 2 ? load(b + n) : b0;
 #pragma GCC unroll 14
             for (int i = 0; i < ROWS; ++i) {
-                sums[i][0] += a[i] * b0;
-                if constexpr (VECTORS == 2) sums[i][1] += a[i] * b1;
+                sums[i][0] += a(i) * b0;
+                if constexpr (VECTORS == 2) sums[i][1] += a(i) * b1;
             }
         }
 #pragma GCC unroll 14
@@ -116,15 +148,16 @@ struct PairKernel {
     }
     static __mmask16 first_lanes(int width) { return static_cast<__mmask16>((1u << width) - 1); }
 
-    template <int ROWS, int VECTORS, class Out>
-    AVX512_BF16 static void run(int units, const Pair* a, const Pair* b, const Output<float, Out>& out, int columns) {
+    template <int ROWS, int VECTORS, class Rows, class Out>
+    AVX512_BF16 static void run(int units, Rows a, const Pair* b, const Output<float, Out>& out, int columns) {
+        out.template prefetch<ROWS, VECTORS * 16 * sizeof(Out)>();
         __m512 sums[ROWS][VECTORS] = {};
-        for (int u = 0; u < units; ++u, a += MR, b += NR) {
+        for (int u = 0; u < units; ++u, a.next(), b += NR) {
             const __m512bh b0 = (__m512bh)_mm512_loadu_si512(b),
                            b1 = VECTORS == 2 ? (__m512bh)_mm512_loadu_si512(b + 16) : b0;
 #pragma GCC unroll 14
             for (int i = 0; i < ROWS; ++i) {
-                const __m512bh pair = (__m512bh)_mm512_set1_epi32(static_cast<int>(a[i]));
+                const __m512bh pair = (__m512bh)_mm512_set1_epi32(static_cast<int>(a(i)));
                 sums[i][0] = _mm512_dpbf16_ps(sums[i][0], pair, b0);
                 if constexpr (VECTORS == 2) sums[i][1] = _mm512_dpbf16_ps(sums[i][1], pair, b1);
             }
@@ -151,13 +184,12 @@ struct PairKernel {
 
 // A panel with fewer than MR rows, a sliver with columns in its first vector only: they run in the instance of their
 // size; the same operations for each element, none for rows and vectors that are not there.
-template <class Kernel, class Out, int... I>
-void run_kernel(int rows, int units, const typename Kernel::Unit* a, const typename Kernel::Unit* b,
+template <class Kernel, class Rows, class Out, int... I>
+void run_kernel(int rows, int units, Rows a, const typename Kernel::Unit* b,
                 const Output<typename Kernel::Sum, Out>& out, int columns, std::integer_sequence<int, I...>) {
-    using Unit = typename Kernel::Unit;
-    using Run = void (*)(int, const Unit*, const Unit*, const Output<typename Kernel::Sum, Out>&, int);
-    static constexpr Run runs[2][sizeof...(I)] = {{Kernel::template run<I + 1, 1, Out>...},
-                                                  {Kernel::template run<I + 1, 2, Out>...}};
+    using Run = void (*)(int, Rows, const typename Kernel::Unit*, const Output<typename Kernel::Sum, Out>&, int);
+    static constexpr Run runs[2][sizeof...(I)] = {{Kernel::template run<I + 1, 1, Rows, Out>...},
+                                                  {Kernel::template run<I + 1, 2, Rows, Out>...}};
     runs[2 * columns > Kernel::NR][rows - 1](units, a, b, out, columns);
 }
 

@@ -105,6 +105,50 @@ inline void pack_row(Real* to, const Real* from, const Real*) {
     std::memcpy(to, from, W * sizeof(Real));
 }
 
+// Rows of op(A) whose neighbours are neighbours in k, copied as they are, so that they are close to each other:
+// to[i * stride + u] = unit u of x(first + i, k0 ..) for i < count; u < units_of(K).
+template <class Unit, class Real>
+void copy_rows(Unit* to, size_t stride, const Operand<Real>& x, size_t first, int count, size_t k0, int K) {
+    for (int i = 0; i < count; ++i, to += stride) {
+        const Real* const from = x.at(first + i, k0);
+        if constexpr (std::is_same_v<Unit, float> && std::is_same_v<Real, bf16>) {
+            for_vectors<float>(static_cast<size_t>(K), [&](auto get, auto put) { put(to, get(from)); });
+        } else {
+            if (UNIT_DEPTH<Unit> == 2 && K % 2 == 1) to[K / 2] = 0;
+            std::memcpy(to, from, static_cast<size_t>(K) * sizeof(Real));
+        }
+    }
+}
+
+// Asks for a block of op(X), rows first .. of k0 .., a few cache lines at a time, while others are computed with.
+template <class Real>
+class Ahead {
+  public:
+    Ahead() = default;
+    Ahead(const Operand<Real>& x, size_t first, int count, size_t k0, int K)
+        : at_(reinterpret_cast<const char*>(x.at(first, k0))),
+          stride_(x.ld * sizeof(Real)),
+          bytes_(static_cast<size_t>(x.along_k ? K : count) * sizeof(Real)),
+          runs_(x.along_k ? count : K) {}
+    int lines() const { return runs_ * static_cast<int>((bytes_ + LINE - 1) / LINE); }
+    void fetch(int lines) {
+        for (; lines > 0 && runs_ > 0; --lines) {
+            __builtin_prefetch(at_ + byte_, 0, 2);
+            byte_ += LINE;
+            if (byte_ < bytes_) continue;
+            byte_ = 0;
+            at_ += stride_;
+            --runs_;
+        }
+    }
+
+  private:
+    static constexpr size_t LINE = 64;
+    const char* at_ = nullptr;
+    size_t stride_ = 0, bytes_ = 0, byte_ = 0;
+    int runs_ = 0;
+};
+
 // to[u * W + i] = unit u of x(first + i, k0 ..) for i < count; u < units_of(K). Up to the end of a vector follow zeros;
 // what is beyond no kernel reads.
 template <int W, class Unit, class Real>
