@@ -144,13 +144,13 @@ void blocked_product(const Product<Real, Out>& p, const Space<Kernel>& space, in
                                  std::min(NR, width - sliver * NR), k0, depth);
                     });
 
-                const auto multiply = [&](int panel, int rows, int row, int sliver) {
+                const auto multiply = [&](int panel, int rows, int row, int sliver, Ahead& ahead, int lines) {
                     const size_t column = sliver * NR;
                     const auto run = [&](auto* C, size_t ldc, const Sum* base, size_t ldbase) {
                         const Output<Sum, std::remove_pointer_t<decltype(C)>> out{C, ldc, p.alpha, base, ldbase};
                         const auto read = [&](auto from) {
                             run_kernel<Kernel>(rows, units, from, space.b + column * units, out,
-                                               std::min(NR, width - sliver * NR),
+                                               std::min(NR, width - sliver * NR), ahead, lines,
                                                std::make_integer_sequence<int, MR>{});
                         };
                         if (in_place && p.A.along_k)
@@ -183,8 +183,8 @@ void blocked_product(const Product<Real, Out>& p, const Space<Kernel>& space, in
                     group += threads;
                     const bool later = group >= groups;  // in the next block of k
                     const int k = later ? k0 + KC : k0, first = (later ? group - groups : group) * group_rows;
-                    if (in_place || k >= p.K || first >= height) return Ahead<Real>();
-                    return Ahead<Real>(p.A, m0 + first, std::min(group_rows, height - first), k, std::min(KC, p.K - k));
+                    if (in_place || k >= p.K || first >= height) return Ahead();
+                    return Ahead(p.A, m0 + first, std::min(group_rows, height - first), k, std::min(KC, p.K - k));
                 };
                 const int parts = std::min(blocks_of(TURNS * threads, groups), slivers);
                 int packed = -1;  // the group that is in `a`
@@ -203,12 +203,11 @@ void blocked_product(const Product<Real, Out>& p, const Space<Kernel>& space, in
                     }
                     packed = group;
                     const int begin = slivers * part / parts, end = slivers * (part + 1) / parts;
-                    Ahead<Real> ahead = next_block(group);
+                    Ahead ahead = next_block(group);
                     const int lines = blocks_of(ahead.lines(), std::max(1, (end - begin) * panels));
                     for (int sliver = begin; sliver < end; ++sliver)
                         for (int panel = 0; panel < panels; ++panel) {
-                            ahead.fetch(lines);
-                            multiply(panel, rows_of(panel), first + panel * MR, sliver);
+                            multiply(panel, rows_of(panel), first + panel * MR, sliver, ahead, lines);
                         }
                 });
             }

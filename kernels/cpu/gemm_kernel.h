@@ -48,17 +48,20 @@ struct Output {
     Sum alpha;
     const Sum* base;  // an earlier block's result, or with ldbase = 0 the bias
     size_t ldbase;
-
-    // Whole rows of the tile, on their way into the first-level cache while their sums are computed.
-    template <int ROWS, int BYTES>
-    void prefetch() const {
-#pragma GCC unroll 14
-        for (int i = 0; i < ROWS; ++i)
-#pragma GCC unroll 4
-            for (int byte = 0; byte < BYTES; byte += 64)
-                __builtin_prefetch(reinterpret_cast<const char*>(C + static_cast<size_t>(i) * ldc) + byte, 1);
-    }
 };
+
+// The walk over k, `step(k)` for k < K, during which the cache lines of the tile of C are asked for and `lines` of those
+// that `ahead` has: a few every STRIDE steps, since more at once would wait for each other.
+template <class Out, class Step>
+inline __attribute__((always_inline)) void walk(int K, Ahead tile, Ahead& ahead, int lines, Step step) {
+    constexpr int STRIDE = 8;
+    const int strides = (K + STRIDE - 1) / STRIDE, own = tile.lines() / strides + 1, others = (lines + strides - 1) / strides;
+    for (int k = 0; k < K;) {
+        tile.fetch<1, 3>(own);
+        ahead.fetch<0, 2>(others);
+        for (const int end = std::min(K, k + STRIDE); k < end; ++k) step();
+    }
+}
 
 // x, in a register of its own: a product that a compiler cannot fuse with what is added to it. Whether it would depends
 // on the code around it, which differs between the instances of a kernel: a row's bits would hang on its company.
@@ -82,18 +85,18 @@ struct VectorKernel {
     static constexpr int KC = 384;  // a sliver of op(B) is 48 KiB, a panel of op(A) 21: from the second-level cache
 
     template <int ROWS, int VECTORS, class Rows, class Out>
-    static void run(int K, Rows a, const Real* b, const Output<Real, Out>& out, int columns) {
+    static void run(int K, Rows a, const Real* b, const Output<Real, Out>& out, int columns, Ahead& ahead, int lines) {
         constexpr int n = LANES<Real>;
-        out.template prefetch<ROWS, VECTORS * VECTOR_BYTES>();
         Vector<Real> sums[ROWS][VECTORS] = {};
-        for (int k = 0; k < K; ++k, a.next(), b += NR) {
+        walk<Out>(K, Ahead(out.C, out.ldc * sizeof(Out), VECTORS * n * sizeof(Out), ROWS), ahead, lines, [&] {
             const Vector<Real> b0 = load(b), b1 = VECTORS == 2 ? load(b + n) : b0;
 #pragma GCC unroll 14
             for (int i = 0; i < ROWS; ++i) {
                 sums[i][0] += a(i) * b0;
                 if constexpr (VECTORS == 2) sums[i][1] += a(i) * b1;
             }
-        }
+            a.next(), b += NR;
+        });
 #pragma GCC unroll 14
         for (int i = 0; i < ROWS; ++i) {
             Out* to = out.C + i * out.ldc;
@@ -149,8 +152,8 @@ struct PairKernel {
     static __mmask16 first_lanes(int width) { return static_cast<__mmask16>((1u << width) - 1); }
 
     template <int ROWS, int VECTORS, class Rows, class Out>
-    AVX512_BF16 static void run(int units, Rows a, const Pair* b, const Output<float, Out>& out, int columns) {
-        out.template prefetch<ROWS, VECTORS * 16 * sizeof(Out)>();
+    AVX512_BF16 static void run(int units, Rows a, const Pair* b, const Output<float, Out>& out, int columns,
+                                Ahead& ahead, int lines) {
         __m512 sums[ROWS][VECTORS] = {};
         for (int u = 0; u < units; ++u, a.next(), b += NR) {
             const __m512bh b0 = (__m512bh)_mm512_loadu_si512(b),
@@ -186,11 +189,11 @@ struct PairKernel {
 // size; the same operations for each element, none for rows and vectors that are not there.
 template <class Kernel, class Rows, class Out, int... I>
 void run_kernel(int rows, int units, Rows a, const typename Kernel::Unit* b,
-                const Output<typename Kernel::Sum, Out>& out, int columns, std::integer_sequence<int, I...>) {
-    using Run = void (*)(int, Rows, const typename Kernel::Unit*, const Output<typename Kernel::Sum, Out>&, int);
+                const Output<typename Kernel::Sum, Out>& out, int columns, Ahead& ahead, int lines, std::integer_sequence<int, I...>) {
+    using Run = void (*)(int, Rows, const typename Kernel::Unit*, const Output<typename Kernel::Sum, Out>&, int, Ahead&, int);
     static constexpr Run runs[2][sizeof...(I)] = {{Kernel::template run<I + 1, 1, Rows, Out>...},
                                                   {Kernel::template run<I + 1, 2, Rows, Out>...}};
-    runs[2 * columns > Kernel::NR][rows - 1](units, a, b, out, columns);
+    runs[2 * columns > Kernel::NR][rows - 1](units, a, b, out, columns, ahead, lines);
 }
 
 }  // namespace cpu

@@ -26,6 +26,8 @@ struct Operand {
     const Real* at(size_t i, size_t k) const { return along_k ? data + i * ld + k : data + k * ld + i; }
 };
 
+constexpr int PACK_AHEAD = 8;  // rows that are asked for before they are packed
+
 // What a packed block is made of: a float, a double (one k), or a Pair (two, the second of an odd K's last is 0). bf16
 // is packed as Pair, or as float.
 template <class Unit>
@@ -120,20 +122,23 @@ void copy_rows(Unit* to, size_t stride, const Operand<Real>& x, size_t first, in
     }
 }
 
-// Asks for a block of op(X), rows first .. of k0 .., a few cache lines at a time, while others are computed with.
-template <class Real>
+// Asks for cache lines that will be needed, a few at a time, while others are computed with: `runs` of `bytes`, `stride`
+// bytes apart.
 class Ahead {
   public:
     Ahead() = default;
+    Ahead(const void* at, size_t stride, size_t bytes, int runs)
+        : at_(static_cast<const char*>(at)), stride_(stride), bytes_(bytes), runs_(runs) {}
+    // A block of op(X).
+    template <class Real>
     Ahead(const Operand<Real>& x, size_t first, int count, size_t k0, int K)
-        : at_(reinterpret_cast<const char*>(x.at(first, k0))),
-          stride_(x.ld * sizeof(Real)),
-          bytes_(static_cast<size_t>(x.along_k ? K : count) * sizeof(Real)),
-          runs_(x.along_k ? count : K) {}
+        : Ahead(x.at(first, k0), x.ld * sizeof(Real), static_cast<size_t>(x.along_k ? K : count) * sizeof(Real),
+                x.along_k ? count : K) {}
     int lines() const { return runs_ * static_cast<int>((bytes_ + LINE - 1) / LINE); }
-    void fetch(int lines) {
+    template <int WRITE, int LEVEL>
+    inline void fetch(int lines) {
         for (; lines > 0 && runs_ > 0; --lines) {
-            __builtin_prefetch(at_ + byte_, 0, 2);
+            __builtin_prefetch(at_ + byte_, WRITE, LEVEL);
             byte_ += LINE;
             if (byte_ < bytes_) continue;
             byte_ = 0;
@@ -159,6 +164,7 @@ void pack(Unit* to, const Operand<Real>& x, size_t first, int count, size_t k0, 
         const Real zeros[W] = {};
         for (int k = 0; k < K; k += DEPTH, to += W) {
             const Real *from = x.at(first, k0 + k), *next = k + 1 < K ? from + x.ld : zeros;
+            __builtin_prefetch(from + PACK_AHEAD * x.ld);
             if (count == W) {
                 pack_row<W>(to, from, next);
             } else if (count == HALF) {
@@ -176,6 +182,7 @@ void pack(Unit* to, const Operand<Real>& x, size_t first, int count, size_t k0, 
         const int depth = std::min(n * DEPTH, K - k), units = units_of<Unit>(depth);
         for (int group = 0; group < std::min(W, count); group += n) {
             Vector<Unit> rows[n];
+            for (int i = 0; i < n; ++i) __builtin_prefetch(x.at(first + group + n + i, k0 + k), 0, 3);
             for (int i = 0; i < n; ++i)
                 rows[i] =
                     group + i < count ? units_along_k<Unit>(x.at(first + group + i, k0 + k), depth) : Vector<Unit>{};
