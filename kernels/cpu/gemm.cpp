@@ -107,7 +107,7 @@ template <class Kernel, class Real>
 bool reads_in_place(const Operand<Real>& a, int N, int K) {
     using Unit = typename Kernel::Unit;
     const int slivers = blocks_of(N, Kernel::NR);
-    if (slivers > (a.ld * sizeof(Real) % CACHE_WAY == 0 ? 1 : IN_PLACE_SLIVERS)) return false;
+    if (slivers > IN_PLACE_SLIVERS || (a.along_k && a.ld * sizeof(Real) % CACHE_WAY == 0)) return false;
     if constexpr (std::is_same_v<Unit, Pair>) return a.along_k && K % 2 == 0;
     return std::is_same_v<Unit, Real>;
 }
@@ -197,14 +197,12 @@ void blocked_product(const Product<Real, Out>& p, const Space<Kernel>& space, in
                         if (p.A.along_k)
                             copy_rows(a, row_stride, p.A, m0 + first, std::min(group_rows, height - first), k0, depth);
                         else
-                            for (int panel = 0; panel < panels; ++panel)
-                                pack<MR>(a + static_cast<size_t>(panel) * MR * units, p.A, m0 + first + panel * MR,
-                                         rows_of(panel), k0, depth);
+                            pack_panels<MR>(a, p.A, m0 + first, std::min(group_rows, height - first), k0, depth);
                     }
                     packed = group;
                     const int begin = slivers * part / parts, end = slivers * (part + 1) / parts;
                     Ahead ahead = next_block(group);
-                    const int lines = blocks_of(ahead.lines(), std::max(1, (end - begin) * panels));
+                    const int lines = blocks_of(ahead.lines(), (end - begin) * panels * blocks_of(units, STRIDE));
                     for (int sliver = begin; sliver < end; ++sliver)
                         for (int panel = 0; panel < panels; ++panel) {
                             multiply(panel, rows_of(panel), first + panel * MR, sliver, ahead, lines);

@@ -50,15 +50,15 @@ struct Output {
     size_t ldbase;
 };
 
-// The walk over k, `step(k)` for k < K, during which the cache lines of the tile of C are asked for and `lines` of those
-// that `ahead` has: a few every STRIDE steps, since more at once would wait for each other.
-template <class Out, class Step>
+// The walk over k, `step()` K times, during which the cache lines of the tile of C are asked for and `lines` of those
+// that `ahead` has every STRIDE steps: many at once would wait for each other.
+constexpr int STRIDE = 8;
+template <class Step>
 inline __attribute__((always_inline)) void walk(int K, Ahead tile, Ahead& ahead, int lines, Step step) {
-    constexpr int STRIDE = 8;
-    const int strides = (K + STRIDE - 1) / STRIDE, own = tile.lines() / strides + 1, others = (lines + strides - 1) / strides;
+    const int tile_lines = tile.lines(), own = K >= STRIDE * tile_lines ? 1 : tile_lines;
     for (int k = 0; k < K;) {
         tile.fetch<1, 3>(own);
-        ahead.fetch<0, 2>(others);
+        ahead.fetch<0, 2>(lines);
         for (const int end = std::min(K, k + STRIDE); k < end; ++k) step();
     }
 }
@@ -88,7 +88,7 @@ struct VectorKernel {
     static void run(int K, Rows a, const Real* b, const Output<Real, Out>& out, int columns, Ahead& ahead, int lines) {
         constexpr int n = LANES<Real>;
         Vector<Real> sums[ROWS][VECTORS] = {};
-        walk<Out>(K, Ahead(out.C, out.ldc * sizeof(Out), VECTORS * n * sizeof(Out), ROWS), ahead, lines, [&] {
+        walk(K, Ahead(out.C, out.ldc * sizeof(Out), VECTORS * n * sizeof(Out), ROWS), ahead, lines, [&] {
             const Vector<Real> b0 = load(b), b1 = VECTORS == 2 ? load(b + n) : b0;
 #pragma GCC unroll 14
             for (int i = 0; i < ROWS; ++i) {
@@ -155,7 +155,10 @@ struct PairKernel {
     AVX512_BF16 static void run(int units, Rows a, const Pair* b, const Output<float, Out>& out, int columns,
                                 Ahead& ahead, int lines) {
         __m512 sums[ROWS][VECTORS] = {};
+        Ahead tile(out.C, out.ldc * sizeof(Out), VECTORS * 16 * sizeof(Out), ROWS);
+        const int own = units >= STRIDE * tile.lines() ? 1 : tile.lines();
         for (int u = 0; u < units; ++u, a.next(), b += NR) {
+            if (u % STRIDE == 0) tile.fetch<1, 3>(own), ahead.fetch<0, 2>(lines);
             const __m512bh b0 = (__m512bh)_mm512_loadu_si512(b),
                            b1 = VECTORS == 2 ? (__m512bh)_mm512_loadu_si512(b + 16) : b0;
 #pragma GCC unroll 14

@@ -164,7 +164,6 @@ void pack(Unit* to, const Operand<Real>& x, size_t first, int count, size_t k0, 
         const Real zeros[W] = {};
         for (int k = 0; k < K; k += DEPTH, to += W) {
             const Real *from = x.at(first, k0 + k), *next = k + 1 < K ? from + x.ld : zeros;
-            __builtin_prefetch(from + PACK_AHEAD * x.ld);
             if (count == W) {
                 pack_row<W>(to, from, next);
             } else if (count == HALF) {
@@ -198,6 +197,26 @@ void pack(Unit* to, const Operand<Real>& x, size_t first, int count, size_t k0, 
             else
                 for (int u = 0; u < units; ++u) put(u);
         }
+    }
+}
+
+// A group of panels of W rows of op(A), whose rows are neighbours in memory: pack's panels, one after the other.
+template <int W, class Unit, class Real>
+void pack_panels(Unit* to, const Operand<Real>& x, size_t first, int count, size_t k0, int K) {
+    const int panels = (count + W - 1) / W;
+    const size_t size = static_cast<size_t>(W) * units_of<Unit>(K);
+    if constexpr (std::is_same_v<Unit, Real>) {
+        const int whole = count / W;
+        for (int k = 0; k < K; ++k) {
+            const Real* const from = x.at(first, k0 + k);
+            for (int i = 0; i < count; i += 64 / sizeof(Real)) __builtin_prefetch(from + PACK_AHEAD * x.ld + i);
+            for (int panel = 0; panel < whole; ++panel)
+                std::memcpy(to + panel * size + static_cast<size_t>(k) * W, from + panel * W, W * sizeof(Real));
+        }
+        if (whole < panels) pack<W>(to + whole * size, x, first + whole * W, count - whole * W, k0, K);
+    } else {
+        for (int panel = 0; panel < panels; ++panel)
+            pack<W>(to + panel * size, x, first + panel * W, std::min(W, count - panel * W), k0, K);
     }
 }
 
