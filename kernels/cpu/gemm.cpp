@@ -107,7 +107,8 @@ template <class Kernel, class Real>
 bool reads_in_place(const Operand<Real>& a, int N, int K) {
     using Unit = typename Kernel::Unit;
     const int slivers = blocks_of(N, Kernel::NR);
-    if (slivers > IN_PLACE_SLIVERS || (a.along_k && a.ld * sizeof(Real) % CACHE_WAY == 0)) return false;
+    if (slivers > IN_PLACE_SLIVERS) return false;
+    if (a.ld * sizeof(Real) % CACHE_WAY == 0 && (a.along_k || slivers > 1)) return false;
     if constexpr (std::is_same_v<Unit, Pair>) return a.along_k && K % 2 == 0;
     return std::is_same_v<Unit, Real>;
 }

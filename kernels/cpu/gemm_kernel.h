@@ -50,14 +50,23 @@ struct Output {
     size_t ldbase;
 };
 
-// The walk over k, `step()` K times, during which the cache lines of the tile of C are asked for and `lines` of those
-// that `ahead` has every STRIDE steps: many at once would wait for each other.
+// The walk over k, `step()` K times. On its way the cache lines of a tile of C are asked for, ROWS of BYTES, and `lines`
+// of those that `ahead` has every STRIDE steps: many at once would wait for each other. A short walk asks for C at once.
 constexpr int STRIDE = 8;
-template <class Step>
-inline __attribute__((always_inline)) void walk(int K, Ahead tile, Ahead& ahead, int lines, Step step) {
-    const int tile_lines = tile.lines(), own = K >= STRIDE * tile_lines ? 1 : tile_lines;
+template <int ROWS, int BYTES, class Out, class Step>
+inline __attribute__((always_inline)) void walk(int K, const Out* C, size_t ldc, Ahead& ahead, int lines, Step step) {
+    if (K < ROWS * STRIDE) {
+#pragma GCC unroll 14
+        for (int i = 0; i < ROWS; ++i)
+#pragma GCC unroll 2
+            for (int byte = 0; byte < BYTES; byte += 64)
+                __builtin_prefetch(reinterpret_cast<const char*>(C + static_cast<size_t>(i) * ldc) + byte, 1);
+        for (int k = 0; k < K; ++k) step();
+        return;
+    }
+    Ahead tile(C, ldc * sizeof(Out), BYTES, ROWS);
     for (int k = 0; k < K;) {
-        tile.fetch<1, 3>(own);
+        tile.fetch<1, 3>((BYTES + 63) / 64);
         ahead.fetch<0, 2>(lines);
         for (const int end = std::min(K, k + STRIDE); k < end; ++k) step();
     }
@@ -88,7 +97,7 @@ struct VectorKernel {
     static void run(int K, Rows a, const Real* b, const Output<Real, Out>& out, int columns, Ahead& ahead, int lines) {
         constexpr int n = LANES<Real>;
         Vector<Real> sums[ROWS][VECTORS] = {};
-        walk(K, Ahead(out.C, out.ldc * sizeof(Out), VECTORS * n * sizeof(Out), ROWS), ahead, lines, [&] {
+        walk<ROWS, VECTORS * n * sizeof(Out)>(K, out.C, out.ldc, ahead, lines, [&] {
             const Vector<Real> b0 = load(b), b1 = VECTORS == 2 ? load(b + n) : b0;
 #pragma GCC unroll 14
             for (int i = 0; i < ROWS; ++i) {
@@ -155,10 +164,7 @@ struct PairKernel {
     AVX512_BF16 static void run(int units, Rows a, const Pair* b, const Output<float, Out>& out, int columns,
                                 Ahead& ahead, int lines) {
         __m512 sums[ROWS][VECTORS] = {};
-        Ahead tile(out.C, out.ldc * sizeof(Out), VECTORS * 16 * sizeof(Out), ROWS);
-        const int own = units >= STRIDE * tile.lines() ? 1 : tile.lines();
-        for (int u = 0; u < units; ++u, a.next(), b += NR) {
-            if (u % STRIDE == 0) tile.fetch<1, 3>(own), ahead.fetch<0, 2>(lines);
+        walk<ROWS, VECTORS * 16 * sizeof(Out)>(units, out.C, out.ldc, ahead, lines, [&]() AVX512_BF16 {
             const __m512bh b0 = (__m512bh)_mm512_loadu_si512(b),
                            b1 = VECTORS == 2 ? (__m512bh)_mm512_loadu_si512(b + 16) : b0;
 #pragma GCC unroll 14
@@ -167,7 +173,8 @@ struct PairKernel {
                 sums[i][0] = _mm512_dpbf16_ps(sums[i][0], pair, b0);
                 if constexpr (VECTORS == 2) sums[i][1] = _mm512_dpbf16_ps(sums[i][1], pair, b1);
             }
-        }
+            a.next(), b += NR;
+        });
         const __m512 alpha = _mm512_set1_ps(out.alpha);
 #pragma GCC unroll 14
         for (int i = 0; i < ROWS; ++i) {
