@@ -1,16 +1,24 @@
 // gemm.cpp - packed, blocked matrix product.
 //
 // The loops of Goto & van de Geijn (2008): blocks of KC of the inner dimension; op(B) packed into slivers of NR
-// columns, op(A) into panels of MR rows, both k-major (gemm_pack.h), so that the micro-kernel (gemm_kernel.h) reads two
-// streams; it keeps MR x NR sums in registers.
+// columns, k-major (gemm_pack.h), op(A) in panels of MR rows; the micro-kernel (gemm_kernel.h) keeps MR x NR sums in
+// registers.
 //
 // Order of summation: C[m,n] is one chain of multiply-adds over a block of KC, in ascending k (of bf16 in pairs), and
 // the blocks' sums are added in ascending k; a C of bf16 is rounded after the last. No step of it knows where in the
 // matrix m is, which row shares its panel, or which thread runs: this is where the contract's independence comes from.
 //
-// 2 M N K flops. Packing reads each element of op(A) once for every NC columns of C (and once more for every thread
-// that shares a group of panels), each of op(B) once (for every MC rows where K > KC), and writes as many units, of
-// op(A) within the second-level cache; of C, 2 sizeof(C's sums) bytes an element and block of k.
+// op(A) has two forms. Where rows lie along k (every product but dweight's), they are read as rows: where they are, or
+// copied next to each other; a kernel broadcasts single elements, which it finds as well in rows as in panels, so
+// nothing is transposed. Else the rows are neighbours for each k, and are read there or copied as panels. In place:
+// where at most IN_PLACE_SLIVERS slivers read a panel again, unless the copy is needed because rows share sets of the
+// cache.
+//
+// 2 M N K flops. Copying reads each element of op(A) once for every NC columns of C (and once
+// more for every thread that shares a group of panels), packing each of op(B) once (for every MC rows where K > KC), and
+// they write as many units, of op(A) within the second-level cache; of C, 2 sizeof(C's sums) bytes an element and block
+// of k. What comes from memory is asked for before it is needed: the tile of C while its sums are computed, the next
+// block of op(A) while this one is multiplied, rows of op(B) while those before them are packed.
 #include "kernels/cpu/gemm.h"
 
 #ifdef _OPENMP
@@ -33,11 +41,11 @@ namespace {
 
 constexpr int NC = 2048;  // columns of a packed block of op(B), about 4 MiB
 constexpr int MC = 2016;  // rows of C whose sums are kept, where they are; a multiple of every group
-constexpr int GROUP = 4;  // panels that a thread packs at once: 86 KiB
-constexpr int IN_PLACE_SLIVERS = 4;  // that read a panel of op(A) which is not packed, at most
+constexpr int GROUP = 4;  // panels that a thread copies at once: 86 KiB; fewer where not all threads would have turns
+constexpr int IN_PLACE_SLIVERS = 4;  // that read a panel of op(A) where it is, at most
 constexpr size_t CACHE_WAY = 4096;   // bytes of the first-level cache: rows as far apart share its sets
-constexpr int ROW_PADDING = 16;  // units after a copied row, which keep rows out of each other's sets
-constexpr int TURNS = 8;  // a thread's turns, at least, so that all end at about the same time
+constexpr int ROW_PADDING = 16;      // units after a copied row, which keep rows out of each other's sets
+constexpr int TURNS = 8;             // a thread's turns, at least, so that all end at about the same time
 
 template <class Real, class Out>
 struct Product {
@@ -102,7 +110,8 @@ struct Space {
     }
 };
 
-// Whether a kernel may read op(A) where it is. Rows that share sets of the cache would push each other out.
+// Whether the kernel reads op(A) where it is. Rows that share sets of the cache would push each other out: along k
+// before their line is used up, else before the next sliver reads them again.
 template <class Kernel, class Real>
 bool reads_in_place(const Operand<Real>& a, int N, int K) {
     using Unit = typename Kernel::Unit;
@@ -115,8 +124,8 @@ bool reads_in_place(const Operand<Real>& a, int N, int K) {
 
 // `each(count, f)` runs f(0) .. f(count - 1) on `threads` threads, which all come here, and returns when all are done.
 //
-// A turn is one thread's: it packs a group of panels for itself, into its second-level cache, and multiplies them by
-// all slivers of op(B), or, where there are few groups, by a part of them.
+// A turn is one thread's: it copies a group of panels for itself, into its second-level cache, unless they are read in
+// place, and multiplies them by all slivers of op(B), or, where there are few groups, by a part of them.
 template <class Kernel, class Real, class Out, class Each>
 void blocked_product(const Product<Real, Out>& p, const Space<Kernel>& space, int threads, const Each& each) {
     using Unit = typename Kernel::Unit;
@@ -125,8 +134,8 @@ void blocked_product(const Product<Real, Out>& p, const Space<Kernel>& space, in
     constexpr bool ROUNDED = !std::is_same_v<Out, Sum>;
     const bool in_place = reads_in_place<Kernel>(p.A, p.N, p.K);
     static thread_local Workspace own;
-    const size_t packed_units = in_place ? 0 : GROUP * MR * (units_of<Unit>(std::min(p.K, KC)) + ROW_PADDING);
-    Unit* const a = reinterpret_cast<Unit*>(own.reserve(packed_units * sizeof(Unit)));
+    const size_t copied_units = in_place ? 0 : GROUP * MR * (units_of<Unit>(std::min(p.K, KC)) + ROW_PADDING);
+    Unit* const a = reinterpret_cast<Unit*>(own.reserve(copied_units * sizeof(Unit)));
 
     for (int n0 = 0; n0 < p.N; n0 += NC) {
         const int width = std::min(NC, p.N - n0), slivers = blocks_of(width, NR);
@@ -138,7 +147,7 @@ void blocked_product(const Product<Real, Out>& p, const Space<Kernel>& space, in
             const int group_rows = group_panels * MR, groups = blocks_of(height, group_rows);
             for (int k0 = 0; k0 < p.K; k0 += KC) {
                 const int depth = std::min(KC, p.K - k0), units = units_of<Unit>(depth);
-                const size_t row_stride = static_cast<size_t>(units) + ROW_PADDING;
+                const size_t depth_units = static_cast<size_t>(units), row_stride = depth_units + ROW_PADDING;
                 if (m0 == 0 || p.K > KC)
                     each(slivers, [&](int sliver) {
                         pack<NR>(space.b + static_cast<size_t>(sliver) * NR * units, p.B, n0 + sliver * NR,
@@ -154,15 +163,13 @@ void blocked_product(const Product<Real, Out>& p, const Space<Kernel>& space, in
                                                std::min(NR, width - sliver * NR), ahead, lines,
                                                std::make_integer_sequence<int, MR>{});
                         };
-                        if (in_place && p.A.along_k)
-                            read(Along<Unit>{reinterpret_cast<const char*>(p.A.at(m0 + row, k0)), p.A.ld * sizeof(Real)});
-                        else if (p.A.along_k)
-                            read(Along<Unit>{reinterpret_cast<const char*>(a + panel * MR * row_stride),
-                                             row_stride * sizeof(Unit)});
-                        else if (in_place)
-                            read(Across<Unit>{reinterpret_cast<const Unit*>(p.A.at(m0 + row, k0)), p.A.ld});
+                        const void* const there = p.A.at(m0 + row, k0);
+                        if (p.A.along_k)
+                            read(Along<Unit>{static_cast<const char*>(in_place ? there : a + panel * MR * row_stride),
+                                             in_place ? p.A.ld * sizeof(Real) : row_stride * sizeof(Unit)});
                         else
-                            read(Across<Unit>{a + static_cast<size_t>(panel) * MR * units, MR});
+                            read(Across<Unit>{in_place ? static_cast<const Unit*>(there) : a + panel * MR * depth_units,
+                                              in_place ? p.A.ld : MR});
                     };
                     Out* const C = p.C + (m0 + static_cast<size_t>(row)) * p.ldc + n0 + column;
                     const Sum* const bias = p.bias ? p.bias + n0 + column : nullptr;
@@ -179,7 +186,7 @@ void blocked_product(const Product<Real, Out>& p, const Space<Kernel>& space, in
                         run(C, p.ldc, adds ? C : bias, adds ? p.ldc : 0);
                     }
                 };
-                // the block of op(A) that this thread will probably pack next
+                // the block of op(A) that this thread will probably copy next
                 const auto next_block = [&](int group) {
                     group += threads;
                     const bool later = group >= groups;  // in the next block of k
@@ -188,26 +195,24 @@ void blocked_product(const Product<Real, Out>& p, const Space<Kernel>& space, in
                     return Ahead(p.A, m0 + first, std::min(group_rows, height - first), k, std::min(KC, p.K - k));
                 };
                 const int parts = std::min(blocks_of(TURNS * threads, groups), slivers);
-                int packed = -1;  // the group that is in `a`
+                int copied = -1;  // the group that is in `a`
                 each(groups * parts, [&](int turn) {
                     const int group = turn / parts, part = turn % parts;
-                    const int first = group * group_rows;
-                    const int panels = blocks_of(std::min(group_rows, height - first), MR);
-                    const auto rows_of = [&](int panel) { return std::min(MR, height - first - panel * MR); };
-                    if (group != packed && !in_place) {
+                    const int first = group * group_rows, rows = std::min(group_rows, height - first);
+                    const int panels = blocks_of(rows, MR);
+                    if (group != copied && !in_place) {
                         if (p.A.along_k)
-                            copy_rows(a, row_stride, p.A, m0 + first, std::min(group_rows, height - first), k0, depth);
+                            copy_rows(a, row_stride, p.A, m0 + first, rows, k0, depth);
                         else
-                            pack_panels<MR>(a, p.A, m0 + first, std::min(group_rows, height - first), k0, depth);
+                            pack_panels<MR>(a, p.A, m0 + first, rows, k0, depth);
                     }
-                    packed = group;
+                    copied = group;
                     const int begin = slivers * part / parts, end = slivers * (part + 1) / parts;
                     Ahead ahead = next_block(group);
                     const int lines = blocks_of(ahead.lines(), (end - begin) * panels * blocks_of(units, STRIDE));
                     for (int sliver = begin; sliver < end; ++sliver)
-                        for (int panel = 0; panel < panels; ++panel) {
-                            multiply(panel, rows_of(panel), first + panel * MR, sliver, ahead, lines);
-                        }
+                        for (int panel = 0; panel < panels; ++panel)
+                            multiply(panel, std::min(MR, rows - panel * MR), first + panel * MR, sliver, ahead, lines);
                 });
             }
         }

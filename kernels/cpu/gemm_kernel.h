@@ -199,8 +199,10 @@ struct PairKernel {
 // size; the same operations for each element, none for rows and vectors that are not there.
 template <class Kernel, class Rows, class Out, int... I>
 void run_kernel(int rows, int units, Rows a, const typename Kernel::Unit* b,
-                const Output<typename Kernel::Sum, Out>& out, int columns, Ahead& ahead, int lines, std::integer_sequence<int, I...>) {
-    using Run = void (*)(int, Rows, const typename Kernel::Unit*, const Output<typename Kernel::Sum, Out>&, int, Ahead&, int);
+                const Output<typename Kernel::Sum, Out>& out, int columns, Ahead& ahead, int lines,
+                std::integer_sequence<int, I...>) {
+    using Run =
+        void (*)(int, Rows, const typename Kernel::Unit*, const Output<typename Kernel::Sum, Out>&, int, Ahead&, int);
     static constexpr Run runs[2][sizeof...(I)] = {{Kernel::template run<I + 1, 1, Rows, Out>...},
                                                   {Kernel::template run<I + 1, 2, Rows, Out>...}};
     runs[2 * columns > Kernel::NR][rows - 1](units, a, b, out, columns, ahead, lines);

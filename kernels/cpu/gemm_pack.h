@@ -26,6 +26,7 @@ struct Operand {
     const Real* at(size_t i, size_t k) const { return along_k ? data + i * ld + k : data + k * ld + i; }
 };
 
+constexpr int LINE = 64;       // bytes of a cache line
 constexpr int PACK_AHEAD = 8;  // rows that are asked for before they are packed
 
 // What a packed block is made of: a float, a double (one k), or a Pair (two, the second of an odd K's last is 0). bf16
@@ -148,7 +149,6 @@ class Ahead {
     }
 
   private:
-    static constexpr size_t LINE = 64;
     const char* at_ = nullptr;
     size_t stride_ = 0, bytes_ = 0, byte_ = 0;
     int runs_ = 0;
@@ -164,6 +164,8 @@ void pack(Unit* to, const Operand<Real>& x, size_t first, int count, size_t k0, 
         const Real zeros[W] = {};
         for (int k = 0; k < K; k += DEPTH, to += W) {
             const Real *from = x.at(first, k0 + k), *next = k + 1 < K ? from + x.ld : zeros;
+            for (int d = 0; d < DEPTH; ++d)
+                for (int i = 0; i < W; i += LINE / sizeof(Real)) __builtin_prefetch(from + (PACK_AHEAD + d) * x.ld + i);
             if (count == W) {
                 pack_row<W>(to, from, next);
             } else if (count == HALF) {
@@ -209,7 +211,7 @@ void pack_panels(Unit* to, const Operand<Real>& x, size_t first, int count, size
         const int whole = count / W;
         for (int k = 0; k < K; ++k) {
             const Real* const from = x.at(first, k0 + k);
-            for (int i = 0; i < count; i += 64 / sizeof(Real)) __builtin_prefetch(from + PACK_AHEAD * x.ld + i);
+            for (int i = 0; i < count; i += LINE / sizeof(Real)) __builtin_prefetch(from + PACK_AHEAD * x.ld + i);
             for (int panel = 0; panel < whole; ++panel)
                 std::memcpy(to + panel * size + static_cast<size_t>(k) * W, from + panel * W, W * sizeof(Real));
         }
