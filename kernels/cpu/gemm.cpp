@@ -110,16 +110,17 @@ struct Space {
     }
 };
 
-// Whether the kernel reads op(A) where it is. Rows that share sets of the cache would push each other out: along k
-// before their line is used up, else before the next sliver reads them again.
+// Whether a row of A is a row of units as it is. (double could be, but need not be fast.)
+template <class Unit, class Real>
+constexpr bool CAN_READ_ROWS = std::is_same_v<Real, float> || std::is_same_v<Unit, Pair>;
+
+// Whether the kernel reads op(A) where it is. Rows that share sets of the cache would push each other out before their
+// lines are used up.
 template <class Kernel, class Real>
 bool reads_in_place(const Operand<Real>& a, int N, int K) {
     using Unit = typename Kernel::Unit;
-    const int slivers = blocks_of(N, Kernel::NR);
-    if (slivers > IN_PLACE_SLIVERS) return false;
-    if (a.ld * sizeof(Real) % CACHE_WAY == 0 && (a.along_k || slivers > 1)) return false;
-    if constexpr (std::is_same_v<Unit, Pair>) return a.along_k && K % 2 == 0;
-    return std::is_same_v<Unit, Real>;
+    if (blocks_of(N, Kernel::NR) > IN_PLACE_SLIVERS || a.ld * sizeof(Real) % CACHE_WAY == 0) return false;
+    return a.along_k ? CAN_READ_ROWS<Unit, Real> && K % UNIT_DEPTH<Unit> == 0 : std::is_same_v<Unit, Real>;
 }
 
 // `each(count, f)` runs f(0) .. f(count - 1) on `threads` threads, which all come here, and returns when all are done.
@@ -134,8 +135,8 @@ void blocked_product(const Product<Real, Out>& p, const Space<Kernel>& space, in
     constexpr bool ROUNDED = !std::is_same_v<Out, Sum>;
     const bool in_place = reads_in_place<Kernel>(p.A, p.N, p.K);
     static thread_local Workspace own;
-    const size_t copied_units = in_place ? 0 : GROUP * MR * (units_of<Unit>(std::min(p.K, KC)) + ROW_PADDING);
-    Unit* const a = reinterpret_cast<Unit*>(own.reserve(copied_units * sizeof(Unit)));
+    constexpr int ROW = KC / UNIT_DEPTH<Unit> + ROW_PADDING;  // units from a copied row to the next
+    Unit* const a = reinterpret_cast<Unit*>(own.reserve(in_place ? 0 : GROUP * MR * ROW * sizeof(Unit)));
 
     for (int n0 = 0; n0 < p.N; n0 += NC) {
         const int width = std::min(NC, p.N - n0), slivers = blocks_of(width, NR);
@@ -147,7 +148,6 @@ void blocked_product(const Product<Real, Out>& p, const Space<Kernel>& space, in
             const int group_rows = group_panels * MR, groups = blocks_of(height, group_rows);
             for (int k0 = 0; k0 < p.K; k0 += KC) {
                 const int depth = std::min(KC, p.K - k0), units = units_of<Unit>(depth);
-                const size_t depth_units = static_cast<size_t>(units), row_stride = depth_units + ROW_PADDING;
                 if (m0 == 0 || p.K > KC)
                     each(slivers, [&](int sliver) {
                         pack<NR>(space.b + static_cast<size_t>(sliver) * NR * units, p.B, n0 + sliver * NR,
@@ -164,12 +164,16 @@ void blocked_product(const Product<Real, Out>& p, const Space<Kernel>& space, in
                                                std::make_integer_sequence<int, MR>{});
                         };
                         const void* const there = p.A.at(m0 + row, k0);
+                        const Unit* const copy = a + static_cast<size_t>(panel) * MR * (p.A.along_k ? ROW : units);
+                        if constexpr (CAN_READ_ROWS<Unit, Real>)
+                            if (in_place && p.A.along_k)
+                                return read(Along<Unit>{static_cast<const char*>(there), p.A.ld * sizeof(Real)});
                         if (p.A.along_k)
-                            read(Along<Unit>{static_cast<const char*>(in_place ? there : a + panel * MR * row_stride),
-                                             in_place ? p.A.ld * sizeof(Real) : row_stride * sizeof(Unit)});
+                            read(Copied<Unit, ROW>{copy});
+                        else if (in_place)
+                            read(Across<Unit>{static_cast<const Unit*>(there), p.A.ld});
                         else
-                            read(Across<Unit>{in_place ? static_cast<const Unit*>(there) : a + panel * MR * depth_units,
-                                              in_place ? p.A.ld : MR});
+                            read(Across<Unit>{copy, MR});
                     };
                     Out* const C = p.C + (m0 + static_cast<size_t>(row)) * p.ldc + n0 + column;
                     const Sum* const bias = p.bias ? p.bias + n0 + column : nullptr;
@@ -202,7 +206,7 @@ void blocked_product(const Product<Real, Out>& p, const Space<Kernel>& space, in
                     const int panels = blocks_of(rows, MR);
                     if (group != copied && !in_place) {
                         if (p.A.along_k)
-                            copy_rows(a, row_stride, p.A, m0 + first, rows, k0, depth);
+                            copy_rows(a, ROW, p.A, m0 + first, rows, k0, depth);
                         else
                             pack_panels<MR>(a, p.A, m0 + first, rows, k0, depth);
                     }

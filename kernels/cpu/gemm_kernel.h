@@ -20,7 +20,7 @@
 namespace cpu {
 
 // Where a kernel finds unit u of row i of its panel of op(A). Across: the rows are neighbours, in a packed panel or in a
-// transposed A. Along: the units are, in A itself or in a copy of its rows.
+// transposed A. Along: the units are, in A itself.
 template <class Unit>
 struct Across {
     const Unit* at;
@@ -38,6 +38,13 @@ struct Along {
         return unit;
     }
     void next() { at += sizeof(Unit); }
+};
+// The copied rows: their distance is known, so that a kernel needs one address for all.
+template <class Unit, int STRIDE>
+struct Copied {
+    const Unit* at;
+    Unit operator()(int i) const { return at[i * STRIDE]; }
+    void next() { ++at; }
 };
 
 // What happens to a finished block of sums: C[i, j] = alpha * sums[i, j] + base[i, j], base null: no such term.
