@@ -213,7 +213,8 @@ void blocked_product(const Product<Real, Out>& p, const Space<Kernel>& space, in
                     copied = group;
                     const int begin = slivers * part / parts, end = slivers * (part + 1) / parts;
                     Ahead ahead = next_block(group);
-                    const int lines = blocks_of(ahead.lines(), (end - begin) * panels * blocks_of(units, STRIDE));
+                    const int lines =
+                        blocks_of(ahead.lines(), (end - begin) * panels * blocks_of(units, Walk<MR, 0>::STRIDE));
                     for (int sliver = begin; sliver < end; ++sliver)
                         for (int panel = 0; panel < panels; ++panel)
                             multiply(panel, std::min(MR, rows - panel * MR), first + panel * MR, sliver, ahead, lines);

@@ -2,7 +2,8 @@
 // gemm.cpp.
 //
 // A kernel is a struct with the sizes of its blocks, the type of its packed Unit, and
-//     run<ROWS, VECTORS, Rows>(units, a, b, out, columns)    ROWS <= MR, columns <= NR, in that many vectors: 1 or 2
+//     run<ROWS, VECTORS>(units, a, b, out, columns, ahead, lines)    ROWS <= MR, columns <= NR, in 1 or 2 VECTORS
+// a: Across, Along or Copied.
 #pragma once
 #include <algorithm>
 #include <type_traits>
@@ -57,27 +58,37 @@ struct Output {
     size_t ldbase;
 };
 
-// The walk over k, `step()` K times. On its way the cache lines of a tile of C are asked for, ROWS of BYTES, and `lines`
-// of those that `ahead` has every STRIDE steps: many at once would wait for each other. A short walk asks for C at once.
-constexpr int STRIDE = 8;
-template <int ROWS, int BYTES, class Out, class Step>
-inline __attribute__((always_inline)) void walk(int K, const Out* C, size_t ldc, Ahead& ahead, int lines, Step step) {
-    if (K < ROWS * STRIDE) {
+// What a kernel's walk over k asks for on its way, a few lines every STRIDE steps, since many at once would wait for
+// each other: its tile of C, ROWS of BYTES, and `lines` of those that `ahead` has. A short walk asks for C at once.
+//     for (int k = 0; k < K;) for (const int end = walk.stretch(k); k < end; ++k) ..
+template <int ROWS, int BYTES>
+class Walk {
+  public:
+    static constexpr int STRIDE = 8;
+    template <class Out>
+    inline Walk(int K, const Out* C, size_t ldc, Ahead& ahead, int lines)
+        : K_(K), lines_(lines), ahead_(ahead), tile_(C, ldc * sizeof(Out), BYTES, ROWS) {
+        if (!is_short()) return;
 #pragma GCC unroll 14
         for (int i = 0; i < ROWS; ++i)
 #pragma GCC unroll 2
-            for (int byte = 0; byte < BYTES; byte += 64)
+            for (int byte = 0; byte < BYTES; byte += LINE)
                 __builtin_prefetch(reinterpret_cast<const char*>(C + static_cast<size_t>(i) * ldc) + byte, 1);
-        for (int k = 0; k < K; ++k) step();
-        return;
     }
-    Ahead tile(C, ldc * sizeof(Out), BYTES, ROWS);
-    for (int k = 0; k < K;) {
-        tile.fetch<1, 3>((BYTES + 63) / 64);
-        ahead.fetch<0, 2>(lines);
-        for (const int end = std::min(K, k + STRIDE); k < end; ++k) step();
+    // The end of the stretch from k on.
+    inline int stretch(int k) {
+        if (is_short()) return K_;
+        tile_.template fetch<1, 3>((BYTES + LINE - 1) / LINE);
+        ahead_.template fetch<0, 2>(lines_);
+        return std::min(K_, k + STRIDE);
     }
-}
+
+  private:
+    bool is_short() const { return K_ < ROWS * STRIDE; }
+    const int K_, lines_;
+    Ahead& ahead_;
+    Ahead tile_;
+};
 
 // x, in a register of its own: a product that a compiler cannot fuse with what is added to it. Whether it would depends
 // on the code around it, which differs between the instances of a kernel: a row's bits would hang on its company.
@@ -104,15 +115,16 @@ struct VectorKernel {
     static void run(int K, Rows a, const Real* b, const Output<Real, Out>& out, int columns, Ahead& ahead, int lines) {
         constexpr int n = LANES<Real>;
         Vector<Real> sums[ROWS][VECTORS] = {};
-        walk<ROWS, VECTORS * n * sizeof(Out)>(K, out.C, out.ldc, ahead, lines, [&] {
-            const Vector<Real> b0 = load(b), b1 = VECTORS == 2 ? load(b + n) : b0;
+        Walk<ROWS, VECTORS * n * sizeof(Out)> walk(K, out.C, out.ldc, ahead, lines);
+        for (int k = 0; k < K;)
+            for (const int end = walk.stretch(k); k < end; ++k, a.next(), b += NR) {
+                const Vector<Real> b0 = load(b), b1 = VECTORS == 2 ? load(b + n) : b0;
 #pragma GCC unroll 14
-            for (int i = 0; i < ROWS; ++i) {
-                sums[i][0] += a(i) * b0;
-                if constexpr (VECTORS == 2) sums[i][1] += a(i) * b1;
+                for (int i = 0; i < ROWS; ++i) {
+                    sums[i][0] += a(i) * b0;
+                    if constexpr (VECTORS == 2) sums[i][1] += a(i) * b1;
+                }
             }
-            a.next(), b += NR;
-        });
 #pragma GCC unroll 14
         for (int i = 0; i < ROWS; ++i) {
             Out* to = out.C + i * out.ldc;
@@ -171,17 +183,18 @@ struct PairKernel {
     AVX512_BF16 static void run(int units, Rows a, const Pair* b, const Output<float, Out>& out, int columns,
                                 Ahead& ahead, int lines) {
         __m512 sums[ROWS][VECTORS] = {};
-        walk<ROWS, VECTORS * 16 * sizeof(Out)>(units, out.C, out.ldc, ahead, lines, [&]() AVX512_BF16 {
-            const __m512bh b0 = (__m512bh)_mm512_loadu_si512(b),
-                           b1 = VECTORS == 2 ? (__m512bh)_mm512_loadu_si512(b + 16) : b0;
+        Walk<ROWS, VECTORS * 16 * sizeof(Out)> walk(units, out.C, out.ldc, ahead, lines);
+        for (int u = 0; u < units;)
+            for (const int end = walk.stretch(u); u < end; ++u, a.next(), b += NR) {
+                const __m512bh b0 = (__m512bh)_mm512_loadu_si512(b),
+                               b1 = VECTORS == 2 ? (__m512bh)_mm512_loadu_si512(b + 16) : b0;
 #pragma GCC unroll 14
-            for (int i = 0; i < ROWS; ++i) {
-                const __m512bh pair = (__m512bh)_mm512_set1_epi32(static_cast<int>(a(i)));
-                sums[i][0] = _mm512_dpbf16_ps(sums[i][0], pair, b0);
-                if constexpr (VECTORS == 2) sums[i][1] = _mm512_dpbf16_ps(sums[i][1], pair, b1);
+                for (int i = 0; i < ROWS; ++i) {
+                    const __m512bh pair = (__m512bh)_mm512_set1_epi32(static_cast<int>(a(i)));
+                    sums[i][0] = _mm512_dpbf16_ps(sums[i][0], pair, b0);
+                    if constexpr (VECTORS == 2) sums[i][1] = _mm512_dpbf16_ps(sums[i][1], pair, b1);
+                }
             }
-            a.next(), b += NR;
-        });
         const __m512 alpha = _mm512_set1_ps(out.alpha);
 #pragma GCC unroll 14
         for (int i = 0; i < ROWS; ++i) {

@@ -136,6 +136,7 @@ class Ahead {
         : Ahead(x.at(first, k0), x.ld * sizeof(Real), static_cast<size_t>(x.along_k ? K : count) * sizeof(Real),
                 x.along_k ? count : K) {}
     int lines() const { return runs_ * static_cast<int>((bytes_ + LINE - 1) / LINE); }
+    // WRITE, LEVEL: __builtin_prefetch's
     template <int WRITE, int LEVEL>
     inline void fetch(int lines) {
         for (; lines > 0 && runs_ > 0; --lines) {
