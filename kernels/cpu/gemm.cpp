@@ -1,16 +1,24 @@
 // gemm.cpp - packed, blocked matrix product.
 //
 // The loops of Goto & van de Geijn (2008): blocks of KC of the inner dimension; op(B) packed into slivers of NR
-// columns, op(A) into panels of MR rows, both k-major (gemm_pack.h), so that the micro-kernel (gemm_kernel.h) reads two
-// streams; it keeps MR x NR sums in registers.
+// columns, k-major (gemm_pack.h), op(A) in panels of MR rows; the micro-kernel (gemm_kernel.h) keeps MR x NR sums in
+// registers.
 //
 // Order of summation: C[m,n] is one chain of multiply-adds over a block of KC, in ascending k (of bf16 in pairs), and
 // the blocks' sums are added in ascending k; a C of bf16 is rounded after the last. No step of it knows where in the
 // matrix m is, which row shares its panel, or which thread runs: this is where the contract's independence comes from.
 //
-// 2 M N K flops. Packing reads each element of op(A) once for every NC columns of C (and once more for every thread
-// that shares a group of panels), each of op(B) once (for every MC rows where K > KC), and writes as many units, of
-// op(A) within the second-level cache; of C, 2 sizeof(C's sums) bytes an element and block of k.
+// op(A) has two forms. Where rows lie along k (every product but dweight's), they are read as rows: where they are, or
+// copied next to each other; a kernel broadcasts single elements, which it finds as well in rows as in panels, so
+// nothing is transposed. Else the rows are neighbours for each k, and are read there or copied as panels. In place:
+// where at most IN_PLACE_SLIVERS slivers read a panel again, unless the copy is needed because rows share sets of the
+// cache.
+//
+// 2 M N K flops. Copying reads each element of op(A) once for every NC columns of C (and once
+// more for every thread that shares a group of panels), packing each of op(B) once (for every MC rows where K > KC), and
+// they write as many units, of op(A) within the second-level cache; of C, 2 sizeof(C's sums) bytes an element and block
+// of k. What comes from memory is asked for before it is needed: the tile of C while its sums are computed, the next
+// block of op(A) while this one is multiplied, rows of op(B) while those before them are packed.
 #include "kernels/cpu/gemm.h"
 
 #ifdef _OPENMP
@@ -33,8 +41,11 @@ namespace {
 
 constexpr int NC = 2048;  // columns of a packed block of op(B), about 4 MiB
 constexpr int MC = 2016;  // rows of C whose sums are kept, where they are; a multiple of every group
-constexpr int GROUP = 4;  // panels that a thread packs at once: 86 KiB
-constexpr int TURNS = 8;  // a thread's turns, at least, so that all end at about the same time
+constexpr int GROUP = 4;  // panels that a thread copies at once: 86 KiB; fewer where not all threads would have turns
+constexpr int IN_PLACE_SLIVERS = 4;  // that read a panel of op(A) where it is, at most
+constexpr size_t CACHE_WAY = 4096;   // bytes of the first-level cache: rows as far apart share its sets
+constexpr int ROW_PADDING = 16;      // units after a copied row, which keep rows out of each other's sets
+constexpr int TURNS = 8;             // a thread's turns, at least, so that all end at about the same time
 
 template <class Real, class Out>
 struct Product {
@@ -99,23 +110,42 @@ struct Space {
     }
 };
 
+// Whether a row of A is a row of units as it is. (double could be, but need not be fast.)
+template <class Unit, class Real>
+constexpr bool CAN_READ_ROWS = std::is_same_v<Real, float> || std::is_same_v<Unit, Pair>;
+
+// Whether the kernel reads op(A) where it is. Rows that share sets of the cache would push each other out before their
+// lines are used up.
+template <class Kernel, class Real>
+bool reads_in_place(const Operand<Real>& a, int N, int K) {
+    using Unit = typename Kernel::Unit;
+    if (blocks_of(N, Kernel::NR) > IN_PLACE_SLIVERS || a.ld * sizeof(Real) % CACHE_WAY == 0) return false;
+    return a.along_k ? CAN_READ_ROWS<Unit, Real> && K % UNIT_DEPTH<Unit> == 0 : std::is_same_v<Unit, Real>;
+}
+
 // `each(count, f)` runs f(0) .. f(count - 1) on `threads` threads, which all come here, and returns when all are done.
 //
-// A turn is one thread's: it packs a group of panels for itself, into its second-level cache, and multiplies them by
-// all slivers of op(B), or, where there are few groups, by a part of them.
+// A turn is one thread's: it copies a group of panels for itself, into its second-level cache, unless they are read in
+// place, and multiplies them by all slivers of op(B), or, where there are few groups, by a part of them.
 template <class Kernel, class Real, class Out, class Each>
 void blocked_product(const Product<Real, Out>& p, const Space<Kernel>& space, int threads, const Each& each) {
     using Unit = typename Kernel::Unit;
     using Sum = typename Kernel::Sum;
-    constexpr int MR = Kernel::MR, NR = Kernel::NR, KC = Kernel::KC, ROWS = GROUP * MR;
+    constexpr int MR = Kernel::MR, NR = Kernel::NR, KC = Kernel::KC;
     constexpr bool ROUNDED = !std::is_same_v<Out, Sum>;
+    const bool in_place = reads_in_place<Kernel>(p.A, p.N, p.K);
     static thread_local Workspace own;
-    Unit* const a = reinterpret_cast<Unit*>(own.reserve(ROWS * units_of<Unit>(std::min(p.K, KC)) * sizeof(Unit)));
+    constexpr int ROW = KC / UNIT_DEPTH<Unit> + ROW_PADDING;  // units from a copied row to the next
+    Unit* const a = reinterpret_cast<Unit*>(own.reserve(in_place ? 0 : GROUP * MR * ROW * sizeof(Unit)));
 
     for (int n0 = 0; n0 < p.N; n0 += NC) {
         const int width = std::min(NC, p.N - n0), slivers = blocks_of(width, NR);
         for (int m0 = 0; m0 < p.M; m0 += MC) {
-            const int height = std::min(MC, p.M - m0), groups = blocks_of(height, ROWS);
+            const int height = std::min(MC, p.M - m0);
+            int group_panels = GROUP;
+            while (threads > 1 && group_panels > 1 && blocks_of(height, group_panels * MR) * slivers < TURNS * threads)
+                group_panels /= 2;
+            const int group_rows = group_panels * MR, groups = blocks_of(height, group_rows);
             for (int k0 = 0; k0 < p.K; k0 += KC) {
                 const int depth = std::min(KC, p.K - k0), units = units_of<Unit>(depth);
                 if (m0 == 0 || p.K > KC)
@@ -124,13 +154,26 @@ void blocked_product(const Product<Real, Out>& p, const Space<Kernel>& space, in
                                  std::min(NR, width - sliver * NR), k0, depth);
                     });
 
-                const auto multiply = [&](int panel, int rows, int row, int sliver) {
+                const auto multiply = [&](int panel, int rows, int row, int sliver, Ahead& ahead, int lines) {
                     const size_t column = sliver * NR;
                     const auto run = [&](auto* C, size_t ldc, const Sum* base, size_t ldbase) {
-                        using To = std::remove_pointer_t<decltype(C)>;
-                        run_kernel<Kernel>(rows, units, a + static_cast<size_t>(panel) * MR * units,
-                                           space.b + column * units, Output<Sum, To>{C, ldc, p.alpha, base, ldbase},
-                                           std::min(NR, width - sliver * NR), std::make_integer_sequence<int, MR>{});
+                        const Output<Sum, std::remove_pointer_t<decltype(C)>> out{C, ldc, p.alpha, base, ldbase};
+                        const auto read = [&](auto from) {
+                            run_kernel<Kernel>(rows, units, from, space.b + column * units, out,
+                                               std::min(NR, width - sliver * NR), ahead, lines,
+                                               std::make_integer_sequence<int, MR>{});
+                        };
+                        const void* const there = p.A.at(m0 + row, k0);
+                        const Unit* const copy = a + static_cast<size_t>(panel) * MR * (p.A.along_k ? ROW : units);
+                        if constexpr (CAN_READ_ROWS<Unit, Real>)
+                            if (in_place && p.A.along_k)
+                                return read(Along<Unit>{static_cast<const char*>(there), p.A.ld * sizeof(Real)});
+                        if (p.A.along_k)
+                            read(Copied<Unit, ROW>{copy});
+                        else if (in_place)
+                            read(Across<Unit>{static_cast<const Unit*>(there), p.A.ld});
+                        else
+                            read(Across<Unit>{copy, MR});
                     };
                     Out* const C = p.C + (m0 + static_cast<size_t>(row)) * p.ldc + n0 + column;
                     const Sum* const bias = p.bias ? p.bias + n0 + column : nullptr;
@@ -147,20 +190,34 @@ void blocked_product(const Product<Real, Out>& p, const Space<Kernel>& space, in
                         run(C, p.ldc, adds ? C : bias, adds ? p.ldc : 0);
                     }
                 };
+                // the block of op(A) that this thread will probably copy next
+                const auto next_block = [&](int group) {
+                    group += threads;
+                    const bool later = group >= groups;  // in the next block of k
+                    const int k = later ? k0 + KC : k0, first = (later ? group - groups : group) * group_rows;
+                    if (in_place || k >= p.K || first >= height) return Ahead();
+                    return Ahead(p.A, m0 + first, std::min(group_rows, height - first), k, std::min(KC, p.K - k));
+                };
                 const int parts = std::min(blocks_of(TURNS * threads, groups), slivers);
-                int packed = -1;  // the group that is in `a`
+                int copied = -1;  // the group that is in `a`
                 each(groups * parts, [&](int turn) {
                     const int group = turn / parts, part = turn % parts;
-                    const int first = group * ROWS, panels = blocks_of(std::min(ROWS, height - first), MR);
-                    const auto rows_of = [&](int panel) { return std::min(MR, height - first - panel * MR); };
-                    if (group != packed)
+                    const int first = group * group_rows, rows = std::min(group_rows, height - first);
+                    const int panels = blocks_of(rows, MR);
+                    if (group != copied && !in_place) {
+                        if (p.A.along_k)
+                            copy_rows(a, ROW, p.A, m0 + first, rows, k0, depth);
+                        else
+                            pack_panels<MR>(a, p.A, m0 + first, rows, k0, depth);
+                    }
+                    copied = group;
+                    const int begin = slivers * part / parts, end = slivers * (part + 1) / parts;
+                    Ahead ahead = next_block(group);
+                    const int lines =
+                        blocks_of(ahead.lines(), (end - begin) * panels * blocks_of(units, Walk<MR, 0>::STRIDE));
+                    for (int sliver = begin; sliver < end; ++sliver)
                         for (int panel = 0; panel < panels; ++panel)
-                            pack<MR>(a + static_cast<size_t>(panel) * MR * units, p.A, m0 + first + panel * MR,
-                                     rows_of(panel), k0, depth);
-                    packed = group;
-                    for (int sliver = slivers * part / parts; sliver < slivers * (part + 1) / parts; ++sliver)
-                        for (int panel = 0; panel < panels; ++panel)
-                            multiply(panel, rows_of(panel), first + panel * MR, sliver);
+                            multiply(panel, std::min(MR, rows - panel * MR), first + panel * MR, sliver, ahead, lines);
                 });
             }
         }

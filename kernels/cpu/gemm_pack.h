@@ -26,6 +26,9 @@ struct Operand {
     const Real* at(size_t i, size_t k) const { return along_k ? data + i * ld + k : data + k * ld + i; }
 };
 
+constexpr int LINE = 64;       // bytes of a cache line
+constexpr int PACK_AHEAD = 8;  // rows that are asked for before they are packed
+
 // What a packed block is made of: a float, a double (one k), or a Pair (two, the second of an odd K's last is 0). bf16
 // is packed as Pair, or as float.
 template <class Unit>
@@ -105,6 +108,53 @@ inline void pack_row(Real* to, const Real* from, const Real*) {
     std::memcpy(to, from, W * sizeof(Real));
 }
 
+// Rows of op(A) whose neighbours are neighbours in k, copied as they are, so that they are close to each other:
+// to[i * stride + u] = unit u of x(first + i, k0 ..) for i < count; u < units_of(K).
+template <class Unit, class Real>
+void copy_rows(Unit* to, size_t stride, const Operand<Real>& x, size_t first, int count, size_t k0, int K) {
+    for (int i = 0; i < count; ++i, to += stride) {
+        const Real* const from = x.at(first + i, k0);
+        if constexpr (std::is_same_v<Unit, float> && std::is_same_v<Real, bf16>) {
+            for_vectors<float>(static_cast<size_t>(K), [&](auto get, auto put) { put(to, get(from)); });
+        } else {
+            if (UNIT_DEPTH<Unit> == 2 && K % 2 == 1) to[K / 2] = 0;
+            std::memcpy(to, from, static_cast<size_t>(K) * sizeof(Real));
+        }
+    }
+}
+
+// Asks for cache lines that will be needed, a few at a time, while others are computed with: `runs` of `bytes`, `stride`
+// bytes apart.
+class Ahead {
+  public:
+    Ahead() = default;
+    Ahead(const void* at, size_t stride, size_t bytes, int runs)
+        : at_(static_cast<const char*>(at)), stride_(stride), bytes_(bytes), runs_(runs) {}
+    // A block of op(X).
+    template <class Real>
+    Ahead(const Operand<Real>& x, size_t first, int count, size_t k0, int K)
+        : Ahead(x.at(first, k0), x.ld * sizeof(Real), static_cast<size_t>(x.along_k ? K : count) * sizeof(Real),
+                x.along_k ? count : K) {}
+    int lines() const { return runs_ * static_cast<int>((bytes_ + LINE - 1) / LINE); }
+    // WRITE, LEVEL: __builtin_prefetch's
+    template <int WRITE, int LEVEL>
+    inline void fetch(int lines) {
+        for (; lines > 0 && runs_ > 0; --lines) {
+            __builtin_prefetch(at_ + byte_, WRITE, LEVEL);
+            byte_ += LINE;
+            if (byte_ < bytes_) continue;
+            byte_ = 0;
+            at_ += stride_;
+            --runs_;
+        }
+    }
+
+  private:
+    const char* at_ = nullptr;
+    size_t stride_ = 0, bytes_ = 0, byte_ = 0;
+    int runs_ = 0;
+};
+
 // to[u * W + i] = unit u of x(first + i, k0 ..) for i < count; u < units_of(K). Up to the end of a vector follow zeros;
 // what is beyond no kernel reads.
 template <int W, class Unit, class Real>
@@ -115,6 +165,8 @@ void pack(Unit* to, const Operand<Real>& x, size_t first, int count, size_t k0, 
         const Real zeros[W] = {};
         for (int k = 0; k < K; k += DEPTH, to += W) {
             const Real *from = x.at(first, k0 + k), *next = k + 1 < K ? from + x.ld : zeros;
+            for (int d = 0; d < DEPTH; ++d)
+                for (int i = 0; i < W; i += LINE / sizeof(Real)) __builtin_prefetch(from + (PACK_AHEAD + d) * x.ld + i);
             if (count == W) {
                 pack_row<W>(to, from, next);
             } else if (count == HALF) {
@@ -132,6 +184,7 @@ void pack(Unit* to, const Operand<Real>& x, size_t first, int count, size_t k0, 
         const int depth = std::min(n * DEPTH, K - k), units = units_of<Unit>(depth);
         for (int group = 0; group < std::min(W, count); group += n) {
             Vector<Unit> rows[n];
+            for (int i = 0; i < n; ++i) __builtin_prefetch(x.at(first + group + n + i, k0 + k), 0, 3);
             for (int i = 0; i < n; ++i)
                 rows[i] =
                     group + i < count ? units_along_k<Unit>(x.at(first + group + i, k0 + k), depth) : Vector<Unit>{};
@@ -147,6 +200,26 @@ void pack(Unit* to, const Operand<Real>& x, size_t first, int count, size_t k0, 
             else
                 for (int u = 0; u < units; ++u) put(u);
         }
+    }
+}
+
+// A group of panels of W rows of op(A), whose rows are neighbours in memory: pack's panels, one after the other.
+template <int W, class Unit, class Real>
+void pack_panels(Unit* to, const Operand<Real>& x, size_t first, int count, size_t k0, int K) {
+    const int panels = (count + W - 1) / W;
+    const size_t size = static_cast<size_t>(W) * units_of<Unit>(K);
+    if constexpr (std::is_same_v<Unit, Real>) {
+        const int whole = count / W;
+        for (int k = 0; k < K; ++k) {
+            const Real* const from = x.at(first, k0 + k);
+            for (int i = 0; i < count; i += LINE / sizeof(Real)) __builtin_prefetch(from + PACK_AHEAD * x.ld + i);
+            for (int panel = 0; panel < whole; ++panel)
+                std::memcpy(to + panel * size + static_cast<size_t>(k) * W, from + panel * W, W * sizeof(Real));
+        }
+        if (whole < panels) pack<W>(to + whole * size, x, first + whole * W, count - whole * W, k0, K);
+    } else {
+        for (int panel = 0; panel < panels; ++panel)
+            pack<W>(to + panel * size, x, first + panel * W, std::min(W, count - panel * W), k0, K);
     }
 }
 
