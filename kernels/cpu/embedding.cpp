@@ -1,6 +1,5 @@
 // embedding.cpp - rows copied out; gradients gathered column by column. Bound by memory: 12 bytes an element in fp32,
-// 8
-// without learned positions; half of it in bf16, but for the gradients.
+// 8 without learned positions; half of it in bf16, but for the gradients.
 #include "kernels/operations.h"
 
 #include <algorithm>
