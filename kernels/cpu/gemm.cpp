@@ -1,4 +1,4 @@
-// gemm.cpp - packed, blocked matrix product.
+// gemm.cpp - blocked matrix product.
 //
 // The loops of Goto & van de Geijn (2008): blocks of KC of the inner dimension; op(B) packed into slivers of NR
 // columns, k-major (gemm_pack.h), op(A) in panels of MR rows; the micro-kernel (gemm_kernel.h) keeps MR x NR sums in
@@ -14,11 +14,11 @@
 // where at most IN_PLACE_SLIVERS slivers read a panel again, unless the copy is needed because rows share sets of the
 // cache.
 //
-// 2 M N K flops. Copying reads each element of op(A) once for every NC columns of C (and once
-// more for every thread that shares a group of panels), packing each of op(B) once (for every MC rows where K > KC), and
-// they write as many units, of op(A) within the second-level cache; of C, 2 sizeof(C's sums) bytes an element and block
-// of k. What comes from memory is asked for before it is needed: the tile of C while its sums are computed, the next
-// block of op(A) while this one is multiplied, rows of op(B) while those before them are packed.
+// 2 M N K flops. Copying reads each element of op(A) once for every NC columns of C (and once more for every thread
+// that shares a group of panels), packing each of op(B) once (for every MC rows where K > KC), and they write as many
+// units, of op(A) within the second-level cache; of C, 2 sizeof(C's sums) bytes an element and block of k. What comes
+// from memory is asked for before it is needed: the tile of C while its sums are computed, the next block of op(A)
+// while this one is multiplied, rows of op(B) while those before them are packed.
 #include "kernels/cpu/gemm.h"
 
 #ifdef _OPENMP

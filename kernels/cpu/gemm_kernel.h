@@ -20,8 +20,8 @@
 
 namespace cpu {
 
-// Where a kernel finds unit u of row i of its panel of op(A). Across: the rows are neighbours, in a packed panel or in a
-// transposed A. Along: the units are, in A itself.
+// Where a kernel finds unit u of row i of its panel of op(A). Across: the rows are neighbours, in a packed panel or in
+// a transposed A. Along: the units are, in A itself.
 template <class Unit>
 struct Across {
     const Unit* at;

@@ -123,8 +123,8 @@ void copy_rows(Unit* to, size_t stride, const Operand<Real>& x, size_t first, in
     }
 }
 
-// Asks for cache lines that will be needed, a few at a time, while others are computed with: `runs` of `bytes`, `stride`
-// bytes apart.
+// Asks for cache lines that will be needed, a few at a time, while others are computed with: `runs` of `bytes`,
+// `stride` bytes apart.
 class Ahead {
   public:
     Ahead() = default;
