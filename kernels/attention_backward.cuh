@@ -54,7 +54,9 @@ void attention_backward(Real* dqkv, void* scratch, const Real* dout, const Real*
             launch_keys(SHORT, std::integral_constant<KeyGradients, KeyGradients::Value>{});
             launch_keys(SHORT, std::integral_constant<KeyGradients, KeyGradients::Key>{});
         } else if constexpr (HAS_LONG_BLOCKS_OF_KEYS<Real, SIZE>) {
-            blocks == AttentionBlocks::Long ? launch_keys(LONG, BOTH) : launch_keys(SHORT, BOTH);
+            constexpr bool HAS_GROUPS = AttentionBackwardKeys<Real, SIZE, LONG_BLOCK>::HAS_GROUPS;
+            const bool long_keys = blocks == AttentionBlocks::Long && (HAS_GROUPS || KV == NH);
+            long_keys ? launch_keys(LONG, BOTH) : launch_keys(SHORT, BOTH);
         } else {
             launch_keys(SHORT, BOTH);
         }

@@ -20,6 +20,8 @@ struct AttentionBackwardKeys : OwnBlock<ROWS> {
     static constexpr int BLOCKS = std::is_same_v<Real, float> ? 1 : LONG ? (HS <= 32 ? 3 : 2) : HS == 64 ? 2 : 0;
     // The keys as operands in registers for all tiles of queries. For the values there is no room.
     static constexpr bool KEEPS_KEYS = LONG, KEEPS_PLACES = !LONG;
+    // Long blocks of HS = 80 have no register left for the loop over a group's heads: they are for groups of one.
+    static constexpr bool HAS_GROUPS = !(LONG && HS == 80);
     struct Shared {
         SharedTile<Real, ROWS, HS> k, v;
         SharedTile<Real, QUERIES, HS> q[2], dout[2];
@@ -51,7 +53,7 @@ __global__ void __launch_bounds__(AttentionBackwardKeys<Real, HS, ROWS>::THREADS
     const int count = schedule[0];
 
     for (int index = first_item<PARTS>(); index < count; index += item_stride<PARTS>()) {
-        WorkItem item = work_item(schedule, index, T, NH, key_head() * group);
+        WorkItem item = work_item(schedule, index, T, NH, Shape::HAS_GROUPS ? key_head() * group : key_head());
         // The mirror image of the tile of queries, since here the first tile has the longest way to go.
         const int last_tile = (item.length - 1) / ATTENTION_TILE * ATTENTION_TILE;
         const int first_key = last_tile - item.query + part_of_item<PARTS>() * ROWS;
@@ -81,7 +83,8 @@ __global__ void __launch_bounds__(AttentionBackwardKeys<Real, HS, ROWS>::THREADS
         const OwnRows<false, Real, BANDS, HS> own_v{};
 
         float dk[BANDS][DK ? HS / 8 : 1][4] = {}, dv[BANDS][DV ? HS / 8 : 1][4] = {};
-        for (int head = key_head() * group; head < (key_head() + 1) * group; ++head) {
+        const int heads_of_group = Shape::HAS_GROUPS ? group : 1;
+        for (int head = key_head() * heads_of_group; head < (key_head() + 1) * heads_of_group; ++head) {
             start_loading(first_tile, head);
             copy_async_wait<0>();
             __syncthreads();
