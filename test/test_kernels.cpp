@@ -152,7 +152,7 @@ TEST_CASE("cases: names differ, floors are given", "[cases]") {
     }
     for (const TrainingStep& step : {TrainingStep{2, 64, 2, 32, 2, 100, 64, 8, false, true},
                                      {2, 64, 2, 32, 2, 100, 64, 8, true, true},
-                                     {2, 64, 2, 32, 2, 100, 64, 8, false, true, 1, 96}}) {
+                                     {2, 64, 2, 32, 2, 300, 64, 8, false, true, 1, 96}}) {
         names.clear();
         int calls = 0;
         for (const Case& c : timed_cases(step)) {
