@@ -12,6 +12,10 @@ from knapsack.runs.files import warn
 Row = dict[str, Any]
 
 
+# dev/results/popularity_coverage.md
+HELD_BY_PREDICTIONS = "  of 200 simulated studies such intervals held in {}: read 95 % so"
+
+
 def ends(values: list[float | None] | None) -> str:
     if not values or values[0] is None:
         return "-"
@@ -87,6 +91,8 @@ def say_law(law: Row) -> None:
     for one in law["asked"]:
         value = f", {ends(one['F50'])}" if "F50" in one else ""
         print(f"P* of {law['asked_of']} at M = {one['at']['M']:g}: {one['state']}{value} {one['reason']}".rstrip())
+        if value:
+            print(HELD_BY_PREDICTIONS.format("89 to 93 %"))
 
 
 def say_sigmoid(surface: Row) -> None:
@@ -108,6 +114,8 @@ def say_sigmoid(surface: Row) -> None:
         value = f", {ends(one['accuracy'])}" if "accuracy" in one else ""
         where = f"M = {one['at']['M']:g}, f = {one['at']['f']:g}"
         print(f"accuracy of {surface['asked_of']} at {where}: {one['state']}{value} {one['reason']}".rstrip())
+        if value:
+            print(HELD_BY_PREDICTIONS.format("80 to 94 %"))
 
 
 def quality_of(row: Row) -> str:
