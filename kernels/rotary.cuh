@@ -35,9 +35,9 @@ __device__ inline void store_span(Real* to, const Span<Real, W>& x) {
     *reinterpret_cast<Span<Real, W>*>(to) = x;
 }
 
-// The rotation of rotary_forward, `sign` times as far: of the first `heads` of a token's `all_heads`, which are those of
-// q, k and v. A thread has W neighbouring pairs. Each pair is read and written once: 2 N heads R sizeof(Real) bytes, where
-// a head's part is not below the 32 bytes that memory moves: bf16 N=65536, 8 heads of q and of k, R=16 16 us.
+// The rotation of rotary_forward, `sign` times as far: of the first `heads` of a token's `all_heads`, which are those
+// of q, k and v. A thread has W neighbouring pairs. Each pair is read and written once: 2 N heads R sizeof(Real) bytes,
+// where a head's part is not below the 32 bytes that memory moves: bf16 N=65536, 8 heads of q and of k, R=16 16 us.
 template <class Real, int W>
 __global__ void __launch_bounds__(ROTARY_THREADS)
     rotary_kernel(Real* qkv, const float* table, const int* positions, float sign, int N, unsigned heads,
