@@ -137,8 +137,8 @@ struct Packed {
 };
 
 // ---- the grid -------------------------------------------------------------------------------------------------------
-// (query head of a group, part of a work item, key/value head). Blocks start in this order, the first fastest: the heads
-// of a group walk over the same keys and values next to each other, so that one of them reads a tile from HBM and the
+// (query head of a group, part of a work item, key/value head). Blocks start in this order, the first fastest: heads of
+// a group walk over the same keys and values next to each other, so that one of them reads a tile from HBM and the
 // others from L2. The kernel that owns keys does all heads of the group in one block: there the group is 1.
 // Enough blocks for every tile without a document mask, up to what a grid may have; with a mask the host cannot know
 // their number. The blocks walk on in strides of the grid. The parts of an item follow each other.
