@@ -118,8 +118,10 @@ void Machine::choose_by_rule() { state_->choices->choose_by_rule(); }
 void Machine::check_model(int C, int F, int HS) const {
     if (!attention_has_head_size(HS))
         die(Exit::Usage,
-            "a head size of %d: the CUDA attention has 16, 32, 64, 80, 128 and 256; change the number of heads", HS);
-    if (C % 8 != 0) die(Exit::Usage, "%d channels: the CUDA kernels want a multiple of 8", C);
+            "a head size of %d: the CUDA attention has 16, 32, 64, 80, 128 and 256; change the number of heads, or HS "
+            "where the family has it",
+            HS);
+    if (C % 8 != 0 || C > 8192) die(Exit::Usage, "%d channels: the CUDA kernels want a multiple of 8, at most 8192", C);
     if (F % 8 != 0)
         die(Exit::Usage, "%d hidden channels of the feed-forward: the CUDA kernels want a multiple of 8", F);
 }

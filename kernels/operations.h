@@ -9,8 +9,8 @@
 // added (+=), gradients of activations written, unless the formula says otherwise. Nothing here waits for the device.
 // Every result is the same bits from run to run and for any number or order of threads: no floating-point atomics. Row
 // n of a result depends on row n of the inputs alone (attention: on its segment), not on N or on where the row is.
-// CUDA: all pointers are device memory, 16-byte aligned; C, HS and V's padding Vp are multiples of 8 (16 bytes of
-// bf16). An operation refuses what it cannot do and says what it can.
+// CUDA: all pointers are device memory, 16-byte aligned; C, F, HS and V's padding Vp are multiples of 8 (16 bytes
+// of bf16). An operation refuses what it cannot do and says what it can.
 #pragma once
 #include <cstddef>
 #include <cstdint>

@@ -1,5 +1,5 @@
 // checkpoint.h - checkpoints are Hugging Face directories: written so that `transformers` opens them with the same
-// logits, read so that published GPT-2 and Pythia directories can be the start. dev/formats.md, 5.
+// logits, read so that published directories of the families (GPT-2, Pythia, Llama, Qwen) can be the start. dev/formats.md, 5.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -9,7 +9,7 @@
 #include "model/config.h"
 #include "model/tensors.h"
 
-// config.json of a directory as a configuration (GPT2LMHeadModel or GPTNeoXForCausalLM). Dies with Exit::Data on what
+// config.json of a directory as a configuration (hf_config.cpp lists the classes). Dies with Exit::Data on what
 // we cannot run, naming the key. parse: the same for a text (the fuzz target's entry point); `name` is for messages.
 GptConfig read_model_config(const std::string& directory);
 GptConfig parse_model_config(const std::string& name, const std::string& text);

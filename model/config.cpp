@@ -19,8 +19,8 @@ struct Preset {
 };
 
 // GPT-2: Radford et al. 2019; Pythia: the published model cards (vocabulary padded to 50,304, 6.9b to 50,432); the
-// others: the config.json that was published with each. llama-3.2-1b is its shape: the scaling of its rotation, which
-// was for rows longer than 8,192, is not part of it.
+// others: the shape in the config.json that was published with each; initial weights are the family's. llama-3.2-1b is
+// without the scaling of its rotation, which was for rows longer than 8,192.
 constexpr Preset presets[] = {
     {"gpt2-124m", Family::Gpt2, 12, 768, 12, 50257},
     {"gpt2-355m", Family::Gpt2, 24, 1024, 16, 50257},
@@ -167,6 +167,9 @@ void validate_config(const GptConfig& c) {
             die(Exit::Usage,
                 "NH=%d heads of HS=%d channels (C / NH unless it is given): HS must be even, and NH HS at most %d",
                 c.NH, c.HS, MAX_CHANNELS);
+    } else if (c.C % c.NH == 0 && c.HS != c.C / c.NH) {
+        die(Exit::Usage, "HS=%d, where C=%d over NH=%d heads is %d: the family has no head size of its own", c.HS, c.C,
+            c.NH, c.C / c.NH);
     } else if (c.HS < 1 || static_cast<int64_t>(c.NH) * c.HS != c.C || c.HS % 2 != 0) {
         die(Exit::Usage,
             "C=%d channels over NH=%d heads: C must be a multiple of NH and the head size C/NH even; try NH=%d", c.C,

@@ -74,9 +74,9 @@ constexpr int FEED_FORWARD_RATIO = 4;
 void set_sizes(GptConfig* config, int L, int C, int NH);
 
 // `name` is a preset (gpt2-124m, pythia-70m, qwen3-0.6b, ...) or FAMILY:Lx:Cy:Hz[:KVk][:HSd][:Ff], FAMILY one of gpt2,
-// pythia, llama, qwen2, qwen3 (gpt2:L4:C128:H4, llama:L6:C384:H6:KV2:F1024). KV and HS are Llama's and its successors'.
-// V = 0 in the result means "the tokenizer's": only presets fix the vocabulary. Dies with Exit::Usage on a name it does
-// not know (the message lists what there is) and on sizes that no kernel takes.
+// pythia, llama, qwen2, qwen3 (gpt2:L4:C128:H4, llama:L6:C384:H6:KV2:F1024). KV is Llama's and Qwen's, HS Llama's and
+// Qwen3's. V = 0 in the result means "the tokenizer's": only presets fix the vocabulary. Dies with Exit::Usage on a
+// name that it does not know (the message lists what there is) and on sizes that no kernel takes.
 GptConfig config_from_name(const std::string& name);
 std::vector<std::string> preset_names();
 

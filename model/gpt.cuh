@@ -1,7 +1,7 @@
 // gpt.cuh - the model: forward, backward and update as one list of kernel launches, the same for all families and both
 // backends.
 //
-// Read it top to bottom: gpt_forward runs the layers up to the last layer norm; gpt_losses adds the head and gives the
+// Read it top to bottom: gpt_forward runs the layers up to the last norm; gpt_losses adds the head and gives the
 // loss of every target; gpt_backward (training) goes back through the same list; gpt_update is AdamW over everything.
 // What the names of kernels mean is chosen by kernels/backend.h; pointers and sizes come from the lists of tensors.h
 // and activations.h. Nothing here waits for the device.
@@ -117,10 +117,11 @@ void activation_forward(const GptConfig& c, Real* out, const Real* fch, int N, b
         backend::gelu_forward(out, fch, static_cast<size_t>(N) * static_cast<size_t>(c.F), gelu_form(c), stream);
 }
 
-// dfch as fch, dout (N, F), which is dfch itself where it is not gated. The gated form has no bias.
+// dfch as fch, dout (N, F), which is dfch itself where it is not gated. The gated form has no bias: dbias null.
 template <class Real>
 void activation_backward(const GptConfig& c, Real* dfch, Stat<Real>* dbias, void* scratch, const Real* fch,
                          const Real* dout, int N, backend::stream_t stream) {
+    ENSURE(!c.gated() || !dbias, "a gated feed-forward with a bias: its gradient is not computed");
     if (c.gated())
         backend::swiglu_backward(dfch, fch, dout, N, c.F, stream);
     else
@@ -130,7 +131,7 @@ void activation_backward(const GptConfig& c, Real* dfch, Stat<Real>* dbias, void
 // ---------------------------------------------------------------------------------------------------------------------
 // forward: tokens -> lnf (B*T, C)
 
-// The layer norms of layer l's input: two where the residual is parallel, one where it is sequential; l = L: the last.
+// The norms of layer l's input: two where the residual is parallel, one where it is sequential; l = L: the last.
 // x = a (+ b (+ c)) is written to `residual` on the way.
 template <class Real>
 void input_norms(const Gpt<Real>& gpt, ActivationMemory<Real>& memory, int l, Real* residual, const Real* a,

@@ -190,15 +190,16 @@ GptConfig read_llama(const Reader& in, Family family) {
     c.max_T = in.integer("max_position_embeddings", 1, 1 << 24);
     c.F = read_hidden(in, "intermediate_size");
     if (in.has("num_key_value_heads")) c.KV = in.integer("num_key_value_heads", 1, 65536);
+    if (family != Family::Llama && !in.object.contains("num_key_value_heads")) c.KV = 32;  // as their classes have it
     if (in.has("head_dim")) c.HS = in.integer("head_dim", 2, 65536);
     if (!in.has("head_dim") && family == Family::Qwen3) c.HS = 128;  // the default of its class
-    if (family == Family::Qwen2 && c.NH * c.HS != c.C) in.refuse("head_dim", "hidden_size / num_attention_heads");
+    if (c.HS < 2 || c.HS % 2 != 0 || static_cast<int64_t>(c.NH) * c.HS > 65536)
+        die(Exit::Data, "%s: %d heads of %d channels: the head size must be even, both together at most 65536",
+            in.name.c_str(), c.NH, c.HS);
     if (!in.has("head_dim") && family != Family::Qwen3 && c.NH * c.HS != c.C)
         die(Exit::Data, "%s: hidden_size=%d over num_attention_heads=%d: channels must be a multiple of heads",
             in.name.c_str(), c.C, c.NH);
-    if (c.HS % 2 != 0 || static_cast<int64_t>(c.NH) * c.HS > 65536)
-        die(Exit::Data, "%s: %d heads of %d channels: the head size must be even, both together at most 65536",
-            in.name.c_str(), c.NH, c.HS);
+    if (family == Family::Qwen2 && c.NH * c.HS != c.C) in.refuse("head_dim", "hidden_size / num_attention_heads");
     if (c.NH % c.KV != 0)
         die(Exit::Data, "%s: num_attention_heads=%d over num_key_value_heads=%d: heads must be a multiple",
             in.name.c_str(), c.NH, c.KV);

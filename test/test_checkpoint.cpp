@@ -264,9 +264,10 @@ TEST_CASE("Checkpoint: config.json of transformers 4 and 5", "[checkpoint]") {
 
 TEST_CASE("Checkpoint: config.json of Llama, Qwen2 and Qwen3", "[checkpoint]") {
     const auto config = [](const std::string& type, const std::string& more = "") {
+        const bool silent = type != "llama" && more.find("num_key_value_heads") == std::string::npos;
         return parse_model_config("c", R"({"model_type": ")" + type + R"(", "vocab_size": 97, "hidden_size": 32,
             "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 32)" +
-                                           more + "}");
+                                           (silent ? R"(, "num_key_value_heads": 4)" : "") + more + "}");
     };
     // what the classes of transformers take where the file is silent
     GptConfig c = config("llama");
@@ -300,6 +301,9 @@ TEST_CASE("Checkpoint: config.json of Llama, Qwen2 and Qwen3", "[checkpoint]") {
     refused("llama", R"(, "num_key_value_heads": 3)", "num_attention_heads=4 over num_key_value_heads=3");
     refused("llama", R"(, "head_dim": 7)", "head size must be even");
     refused("qwen2", R"(, "head_dim": 16)", "head_dim is 16");
+    REQUIRE_DIES(Exit::Data, "num_attention_heads=4 over num_key_value_heads=32",  // the default of its class
+                 parse_model_config("c", R"({"model_type": "qwen2", "vocab_size": 97, "hidden_size": 32,
+        "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 32})"));
     refused("qwen3", R"(, "attention_bias": true)", "attention_bias");
     refused("qwen3", R"(, "use_sliding_window": true)", "use_sliding_window");
     refused("qwen2", R"(, "layer_types": ["full_attention", "sliding_attention"])", "layer_types");

@@ -30,7 +30,8 @@ RunMemory memory_of(const RunShape& shape, int B) {
     const GptConfig& c = shape.config;
     const int T = shape.T;
     // on a GPU also the gradient of the largest matrix once more, while its product's algorithms are measured
-    const size_t largest = static_cast<size_t>(std::max({c.Vp(), c.qkv_width(), c.F})) * static_cast<size_t>(c.C);
+    const size_t largest =
+        static_cast<size_t>(std::max({c.Vp(), c.qkv_width(), c.fc_width()})) * static_cast<size_t>(c.C);
     const size_t measured = backend::Machine::IS_GPU ? largest * sizeof(float) : 0;
     const size_t gradients =
         static_cast<size_t>(gradients_in_memory(shape.lanes / shape.processes)) * Gradients<Real>::bytes(c);
@@ -66,7 +67,7 @@ inline LargestMatrix largest_matrix(const RunShape& shape, int64_t B) {
     const int64_t N = B * shape.T;
     LargestMatrix largest{"qkv", N, c.qkv_width()};
     for (const LargestMatrix& other :
-         {LargestMatrix{"fch", N, c.F}, LargestMatrix{"logits", std::min<int64_t>(N, MAX_HEAD_ROWS), c.Vp()}})
+         {LargestMatrix{"fch", N, c.fc_width()}, LargestMatrix{"logits", std::min<int64_t>(N, MAX_HEAD_ROWS), c.Vp()}})
         if (other.elements() > largest.elements()) largest = other;
     return largest;
 }

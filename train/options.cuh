@@ -45,7 +45,7 @@ inline OptionTable option_table(TrainOptions& o) {
     const std::string program = std::string("train_gpt") + backend::Machine::SUFFIX,
                       what = std::string("Trains a GPT on an exact mixture of token shards. ") + build_text() + ".";
     const std::vector<Option> rows = {
-        {"model", "model", &o.model, "NAME|FAMILY:Lx:Cy:Hz",
+        {"model", "model", &o.model, "NAME|FAMILY:Lx:Cy:Hz[:KVk][:HSd][:Ff]",
          "a preset (gpt2-124m, pythia-70m, ...) or a size: gpt2:L4:C128:H4, llama:L6:C384:H6:KV2"},
         {"model", "init", &o.init, "DIR", "start from the weights of a Hugging Face directory"},
         {"model", "branch", &o.branch, "DIR",

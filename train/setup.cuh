@@ -60,9 +60,13 @@ inline RunShape setup_shape(const TrainOptions& o, const std::string& resumed, i
 // A checkpoint's own config.json is not read where --model says the same; it must say the same.
 inline void check_resumed_shape(const GptConfig& c, const std::string& resumed) {
     const GptConfig there = read_model_config(resumed);
-    if (there.family != c.family || there.L != c.L || there.C != c.C || there.NH != c.NH || (c.V > 0 && there.V != c.V))
-        die(Exit::Usage, "--resume: %s is of a model with L=%d C=%d NH=%d V=%d, not of --model's L=%d C=%d NH=%d V=%d",
-            resumed, there.L, there.C, there.NH, there.V, c.L, c.C, c.NH, c.V);
+    if (there.family != c.family || there.L != c.L || there.C != c.C || there.NH != c.NH || there.KV != c.KV ||
+        there.HS != c.HS || there.F != c.F || (c.V > 0 && there.V != c.V))
+        die(Exit::Usage,
+            "--resume: %s is of a model with L=%d C=%d NH=%d KV=%d HS=%d F=%d V=%d, not of --model's L=%d C=%d NH=%d "
+            "KV=%d HS=%d F=%d V=%d",
+            resumed, there.L, there.C, there.NH, there.KV, there.HS, there.F, there.V, c.L, c.C, c.NH, c.KV, c.HS, c.F,
+            c.V);
 }
 
 // Tokens of a step: a whole number of rows for each lane; with --micro-batch, of micro-batches.

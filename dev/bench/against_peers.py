@@ -62,7 +62,7 @@ TASKS = {
     "pythia-14m": Task(Shape("pythia", 6, 128, 4, 50304, 2048, 16), 2),
     "pythia-160m": Task(Shape("pythia", 12, 768, 12, 50304, 2048, 16), 2),
     "pythia-410m": Task(Shape("pythia", 24, 1024, 16, 50304, 2048, 8), 4),
-    "smollm2-135m": Task(Shape("llama", 30, 576, 9, 49152, 2048, 16, 3, 1536), 2),
+    "llama-L30-C576-KV3": Task(Shape("llama", 30, 576, 9, 49152, 2048, 16, 3, 1536), 2),
 }
 TINY_TASKS = {
     "tiny-pythia": Task(Shape("pythia", 2, 32, 2, 512, 64, 2), 2),

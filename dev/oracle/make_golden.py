@@ -168,7 +168,8 @@ def main():
         "numpy": np.__version__,
         "machine": platform.machine(),
     }
-    versions = json.loads((out / "versions.json").read_text())
+    known = out / "versions.json"
+    versions = json.loads(known.read_text()) if known.exists() else {}
     for seed, (name, (make, save)) in enumerate(MODELS.items()):
         if name not in args.only:
             continue
@@ -185,7 +186,7 @@ def main():
         np.save(folder / "logits.npy", logits.reshape(ROWS * T, V))
         versions[name] = made_by
         print(f"{name}: logits from {logits.min():.2f} to {logits.max():.2f}")
-    (out / "versions.json").write_text(json.dumps(versions, indent=2) + "\n")
+    known.write_text(json.dumps(versions, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-// gemm.h - matrix products: the piece from which matmul and attention are built.
+// gemm.h - matrix products: what matmul is built of; attention has products of its own on the same panels.
 #pragma once
 #include "kernels/types.h"
 

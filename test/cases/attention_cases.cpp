@@ -434,7 +434,7 @@ std::vector<Case> attention_cases() {
 
 std::vector<Case> attention_timed_cases(const TrainingStep& step) {
     std::vector<Case> cases;
-    const Shape s{step.B, step.T, step.NH, step.NH, step.HS()};
+    const Shape s{step.B, step.T, step.NH, step.llama() ? step.KV : step.NH, step.HS()};
     cases.push_back(schedule_case(s));
     cases.back().calls = 1;
     for_each_timed_real(false, [&](auto real) {
@@ -446,11 +446,12 @@ std::vector<Case> attention_timed_cases(const TrainingStep& step) {
     });
     // a layer of Llama-3.2-1B: four queries' heads to one of keys and values; on the CPU a sixteenth of it
     const Shape llama = ON_CPU ? Shape{1, s.T, 8, 2, 64} : Shape{8, s.T, 32, 8, 64};
-    for_each_timed_real(false, [&](auto real) {
-        using Real = decltype(real);
-        for (Case& c : std::vector<Case>{forward_case<Real>(llama, true), backward_case<Real>(llama, true)})
-            cases.push_back(std::move(c));
-    });
+    if (!step.llama())
+        for_each_timed_real(false, [&](auto real) {
+            using Real = decltype(real);
+            for (Case& c : std::vector<Case>{forward_case<Real>(llama, true), backward_case<Real>(llama, true)})
+                cases.push_back(std::move(c));
+        });
 #ifndef KNAPSACK_CPU
     // the micro-batch of an 80 GB GPU, whose keys and values are more than the L2 cache holds
     if (step.full)

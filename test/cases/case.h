@@ -59,7 +59,7 @@ struct TrainingStep {
     bool llama() const { return F > 0; }
     int N() const { return B * T; }
     int HS() const { return C / NH; }
-    int R() const { return HS() / 8 * 2; }  // of rotary positions: a quarter of the head
+    int R() const { return llama() ? HS() : HS() / 8 * 2; }  // rotated; of NeoX a quarter of the head
     int Vp() const { return (V + 127) / 128 * 128; }
 };
 

@@ -108,14 +108,16 @@ std::vector<Case> rotary_cases() {
 
 std::vector<Case> rotary_timed_cases(const TrainingStep& step) {
     std::vector<Case> cases;
-    if (!step.neox) return cases;
+    if (!step.neox && !step.llama()) return cases;
+    const int KV = step.llama() ? step.KV : step.NH;
     for_each_timed_real(step.full, [&](auto real) {
         for (const bool backward : {false, true}) {
             cases.push_back(
-                rotation_case<decltype(real)>({step.N(), step.NH, step.NH, step.HS(), step.R(), step.T}, backward));
+                rotation_case<decltype(real)>({step.N(), step.NH, KV, step.HS(), step.R(), step.T}, backward));
             cases.back().calls = step.L;
             // of Llama-3.2-1B: the whole head, four heads of queries to one of keys
-            if (step.full) cases.push_back(rotation_case<decltype(real)>({step.N(), 32, 8, 64, 64, step.T}, backward));
+            if (step.full && !step.llama())
+                cases.push_back(rotation_case<decltype(real)>({step.N(), 32, 8, 64, 64, step.T}, backward));
         }
     });
     return cases;

@@ -37,7 +37,7 @@ class CudaOnCpuTest(DataTest):
         return out
 
     def test_loss_follows_the_cpu_backend(self) -> None:
-        for model, mask in (("pythia:L2:C64:H2", "off"), ("gpt2:L2:C32:H2", "on")):
+        for model, mask in (("pythia:L2:C64:H2", "off"), ("gpt2:L2:C32:H2", "on"), ("qwen3:L2:C64:H4:KV2:F96", "on")):
             name = model.split(":")[0]
             flags = [*self.flags(model), "--doc-mask", mask, "--eval-at", "end"]
             cpu = metrics_without_time(self.train(TRAIN, f"cpu-{name}", *flags) / "metrics.jsonl")
@@ -125,13 +125,15 @@ class CudaOnCpuTest(DataTest):
         for model, precision, recompute, mask in (
             ("pythia:L1:C32:H2", "fp32", "off", "on"),
             ("gpt2:L2:C32:H2", "bf16", "on", "off"),
+            ("qwen3:L2:C64:H4:KV2:F96", "bf16", "on", "on"),
         ):
             flags = replaced(
                 self.flags(model, steps), precision=precision, recompute=recompute, doc_mask=mask, **values
             )
-            graph = self.train(SIMT / "train_gpt", f"graph-{precision}", *flags)
-            single = self.train(SIMT / "train_gpt", f"single-{precision}", *flags, "--cuda-graph", "off")
-            resumed = self.data / f"resumed-{precision}"
+            kind = f"{model.split(':')[0]}-{precision}"
+            graph = self.train(SIMT / "train_gpt", f"graph-{kind}", *flags)
+            single = self.train(SIMT / "train_gpt", f"single-{kind}", *flags, "--cuda-graph", "off")
+            resumed = self.data / f"resumed-{kind}"
             shutil.copytree(single, resumed)
             shutil.rmtree(resumed / last)
             (resumed / "DONE").unlink()

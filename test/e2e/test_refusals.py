@@ -36,7 +36,7 @@ class RefusalTest(DataTest):
         self.refuse(2, "--lr", *f, "--lr", "fast")
         self.refuse(2, "--tokens", *replaced(f, steps="2"), "--tokens", "1k")
         self.refuse(2, "count", *replaced(f, steps="12x"))
-        self.refuse(2, "L2:C32", *replaced(f, model="llama:L2:C32:H2"))
+        self.refuse(2, "L2:C32", *replaced(f, model="mistral:L2:C32:H2"))
         self.refuse(2, "multiple of NH", *replaced(f, model="gpt2:L2:C33:H2"))
         self.refuse(2, "wsd|cosine", *f, "--schedule", "warm")
         self.refuse(2, "bio", *f, "--ratio", "bio=0.1")

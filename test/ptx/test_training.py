@@ -32,7 +32,12 @@ class TrainingTest(DataTest):
 
     def test_loss_is_the_cpu_backends(self) -> None:
         # the last: attention's long blocks, and more than one of them
-        for model, T in (("pythia:L2:C32:H2", 32), ("gpt2:L2:C32:H2", 32), ("gpt2:L1:C64:H1", 160)):
+        for model, T in (
+            ("pythia:L2:C32:H2", 32),
+            ("gpt2:L2:C32:H2", 32),
+            ("gpt2:L1:C64:H1", 160),
+            ("llama:L1:C32:H2:KV1:F48", 32),
+        ):
             flags = [*self.flags(T), "--model", model]
             name = f"{model.partition(':')[0]}-{T}"
             cpu = self.losses(TRAIN, f"cpu-{name}", *flags)
