@@ -1,5 +1,6 @@
 // checkpoint.h - checkpoints are Hugging Face directories: written so that `transformers` opens them with the same
-// logits, read so that published directories of the families (GPT-2, Pythia, Llama, Qwen) can be the start. dev/formats.md, 5.
+// logits, read so that published directories of the families (GPT-2, Pythia, Llama, Qwen) can be the start.
+// dev/formats.md, 5.
 #pragma once
 #include <cstdint>
 #include <functional>
