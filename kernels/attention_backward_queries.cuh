@@ -25,8 +25,8 @@ struct AttentionBackwardQueries : OwnBlock<ROWS> {
 };
 
 // dQ of one segment and one head.     statistics (B, NH, T)
-// blockIdx: attention_grid. A block owns ROWS queries, a warp one or two bands of 16, and walks over tiles of keys up to
-// the diagonal; a warp leaves out the tiles after its last query. 3 B NH T^2 HS flops (the causal half of three
+// blockIdx: attention_grid. A block owns ROWS queries, a warp one or two bands of 16, and walks over tiles of keys up
+// to the diagonal; a warp leaves out the tiles after its last query. 3 B NH T^2 HS flops (the causal half of three
 // products), N (3 NH + 2 KV) HS sizeof(Real) bytes: bound by flops from T = 610 on where KV = NH. Sums over keys in the
 // product's order, tile by tile in ascending order.
 template <class Real, int HS, int ROWS>
