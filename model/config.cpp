@@ -54,13 +54,12 @@ constexpr FamilyName family_names[] = {{"gpt2", Family::Gpt2},
                                        {"qwen2", Family::Qwen2},
                                        {"qwen3", Family::Qwen3}};
 
-// What a family's config.json can say.
-bool has_grouped_queries(Family family) { return family != Family::Gpt2 && family != Family::Neox; }
-bool has_head_size(Family family) { return family == Family::Llama || family == Family::Qwen3; }
-
 constexpr int MAX_LAYERS = 1000, MAX_CHANNELS = 65536, MAX_HIDDEN = 1 << 20;
 
 }  // namespace
+
+bool has_grouped_queries(Family family) { return family != Family::Gpt2 && family != Family::Neox; }
+bool has_head_size(Family family) { return family == Family::Llama || family == Family::Qwen3; }
 
 GptConfig family_config(Family family) {
     GptConfig c;

@@ -67,6 +67,11 @@ struct GptConfig {
 // The family's values, at the sizes of gpt2-124m.
 GptConfig family_config(Family family);
 
+// What names and files of a family can say: fewer heads of keys and values than of queries; a head size that is not
+// C / NH.
+bool has_grouped_queries(Family family);
+bool has_head_size(Family family);
+
 // Sets L, C and NH, and the sizes that follow from them unless a name or a config.json says otherwise: KV = NH,
 // HS = C / NH, and F = FEED_FORWARD_RATIO C, or where it is gated two thirds of that, so that three matrices hold as
 // much as two (Shazeer 2020, section 3), rounded up to a multiple of 8.

@@ -230,8 +230,8 @@ bool is_llama(Family family) { return family != Family::Gpt2 && family != Family
 // A family's config.json has keys for some of the values; the others are the family's own.
 void check_has_keys(const GptConfig& c) {
     const GptConfig own = family_config(c.family);
-    const bool residual_key = c.family == Family::Neox, groups_key = is_llama(c.family);
-    const bool head_key = groups_key && c.family != Family::Qwen2;
+    const bool residual_key = c.family == Family::Neox, groups_key = has_grouped_queries(c.family);
+    const bool head_key = has_head_size(c.family);
     ENSURE(c.norm == own.norm && c.positions == own.positions && c.biases == own.biases && c.qk_norm == own.qk_norm &&
                (groups_key || c.KV == c.NH) && (head_key || c.NH * c.HS == c.C) &&
                (!is_llama(c.family) || (c.activation == own.activation && c.rotary_fraction == 1)) &&
