@@ -239,8 +239,8 @@ class ModelTest(unittest.TestCase):
         with open(os.path.join(support.REPOSITORY, "dev/results/sass", table.JSON_FILE)) as file:
             kernels = table.kernels_of(json.load(file))
         self.assertEqual(model.unlisted(kernels), [])
-        kernels["swiglu_kernel<bf16>"] = counts.Kernel("swiglu_kernel<bf16>", 32, 0, 0, 256, 0)
-        self.assertEqual(model.unlisted(kernels), ["swiglu_kernel"])
+        kernels["unheard_of_kernel<bf16>"] = counts.Kernel("unheard_of_kernel<bf16>", 32, 0, 0, 256, 0)
+        self.assertEqual(model.unlisted(kernels), ["unheard_of_kernel"])
         del kernels["gelu_forward_kernel<bf16, Gelu 1>"]
         with self.assertRaisesRegex(model.MissingKernel, "gelu_forward_kernel<bf16, Gelu 1>"):
             model.predict(model.MODELS[0], H100, kernels)
