@@ -1,5 +1,6 @@
 #include "model/config.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 
@@ -141,7 +142,10 @@ GptConfig config_from_name(const std::string& name) {
         GptConfig c = family_config(f.family);
         set_sizes(&c, L, C, NH);
         take("KV", &c.KV);
-        take("HS", &c.HS);
+        if (!take("HS", &c.HS) && has_head_size(f.family) && NH > 0 && C % NH != 0)
+            die(Exit::Usage,
+                "--model %s: C=%d is no multiple of NH=%d heads; give another, or a head size of its own, :HS%d",
+                name.c_str(), C, NH, std::max(2, C / NH / 2 * 2));
         take("F", &c.F);
         if (*rest != '\0') break;
         c.V = 0;

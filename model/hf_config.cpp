@@ -113,7 +113,9 @@ void for_each_rope(const Reader& in, Read read) {
         if (!in.object[key].is_object()) in.refuse(key, "an object");
         const Reader rope{in.name + ": " + key, in.object[key]};
         const std::string type = rope.text("rope_type", rope.text("type", "default").c_str());
-        if (type != "default") rope.refuse(rope.has("rope_type") ? "rope_type" : "type", "default");
+        if (type != "default")
+            rope.refuse(rope.has("rope_type") ? "rope_type" : "type",
+                        "default: scaled rotations are not computed (TinyLlama, SmolLM2, Qwen2.5 and Qwen3 have none)");
         read(rope);
     }
 }
@@ -152,6 +154,10 @@ void read_neox_rotary(const Reader& in, GptConfig* c) {
 // have none.
 void read_llama_rotary(const Reader& in, GptConfig* c) {
     double base = in.number("rope_theta", 10000);
+    const auto check_base = [](const Reader& reader, double value) {
+        if (!(value > 1 && value < 1e12)) reader.refuse("rope_theta", "a number above 1");
+    };
+    check_base(in, base);
     const auto whole = [](const Reader& reader) {
         if (reader.number("partial_rotary_factor", 1) != 1)
             reader.refuse("partial_rotary_factor", "1: the whole head is rotated");
@@ -161,9 +167,9 @@ void read_llama_rotary(const Reader& in, GptConfig* c) {
         whole(rope);
         const double inner = rope.number("rope_theta", base);
         if (inner != base && in.has("rope_theta")) rope.refuse("rope_theta", "none, or the rope_theta at the top");
+        check_base(rope, inner);
         base = inner;
     });
-    if (!(base > 1 && base < 1e12)) in.refuse("rope_theta", "a number above 1");
     c->rotary_base = static_cast<float>(base);
 }
 

@@ -294,6 +294,7 @@ TEST_CASE("Checkpoint: config.json of Llama, Qwen2 and Qwen3", "[checkpoint]") {
     refused("llama", R"(, "rope_scaling": {"rope_type": "llama3", "factor": 32.0})", "rope_type is \"llama3\"");
     refused("llama", R"(, "rope_parameters": {"rope_type": "yarn", "factor": 4.0})", "rope_type is \"yarn\"");
     refused("llama", R"(, "rope_theta": 1e4, "rope_parameters": {"rope_theta": 5e5})", "rope_theta is 500000");
+    refused("llama", R"(, "rope_parameters": {"rope_theta": -1})", "rope_parameters: rope_theta is -1");
     refused("llama", R"(, "partial_rotary_factor": 0.5)", "partial_rotary_factor is 0.5");
     refused("llama", R"(, "attention_bias": true)", "attention_bias");
     refused("llama", R"(, "mlp_bias": true)", "mlp_bias");

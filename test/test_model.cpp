@@ -306,6 +306,7 @@ TEST_CASE("shapes that the kernels cannot run are refused", "[model]") {
     REQUIRE_DIES(Exit::Usage, "as many of both", config_from_name("pythia:L2:C32:H2:KV1"));
     REQUIRE_DIES(Exit::Usage, "NH must be a multiple of KV", config_from_name("llama:L2:C32:H4:KV3"));
     REQUIRE_DIES(Exit::Usage, "no head size of its own", config_from_name("qwen2:L2:C32:H4:HS16"));
+    REQUIRE_DIES(Exit::Usage, "or a head size of its own, :HS12", config_from_name("llama:L2:C64:H5"));
     REQUIRE_DIES(Exit::Usage, "HS must be even", config_from_name("llama:L2:C32:H2:HS3"));
     for (const char* name : {"mistral:L2:C32:H2", "llama:L2:C32:H4:F64:KV2", "llama:L2:C32:H4:KV", "gpt2:L2:C32:H2:"})
         REQUIRE_DIES(Exit::Usage, "not a model", config_from_name(name));
