@@ -199,14 +199,15 @@ std::vector<Case> rmsnorm_cases() {
         std::vector<Forward> forward = {
             {1, 8, 1, false, false, 1},     {19, 64, 2, true, true, 1},  // half a warp
             {37, 128, 3, true, false, 1},                                // or one
-            {9, 256, 1, false, false, 1e6}, {61, 264, 1, true, false, 1},  {13, 384, 2, false, true, 1},
+            {9, 256, 1, false, false, 1e6}, {61, 264, 1, true, false, 1},
+            {13, 384, 2, false, true, 1},   {3, 448, 2, true, false, 1},
             {5, 576, 2, false, false, 1},   {5, 896, 3, true, true, 1e-6},  // SmolLM2, Qwen2
             {7, 1000, 2, true, false, 1},   {3, 1032, 3, true, false, 1},   // four warps
             {3, 2056, 2, false, true, 1},   {2, 4104, 1, true, false, 1},   // sixteen warps
             {2, 8192, 3, false, false, 1},
         };
         std::vector<std::pair<int, int>> backward = {
-            {1, 8},    {7, 64},    {33, 128}, {9, 256},  {61, 264}, {17, 384},  {24, 576},
+            {1, 8},    {7, 64},    {33, 128}, {9, 256},  {61, 264}, {17, 384},  {12, 448}, {24, 576},
             {5, 1000}, {17, 1032}, {3, 2056}, {2, 4104}, {600, 24}, {6353, 16},  // more rows than 16 for every chunk
         };
         if (ON_CPU) {
