@@ -48,6 +48,7 @@ template <class Real>
 void rotate(Real* qkv, const Stat<Real>* table, const int* positions, int N, int NH, int KV, int HS, int R,
             Stat<Real> sign) {
     ENSURE(R % 2 == 0 && R <= HS, "rotary: %d dimensions do not fit a head of %d", R, HS);
+    if (R == 0) return;  // then there is no table
     const auto rotate_heads = R <= LANES<Stat<Real>> ? rotate_vector<Real> : rotate_pairs<Real>;
 #pragma omp parallel for schedule(static) if (worth_sharing(N, (NH + KV) * R))
     for (int n = 0; n < N; ++n)  // q's heads, then k's
