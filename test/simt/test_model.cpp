@@ -82,9 +82,9 @@ TEST_CASE("golden directories give the logits of transformers on the CUDA kernel
     for (const char* name :
          {"neox", "neox_f16", "neox_sequential", "neox_inner", "llama", "llama_tied_wide_heads", "qwen2", "qwen3"}) {
         INFO(name);
-        // two or three layers, in float and with activations rounded to 8 bits; where the feed-forward is gated a product
-        // of two of them follows: PyTorch's own bf16 is 1.9e-2 to 3.9e-2 away from its fp32 on these models, else .8e-2
-        // to 1.1e-2
+        // two or three layers, in float and with activations rounded to 8 bits; where the feed-forward is gated a
+        // product of two of them follows: PyTorch's own bf16 is 1.9e-2 to 3.9e-2 away from its fp32 on these models,
+        // else .8e-2 to 1.1e-2
         const bool gated = read_model_config(std::string("test/golden/") + name).gated();
         CHECK(golden_error<float>(name) < (gated ? 2e-6 : 1e-6));
         CHECK(golden_error<bf16>(name) < (gated ? 4e-2 : 2e-2));
