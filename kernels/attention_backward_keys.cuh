@@ -18,8 +18,9 @@ struct AttentionBackwardKeys : OwnBlock<ROWS> {
     // Blocks that an SM is to hold, which limits a thread's registers: what the compiler reaches without spilling (0:
     // as it likes).
     static constexpr int BLOCKS = std::is_same_v<Real, float> ? 1 : LONG ? (HS <= 32 ? 3 : 2) : HS == 64 ? 2 : 0;
-    // The keys as operands in registers for all tiles of queries. For the values there is no room.
-    static constexpr bool KEEPS_KEYS = LONG, KEEPS_PLACES = !LONG;
+    // The keys as operands in registers for all tiles of queries. For the values there is no room. Float's longest rows
+    // have no room for their places, either.
+    static constexpr bool KEEPS_KEYS = LONG, KEEPS_PLACES = !LONG && HS * sizeof(Real) <= 512;
     // Long blocks of HS = 80 have no register left for the loop over a group's heads: they are for groups of one.
     static constexpr bool HAS_GROUPS = !(LONG && HS == 80);
     struct Shared {
@@ -38,8 +39,8 @@ __device__ __forceinline__ float2 pair_at(const float* from) { return *reinterpr
 // the tiles before its first key. A head's first tile is waited for, all others are on their way meanwhile. Scores are
 // computed transposed, keys as rows: then P^T and dS^T, rounded to Real, are left operands as they come out of the
 // registers. 4 B NH T^2 HS flops (the causal half of four products), N (2 NH + 4 KV) HS sizeof(Real) bytes: bound by
-// flops from T = 550 on where KV = NH. Sums over queries in the product's order, tile by tile in ascending order, over
-// the group's heads in ascending order.
+// flops from T = 550 on where KV = NH, from 185 on where KV is much smaller. Sums over queries in the product's order,
+// tile by tile in ascending order, over the group's heads in ascending order.
 template <class Real, int HS, int ROWS, KeyGradients GRADIENTS>
 __global__ void __launch_bounds__(AttentionBackwardKeys<Real, HS, ROWS>::THREADS,
                                   AttentionBackwardKeys<Real, HS, ROWS>::BLOCKS)

@@ -24,11 +24,11 @@ struct AttentionBackwardQueries : OwnBlock<ROWS> {
     static_assert(sizeof(Shared) <= SHARED_MEMORY_LIMIT);
 };
 
-// dQ of one segment and one head.     statistics (B, NH, T)
+// dQ of one segment and one query head, from k and v of its group.     statistics (B, NH, T)
 // blockIdx: attention_grid. A block owns ROWS queries, a warp one or two bands of 16, and walks over tiles of keys up
 // to the diagonal; a warp leaves out the tiles after its last query. 3 B NH T^2 HS flops (the causal half of three
-// products), N (3 NH + 2 KV) HS sizeof(Real) bytes: bound by flops from T = 610 on where KV = NH. Sums over keys in the
-// product's order, tile by tile in ascending order.
+// products), N (3 NH + 2 KV) HS sizeof(Real) bytes: bound by flops from T = 610 on where KV = NH, from 370 on where KV
+// is much smaller. Sums over keys in the product's order, tile by tile in ascending order.
 template <class Real, int HS, int ROWS>
 __global__ void __launch_bounds__(AttentionBackwardQueries<Real, HS, ROWS>::THREADS,
                                   AttentionBackwardQueries<Real, HS, ROWS>::BLOCKS)

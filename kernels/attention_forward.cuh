@@ -21,7 +21,8 @@ struct AttentionForward : OwnBlock<ROWS> {
     // Blocks that an SM is to hold, which limits a thread's registers (5: 96, 4: 128, 3: 168, 2: 255): what the
     // compiler reaches without spilling.
     static constexpr int LONG_BLOCKS = HS <= 32 ? 3 : 2, SHORT_BLOCKS = HS <= 16 ? 5 : HS <= 32 ? 4 : HS <= 80 ? 3 : 2;
-    static constexpr int BLOCKS = !BF16 ? 1 : LONG ? LONG_BLOCKS : SHORT_BLOCKS;
+    static constexpr int FLOAT_BLOCKS = HS <= 32 ? 4 : 1;
+    static constexpr int BLOCKS = !BF16 ? FLOAT_BLOCKS : LONG ? LONG_BLOCKS : SHORT_BLOCKS;
     // The queries as operands in registers for all tiles of keys, where that leaves BLOCKS as it is.
     static constexpr bool KEEPS_QUERIES = BF16 && (LONG ? HS == 64 || HS == 80 : HS <= 32 || HS == 128);
     static constexpr bool KEEPS_PLACES = true;
@@ -32,7 +33,7 @@ struct AttentionForward : OwnBlock<ROWS> {
     static_assert(sizeof(Shared) <= SHARED_MEMORY_LIMIT);
 };
 
-// attention_forward, for the tokens of one segment and one head.
+// attention_forward, for the tokens of one segment and one query head; k and v are those of its group (operations.h).
 // blockIdx: attention_grid; a block owns ROWS queries of a head, a warp one or two bands of 16, and walks over
 // tiles of keys up to the diagonal while the next tile is on its way; a warp leaves out the tiles after its last query.
 // Scores live in registers, rounded to Real as operand of p v.

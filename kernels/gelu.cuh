@@ -167,7 +167,7 @@ void gelu_backward(Real* dinp, Stat<Real>* dbias, void* scratch, const Real* inp
     else
         LAUNCH((gelu_backward_kernel<Real, Gelu::Exact>), grid, COLUMN_THREADS, BiasTile::SHARED<Real>, stream.cuda,
                dinp, partial, inp, dout, rows, N, F);
-    add_column_sums(dbias, nullptr, partial, chunks, F, stream.cuda);
+    if (dbias) add_column_sums(dbias, nullptr, partial, chunks, F, stream.cuda);
 }
 
 }  // namespace gpu

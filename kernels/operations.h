@@ -139,7 +139,7 @@ bool attention_has_head_size(int HS);  // CUDA: 16, 32, 64, 80, 128, 256; the CP
 // Exact: out = x/2 (1 + erf(x / sqrt 2)).   Tanh: out = x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))).
 template <class Real>
 void gelu_forward(Real* out, const Real* inp, size_t n, Gelu kind, stream_t stream);
-// dinp = dout * gelu'(inp);  dbias[f] += sum_n dinp[n,f], of dinp as it is written        n < N, f < F
+// dinp = dout * gelu'(inp);  dbias[f] += sum_n dinp[n,f], of dinp as it is written (null: skipped)        n < N, f < F
 // The layer before adds a bias to its product: its gradient is summed up on the way. dinp, inp, dout (N, F); dinp may
 // be dout. The bits of dbias are bias_backward's. scratch: bias_backward_scratch(N, F) bytes.
 template <class Real>

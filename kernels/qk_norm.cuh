@@ -18,8 +18,8 @@ void with_head_team(int HS, F f) {
     if constexpr (MAX_QK_NORM_HS / Pack<Real>::SIZE > 32) f(Team<32, 2>{});
 }
 
-// qk_norm_forward. A team has a head, those of v only copy. 2 N (NH + 2 KV) HS sizeof(Real) bytes: bf16 N=65536, NH=16,
-// KV=8, HS=128 250 us.
+// qk_norm_forward. A team has a head, those of v only copy; neighbouring teams have neighbouring heads. Bytes:
+// 2 N (NH + 2 KV) HS sizeof(Real), and 4 N (NH + KV) of rstd: bf16 N=65536, NH=16, KV=8, HS=128 251 us.
 template <class Real, class Row>
 __global__ void __launch_bounds__(Row::BLOCK)
     qk_norm_forward_kernel(Real* out, float* rstd, const Real* inp, const Real* qweight, const Real* kweight, int N,
@@ -63,7 +63,8 @@ __global__ void __launch_bounds__(Row::BLOCK)
 // qk_norm_backward, but for the sums over all rows:
 // partial[p,0,d] = sum of dout * x over q's heads of the rows n of chunk p, partial[p,1,d] over k's    p < P, d < HS
 // partial (P, 2, HS). A block has a chunk, q's heads of it, then k's; a team every ROWS-th of them in ascending order,
-// then the teams are added in order. 3 N (NH + KV) HS sizeof(Real) bytes: bf16 N=65536, NH=16, KV=8, HS=128 281 us.
+// then the teams are added in order, and column_sum.cuh adds the chunks. v is not read. 3 N (NH + KV) HS sizeof(Real)
+// bytes, and 4 N (NH + KV) of rstd: bf16 N=65536, NH=16, KV=8, HS=128 282 us.
 template <class Real, class Row>
 __global__ void __launch_bounds__(Row::BLOCK, Row::RESIDENT)
     qk_norm_backward_kernel(Real* dqkv, float* partial, const Real* inp, const Real* qweight, const Real* kweight,

@@ -36,7 +36,8 @@ __device__ inline bool gated_place(GatedPlace* place, int N, int F) {
     return n < static_cast<unsigned>(N);
 }
 
-// swiglu_forward. 3 N F sizeof(Real) bytes: bf16 N=65536, F=2048 187 us.
+// swiglu_forward. A thread has 16 bytes of out and reads 16 of gate and of up. 3 N F sizeof(Real) bytes: bf16 N=65536,
+// F=2048 187 us.
 template <class Real>
 __global__ void __launch_bounds__(SWIGLU_THREADS) swiglu_forward_kernel(Real* out, const Real* inp, int N, int F) {
     constexpr int SIZE = Pack<Real>::SIZE;
@@ -50,7 +51,8 @@ __global__ void __launch_bounds__(SWIGLU_THREADS) swiglu_forward_kernel(Real* ou
     store_pack(out + at.out, y);
 }
 
-// swiglu_backward. 5 N F sizeof(Real) bytes: bf16 N=65536, F=2048 312 us.
+// swiglu_backward. A thread has 16 bytes of dout, and writes those of gate and of up where it has read them. 5 N F
+// sizeof(Real) bytes: bf16 N=65536, F=2048 312 us.
 template <class Real>
 __global__ void __launch_bounds__(SWIGLU_THREADS)
     swiglu_backward_kernel(Real* dinp, const Real* inp, const Real* dout, int N, int F) {

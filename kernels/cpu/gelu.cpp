@@ -70,7 +70,7 @@ void gelu_backward(Real* dinp, Stat<Real>* dbias, void* scratch, const Real* inp
                    Gelu kind, stream_t stream) {
     const size_t n = static_cast<size_t>(N) * static_cast<size_t>(F);
     kind == Gelu::Tanh ? backward<Tanh<Stat<Real>>>(dinp, inp, dout, n) : backward<Exact<Real>>(dinp, inp, dout, n);
-    bias_backward<Real>(dbias, nullptr, scratch, dinp, N, F, stream);
+    if (dbias) bias_backward<Real>(dbias, nullptr, scratch, dinp, N, F, stream);
 }
 
 template void gelu_forward(float*, const float*, size_t, Gelu, stream_t);

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 """Do the CUDA programs compute what the CPU programs compute? Whole runs on the same shards, loss by loss.
 
-  parity.py --cuda build/cuda-sm_90a --out DIR --json parity.json --model pythia-14m --steps 200 -- FLAGS OF train_gpt
+  parity.py --cuda build/cuda-sm_90a --out DIR --json parity.json --models pythia-14m --steps 200 -- FLAGS OF train_gpt
 
-Three comparisons in both precisions, each a row of the JSON, which is written anew after each:
+Three comparisons of every model in both precisions, each a row of the JSON, which is written anew after each:
   loss     of every step against the CPU's in float: mean relative difference, fp32 within --fp32, bf16 within --bf16
   bits     two runs of the same command: metrics without times, weights and moments, byte for byte
   logits   of the last checkpoint against `transformers` (dev/oracle/check_logits.py), where some Python has it
-The losses themselves go to losses_PRECISION.csv next to the JSON. The CPU's run goes on next to the GPU's first one. A
-comparison that fails stops none of the others. Exit code 1 where one failed.
+The losses of all models come before their bits. They go to losses.csv next to the JSON. The CPU's runs, one after the
+other, go on next to the GPU's. A comparison that fails stops none of the others. Exit code 1 where one failed.
 """
 
 from __future__ import annotations
@@ -49,14 +49,12 @@ def train(program: Path, out: Path, flags: list[str]) -> list[dict]:
     ]
 
 
-def loss_row(precision: str, cuda: list[dict], cpu: list[dict], tolerance: float) -> Row:
+def loss_row(cuda: list[dict], cpu: list[dict], tolerance: float) -> Row:
     differences = [abs(a["train/loss"] - b["train/loss"]) / b["train/loss"] for a, b in zip(cuda, cpu)]
     worst = max(range(len(differences)), key=lambda step: differences[step])
     mean = sum(differences) / len(differences)
     learned = cpu[0]["train/loss"] - cpu[-1]["train/loss"]  # losses that never move would agree, too
     return {
-        "what": "loss",
-        "precision": precision,
         "steps": len(differences),
         "mean": mean,
         "worst": differences[worst],
@@ -73,12 +71,12 @@ def last_checkpoint(run: Path) -> Path:
     return sorted((run / "checkpoints").glob("step_????????"))[-1]
 
 
-def bits_row(precision: str, first: Path, second: Path, same_metrics: bool) -> Row:
+def bits_row(first: Path, second: Path, same_metrics: bool) -> Row:
     differing = [] if same_metrics else ["metrics.jsonl"]
     for name in ("model.safetensors", "optimizer.safetensors"):
         if (last_checkpoint(first) / name).read_bytes() != (last_checkpoint(second) / name).read_bytes():
             differing.append(name)
-    return {"what": "bits", "precision": precision, "differing": differing, "passed": not differing}
+    return {"differing": differing, "passed": not differing}
 
 
 def logits_row(precision: str, args: argparse.Namespace, run: Path) -> Row:
@@ -90,7 +88,7 @@ def logits_row(precision: str, args: argparse.Namespace, run: Path) -> Row:
         np.random.default_rng(1).integers(1, vocabulary, (LOGIT_ROWS, min(LOGIT_TOKENS, args.seq_len))).astype("<u4"),
     )
     tokens = str(np.load(ids).shape[1])
-    row: Row = {"what": "logits", "precision": precision, "tolerance": LOGIT_TOLERANCE[precision]}
+    row: Row = {"tolerance": LOGIT_TOLERANCE[precision]}
     subprocess.run(
         [str(args.cuda / "write_logits"), str(checkpoint), str(ids), tokens, str(logits), precision], check=True
     )
@@ -120,16 +118,23 @@ def logits_row(precision: str, args: argparse.Namespace, run: Path) -> Row:
     return row | json.loads(result.read_text()) | {"passed": done.returncode == 0}
 
 
-def write_losses(path: Path, columns: dict[str, list[dict]]) -> None:
-    with path.open("w", newline="") as file:
+def add_losses(path: Path, model: str, precision: str, cuda: list[dict], cpu: list[dict]) -> None:
+    """A line a step: the GPU's loss in this precision, the CPU's in fp32."""
+    new = not path.exists()
+    with path.open("a", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["step", *columns])
-        for step, lines in enumerate(zip(*columns.values())):
-            writer.writerow([step, *(f"{line['train/loss']:.9g}" for line in lines)])
+        if new:
+            writer.writerow(["model", "precision", "step", "cuda", "cpu"])
+        for step, lines in enumerate(zip(cuda, cpu)):
+            writer.writerow([model, precision, step, *(f"{line['train/loss']:.9g}" for line in lines)])
+
+
+def name_of(row: Row) -> tuple[str, str, str]:
+    return row["what"], row["model"], row["precision"]
 
 
 def sentence(row: Row) -> str:
-    what = f"{row['what']} {row['precision']}"
+    what = " ".join(name_of(row))
     if "skipped" in row:
         return f"{what}: skipped: {row['skipped']}"
     verdict = "ok" if row["passed"] else "FAILED"
@@ -148,36 +153,38 @@ def sentence(row: Row) -> str:
 
 
 class Comparisons:
-    ORDER = [(what, precision) for what in ("loss", "bits", "logits") for precision in ("fp32", "bf16")]
+    """Of one model: a method for each, which returns its row but for the names."""
 
-    def __init__(self, args: argparse.Namespace, flags: list[str], pool: ThreadPoolExecutor) -> None:
-        self.args, self.flags = args, flags
-        self.cpu = pool.submit(train, args.cpu / "train_gpt_cpu", args.out / "cpu", flags)
+    def __init__(self, args: argparse.Namespace, model: str, pool: ThreadPoolExecutor) -> None:
+        self.args, self.model = args, model
+        self.out = args.out / model.replace(":", "-")
+        self.flags = ["--model", model, "--steps", str(args.steps), "--seq-len", str(args.seq_len)]
+        self.flags += ["--micro-batch", str(args.rows), "--batch-tokens", str(args.rows * args.seq_len), *args.flags]
+        self.cpu = pool.submit(train, args.cpu / "train_gpt_cpu", self.out / "cpu", self.flags)
 
     def train(self, precision: str, again: str = "") -> list[dict]:
         flags = [*self.flags, "--precision", precision]
-        return train(self.args.cuda / "train_gpt", self.args.out / (precision + again), flags)
+        return train(self.args.cuda / "train_gpt", self.out / (precision + again), flags)
 
     def loss(self, precision: str) -> Row:
-        curves = {precision: self.train(precision), "cpu": self.cpu.result()}
-        write_losses(self.args.json.with_name(f"losses_{precision}.csv"), curves)
-        tolerance = self.args.fp32 if precision == "fp32" else self.args.bf16
-        return loss_row(precision, curves[precision], curves["cpu"], tolerance)
+        cuda, cpu = self.train(precision), self.cpu.result()
+        add_losses(self.args.json.with_name("losses.csv"), self.model, precision, cuda, cpu)
+        return loss_row(cuda, cpu, self.args.fp32 if precision == "fp32" else self.args.bf16)
 
     def bits(self, precision: str) -> Row:
-        again = f"{precision}-again"
         same_metrics = self.train(precision, "-again") == self.train(precision)
-        return bits_row(precision, self.args.out / precision, self.args.out / again, same_metrics)
+        return bits_row(self.out / precision, self.out / f"{precision}-again", same_metrics)
 
     def logits(self, precision: str) -> Row:
-        return logits_row(precision, self.args, self.args.out / precision)
+        return logits_row(precision, self.args, self.out / precision)
 
     def row(self, what: str, precision: str) -> Row:
+        row: Row = {"what": what, "model": self.model, "precision": precision}
         try:
-            return getattr(self, what)(precision)
+            return row | getattr(self, what)(precision)
         except (RuntimeError, OSError, LookupError, ValueError, subprocess.CalledProcessError) as error:
             said = f"{type(error).__name__}: {error}" if not isinstance(error, RuntimeError) else str(error)
-            return {"what": what, "precision": precision, "error": said, "passed": False}
+            return row | {"error": said, "passed": False}
 
 
 def main() -> int:
@@ -190,7 +197,7 @@ def main() -> int:
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="runs")
     parser.add_argument("--json", type=Path, required=True, metavar="FILE")
-    parser.add_argument("--model", default="pythia-14m")
+    parser.add_argument("--models", nargs="+", default=["pythia-14m"], metavar="MODEL")
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--seq-len", type=int, default=256)
     parser.add_argument("--rows", type=int, default=4, help="a step, in one micro-batch")
@@ -212,33 +219,27 @@ def main() -> int:
     parser.add_argument("--go-on", action="store_true", help="keeps what an earlier call compared, and its runs")
     parser.add_argument("flags", nargs="*", metavar="-- FLAGS", help="of train_gpt, such as --source")
     args = parser.parse_args()
-    flags = [
-        "--model",
-        args.model,
-        "--steps",
-        str(args.steps),
-        "--seq-len",
-        str(args.seq_len),
-        "--micro-batch",
-        str(args.rows),
-        "--batch-tokens",
-        str(args.rows * args.seq_len),
-        *args.flags,
-    ]
     rows: list[Row] = []
     before = json.loads(args.json.read_text())["rows"] if args.go_on and args.json.exists() else []
-    found = {(row["what"], row["precision"]): row for row in before if "error" not in row}
+    found = {name_of(row): row for row in before if "error" not in row}
     if not args.go_on:
         shutil.rmtree(args.out, ignore_errors=True)
+        args.json.with_name("losses.csv").unlink(missing_ok=True)
     args.out.mkdir(parents=True, exist_ok=True)
+    wanted = [
+        (what, model, precision)
+        for what in ("loss", "bits", "logits")
+        for model in args.models
+        for precision in ("fp32", "bf16")
+    ]
     with ThreadPoolExecutor(1) as pool:
-        comparisons = Comparisons(args, flags, pool)
-        for what, precision in Comparisons.ORDER:
-            rows.append(found.get((what, precision)) or comparisons.row(what, precision))
+        comparisons = {model: Comparisons(args, model, pool) for model in args.models}
+        for name in wanted:
+            what, model, precision = name
+            rows.append(found.get(name) or comparisons[model].row(what, precision))
             print(sentence(rows[-1]), flush=True)
-            missing = [f"{what} {precision}" for what, precision in Comparisons.ORDER[len(rows) :]]
-            sizes = {"model": args.model, "tokens_a_step": args.rows * args.seq_len}
-            write_json(args.json, sizes | {"rows": rows, "missing": missing})
+            missing = [" ".join(left) for left in wanted[len(rows) :]]
+            write_json(args.json, {"tokens_a_step": args.rows * args.seq_len, "rows": rows, "missing": missing})
     return 0 if all(row["passed"] for row in rows) else 1
 
 

@@ -12,7 +12,7 @@ declare -A NEEDS=([build]=30 [tests]=15 [parity]=30 [bench]=10 [peers]=25 [sanit
     [profile]=40)
 declare -A SHARES=([build]=70 [tests]=40 [parity]=35 [bench]=40 [peers]=65 [sanitizer]=50 [experiment]=50 [others]=100
     [profile]=100)
-declare -A OUTPUTS=([tests]=tests.json [parity]='parity.json losses_fp32.csv losses_bf16.csv' [bench]=bench.csv
+declare -A OUTPUTS=([tests]=tests.json [parity]='parity.json losses.csv' [bench]=bench.csv
     [peers]=peers.json [sanitizer]=sanitizer.json [experiment]='experiment.csv mixing.png'
     [others]='floors.txt others.csv' [profile]='kernels.txt kernels.csv')
 # The CUDA programs that each runs.
@@ -176,7 +176,7 @@ part_data() { prepare_data; }
 
 # PyTorch's compiler keeps what it made; compile.json has what that took.
 export TORCHINDUCTOR_CACHE_DIR=${TORCHINDUCTOR_CACHE_DIR:-$PWD/build/inductor}
-PEERS=(pythia-70m gpt2-124m pythia-14m)
+PEERS=(pythia-70m gpt2-124m pythia-14m llama-L30-C576-KV3)
 part_compile() {
     "$PYTHON" dev/bench/against_peers.py --compile --torch "$torch" --shapes "${PEERS[@]}" --json "$out/compile.json"
 }
@@ -201,8 +201,11 @@ part_parity() {
     local cores
     cores=$(nproc)
     export OMP_NUM_THREADS=$((cores > 4 ? cores - 4 : cores))  # of the CPU's run: the GPU's are next to it
-    local sizes=(--model pythia-14m --steps 100 --seq-len 256 --rows 4 --device cuda)
-    if ((dry)); then sizes=(--model pythia:L2:C64:H2 --steps 10 --seq-len 64 --rows 2 --device cpu); fi
+    # the second has every kernel of Llama's: groups of 4 queries, whole heads rotated, of Qwen3 the norms of q and k
+    local sizes=(--models pythia-14m qwen3:L6:C128:H4:KV1:HS32:F344 --steps 100 --seq-len 256 --rows 4 --device cuda)
+    if ((dry)); then
+        sizes=(--models pythia:L2:C64:H2 qwen3:L2:C64:H4:KV2:HS16:F96 --steps 10 --seq-len 64 --rows 2 --device cpu)
+    fi
     "$PYTHON" scripts/gpu/parity.py --cuda "$cuda" --out "$work/parity" --json "$out/parity.json" \
         --transformers "$torch" "${sizes[@]}" $(go_on --go-on) -- \
         --source "web=$data/web.bin" --source "synbio=$data/synbio.bin" --ratio synbio=0.3

@@ -77,36 +77,39 @@ def tests(data: Any) -> list[str]:
 
 def parity(data: Any) -> list[str]:
     lines = [
-        f"{data['model']}, {data['tokens_a_step']:,} tokens a step, the same shards and order for both; a loss "
-        "is compared step by step with that of the CPU backend in fp32.",
+        f"{data['tokens_a_step']:,} tokens a step, the same shards and order for both; a loss is compared step by step "
+        "with that of the CPU backend in fp32.",
         "",
     ]
     rows = []
     for row in data["rows"]:
         verdict = "skipped" if "skipped" in row else "passed" if row["passed"] else "**FAILED**"
+        model, precision = row["model"], row["precision"]
         if "error" in row:
-            rows.append([row["what"], row["precision"], row["error"][:200].replace("\n", " "), "", verdict])
+            rows.append([row["what"], model, precision, row["error"][:200].replace("\n", " "), "", verdict])
         elif row["what"] == "loss":
             found = (
                 f"mean relative difference {row['mean']:.1e} over {row['steps']} steps, worst "
                 f"{row['worst']:.1e}; last loss {row['last']:.5f}, CPU {row['last_cpu']:.5f}"
             )
-            rows.append(["loss against the CPU", row["precision"], found, f"mean {row['tolerance']:.0e}", verdict])
+            allowed = f"mean {row['tolerance']:.0e}"
+            rows.append(["loss against the CPU", model, precision, found, allowed, verdict])
         elif row["what"] == "bits":
             found = (
                 "metrics, weights and moments byte for byte"
                 if row["passed"]
                 else "other " + ", ".join(row["differing"])
             )
-            rows.append(["two runs", row["precision"], found, "the same bits", verdict])
+            rows.append(["two runs", model, precision, found, "the same bits", verdict])
         else:
             found = row.get("skipped") or (
                 f"relative L2 {row['relative']:.1e}, largest difference {row['largest_difference']:.1e} "
                 f"(transformers {row['transformers']}, {row['device']})"
             )
-            rows.append(["logits against transformers", row["precision"], found, f"L2 {row['tolerance']:.0e}", verdict])
+            allowed = f"L2 {row['tolerance']:.0e}"
+            rows.append(["logits against transformers", model, precision, found, allowed, verdict])
     rows += [[*what.split(), "", "", "missing"] for what in data.get("missing", [])]
-    return lines + table(["what", "precision", "found", "allowed", ""], rows)
+    return lines + table(["what", "model", "precision", "found", "allowed", ""], rows)
 
 
 def sanitizer(data: Any) -> list[str]:

@@ -80,29 +80,60 @@ def group_tokens() -> int:
     return source_constant("kernels/attention_schedule.cuh", "GROUP_TOKENS")
 
 
-# Not in the list of a step's launches: evaluation, once a run, small parts of those that are in it, or of Llama, of
-# which there is no model below.
+# Not in the list of a step's launches: evaluation, once a run, or small parts of those that are in it.
 ASIDE = ("classifier_score", "rotary_table", "sort_", "embedding_carry", "norm_total", "add_in_order")
-ASIDE += ("rmsnorm_", "qk_norm_", "swiglu_")
+
+
+class Family(NamedTuple):
+    """The axes of model/config.h on which a step's launches hang."""
+
+    parallel: bool = False  # residual; else sequential
+    norm: str = "layernorm"  # or rmsnorm, which has no bias
+    gelu: int = 0  # tanh; 1: exact
+    gated: bool = False  # SwiGLU in place of GELU
+    rotary: float = 0  # of a head; 0: learned positions
+    biases: str = "all"  # of the linear layers; or qkv, none
+    qk_norm: bool = False
+    tied: bool = True
+
+
+GPT2 = Family()
+NEOX = Family(parallel=True, gelu=1, rotary=0.25, tied=False)
+LLAMA = Family(norm="rmsnorm", gated=True, rotary=1, biases="none")
+QWEN3 = LLAMA._replace(qk_norm=True)
 
 
 class Model(NamedTuple):
     name: str
+    family: Family
     L: int
     C: int
     NH: int
+    KV: int
+    HS: int
+    F: int
     V: int
     T: int
-    parallel: bool  # NeoX: parallel residual, rotary, exact GELU, untied head
     tokens: int = 1 << 20  # of a step
 
     @property
-    def HS(self) -> int:
-        return self.C // self.NH
+    def A(self) -> int:
+        """Width of what the heads give together."""
+        return self.NH * self.HS
 
     @property
-    def F(self) -> int:
-        return 4 * self.C
+    def QKV(self) -> int:
+        return (self.NH + 2 * self.KV) * self.HS
+
+    @property
+    def FC(self) -> int:
+        """Of the feed-forward's first product."""
+        return 2 * self.F if self.family.gated else self.F
+
+    @property
+    def R(self) -> int:
+        """Rotated dimensions of a head."""
+        return int(self.family.rotary * self.HS) // 2 * 2
 
     @property
     def Vp(self) -> int:
@@ -110,13 +141,22 @@ class Model(NamedTuple):
 
     @property
     def parameters(self) -> int:
-        embeddings = self.Vp * self.C + (self.Vp * self.C if self.parallel else self.T * self.C)
-        return self.L * (12 * self.C**2 + 13 * self.C) + embeddings + 2 * self.C
+        """All of them, with the padding of the vocabulary."""
+        family, C = self.family, self.C
+        norm = C if family.norm == "rmsnorm" else 2 * C
+        layer = C * (self.QKV + self.A + self.FC + self.F) + 2 * norm + (2 * self.HS if family.qk_norm else 0)
+        layer += {"all": self.QKV + self.FC + 2 * C, "qkv": self.QKV, "none": 0}[family.biases]
+        embeddings = self.Vp * C * (1 if family.tied else 2) + (0 if family.rotary else self.T * C)
+        return self.L * layer + embeddings + norm
 
     def activation_bytes(self, rows: int) -> int:
-        """As model/activations.h lays them out."""
-        kept = self.L * (15 if self.parallel else 16) * self.C
-        return 2 * (rows * self.T * (kept + 14 * self.C) + min(rows * self.T, head_rows()) * self.Vp)
+        """As model/activations.h lays them out, without the statistics of rows."""
+        family = self.family
+        kept = 3 * self.C + self.QKV * (2 if family.qk_norm else 1) + self.A + self.FC + self.F
+        if not family.parallel:
+            kept += self.C
+        scratch = 6 * self.C + self.A + self.QKV + self.FC + (self.F if family.gated else 0)
+        return 2 * (rows * self.T * (self.L * kept + scratch) + min(rows * self.T, head_rows()) * self.Vp)
 
     def micro_batch(self, machine: Machine) -> int:
         """Rows, as train/memory.cuh chooses them, no matrix with 2^31 elements."""
@@ -125,21 +165,35 @@ class Model(NamedTuple):
         while (
             2 * rows * self.T <= min(self.tokens, 1 << 20)
             and self.activation_bytes(2 * rows) <= room
-            and 2 * rows * self.T * self.F < 1 << 31
+            and 2 * rows * self.T * max(self.QKV, self.FC) < 1 << 31
         ):
             rows *= 2
         return rows
 
 
+def plain(name: str, family: Family, L: int, C: int, NH: int, V: int, T: int, tokens: int = 1 << 20) -> Model:
+    """Every head has its own keys and values, HS = C / NH, F = 4 C."""
+    return Model(name, family, L, C, NH, NH, C // NH, 4 * C, V, T, tokens)
+
+
 MODELS = [
-    Model("pythia-14m", 6, 128, 4, 50304, 2048, True),
-    Model("pythia-70m", 6, 512, 8, 50304, 2048, True),
-    Model("pythia-160m", 12, 768, 12, 50304, 2048, True),
-    Model("pythia-410m", 24, 1024, 16, 50304, 2048, True),
-    Model("gpt2-124m", 12, 768, 12, 50257, 1024, False),
+    plain("pythia-14m", NEOX, 6, 128, 4, 50304, 2048),
+    plain("pythia-70m", NEOX, 6, 512, 8, 50304, 2048),
+    plain("pythia-160m", NEOX, 12, 768, 12, 50304, 2048),
+    plain("pythia-410m", NEOX, 24, 1024, 16, 50304, 2048),
+    plain("gpt2-124m", GPT2, 12, 768, 12, 50257, 1024),
+    # of fewer keys and values than queries, in rows as long as Pythia's
+    Model("smollm2-135m", LLAMA, 30, 576, 9, 3, 64, 1536, 49152, 2048),
+    Model("llama-3.2-1b", LLAMA, 16, 2048, 32, 8, 64, 8192, 128256, 2048),
+    Model("qwen3-0.6b", QWEN3, 28, 1024, 16, 8, 128, 3072, 151936, 2048),
     # the curve of scripts/gpu/parts.sh
-    Model("L6 C128 V4096 T256, 16,384 tokens", 6, 128, 4, 4096, 256, True, 1 << 14),
+    plain("L6 C128 V4096 T256, 16,384 tokens", NEOX, 6, 128, 4, 4096, 256, 1 << 14),
 ]
+
+
+def named(name: str) -> Model:
+    return next(m for m in MODELS if m.name == name)
+
 
 # ---- attention ------------------------------------------------------------------------------------------------------
 # Products of a tile: S and O; S, dV, dP, dK; S, dP, dQ. Own tiles in shared memory next to two stages of two.
@@ -168,6 +222,10 @@ class Tile(NamedTuple):
     shared_bytes: int  # of a block
 
 
+def owns_keys(kernel: Kernel) -> bool:
+    return kernel.name.startswith("attention_backward_keys")
+
+
 def head_size(kernel: Kernel) -> int:
     return int(kernel.name.split("bf16, ")[1].split(",")[0].rstrip(">"))
 
@@ -184,7 +242,7 @@ def tile_of(kernel: Kernel) -> Tile:
     other = mix.ldgsts * kernel.threads * 8 * pieces // (2 * HS * sharers)
     flops = mix.hmma * warps * 2 * 16 * 8 * 16
     own = round(flops / (2 * products * other * HS))
-    statistics = 2 * other * 8 if "keys" in kernel.name else 0
+    statistics = 2 * other * 8 if owns_keys(kernel) else 0
     return Tile(own, other, warps, flops, 2 * HS * (own_tiles * own + 4 * other) + statistics)
 
 
@@ -217,26 +275,34 @@ def ceilings(kernel: Kernel, machine: Machine) -> dict[str, float]:
 
 
 @cache
-def known_share(group: int, rows: int, tiles: tuple[int, ...], tile_bytes: int, resident: int, size: int) -> float:
-    return l2.share_from_hbm(group, rows, list(tiles), tile_bytes, resident, size)
+def known_share(group: int, rows: int, tiles: tuple[int, ...], *sizes: int) -> float:
+    return l2.share_from_hbm(group, rows, list(tiles), *sizes)
 
 
 def attention_share(kernel: Kernel, model: Model, rows: int, machine: Machine, tokens: int | None) -> float:
     """Of tile reads that come from HBM, where the work list goes by groups of so many tokens."""
     tile = tile_of(kernel)
     resident = machine.sms * blocks_per_sm(kernel, tile.shared_bytes, machine)
-    bytes_ = 2 * tile.other * model.HS * 2
     group = max(1, tokens // model.T) if tokens else rows
-    return known_share(group, rows, tuple(tiles_of_levels(tile, model.T)), bytes_, resident, machine.l2)
+    # a head's tiles of keys and values are read by as many blocks, or a block reads as many heads' tiles of queries
+    sharers, walked = (1, model.NH // model.KV) if owns_keys(kernel) else (model.NH // model.KV, 1)
+    tiles = tuple(tiles_of_levels(tile, model.T))
+    return known_share(group, rows, tiles, 4 * tile.other * model.HS, resident, machine.l2, sharers, walked)
 
 
 # ---- a step ---------------------------------------------------------------------------------------------------------
 
 
+# Of a step, in the order of the table's columns.
+PARTS = ["schedule, embedding, sums", "norms", "layers' products", "bias gradients", "norms of q and k", "rotary"]
+PARTS += ["attention's statistics", "attention forward", "attention backward", "activation", "head's products"]
+PARTS += ["classifier", "AdamW"]
+
+
 class Cost(NamedTuple):
     """What launches of one kernel ask for, all of them together."""
 
-    part: str  # the row of the table
+    part: str  # of PARTS
     kernel: str  # its name without template arguments, or "cuBLASLt", "memset"
     launches: int
     bytes: float = 0
@@ -264,8 +330,9 @@ def product(part: str, launches: int, N: int, K: int, M: int, rate: float, gradi
 
 def micro_batch_costs(model: Model, rows: int, kernels: dict[str, Kernel], machine: Machine) -> Iterator[Cost]:
     """Forward, head and backward of model/gpt.cuh, launch by launch."""
-    L, C, F, Vp, NH, HS, T = model.L, model.C, model.F, model.Vp, model.NH, model.HS, model.T
-    N = rows * T
+    family, L, C, F, NH, KV, HS = model.family, model.L, model.C, model.F, model.NH, model.KV, model.HS
+    A, QKV, FC, R, Vp = model.A, model.QKV, model.FC, model.R, model.Vp
+    N = rows * model.T
 
     def elementwise(part: str, name: str, launches: int, bytes_: float, packs: float, parts: list[str]) -> Cost:
         kernel = find(kernels, name, model)
@@ -274,31 +341,41 @@ def micro_batch_costs(model: Model, rows: int, kernels: dict[str, Kernel], machi
 
     yield Cost("schedule, embedding, sums", "attention_schedule", 3)
     yield Cost("schedule, embedding, sums", "embedding_forward_kernel", 1, 4.0 * N * C)
-    norms = [3, 5, *[6] * (L - 1)] if model.parallel else [2, *[4] * (2 * L)]  # arrays read and written
+    norms = [3, 5, *[6] * (L - 1)] if family.parallel else [2, *[4] * (2 * L)]  # arrays read and written
+    row_packs = N * team_packs(C)
     for arrays in norms:
-        yield elementwise("layer norms", "layernorm_forward_kernel", 1, 2.0 * N * C * arrays, N * C / 8, ["row"])
-    for K, M in ((C, 3 * C), (C, C), (C, F), (F, C)):
+        yield elementwise("norms", f"{family.norm}_forward_kernel", 1, 2.0 * N * C * arrays, row_packs, ["row"])
+    for K, M in ((C, QKV), (A, C), (C, FC), (F, C)):
         rate = layer_rate(N, K, M)
         yield product("layers' products", L, N, K, M, rate)
         yield product("layers' products", L, N, M, K, rate)
         yield product("layers' products", L, N, K, M, rate, gradient=True)
     # a pass each over the outputs' gradients, of a parallel block's projections one; GELU's has the sums of its own
-    for M in (3 * C, C) if model.parallel else (3 * C, C, C):
+    every = (QKV, C) if family.parallel else (QKV, C, C)
+    for M in {"all": every, "qkv": (QKV,), "none": ()}[family.biases]:
         yield elementwise("bias gradients", "column_partial_kernel", L, 2.0 * N * M, N * M / 8, ["pass 1"])
         yield Cost("bias gradients", "column_finish_kernel", L)
-    if model.parallel:
-        R = HS // 4 // 2 * 2
-        packs = N * NH * R * 2 / 8
-        yield elementwise("rotary", "rotary_kernel", 2 * L, 2.0 * 2 * N * 2 * NH * R, packs, ["pack"])
+    if family.qk_norm:  # v's heads are copied on the way forward
+        normed = N * (NH + KV) * HS
+        yield elementwise("norms of q and k", "qk_norm_forward_kernel", L, 4.0 * N * QKV, N * QKV / 8, ["row"])
+        back = elementwise("norms of q and k", "qk_norm_backward_kernel", L, 6.0 * normed, normed / 8, ["row"])
+        yield back._replace(launches=2 * back.launches)  # with the sums of the weights' gradients
+    if R:
+        turned = N * (NH + KV) * R
+        yield elementwise("rotary", "rotary_kernel", 2 * L, 4.0 * turned, turned / 8, ["pack"])
     yield Cost("attention's statistics", "attention_statistics_kernel", L, L * N * NH * (4.0 * HS + 12))
     for sizes in attention_kernels(kernels, HS):  # a run measures which is the fastest
         costs = [attention_cost(kernel, model, rows, machine, L) for kernel in sizes]
         yield min(costs, key=lambda cost: seconds(cost, machine))
-    kind = 1 if model.parallel else 0
     packs = N * F / 8
-    yield elementwise("GELU", f"gelu_forward_kernel<bf16, Gelu {kind}>", L, 4.0 * N * F, packs, ["pack"])
-    yield elementwise("GELU", f"gelu_backward_kernel<bf16, Gelu {kind}>", L, 6.0 * N * F, packs, ["pass 2"])
-    yield Cost("bias gradients", "column_finish_kernel", L)
+    if family.gated:
+        yield elementwise("activation", "swiglu_forward_kernel", L, 6.0 * N * F, packs, ["pack"])
+        yield elementwise("activation", "swiglu_backward_kernel", L, 10.0 * N * F, packs, ["pack"])
+    else:
+        gelu = f"<bf16, Gelu {family.gelu}>"
+        yield elementwise("activation", f"gelu_forward_kernel{gelu}", L, 4.0 * N * F, packs, ["pack"])
+        yield elementwise("activation", f"gelu_backward_kernel{gelu}", L, 6.0 * N * F, packs, ["pass 2"])
+        yield Cost("bias gradients", "column_finish_kernel", L)
     slices = -(-N // head_rows())
     n = min(N, head_rows())
     for gradient in (False, False, True):  # logits; the gradients of lnf and of the head
@@ -306,11 +383,17 @@ def micro_batch_costs(model: Model, rows: int, kernels: dict[str, Kernel], machi
     both = ["pass 1", "pass 2"]
     yield elementwise("classifier", "classifier_forward_kernel", slices, 4.0 * n * Vp, n * Vp / 8, both)
     yield Cost("schedule, embedding, sums", "memset", 1, 2.0 * N * C)
-    norm = elementwise("layer norms", "layernorm_backward_kernel", 2 * L + 1, 8.0 * N * C, N * C / 8, ["row"])
+    norm = elementwise("norms", f"{family.norm}_backward_kernel", 2 * L + 1, 8.0 * N * C, row_packs, ["row"])
     yield norm._replace(launches=2 * norm.launches)  # with the sums of the parameters' gradients
-    passes = 8 if model.parallel else 16  # a sort in two passes and two sums, of tokens and of learned positions
-    yield Cost("schedule, embedding, sums", "embedding_backward_kernel", passes, 4.0 * N * C)
+    sorted_ids = [Vp] if family.rotary else [Vp, model.T]  # of tokens, and of learned positions
+    launches = sum(3 * sort_passes(ids) + 2 for ids in sorted_ids)  # and two sums
+    yield Cost("schedule, embedding, sums", "embedding_backward_kernel", launches, 4.0 * N * C)
     yield Cost("schedule, embedding, sums", "loss_sums_kernel", 1, 6.0 * N)
+
+
+def sort_passes(ids: int) -> int:
+    """Of kernels/token_sort.cuh: a digit of 8 bits each, in three launches."""
+    return max(1, -(-(ids - 1).bit_length() // 8))
 
 
 def head_rate(*dimensions: int) -> float:
@@ -328,27 +411,44 @@ def update_costs(model: Model, kernels: dict[str, Kernel]) -> Iterator[Cost]:
 
 def attention_cost(kernel: Kernel, model: Model, rows: int, machine: Machine, launches: int) -> Cost:
     tile = tile_of(kernel)
-    tiles = rows * model.NH * sum(tiles_of_levels(tile, model.T))
+    NH, KV = model.NH, model.KV
+    tiles = rows * NH * sum(tiles_of_levels(tile, model.T))
     from_hbm = attention_share(kernel, model, rows, machine, group_tokens()) * tiles * 2 * tile.other * model.HS * 2
     # what is owned is read and written once: q and out; k, v, dk, dv; q, dout and dq
-    own = {"attention_forward": 2, "attention_backward_keys": 4, "attention_backward_queries": 3}
-    arrays = next(count for name, count in own.items() if kernel.name.startswith(name))
-    bytes_ = from_hbm + 2.0 * arrays * rows * model.T * model.NH * model.HS
+    own = {"attention_forward": 2 * NH, "attention_backward_keys": 4 * KV, "attention_backward_queries": 3 * NH}
+    heads = next(count for name, count in own.items() if kernel.name.startswith(name))
+    bytes_ = from_hbm + 2.0 * heads * rows * model.T * model.HS
     part = "attention forward" if kernel.name.startswith("attention_forward") else "attention backward"
     rate = ATTENTION_SHARE * min(ceilings(kernel, machine).values())
     return Cost(part, kernel.name.split("<")[0], launches, launches * bytes_, 0, launches * tiles * tile.flops, rate)
 
 
+def norm_team(C: int) -> tuple[int, int]:
+    """Threads of a row's team and packs of a thread, as kernels/norm_rows.cuh chooses them."""
+    packs = C // 8
+    if packs <= 16:
+        return 16, 1
+    if packs <= 128:
+        return 32, -(-packs // 32)
+    return (128, 2) if packs <= 256 else (128, 4) if packs <= 512 else (512, 2)
+
+
+def team_packs(C: int) -> int:
+    """Packs of a row that a team's instructions are for: those that the row does not fill, too."""
+    threads, packs = norm_team(C)
+    return threads * packs
+
+
 def find(kernels: dict[str, Kernel], name: str, model: Model) -> Kernel:
     """The instance of a kernel that a step of the model uses, by its name or the begin of it."""
-    if name.startswith("layernorm"):
-        packs = model.C // 8  # as kernels/layernorm.cuh chooses its team
-        team = "16, 1" if packs <= 16 else f"32, {-(-packs // 32)}"
-        if packs > 128:
-            team = "128, 2" if packs <= 256 else "128, 4" if packs <= 512 else "512, 2"
-        name = f"{name}<bf16, Team<{team}>>"
+    if name.startswith(("layernorm", "rmsnorm")):
+        threads, packs = norm_team(model.C)
+        name = f"{name}<bf16, Team<{threads}, {packs}>>"
+    elif name.startswith("qk_norm"):  # as kernels/qk_norm.cuh
+        threads = 4 if model.HS <= 64 else 8 if model.HS <= 128 else 16
+        name = f"{name}<bf16, Team<{threads}, 2>>"
     elif name == "rotary_kernel":
-        half = model.HS // 4 // 2
+        half = model.R // 2
         name = f"rotary_kernel<bf16, {8 if half % 8 == 0 else 4 if half % 4 == 0 else 2 if half % 2 == 0 else 1}>"
     elif "<" not in name:
         name = f"{name}<bf16>"

@@ -231,7 +231,7 @@ def wanted_section(kernels: dict[str, Kernel]) -> list[str]:
         for kernel in sizes
     )
     narrow = sum(k.narrow_stores for k in kernels.values() if "<bf16" in k.name and k.name.startswith("attention_"))
-    step = model.predict(model.MODELS[1], machine, kernels)
+    step = model.predict(model.named("pythia-70m"), machine, kernels)
     body = [
         ["attention at HS = 64: ceiling by shared memory, TFLOP/s", ">= 550", ", ".join(map(tera, shared))],
         ["attention, bf16, HS = 32 to 128: bytes spilled", "0", spilled],
@@ -243,28 +243,33 @@ def wanted_section(kernels: dict[str, Kernel]) -> list[str]:
 
 
 def l2_section(kernels: dict[str, Kernel]) -> list[str]:
-    machine, m = model.MACHINES[0], model.MODELS[1]
+    machine, one, several = model.MACHINES[0], model.named("pythia-70m"), model.named("llama-3.2-1b")
+    by_groups = "by groups of 32,768 tokens"
+    assert (one.T, one.HS) == (several.T, several.HS)
     body = []
-    for kernel in (kernel for sizes in model.attention_kernels(kernels, m.HS) for kernel in sizes):
-        own = model.tile_of(kernel).own
-        for order, tokens in ORDERS.items():
-            shares = [model.attention_share(kernel, m, B, machine, tokens) for B in ROWS_OF_L2]
-            name = re.sub(r"attention_|_kernel.*", "", kernel.name).replace("_", " ")
-            body.append([f"{name}, {own} rows", order, *(f"{100 * share:.0f} %" for share in shares)])
+    for m, orders in ((one, ORDERS), (several, {by_groups: ORDERS[by_groups]})):
+        for kernel in (kernel for sizes in model.attention_kernels(kernels, m.HS) for kernel in sizes):
+            own = model.tile_of(kernel).own
+            for order, tokens in orders.items():
+                shares = [model.attention_share(kernel, m, B, machine, tokens) for B in ROWS_OF_L2]
+                name = re.sub(r"attention_|_kernel.*", "", kernel.name).replace("_", " ")
+                row = [f"{name}, {own} rows", m.NH // m.KV, order, *(f"{100 * share:.1f} %" for share in shares)]
+                body.append(row)
     return [
         "## Where attention's tiles come from",
         "",
-        f"The share of tile reads that miss the L2 cache, T = {m.T}, HS = {m.HS}, by the order of the work list and "
-        "the rows of a micro-batch;",
-        f"an LRU model of {machine.l2 >> 20} MiB. The kernels' list goes by groups of {model.group_tokens():,} tokens.",
+        f"The share of tile reads that miss the L2 cache, T = {one.T}, HS = {one.HS}, by the query heads that share "
+        "keys and values, the order of",
+        f"the work list and the rows of a micro-batch; an LRU model of {machine.l2 >> 20} MiB. The kernels' list goes "
+        f"by groups of {model.group_tokens():,} tokens.",
         "",
-        *rows(["kernel", "order", *(f"B = {B}" for B in ROWS_OF_L2)], body),
+        *rows(["kernel", "heads", "order", *(f"B = {B}" for B in ROWS_OF_L2)], body),
     ]
 
 
 def step_section(kernels: dict[str, Kernel]) -> list[str]:
     body, all_steps = [], steps(kernels)
-    names = list(dict.fromkeys(part for step in all_steps for part in step.parts))
+    names = sorted({part for step in all_steps for part in step.parts}, key=model.PARTS.index)
     for step in all_steps:
         tokens = step.model.tokens / step.gpu
         body.append(
@@ -272,7 +277,7 @@ def step_section(kernels: dict[str, Kernel]) -> list[str]:
                 step.model.name,
                 step.machine.name,
                 f"**{1e3 * step.gpu:.1f}**",
-                f"{tokens / 1e6:.2f}",
+                f"{tokens / 1e6:.3g}",
                 *(f"{1e3 * step.parts.get(name, 0):.1f}" for name in names),
                 step.launches,
                 " / ".join(f"{1e3 * step.host(way):.1f}" for way in model.HOST_SECONDS),
@@ -282,9 +287,11 @@ def step_section(kernels: dict[str, Kernel]) -> list[str]:
     return [
         "## A step, predicted",
         "",
-        "1,048,576 tokens but where the name says otherwise; the micro-batch that fits. Milliseconds on the GPU; "
-        "launches without those that",
-        "cuBLASLt adds for a split sum. The host queues next to it; where its time is longer, launches bound the step.",
+        "1,048,576 tokens in rows of 2,048 (GPT-2: 1,024) but where the name says otherwise; the micro-batch that "
+        "fits. Milliseconds on",
+        "the GPU; launches without those that cuBLASLt adds for a split sum. The host queues next to it; where its "
+        "time is longer,",
+        "launches bound the step.",
         "",
         *rows(header, body),
     ]
@@ -365,7 +372,7 @@ def readme_table(doc: dict[str, Any]) -> list[str]:
     for m in model.MODELS:
         if m.tokens == 1 << 20:
             times = [doc["predicted"][f"{m.name} on {machine.name}"]["seconds"] for machine in model.MACHINES]
-            body.append([m.name, *(f"{1e3 * time:.0f} | {m.tokens / time / 1e6:.2f}" for time in times)])
+            body.append([m.name, *(f"{1e3 * time:.0f} | {m.tokens / time / 1e6:.3g}" for time in times)])
     lines = rows(README_HEADER, body)
     return [lines[0], "|---|" + "---|---|" * len(model.MACHINES), *lines[2:-1]]
 

@@ -63,6 +63,7 @@ class ReportTest(support.FolderTest):
         )
         loss = {
             "what": "loss",
+            "model": "pythia-14m",
             "steps": 200,
             "mean": 2e-7,
             "worst": 3e-6,
@@ -71,21 +72,21 @@ class ReportTest(support.FolderTest):
             "last": 5.1,
             "last_cpu": 5.2,
         }
-        logits = {"what": "logits", "precision": "fp32", "tolerance": 1e-5, "passed": True}
+        logits = {"what": "logits", "model": "pythia-14m", "precision": "fp32", "tolerance": 1e-5, "passed": True}
+        bits = {"what": "bits", "model": "llama:L6:C128:H4:KV1", "passed": False}
         self.write(
             "parity.json",
             json.dumps(
                 {
-                    "model": "pythia-14m",
                     "tokens_a_step": 1024,
                     "rows": [
                         {**loss, "precision": "fp32", "passed": True},
                         {**loss, "precision": "bf16", "mean": 0.25, "passed": False},
-                        {"what": "bits", "precision": "bf16", "differing": ["model.safetensors"], "passed": False},
+                        {**bits, "precision": "bf16", "differing": ["model.safetensors"]},
                         {**logits, "skipped": "no module named torch"},
-                        {"what": "bits", "precision": "fp32", "error": "train_gpt ended with code 1", "passed": False},
+                        {**bits, "precision": "fp32", "error": "train_gpt ended with code 1"},
                     ],
-                    "missing": ["logits bf16"],
+                    "missing": ["logits llama:L6:C128:H4:KV1 bf16"],
                 }
             ),
         )
@@ -149,10 +150,10 @@ class ReportTest(support.FolderTest):
             "| gelu | **FAILED** | 2 | 1 | 0 | 1.5 s |",
             "row 3: error 0.5",
             "| runs | not begun | - | - | - | 0.0 s |",
-            "| bits | fp32 | train_gpt ended with code 1 |  | **FAILED** |",
-            "| logits | bf16 |  |  | missing |",
-            "| two runs | bf16 | other model.safetensors | the same bits | **FAILED** |",
-            "| logits against transformers | fp32 | no module named torch | L2 1e-05 | skipped |",
+            "| bits | llama:L6:C128:H4:KV1 | fp32 | train_gpt ended with code 1 |  | **FAILED** |",
+            "| logits | llama:L6:C128:H4:KV1 | bf16 |  |  | missing |",
+            "| two runs | llama:L6:C128:H4:KV1 | bf16 | other model.safetensors | the same bits | **FAILED** |",
+            "| logits against transformers | pythia-14m | fp32 | no module named torch | L2 1e-05 | skipped |",
             "**WRONG: layernorm_forward fp32 N=65536 C=512**",
             "| gelu_forward bf16 n=33554432 | 140.0 | 959 GB/s | 80 % | ok |",
             "| attention_forward bf16 B=32 T=2048 NH=8 HS=64 | 690.0 | 200.1 TFLOP/s | 21 % | - |",
@@ -425,6 +426,53 @@ class LimitsTest(CommandTest):
         self.assertIn("not passed: build", done.stdout)
         self.assertEqual(self.statuses()["build"], ("failed", "no compiler"))
         self.assertEqual(self.statuses()["sanitizer"][0], "skipped")
+
+
+class ParityTest(CommandTest):
+    # losses that fall; those of a Llama in bf16 are far from the CPU's
+    TRAIN = """#!/usr/bin/env python3
+import json, pathlib, sys
+arguments = dict(zip(sys.argv[1::2], sys.argv[2::2]))
+checkpoint = pathlib.Path(arguments["--out"]) / "checkpoints/step_00000002"
+checkpoint.mkdir(parents=True)
+for name in ("model.safetensors", "optimizer.safetensors"):
+    (checkpoint / name).write_text(arguments["--model"])
+(checkpoint / "config.json").write_text(json.dumps({"vocab_size": 300}))
+off = 2 if arguments["--model"].startswith("llama") and arguments.get("--precision") == "bf16" else 1
+lines = [json.dumps({"time": i, "train/loss": off * (5 - i)}) for i in range(int(arguments["--steps"]))]
+(checkpoint.parents[1] / "metrics.jsonl").write_text("\\n".join(lines))
+(checkpoint.parents[1] / "DONE").touch()
+"""
+
+    def parity(self, *arguments: str) -> subprocess.CompletedProcess:
+        for name in ("train_gpt", "train_gpt_cpu"):
+            self.program(name, self.TRAIN)
+        self.program("write_logits", "#!/bin/sh\n")
+        transformers = self.program("python", "#!/bin/sh\necho skipped: no transformers\nexit 77\n")
+        programs = ["--cuda", self.path("bin"), "--cpu", self.path("bin"), "--transformers", transformers]
+        results = ["--out", self.path("runs"), "--json", self.path("parity.json"), "--steps", "2"]
+        command = [sys.executable, os.path.join(SCRIPTS, "gpu/parity.py"), *programs, *results, *arguments]
+        return subprocess.run(command, capture_output=True, text=True)
+
+    def test_every_model_is_compared_and_a_difference_is_found(self) -> None:
+        models = ["pythia-14m", "llama:L2:C64:H4:KV2"]
+        done = self.parity("--models", *models)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        found = json.loads(self.read("parity.json"))
+        names = [(row["what"], row["model"], row["precision"]) for row in found["rows"]]
+        order = [(what, model, p) for what in ("loss", "bits", "logits") for model in models for p in ("fp32", "bf16")]
+        self.assertEqual((names, found["missing"]), (order, []))
+        failed = [name for name, row in zip(names, found["rows"]) if not row["passed"]]
+        self.assertEqual(failed, [("loss", models[1], "bf16")])
+        self.assertIn("loss llama:L2:C64:H4:KV2 bf16: mean relative difference 1.00e+00", done.stdout)
+        self.assertIn("logits pythia-14m bf16: skipped: no transformers", done.stdout)
+        losses = self.read("losses.csv").splitlines()
+        self.assertEqual(losses[0], "model,precision,step,cuda,cpu")
+        self.assertEqual((len(losses), losses[-1]), (1 + 2 * 2 * 2, "llama:L2:C64:H4:KV2,bf16,1,8,4"))
+
+        self.assertEqual(self.parity("--models", *models, "--go-on").returncode, 1)  # it is still what is known
+        self.assertEqual(json.loads(self.read("parity.json")), found)
+        self.assertEqual(self.read("losses.csv").splitlines(), losses)
 
 
 class PeersTest(CommandTest):

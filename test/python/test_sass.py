@@ -223,10 +223,22 @@ class ModelTest(unittest.TestCase):
         self.assertEqual((cost.flops, cost.bytes), (2 * 2 * 8 * 4 * 16, 2 * (2 * (8 * 4 + 8 * 16) + 8 * 4 * 16)))
 
     def test_micro_batches_are_those_of_the_trainer(self):
-        by_name = {m.name: m for m in model.MODELS}
-        self.assertEqual(by_name["pythia-70m"].micro_batch(H100), 256)  # 57 of 74 GB
-        self.assertAlmostEqual(by_name["pythia-70m"].activation_bytes(256) / 1e9, 56.8, delta=0.3)
-        self.assertEqual(by_name["pythia-70m"].micro_batch(model.MACHINES[1]), 256)  # 512 would be 2^31 elements
+        pythia = model.named("pythia-70m")
+        self.assertEqual(pythia.micro_batch(H100), 256)  # 57 of 74 GB
+        self.assertAlmostEqual(pythia.activation_bytes(256) / 1e9, 56.8, delta=0.3)
+        self.assertEqual(pythia.micro_batch(model.MACHINES[1]), 256)  # 512 would be 2^31 elements
+
+    def test_shapes_are_the_published_ones(self):
+        # with the padding of the vocabulary, which only GPT-2's and Pythia's have
+        for name, parameters in (
+            ("gpt2-124m", 124_439_808 + (50304 - 50257) * 768),
+            ("pythia-70m", 70_426_624),
+            ("smollm2-135m", 134_515_008),
+            ("llama-3.2-1b", 1_235_814_400),
+            ("qwen3-0.6b", 596_049_920),
+        ):
+            with self.subTest(name):
+                self.assertEqual(model.named(name).parameters, parameters)
 
     def test_the_order_of_the_work_list_decides_what_comes_from_hbm(self):
         tiles = list(range(1, 33))  # T = 2048
@@ -235,9 +247,12 @@ class ModelTest(unittest.TestCase):
         self.assertAlmostEqual(shares[0], 0.60, delta=0.03)  # the review: 58 to 63 %
         self.assertAlmostEqual(shares[1], 0.06, delta=0.01)
 
-    def test_a_kernel_that_no_step_launches_is_named(self):
+    def kernels_of_the_table(self) -> dict[str, counts.Kernel]:
         with open(os.path.join(support.REPOSITORY, "dev/results/sass", table.JSON_FILE)) as file:
-            kernels = table.kernels_of(json.load(file))
+            return table.kernels_of(json.load(file))
+
+    def test_a_kernel_that_no_step_launches_is_named(self):
+        kernels = self.kernels_of_the_table()
         self.assertEqual(model.unlisted(kernels), [])
         kernels["unheard_of_kernel<bf16>"] = counts.Kernel("unheard_of_kernel<bf16>", 32, 0, 0, 256, 0)
         self.assertEqual(model.unlisted(kernels), ["unheard_of_kernel"])
@@ -245,10 +260,20 @@ class ModelTest(unittest.TestCase):
         with self.assertRaisesRegex(model.MissingKernel, "gelu_forward_kernel<bf16, Gelu 1>"):
             model.predict(model.MODELS[0], H100, kernels)
 
+    def test_a_step_of_llama_counts_on_its_kernels(self):
+        for name, wanted in (
+            ("smollm2-135m", "rmsnorm_forward_kernel<bf16, Team<32, 3>>"),
+            ("llama-3.2-1b", "rmsnorm_backward_kernel<bf16, Team<128, 2>>"),
+            ("llama-3.2-1b", "swiglu_backward_kernel<bf16>"),
+            ("qwen3-0.6b", "qk_norm_forward_kernel<bf16, Team<8, 2>>"),
+        ):
+            kernels = self.kernels_of_the_table()
+            del kernels[wanted]
+            with self.subTest(wanted), self.assertRaisesRegex(model.MissingKernel, wanted):
+                model.predict(model.named(name), H100, kernels)
+
     def test_products_take_what_the_review_expected(self):
-        with open(os.path.join(support.REPOSITORY, "dev/results/sass", table.JSON_FILE)) as file:
-            kernels = table.kernels_of(json.load(file))
-        step = model.predict(next(m for m in model.MODELS if m.name == "pythia-70m"), H100, kernels)
+        step = model.predict(model.named("pythia-70m"), H100, self.kernels_of_the_table())
         self.assertAlmostEqual(step.parts["head's products"], 0.25, delta=0.01)
         self.assertAlmostEqual(step.parts["layers' products"], 0.215, delta=0.015)
 
@@ -256,6 +281,46 @@ class ModelTest(unittest.TestCase):
         # 2 heads, 4 rows of 3 work items with 1, 2 and 3 tiles
         self.assertAlmostEqual(l2.share_from_hbm(4, 4, [1, 2, 3], 1, resident=2, cache=1000), 3 / 6)
         self.assertEqual(l2.share_from_hbm(4, 4, [1, 2, 3], 1, resident=1, cache=1), 1.0)
+
+    def test_heads_that_share_keys_read_their_tiles_from_hbm_once(self):
+        def share(cache: int, resident: int = 2, **group: int) -> float:
+            return l2.share_from_hbm(1, 4, [1, 2, 3], 1, resident, cache, **group)
+
+        # two blocks of a work item: the second one finds what the first one has read, if it runs next to it
+        self.assertAlmostEqual(share(1000, sharers=2), 3 / 12)
+        self.assertAlmostEqual(share(1, sharers=2), 1 / 2)
+        self.assertAlmostEqual(share(1, resident=1, sharers=2), 11 / 12)  # but for work of one tile
+        # a block that owns keys reads two heads' tiles of queries: 2 x 3 a row, 2 x 6 times
+        self.assertAlmostEqual(share(1000, walked=2), 6 / 12)
+        self.assertAlmostEqual(share(6, resident=1, walked=2), 6 / 12)
+        self.assertAlmostEqual(
+            share(5, resident=1, walked=2), 8 / 12
+        )  # the first two are gone before they are read again
+
+    def test_attention_of_groups_moves_what_its_kernels_say(self):
+        # each kernel's comment has its bytes, everything read once; that of the keys goes through the group's heads
+        m, rows = model.named("llama-3.2-1b"), 16
+        N = rows * m.T
+        kernels = self.kernels_of_the_table()
+        wanted = [2 * (m.NH + m.KV), 2 * m.NH + 4 * m.KV, 3 * m.NH + 2 * m.KV]
+        for sizes, heads in zip(model.attention_kernels(kernels, m.HS), wanted):
+            for kernel in sizes:
+                cost = model.attention_cost(kernel, m, rows, H100, 1)
+                self.assertEqual(cost.bytes, 2.0 * N * heads * m.HS, kernel.name)
+
+    def test_launches_of_a_micro_batch(self):
+        # a layer's and the others, as test/simt/test_graph.cpp counts those of model/gpt.cuh
+        for name, layer, others in (
+            ("pythia-14m", 30, 21),
+            ("gpt2-124m", 31, 29),
+            ("smollm2-135m", 26, 21),
+            ("llama-3.2-1b", 26, 24),  # more than 65,536 ids are sorted in three passes
+            ("qwen3-0.6b", 29, 24),
+        ):
+            with self.subTest(name):
+                m = model.named(name)
+                costs = model.micro_batch_costs(m, 1, self.kernels_of_the_table(), H100)
+                self.assertEqual(sum(cost.launches for cost in costs), layer * m.L + others)
 
 
 class CheckTest(unittest.TestCase):

@@ -1,6 +1,6 @@
 // test_graph.cpp - CUDA graphs on the CPU's stand-in: what is recorded is done with the values it was given, as often
 // as it is launched; what CUDA refuses while a stream records is refused; a micro-batch's graph has the bits of its
-// launches one by one. `run_kernel_tests '[.launches]'` prints how many these are.
+// launches one by one, and as many as train/README.md says.
 #include <cstring>
 #include <functional>
 #include <string>
@@ -299,26 +299,17 @@ void check_same_bits(const GptConfig& c, Keep keep, bool mask) {
     CHECK(memcmp(gradients[0].data(), gradients[1].data(), gradients[0].size() * sizeof(Stat<Real>)) == 0);
 }
 
-// Recorded, not done.
-template <class Real>
-void print_launches(const char* name, int V) {
-    Work<Real> work(model(name, V, 16), 1, 16, 1, Keep::All, false);
+// Of a micro-batch, recorded and not done.
+size_t launches_of(const GptConfig& c) {
+    Work<bf16> work(c, 1, 16, 1, Keep::All, false);
     work.queue();  // the first run of a shape chooses, which no recording may
     CUDA_CHECK(cudaStreamBeginCapture(work.stream.cuda, cudaStreamCaptureModeThreadLocal));
     work.queue();
     cudaGraph_t graph = nullptr;
     CUDA_CHECK(cudaStreamEndCapture(work.stream.cuda, &graph));
     const size_t nodes = nodes_of(graph);
-    const int L = work.gpt.config.L;
-    // a dependent launch, and a node of a chain (anchors of the performance study: not measured here)
-    const double launch = 2.5, node = 1.3;
-    print(
-        stdout,
-        "%s: %d layers, %d launches a micro-batch; calls of the host %d before, 2 now; at %.1f us a launch and %.1f in "
-        "a graph %.0f us and %.0f\n",
-        name, L, nodes, nodes + 1, launch, node, launch * static_cast<double>(nodes + 1),
-        2 * launch + node * static_cast<double>(nodes));
     CUDA_CHECK(cudaGraphDestroy(graph));
+    return nodes;
 }
 
 }  // namespace
@@ -331,11 +322,22 @@ TEST_CASE("a micro-batch's graph leaves the bits of its launches one by one", "[
     }
 }
 
-TEST_CASE("launches of a micro-batch", "[.launches]") {
-    print_launches<bf16>("pythia:L6:C128:H4", 4096);
-    print_launches<bf16>("gpt2:L6:C128:H4", 4096);
-    print_launches<bf16>("pythia-14m", 50304);
-    print_launches<bf16>("pythia-70m", 50304);
-    print_launches<bf16>("pythia-160m", 50304);
-    print_launches<bf16>("gpt2-124m", 50257);
+// train/README.md has these numbers, and scripts/sass/model.py counts on them (test/python/test_sass.py).
+TEST_CASE("launches of a micro-batch", "[graph]") {
+    struct {
+        const char* sizes;
+        int V;
+        size_t layer, others;
+    } const families[] = {
+        {"pythia:L%d:C32:H2", 300, 30, 21},        {"gpt2:L%d:C32:H2", 300, 31, 29},
+        {"llama:L%d:C64:H4:KV2:F96", 300, 26, 21}, {"llama:L%d:C64:H4:KV2:F96", 70000, 26, 24},
+        {"qwen2:L%d:C64:H4:KV2:F96", 300, 28, 21}, {"qwen3:L%d:C64:H4:KV2:HS16:F96", 300, 29, 21},
+    };
+    for (const auto& family : families)
+        for (const int L : {1, 3}) {
+            GptConfig c = config_from_name(format_text(family.sizes, L));
+            c.V = family.V;
+            INFO(family.sizes << " of " << L << " layers, V = " << c.V);
+            CHECK(launches_of(c) == family.layer * static_cast<size_t>(L) + family.others);
+        }
 }
