@@ -372,7 +372,7 @@ std::vector<Shape> shapes() {
     shapes.push_back({1, 150, 4, 1, 64, {40, 3, 100}});
     if (!UNDER_SANITIZER) {
         for (const int HS : {16, 32, 80, 128, 256}) shapes.push_back({1, 70, 4, 2, HS, {5}});
-        shapes.push_back({1, 130, 14, 2, 64});
+        shapes.push_back({1, 70, 14, 2, 64});
         shapes.push_back({1, 193, 8, 2, 64, {37, 129}});
         shapes.push_back({1, 129, 3, 1, 128});
         shapes.push_back({3, 1, 6, 3, 16});
