@@ -17,7 +17,7 @@ NVCC_ARCH := -gencode arch=compute_$(ARCH),code=$(if $(filter %a,$(ARCH)),sm_$(A
 NVCC_FLAGS := $(INCLUDES) $(NCCL_FLAGS) -std=c++17 -O3 -lineinfo $(NVCC_ARCH) -Xptxas -v \
               -Xcompiler=-Wall,-Wextra,-fno-strict-aliasing,-fopenmp $(NVCCFLAGS)
 CUDA_HOST_FLAGS := $(INCLUDES) $(NCCL_FLAGS) -isystem $(CUDA)/include $(COMMON) -O2
-SIMT_LEVEL := $(if $(filter release,$(VARIANT)),-O2 -g1,$(FLAGS) -O1)
+SIMT_LEVEL := $(if $(filter release,$(VARIANT)),-O2 -g1,$(FLAGS) $(KERNEL_LEVEL))
 SIMT_FLAGS := -DKNAPSACK_SIMT $(NCCL_FLAGS) $(INCLUDES) -isystem $(CUDA)/include $(COMMON) \
               -Wno-unknown-pragmas $(OPENMP) $(SIMT_LEVEL)
 
