@@ -43,7 +43,9 @@ endif
 # ---- Sources. What TSan's tests and the fuzz targets need is built for them, no more.
 SRC_loader := $(filter-out util/options.cpp,$(wildcard dataloader/*.cpp util/*.cpp))
 SRC_tsan := $(wildcard kernels/*.cpp) $(SRC_loader)
-SRC_fuzz := $(SRC_tsan) $(filter-out model/weights.cpp,$(wildcard model/*.cpp)) eval/question_names.cpp
+SRC_programs := dataloader/doses.cpp dataloader/plan.cpp $(patsubst %,util/%.cpp,build_info connection json_text mpi \
+  peers progress rank rendezvous stop)
+SRC_fuzz := $(filter-out $(SRC_programs) model/weights.cpp,$(SRC_tsan) $(wildcard model/*.cpp)) eval/question_names.cpp
 TESTS_tsan := $(wildcard test/test_loader*.cpp)
 LIB_SRC := $(or $(SRC_$(VARIANT)),$(wildcard $(addsuffix /*.cpp,kernels kernels/cpu dataloader model util eval train)))
 TEST_SRC := $(or $(TESTS_$(VARIANT)),$(wildcard test/test_*.cpp))
@@ -115,7 +117,8 @@ $(BENCHES): $(BUILD)/bench/%: $(BUILD)/dev/bench/%.o $(LIB)
 $(FUZZERS): $(BUILD)/fuzz/%: $(BUILD)/test/fuzz/%.o $(LIB)
 $(FUZZERS): private HOST_FLAGS += -fsanitize=fuzzer
 # the library's objects first: an inline function that several files have is then the library's, optimised or sanitized
-$(BUILD)/run_tests: $(LIB_OBJ) $(TEST_OBJ) $(if $(filter tsan,$(VARIANT)),,$(CASES:%=$(SHARED)/%)) $(TEST_MAIN)
+$(BUILD)/run_tests: $(filter-out $(if $(filter tsan,$(VARIANT)),$(SRC_programs:%.cpp=$(BUILD)/%.o)),$(LIB_OBJ))
+$(BUILD)/run_tests: $(TEST_OBJ) $(if $(filter tsan,$(VARIANT)),,$(CASES:%=$(SHARED)/%)) $(TEST_MAIN)
 $(BUILD)/run_tests: private LDLIBS += $(CATCH_LIBS)
 $(PROGRAMS:%=$(BUILD)/%) $(BUILD)/run_tests $(BUILD)/test_communicator $(BENCHES) $(FUZZERS):
 	@mkdir -p $(@D)
