@@ -15,8 +15,11 @@ COMMON := -std=c++17 -fno-strict-aliasing -Wall -Wextra -pthread
 # unoptimised, sanitized code compiles in half the time; only the kernels would then run for too long
 SANITIZE := -O0 -g1 -fno-omit-frame-pointer -fno-sanitize-recover=all
 FLAGS_release := -O3
-# null pointers and sizes are ASan's as well; without them it compiles in two thirds of the time
-FLAGS_asan := $(SANITIZE) -fsanitize=address,undefined -fno-sanitize=null,object-size,vptr
+# null pointers, sizes and stray pointers are ASan's as well; alignment is checked in the kernels and, where files
+# are read, by the fuzz targets. Without these checks it compiles in half the time.
+FLAGS_asan := $(SANITIZE) -fsanitize=address,undefined -fno-sanitize=null,object-size,vptr,pointer-overflow,alignment
+# of kernels under sanitizers
+KERNEL_LEVEL := -O1 $(if $(filter asan,$(VARIANT)),-fsanitize=alignment)
 FLAGS_tsan := $(SANITIZE) -fsanitize=thread
 FLAGS_fuzz := $(SANITIZE) -fsanitize=fuzzer-no-link,address,undefined
 FLAGS := $(or $(FLAGS_$(VARIANT)),$(error VARIANT=$(VARIANT): expected release, asan, tsan or fuzz))
@@ -40,7 +43,9 @@ endif
 # ---- Sources. What TSan's tests and the fuzz targets need is built for them, no more.
 SRC_loader := $(filter-out util/options.cpp,$(wildcard dataloader/*.cpp util/*.cpp))
 SRC_tsan := $(wildcard kernels/*.cpp) $(SRC_loader)
-SRC_fuzz := $(SRC_tsan) $(filter-out model/weights.cpp,$(wildcard model/*.cpp)) eval/question_names.cpp
+SRC_programs := dataloader/doses.cpp dataloader/plan.cpp $(patsubst %,util/%.cpp,build_info connection json_text mpi \
+  peers progress rank rendezvous stop)
+SRC_fuzz := $(filter-out $(SRC_programs) model/weights.cpp,$(SRC_tsan) $(wildcard model/*.cpp)) eval/question_names.cpp
 TESTS_tsan := $(wildcard test/test_loader*.cpp)
 LIB_SRC := $(or $(SRC_$(VARIANT)),$(wildcard $(addsuffix /*.cpp,kernels kernels/cpu dataloader model util eval train)))
 TEST_SRC := $(or $(TESTS_$(VARIANT)),$(wildcard test/test_*.cpp))
@@ -48,7 +53,11 @@ PROGRAMS := train_gpt_cpu eval_knowledge_cpu
 BENCHES := $(patsubst dev/bench/%.cpp,$(BUILD)/bench/%,$(filter-out %/bench_gpu.cpp,$(wildcard dev/bench/*.cpp)))
 FUZZERS := $(patsubst test/fuzz/%.cpp,$(BUILD)/fuzz/%,$(wildcard test/fuzz/*.cpp))
 LIB_OBJ := $(LIB_SRC:%.cpp=$(BUILD)/%.o)
-TEST_OBJ := $(TEST_SRC:%.cpp=$(BUILD)/%.o)
+# What release and asan share: the objects of tests, neither optimised nor sanitized, since what they test is in the
+# library. asan compiles again those that make code of ours themselves, from templates (.cuh) or inline.
+SHARED := $(if $(filter release asan,$(VARIANT)),build/test/cpu,$(BUILD))
+OWN := $(if $(filter asan,$(VARIANT)),$(shell grep -lE '(\.cuh|/vmath\.h|_models\.h)"' $(TEST_SRC)))
+TEST_OBJ := $(OWN:%.cpp=$(BUILD)/%.o) $(patsubst %.cpp,$(SHARED)/%.o,$(filter-out $(OWN),$(TEST_SRC)))
 LIB := $(BUILD)/libknapsack.a
 TEST_MAIN := build/test/main.o
 .DEFAULT_GOAL := all
@@ -103,12 +112,13 @@ $(BUILD)/train_gpt_cpu: $(BUILD)/train_gpt.o $(LIB)
 $(BUILD)/eval_knowledge_cpu: $(BUILD)/eval/eval_knowledge.o $(LIB)
 $(BUILD)/test_communicator: $(BUILD)/test/processes/test_communicator.o $(LIB)
 # before the library, which is searched for what they need
-$(BUILD)/bench/bench_kernels: $(CASES:%=$(BUILD)/%)
+$(BUILD)/bench/bench_kernels: $(CASES:%=$(SHARED)/%)
 $(BENCHES): $(BUILD)/bench/%: $(BUILD)/dev/bench/%.o $(LIB)
 $(FUZZERS): $(BUILD)/fuzz/%: $(BUILD)/test/fuzz/%.o $(LIB)
 $(FUZZERS): private HOST_FLAGS += -fsanitize=fuzzer
 # the library's objects first: an inline function that several files have is then the library's, optimised or sanitized
-$(BUILD)/run_tests: $(LIB_OBJ) $(TEST_OBJ) $(if $(filter tsan,$(VARIANT)),,$(CASES:%=$(BUILD)/%)) $(TEST_MAIN)
+$(BUILD)/run_tests: $(filter-out $(if $(filter tsan,$(VARIANT)),$(SRC_programs:%.cpp=$(BUILD)/%.o)),$(LIB_OBJ))
+$(BUILD)/run_tests: $(TEST_OBJ) $(if $(filter tsan,$(VARIANT)),,$(CASES:%=$(SHARED)/%)) $(TEST_MAIN)
 $(BUILD)/run_tests: private LDLIBS += $(CATCH_LIBS)
 $(PROGRAMS:%=$(BUILD)/%) $(BUILD)/run_tests $(BUILD)/test_communicator $(BENCHES) $(FUZZERS):
 	@mkdir -p $(@D)
@@ -117,9 +127,19 @@ $(LIB): $(LIB_OBJ)
 	@rm -f $@ && ar rcs $@ $^
 
 # ---- Objects
-$(BUILD)/%.o: %.cpp $(BUILD)/flags.txt
-	@mkdir -p $(@D)
-	$(COMPILE) $(EXTRA) -c -o $@ $<
+define RULES
+$(1)/%.o: %.cpp $(1)/flags.txt
+	@mkdir -p $$(@D)
+	$$(COMPILE) $$(EXTRA) -c -o $$@ $$<
+$(1)/pch/%.h.gch: $(1)/flags.txt
+	@mkdir -p $$(@D); printf '#include %s\n' $$(PCH_$$*) > $$(@:.gch=)
+	$$(COMPILE) -x c++-header -o $$@ $$(@:.gch=)
+endef
+$(foreach folder,$(sort $(BUILD) $(SHARED)),$(eval $(call RULES,$(folder))))
+ifneq ($(SHARED),$(BUILD))
+$(SHARED)/%: private HOST_FLAGS := $(filter-out $(FLAGS),$(HOST_FLAGS))
+$(CASES:%=$(SHARED)/%): private LEVEL := -O2
+endif
 $(BUILD)/%.o: %.cu $(BUILD)/flags.txt
 	@mkdir -p $(@D)
 	$(COMPILE) -x c++ -c -o $@ $<
@@ -127,11 +147,10 @@ $(BUILD)/%.o: %.cu $(BUILD)/flags.txt
 $(TEST_MAIN): test/main.cpp
 	@mkdir -p $(@D)
 	$(CXX) $(INCLUDES) $(COMMON) $(CXXFLAGS) -MMD -MP -c -o $@ $<
-$(TEST_OBJ) $(BUILD)/pch/tests.h.gch: private LEVEL := -O0
 ifeq ($(VARIANT),release)
 $(BUILD)/util/options.o: private LEVEL := -O1  # CLI11: much code that runs once
 else
-$(BUILD)/kernels/%.o $(BUILD)/test/cases/%.o: private LEVEL := -O1
+$(BUILD)/kernels/%.o: private LEVEL := $(KERNEL_LEVEL)
 $(BUILD)/kernels/choices_text.o: private LEVEL :=  # as its precompiled header
 endif
 
@@ -144,12 +163,10 @@ ifeq ($(PCH),on)
 JSON_OBJ := $(patsubst %.cpp,$(BUILD)/%.o,$(shell grep -lF $(PCH_json) $(LIB_SRC)))
 $(JSON_OBJ): $(BUILD)/pch/json.h.gch
 $(JSON_OBJ): private EXTRA := -include $(BUILD)/pch/json.h
-$(TEST_OBJ): $(BUILD)/pch/tests.h.gch
-$(TEST_OBJ): private EXTRA := -include $(BUILD)/pch/tests.h
+$(filter $(BUILD)/%,$(TEST_OBJ)): $(BUILD)/pch/tests.h.gch
+$(filter $(SHARED)/%,$(TEST_OBJ)): $(SHARED)/pch/tests.h.gch
+$(TEST_OBJ): private EXTRA = -include $(firstword $(subst /test/test_, ,$@))/pch/tests.h
 endif
-$(BUILD)/pch/%.h.gch: $(BUILD)/flags.txt
-	@mkdir -p $(@D); printf '#include %s\n' $(PCH_$*) > $(@:.gch=)
-	$(COMPILE) -x c++-header -o $@ $(@:.gch=)
 
 MPI_OBJ := $(BUILD)/util/mpi.o $(BUILD)/kernels/cpu/communicator.o
 $(MPI_OBJ): private EXTRA = $(if $(MPI_LIBS),-DKNAPSACK_MPI -DOMPI_SKIP_MPICXX $(MPI_CFLAGS))
@@ -165,8 +182,9 @@ $(BUILD)/bench/bench_kernels: private LDLIBS += $(BLAS_LIBS)
 # Other flags compile everything again; another commit only build_info.cpp.
 COMMIT := $(shell git describe --always --dirty --abbrev=12 --exclude '*' 2>/dev/null || echo unknown)
 $(BUILD)/flags.txt: WHAT = $(COMPILE) $(MPI_LIBS) $(LDLIBS)
+$(filter-out $(BUILD)/%,$(SHARED)/flags.txt): WHAT = $(COMPILE)
 $(BUILD)/commit.txt: WHAT = $(COMMIT)
-$(addsuffix /flags.txt,$(BUILD) $(CUDA_BUILD) $(SIMT)) $(BUILD)/commit.txt: FORCE
+$(sort $(addsuffix /flags.txt,$(BUILD) $(SHARED) $(CUDA_BUILD) $(SIMT) $(SIMT_SHARED))) $(BUILD)/commit.txt: FORCE
 	@mkdir -p $(@D); echo '$(WHAT)' | cmp -s - $@ || echo '$(WHAT)' > $@
 BUILD_FLAGS := $(HOST_FLAGS) $(CXXFLAGS) $(MPI_LIBS) $(LDLIBS)
 $(BUILD)/util/build_info.o: $(BUILD)/commit.txt

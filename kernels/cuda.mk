@@ -17,8 +17,9 @@ NVCC_ARCH := -gencode arch=compute_$(ARCH),code=$(if $(filter %a,$(ARCH)),sm_$(A
 NVCC_FLAGS := $(INCLUDES) $(NCCL_FLAGS) -std=c++17 -O3 -lineinfo $(NVCC_ARCH) -Xptxas -v \
               -Xcompiler=-Wall,-Wextra,-fno-strict-aliasing,-fopenmp $(NVCCFLAGS)
 CUDA_HOST_FLAGS := $(INCLUDES) $(NCCL_FLAGS) -isystem $(CUDA)/include $(COMMON) -O2
+SIMT_LEVEL := $(if $(filter release,$(VARIANT)),-O2 -g1,$(FLAGS) $(KERNEL_LEVEL))
 SIMT_FLAGS := -DKNAPSACK_SIMT $(NCCL_FLAGS) $(INCLUDES) -isystem $(CUDA)/include $(COMMON) \
-              -Wno-unknown-pragmas $(OPENMP) $(if $(filter release,$(VARIANT)),-O2 -g1,$(FLAGS) -O1)
+              -Wno-unknown-pragmas $(OPENMP) $(SIMT_LEVEL)
 
 CASES := $(patsubst %.cpp,%.o,$(wildcard test/cases/*.cpp))
 KERNELS := $(patsubst %.cu,%.o,$(wildcard kernels/*.cu))
@@ -27,6 +28,12 @@ SIMT_TESTS := $(patsubst %.cpp,%.o,$(wildcard test/simt/test_*.cpp))
 ifeq ($(VARIANT),tsan)
   SIMT_TESTS := $(filter-out %/test_model.o %/test_matmul_context.o %/test_choices.o %/test_graph.o,$(SIMT_TESTS))
 endif
+# What release and asan share (Makefile); asan compiles again the tests that make kernels themselves.
+SIMT_SHARED := $(if $(filter release asan,$(VARIANT)),build/test/simt,$(SIMT))
+SIMT_OWN := $(if $(filter asan,$(VARIANT)),$(patsubst %.cpp,%.o,$(shell grep -l '\.cuh"' $(SIMT_TESTS:.o=.cpp))))
+# the cases first: "every kernel has a case" looks at what has run, and would run them itself
+SIMT_TEST_OBJ := $(SIMT_SHARED)/test/test_kernels.o $(SIMT_OWN:%=$(SIMT)/%) \
+  $(addprefix $(SIMT_SHARED)/,$(filter-out $(SIMT_OWN),$(SIMT_TESTS)) $(CASES))
 
 # ---- Targets
 ifeq ($(NVCC),)
@@ -67,20 +74,25 @@ floors: $(SIMT)/bench_gpu  ## bytes, flops and floor of every CUDA kernel at rea
 CUDA_PROGRAMS := train_gpt eval_knowledge run_kernel_tests bench_gpu write_logits test_communicator bench_communicator
 $(CUDA_PROGRAMS:%=$(CUDA_BUILD)/%): private LDLIBS += $(if $(NCCL_FLAGS),-lnccl)
 FOLDERS := $(CUDA_BUILD) $(SIMT)
+$(CUDA_BUILD)/bench_gpu: $(CASES:%=$(CUDA_BUILD)/%)
+$(CUDA_BUILD)/run_kernel_tests: $(addprefix $(CUDA_BUILD)/,test/test_kernels.o $(CASES))
+$(SIMT)/bench_gpu: $(CASES:%=$(SIMT_SHARED)/%)
+$(SIMT)/run_kernel_tests: $(SIMT_TEST_OBJ)
 $(FOLDERS:=/train_gpt): %/train_gpt: %/train_gpt.o
 $(FOLDERS:=/eval_knowledge): %/eval_knowledge: %/eval/eval_knowledge.o
-$(FOLDERS:=/bench_gpu): %/bench_gpu: %/dev/bench/bench_gpu.o $(addprefix %/,$(CASES))
+$(FOLDERS:=/bench_gpu): %/bench_gpu: %/dev/bench/bench_gpu.o
 $(FOLDERS:=/test_communicator): %/test_communicator: %/test/processes/test_communicator.o
 $(FOLDERS:=/bench_communicator): %/bench_communicator: %/dev/bench/bench_communicator.o
 $(FOLDERS:=/write_logits): %/write_logits: %/dev/oracle/write_logits.o
-$(FOLDERS:=/run_kernel_tests): %/run_kernel_tests: %/test/test_kernels.o $(addprefix %/,$(CASES)) $(TEST_MAIN)
+$(FOLDERS:=/run_kernel_tests): $(TEST_MAIN)
 $(FOLDERS:=/run_kernel_tests): private LDLIBS += $(CATCH_LIBS)
-$(SIMT)/run_kernel_tests: $(SIMT_TESTS:%=$(SIMT)/%)
 $(CUDA_PROGRAMS:%=$(CUDA_BUILD)/%): $(KERNELS:%=$(CUDA_BUILD)/%) $(LIB)
 	$(NVCC) $(NVCC_ARCH) -Xcompiler -fopenmp -o $@ $(filter-out $(LIB),$^) $(LIB) \
 	  $(MPI_LIBS:-Wl,%=-Xlinker=%) $(LDLIBS) -lcublasLt
+# the kernels first: an inline function that several files have is then theirs, optimised or sanitized
 $(CUDA_PROGRAMS:%=$(SIMT)/%): $(SIMT_RUNTIME:%=$(SIMT)/%) $(KERNELS:%=$(SIMT)/%) $(LIB)
-	$(CXX) $(SIMT_FLAGS) $(CXXFLAGS) -o $@ $(filter-out $(LIB),$^) $(LIB) $(MPI_LIBS) $(LDLIBS)
+	$(CXX) $(SIMT_FLAGS) $(CXXFLAGS) -o $@ $(KERNELS:%=$(SIMT)/%) $(filter-out $(KERNELS:%=$(SIMT)/%) $(LIB),$^) \
+	  $(LIB) $(MPI_LIBS) $(LDLIBS)
 
 # ---- Objects
 # With the PTX on the way to it, which test/ptx translates.
@@ -98,7 +110,16 @@ $(SIMT)/%.o: %.cu $(SIMT)/flags.txt
 	$(CXX) $(SIMT_FLAGS) $(CXXFLAGS) -MMD -MP -x c++ -c -o $@ $<
 $(SIMT)/%.o: %.cpp $(SIMT)/flags.txt
 	@mkdir -p $(@D)
-	$(CXX) $(SIMT_FLAGS) $(CXXFLAGS) -MMD -MP -c -o $@ $<
+	$(CXX) $(SIMT_FLAGS) $(LEVEL) $(CXXFLAGS) -MMD -MP -c -o $@ $<
+ifneq ($(SIMT_SHARED),$(SIMT))
+$(SIMT_SHARED)/%: private SIMT_FLAGS := $(filter-out $(SIMT_LEVEL),$(SIMT_FLAGS))
+$(SIMT_SHARED)/%.o: %.cpp $(SIMT_SHARED)/flags.txt
+	@mkdir -p $(@D)
+	$(CXX) $(SIMT_FLAGS) $(LEVEL) $(CXXFLAGS) -MMD -MP -c -o $@ $<
+$(SIMT_SHARED)/flags.txt: WHAT = $(CXX) $(SIMT_FLAGS) $(CXXFLAGS)
+$(CASES:%=$(SIMT_SHARED)/%): private LEVEL := -O2
+endif
+$(SIMT_OWN:%=$(SIMT)/%): private LEVEL := -O0
 # the fibers' runtime is never instrumented: it announces to TSan what CUDA promises, and nothing else
 $(SIMT)/kernels/simt/runtime.o: private SIMT_FLAGS := $(filter-out -fsanitize=% -fno-sanitize-recover=%,$(SIMT_FLAGS))
 # NCCL's stand-in between processes sends by MPI

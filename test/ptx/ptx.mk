@@ -10,6 +10,8 @@ PTX_LIBRARY := $(patsubst %.cpp,%.o,$(filter-out test/ptx/test_%,$(wildcard test
 PTX_TESTS := $(patsubst %.cpp,%.o,$(wildcard test/ptx/test_*.cpp))
 PTX_SAMPLES := $(patsubst %.ptx,%.o,$(wildcard test/ptx/samples/*.ptx))
 TRANSLATE := $(addprefix test/ptx/,translate.py instructions.py parser.py)
+# as kernels/simt has them, but never under ThreadSanitizer
+PTX_CASES := $(CASES:%=$(if $(filter tsan,$(VARIANT)),$(CUDA_BUILD),$(SIMT_SHARED))/%)
 # not among a user's, who may have a GPU: the algorithms that the products chose
 PTX_CACHE = XDG_CACHE_HOME=$(abspath $(PTX))/cache
 
@@ -33,7 +35,7 @@ ptx_programs: $(PTX)/run_kernel_tests $(PTX)/train_gpt $(BUILD)/train_gpt_cpu
 PTX_LINKED := $(PTX_LIBRARY:%=$(PTX)/%) $(KERNELS:%=$(PTX)/%) $(KERNELS:%=$(CUDA_BUILD)/%) \
   $(SIMT_RUNTIME:%=$(SIMT)/%) $(if $(filter tsan,$(VARIANT)),$(BUILD)/kernels/cpu/gemm.o)
 $(PTX)/run_kernel_tests: $(PTX)/test/test_kernels.o $(PTX_TESTS:%=$(PTX)/%) $(PTX_SAMPLES:%=$(PTX)/%) \
-  $(CASES:%=$(CUDA_BUILD)/%) $(TEST_MAIN)
+  $(PTX_CASES) $(TEST_MAIN)
 $(PTX)/run_kernel_tests: private LDLIBS += $(CATCH_LIBS)
 $(PTX)/train_gpt: $(CUDA_BUILD)/train_gpt.o
 $(PTX)/run_kernel_tests $(PTX)/train_gpt: $(PTX_LINKED) $(LIB)
@@ -52,7 +54,8 @@ $(KERNELS:%=$(PTX)/%) $(PTX_SAMPLES:%=$(PTX)/%): $(PTX)/%.o: $(PTX)/%.cpp $(PTX)
 	$(CXX) $(PTX_FLAGS) $(PTX_SANITIZE) -O1 -w $(CXXFLAGS) -MMD -MP -c -o $@ $<
 $(PTX)/%.o: %.cpp $(PTX)/flags.txt
 	@mkdir -p $(@D)
-	$(CXX) $(PTX_FLAGS) $(PTX_SANITIZE) -O2 $(CXXFLAGS) -DKNAPSACK_PTX -MMD -MP -c -o $@ $<
+	$(CXX) $(PTX_FLAGS) $(PTX_SANITIZE) -O2 $(LEVEL) $(CXXFLAGS) -DKNAPSACK_PTX -MMD -MP -c -o $@ $<
+$(PTX)/test/test_kernels.o $(PTX_TESTS:%=$(PTX)/%): private LEVEL := -O0
 $(PTX)/test/ptx/scalar.o: private PTX_FLAGS += -frounding-math
 $(PTX)/flags.txt: WHAT = $(CXX) $(PTX_FLAGS) $(CXXFLAGS) $(PTX_HEAD_SIZES)
 $(PTX)/flags.txt: FORCE
