@@ -30,7 +30,7 @@ enum class Residual {
     Parallel,    // x + attention(ln1 x) + mlp(ln2 x)
 };
 enum class Deviations {  // of initial weights; init.h has the formulas
-    Fixed,
+    Scaled,              // by depth where a layer writes to the residual stream
     SmallWang,
     Equal,
 };
@@ -45,7 +45,8 @@ struct GptConfig {
     Activation activation = Activation::GeluTanh;
     Positions positions = Positions::Learned;
     Residual residual = Residual::Sequential;
-    Deviations deviations = Deviations::Fixed;
+    Deviations deviations = Deviations::Scaled;
+    double deviation = 0.02;  // of initial weights; config.json's initializer_range
     Biases biases = Biases::All;
     bool qk_norm = false;           // RMS norm of every head of q and k, before the rotation
     bool tied = true;               // the head is wte

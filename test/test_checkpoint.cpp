@@ -206,7 +206,6 @@ TEST_CASE("Checkpoint: config.json of transformers 4 and 5", "[checkpoint]") {
     refused(R"(, "hidden_act": "relu")", "hidden_act is \"relu\"");
     refused(R"(, "attention_bias": false)", "attention_bias");
     refused(R"(, "rope_scaling": {"type": "linear", "factor": 2.0})", "type is \"linear\"");
-    REQUIRE_DIES(Exit::Usage, "not a model", config_from_name("gpt2:L4294967297:C32:H2"));  // no single layer
     // keys that transformers ignores at the top of a NeoX config, or reads there in some versions alone
     refused(R"(, "rope_theta": 500)", "rope_theta is 500");
     refused(R"(, "rotary_pct": 0.5, "partial_rotary_factor": 0.25)", "partial_rotary_factor is 0.25");
@@ -288,6 +287,12 @@ TEST_CASE("Checkpoint: config.json of Llama, Qwen2 and Qwen3", "[checkpoint]") {
         CHECK(model_config_json(back) == model_config_json(c));
         CHECK((back.KV == 1 && back.tied && back.HS == c.HS && back.norm_eps == 1e-5f));
     }
+    // the deviation of initial weights is part of the model: a branch's directories say what its trunk was drawn with
+    CHECK(model_config_json(config("llama")).find("\"initializer_range\": 0.02,") != std::string::npos);
+    CHECK(model_config_json(config("llama", R"(, "initializer_range": 0.041666666666666664)"))
+              .find("\"initializer_range\": 0.041666666666666664,") != std::string::npos);
+    CHECK(model_config_json(config_from_name("smollm2-135m")).find("\"initializer_range\": 0.041666666666666664,") !=
+          std::string::npos);
     const auto refused = [&](const char* type, const std::string& more, const char* part) {
         REQUIRE_DIES(Exit::Data, part, config(type, more));
     };
@@ -299,10 +304,11 @@ TEST_CASE("Checkpoint: config.json of Llama, Qwen2 and Qwen3", "[checkpoint]") {
     refused("llama", R"(, "attention_bias": true)", "attention_bias");
     refused("llama", R"(, "mlp_bias": true)", "mlp_bias");
     refused("llama", R"(, "hidden_act": "gelu")", "hidden_act is \"gelu\", expected silu");
-    refused("llama", R"(, "num_key_value_heads": 3)", "num_attention_heads=4 over num_key_value_heads=3");
+    refused("llama", R"(, "num_key_value_heads": 3)", "num_attention_heads=4 over num_key_value_heads=3: heads");
     refused("llama", R"(, "head_dim": 7)", "head size must be even");
     refused("qwen2", R"(, "head_dim": 16)", "head_dim is 16");
-    REQUIRE_DIES(Exit::Data, "num_attention_heads=4 over num_key_value_heads=32",  // the default of its class
+    REQUIRE_DIES(Exit::Data,
+                 "num_key_value_heads=32 (missing, which transformers reads as 32): heads must be a multiple",
                  parse_model_config("c", R"({"model_type": "qwen2", "vocab_size": 97, "hidden_size": 32,
         "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 32})"));
     refused("qwen3", R"(, "attention_bias": true)", "attention_bias");
