@@ -23,6 +23,9 @@ std::vector<float> read_weights(const std::string& directory) {
     return read_weights(directory, read_model_config(directory));
 }
 
+// What --plan looks at.
+void check_files(const std::string& directory) { check_model_files(directory, read_model_config(directory)); }
+
 std::string golden(const std::string& name) { return test_file("golden/" + name); }
 
 // A copy of a golden model that a test may damage.
@@ -91,6 +94,7 @@ TEST_CASE("Checkpoint: what transformers wrote comes back bit for bit", "[checkp
         const TemporaryFolder folder;
         const GptConfig config = read_model_config(golden(name));
         write_model(folder.path(), config, read_weights(golden(name), config).data(), "");
+        check_files(folder.path());
         const SafeTensorsFile theirs(path_join(golden(name), "model.safetensors")), ours(folder / "model.safetensors");
         CHECK(ours.tensors().size() == theirs.tensors().size());
         for (const auto& [key, t] : theirs.tensors()) {
@@ -324,6 +328,7 @@ TEST_CASE("Checkpoint: models that do not fit are refused", "[checkpoint]") {
         Copy copy("gpt2");
         copy.edit_tensors([](const SafeTensorSpec& t) { return t.name != "transformer.h.1.ln_2.bias"; });
         REQUIRE_DIES(Exit::Data, "'transformer.h.1.ln_2.bias' of shape (24) is missing", read_weights(copy.path()));
+        REQUIRE_DIES(Exit::Data, "'transformer.h.1.ln_2.bias' of shape (24) is missing", check_files(copy.path()));
     }
     SECTION("an unknown tensor") {
         Copy copy("gpt2");
@@ -332,17 +337,20 @@ TEST_CASE("Checkpoint: models that do not fit are refused", "[checkpoint]") {
             return true;
         });
         REQUIRE_DIES(Exit::Data, "transformer.wpe.weight", read_weights(copy.path()));
+        REQUIRE_DIES(Exit::Data, "transformer.wpe.weight", check_files(copy.path()));
     }
     SECTION("another shape, another type, a differing second copy of the head") {
         Copy copy("gpt2");
         copy.edit_config("\"n_positions\": 32", "\"n_positions\": 31");
         REQUIRE_DIES(Exit::Data, "has shape (32, 24), config.json asks for (31, 24)", read_weights(copy.path()));
+        REQUIRE_DIES(Exit::Data, "has shape (32, 24), config.json asks for (31, 24)", check_files(copy.path()));
         copy.edit_config("\"n_positions\": 31", "\"n_positions\": 32");
         copy.edit_tensors([](SafeTensorSpec& t) {
             if (t.name == "transformer.ln_f.bias") t.dtype = "I32";
             return true;
         });
         REQUIRE_DIES(Exit::Data, "is I32, expected F32, BF16 or F16", read_weights(copy.path()));
+        REQUIRE_DIES(Exit::Data, "is I32, expected F32, BF16 or F16", check_files(copy.path()));
         Copy untied("gpt2_untied");
         untied.edit_config("\"tie_word_embeddings\": false", "\"tie_word_embeddings\": true");
         REQUIRE_DIES(Exit::Data, "'lm_head.weight' differs", read_weights(untied.path()));
