@@ -65,6 +65,11 @@ constexpr int MAX_LAYERS = 1000, MAX_CHANNELS = 65536, MAX_HIDDEN = 1 << 20;
 
 }  // namespace
 
+const char* family_name(Family family) {
+    const auto is_it = [&](const FamilyName& f) { return f.family == family; };
+    return std::find_if(std::begin(family_names), std::end(family_names), is_it)->name;
+}
+
 bool has_grouped_queries(Family family) { return family != Family::Gpt2 && family != Family::Neox; }
 bool has_head_size(Family family) { return family == Family::Llama || family == Family::Qwen3; }
 

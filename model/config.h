@@ -65,6 +65,9 @@ struct GptConfig {
     }
 };
 
+// "gpt2", "pythia", "llama", ...: the first word of a size.
+const char* family_name(Family family);
+
 // The family's values, at the sizes of gpt2-124m.
 GptConfig family_config(Family family);
 
