@@ -30,7 +30,7 @@
 #include "eval/evaluator.cuh"       // defines: Evaluator (the same code as eval_knowledge's)
 #include "eval/results.h"           // defines: write_question_lines, score_warnings
 #include "eval/stop_rule.h"         // defines: StopRule, parse_stop_rules, check_stop_rules, rule_that_holds
-#include "model/checkpoint.h"       // defines: read_trainer_state, checkpoint_begin/finish/latest/prune
+#include "model/checkpoint.h"       // defines: check_model_files, read_trainer_state, checkpoint_begin, ...
 #include "model/gpt.cuh"            // defines: Gpt, Gradients, AdamState, gpt_forward, ..., gpt_update
 #include "model/init.h"             // defines: initialise_parameters
 #include "model/state.cuh"          // defines: load_weights, load_training_state, save_training_state
@@ -99,9 +99,10 @@ void print_run(Run& r) {
     const GptConfig& c = r.shape.config;
     const Plan& plan = r.plan();
     const auto millions = [&](bool embeddings) { return static_cast<double>(num_parameters(c, embeddings)) / 1e6; };
-    r.log.print("model: %s, %.2fM parameters (%.2fM without embeddings), L=%d C=%d NH=%d V=%d T=%d\n",
-                r.o.model.empty() ? "from a directory" : r.o.model, millions(true), millions(false), c.L, c.C, c.NH,
-                c.V, r.shape.T);
+    r.log.print(
+        "model: %s (%s), %.2fM parameters (%.2fM without embeddings), L=%d C=%d NH=%d KV=%d HS=%d F=%d V=%d T=%d\n",
+        r.o.model.empty() ? r.o.init.empty() ? r.o.branch : r.o.init : r.o.model, family_name(c.family), millions(true),
+        millions(false), c.L, c.C, c.NH, c.KV, c.HS, c.F, c.V, r.shape.T);
     r.log.print("run: %d steps of %d tokens = %d tokens\n\n", plan.steps, plan.batch_tokens, plan.tokens);
     print_plan(r.log.screen(), plan);
     const double flops = r.flops_a_token() * static_cast<double>(plan.tokens);
@@ -340,6 +341,16 @@ void begin_training(Run& r, Trainer<Real>& t) {
             r.plan().steps);
 }
 
+// The model in the run's config.json.
+std::string shape_json(const GptConfig& c) {
+    JsonLine shape;
+    shape.add("family", family_name(c.family));
+    const std::pair<const char*, int> sizes[] = {{"L", c.L},   {"C", c.C}, {"NH", c.NH}, {"KV", c.KV},
+                                                 {"HS", c.HS}, {"F", c.F}, {"V", c.V},   {"max_T", c.max_T}};
+    for (const auto& [name, size] : sizes) shape.add(name, int64_t{size});
+    return shape.json();
+}
+
 // config.json, and the logs cut to where the run goes on. Returns the stop rule that ended the run already ("": none)
 // and says whether the checkpoint's evaluation is still to be made.
 template <class Real>
@@ -356,6 +367,7 @@ std::string open_directory(Run& r, Trainer<Real>& t) {
     const std::string products = r.machine.matmul_library(r.o.precision == "bf16");
     r.directory.write_config(options_json(r.o), {{"parameters", std::to_string(num_parameters(c))},
                                                  {"parameters_non_embedding", std::to_string(num_parameters(c, false))},
+                                                 {"model", shape_json(c)},
                                                  {"steps", std::to_string(r.plan().steps)},
                                                  {"tokens", std::to_string(r.plan().tokens)},
                                                  {"plan", plan_json(r.plan())},
@@ -601,6 +613,7 @@ int main(int argc, char** argv) {
           start_from,
           flops_rate};
     if (o.plan) {
+        if (resumed.empty() && o.model.empty()) check_model_files(o.init.empty() ? o.branch : o.init, r.shape.config);
         print_run(r);
         return 0;
     }

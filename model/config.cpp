@@ -1,11 +1,15 @@
 #include "model/config.h"
 
 #include <algorithm>
+#include <cctype>
 #include <cstdint>
-#include <cstdio>
+#include <cstring>
+#include <iterator>
 
 #include "model/tensors.h"
 #include "util/check.h"
+#include "util/files.h"
+#include "util/spelling.h"
 
 namespace {
 
@@ -17,11 +21,13 @@ struct Preset {
     int KV = 0, HS = 0, F = 0, max_T = 0;
     float rotary_base = 0;
     bool tied_otherwise = false;
+    double scaled_deviation = 0;  // Deviations::Scaled with it
 };
 
 // GPT-2: Radford et al. 2019; Pythia: the published model cards (vocabulary padded to 50,304, 6.9b to 50,432); the
-// others: the shape in the config.json that was published with each; initial weights are the family's. llama-3.2-1b is
-// without the scaling of its rotation, which was for rows longer than 8,192.
+// others: the shape in the config.json that was published with each. Initial weights are the family's; SmolLM2's are
+// those of the configurations that it was trained with (model/README.md). llama-3.2-1b is without the scaling of its
+// rotation, which was for rows longer than 8,192.
 constexpr Preset presets[] = {
     {"gpt2-124m", Family::Gpt2, 12, 768, 12, 50257},
     {"gpt2-355m", Family::Gpt2, 24, 1024, 16, 50257},
@@ -37,8 +43,8 @@ constexpr Preset presets[] = {
     {"pythia-2.8b", Family::Neox, 32, 2560, 32, 50304},
     {"pythia-6.9b", Family::Neox, 32, 4096, 32, 50432},
     {"tinyllama-1.1b", Family::Llama, 22, 2048, 32, 32000, 4, 64, 5632, 2048},
-    {"smollm2-135m", Family::Llama, 30, 576, 9, 49152, 3, 64, 1536, 8192, 1e5f, true},
-    {"smollm2-360m", Family::Llama, 32, 960, 15, 49152, 5, 64, 2560, 8192, 1e5f, true},
+    {"smollm2-135m", Family::Llama, 30, 576, 9, 49152, 3, 64, 1536, 8192, 1e5f, true, 1 / 24.0},
+    {"smollm2-360m", Family::Llama, 32, 960, 15, 49152, 5, 64, 2560, 8192, 1e5f, true, 0.03227},
     {"llama-3.2-1b", Family::Llama, 16, 2048, 32, 128256, 8, 64, 8192, 8192, 5e5f, true},
     {"qwen2.5-0.5b", Family::Qwen2, 24, 896, 14, 151936, 2, 64, 4864, 32768},
     {"qwen3-0.6b", Family::Qwen3, 28, 1024, 16, 151936, 8, 128, 3072, 40960},
@@ -58,6 +64,11 @@ constexpr FamilyName family_names[] = {{"gpt2", Family::Gpt2},
 constexpr int MAX_LAYERS = 1000, MAX_CHANNELS = 65536, MAX_HIDDEN = 1 << 20;
 
 }  // namespace
+
+const char* family_name(Family family) {
+    const auto is_it = [&](const FamilyName& f) { return f.family == family; };
+    return std::find_if(std::begin(family_names), std::end(family_names), is_it)->name;
+}
 
 bool has_grouped_queries(Family family) { return family != Family::Gpt2 && family != Family::Neox; }
 bool has_head_size(Family family) { return family == Family::Llama || family == Family::Qwen3; }
@@ -112,52 +123,105 @@ std::vector<std::string> preset_names() {
     return names;
 }
 
+namespace {
+
+GptConfig preset_config(const Preset& p) {
+    GptConfig c = family_config(p.family);
+    set_sizes(&c, p.L, p.C, p.NH);
+    c.V = p.V;
+    if (p.KV) c.KV = p.KV;
+    if (p.HS) c.HS = p.HS;
+    if (p.F) c.F = p.F;
+    if (p.max_T) c.max_T = p.max_T;
+    if (p.rotary_base > 0) c.rotary_base = p.rotary_base;
+    if (p.tied_otherwise) c.tied = !c.tied;
+    if (p.scaled_deviation > 0) {
+        c.deviations = Deviations::Scaled;
+        c.deviation = p.scaled_deviation;
+    }
+    return c;
+}
+
+// FAMILY:Lx:Cy:Hz[:KVk][:HSd][:Ff], read part by part: the message names the one that is wrong.
+GptConfig sized_config(const std::string& name, const FamilyName& f) {
+    struct {
+        const char* key;
+        int value;
+    } sizes[] = {{"L", -1}, {"C", -1}, {"H", -1}, {"KV", -1}, {"HS", -1}, {"F", -1}};  // -1: not given
+    constexpr size_t NEEDED = 3;
+    const auto refuse = [&](const std::string& wrong) {
+        die(Exit::Usage, "--model %s: %s; a size is L, C, H and then, where they are not the family's own, %s: %s%s",
+            name, wrong, has_grouped_queries(f.family) ? "KV, HS, F" : "F", f.name,
+            has_grouped_queries(f.family) ? ":L6:C384:H6:KV2:F1024" : ":L6:C384:H6");
+    };
+    size_t next = 0;  // in sizes
+    for (size_t at = strlen(f.name); at < name.size();) {
+        const size_t end = std::min(name.find(':', at + 1), name.size());
+        const std::string part = name.substr(at + 1, end - at - 1);
+        const size_t letters = std::min(part.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZ"), part.size());
+        const std::string key = part.substr(0, letters), number = part.substr(letters);
+        at = end;
+        size_t i = 0;
+        while (i < std::size(sizes) && key != sizes[i].key) ++i;
+        if (i == std::size(sizes)) refuse(format_text("'%s' is none of L, C, H, KV, HS, F and a number", part));
+        if (number.empty() || number.size() > 9 || number.find_first_not_of("0123456789") != std::string::npos)
+            refuse(format_text("'%s' is not %s and a whole number of up to nine digits", part, key));
+        if (i < next) refuse(format_text("'%s' comes twice or too late", part));
+        if (next < NEEDED && i > next) refuse(format_text("%s is missing before '%s'", sizes[next].key, part));
+        sizes[i].value = std::stoi(number);
+        next = i + 1;
+    }
+    if (next < NEEDED) refuse(format_text("%s is missing", sizes[next].key));
+    const int L = sizes[0].value, C = sizes[1].value, NH = sizes[2].value;
+    GptConfig c = family_config(f.family);
+    set_sizes(&c, L, C, NH);
+    if (sizes[3].value >= 0) c.KV = sizes[3].value;
+    if (sizes[4].value >= 0) c.HS = sizes[4].value;
+    if (sizes[5].value >= 0) c.F = sizes[5].value;
+    if (sizes[4].value < 0 && has_head_size(f.family) && NH > 0 && C % NH != 0)
+        die(Exit::Usage,
+            "--model %s: C=%d is no multiple of NH=%d heads; give another, or a head size of its own, :HS%d", name, C,
+            NH, std::max(2, C / NH / 2 * 2));
+    c.V = 0;
+    validate_config(c);
+    return c;
+}
+
+// "did you mean X? Give" of a name that is neither a preset nor a size; "give" where nothing is near. Names of Hugging
+// Face (meta-llama/Llama-3.2-1B) are those of the presets but for case and owner.
+std::string guess(const std::string& name) {
+    const size_t slash = name.rfind('/'), colon = name.find(':');
+    std::string plain = slash == std::string::npos || colon != std::string::npos ? name : name.substr(slash + 1);
+    for (char& letter : plain) letter = static_cast<char>(tolower(static_cast<unsigned char>(letter)));
+    std::vector<std::string> families;
+    for (const FamilyName& f : family_names) families.push_back(f.name);
+    std::string meant;
+    if (colon != std::string::npos) {
+        meant = nearest_name(plain.substr(0, colon), families, colon / 3);
+        if (!meant.empty()) meant += name.substr(colon);
+    } else {
+        for (const std::string& preset : preset_names())  // as far as it goes: qwen3, llama-3.2
+            if (meant.empty() && !plain.empty() && preset.compare(0, plain.size(), plain) == 0) meant = preset;
+        if (meant.empty()) meant = nearest_name(plain, preset_names(), plain.size() / 3);
+    }
+    return meant.empty() ? "give" : "did you mean " + meant + "? Give";
+}
+
+}  // namespace
+
 GptConfig config_from_name(const std::string& name) {
-    for (const Preset& p : presets) {
-        if (name != p.name) continue;
-        GptConfig c = family_config(p.family);
-        set_sizes(&c, p.L, p.C, p.NH);
-        c.V = p.V;
-        if (p.KV) c.KV = p.KV;
-        if (p.HS) c.HS = p.HS;
-        if (p.F) c.F = p.F;
-        if (p.max_T) c.max_T = p.max_T;
-        if (p.rotary_base > 0) c.rotary_base = p.rotary_base;
-        if (p.tied_otherwise) c.tied = !c.tied;
-        return c;
-    }
+    for (const Preset& p : presets)
+        if (name == p.name) return preset_config(p);
     const size_t colon = name.find(':');
-    for (const FamilyName& f : family_names) {
-        if (colon == std::string::npos || name.substr(0, colon) != f.name) continue;
-        const char* rest = name.c_str() + colon;
-        // ":L4" and the like, at most nine digits: more would wrap to another number
-        const auto take = [&rest](const char* key, int* value) {
-            int used = 0;
-            if (sscanf(rest, (std::string(":") + key + "%9d%n").c_str(), value, &used) != 1) return false;
-            rest += used;
-            return true;
-        };
-        int L = 0, C = 0, NH = 0;
-        if (!take("L", &L) || !take("C", &C) || !take("H", &NH)) break;
-        GptConfig c = family_config(f.family);
-        set_sizes(&c, L, C, NH);
-        take("KV", &c.KV);
-        if (!take("HS", &c.HS) && has_head_size(f.family) && NH > 0 && C % NH != 0)
-            die(Exit::Usage,
-                "--model %s: C=%d is no multiple of NH=%d heads; give another, or a head size of its own, :HS%d",
-                name.c_str(), C, NH, std::max(2, C / NH / 2 * 2));
-        take("F", &c.F);
-        if (*rest != '\0') break;
-        c.V = 0;
-        validate_config(c);
-        return c;
-    }
+    for (const FamilyName& f : family_names)
+        if (colon != std::string::npos && name.substr(0, colon) == f.name) return sized_config(name, f);
+    if (directory_exists(name)) die(Exit::Usage, "--model %s: a directory; start from its weights by --init", name);
     std::string known;
     for (const std::string& n : preset_names()) known += (known.empty() ? "" : ", ") + n;
     die(Exit::Usage,
-        "--model %s: not a model; give one of %s, or a size as gpt2:L4:C128:H4, pythia:L6:C384:H6 or "
+        "--model %s: not a model; %s one of %s, or a size as gpt2:L4:C128:H4, pythia:L6:C384:H6 or "
         "llama:L6:C384:H6:KV2:F1024 (KV, HS and F, in this order, where they are not the family's own)",
-        name.c_str(), known.c_str());
+        name, guess(name), known);
 }
 
 void validate_config(const GptConfig& c) {

@@ -30,7 +30,7 @@ enum class Residual {
     Parallel,    // x + attention(ln1 x) + mlp(ln2 x)
 };
 enum class Deviations {  // of initial weights; init.h has the formulas
-    Fixed,
+    Scaled,              // by depth where a layer writes to the residual stream
     SmallWang,
     Equal,
 };
@@ -45,7 +45,8 @@ struct GptConfig {
     Activation activation = Activation::GeluTanh;
     Positions positions = Positions::Learned;
     Residual residual = Residual::Sequential;
-    Deviations deviations = Deviations::Fixed;
+    Deviations deviations = Deviations::Scaled;
+    double deviation = 0.02;  // of initial weights; config.json's initializer_range
     Biases biases = Biases::All;
     bool qk_norm = false;           // RMS norm of every head of q and k, before the rotation
     bool tied = true;               // the head is wte
@@ -63,6 +64,9 @@ struct GptConfig {
         return positions == Positions::Learned ? 0 : static_cast<int>(rotary_fraction * static_cast<float>(HS)) / 2 * 2;
     }
 };
+
+// "gpt2", "pythia", "llama", ...: the first word of a size.
+const char* family_name(Family family);
 
 // The family's values, at the sizes of gpt2-124m.
 GptConfig family_config(Family family);

@@ -100,6 +100,7 @@ GptConfig read_gpt2(const Reader& in) {
     in.require("scale_attn_weights", true, true);
     in.require("scale_attn_by_inverse_layer_idx", false, false);
     in.require("add_cross_attention", false, false);
+    c.deviation = in.number("initializer_range", c.deviation);
     c.eot_id = read_eot(in, c.V);
     return c;
 }
@@ -183,6 +184,7 @@ GptConfig read_neox(const Reader& in) {
     c.residual = in.boolean("use_parallel_residual", true) ? Residual::Parallel : Residual::Sequential;
     in.require("attention_bias", true, true);
     read_neox_rotary(in, &c);
+    c.deviation = in.number("initializer_range", c.deviation);
     c.eot_id = read_eot(in, c.V);
     return c;
 }
@@ -196,7 +198,8 @@ GptConfig read_llama(const Reader& in, Family family) {
     c.max_T = in.integer("max_position_embeddings", 1, 1 << 24);
     c.F = read_hidden(in, "intermediate_size");
     if (in.has("num_key_value_heads")) c.KV = in.integer("num_key_value_heads", 1, 65536);
-    if (family != Family::Llama && !in.object.contains("num_key_value_heads")) c.KV = 32;  // as their classes have it
+    const bool silent = !in.object.contains("num_key_value_heads");
+    if (silent && family != Family::Llama) c.KV = 32;  // as their classes have it
     if (in.has("head_dim")) c.HS = in.integer("head_dim", 2, 65536);
     if (!in.has("head_dim") && family == Family::Qwen3) c.HS = 128;  // the default of its class
     if (c.HS < 2 || c.HS % 2 != 0 || static_cast<int64_t>(c.NH) * c.HS > 65536)
@@ -207,8 +210,8 @@ GptConfig read_llama(const Reader& in, Family family) {
             in.name.c_str(), c.C, c.NH);
     if (family == Family::Qwen2 && c.NH * c.HS != c.C) in.refuse("head_dim", "hidden_size / num_attention_heads");
     if (c.NH % c.KV != 0)
-        die(Exit::Data, "%s: num_attention_heads=%d over num_key_value_heads=%d: heads must be a multiple",
-            in.name.c_str(), c.NH, c.KV);
+        die(Exit::Data, "%s: num_attention_heads=%d over num_key_value_heads=%d%s: heads must be a multiple", in.name,
+            c.NH, c.KV, silent ? " (missing, which transformers reads as 32)" : "");
     if (in.text("hidden_act", "silu") != "silu") in.refuse("hidden_act", "silu");
     c.norm_eps = read_epsilon(in, "rms_norm_eps", 1e-6);
     c.tied = in.boolean("tie_word_embeddings", false);
@@ -219,6 +222,7 @@ GptConfig read_llama(const Reader& in, Family family) {
         for (const json& type : in.object["layer_types"])
             if (type != "full_attention") in.refuse("layer_types", "full_attention in every layer");
     read_llama_rotary(in, &c);
+    c.deviation = in.number("initializer_range", c.deviation);
     c.eot_id = read_eot(in, c.V);
     return c;
 }
@@ -345,7 +349,7 @@ std::string model_config_json(const GptConfig& c, bool bf16) {
                {"attention_dropout", 0.0},
                {"hidden_dropout", 0.0}};
     }
-    out["initializer_range"] = 0.02;
+    out["initializer_range"] = c.deviation;
     out["bos_token_id"] = eot;
     out["eos_token_id"] = eot;
     out["tie_word_embeddings"] = c.tied;

@@ -7,25 +7,26 @@
 #include "model/tensors.h"
 #include "util/rng.h"
 
-// Standard deviation of a tensor's normal initialisation.
-// Fixed, GPT-2 (Radford et al. 2019, section 2.3): 0.02, layers that write to the residual stream divided by sqrt(2L).
+// Standard deviation of a tensor's normal initialisation; model/README.md has what was published of each preset.
+// Scaled, GPT-2 (Radford et al. 2019, section 2.3): the configuration's deviation, .02, divided by sqrt(2L) for layers
+// that write to the residual stream. SmolLM2 likewise, with 1 / sqrt(C) in place of .02.
 // SmallWang, NeoX (Black et al. 2022, section 2.1.2): small_init sqrt(2 / (5C)) (Nguyen & Salazar 2019), wang_init
 // 2 / (L sqrt(C)) for those layers.
-// Equal: 0.02 for all, the initializer_range of the configurations published with Llama 3.2, Qwen2.5 and Qwen3; their
+// Equal: .02 for all, the initializer_range of the configurations published with Llama 3.2, Qwen2.5 and Qwen3; their
 // reports name no other, and OLMo 2 (2501.00656) chose it for stability.
 inline double init_deviation(const GptConfig& c, Init init) {
     const double C = c.C, L = c.L;
     if (init != Init::Normal && init != Init::Residual) return 0;
     const bool residual = init == Init::Residual;
     switch (c.deviations) {
-        case Deviations::Fixed:
-            return residual ? 0.02 / std::sqrt(2.0 * L) : 0.02;
+        case Deviations::Scaled:
+            return residual ? c.deviation / std::sqrt(2.0 * L) : c.deviation;
         case Deviations::SmallWang:
             return residual ? 2.0 / (L * std::sqrt(C)) : std::sqrt(2.0 / (5.0 * C));
         case Deviations::Equal:
             break;
     }
-    return 0.02;
+    return c.deviation;
 }
 
 // Fills the memory of all parameters (tensors.h), on the host. A row of the table has its stream of random numbers, an

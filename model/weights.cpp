@@ -113,8 +113,8 @@ struct ModelFiles {
     std::map<std::string, SafeTensor> tensors;
     std::string name;  // of the file or index, for messages
 
-    void add(const std::string& directory, const std::string& file) {
-        checkpoint_verify_file(directory, file);
+    void add(const std::string& directory, const std::string& file, bool verify) {
+        if (verify) checkpoint_verify_file(directory, file);
         files.push_back(std::make_unique<SafeTensorsFile>(path_join(directory, file)));
         for (const auto& [key, tensor] : files.back()->tensors())
             if (!tensors.emplace(key, tensor).second)
@@ -122,12 +122,13 @@ struct ModelFiles {
     }
 };
 
-ModelFiles open_model_files(const std::string& directory) {
+// verify: all of their bytes against COMPLETE, where there is one.
+ModelFiles open_model_files(const std::string& directory, bool verify) {
     const char* where = directory.c_str();
     ModelFiles model;
     model.name = path_join(directory, "model.safetensors");
     if (file_exists(model.name)) {
-        model.add(directory, "model.safetensors");
+        model.add(directory, "model.safetensors", verify);
         return model;
     }
     const std::string index = path_join(directory, "model.safetensors.index.json");
@@ -155,7 +156,7 @@ ModelFiles open_model_files(const std::string& directory) {
             die(Exit::Data, "%s: '%s' is not the name of a file next to it", index.c_str(), shard.c_str());
         shards.insert(shard);
     }
-    for (const std::string& shard : shards) model.add(directory, shard);
+    for (const std::string& shard : shards) model.add(directory, shard, verify);
     return model;
 }
 
@@ -182,14 +183,38 @@ std::map<std::string, SafeTensor>::const_iterator find_tensor(const ModelFiles& 
     return model.tensors.find(name.substr(prefix));
 }
 
-// A tied model's file may hold the head a second time; it must be the embedding then.
-void check_tied_copy(const ModelFiles& model, const std::string& name, const SafeTensor& head,
-                     const SafeTensor& embedding) {
-    if (head.dtype == embedding.dtype && head.shape == embedding.shape &&
-        memcmp(head.data, embedding.data, head.bytes) == 0)
-        return;
-    die(Exit::Data, "%s: '%s' differs from the token embedding, but config.json says tie_word_embeddings: true",
-        model.name.c_str(), name.c_str());
+// What a model's files hold, checked against the configuration by their headers.
+struct FoundTensors {
+    std::vector<std::pair<StoredTensor, const SafeTensor*>> tensors;
+    std::vector<std::string> head_copies;  // a tied model's files may have the head a second time, by these names
+};
+
+FoundTensors find_tensors(const ModelFiles& model, const GptConfig& c, const TensorTable& table) {
+    const HfTensors names = hf_tensors(c);
+    const std::string embedding = names.at("wte")[0].name, head = names.at("lmheadw")[0].name;
+    FoundTensors all;
+    std::set<std::string> used;
+    for (const StoredTensor& t : stored_tensors(c, table)) {
+        const auto found = find_tensor(model, t.name, embedding, head);
+        if (found == model.tensors.end())
+            die(Exit::Data, "%s: tensor '%s' of shape %s is missing", model.name, t.name, shape_text(t.shape()));
+        const SafeTensor& tensor = found->second;
+        if (tensor.shape != t.shape())
+            die(Exit::Data, "%s: tensor '%s' has shape %s, config.json asks for %s", model.name, t.name,
+                shape_text(tensor.shape), shape_text(t.shape()));
+        if (tensor.dtype != "F32" && tensor.dtype != "BF16" && tensor.dtype != "F16")
+            die(Exit::Data, "%s: tensor '%s' is %s, expected F32, BF16 or F16", model.name, t.name, tensor.dtype);
+        used.insert(found->first);
+        all.tensors.emplace_back(t, &tensor);
+    }
+    for (const auto& item : model.tensors) {
+        const std::string& name = item.first;
+        if (used.count(name) || is_buffer(name)) continue;
+        if (!c.tied || (name != head && name != "lm_head.weight"))
+            die(Exit::Data, "%s: tensor '%s' does not belong to this model", model.name, name);
+        all.head_copies.push_back(name);
+    }
+    return all;
 }
 
 // A row of the table in optimizer.safetensors.
@@ -241,41 +266,32 @@ void copy_tokenizer(const std::string& directory, const GptConfig& c, const std:
 
 }  // namespace
 
+void check_model_files(const std::string& directory, const GptConfig& c) {
+    find_tensors(open_model_files(directory, false), c, tensor_table(c));
+}
+
 void read_model_weights(const std::string& directory, const GptConfig& c, const TensorTable& table, float* params) {
-    const ModelFiles model = open_model_files(directory);
+    const ModelFiles model = open_model_files(directory, true);
+    const FoundTensors found = find_tensors(model, c, table);
+    const SafeTensor& embedding = *found.tensors[0].second;  // the table's first row
+    for (const std::string& name : found.head_copies) {
+        const SafeTensor& copy = model.tensors.at(name);
+        if (copy.dtype != embedding.dtype || copy.shape != embedding.shape ||
+            memcmp(copy.data, embedding.data, copy.bytes) != 0)
+            die(Exit::Data, "%s: '%s' differs from the token embedding, but config.json says tie_word_embeddings: true",
+                model.name, name);
+    }
     std::fill_n(params, parameter_elements(c), 0.0f);
-    const HfTensors names = hf_tensors(c);
-    const std::string embedding = names.at("wte")[0].name, head = names.at("lmheadw")[0].name;
-    std::set<std::string> used;
     std::vector<float> buffer;
-    for (const StoredTensor& t : stored_tensors(c, table)) {
-        const auto found = find_tensor(model, t.name, embedding, head);
-        if (found == model.tensors.end())
-            die(Exit::Data, "%s: tensor '%s' of shape %s is missing", model.name.c_str(), t.name.c_str(),
-                shape_text(t.shape()).c_str());
-        const SafeTensor& tensor = found->second;
-        if (tensor.shape != t.shape())
-            die(Exit::Data, "%s: tensor '%s' has shape %s, config.json asks for %s", model.name.c_str(), t.name.c_str(),
-                shape_text(tensor.shape).c_str(), shape_text(t.shape()).c_str());
-        if (tensor.dtype != "F32" && tensor.dtype != "BF16" && tensor.dtype != "F16")
-            die(Exit::Data, "%s: tensor '%s' is %s, expected F32, BF16 or F16", model.name.c_str(), t.name.c_str(),
-                tensor.dtype.c_str());
-        used.insert(found->first);
+    for (const auto& [t, tensor] : found.tensors) {
         float* const ours = params + t.offset;
         if (t.layout == Layout::Plain) {
-            to_float(ours, tensor.data, tensor.dtype, t.elements());
+            to_float(ours, tensor->data, tensor->dtype, t.elements());
             continue;
         }
         buffer.resize(t.elements());
-        to_float(buffer.data(), tensor.data, tensor.dtype, t.elements());
+        to_float(buffer.data(), tensor->data, tensor->dtype, t.elements());
         for_each_run(t, c, [&](size_t to, size_t from, size_t n) { std::copy_n(buffer.data() + from, n, ours + to); });
-    }
-    for (const auto& [name, tensor] : model.tensors) {
-        if (used.count(name) || is_buffer(name)) continue;
-        if (c.tied && (name == head || name == "lm_head.weight"))
-            check_tied_copy(model, name, tensor, find_tensor(model, embedding, embedding, head)->second);
-        else
-            die(Exit::Data, "%s: tensor '%s' does not belong to this model", model.name.c_str(), name.c_str());
     }
 }
 

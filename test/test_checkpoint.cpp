@@ -23,6 +23,9 @@ std::vector<float> read_weights(const std::string& directory) {
     return read_weights(directory, read_model_config(directory));
 }
 
+// What --plan looks at.
+void check_files(const std::string& directory) { check_model_files(directory, read_model_config(directory)); }
+
 std::string golden(const std::string& name) { return test_file("golden/" + name); }
 
 // A copy of a golden model that a test may damage.
@@ -91,6 +94,7 @@ TEST_CASE("Checkpoint: what transformers wrote comes back bit for bit", "[checkp
         const TemporaryFolder folder;
         const GptConfig config = read_model_config(golden(name));
         write_model(folder.path(), config, read_weights(golden(name), config).data(), "");
+        check_files(folder.path());
         const SafeTensorsFile theirs(path_join(golden(name), "model.safetensors")), ours(folder / "model.safetensors");
         CHECK(ours.tensors().size() == theirs.tensors().size());
         for (const auto& [key, t] : theirs.tensors()) {
@@ -206,7 +210,6 @@ TEST_CASE("Checkpoint: config.json of transformers 4 and 5", "[checkpoint]") {
     refused(R"(, "hidden_act": "relu")", "hidden_act is \"relu\"");
     refused(R"(, "attention_bias": false)", "attention_bias");
     refused(R"(, "rope_scaling": {"type": "linear", "factor": 2.0})", "type is \"linear\"");
-    REQUIRE_DIES(Exit::Usage, "not a model", config_from_name("gpt2:L4294967297:C32:H2"));  // no single layer
     // keys that transformers ignores at the top of a NeoX config, or reads there in some versions alone
     refused(R"(, "rope_theta": 500)", "rope_theta is 500");
     refused(R"(, "rotary_pct": 0.5, "partial_rotary_factor": 0.25)", "partial_rotary_factor is 0.25");
@@ -288,6 +291,12 @@ TEST_CASE("Checkpoint: config.json of Llama, Qwen2 and Qwen3", "[checkpoint]") {
         CHECK(model_config_json(back) == model_config_json(c));
         CHECK((back.KV == 1 && back.tied && back.HS == c.HS && back.norm_eps == 1e-5f));
     }
+    // the deviation of initial weights is part of the model: a branch's directories say what its trunk was drawn with
+    CHECK(model_config_json(config("llama")).find("\"initializer_range\": 0.02,") != std::string::npos);
+    CHECK(model_config_json(config("llama", R"(, "initializer_range": 0.041666666666666664)"))
+              .find("\"initializer_range\": 0.041666666666666664,") != std::string::npos);
+    CHECK(model_config_json(config_from_name("smollm2-135m")).find("\"initializer_range\": 0.041666666666666664,") !=
+          std::string::npos);
     const auto refused = [&](const char* type, const std::string& more, const char* part) {
         REQUIRE_DIES(Exit::Data, part, config(type, more));
     };
@@ -299,10 +308,11 @@ TEST_CASE("Checkpoint: config.json of Llama, Qwen2 and Qwen3", "[checkpoint]") {
     refused("llama", R"(, "attention_bias": true)", "attention_bias");
     refused("llama", R"(, "mlp_bias": true)", "mlp_bias");
     refused("llama", R"(, "hidden_act": "gelu")", "hidden_act is \"gelu\", expected silu");
-    refused("llama", R"(, "num_key_value_heads": 3)", "num_attention_heads=4 over num_key_value_heads=3");
+    refused("llama", R"(, "num_key_value_heads": 3)", "num_attention_heads=4 over num_key_value_heads=3: heads");
     refused("llama", R"(, "head_dim": 7)", "head size must be even");
     refused("qwen2", R"(, "head_dim": 16)", "head_dim is 16");
-    REQUIRE_DIES(Exit::Data, "num_attention_heads=4 over num_key_value_heads=32",  // the default of its class
+    REQUIRE_DIES(Exit::Data,
+                 "num_key_value_heads=32 (missing, which transformers reads as 32): heads must be a multiple",
                  parse_model_config("c", R"({"model_type": "qwen2", "vocab_size": 97, "hidden_size": 32,
         "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 32})"));
     refused("qwen3", R"(, "attention_bias": true)", "attention_bias");
@@ -318,6 +328,7 @@ TEST_CASE("Checkpoint: models that do not fit are refused", "[checkpoint]") {
         Copy copy("gpt2");
         copy.edit_tensors([](const SafeTensorSpec& t) { return t.name != "transformer.h.1.ln_2.bias"; });
         REQUIRE_DIES(Exit::Data, "'transformer.h.1.ln_2.bias' of shape (24) is missing", read_weights(copy.path()));
+        REQUIRE_DIES(Exit::Data, "'transformer.h.1.ln_2.bias' of shape (24) is missing", check_files(copy.path()));
     }
     SECTION("an unknown tensor") {
         Copy copy("gpt2");
@@ -326,17 +337,20 @@ TEST_CASE("Checkpoint: models that do not fit are refused", "[checkpoint]") {
             return true;
         });
         REQUIRE_DIES(Exit::Data, "transformer.wpe.weight", read_weights(copy.path()));
+        REQUIRE_DIES(Exit::Data, "transformer.wpe.weight", check_files(copy.path()));
     }
     SECTION("another shape, another type, a differing second copy of the head") {
         Copy copy("gpt2");
         copy.edit_config("\"n_positions\": 32", "\"n_positions\": 31");
         REQUIRE_DIES(Exit::Data, "has shape (32, 24), config.json asks for (31, 24)", read_weights(copy.path()));
+        REQUIRE_DIES(Exit::Data, "has shape (32, 24), config.json asks for (31, 24)", check_files(copy.path()));
         copy.edit_config("\"n_positions\": 31", "\"n_positions\": 32");
         copy.edit_tensors([](SafeTensorSpec& t) {
             if (t.name == "transformer.ln_f.bias") t.dtype = "I32";
             return true;
         });
         REQUIRE_DIES(Exit::Data, "is I32, expected F32, BF16 or F16", read_weights(copy.path()));
+        REQUIRE_DIES(Exit::Data, "is I32, expected F32, BF16 or F16", check_files(copy.path()));
         Copy untied("gpt2_untied");
         untied.edit_config("\"tie_word_embeddings\": false", "\"tie_word_embeddings\": true");
         REQUIRE_DIES(Exit::Data, "'lm_head.weight' differs", read_weights(untied.path()));

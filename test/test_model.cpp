@@ -308,8 +308,40 @@ TEST_CASE("shapes that the kernels cannot run are refused", "[model]") {
     REQUIRE_DIES(Exit::Usage, "no head size of its own", config_from_name("qwen2:L2:C32:H4:HS16"));
     REQUIRE_DIES(Exit::Usage, "or a head size of its own, :HS12", config_from_name("llama:L2:C64:H5"));
     REQUIRE_DIES(Exit::Usage, "HS must be even", config_from_name("llama:L2:C32:H2:HS3"));
-    for (const char* name : {"mistral:L2:C32:H2", "llama:L2:C32:H4:F64:KV2", "llama:L2:C32:H4:KV", "gpt2:L2:C32:H2:"})
-        REQUIRE_DIES(Exit::Usage, "not a model", config_from_name(name));
+}
+
+TEST_CASE("a name that is no model: what it may have meant, and the part of a size that is wrong", "[model]") {
+    const std::pair<const char*, const char*> names[] = {
+        {"mistral:L2:C32:H2", "not a model; give one of gpt2-124m, "},
+        {"mistral-7b", "not a model; give one of"},
+        {"", "not a model; give one of"},
+        {"qwen3-0.5b", "did you mean qwen3-0.6b? Give one of"},
+        {"pythia-70M", "did you mean pythia-70m?"},
+        {"HuggingFaceTB/SmolLM2-135M", "did you mean smollm2-135m?"},
+        {"meta-llama/Llama-3.2-1B", "did you mean llama-3.2-1b?"},
+        {"smollm-360m", "did you mean smollm2-360m?"},
+        {"qwen2.5", "did you mean qwen2.5-0.5b?"},
+        {"gpt2", "did you mean gpt2-124m?"},
+        {"Llama:L2:C32:H4", "did you mean llama:L2:C32:H4?"},
+        {"qwen:L2:C32:H4:KV2", "did you mean qwen2:L2:C32:H4:KV2?"},
+        {"llama:L2:C32:H4:F64:KV2", "'KV2' comes twice or too late; a size is L, C, H and then"},
+        {"llama:L2:C32:H4:KV2:KV2", "'KV2' comes twice"},
+        {"llama:L2:C32:H4:KV", "'KV' is not KV and a whole number"},
+        {"llama:L2:C32:H-4", "'H-4' is not H and a whole number"},
+        {"gpt2:L4294967297:C32:H2", "'L4294967297' is not L and a whole number of up to nine digits"},
+        {"gpt2:L2:C32:H2:", "'' is none of L, C, H, KV, HS, F and a number"},
+        {"gpt2:l2:C32:H2", "'l2' is none of"},
+        {"qwen3:L2:C32",
+         "H is missing; a size is L, C, H and then, where they are not the family's own, KV, HS, F: "
+         "qwen3:L6:C384:H6:KV2:F1024"},
+        {"pythia:L2:H2",
+         "C is missing before 'H2'; a size is L, C, H and then, where they are not the family's own, F: "
+         "pythia:L6:C384:H6"},
+        {"llama:", "'' is none of"},
+    };
+    for (const auto& [name, message] : names) REQUIRE_DIES(Exit::Usage, message, config_from_name(name));
+    const TemporaryFolder folder;
+    REQUIRE_DIES(Exit::Usage, "a directory; start from its weights by --init", config_from_name(folder.path()));
 }
 
 TEST_CASE("parameters lie block after block, every tensor in one place", "[model]") {
@@ -408,6 +440,16 @@ TEST_CASE("initial weights have the published deviations and do not depend on th
         CHECK(deviation(layer.fcprojw, 4 * 64 * 64) == Approx(2.0 / (3 * 8)).epsilon(0.03));
     }
     for (int i = 500 * 64; i < c.Vp() * 64; ++i) REQUIRE(one.params.wte[i] == 0);
+
+    // what the configurations say that SmolLM2 was trained with, and config.json of the others
+    const auto of = [](const char* name, Init init) { return init_deviation(config_from_name(name), init); };
+    CHECK(of("smollm2-135m", Init::Normal) == Approx(1 / std::sqrt(576.0)));
+    CHECK(of("smollm2-135m", Init::Residual) == Approx(1 / std::sqrt(576.0 * 2 * 30)));
+    CHECK(of("smollm2-360m", Init::Normal) == Approx(.03227));
+    CHECK(of("smollm2-360m", Init::Residual) == Approx(.03227 / 8));
+    CHECK(of("gpt2-124m", Init::Residual) == Approx(.02 / std::sqrt(24.0)));
+    for (const char* name : {"llama-3.2-1b", "tinyllama-1.1b", "qwen2.5-0.5b", "qwen3-0.6b", "llama:L2:C576:H9"})
+        CHECK((of(name, Init::Normal) == .02 && of(name, Init::Residual) == .02));
 }
 
 // Runs of one seed are compared across versions: the values are a promise, wherever the memory puts them.

@@ -10,6 +10,7 @@
 #include "util/config_file.h"
 #include "util/files.h"
 #include "util/numbers.h"
+#include "util/spelling.h"
 
 using ordered_json = nlohmann::ordered_json;
 
@@ -122,22 +123,9 @@ std::string help_text(const std::string& program, const std::string& description
 
 // The flag whose name is nearest to a mistyped one, for the message.
 std::string nearest(const std::string& name, const std::vector<Option>& options) {
-    std::string best;
-    size_t least = 3;  // further away is no help
-    for (const Option& o : options) {
-        const std::string other = std::string("--") + o.name;
-        std::vector<size_t> row(other.size() + 1);
-        for (size_t j = 0; j <= other.size(); ++j) row[j] = j;
-        for (size_t i = 1; i <= name.size(); ++i) {
-            size_t diagonal = row[0]++;
-            for (size_t j = 1; j <= other.size(); ++j) {
-                const size_t above = row[j];
-                row[j] = std::min({above + 1, row[j - 1] + 1, diagonal + (name[i - 1] != other[j - 1])});
-                diagonal = above;
-            }
-        }
-        if (row.back() < least) least = row.back(), best = other;
-    }
+    std::vector<std::string> flags;
+    for (const Option& o : options) flags.push_back(std::string("--") + o.name);
+    const std::string best = nearest_name(name, flags, 2);  // further away is no help
     return best.empty() ? "--help lists the options" : "did you mean " + best + "? --help lists the options";
 }
 

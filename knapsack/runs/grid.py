@@ -131,15 +131,14 @@ def check_replicates(value: Any, place: str | Path) -> None:
 
 
 def read_grid(path: Path | None, vary: Iterable[str] = (), flags: Iterable[str] = ()) -> Grid:
-    """The file's grid, with FLAG=A,B,... and flags of the command line, which win."""
+    """The file's grid, with FLAG=A,B,... and flags of the command line, which win. Raises DataError where the file is
+    missing or no JSON, UsageError where it is no grid."""
     grid: dict[str, Any] = {}
     if path:
         try:
             grid = json.loads(read_bytes(path).decode())
-        except DataError as error:
-            raise UsageError(str(error)) from None
         except (ValueError, RecursionError) as error:
-            raise UsageError(f"{path}: {error}") from None
+            raise DataError(f"{path}: not JSON ({str(error)[:200]})") from None
         check_grid(grid, path)
     vary = [parse_vary(text) for text in vary]
     own = {flag for flag, _ in vary}

@@ -239,7 +239,10 @@ def check_columns(wanted: Iterable[str], runs: pd.DataFrame) -> list[str]:
         if name not in have:
             parts = [other for other in have if name and name.lower() in other.lower()]
             near = ", ".join(difflib.get_close_matches(name, have, 3, 0.5) or parts[:3])
-            said.append(f"no run has a column '{name}'; " + (f"near it: {near}" if near else "--columns all shows all"))
+            said.append(
+                f"no run has a column '{name}'; "
+                + (f"near it: {near}" if near else "`knapsack runs DIR --columns all` shows all")
+            )
     return said
 
 

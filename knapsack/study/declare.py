@@ -69,12 +69,11 @@ def with_keys_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def read_file(path: Path) -> dict[str, Any]:
+    """Raises DataError where it is missing or no JSON."""
     try:
         value = json.loads(read_bytes(path).decode("utf-8-sig"), object_pairs_hook=with_keys_once)
-    except DataError as error:
-        raise UsageError(str(error)) from None
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path}: not JSON ({str(error)[:200]})") from None
+        raise DataError(f"{path}: not JSON ({str(error)[:200]})") from None
     return need_object(value, str(path), KEYS)
 
 
@@ -89,7 +88,7 @@ def text_before(out: Path) -> str | None:
 
 
 def read_study(path: Path, out: Path, text: str | None) -> Study:
-    """Raises UsageError with the place of what is wrong."""
+    """Raises UsageError with the place of what is wrong; DataError as read_file."""
     try:
         return study_of(read_file(path), path, out, text)
     except UsageError as error:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import glob
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -22,6 +24,19 @@ from knapsack.study.choose import steps_for
 from knapsack.study.declare import Study
 
 GIB = 2.0**30
+QUESTIONS = ".questions.json"
+# What a command of the data does with its words, but for doing it.
+PARSED = """
+import argparse, sys
+from knapsack.__main__ import main
+def parsed(self, words=None, namespace=None):
+    _, more = self.parse_known_args(words, namespace)
+    if more:
+        self.error("unrecognized arguments: " + " ".join(more))
+    raise SystemExit(0)
+argparse.ArgumentParser.parse_args = parsed
+sys.exit(main(sys.argv[1:]))
+"""
 
 Said = tuple[str, str]  # of which run, what is wrong
 
@@ -42,6 +57,7 @@ def refusals(
     for step in steps_for(study, chosen):
         ask(data.is_made, study, step)
     found += by_commands(study, chosen)
+    found += by_sources(study, chosen)
     ask(check_distinct, [one.run for one in study.runs])
     if study.folder.is_dir():
         ask(check_runs, [one.run for one in study.runs], study.folder)
@@ -61,25 +77,44 @@ def refusals(
 
 
 def by_commands(study: Study, chosen: list[Planned]) -> list[str]:
-    """Commands of the data that there are none of, and arguments of laws that `knapsack laws` does not take: it is
-    asked about a folder that is not there."""
+    """Commands of the data that there are none of or that do not take their words, and arguments of laws that `knapsack
+    laws` does not take: it is asked about a folder that is not there."""
 
-    def asked(*words: str) -> str:
+    def asked(how: list[str], *words: str) -> str:
         done = subprocess.run(
-            [sys.executable, "-m", "knapsack", *words], capture_output=True, text=True, env=data.package_environment()
+            [sys.executable, *how, *words], capture_output=True, text=True, env=data.package_environment()
         )
         return done.stderr.strip() if done.returncode == 2 else ""
 
     found = []
-    for first in dict.fromkeys(step.words[0] if step.words else "" for step in steps_for(study, chosen)):
-        if said := asked(first, "--help"):
-            found.append(f"data: {said.splitlines()[-1]}")
+    for step in {step.name: step for step in steps_for(study, chosen)}.values():
+        if said := asked(["-c", PARSED], *(step.words or [""])).rpartition("\n")[2]:
+            found.append(f"data: {step.name}: {said}")
     with tempfile.TemporaryDirectory() as folder:
         for name, law in study.laws.items():
             words = shlex.split(law.get("arguments", ""))
-            if words and "usage:" in (said := asked("laws", f"{folder}/runs", "--out", f"{folder}/law", *words)):
+            if words and "usage:" in (
+                said := asked(["-m", "knapsack"], "laws", f"{folder}/runs", "--out", f"{folder}/law", *words)
+            ):
                 found.append(f"laws: {name}: arguments: {said.rpartition('error: ')[2]}; see knapsack laws --help")
     return found
+
+
+def by_sources(study: Study, chosen: list[Planned]) -> list[str]:
+    """Sources and question sets in the study's own folder that are not there and that no step makes: none of its words
+    begins their path."""
+    own = f"{study.data}/"
+    words = [word.rpartition("=")[2] for step in study.steps for word in step.words if own.rstrip("/") in word]
+    found: dict[str, str] = {}
+    for one in chosen:
+        for flag in (*SHARDS, "questions"):
+            for value in one.run.flags.get(flag, []):
+                path = value.rpartition("=")[2] if flag in SHARDS else f"{value.removesuffix(QUESTIONS)}{QUESTIONS}"
+                fixed = re.split(r"[*?[]", path)[0]  # of a glob
+                made = any(fixed.startswith(word) or word.startswith(fixed) for word in words)
+                if path.startswith(own) and not made and not glob.glob(path):
+                    found.setdefault(f"--{flag} {data.relative(value)}", one.run.name)
+    return [f"{run}: {flag}: no step of data makes it" for flag, run in found.items()]
 
 
 def by_trainer(study: Study, chosen: list[Planned], programs: Programs) -> tuple[list[Said], int]:

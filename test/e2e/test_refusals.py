@@ -4,6 +4,7 @@ half-written."""
 import fcntl
 import os
 import pathlib
+import re
 import resource
 import shutil
 import signal
@@ -11,7 +12,7 @@ import subprocess
 import unittest
 
 import numpy as np
-from common import BUILD, EVAL, TRAIN, DataTest, replaced, run, small_run, under_sanitizers, write_sidecar
+from common import BUILD, EVAL, ROOT, TRAIN, DataTest, replaced, run, small_run, under_sanitizers, write_sidecar
 
 
 class RefusalTest(DataTest):
@@ -36,7 +37,8 @@ class RefusalTest(DataTest):
         self.refuse(2, "--lr", *f, "--lr", "fast")
         self.refuse(2, "--tokens", *replaced(f, steps="2"), "--tokens", "1k")
         self.refuse(2, "count", *replaced(f, steps="12x"))
-        self.refuse(2, "L2:C32", *replaced(f, model="mistral:L2:C32:H2"))
+        self.refuse(2, "not a model; did you mean pythia-70m?", *replaced(f, model="EleutherAI/pythia-70m"))
+        self.refuse(2, "'H2x' is not H and a whole number", *replaced(f, model="llama:L2:C32:H2x"))
         self.refuse(2, "multiple of NH", *replaced(f, model="gpt2:L2:C33:H2"))
         self.refuse(2, "wsd|cosine", *f, "--schedule", "warm")
         self.refuse(2, "bio", *f, "--ratio", "bio=0.1")
@@ -272,6 +274,22 @@ class RefusalTest(DataTest):
         order = run(TRAIN, *self.flags, "--print-order", "1")
         self.assertEqual(order.returncode, 0, order.stderr)
         self.assertIn("facts", order.stdout)
+
+    def test_the_published_options_are_flags_of_the_trainer(self) -> None:
+        """Those of model/README.md, on a model of a size for this machine."""
+        text = (ROOT / "model" / "README.md").read_text()
+        lines = [line.split() for line in re.findall(r"^--model .*", text, re.MULTILINE)]
+        self.assertGreater(len(lines), 6)
+        presets = run(TRAIN, *replaced(self.flags, model="none")).stderr
+        for _, preset, *_ in lines:
+            self.assertIn(f" {preset},", presets)
+        for flags in sorted({tuple(flags) for _, _, *flags in lines}):
+            if "--steps" not in flags:
+                flags = (*flags, "--steps", "3000")
+            small = ["--model", "pythia:L1:C32:H2", "--seq-len", "2048", "--source", f"web={self.data}/web.bin"]
+            result = run(TRAIN, *small, *flags, "--plan")
+            self.assertEqual(result.returncode, 0, result.stderr)
+            self.assertIn(f"steps of {flags[flags.index('--batch-tokens') + 1]} tokens", result.stdout)
 
 
 if __name__ == "__main__":

@@ -199,6 +199,24 @@ class RunTest(DataTest):
         self.assertEqual(ours["step"], 0)
         self.assertEqual(ours["val/web/loss"], trunk["val/web/loss"])
 
+    @under_sanitizers
+    def test_the_plan_looks_at_the_weights_to_start_from(self) -> None:
+        flags = [f for f in small_run(self.data, steps=2) if f not in ("--model", "pythia:L2:C32:H2")]
+        model = self.data / "model"
+        model.mkdir()
+        for name in ("config.json", "model.safetensors"):
+            shutil.copy(self.whole / "checkpoints/step_00000040" / name, model)
+        plan = run(TRAIN, *flags, "--init", str(model), "--plan")
+        self.assertEqual(plan.returncode, 0, plan.stderr)
+        shape = "L=2 C=32 NH=2 KV=2 HS=16 F=128 V=256 T=64"
+        self.assertRegex(plan.stdout, rf"model: {model} \(pythia\), 0\.\d+M parameters \(.*\), {shape}\n")
+        config = json.loads((model / "config.json").read_text())
+        (model / "config.json").write_text(json.dumps(config | {"intermediate_size": 64}))
+        for look in (["--plan"], []):
+            result = run(TRAIN, *flags, "--init", str(model), *look)
+            self.assertEqual(result.returncode, 3, result.stderr)
+            self.assertIn("has shape (128, 32), config.json asks for (64, 32)", result.stderr)
+
     def test_stop_rule(self) -> None:
         out = self.data / "stopped"
         result = run(TRAIN, *self.flags, "--out", str(out), "--stop-at", "val/web/loss<=5.4")

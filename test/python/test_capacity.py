@@ -4,6 +4,7 @@ A plateau is claimed where there is one, and not where bits still rise."""
 import importlib.util
 import io
 import json
+import pathlib
 import unittest
 
 import numpy as np
@@ -141,6 +142,14 @@ class CapacityTest(support.FolderTest):
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertRegex(done.stderr, "runs without a number in .*bits_hedged.* are left out: 39000_20000_2_100")
         self.assertEqual([one["runs"] for one in self.read("c.json")["sizes"][0]["populations"]], [2, 3, 3, 3])
+
+    def test_runs_by_hand_have_no_results(self) -> None:
+        self.write_study(SIZES[:1])
+        call = ["capacity", self.path("runs"), "--set", "bio", "--out", self.path("c")]
+        for path in pathlib.Path(self.path("runs")).glob("*/results.json"):
+            path.unlink()
+        self.run_bad(2, "eval_knowledge --checkpoint RUN.* --out RUN/results.json", *call)
+        self.run_bad(2, "'know/bio/bits_hedged'; .*knapsack runs DIR --columns all", *call)
 
     def test_other_exposures_are_another_capacity(self) -> None:
         self.write_study(SIZES[:1])

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import shlex
+import shutil
 import unittest
 from pathlib import Path
 
@@ -252,8 +253,12 @@ class CommandTest(support.FolderTest):
             write_log(logs, name, lines, None)
         done = self.popularity(logs, code=3)
         self.assertRegex(
-            done.stderr, r"alpha-160m is not known \(.*no model_num_parameters\): try --size acme/alpha-160m="
+            done.stderr,
+            r"160m is not known \(.*no model_num_parameters\): give its parameters, --size acme/alpha-160m=N",
         )
+        log = next((logs / NAMES[0].replace("/", "__")).glob("samples_*.jsonl"))
+        shutil.copy(log, self.path("popqa.jsonl"))
+        self.assertIn("not named samples_TASK_DATE.jsonl", self.popularity(self.path("popqa.jsonl"), code=3).stderr)
         sizes = [word for name in NAMES[:3] for word in ("--size", f"{name.rpartition('/')[2]}={SIZES[name]:g}")]
         done = self.popularity(logs, *sizes, code=3)
         self.assertRegex(
@@ -364,6 +369,8 @@ class CommandTest(support.FolderTest):
         os.makedirs(self.path("none"))
         done = self.popularity(self.path("none"), code=3)
         self.assertIn("run lm_eval with --output_path and --log_samples", done.stderr)
+        done = self.popularity(self.path("one"), "--size", "alpha-1b=large", code=2)
+        self.assertIn("'alpha-1b=large': expected NAME=N, N parameters such as 410M, 1.4B or 7e9, or ", done.stderr)
         for flags in (["--size", "x"], ["--ask", "f=3"], ["--ask", "M=-1"], ["--target", "2"], ["--draws", "3"]):
             self.assertEqual(
                 support.run_command("popularity", self.path("one"), "--out", "x", *flags).returncode, 2, flags

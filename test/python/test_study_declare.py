@@ -46,16 +46,40 @@ class DeclarationTest(StudyTest):
         from knapsack.study.refusals import by_commands
 
         laws = {"a": {"blocks": ["L"], "arguments": "--sett x"}, "b": {"blocks": ["L"], "arguments": "--set x"}}
-        steps = {"p": {"command": "synbyo --people 3"}, "q": {"command": "synbio --people 3 --out {data}/q"}}
+        steps = {
+            "p": {"command": "synbyo --people 3"},
+            "q": {"command": "synbio --people 3 --tokenizer {data}/tok --out {data}/q"},
+            "r": {"command": "synbio --people 3 --peple 3 --tokenizer {data}/tok --out {data}/q"},
+            "s": {"command": "facts write {data}/t.tsv --tokenizer {data}/tok --out {data}/q --tables 3"},
+        }
         path = pathlib.Path(self.study({"blocks": {"L": {}}, "laws": laws, "data": steps}))
         study = read_study(path, pathlib.Path(self.path("out")), None)
-        first, second = by_commands(study, study.runs)
-        self.assertIn("no command 'synbyo'; did you mean 'synbio'?", first)
-        self.assertIn("laws: a: arguments: unrecognized arguments: --sett x; see knapsack laws --help", second)
+        no_command, no_flag, no_flag_of_write, no_argument = by_commands(study, study.runs)
+        self.assertIn("data: p: knapsack: no command 'synbyo'; did you mean 'synbio'?", no_command)
+        self.assertRegex(no_flag, "^data: r: knapsack synbio: error: .*--peple 3")
+        self.assertRegex(no_flag_of_write, "^data: s: knapsack facts.*--tables 3")
+        self.assertIn("laws: a: arguments: unrecognized arguments: --sett x; see knapsack laws --help", no_argument)
+
+    def test_a_plan_says_what_no_step_makes(self) -> None:
+        from knapsack.study.declare import read_study
+        from knapsack.study.refusals import by_sources
+
+        steps = {"bio": {"command": "synbio --out {data}/rep{replicate}/bio"}}
+        sources = ["bio={data}/rep{replicate}/bio.bin", "web={data}/web.bin", "more={data}/more*.bin"]
+        train = {"source": sources, "questions": ["{data}/rep{replicate}/bio_questions", "{data}/boi_questions"]}
+        value = {"blocks": {"L": {"replicates": 2}}, "train": train, "data": steps}
+        study = read_study(pathlib.Path(self.study(value)), pathlib.Path(self.path("out")), None)
+        pathlib.Path(self.path("out", "data")).mkdir(parents=True)
+        said = by_sources(study, study.runs)
+        self.assertEqual([one.partition(": ")[2].split("=")[0] for one in said[:2]], ["--source web", "--source more"])
+        self.assertRegex(said[2], r": --questions .*boi_questions: no step of data makes it$")
+        self.assertEqual(len(said), 3)
+        for made in ("web.bin", "more_1.bin", "boi_questions.questions.json"):
+            pathlib.Path(self.path("out", "data", made)).touch()
+        self.assertEqual(by_sources(study, study.runs), [])
 
     def test_what_a_file_may_not_say(self) -> None:
         cases = {
-            "{": "not JSON",
             "[]": "expected an object",
             '{"block": {}}': "no key block; there are about",
             '{"blocks": {}}': "at least one block",
@@ -108,7 +132,8 @@ class DeclarationTest(StudyTest):
             with self.subTest(text):
                 self.write("bad.json", text)
                 self.run_bad(2, said, "study", "run", self.path("bad.json"), "--out", self.path("out"))
-        self.run_bad(2, "there is no|No such file", "study", "plan", self.path("none.json"), "--out", self.path("out"))
+        for said, path in (("bad.json: not JSON", self.write("bad.json", "{")), ("No such", self.path("none.json"))):
+            self.run_bad(3, said, "study", "plan", path, "--out", self.path("out"))
         self.assertFalse(os.path.exists(self.path("out")))
 
     def test_blocks_are_chosen_in_order_and_by_replicate(self) -> None:

@@ -62,7 +62,6 @@ class SweepTest(support.FolderTest):
 
     def test_a_grid_of_another_shape_is_refused(self) -> None:
         cases = {
-            "{": r"grid.json: ",
             "[1]": "expected an object with the keys vary, train, runs and about",
             '{"very": {}}': "found very",
             '{"runs": {"a": "x"}}': "runs: a: expected an object from flags to values",
@@ -79,6 +78,8 @@ class SweepTest(support.FolderTest):
                 self.run_bad(
                     2, said, "sweep", "--grid", self.write("grid.json", text), "--out", self.path("out"), "--dry-run"
                 )
+        for said, path in (("grid.json: not JSON", self.write("grid.json", "{")), ("No such", self.path("none.json"))):
+            self.run_bad(3, said, "sweep", "--grid", path, "--out", self.path("out"), "--dry-run")
         self.run_bad(
             2, "--vary seed: expected FLAG=VALUE", "sweep", "--vary", "seed", "--out", self.path("out"), "--dry-run"
         )

@@ -28,7 +28,7 @@ from knapsack.analysis.outputs import check_outputs, write_json
 from knapsack.common.arguments import make_parser, parse_share
 from knapsack.common.errors import DataError, UsageError
 from knapsack.common.numbers import is_number
-from knapsack.runs.files import files_of, find_runs, warn
+from knapsack.runs.files import files_of, find_runs, is_there, warn
 from knapsack.runs.table import check_columns, finished_runs, read_runs
 
 ALIKE = 1.1  # factor within which exposures are equal
@@ -49,6 +49,16 @@ def check_alike(table: pd.DataFrame) -> None:
             raise UsageError(
                 f"{name} is {min(shown):.4g} to {max(shown):.4g}: give the runs of one number of exposures"
             )
+
+
+def without_results(paths: list[Path]) -> list[str]:
+    """What to do for runs that were trained by hand: the trainer itself does not write results.json."""
+    if any(is_there(run / "results.json") for run in find_runs(paths)):
+        return []
+    return [
+        "no run has a results.json, where the bits of its last checkpoint are; `knapsack sweep` and `study` have it "
+        "written, for others: eval_knowledge --checkpoint RUN/checkpoints/step_N --questions SET --out RUN/results.json"
+    ]
 
 
 def parse_arguments(argv: list[str]) -> argparse.Namespace:
@@ -74,7 +84,7 @@ def main(argv: list[str]) -> int:
     table = finished_runs(table)
     columns = [args.size, f"know/{args.set_name}/{args.measure}", f"know/{args.set_name}/most_bits"]
     if wrong := check_columns(columns, table):
-        raise UsageError("\n".join(wrong))
+        raise UsageError("\n".join(wrong + without_results(args.paths)))
     check_alike(table)
     found = read_capacity(table, *columns, args.margin)
     head = {"format_version": 2, "size_column": args.size, "measure": columns[1]}

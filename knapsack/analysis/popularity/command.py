@@ -45,7 +45,13 @@ def named(text: str) -> tuple[str, str]:
 def sized(text: str) -> tuple[str, float]:
     """NAME=7e9, NAME=410M, NAME=? (NaN)."""
     name, value = named(text)
-    return name, float("nan") if value == "?" else float(parse_count(value))
+    if value == "?":
+        return name, float("nan")
+    try:
+        return name, float(parse_count(value))
+    except argparse.ArgumentTypeError:
+        said = f"'{text}': expected NAME=N, N parameters such as 410M, 1.4B or 7e9, or NAME=?"
+        raise argparse.ArgumentTypeError(said) from None
 
 
 def place(text: str) -> dict[str, float]:

@@ -156,14 +156,9 @@ def make_models(
         M = said_of(log.model, sizes)
         M = M if M is not None else row.get("M", log.parameters)
         if M is None:
-            why = (
-                f"{log.results} has no model_num_parameters"
-                if log.results
-                else "there is no results_DATE.json next to it"
-            )
             raise DataError(
-                f"{log.path}: the size of {log.model} is not known ({why}): try --size {log.model}=7e9, "
-                "or =? to infer it"
+                f"{log.path}: the size of {log.model} is not known ({log.without_parameters()}): give its parameters, "
+                f"--size {log.model}=N with N such as 410M or 1.4B, or infer it by --size {log.model}=?"
             )
         family = said_of(log.model, families) or row.get("family") or family_of(log.model)
         models.append(Model(log.model, family, M, log))

@@ -39,6 +39,14 @@ class Log(NamedTuple):
     parameters: float | None  # as the harness counted them
     results: Path | None
 
+    def without_parameters(self) -> str:
+        """Why it has none."""
+        if self.results:
+            return f"{self.results} has no model_num_parameters"
+        if named := SAMPLES.fullmatch(self.path.name):
+            return f"there is no results_{named[2]}.json next to it"
+        return "its file is not named samples_TASK_DATE.jsonl, as lm_eval does, which tells its results_DATE.json"
+
 
 class Wanted(NamedTuple):
     """How lines are read; None: as they allow."""
