@@ -1,5 +1,5 @@
-// layernorm.cpp - rows in flight and sums over rows by norm_rows.h. Moves 8 bytes an element in fp32 forward, 8 more for
-// the sum, and 16 backward; half of it in bf16, whose sum is rounded before its statistics are taken.
+// layernorm.cpp - rows in flight and sums over rows by norm_rows.h. Moves 8 bytes an element in fp32 forward, 8 more
+// for the sum, and 16 backward; half of it in bf16, whose sum is rounded before its statistics are taken.
 #include "kernels/operations.h"
 
 #include <cmath>
