@@ -2,10 +2,9 @@
 #pragma once
 #include <cstddef>
 #include <cstdlib>
-#include <cstring>
 #include <memory>
 
-#include "util/check.h"
+#include "kernels/cpu/pages.h"
 
 namespace cpu {
 
@@ -42,10 +41,8 @@ class Workspace {
         void reserve(size_t bytes) {
             if (bytes <= size) return;
             data.reset();
-            size = Workspace::bytes<char>(bytes);
-            data.reset(static_cast<char*>(std::aligned_alloc(LINE, size)));
-            ENSURE(data, "out of memory: %zu bytes of a thread's workspace", size);
-            std::memset(data.get(), 0, size);
+            data.reset(static_cast<char*>(allocate_zeros(bytes)));
+            size = bytes;
         }
     };
     char* next_;
