@@ -88,7 +88,8 @@ void layernorm_forward(Real* residual, Affine<Real> first, Affine<Real> second, 
                        const Real* a, const Real* b, const Real* c, int N, int C, Stat<Real> eps, stream_t) {
     const Terms<Real> terms{residual, a, b, c};
     terms.check("layernorm");
-    for_shared_rows(N, C, [&](auto rows, size_t n) {
+    // also long ones: its two sums one after the other wait longer than the caches make it wait
+    for_shared_rows(N, C, true, [&](auto rows, size_t n) {
         const size_t row = n * static_cast<size_t>(C);
         forward_rows<rows>(terms.from(row), affine_from(first, row), affine_from(second, row), mean + n, rstd + n,
                            static_cast<size_t>(C), eps);
@@ -102,7 +103,7 @@ void layernorm_backward(Real* dinp, Stat<Real>* dweight, Stat<Real>* dbias, void
     using Sum = Stat<Real>;
     const size_t stride = static_cast<size_t>(C);
     sums_over_rows<Sum, 2>({dweight, dbias}, scratch, N, stride, stride, [=](int begin, int end, Sum* sums) {
-        for_rows(begin, end, [=](auto rows, size_t n) {
+        for_rows(begin, end, short_rows<Real>(stride), [=](auto rows, size_t n) {
             const size_t row = n * stride;
             backward_rows<rows>(dinp + row, sums, sums + stride, dout + row, inp + row, weight, mean + n, rstd + n,
                                 stride);

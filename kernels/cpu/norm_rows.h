@@ -18,13 +18,24 @@ namespace cpu {
 
 constexpr int IN_FLIGHT = 4;
 
-// f(integral_constant ROWS, n) for every IN_FLIGHT rows n .., then for two and one.
+// Whether rows of C numbers should be in flight together. Long ones gain nothing by it, and where they are a multiple
+// of 4 KiB apart, they push each other out of the cache.
+template <class Real>
+bool short_rows(size_t C) {
+    return C * sizeof(Real) < 2048;
+}
+
+// f(integral_constant ROWS, n) for every IN_FLIGHT rows n .., then for two and one; without `in_flight` for each by
+// itself.
 template <class F>
-void for_rows(int begin, int end, const F& f) {
+void for_rows(int begin, int end, bool in_flight, const F& f) {
+    const auto rows = [&](auto count, int n) { f(count, static_cast<size_t>(n)); };
     int n = begin;
-    for (; n + IN_FLIGHT <= end; n += IN_FLIGHT) f(std::integral_constant<int, IN_FLIGHT>{}, static_cast<size_t>(n));
-    if (n + 2 <= end) f(std::integral_constant<int, 2>{}, static_cast<size_t>(n)), n += 2;
-    if (n < end) f(std::integral_constant<int, 1>{}, static_cast<size_t>(n));
+    if (in_flight) {
+        for (; n + IN_FLIGHT <= end; n += IN_FLIGHT) rows(std::integral_constant<int, IN_FLIGHT>{}, n);
+        if (n + 2 <= end) rows(std::integral_constant<int, 2>{}, n), n += 2;
+    }
+    for (; n < end; ++n) rows(std::integral_constant<int, 1>{}, n);
 }
 
 constexpr int CHUNK = 32;  // rows
@@ -32,9 +43,10 @@ inline int num_chunks(int N) { return (N + CHUNK - 1) / CHUNK; }
 
 // The same for N rows of C elements, on all threads.
 template <class F>
-void for_shared_rows(int N, int C, const F& f) {
+void for_shared_rows(int N, int C, bool in_flight, const F& f) {
 #pragma omp parallel for schedule(static) if (worth_sharing(N, C))
-    for (int chunk = 0; chunk < num_chunks(N); ++chunk) for_rows(chunk * CHUNK, std::min(N, (chunk + 1) * CHUNK), f);
+    for (int chunk = 0; chunk < num_chunks(N); ++chunk)
+        for_rows(chunk * CHUNK, std::min(N, (chunk + 1) * CHUNK), in_flight, f);
 }
 
 // ---- the sum of the residual stream that a norm reads ---------------------------------------------------------------

@@ -64,7 +64,7 @@ void rmsnorm_forward(Real* residual, Affine<Real> first, Affine<Real> second, St
     const Terms<Real> terms{residual, a, b, c};
     terms.check("rmsnorm");
     ENSURE(!first.bias && !second.bias, "rmsnorm: a bias, of which it has none");
-    for_shared_rows(N, C, [&](auto rows, size_t n) {
+    for_shared_rows(N, C, short_rows<Real>(static_cast<size_t>(C)), [&](auto rows, size_t n) {
         const size_t row = n * static_cast<size_t>(C);
         forward_rows<rows>(terms.from(row), affine_from(first, row), affine_from(second, row), rstd + n,
                            static_cast<size_t>(C), eps);
@@ -77,7 +77,7 @@ void rmsnorm_backward(Real* dinp, Stat<Real>* dweight, void* scratch, const Real
     using Sum = Stat<Real>;
     const size_t stride = static_cast<size_t>(C);
     sums_over_rows<Sum, 1>({dweight}, scratch, N, stride, stride, [=](int begin, int end, Sum* sums) {
-        for_rows(begin, end, [=](auto rows, size_t n) {
+        for_rows(begin, end, short_rows<Real>(stride), [=](auto rows, size_t n) {
             const size_t row = n * stride;
             backward_rows<rows>(dinp + row, sums, dout + row, inp + row, weight, rstd + n, stride);
         });
