@@ -10,7 +10,7 @@ template <class Real, class Row>
 __global__ void __launch_bounds__(Row::BLOCK)
     layernorm_forward_kernel(Real* residual, Affine<Real> first, Affine<Real> second, float* mean, float* rstd,
                              const Real* a, const Real* b, const Real* c, int N, int C, float eps) {
-    norm_forward<Real, Row, true>(residual, first, second, mean, rstd, a, b, c, N, C, eps);
+    norm_rows_forward<Real, Row, true>(residual, first, second, mean, rstd, a, b, c, N, C, eps);
 }
 
 // layernorm_backward, but for the sums over all rows. 4 N C sizeof(Real) bytes: bf16 N=65536, C=512 62 us.
@@ -18,7 +18,7 @@ template <class Real, class Row>
 __global__ void __launch_bounds__(Row::BLOCK, Row::RESIDENT)
     layernorm_backward_kernel(Real* dinp, float* partial, const Real* dout, const Real* inp, const Real* weight,
                               const float* mean, const float* rstd, int rows, int N, int C) {
-    norm_backward<Real, Row, true>(dinp, partial, dout, inp, weight, mean, rstd, rows, N, C);
+    norm_rows_backward<Real, Row, true>(dinp, partial, dout, inp, weight, mean, rstd, rows, N, C);
 }
 
 template <class Real>

@@ -59,9 +59,9 @@ __device__ inline float team_sum(float x, float* reduction) {
 // layernorm_forward or rmsnorm_forward (mean null). A team has a row; a thread adds its packs in ascending order, then
 // the team by halving distances (and a block's warps as block_sum does).
 template <class Real, class Row, bool CENTRED>
-__device__ __forceinline__ void norm_forward(Real* residual, const Affine<Real>& first, const Affine<Real>& second,
-                                             float* mean, float* rstd, const Real* a, const Real* b, const Real* c,
-                                             int N, int C, float eps) {
+__device__ __forceinline__ void norm_rows_forward(Real* residual, const Affine<Real>& first, const Affine<Real>& second,
+                                                  float* mean, float* rstd, const Real* a, const Real* b, const Real* c,
+                                                  int N, int C, float eps) {
     constexpr int SIZE = Pack<Real>::SIZE, PACKS = Row::PACKS;
     float* reduction = &shared_memory<float>();
     const int i = static_cast<int>(threadIdx.x) % Row::THREADS;
@@ -162,9 +162,9 @@ __device__ __forceinline__ void add_teams(float* to, size_t stride,
 // partial (P, 2, C), of RMS norm (P, 1, C). A block has a chunk, a team every ROWS-th row of it in ascending order;
 // sums over a row as in the forward pass; those over rows by team, then over the teams in order.
 template <class Real, class Row, bool CENTRED>
-__device__ __forceinline__ void norm_backward(Real* dinp, float* partial, const Real* dout, const Real* inp,
-                                              const Real* weight, const float* mean, const float* rstd, int rows, int N,
-                                              int C) {
+__device__ __forceinline__ void norm_rows_backward(Real* dinp, float* partial, const Real* dout, const Real* inp,
+                                                   const Real* weight, const float* mean, const float* rstd, int rows,
+                                                   int N, int C) {
     static_assert(ROW_CHUNK_UNIT % Row::ROWS == 0 && Row::CHUNKS <= MAX_NORM_CHUNKS);
     constexpr int SIZE = Pack<Real>::SIZE, PACKS = Row::PACKS, SPAN = Row::THREADS * SIZE, SUMS = CENTRED ? 2 : 1;
     float* reduction = &shared_memory<float>();

@@ -10,7 +10,7 @@ template <class Real, class Row>
 __global__ void __launch_bounds__(Row::BLOCK)
     rmsnorm_forward_kernel(Real* residual, Affine<Real> first, Affine<Real> second, float* rstd, const Real* a,
                            const Real* b, const Real* c, int N, int C, float eps) {
-    norm_forward<Real, Row, false>(residual, first, second, nullptr, rstd, a, b, c, N, C, eps);
+    norm_rows_forward<Real, Row, false>(residual, first, second, nullptr, rstd, a, b, c, N, C, eps);
 }
 
 // rmsnorm_backward, but for the sums over all rows: partial (P, C) has those of P chunks (norm_rows.cuh), and
@@ -19,7 +19,7 @@ template <class Real, class Row>
 __global__ void __launch_bounds__(Row::BLOCK, Row::RESIDENT)
     rmsnorm_backward_kernel(Real* dinp, float* partial, const Real* dout, const Real* inp, const Real* weight,
                             const float* rstd, int rows, int N, int C) {
-    norm_backward<Real, Row, false>(dinp, partial, dout, inp, weight, nullptr, rstd, rows, N, C);
+    norm_rows_backward<Real, Row, false>(dinp, partial, dout, inp, weight, nullptr, rstd, rows, N, C);
 }
 
 template <class Real>

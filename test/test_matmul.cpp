@@ -1,5 +1,9 @@
-// test_matmul.cpp - the matrix product: all transpositions, scalings and strides; and the independence that scores rest
-// on.
+// test_matmul.cpp - the matrix product: all transpositions and strides, with a bias or added; and the independence that
+// scores rest on.
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -18,9 +22,9 @@ namespace {
 
 using Doubles = std::vector<double>;
 
-// C = alpha op(A) op(B) + beta C, element by element
-Doubles formula(bool ta, bool tb, int M, int N, int K, double alpha, const Doubles& A, int lda, const Doubles& B,
-                int ldb, double beta, Doubles C, int ldc) {
+// C = op(A) op(B) + bias [n], or C += op(A) op(B), element by element
+Doubles formula(bool ta, bool tb, int M, int N, int K, const Doubles& A, int lda, const Doubles& B, int ldb,
+                const Doubles& bias, bool add, Doubles C, int ldc) {
     for (int m = 0; m < M; ++m)
         for (int n = 0; n < N; ++n) {
             // pointers: this test is compiled without optimisation
@@ -29,7 +33,7 @@ Doubles formula(bool ta, bool tb, int M, int N, int K, double alpha, const Doubl
             double sum = 0;
             for (int k = 0; k < K; ++k, a += a_step, b += b_step) sum += *a * *b;
             double& c = C[size_t(m) * ldc + n];
-            c = alpha * sum + (beta == 0 ? 0 : beta * c);
+            c = sum + (add ? c : bias.empty() ? 0 : bias[size_t(n)]);
         }
     return C;
 }
@@ -69,6 +73,16 @@ struct InWay {
     explicit InWay(cpu::Bf16Products way) { cpu::set_bf16_products(way); }
     ~InWay() { cpu::set_bf16_products(usual); }
 };
+// Sets the number of threads, and at its end what it was.
+struct Threads {
+#ifdef _OPENMP
+    const int usual = omp_get_max_threads();
+    static void set(int threads) { omp_set_num_threads(threads); }
+    ~Threads() { set(usual); }
+#else
+    static void set(int) {}
+#endif
+};
 #define SKIP_WITHOUT(way) \
     if (!cpu::has_bf16_products(way)) SKIP_TEST("products of bf16 by AVX-512: this processor has none")
 
@@ -82,7 +96,7 @@ constexpr Shape SHAPES[] = {{1, 1, 1},      {5, 3, 2},    {14, 32, 16}, {15, 33,
 
 }  // namespace
 
-// To a rounded C nothing is added: there beta is 0.
+// With a bias, without, and added; to a rounded C nothing is added.
 TEMPLATE_TEST_CASE("gemm agrees with the formula", "[matmul]", ALL_PRODUCTS) {
     using Real = typename TestType::Real;
     using Out = typename TestType::Out;
@@ -93,21 +107,20 @@ TEMPLATE_TEST_CASE("gemm agrees with the formula", "[matmul]", ALL_PRODUCTS) {
     for (const auto& [M, N, K] : SHAPES)
         for (int mode = 0; mode < (TestType::ROUNDED ? 8 : 12); ++mode) {
             if (size_t(M) * K > 1'000'000 && mode % 5 != 0) continue;  // drawing so many numbers takes long
-            const bool ta = mode & 1, tb = mode & 2;
-            const Sum alpha = mode < 4 ? Sum(1) : Sum(0.3), beta = mode < 4 || TestType::ROUNDED ? Sum(0)
-                                                                   : mode < 8                    ? Sum(1)
-                                                                                                 : Sum(-0.7);
+            const bool ta = mode & 1, tb = mode & 2, add = mode >= 8;
             const int lda = (ta ? M : K) + 3, ldb = (tb ? K : N) + 1, ldc = N + 2;
             const auto A = random_values<Real>(size_t(ta ? K : M) * lda, "A"),
-                       B = random_values<Real>(size_t(tb ? N : K) * ldb, "B");
+                       B = random_values<Real>(size_t(tb ? N : K) * ldb, "B"),
+                       bias = random_values<Real>(mode / 4 == 1 ? size_t(N) : 0, "b");
             auto C = random_values<Out>(size_t(M) * ldc, "C");
             const Doubles want =
-                formula(ta, tb, M, N, K, alpha, doubles(A), lda, doubles(B), ldb, beta, doubles(C), ldc);
-            // with beta = 0 what C holds does not count
+                formula(ta, tb, M, N, K, doubles(A), lda, doubles(B), ldb, doubles(bias), add, doubles(C), ldc);
+            // where nothing is added, what C holds does not count
             const Out nan = Out(std::numeric_limits<Stat<Out>>::quiet_NaN());
-            if (beta == 0)
+            if (!add)
                 for (int m = 0; m < M; ++m) std::fill_n(C.begin() + m * ldc, N, nan);
-            cpu::gemm<Real, Out>({C.data(), ldc}, {A.data(), lda, ta}, {B.data(), ldb, tb}, M, N, K, alpha, beta);
+            cpu::gemm_threads<Real, Out>({C.data(), ldc}, {A.data(), lda, ta}, {B.data(), ldb, tb}, M, N, K,
+                                         bias.empty() ? nullptr : bias.data(), add);
             const Doubles got = doubles(C);
             double worst = 0;
             bool outside = true;
@@ -144,19 +157,18 @@ TEMPLATE_TEST_CASE("a row of a product does not depend on its company", "[matmul
             return !std::memcmp(some.data(), &all[size_t(first) * N], size_t(count) * N * sizeof(all[0]));
         };
         for (const bool tb : {false, true})
-            // scaled by no power of two and added: what a compiler might fuse in one height of panel and not in another
-            for (const Stat<Real> beta : {Stat<Real>(0), Stat<Real>(1)}) {
-                if (TestType::ROUNDED && beta != 0) continue;
+            for (const bool add : {false, true}) {
+                if (TestType::ROUNDED && add) continue;
                 const auto before = random_values<Out>(size_t(M) * N, "C");
                 auto all = before, some = before;
-                const Stat<Real> alpha = beta == 0 ? Stat<Real>(1) : Stat<Real>(0.3);
                 const cpu::Matrix<const Real> b{B.data(), tb ? K : N, tb};
-                cpu::gemm<Real, Out>({all.data(), N}, {A.data(), K}, b, M, N, K, alpha, beta);
+                cpu::gemm_threads<Real, Out>({all.data(), N}, {A.data(), K}, b, M, N, K, nullptr, add);
                 for (const auto& [first, count] :
                      {std::pair{0, 1}, {0, 2}, {1, 13}, {5, 14}, {7, 15}, {100, 64}, {3, 200}, {299, 1}}) {
                     std::copy_n(&before[size_t(first) * N], size_t(count) * N, some.begin());
-                    cpu::gemm<Real, Out>({some.data(), N}, {&A[size_t(first) * K], K}, b, count, N, K, alpha, beta);
-                    INFO("N=" << N << " K=" << K << " transpose_b=" << tb << " beta=" << beta << " rows " << first
+                    cpu::gemm_threads<Real, Out>({some.data(), N}, {&A[size_t(first) * K], K}, b, count, N, K, nullptr,
+                                                 add);
+                    INFO("N=" << N << " K=" << K << " transpose_b=" << tb << " added=" << add << " rows " << first
                               << " +" << count);
                     CHECK(same(some, all, first, count));
                 }
@@ -172,20 +184,26 @@ TEMPLATE_TEST_CASE("a row of a product does not depend on its company", "[matmul
     }
 }
 
-TEMPLATE_TEST_CASE("products of bf16 on any number of threads", "[matmul]", BF16_PRODUCTS) {
+TEMPLATE_TEST_CASE("a product on any number of threads", "[matmul]", ALL_PRODUCTS) {
+    using Real = typename TestType::Real;
     using Out = typename TestType::Out;
-    using cpu::bf16;
     SKIP_WITHOUT(TestType::WAY);
     const InWay way(TestType::WAY);
     const int M = 131, N = 97, K = 1601;
-    const auto A = random_values<bf16>(size_t(M) * K, "A"), B = random_values<bf16>(size_t(N) * K, "B");
-    std::vector<Out> alone(size_t(M) * N), shared(alone.size());
+    const auto A = random_values<Real>(size_t(M) * K, "A"), B = random_values<Real>(size_t(N) * K, "B");
+    const Threads usual;
     for (const bool transposed : {false, true}) {
-        const cpu::Matrix<const bf16> a{A.data(), transposed ? M : K, transposed},
+        const cpu::Matrix<const Real> a{A.data(), transposed ? M : K, transposed},
             b{B.data(), transposed ? N : K, !transposed};
-        cpu::gemm<bf16, Out>({alone.data(), N}, a, b, M, N, K, 1, 0);
-        cpu::gemm_threads<bf16, Out>({shared.data(), N}, a, b, M, N, K, nullptr, false);
-        CHECK(!std::memcmp(alone.data(), shared.data(), alone.size() * sizeof(Out)));
+        std::vector<Out> first;
+        for (const int threads : {1, 2, 3, 5}) {
+            std::vector<Out> C(size_t(M) * N);
+            usual.set(threads);
+            cpu::gemm_threads<Real, Out>({C.data(), N}, a, b, M, N, K, nullptr, false);
+            if (first.empty()) first = C;
+            INFO(threads << " threads");
+            CHECK(!std::memcmp(first.data(), C.data(), C.size() * sizeof(Out)));
+        }
     }
 }
 

@@ -13,9 +13,13 @@
 #include <utility>
 
 #include "kernels/cpu/bf16.h"
-#include "kernels/cpu/gemm_kernel.h"  // defines: finished
-#include "kernels/cpu/gemm_pack.h"    // defines: Pair, pack, pack_row, units_of
+#include "kernels/cpu/gemm.h"       // defines: bf16_products
+#include "kernels/cpu/gemm_pack.h"  // defines: Pair, pack, pack_row, units_of
 #include "kernels/cpu/simd.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 namespace cpu {
 

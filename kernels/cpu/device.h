@@ -1,15 +1,13 @@
 // device.h - the CPU backend's device is the host: one aligned allocation, plain copies, and a stream on which
 // everything is done at once, in the order of the calls. kernels/device.h has the same names for CUDA.
 #pragma once
-#include <sys/mman.h>
-
 #include <cstddef>
 #include <cstdlib>
 #include <cstring>
 #include <utility>
 
 #include "kernels/cpu/bf16.h"
-#include "util/check.h"
+#include "kernels/cpu/pages.h"
 
 using cpu::bf16;
 
@@ -25,19 +23,7 @@ class DeviceArray {
   public:
     DeviceArray() = default;
     explicit DeviceArray(size_t size) : size_(size) {
-        if (size == 0) return;
-        // Large arrays in pages of 2 MiB, where Linux has them to give: a walk through the table of small ones costs up
-        // to a tenth of a matrix product.
-        const size_t page = size * sizeof(T) >= 4 * HUGE_PAGE ? HUGE_PAGE : 64;
-        const size_t bytes = (size * sizeof(T) + page - 1) / page * page;
-        data_ = static_cast<T*>(std::aligned_alloc(page, bytes));
-        if (!data_)
-            die(Exit::Runtime, "out of memory: %.1f MiB asked for; try a smaller --micro-batch or --model",
-                static_cast<double>(bytes) / 1048576.0);
-#ifdef MADV_HUGEPAGE
-        if (page == HUGE_PAGE) madvise(data_, bytes, MADV_HUGEPAGE);  // a wish: what it answers does not matter
-#endif
-        std::memset(static_cast<void*>(data_), 0, bytes);
+        if (size > 0) data_ = static_cast<T*>(cpu::allocate_zeros(size * sizeof(T)));
     }
     ~DeviceArray() { std::free(data_); }
     DeviceArray(DeviceArray&& other) noexcept { swap(other); }
@@ -52,7 +38,6 @@ class DeviceArray {
     size_t size() const { return size_; }
 
   private:
-    static constexpr size_t HUGE_PAGE = size_t{1} << 21;
     void swap(DeviceArray& other) {
         std::swap(data_, other.data_);
         std::swap(size_, other.size_);

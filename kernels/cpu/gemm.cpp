@@ -26,7 +26,6 @@
 #endif
 
 #include <algorithm>
-#include <cstdlib>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -34,14 +33,15 @@
 #include "kernels/cpu/gemm_kernel.h"
 #include "kernels/cpu/gemm_pack.h"
 #include "kernels/cpu/threads.h"
+#include "kernels/cpu/workspace.h"
 #include "util/check.h"
 
 namespace cpu {
 namespace {
 
-constexpr int NC = 2048;  // columns of a packed block of op(B), about 4 MiB
-constexpr int MC = 2016;  // rows of C whose sums are kept, where they are; a multiple of every group
-constexpr int GROUP = 4;  // panels that a thread copies at once: 86 KiB; fewer where not all threads would have turns
+constexpr int NC = 2048;   // columns of a packed block of op(B), about 4 MiB
+constexpr int MC = 2016;   // rows of C whose sums are kept, where they are; a multiple of every group
+constexpr int COPIED = 4;  // panels that a thread copies at once: 86 KiB; fewer where not all threads would have turns
 constexpr int IN_PLACE_SLIVERS = 4;  // that read a panel of op(A) where it is, at most
 constexpr size_t CACHE_WAY = 4096;   // bytes of the first-level cache: rows as far apart share its sets
 constexpr int ROW_PADDING = 16;      // units after a copied row, which keep rows out of each other's sets
@@ -51,7 +51,6 @@ template <class Real, class Out>
 struct Product {
     int M, N, K;
     Operand<Real> A, B;
-    Stat<Real> alpha;
     const Stat<Real>* bias;
     bool add;
     Out* C;
@@ -69,44 +68,26 @@ int threads_of_team() {
 #endif
 }
 
-// Memory for packed blocks and sums, kept by each thread for its next product.
-class Workspace {
-  public:
-    Workspace() = default;
-    Workspace(const Workspace&) = delete;
-    Workspace& operator=(const Workspace&) = delete;
-    ~Workspace() { std::free(data_); }
-    char* reserve(size_t bytes) {
-        if (bytes > size_) {
-            std::free(data_);
-            bytes = (bytes + 63) / 64 * 64;
-            data_ = static_cast<char*>(std::aligned_alloc(64, bytes));
-            ENSURE(data_, "out of memory: %zu bytes to pack a matrix", bytes);
-            size_ = bytes;
-        }
-        return data_;
-    }
-
-  private:
-    char* data_ = nullptr;
-    size_t size_ = 0;
-};
+struct SharedBlocks;  // uses of a workspace
+struct CopiedPanels;
 
 // What all threads of a product share, in the workspace of the one that called: a packed block of op(B), and where C is
 // rounded and K is more than one block, the sums of a block of C.
 template <class Kernel>
 struct Space {
-    typename Kernel::Unit* b;
-    typename Kernel::Sum* sums;
+    using Unit = typename Kernel::Unit;
+    using Sum = typename Kernel::Sum;
+    using Memory = Workspace<SharedBlocks>;
+    Unit* b;
+    Sum* sums;
 
     Space(int M, int N, int K, bool rounded) {
-        static thread_local Workspace workspace;
         const size_t width = blocks_of(std::min(N, NC), Kernel::NR) * Kernel::NR;
-        const size_t b_bytes = width * units_of<typename Kernel::Unit>(std::min(K, Kernel::KC)) * sizeof(*b),
-                     sum_bytes = rounded && K > Kernel::KC ? std::min(M, MC) * width * sizeof(*sums) : 0;
-        char* const data = workspace.reserve(b_bytes + sum_bytes);
-        b = reinterpret_cast<decltype(b)>(data);
-        sums = reinterpret_cast<decltype(sums)>(data + b_bytes);
+        const size_t units = width * units_of<Unit>(std::min(K, Kernel::KC)),
+                     kept = rounded && K > Kernel::KC ? std::min(M, MC) * width : 0;
+        Memory memory(Memory::bytes<Unit>(units) + Memory::bytes<Sum>(kept));
+        b = memory.take<Unit>(units);
+        sums = memory.take<Sum>(kept);
     }
 };
 
@@ -134,15 +115,16 @@ void blocked_product(const Product<Real, Out>& p, const Space<Kernel>& space, in
     constexpr int MR = Kernel::MR, NR = Kernel::NR, KC = Kernel::KC;
     constexpr bool ROUNDED = !std::is_same_v<Out, Sum>;
     const bool in_place = reads_in_place<Kernel>(p.A, p.N, p.K);
-    static thread_local Workspace own;
     constexpr int ROW = KC / UNIT_DEPTH<Unit> + ROW_PADDING;  // units from a copied row to the next
-    Unit* const a = reinterpret_cast<Unit*>(own.reserve(in_place ? 0 : GROUP * MR * ROW * sizeof(Unit)));
+    using Panels = Workspace<CopiedPanels>;
+    const size_t copy = in_place ? 0 : COPIED * MR * ROW;
+    Unit* const a = Panels(Panels::bytes<Unit>(copy)).take<Unit>(copy);
 
     for (int n0 = 0; n0 < p.N; n0 += NC) {
         const int width = std::min(NC, p.N - n0), slivers = blocks_of(width, NR);
         for (int m0 = 0; m0 < p.M; m0 += MC) {
             const int height = std::min(MC, p.M - m0);
-            int group_panels = GROUP;
+            int group_panels = COPIED;
             while (threads > 1 && group_panels > 1 && blocks_of(height, group_panels * MR) * slivers < TURNS * threads)
                 group_panels /= 2;
             const int group_rows = group_panels * MR, groups = blocks_of(height, group_rows);
@@ -157,7 +139,7 @@ void blocked_product(const Product<Real, Out>& p, const Space<Kernel>& space, in
                 const auto multiply = [&](int panel, int rows, int row, int sliver, Ahead& ahead, int lines) {
                     const size_t column = sliver * NR;
                     const auto run = [&](auto* C, size_t ldc, const Sum* base, size_t ldbase) {
-                        const Output<Sum, std::remove_pointer_t<decltype(C)>> out{C, ldc, p.alpha, base, ldbase};
+                        const Output<Sum, std::remove_pointer_t<decltype(C)>> out{C, ldc, base, ldbase};
                         const auto read = [&](auto from) {
                             run_kernel<Kernel>(rows, units, from, space.b + column * units, out,
                                                std::min(NR, width - sliver * NR), ahead, lines,
@@ -237,23 +219,6 @@ void with_kernel(Use use) {
     }
 }
 
-template <class Real, class Out>
-Product<Real, Out> make_product(Matrix<Out> C, Matrix<const Real> A, Matrix<const Real> B, int M, int N, int K,
-                                Stat<Real> alpha, Stat<Real> beta, const Stat<Real>* bias) {
-    ENSURE(K > 0, "gemm: an inner dimension of %d", K);
-    const size_t stride = static_cast<size_t>(C.stride);
-    if constexpr (std::is_same_v<Out, Stat<Real>>) {
-        if (beta != 0 && beta != 1)
-            for (int m = 0; m < M; ++m)
-                for (int n = 0; n < N; ++n) C.data[m * stride + n] *= beta;
-    } else {
-        ENSURE(beta == 0, "gemm: nothing can be added to a rounded matrix");
-    }
-    const Operand<Real> a{A.data, static_cast<size_t>(A.stride), !A.transposed},
-        b{B.data, static_cast<size_t>(B.stride), B.transposed};
-    return {M, N, K, a, b, alpha, bias, beta != 0, C.data, stride};
-}
-
 // The bias as it is added; of bf16 a copy.
 template <class Real>
 const Real* wide_bias(const Real* bias, int) {
@@ -290,25 +255,17 @@ void set_bf16_products(Bf16Products way) {
 }
 
 template <class Real, class Out>
-void gemm(Matrix<Out> C, Matrix<const Real> A, Matrix<const Real> B, int M, int N, int K, Stat<Real> alpha,
-          Stat<Real> beta) {
-    const auto product = make_product<Real, Out>(C, A, B, M, N, K, alpha, beta, nullptr);
-    with_kernel<Real>([&](auto kernel) {
-        using Kernel = decltype(kernel);
-        const Space<Kernel> space(M, N, K, !std::is_same_v<Out, Stat<Real>>);
-        blocked_product(product, space, 1, [](int count, const auto& f) {
-            for (int i = 0; i < count; ++i) f(i);
-        });
-    });
-}
-
-template <class Real, class Out>
 void gemm_threads(Matrix<Out> C, Matrix<const Real> A, Matrix<const Real> B, int M, int N, int K, const Real* bias,
                   bool add) {
-    const auto product = make_product<Real, Out>(C, A, B, M, N, K, 1, add ? 1 : 0, wide_bias(bias, N));
+    constexpr bool ROUNDED = !std::is_same_v<Out, Stat<Real>>;
+    ENSURE(K > 0, "gemm: an inner dimension of %d", K);
+    ENSURE(!ROUNDED || !add, "gemm: nothing can be added to a rounded matrix");
+    const Operand<Real> a{A.data, static_cast<size_t>(A.stride), !A.transposed},
+        b{B.data, static_cast<size_t>(B.stride), B.transposed};
+    const Product<Real, Out> product{M, N, K, a, b, wide_bias(bias, N), add, C.data, static_cast<size_t>(C.stride)};
     with_kernel<Real>([&](auto kernel) {
         using Kernel = decltype(kernel);
-        const Space<Kernel> space(M, N, K, !std::is_same_v<Out, Stat<Real>>);
+        const Space<Kernel> space(M, N, K, ROUNDED);
 #pragma omp parallel if (worth_sharing_products(static_cast <size_t>(M) * static_cast <size_t>(N) * \
                                                 static_cast <size_t>(K)))
         blocked_product(product, space, threads_of_team(), [](int count, const auto& f) {
@@ -318,10 +275,8 @@ void gemm_threads(Matrix<Out> C, Matrix<const Real> A, Matrix<const Real> B, int
     });
 }
 
-#define GEMM(Real, Out)                                                                                           \
-    template void gemm<Real, Out>(Matrix<Out>, Matrix<const Real>, Matrix<const Real>, int, int, int, Stat<Real>, \
-                                  Stat<Real>);                                                                    \
-    template void gemm_threads<Real, Out>(Matrix<Out>, Matrix<const Real>, Matrix<const Real>, int, int, int,     \
+#define GEMM(Real, Out)                                                                                       \
+    template void gemm_threads<Real, Out>(Matrix<Out>, Matrix<const Real>, Matrix<const Real>, int, int, int, \
                                           const Real*, bool);
 GEMM(float, float)
 GEMM(double, double)

@@ -12,19 +12,13 @@ struct Matrix {
     bool transposed = false;
 };
 
-// Both products below take float, double, or bf16 (cpu/bf16.h) with C of bf16 or of float: exact products, sums in
-// float, a C of bf16 rounded once, to the nearest even. Nothing can be added to a C of bf16.
-
-// C[m,n] = alpha * sum_k A[m,k] * B[k,n] + beta * C[m,n]        m < M, n < N, k < K; C not transposed
-// Runs on the calling thread only. Row m of the result does not depend on M, on the other rows or on its position,
-// which is what makes scores independent of batch and packing; test/test_matmul.cpp holds that.
-template <class Real, class Out = Real>
-void gemm(Matrix<Out> C, Matrix<const Real> A, Matrix<const Real> B, int M, int N, int K, Stat<Real> alpha,
-          Stat<Real> beta);
-
 // C[m,n] = sum_k A[m,k] * B[k,n] + bias[n]  (bias null: none), or  C[m,n] += ..  with `add` (then without bias)
+//                                                                  m < M, n < N, k < K; C not transposed
+// Of float, double, or bf16 (cpu/bf16.h) with C of bf16 or of float: exact products, sums in float, a C of bf16 rounded
+// once, to the nearest even. Nothing can be added to a C of bf16.
 // Runs on all threads: each block is packed once by all, then its tiles are handed out. The same bits for any number of
-// threads, and gemm's.
+// threads. Row m of the result does not depend on M, on the other rows or on its position, which is what makes scores
+// independent of batch and packing; test/test_matmul.cpp holds that.
 template <class Real, class Out = Real>
 void gemm_threads(Matrix<Out> C, Matrix<const Real> A, Matrix<const Real> B, int M, int N, int K, const Real* bias,
                   bool add);

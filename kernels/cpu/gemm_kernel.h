@@ -48,12 +48,11 @@ struct Copied {
     void next() { ++at; }
 };
 
-// What happens to a finished block of sums: C[i, j] = alpha * sums[i, j] + base[i, j], base null: no such term.
+// What happens to a finished block of sums: C[i, j] = sums[i, j] + base[i, j], base null: no such term.
 template <class Sum, class Out>
 struct Output {
     Out* C;
     size_t ldc;
-    Sum alpha;
     const Sum* base;  // an earlier block's result, or with ldbase = 0 the bias
     size_t ldbase;
 };
@@ -90,18 +89,6 @@ class Walk {
     Ahead tile_;
 };
 
-// x, in a register of its own: a product that a compiler cannot fuse with what is added to it. Whether it would depends
-// on the code around it, which differs between the instances of a kernel: a row's bits would hang on its company.
-template <class V>
-inline V finished(V x) {
-#if defined(__x86_64__)
-    asm("" : "+v"(x));
-#else
-    asm("" : "+m"(x));
-#endif
-    return x;
-}
-
 // ---- sums of Real in Real, by the compiler's vectors ----------------------------------------------------------------
 template <class Real>
 struct VectorKernel {
@@ -133,7 +120,7 @@ struct VectorKernel {
             for (int j = 0; j < VECTORS; ++j, to += n) {
                 const int width = std::min(n, columns - j * n);
                 if (width <= 0) break;
-                Vector<Real> value = finished(out.alpha * sums[i][j]);
+                Vector<Real> value = sums[i][j];
                 if (base) value += width == n ? load(base + j * n) : load_some(base + j * n, width);
                 if (width == n)
                     store(to, value);
@@ -195,7 +182,6 @@ struct PairKernel {
                     if constexpr (VECTORS == 2) sums[i][1] = _mm512_dpbf16_ps(sums[i][1], pair, b1);
                 }
             }
-        const __m512 alpha = _mm512_set1_ps(out.alpha);
 #pragma GCC unroll 14
         for (int i = 0; i < ROWS; ++i) {
             Out* to = out.C + i * out.ldc;
@@ -204,10 +190,7 @@ struct PairKernel {
             for (int j = 0; j < VECTORS; ++j, to += 16) {
                 const int width = std::min(16, columns - j * 16);
                 if (width <= 0) break;
-                put(to,
-                    base ? _mm512_fmadd_ps(alpha, sums[i][j], get(base + j * 16, width))
-                         : _mm512_mul_ps(alpha, sums[i][j]),
-                    width);
+                put(to, base ? sums[i][j] + get(base + j * 16, width) : sums[i][j], width);
             }
         }
     }

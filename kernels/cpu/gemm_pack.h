@@ -76,7 +76,7 @@ inline Vector<Unit> units_along_k(const Real* from, int count) {
 }
 
 template <int N>
-struct Group {
+struct Widening {
     typedef uint16_t Narrow __attribute__((vector_size(2 * N)));
     typedef uint32_t Wide __attribute__((vector_size(4 * N)));
 };
@@ -86,8 +86,8 @@ struct Group {
 template <int W, class Unit>
 inline void pack_row(Unit* to, const bf16* from, const bf16* next) {
     constexpr int n = W >= 16 ? LANES<Unit> : W >= 8 ? 8 : 4;
-    using Narrow = typename Group<n>::Narrow;
-    using Wide = typename Group<n>::Wide;
+    using Narrow = typename Widening<n>::Narrow;
+    using Wide = typename Widening<n>::Wide;
     static_assert(n <= W && sizeof(Unit) == sizeof(uint32_t));
     for (int start = 0; start < W; start += n) {
         const int i = std::min(start, W - n);

@@ -1,99 +1,90 @@
-// rmsnorm.cpp - a row at a time, one thread's, summed in vectors (simd.h) while it stays in the first-level cache: lane
-// i of a sum has every LANES-th element from the i-th on, then the lanes are added, halves first. Moves 8 bytes an
-// element in fp32 forward, 8 more for the sum, and 16 backward; half of it in bf16, whose sum is rounded before its
-// square is taken.
+// rmsnorm.cpp - rows in flight and sums over rows by norm_rows.h. Moves 8 bytes an element in fp32 forward, 8 more for
+// the sum, and 16 backward; half of it in bf16, whose sum is rounded before its square is taken.
 #include "kernels/operations.h"
 
-#include <algorithm>
 #include <cmath>
 
-#include "kernels/cpu/simd.h"
-#include "kernels/cpu/threads.h"
-#include "util/check.h"
+#include "kernels/cpu/norm_rows.h"
 
 namespace cpu {
 namespace {
-constexpr int CHUNK = 32;  // rows whose parameter gradients are summed before they meet those of other rows
-int num_chunks(int N) { return (N + CHUNK - 1) / CHUNK; }
+
+// ROWS rows of rmsnorm_forward; the pointers are of the first row.
+template <int ROWS, class Real, class Sum = Stat<Real>>
+void forward_rows(const Terms<Real>& terms, const Affine<Real>& first, const Affine<Real>& second, Sum* rstd, size_t C,
+                  Sum eps) {
+    Vector<Sum> squares[ROWS] = {};
+    for_sums<ROWS>(terms, C, [&](int r, Vector<Sum> x) { squares[r] += x * x; });
+    Sum scale[ROWS];
+    for (int r = 0; r < ROWS; ++r)
+        rstd[r] = scale[r] = 1 / std::sqrt(sum_lanes<Sum>(squares[r]) / static_cast<Sum>(C) + eps);
+    const Real* const x = terms.x();
+    for (const Affine<Real>* y : {&first, &second})
+        if (Real* const out = y->out)
+            for_vectors<Sum>(C, [&, from = y->weight](auto get, auto put) {
+                const Vector<Sum> weight = get(from);
+#pragma GCC unroll 4
+                for (int r = 0; r < ROWS; ++r) put(out + r * C, get(x + r * C) * scale[r] * weight);
+            });
+}
+
+// ROWS rows of rmsnorm_backward; the pointers are of the first row. dw: sums over rows so far, which they join in
+// order.
+template <int ROWS, class Real, class Sum = Stat<Real>>
+void backward_rows(Real* dx, Sum* dw, const Real* dy, const Real* inp, const Real* weight, const Sum* rstd, size_t C) {
+    Vector<Sum> dot[ROWS] = {};
+    for_vectors<Sum>(C, [&](auto get, auto put) {
+        const Vector<Sum> w = get(weight);
+        Vector<Sum> sum = get(dw);
+#pragma GCC unroll 4
+        for (int r = 0; r < ROWS; ++r) {
+            const Vector<Sum> d = get(dy + r * C), x = get(inp + r * C) * rstd[r];
+            sum += d * x;
+            dot[r] += d * w * x;
+        }
+        put(dw, sum);
+    });
+    Sum mean_gx[ROWS];
+    for (int r = 0; r < ROWS; ++r) mean_gx[r] = sum_lanes<Sum>(dot[r]) / static_cast<Sum>(C);
+    for_vectors<Sum>(C, [&](auto get, auto put) {
+        const Vector<Sum> w = get(weight);
+#pragma GCC unroll 4
+        for (int r = 0; r < ROWS; ++r) {
+            const Vector<Sum> x = get(inp + r * C) * rstd[r];
+            put(dx + r * C, get(dx + r * C) + rstd[r] * (get(dy + r * C) * w - x * mean_gx[r]));
+        }
+    });
+}
+
 }  // namespace
 
 template <class Real>
 void rmsnorm_forward(Real* residual, Affine<Real> first, Affine<Real> second, Stat<Real>* rstd, const Real* a,
                      const Real* b, const Real* c, int N, int C, Stat<Real> eps, stream_t) {
-    using Sum = Stat<Real>;
-    ENSURE(residual || !b, "rmsnorm: a sum needs a place to be written to");
-    ENSURE(b || !c, "rmsnorm: a third term without a second one");
+    const Terms<Real> terms{residual, a, b, c};
+    terms.check("rmsnorm");
     ENSURE(!first.bias && !second.bias, "rmsnorm: a bias, of which it has none");
-    const size_t stride = static_cast<size_t>(C);
-#pragma omp parallel for schedule(static) if (worth_sharing(N, C))
-    for (int n = 0; n < N; ++n) {
-        const Real* x = a + n * stride;
-        if (residual) {
-            Real* sum = residual + n * stride;
-            for_vectors<Sum>(stride, [&](auto get, auto put) {
-                Vector<Sum> total = get(x);
-                if (b) total += get(b + n * stride);
-                if (c) total += get(c + n * stride);
-                put(sum, total);
-            });
-            x = sum;
-        }
-        Vector<Sum> squares{};
-        for_vectors<Sum>(stride, [&](auto get, auto) { squares += get(x) * get(x); });
-        const Sum scale = 1 / std::sqrt(sum_lanes<Sum>(squares) / C + eps);
-        for (const Affine<Real>& y : {first, second}) {
-            if (!y.out) continue;
-            Real* out = y.out + n * stride;
-            for_vectors<Sum>(stride, [&](auto get, auto put) { put(out, get(x) * scale * get(y.weight)); });
-        }
-        rstd[n] = scale;
-    }
+    for_shared_rows(N, C, short_rows<Real>(static_cast<size_t>(C)), [&](auto rows, size_t n) {
+        const size_t row = n * static_cast<size_t>(C);
+        forward_rows<rows>(terms.from(row), affine_from(first, row), affine_from(second, row), rstd + n,
+                           static_cast<size_t>(C), eps);
+    });
 }
 
-// The weight's sums run over fixed chunks of rows, then over the chunks in order.
 template <class Real>
 void rmsnorm_backward(Real* dinp, Stat<Real>* dweight, void* scratch, const Real* dout, const Real* inp,
                       const Real* weight, const Stat<Real>* rstd, int N, int C, stream_t) {
     using Sum = Stat<Real>;
-    Sum* const partial = static_cast<Sum*>(scratch);  // (chunk, C)
     const size_t stride = static_cast<size_t>(C);
-    const int chunks = num_chunks(N);
-#pragma omp parallel if (worth_sharing(N, C))
-    {
-#pragma omp for schedule(static)
-        for (int chunk = 0; chunk < chunks; ++chunk) {
-            Sum* dw = partial + chunk * stride;
-            std::fill_n(dw, stride, Sum(0));
-            for (int n = chunk * CHUNK; n < std::min(N, (chunk + 1) * CHUNK); ++n) {
-                const Real* dy = dout + n * stride;
-                const Real* row = inp + n * stride;
-                Real* dx = dinp + n * stride;
-                const Sum scale = rstd[n];
-                Vector<Sum> dot{};
-                for_vectors<Sum>(stride, [&](auto get, auto put) {
-                    const Vector<Sum> d = get(dy), x = get(row) * scale;
-                    put(dw, get(dw) + d * x);
-                    dot += d * get(weight) * x;
-                });
-                const Sum mean_gx = sum_lanes<Sum>(dot) / C;
-                for_vectors<Sum>(stride, [&](auto get, auto put) {
-                    put(dx, get(dx) + scale * (get(dy) * get(weight) - get(row) * scale * mean_gx));
-                });
-            }
-        }
-        // the chunks in order, a column at a time; the loop's barrier above makes them complete
-#pragma omp for schedule(static)
-        for (int c = 0; c < C; ++c) {
-            Sum dw = 0;
-            for (int chunk = 0; chunk < chunks; ++chunk) dw += partial[chunk * stride + c];
-            dweight[c] += dw;
-        }
-    }
+    sums_over_rows<Sum, 1>({dweight}, scratch, N, stride, stride, [=](int begin, int end, Sum* sums) {
+        for_rows(begin, end, short_rows<Real>(stride), [=](auto rows, size_t n) {
+            const size_t row = n * stride;
+            backward_rows<rows>(dinp + row, sums, dout + row, inp + row, weight, rstd + n, stride);
+        });
+    });
 }
 
-size_t rmsnorm_backward_scratch(int N, int C) {
-    return sizeof(double) * static_cast<size_t>(num_chunks(N)) * static_cast<size_t>(C);
-}
+size_t rmsnorm_backward_scratch(int N, int C) { return sums_over_rows_scratch(N, static_cast<size_t>(C)); }
 
 template void rmsnorm_forward(float*, Affine<float>, Affine<float>, float*, const float*, const float*, const float*,
                               int, int, float, stream_t);

@@ -98,6 +98,18 @@ inline void for_vectors(size_t n, F f) {
           [i, rest](auto* p, Vector<Real> v) { store_some(p + i, v, rest); });
 }
 
+// x, in a register of its own: a product that a compiler cannot fuse with what is added to it. Whether it would depends
+// on the code around it, which differs between the instances of a kernel: a row's bits would hang on its company.
+template <class V>
+inline V finished(V x) {
+#if defined(__x86_64__)
+    asm("" : "+v"(x));
+#else
+    asm("" : "+m"(x));
+#endif
+    return x;
+}
+
 // The larger one; where one is a NaN, b.
 template <class V>
 inline V larger(V a, V b) {

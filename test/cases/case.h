@@ -184,6 +184,13 @@ class Tensor {
     std::shared_ptr<DeviceArray<Value>> array_;
 };
 
+// That row n of `all` has the bits that it has in `alone`, where nothing but this row was computed.
+template <class Value>
+Output one_row(const std::string& name, const Tensor<Value>& alone, const Tensor<Value>& all, size_t n) {
+    const size_t width = alone.size();
+    return {name + ", one row", width, 0, alone.doubles(), part(all.doubles(), n * width, width)};
+}
+
 // That `gradient` is the derivative of sum_i weights[i] * f(x)[i], by finite differences: the gradients of the formulas
 // themselves are checked so.
 Case gradient_case(const std::string& name, const std::function<Doubles(const Doubles&)>& f, const Doubles& x,

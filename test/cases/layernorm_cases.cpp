@@ -86,7 +86,7 @@ Case forward_case(const Forward& s, bool timed = false) {
                 : out{Tensor<Real>(rows * columns), Tensor<Real>(rows * columns)}, mean(rows), rstd(rows) {}
         };
         const Outcome all(N, C), again(timed ? 0 : N, C), alone(timed ? 0 : 1, C);
-        const size_t middle = N / 2 * C;
+        const size_t middle = N / 2;
 
         Instance instance;
         instance.run = [=](backend::stream_t stream, bool fresh) {
@@ -103,7 +103,7 @@ Case forward_case(const Forward& s, bool timed = false) {
             if (timed) return;
             const Real* x = s.terms > 1 ? residual : a;
             norm(again, nullptr, x, nullptr, nullptr, s.N);
-            norm(alone, nullptr, x + middle, nullptr, nullptr, 1);
+            norm(alone, nullptr, x + middle * C, nullptr, nullptr, 1);
         };
         if (timed) return instance;
         instance.check = [=] {
@@ -125,12 +125,14 @@ Case forward_case(const Forward& s, bool timed = false) {
                 const std::string name = i == 0 ? "first" : "second";
                 outputs.push_back({name, C, close, got, want.out});
                 outputs.push_back({name + ", of the residual", C, 0, again.out[i].doubles(), got});
-                outputs.push_back({name + ", one row", C, 0, alone.out[i].doubles(), part(got, middle, C)});
+                outputs.push_back(one_row(name, alone.out[i], all.out[i], middle));
                 if (i > 0) continue;
                 outputs.push_back({"mean", N, statistics, all.mean.doubles(), want.mean});
                 outputs.push_back({"rstd", N, statistics, all.rstd.doubles(), want.rstd});
                 outputs.push_back({"mean, of the residual", N, 0, again.mean.doubles(), all.mean.doubles()});
                 outputs.push_back({"rstd, of the residual", N, 0, again.rstd.doubles(), all.rstd.doubles()});
+                outputs.push_back(one_row("mean", alone.mean, all.mean, middle));
+                outputs.push_back(one_row("rstd", alone.rstd, all.rstd, middle));
             }
             return outputs;
         };
@@ -171,7 +173,7 @@ Case backward_case(int rows, int columns, bool timed = false) {
             for (size_t i = 0; i < NC; ++i) want.inp[i] += to_double(dinp.first()[i]);
             for (size_t i = 0; i < C; ++i) want.weight[i] += to_double(dweight.first()[i]);
             for (size_t i = 0; i < C; ++i) want.bias[i] += to_double(dbias.first()[i]);
-            return Outputs{{"dinp, one row", C, 0, alone.doubles(), part(dinp.doubles(), middle * C, C)},
+            return Outputs{one_row("dinp", alone, dinp, middle),
                            {"dinp", C, tolerance<Real>(4e-3, 4e-7), dinp.doubles(), want.inp},
                            {"dweight", C, stat_tolerance<Real>(4e-7), dweight.doubles(), want.weight},
                            {"dbias", C, stat_tolerance<Real>(4e-7), dbias.doubles(), want.bias}};

@@ -1,6 +1,6 @@
 // qk_norm_cases.cpp - the norm of queries and keys by head, with every team that a head can have in CUDA
-// (kernels/qk_norm.cuh), and as many key/value heads as queries' or fewer. Another launch in each forward case shows
-// that a row alone gives the same bits.
+// (kernels/qk_norm.cuh), and as many key/value heads as queries' or fewer. Another launch in each case shows that a
+// row alone gives the same bits.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -75,7 +75,7 @@ Case forward_case(const Shape& s, bool timed = false) {
     result.make = [=] {
         const Tensor<Real> inp(normal_values<Real>(s.all(), 1)), qweight(normal_values<Real>(s.size(), 2)),
             kweight(normal_values<Real>(s.size(), 3)), out(s.all()), alone(s.row());
-        const size_t N = static_cast<size_t>(s.N), middle = N / 2 * s.row();
+        const size_t N = static_cast<size_t>(s.N), middle = N / 2;
         const Tensor<Stat<Real>> rstd(N * s.normed()), rstd_alone(s.normed());
         Instance instance;
         instance.run = [=](backend::stream_t stream, bool) {
@@ -84,7 +84,7 @@ Case forward_case(const Shape& s, bool timed = false) {
                                                static_cast<Stat<Real>>(EPS), stream);
             };
             norm(out, rstd, inp, s.N);
-            if (!timed) norm(alone, rstd_alone, inp + middle, 1);
+            if (!timed) norm(alone, rstd_alone, inp + middle * s.row(), 1);
         };
         if (timed) return instance;
         instance.check = [=] {
@@ -99,7 +99,8 @@ Case forward_case(const Shape& s, bool timed = false) {
             return Outputs{{"out", s.size(), tolerance<Real>(4e-3, 4e-7), got, want.out},
                            {"v", s.size(), 0, v, v_first},
                            {"rstd", 1, stat_tolerance<Real>(1e-6), rstd.doubles(), want.rstd},
-                           {"one row", s.row(), 0, alone.doubles(), part(got, middle, s.row())}};
+                           one_row("out", alone, out, middle),
+                           one_row("rstd", rstd_alone, rstd, middle)};
         };
         return instance;
     };
@@ -119,11 +120,17 @@ Case backward_case(const Shape& s, bool timed = false) {
             rstd(converted<Stat<Real>>(
                 forward(doubles(inp.first()), doubles(qweight.first()), doubles(kweight.first()), s).rstd));
         const Tensor<char> scratch(backend::qk_norm_backward_scratch(s.N, s.NH, s.KV, s.HS));  // NaN
+        const size_t middle = static_cast<size_t>(s.N) / 2;
+        const Tensor<Real> alone(part(dqkv.first(), middle * s.row(), s.row()));  // the row in the middle, alone
+        const Tensor<Stat<Real>> its_dqweight(dqweight.first()), its_dkweight(dkweight.first());
         Instance instance;
         instance.run = [=](backend::stream_t stream, bool fresh) {
-            if (fresh) dqkv.reset(), dqweight.reset(), dkweight.reset();
+            if (fresh) dqkv.reset(), dqweight.reset(), dkweight.reset(), alone.reset();
             backend::qk_norm_backward<Real>(dqkv, dqweight, dkweight, scratch, inp, qweight, kweight, rstd, s.N, s.NH,
                                             s.KV, s.HS, stream);
+            if (timed) return;
+            backend::qk_norm_backward<Real>(alone, its_dqweight, its_dkweight, scratch, inp + middle * s.row(), qweight,
+                                            kweight, rstd + middle * s.normed(), 1, s.NH, s.KV, s.HS, stream);
         };
         if (timed) return instance;
         instance.check = [=] {
@@ -131,7 +138,8 @@ Case backward_case(const Shape& s, bool timed = false) {
                                       doubles(kweight.first()), s);
             for (size_t d = 0; d < s.size(); ++d) want.qweight[d] += to_double(dqweight.first()[d]);
             for (size_t d = 0; d < s.size(); ++d) want.kweight[d] += to_double(dkweight.first()[d]);
-            return Outputs{{"dqkv", s.size(), tolerance<Real>(4e-3, 1e-6), dqkv.doubles(), want.inp},
+            return Outputs{one_row("dqkv", alone, dqkv, middle),
+                           {"dqkv", s.size(), tolerance<Real>(4e-3, 1e-6), dqkv.doubles(), want.inp},
                            {"dqweight", s.size(), stat_tolerance<Real>(8e-7), dqweight.doubles(), want.qweight},
                            {"dkweight", s.size(), stat_tolerance<Real>(8e-7), dkweight.doubles(), want.kweight}};
         };

@@ -1,6 +1,6 @@
 // rmsnorm_cases.cpp - RMS norm in all its forms, with every team that a row can have in CUDA (kernels/norm_rows.cuh).
-// As in layernorm_cases.cpp, two more launches in each forward case show what operations.h promises about bits: from
-// the written residual, and for one row alone.
+// As in layernorm_cases.cpp, two more launches in each forward case, and one in each backward case, show what
+// operations.h promises about bits: from the written residual, and for one row alone.
 #include <cmath>
 #include <limits>
 
@@ -76,7 +76,7 @@ Case forward_case(const Forward& s, bool timed = false) {
                 : out{Tensor<Real>(rows * columns), Tensor<Real>(rows * columns)}, rstd(rows) {}
         };
         const Outcome all(N, C), again(timed ? 0 : N, C), alone(timed ? 0 : 1, C);
-        const size_t middle = N / 2 * C;
+        const size_t middle = N / 2;
 
         Instance instance;
         instance.run = [=](backend::stream_t stream, bool fresh) {
@@ -93,7 +93,7 @@ Case forward_case(const Forward& s, bool timed = false) {
             if (timed) return;
             const Real* x = s.terms > 1 ? residual : a;
             norm(again, nullptr, x, nullptr, nullptr, s.N);
-            norm(alone, nullptr, x + middle, nullptr, nullptr, 1);
+            norm(alone, nullptr, x + middle * C, nullptr, nullptr, 1);
         };
         if (timed) return instance;
         instance.check = [=] {
@@ -112,10 +112,11 @@ Case forward_case(const Forward& s, bool timed = false) {
                 const std::string name = i == 0 ? "first" : "second";
                 outputs.push_back({name, C, tolerance<Real>(4e-3, 4e-7), got, want.out});
                 outputs.push_back({name + ", of the residual", C, 0, again.out[i].doubles(), got});
-                outputs.push_back({name + ", one row", C, 0, alone.out[i].doubles(), part(got, middle, C)});
+                outputs.push_back(one_row(name, alone.out[i], all.out[i], middle));
                 if (i > 0) continue;
                 outputs.push_back({"rstd", 1, stat_tolerance<Real>(1e-6), all.rstd.doubles(), want.rstd});
                 outputs.push_back({"rstd, of the residual", N, 0, again.rstd.doubles(), all.rstd.doubles()});
+                outputs.push_back(one_row("rstd", alone.rstd, all.rstd, middle));
             }
             return outputs;
         };
@@ -125,7 +126,7 @@ Case forward_case(const Forward& s, bool timed = false) {
 }
 
 template <class Real>
-Case backward_case(int rows, int columns) {
+Case backward_case(int rows, int columns, bool timed = false) {
     Case result;
     result.name = format_text("rmsnorm_backward %s N=%d C=%d", TYPE_NAME<Real>, rows, columns);
     const size_t N = static_cast<size_t>(rows), C = static_cast<size_t>(columns), NC = N * C;
@@ -136,16 +137,24 @@ Case backward_case(int rows, int columns) {
         const Tensor<Stat<Real>> dweight(normal_values<Stat<Real>>(C, 5)),
             rstd(converted<Stat<Real>>(normalise(doubles(inp.first()), Doubles(C, 1)).rstd));
         const Tensor<char> scratch(backend::rmsnorm_backward_scratch(rows, columns));  // NaN
+        const size_t middle = N / 2;
+        const Tensor<Real> alone(part(dinp.first(), middle * C, C));  // the row in the middle, alone
+        const Tensor<Stat<Real>> its_dweight(dweight.first());
         Instance instance;
         instance.run = [=](backend::stream_t stream, bool fresh) {
-            if (fresh) dinp.reset(), dweight.reset();
+            if (fresh) dinp.reset(), dweight.reset(), alone.reset();
             backend::rmsnorm_backward<Real>(dinp, dweight, scratch, dout, inp, weight, rstd, rows, columns, stream);
+            if (timed) return;
+            backend::rmsnorm_backward<Real>(alone, its_dweight, scratch, dout + middle * C, inp + middle * C, weight,
+                                            rstd + middle, 1, columns, stream);
         };
+        if (timed) return instance;
         instance.check = [=] {
             Gradients want = gradients_of(doubles(dout.first()), doubles(inp.first()), doubles(weight.first()));
             for (size_t i = 0; i < NC; ++i) want.inp[i] += to_double(dinp.first()[i]);
             for (size_t i = 0; i < C; ++i) want.weight[i] += to_double(dweight.first()[i]);
-            return Outputs{{"dinp", C, tolerance<Real>(4e-3, 4e-7), dinp.doubles(), want.inp},
+            return Outputs{one_row("dinp", alone, dinp, middle),
+                           {"dinp", C, tolerance<Real>(4e-3, 4e-7), dinp.doubles(), want.inp},
                            {"dweight", C, stat_tolerance<Real>(1e-6), dweight.doubles(), want.weight}};
         };
         return instance;
@@ -236,7 +245,7 @@ std::vector<Case> rmsnorm_timed_cases(const TrainingStep& step) {
         cases.back().calls = 1;
         cases.push_back(forward_case<Real>({N, C, 2, false, false, 1}, true));
         cases.back().calls = 2 * step.L;
-        cases.push_back(backward_case<Real>(N, C));
+        cases.push_back(backward_case<Real>(N, C, true));
         cases.back().calls = 2 * step.L + 1;
     });
     return cases;

@@ -1,4 +1,5 @@
-// swiglu_cases.cpp - forward and backward, with tails, values far from 0, NaN and infinities.
+// swiglu_cases.cpp - forward and backward, with tails, values far from 0, NaN and infinities. Another launch in each
+// case shows that a row alone gives the same bits.
 #include <cmath>
 #include <limits>
 
@@ -53,13 +54,18 @@ Case forward_case(int N, int F, bool timed = false) {
     result.bytes = static_cast<double>(3 * product(N, F) * sizeof(Real));
     const Once<Doubles> formula;
     result.make = [=] {
-        const Tensor<Real> inp(inputs<Real>(N, F)), out(product(N, F));
+        const size_t width = static_cast<size_t>(F), middle = static_cast<size_t>(N) / 2;
+        const Tensor<Real> inp(inputs<Real>(N, F)), out(product(N, F)), alone(width);
         Instance instance;
-        instance.run = [=](backend::stream_t stream, bool) { backend::swiglu_forward<Real>(out, inp, N, F, stream); };
+        instance.run = [=](backend::stream_t stream, bool) {
+            backend::swiglu_forward<Real>(out, inp, N, F, stream);
+            if (!timed) backend::swiglu_forward<Real>(alone, inp + middle * 2 * width, 1, F, stream);
+        };
         if (timed) return instance;
         instance.check = [=] {
             const Doubles& want = formula([&] { return swiglu(doubles(inp.first()), static_cast<size_t>(F)); });
-            return Outputs{{"out", ROW, tolerance<Real>(4e-3, 1e-6), out.doubles(), want}};
+            return Outputs{{"out", ROW, tolerance<Real>(4e-3, 1e-6), out.doubles(), want},
+                           one_row("out", alone, out, middle)};
         };
         return instance;
     };
@@ -75,16 +81,21 @@ Case backward_case(int N, int F, bool in_place, bool timed = false) {
     result.make = [=] {
         const Tensor<Real> inp(inputs<Real>(N, F)), dout(normal_values<Real>(product(N, F), 2)),
             dinp = in_place ? inp : Tensor<Real>(inp.size());
+        const size_t width = static_cast<size_t>(F), middle = static_cast<size_t>(N) / 2;
+        const Tensor<Real> row(part(inp.first(), middle * 2 * width, 2 * width)),  // the one in the middle
+            alone = in_place ? row : Tensor<Real>(2 * width);
         Instance instance;
         instance.run = [=](backend::stream_t stream, bool fresh) {
-            if (fresh) inp.reset();
+            if (fresh) inp.reset(), row.reset();
             backend::swiglu_backward<Real>(dinp, inp, dout, N, F, stream);
+            if (!timed) backend::swiglu_backward<Real>(alone, row, dout + middle * width, 1, F, stream);
         };
         if (timed) return instance;
         instance.check = [=] {
             const Doubles& want = formula(
                 [&] { return gradient_of(doubles(dout.first()), doubles(inp.first()), static_cast<size_t>(F)); });
-            return Outputs{{"dinp", ROW, tolerance<Real>(4e-3, 1e-6), dinp.doubles(), want}};
+            return Outputs{{"dinp", ROW, tolerance<Real>(4e-3, 1e-6), dinp.doubles(), want},
+                           one_row("dinp", alone, dinp, middle)};
         };
         return instance;
     };
