@@ -15,11 +15,14 @@ COMMON := -std=c++17 -fno-strict-aliasing -Wall -Wextra -pthread
 # unoptimised, sanitized code compiles in half the time; only the kernels would then run for too long
 SANITIZE := -O0 -g1 -fno-omit-frame-pointer -fno-sanitize-recover=all
 FLAGS_release := -O3
-# null pointers, sizes and stray pointers are ASan's as well; alignment is checked in the kernels and, where files
-# are read, by the fuzz targets. Without these checks it compiles in half the time.
+# null pointers, sizes and stray pointers are ASan's as well; alignment is checked in the kernels and where files are
+# read: mapped weights here, other parsers by the fuzz targets. Without these checks it compiles in half the time.
 FLAGS_asan := $(SANITIZE) -fsanitize=address,undefined -fno-sanitize=null,object-size,vptr,pointer-overflow,alignment
 # of kernels under sanitizers
-KERNEL_LEVEL := -O1 $(if $(filter asan,$(VARIANT)),-fsanitize=alignment)
+ALIGNMENT := $(if $(filter asan,$(VARIANT)),-fsanitize=alignment)
+KERNEL_LEVEL := -O1 $(ALIGNMENT)
+LEVEL :=  # of a file, set where its rule is; EXTRA: its precompiled header
+EXTRA :=
 FLAGS_tsan := $(SANITIZE) -fsanitize=thread
 FLAGS_fuzz := $(SANITIZE) -fsanitize=fuzzer-no-link,address,undefined
 FLAGS := $(or $(FLAGS_$(VARIANT)),$(error VARIANT=$(VARIANT): expected release, asan, tsan or fuzz))
@@ -56,7 +59,7 @@ LIB_OBJ := $(LIB_SRC:%.cpp=$(BUILD)/%.o)
 # What release and asan share: the objects of tests, neither optimised nor sanitized, since what they test is in the
 # library. asan compiles again those that make code of ours themselves, from templates (.cuh) or inline.
 SHARED := $(if $(filter release asan,$(VARIANT)),build/test/cpu,$(BUILD))
-OWN := $(if $(filter asan,$(VARIANT)),$(shell grep -lE '(\.cuh|/vmath\.h|_models\.h)"' $(TEST_SRC)))
+OWN := $(if $(filter asan,$(VARIANT)),$(shell grep -lE '(\.cuh|/(bf16|schedule|vmath)\.h|_models\.h)"' $(TEST_SRC)))
 TEST_OBJ := $(OWN:%.cpp=$(BUILD)/%.o) $(patsubst %.cpp,$(SHARED)/%.o,$(filter-out $(OWN),$(TEST_SRC)))
 LIB := $(BUILD)/libknapsack.a
 TEST_MAIN := build/test/main.o
@@ -151,6 +154,7 @@ ifeq ($(VARIANT),release)
 $(BUILD)/util/options.o: private LEVEL := -O1  # CLI11: much code that runs once
 else
 $(BUILD)/kernels/%.o: private LEVEL := $(KERNEL_LEVEL)
+$(BUILD)/model/weights.o: private LEVEL := $(ALIGNMENT)
 $(BUILD)/kernels/choices_text.o: private LEVEL :=  # as its precompiled header
 endif
 
@@ -181,7 +185,7 @@ $(BUILD)/bench/bench_kernels: private LDLIBS += $(BLAS_LIBS)
 
 # Other flags compile everything again; another commit only build_info.cpp.
 COMMIT := $(shell git describe --always --dirty --abbrev=12 --exclude '*' 2>/dev/null || echo unknown)
-$(BUILD)/flags.txt: WHAT = $(COMPILE) $(MPI_LIBS) $(LDLIBS)
+$(BUILD)/flags.txt: WHAT = $(COMPILE) $(KERNEL_LEVEL) $(MPI_LIBS) $(LDLIBS)
 $(filter-out $(BUILD)/%,$(SHARED)/flags.txt): WHAT = $(COMPILE)
 $(BUILD)/commit.txt: WHAT = $(COMMIT)
 $(sort $(addsuffix /flags.txt,$(BUILD) $(SHARED) $(CUDA_BUILD) $(SIMT) $(SIMT_SHARED))) $(BUILD)/commit.txt: FORCE

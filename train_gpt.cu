@@ -101,8 +101,8 @@ void print_run(Run& r) {
     const auto millions = [&](bool embeddings) { return static_cast<double>(num_parameters(c, embeddings)) / 1e6; };
     r.log.print(
         "model: %s (%s), %.2fM parameters (%.2fM without embeddings), L=%d C=%d NH=%d KV=%d HS=%d F=%d V=%d T=%d\n",
-        r.o.model.empty() ? r.o.init.empty() ? r.o.branch : r.o.init : r.o.model, family_name(c.family), millions(true),
-        millions(false), c.L, c.C, c.NH, c.KV, c.HS, c.F, c.V, r.shape.T);
+        r.o.model.empty() ? r.o.start_directory() : r.o.model, family_name(c.family), millions(true), millions(false),
+        c.L, c.C, c.NH, c.KV, c.HS, c.F, c.V, r.shape.T);
     r.log.print("run: %d steps of %d tokens = %d tokens\n\n", plan.steps, plan.batch_tokens, plan.tokens);
     print_plan(r.log.screen(), plan);
     const double flops = r.flops_a_token() * static_cast<double>(plan.tokens);
@@ -539,7 +539,7 @@ int main(int argc, char** argv) {
     if (shape.config.V == 0) shape.config.V = static_cast<int>(plan.vocab);
     shape.config.eot_id = static_cast<int>(plan.eot_id);
     validate_config(shape.config);
-    check_start_tokenizer(!given.init.empty() ? given.init : given.branch, plan);
+    check_start_tokenizer(given.start_directory(), plan);
     const Schedule schedule = setup_schedule(given, plan.steps);
     for (When* when : {&eval_when, &checkpoint_when}) {
         for (const SourceOptions& source : mixture.sources) when->add_windows(source.windows, plan.steps);
@@ -613,7 +613,7 @@ int main(int argc, char** argv) {
           start_from,
           flops_rate};
     if (o.plan) {
-        if (resumed.empty() && o.model.empty()) check_model_files(o.init.empty() ? o.branch : o.init, r.shape.config);
+        if (resumed.empty() && o.model.empty()) check_model_files(o.start_directory(), r.shape.config);
         print_run(r);
         return 0;
     }

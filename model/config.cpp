@@ -151,8 +151,11 @@ GptConfig sized_config(const std::string& name, const FamilyName& f) {
     constexpr size_t NEEDED = 3;
     const auto refuse = [&](const std::string& wrong) {
         die(Exit::Usage, "--model %s: %s; a size is L, C, H and then, where they are not the family's own, %s: %s%s",
-            name, wrong, has_grouped_queries(f.family) ? "KV, HS, F" : "F", f.name,
-            has_grouped_queries(f.family) ? ":L6:C384:H6:KV2:F1024" : ":L6:C384:H6");
+            name, wrong,
+            has_head_size(f.family)         ? "KV, HS, F"
+            : has_grouped_queries(f.family) ? "KV, F"
+                                            : "F",
+            f.name, has_grouped_queries(f.family) ? ":L6:C384:H6:KV2:F1024" : ":L6:C384:H6");
     };
     size_t next = 0;  // in sizes
     for (size_t at = strlen(f.name); at < name.size();) {

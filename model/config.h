@@ -1,6 +1,6 @@
 // config.h - the shape of a GPT as data: its sizes, and one field for each way in which two models differ. A family is
 // a name for a set of these values (config.cpp) and for what Hugging Face calls the values (hf_config.cpp) and the
-// tensors (hf_tensors.cpp); no other file asks for it.
+// tensors (hf_tensors.cpp); no other file asks for more than its name.
 //
 // Letters used everywhere: B batch rows, T row length, C channels, L layers, NH heads, KV heads of keys and values, HS
 // head size, F hidden channels of the feed-forward, V vocabulary, Vp padded vocabulary.

@@ -334,6 +334,9 @@ TEST_CASE("a name that is no model: what it may have meant, and the part of a si
         {"qwen3:L2:C32",
          "H is missing; a size is L, C, H and then, where they are not the family's own, KV, HS, F: "
          "qwen3:L6:C384:H6:KV2:F1024"},
+        {"qwen2:L2:C32",
+         "H is missing; a size is L, C, H and then, where they are not the family's own, KV, F: "
+         "qwen2:L6:C384:H6:KV2:F1024"},
         {"pythia:L2:H2",
          "C is missing before 'H2'; a size is L, C, H and then, where they are not the family's own, F: "
          "pythia:L6:C384:H6"},

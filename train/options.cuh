@@ -23,6 +23,9 @@ struct TrainOptions {
     TextList stop_at;
     EvaluationOptions evaluation;
     OnOff doc_mask, recompute, per_question, cuda_graph{backend::Machine::IS_GPU};
+    // The directory that --init or --branch names, "" for none.
+    const std::string& start_directory() const { return init.empty() ? branch : init; }
+
     double lr = 1e-3, cooldown = 0.1, final_lr = NAN, weight_decay = 0.1, beta1 = 0.9, beta2 = 0.95, eps = 1e-8,
            grad_clip = 1.0;
     int64_t zero = 1;

@@ -221,7 +221,7 @@ def main() -> int:
     args = parser.parse_args()
     rows: list[Row] = []
     before = json.loads(args.json.read_text())["rows"] if args.go_on and args.json.exists() else []
-    found = {name_of(row): row for row in before if "error" not in row}
+    found = {name_of(row): row for row in before if not {"error", "skipped"} & row.keys()}
     if not args.go_on:
         shutil.rmtree(args.out, ignore_errors=True)
         args.json.with_name("losses.csv").unlink(missing_ok=True)

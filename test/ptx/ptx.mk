@@ -10,7 +10,8 @@ PTX_LIBRARY := $(patsubst %.cpp,%.o,$(filter-out test/ptx/test_%,$(wildcard test
 PTX_TESTS := $(patsubst %.cpp,%.o,$(wildcard test/ptx/test_*.cpp))
 PTX_SAMPLES := $(patsubst %.ptx,%.o,$(wildcard test/ptx/samples/*.ptx))
 TRANSLATE := $(addprefix test/ptx/,translate.py instructions.py parser.py)
-# as kernels/simt has them, but never under ThreadSanitizer
+# As kernels/simt has them, but never under ThreadSanitizer. kernels/backend.h gives simt other sizes (MAX_HEAD_ROWS,
+# SCORE_ROWS, EVAL_POSITIONS) than nvcc's objects have: no case may use them.
 PTX_CASES := $(CASES:%=$(if $(filter tsan,$(VARIANT)),$(CUDA_BUILD),$(SIMT_SHARED))/%)
 # not among a user's, who may have a GPU: the algorithms that the products chose
 PTX_CACHE = XDG_CACHE_HOME=$(abspath $(PTX))/cache
