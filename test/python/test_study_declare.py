@@ -209,7 +209,8 @@ class DeclarationTest(StudyTest):
             counted[path.stem] = len(choose(study, None))
         self.assertEqual(
             counted,
-            {"cpu-capacity": 27, "cpu-critical": 16, "cpu-law": 73, "cpu-mitigation": 30, "gpu-quarter-hour": 8,
+            {"cpu-capacity": 27, "cpu-critical": 16,
+                "cpu-gated": 39, "cpu-law": 73, "cpu-mitigation": 30, "gpu-quarter-hour": 8,
              "gu2025-410m": 6, "gu2025-70m": 34, "gu2025-frequency": 10, "lv2025-ladder": 32},
         )  # fmt: skip
 
