@@ -139,7 +139,7 @@ class SweepFaultsTest(support.FolderTest):
         os.mkfifo(self.path("out", "seed-1.log"))
         self.assertIn("seed-1.log is not a file", self.sweep("--vary", "seed=1", code=2))
         self.assertIn("a FIFO", self.sweep("--grid", self.path("data", "fifo.bin"), code=3))
-        self.assertIn("run.json", self.sweep("--grid", self.write("run.json", "[" * 100000), code=2))
+        self.assertIn("run.json", self.sweep("--grid", self.write("run.json", "[" * 100000), code=3))
 
 
 class FigureFaultsTest(support.FolderTest):
