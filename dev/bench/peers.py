@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[2]
-HEAD_ROWS = 1024  # rows of the head at a time (model/activations.h)
+HEAD_ROWS = 1024  # rows of the head at a time (kernels/backend.h)
 POLL_SECONDS = 0.05
 
 
