@@ -8,7 +8,7 @@ its input asks for, a JSON line each: what was compiled stays compiled.
 
 "compile": true is torch.compile in its default mode (shapes fixed), "autocast": true bf16 by torch.autocast with float
 weights and moments; neither by default. "device": "cuda" trains on the GPU with both, the residual stream in bf16 too,
-and by the fastest of PyTorch's fused attentions. Works with PyTorch 1.13 and newer.
+and by the fastest of PyTorch's fused attentions. Works with PyTorch 1.13 and newer; compiled, with 2.0 and newer.
 
 What a careful user would write: scaled_dot_product_attention, shared keys and values by its enable_gqa (copied to every
 head before PyTorch 2.5, which brought it), weight decay on matrices only, AdamW fused where there is such, gradients

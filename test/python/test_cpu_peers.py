@@ -20,7 +20,7 @@ TORCH = """#!/usr/bin/env python3
 import json, sys
 if sys.argv[1] == "-c":
     print("0.0")
-    sys.exit()
+    sys.exit("AttributeError: module 'torch' has no attribute 'compile'" if "compile" in sys.argv[2] and OLD_ONE else 0)
 options = json.loads(sys.argv[2])
 seconds = {(False, False): 0.5, (True, False): 0.3, (False, True): 0.4, (True, True): 0.25}
 seconds = seconds[options["compile"], options["autocast"]]
@@ -52,8 +52,10 @@ class CpuPeersTest(support.FolderTest):
         os.chmod(path, 0o755)
         return path
 
-    def measured(self, rounds: int = 3, refused: str = "()", graphs: str = "1") -> subprocess.CompletedProcess:
-        torch = self.program("torch", TORCH.replace("GRAPHS", graphs))
+    def measured(
+        self, rounds: int = 3, refused: str = "()", graphs: str = "1", old: bool = False
+    ) -> subprocess.CompletedProcess:
+        torch = self.program("torch", TORCH.replace("GRAPHS", graphs).replace("OLD_ONE", str(old)))
         ours = self.program("ours", OURS.replace("REFUSED", refused))
         command = [sys.executable, PROGRAM, "--torch", torch, "--program", ours, "--rounds", str(rounds), "--no-bound"]
         files = ["--json", self.path("out.json"), "--markdown", self.path("out.md")]
@@ -90,6 +92,16 @@ class CpuPeersTest(support.FolderTest):
         self.assertIn("ours bf16 is left out: error: --precision bf16: not in this build", done.stdout)
         self.assertEqual(self.row()["best_of_ours"], "ours fp32")
         self.assertNotIn("bf16_over_fp32", self.row())
+
+    def test_an_old_torch_is_measured_without_compilation(self) -> None:
+        done = self.measured(rounds=1, old=True)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertIn(
+            "compiled bf16 is left out: AttributeError: module 'torch' has no attribute 'compile'", done.stdout
+        )
+        row = self.row()
+        self.assertEqual((row["best_of_torch"], row["best_fp32_of_torch"]), ("eager bf16", "eager fp32"))
+        self.assertEqual((row["ratio"]["median"], row["ratio_fp32"]["median"]), (8, 5))  # a peer's second measurement
 
     def test_compilation_is_not_measured(self) -> None:
         done = self.measured(rounds=2, graphs="1 + number")
