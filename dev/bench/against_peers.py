@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Our CUDA trainer next to PyTorch on the same GPU, in one run: whole training steps of Pythia and GPT-2 shapes.
+"""Our CUDA trainer next to PyTorch on the same GPU, in one run: whole training steps of Pythia, GPT-2 and Llama
+shapes.
 
   dev/bench/against_peers.py --json peers.json             (PyTorch of the Python that runs it)
   dev/bench/against_peers.py --torch other/bin/python --shapes pythia-70m --rounds 5
@@ -12,7 +13,8 @@ step in the same micro-batches. A round is one measurement of each, in alternati
 not count, in which memory is read: the most that the GPU had in use, less what it had before. A rate is the median step
 of a round, a result the median of the rounds. What PyTorch takes until its first steps are over, compilation included,
 is counted apart. The JSON is written after every measurement; --go-on measures what it does not have in full.
-MFU is (6 N + 6 L C T) x tokens/s over 989 TFLOP/s, the dense bf16 peak of H100 and H200, with N = 12 L C^2 + V C.
+MFU is Shape.flops_per_token x tokens/s over 989 TFLOP/s, the dense bf16 peak of H100 and H200: 6 a weight of the linear
+layers and of the head, grouped keys and values and gated feed-forwards as they are, and 6 L C T for causal attention.
 
 Exit codes: 0; 1 where a shape failed; 3 where one was not begun; 4 no GPU; 77 no PyTorch.
 """
@@ -168,13 +170,13 @@ def compare(task: Task, args: argparse.Namespace, folder: Path, row: dict[str, A
 
 def print_row(name: str, row: dict[str, Any]) -> None:
     if "error" in row:
-        print(f"{name:12} FAILED: {row['error']}", flush=True)
+        print(f"{name:18} FAILED: {row['error']}", flush=True)
         return
     ours, torch = row["ours"], row["torch"]
     mfu = "".join(f" {who['mfu']:9.1%}" if "mfu" in who else f" {'-':>9}" for who in (ours, torch))
     memory = "".join(f" {who['memory_bytes'] / 2**20:10,.0f}" for who in (ours, torch))
     print(
-        f"{name:12} {ours['tokens_per_s']:12,.0f} {torch['tokens_per_s']:12,.0f} {row['ratio']:6.2f}{mfu}{memory} "
+        f"{name:18} {ours['tokens_per_s']:12,.0f} {torch['tokens_per_s']:12,.0f} {row['ratio']:6.2f}{mfu}{memory} "
         f"{row['torch_start_seconds']:9.1f}  {row['attention']}",
         flush=True,
     )
@@ -247,7 +249,7 @@ def main() -> int:
         + ("" if args.device == "cuda" else "; not a measurement")
     )
     print(
-        f"{'shape':12} {'ours t/s':>12} {'torch t/s':>12} {'ratio':>6} {'ours MFU':>9} {'torch MFU':>9} "
+        f"{'shape':18} {'ours t/s':>12} {'torch t/s':>12} {'ratio':>6} {'ours MFU':>9} {'torch MFU':>9} "
         f"{'ours MiB':>10} {'torch MiB':>10} {'to start':>9}  attention"
     )
     names = args.shapes or list(tasks)

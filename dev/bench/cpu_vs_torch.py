@@ -10,8 +10,9 @@ The peer is torch_step.py: the same architecture and loss, which says what else.
 and warm up once and stay, idle while another is measured; ours starts anew for every measurement, and the first quarter
 of its steps does not count. A round measures each way once, every other round in the opposite order. A rate is the
 median step of a round, a result the median of the rounds, a ratio the median of the rounds' ratios. A way that compiles
-again while it is measured ends the shape with an error. Memory is the largest resident set: of PyTorch's processes
-after compilation and warm-up (its libraries contained: `imported` is what it has after `import torch`).
+again while it is measured ends the shape with an error; where there is no torch.compile (before PyTorch 2.0), those are
+left out, and it says so. Memory is the largest resident set: of PyTorch's processes after compilation and warm-up
+(its libraries contained: `imported` is what it has after `import torch`).
 
 'GEMM bound': tokens/s that the linear layers' matrix products alone would allow at OpenBLAS's speed in fp32, measured
 in the same rounds.
@@ -38,7 +39,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from peers import ROOT, Ours, Peer, Shape, has_torch, scratch_folder, torch_version, write_shard
+from peers import ROOT, Ours, Peer, Shape, has_torch, scratch_folder, torch_version, why_not_compiled, write_shard
 
 SHAPES = {
     "L4-C256-V50304-T256-B4": Shape("pythia", 4, 256, 4, 50304, 256, 4),
@@ -172,8 +173,11 @@ def compare(shape: Shape, args: argparse.Namespace, blas: OpenBlas | None) -> di
     with tempfile.TemporaryDirectory(dir=scratch_folder(8 << 30)) as folder, ExitStack() as stack:
         write_shard(Path(folder) / "data", shape, 512 * max(64, min(4 << 20, MOST_STEPS * tokens) // 512))
         ways = our_ways(shape, args, Path(folder), row["refused"])
-        for name in PEERS if args.torch else ():
-            ways[name] = peer_way(name, shape, args, stack, row["started"])
+        for name, options in PEERS.items() if args.torch else ():
+            if options["compile"] and args.not_compiled:
+                row["refused"][name] = args.not_compiled
+            else:
+                ways[name] = peer_way(name, shape, args, stack, row["started"])
         for number in range(args.rounds):
             row["loads"].append(os.getloadavg()[0])
             for name in list(ways) if number % 2 == 0 else reversed(list(ways)):
@@ -276,6 +280,7 @@ def main() -> int:
     if not has_torch(args.torch):
         print(f"{args.torch} has no torch: our own numbers only", file=sys.stderr)
         args.torch = None
+    args.not_compiled = why_not_compiled(args.torch) if args.torch else ""
     blas: OpenBlas | None = None
     try:
         blas = None if args.no_bound else OpenBlas(args.threads)

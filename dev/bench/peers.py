@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[2]
-HEAD_ROWS = 1024  # rows of the head at a time (model/activations.h)
+HEAD_ROWS = 1024  # rows of the head at a time (kernels/backend.h)
 POLL_SECONDS = 0.05
 
 
@@ -219,6 +219,14 @@ class Peer:
 
 def has_torch(python: str) -> bool:
     return subprocess.run([python, "-c", "import torch"], capture_output=True).returncode == 0
+
+
+def why_not_compiled(python: str) -> str:
+    """What torch.compile says where there is none, before PyTorch 2.0 or for a newer Python than it knows; '' where it
+    is there."""
+    command = [python, "-c", "import torch; torch.compile(torch.nn.Identity())"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    return "" if done.returncode == 0 else (done.stderr.strip().splitlines() or [f"code {done.returncode}"])[-1]
 
 
 def torch_version(python: str) -> str:

@@ -8,10 +8,11 @@ its input asks for, a JSON line each: what was compiled stays compiled.
 
 "compile": true is torch.compile in its default mode (shapes fixed), "autocast": true bf16 by torch.autocast with float
 weights and moments; neither by default. "device": "cuda" trains on the GPU with both, the residual stream in bf16 too,
-and by the fastest of PyTorch's fused attentions. Works with PyTorch 1.13 and newer.
+and by the fastest of PyTorch's fused attentions. Works with PyTorch 1.13 and newer; compiled, with 2.0 and newer.
 
-What a careful user would write: scaled_dot_product_attention, weight decay on matrices only, AdamW fused where there is
-such, gradients set to None, batches drawn before the clock starts, one read of the loss a step.
+What a careful user would write: scaled_dot_product_attention, shared keys and values by its enable_gqa (copied to every
+head before PyTorch 2.5, which brought it), weight decay on matrices only, AdamW fused where there is such, gradients
+set to None, batches drawn before the clock starts, one read of the loss a step.
 """
 
 from __future__ import annotations
@@ -29,8 +30,31 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+HAS_GROUPED_ATTENTION = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 5)
+
+
+class RmsNorm(nn.Module):
+    """nn.RMSNorm, for PyTorch before 2.4."""
+
+    def __init__(self, C: int, eps: float) -> None:
+        super().__init__()
+        self.weight, self.eps = nn.Parameter(torch.ones(C)), eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.eps) * self.weight
+
+
+def rms_norm(C: int) -> nn.Module:
+    return getattr(nn, "RMSNorm", RmsNorm)(C, eps=1e-5)
+
 
 def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """q (B, NH, T, HS); k, v (B, KV, T, HS), where query head h reads head h / (NH/KV)."""
+    heads, kv_heads = q.shape[1], k.shape[1]
+    if heads != kv_heads and HAS_GROUPED_ATTENTION:
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+    if heads != kv_heads:
+        k, v = (t.repeat_interleave(heads // kv_heads, dim=1) for t in (k, v))
     if hasattr(F, "scaled_dot_product_attention"):
         return F.scaled_dot_product_attention(q, k, v, is_causal=True)
     T = q.shape[-2]
@@ -73,9 +97,9 @@ class LlamaBlock(nn.Module):
     def __init__(self, shape: dict) -> None:
         super().__init__()
         C, hidden = shape["C"], shape["F"]
-        self.heads, self.kv_heads = shape["heads"], shape["kv_heads"] or shape["heads"]
-        self.widths = [C, C // self.heads * self.kv_heads, C // self.heads * self.kv_heads]
-        self.ln1, self.ln2 = nn.RMSNorm(C, eps=1e-5), nn.RMSNorm(C, eps=1e-5)
+        self.heads, kv_heads = shape["heads"], shape["kv_heads"] or shape["heads"]
+        self.widths = [C, C // self.heads * kv_heads, C // self.heads * kv_heads]
+        self.ln1, self.ln2 = rms_norm(C), rms_norm(C)
         self.qkv, self.proj = nn.Linear(C, sum(self.widths), bias=False), nn.Linear(C, C, bias=False)
         self.fc, self.fcproj = nn.Linear(C, 2 * hidden, bias=False), nn.Linear(hidden, C, bias=False)
 
@@ -84,8 +108,6 @@ class LlamaBlock(nn.Module):
         parts = self.qkv(self.ln1(x)).split(self.widths, dim=2)
         q, k, v = (part.view(B, T, -1, C // self.heads).transpose(1, 2) for part in parts)
         q, k = rotate(q, cos, sin), rotate(k, cos, sin)
-        groups = self.heads // self.kv_heads
-        k, v = k.repeat_interleave(groups, dim=1), v.repeat_interleave(groups, dim=1)
         x = x + self.proj(causal_attention(q, k, v).transpose(1, 2).reshape(B, T, C))
         gate, up = self.fc(self.ln2(x)).chunk(2, dim=2)
         return x + self.fcproj(F.silu(gate) * up)
@@ -106,7 +128,7 @@ class Gpt(nn.Module):
         self.wpe = nn.Embedding(T, C) if family == "gpt2" else None
         block = LlamaBlock if family == "llama" else Block
         self.blocks = nn.ModuleList(block(shape) for _ in range(shape["L"]))
-        self.lnf = nn.RMSNorm(C, eps=1e-5) if family == "llama" else nn.LayerNorm(C)
+        self.lnf = rms_norm(C) if family == "llama" else nn.LayerNorm(C)
         self.head = nn.Linear(C, V, bias=False)
         if family == "gpt2":
             self.head.weight = self.wte.weight
@@ -157,11 +179,10 @@ def fastest_attention(shape: dict) -> str:
             switch(name == chosen)
 
     B, T, heads = shape["B"], shape["T"], shape["heads"]
+    kv_heads = shape["kv_heads"] or heads
     q, k, v = (
-        torch.randn(B, T, heads, shape["C"] // heads, device="cuda", dtype=torch.bfloat16)
-        .transpose(1, 2)
-        .requires_grad_()
-        for _ in range(3)
+        torch.randn(B, T, n, shape["C"] // heads, device="cuda", dtype=torch.bfloat16).transpose(1, 2).requires_grad_()
+        for n in (heads, kv_heads, kv_heads)
     )
     times = {}
     for name in choices:
@@ -170,7 +191,7 @@ def fastest_attention(shape: dict) -> str:
             marks = [torch.cuda.Event(enable_timing=True) for _ in range(8)]
             for mark in marks:
                 mark.record()
-                F.scaled_dot_product_attention(q, k, v, is_causal=True).sum().backward()
+                causal_attention(q, k, v).sum().backward()
             torch.cuda.synchronize()
             times[name] = statistics.median(a.elapsed_time(b) for a, b in zip(marks[2:], marks[3:]))
     if not times:
