@@ -103,10 +103,13 @@ TEST_CASE("directories that we export give transformers our logits", "[logits]")
         c.eot_id = 0;
         Gpt<float> gpt(c);
         initialise_parameters(c, 11, gpt.memory.get());
-        for (size_t i = 0; i < gpt.memory.size();
-             ++i)  // biases and gains away from 0 and 1, so that a swapped tensor shows
-            if (gpt.memory.get()[i] != 0 || c.V % 128 == 0)
-                gpt.memory.get()[i] += static_cast<float>(0.1 * random_normal(1, 2, i));
+        // every bias and gain away from 0 and 1, so that a swapped tensor shows; padding stays zero
+        for (const TensorSpec& t : tensor_table(c))
+            for (int l = 0; l < t.copies; ++l) {
+                const size_t begin = t.offset(l), size = size_t(t.stored_rows(c)) * size_t(t.cols);
+                for (size_t i = begin; i < begin + size; ++i)
+                    gpt.memory.get()[i] += static_cast<float>(0.1 * random_normal(1, 2, i));
+            }
         const std::string directory = folder / model.folder;
         make_directories(directory);
         write_model(directory, c, gpt.memory.get(), "");
