@@ -80,4 +80,9 @@ size_t attention_backward_scratch(int B, int T, int NH, int /*KV*/, int /*HS*/) 
     return static_cast<size_t>(B) * T * NH * sizeof(QueryStatistic);
 }
 
+template <class Real>
+size_t attention_backward_workspaces(int, int, int, int) {
+    return 0;
+}
+
 }  // namespace gpu

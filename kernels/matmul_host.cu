@@ -27,9 +27,9 @@ void multiply(const ProductShape& s, const ProductOperands& operands) {
                              bias = floats(s.storage, operands.bias, operands.bias ? M : 0);
     std::vector<float> rounded(s.storage == Storage::Bf16 && !adds ? M * N : 0);
     float* out = rounded.empty() ? static_cast<float*>(operands.out) : rounded.data();
-    cpu::gemm_threads<float>({out, s.M}, {b.data(), adds ? s.N : s.K, adds},
-                             {a.data(), s.is_forward() ? s.K : s.M, s.is_forward()}, s.N, s.M, s.K,
-                             operands.bias ? bias.data() : nullptr, adds);
+    cpu::gemm<float>({out, s.M}, {b.data(), adds ? s.N : s.K, adds},
+                     {a.data(), s.is_forward() ? s.K : s.M, s.is_forward()}, s.N, s.M, s.K,
+                     operands.bias ? bias.data() : nullptr, adds);
     for (size_t i = 0; i < rounded.size(); ++i) static_cast<bf16*>(operands.out)[i] = __float2bfloat16_rn(rounded[i]);
     if (s.product != Product::WeightBiasGradient) return;
     std::fill_n(operands.dbias, N, 0.0f);

@@ -99,7 +99,7 @@ template <class Real>
 void rotary_table(Real* table, int P, int R, double base, stream_t stream);
 // With the cosines and sines of positions[n] < P:
 // (x_i, x_{i+R/2}) <- (x_i cos - x_{i+R/2} sin, x_{i+R/2} cos + x_i sin)
-// for q and k of every head, in place; v and dimensions R..HS stay. R even, R <= HS.
+// for q and k of every head, in place; v and dimensions R..HS stay. R even, R <= HS; R = 0: nothing is done.
 // qkv (N, NH+2KV, HS): NH heads of queries, KV of keys, KV of values.
 template <class Real>
 void rotary_forward(Real* qkv, const Stat<Real>* table, const int* positions, int N, int NH, int KV, int HS, int R,
@@ -133,6 +133,10 @@ template <class Real>
 void attention_backward(Real* dqkv, void* scratch, const Real* dout, const Real* out, const Stat<Real>* lse,
                         const Real* qkv, const int* schedule, int B, int T, int NH, int KV, int HS, stream_t stream);
 size_t attention_backward_scratch(int B, int T, int NH, int KV, int HS);
+// What it takes of the host's memory besides and keeps: bytes of all threads together, of rows without segments. CUDA:
+// none.
+template <class Real>
+size_t attention_backward_workspaces(int T, int NH, int KV, int HS);
 bool attention_has_head_size(int HS);  // CUDA: 16, 32, 64, 80, 128, 256; the CPU: any
 
 // ---- Gaussian error linear unit (Hendrycks & Gimpel 2016): GPT-2's tanh form and NeoX's exact one -------------------

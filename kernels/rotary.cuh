@@ -85,8 +85,9 @@ void rotate_spans(Real* qkv, const float* table, const int* positions, float sig
 template <class Real>
 void rotate(Real* qkv, const float* table, const int* positions, float sign, int N, int NH, int KV, int HS, int R,
             stream_t stream) {
-    ENSURE(N > 0 && NH > 0 && KV > 0 && HS > 0 && HS % 8 == 0 && R > 0 && R % 2 == 0 && R <= HS,
+    ENSURE(N > 0 && NH > 0 && KV > 0 && HS > 0 && HS % 8 == 0 && R >= 0 && R % 2 == 0 && R <= HS,
            "rotary: N=%d NH=%d KV=%d HS=%d R=%d: HS is a multiple of 8, R even and no larger", N, NH, KV, HS, R);
+    if (R == 0) return;  // then there is no table
     constexpr int SIZE = Pack<Real>::SIZE;
     if (R / 2 % SIZE == 0)
         rotate_spans<Real, SIZE>(qkv, table, positions, sign, N, NH, KV, HS, R, stream);

@@ -60,11 +60,16 @@ inline int run_command(const std::string& command, std::string* output) {
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
-// A Python that can import these modules ("numpy", "torch, transformers"); "" if there is none. $PYTHON is tried first.
+// A Python that can import these modules ("numpy", "torch, transformers"); "" if there is none. $TRANSFORMERS_PYTHON is
+// tried first, then $PYTHON.
 inline std::string python_with(const std::string& modules) {
-    const char* chosen = getenv("PYTHON");
+    const auto named = [](const char* variable) {
+        const char* value = getenv(variable);
+        return value ? value : "";
+    };
     std::string ignored;
-    for (const std::string python : {chosen ? chosen : "", ".venv/bin/python", "/usr/bin/python3", "python3"})
+    for (const std::string python :
+         {named("TRANSFORMERS_PYTHON"), named("PYTHON"), ".venv/bin/python", "/usr/bin/python3", "python3"})
         if (!python.empty() && run_command(python + " -c 'import " + modules + "'", &ignored) == 0) return python;
     return "";
 }

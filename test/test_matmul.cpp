@@ -119,8 +119,8 @@ TEMPLATE_TEST_CASE("gemm agrees with the formula", "[matmul]", ALL_PRODUCTS) {
             const Out nan = Out(std::numeric_limits<Stat<Out>>::quiet_NaN());
             if (!add)
                 for (int m = 0; m < M; ++m) std::fill_n(C.begin() + m * ldc, N, nan);
-            cpu::gemm_threads<Real, Out>({C.data(), ldc}, {A.data(), lda, ta}, {B.data(), ldb, tb}, M, N, K,
-                                         bias.empty() ? nullptr : bias.data(), add);
+            cpu::gemm<Real, Out>({C.data(), ldc}, {A.data(), lda, ta}, {B.data(), ldb, tb}, M, N, K,
+                                 bias.empty() ? nullptr : bias.data(), add);
             const Doubles got = doubles(C);
             double worst = 0;
             bool outside = true;
@@ -162,22 +162,21 @@ TEMPLATE_TEST_CASE("a row of a product does not depend on its company", "[matmul
                 const auto before = random_values<Out>(size_t(M) * N, "C");
                 auto all = before, some = before;
                 const cpu::Matrix<const Real> b{B.data(), tb ? K : N, tb};
-                cpu::gemm_threads<Real, Out>({all.data(), N}, {A.data(), K}, b, M, N, K, nullptr, add);
+                cpu::gemm<Real, Out>({all.data(), N}, {A.data(), K}, b, M, N, K, nullptr, add);
                 for (const auto& [first, count] :
                      {std::pair{0, 1}, {0, 2}, {1, 13}, {5, 14}, {7, 15}, {100, 64}, {3, 200}, {299, 1}}) {
                     std::copy_n(&before[size_t(first) * N], size_t(count) * N, some.begin());
-                    cpu::gemm_threads<Real, Out>({some.data(), N}, {&A[size_t(first) * K], K}, b, count, N, K, nullptr,
-                                                 add);
+                    cpu::gemm<Real, Out>({some.data(), N}, {&A[size_t(first) * K], K}, b, count, N, K, nullptr, add);
                     INFO("N=" << N << " K=" << K << " transpose_b=" << tb << " added=" << add << " rows " << first
                               << " +" << count);
                     CHECK(same(some, all, first, count));
                 }
             }
         std::vector<Out> all(size_t(M) * N), some(all.size());
-        cpu::gemm_threads<Real, Out>({all.data(), N}, {A.data(), K}, {B.data(), K, true}, M, N, K, bias.data(), false);
+        cpu::gemm<Real, Out>({all.data(), N}, {A.data(), K}, {B.data(), K, true}, M, N, K, bias.data(), false);
         for (const auto& [first, count] : {std::pair{0, 2}, {1, 13}, {5, 14}, {298, 2}}) {
-            cpu::gemm_threads<Real, Out>({some.data(), N}, {&A[size_t(first) * K], K}, {B.data(), K, true}, count, N, K,
-                                         bias.data(), false);
+            cpu::gemm<Real, Out>({some.data(), N}, {&A[size_t(first) * K], K}, {B.data(), K, true}, count, N, K,
+                                 bias.data(), false);
             INFO("with bias, N=" << N << " K=" << K << " rows " << first << " +" << count);
             CHECK(same(some, all, first, count));
         }
@@ -199,7 +198,7 @@ TEMPLATE_TEST_CASE("a product on any number of threads", "[matmul]", ALL_PRODUCT
         for (const int threads : {1, 2, 3, 5}) {
             std::vector<Out> C(size_t(M) * N);
             usual.set(threads);
-            cpu::gemm_threads<Real, Out>({C.data(), N}, a, b, M, N, K, nullptr, false);
+            cpu::gemm<Real, Out>({C.data(), N}, a, b, M, N, K, nullptr, false);
             if (first.empty()) first = C;
             INFO(threads << " threads");
             CHECK(!std::memcmp(first.data(), C.data(), C.size() * sizeof(Out)));
@@ -220,7 +219,7 @@ TEMPLATE_TEST_CASE("NaN and infinity come through products of bf16", "[matmul]",
     for (const auto& row : rows)
         for (const float x : row) A.push_back(bf16(x));
     std::vector<Out> C(size_t(M) * N);
-    cpu::gemm_threads<bf16, Out>({C.data(), N}, {A.data(), K}, {B.data(), K, true}, M, N, K, nullptr, false);
+    cpu::gemm<bf16, Out>({C.data(), N}, {A.data(), K}, {B.data(), K, true}, M, N, K, nullptr, false);
     const Doubles got = doubles(C);
     for (int n = 0; n < N; ++n) {
         CHECK(got[n] == INF);

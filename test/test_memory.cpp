@@ -1,4 +1,6 @@
-// test_memory.cpp - the micro-batch that a run takes by itself, where memory does not decide.
+// test_memory.cpp - the micro-batch that a run takes by itself, and what memory it counts.
+#include <omp.h>
+
 #include "test/catch.h"
 #include "test/support.h"
 #include "train/memory.cuh"
@@ -39,4 +41,30 @@ TEST_CASE("a micro-batch with a matrix of 2^31 elements is refused, with what wo
                  check_micro_batch(shape, 512, 1024));
     REQUIRE_DIES(Exit::Usage, "even one row has them: give a smaller --seq-len",
                  largest_micro_batch(shape_of("pythia-70m", 1 << 20), 4, MUCH));
+}
+
+TEST_CASE("what each thread takes for the attention's backward pass is counted", "[memory]") {
+    for (const char* precision : {"fp32", "bf16"}) {
+        INFO(precision);
+        RunShape shape = shape_of("qwen3:L2:C64:H8:KV2:HS64:F96", 1024);
+        shape.precision = precision;
+        size_t activations[2];  // with one thread, with four
+        for (const int threads : {1, 4}) {
+            omp_set_num_threads(threads);
+            activations[threads == 4] = memory_of(shape, 2).activations;
+        }
+        const double a_thread = static_cast<double>(activations[1] - activations[0]) / 3;
+        // the queries of 4 heads and their gradients, twice each, and the sums of dq: 5 HS numbers a query; of bf16 the
+        // packed ones take 2 bytes, or 4 where they are widened
+        const double queries = 4.0 * 1024 * 64;
+        CHECK(a_thread > queries * (precision == std::string("fp32") ? 5 * 4 : 4 * 2 + 4));
+        CHECK(a_thread < queries * 5 * 4 * 1.03);  // and a tile of keys
+        // two rows fit with one thread; with four only one does
+        const RunMemory one = memory_of(shape, 1);
+        const size_t available = one.parameters + 2 * activations[0];
+        CHECK(largest_micro_batch(shape, 2, available + 2) == 1);
+        omp_set_num_threads(1);
+        CHECK(largest_micro_batch(shape, 2, available + 2) == 2);
+        omp_set_num_threads(omp_get_num_procs());
+    }
 }

@@ -21,7 +21,7 @@ struct RunShape {
 
 struct RunMemory {           // bytes
     size_t parameters = 0;   // weights, gradients, optimizer, what is exchanged with other processes
-    size_t activations = 0;  // of one micro-batch
+    size_t activations = 0;  // of one micro-batch, and of a CPU's threads in the attention's backward pass
     size_t evaluation = 0;   // activations while evaluating
 };
 
@@ -39,7 +39,8 @@ RunMemory memory_of(const RunShape& shape, int B) {
     const size_t updated =
         shape.whole_state ? parameter_elements(c) : updated_elements(c, shape.lanes, shape.processes);
     return {parameter_elements(c) * sizeof(Real) + gradients + exchanged + AdamState<Real>::bytes(updated) + measured,
-            ActivationMemory<Real>::bytes(c, B, T, shape.keep),
+            ActivationMemory<Real>::bytes(c, B, T, shape.keep) +
+                backend::attention_backward_workspaces<Real>(T, c.NH, c.KV, c.HS),
             shape.evaluates ? ActivationMemory<Real>::bytes(c, std::max(1, EVAL_POSITIONS / T), T, Keep::Nothing) : 0};
 }
 inline RunMemory memory_of(const RunShape& shape, int B) {

@@ -97,8 +97,7 @@ void compare_with_cblas(const char* name, int N, int C, int OC) {
     using In = cpu::Matrix<const float>;
     const auto line = [&](Out out, In a, In b, int rows, int columns, int inner, bool add) {
         const auto blas = [](bool transposed) { return transposed ? CblasTrans : CblasNoTrans; };
-        const double own = median_seconds(
-                         [&] { cpu::gemm_threads<float>(out, a, b, rows, columns, inner, nullptr, add); }),
+        const double own = median_seconds([&] { cpu::gemm<float>(out, a, b, rows, columns, inner, nullptr, add); }),
                      theirs = median_seconds([&] {
                          cblas_sgemm(CblasRowMajor, blas(a.transposed), blas(b.transposed), rows, columns, inner, 1,
                                      a.data, a.stride, b.data, b.stride, add ? 1 : 0, out.data, out.stride);

@@ -38,8 +38,9 @@ template <class T>
 void add_tree(T* to, const T* terms, size_t stride, int n, size_t count, stream_t) {
     ENSURE(n > 0 && n <= MAX_LANES && (n & (n - 1)) == 0, "add_tree: %d terms: a power of two up to %d", n, MAX_LANES);
     if (n == 1 && to == terms) return;
-        // an element's sum depends on nothing around it: which thread has it, and in which block, leaves no trace
-#pragma omp parallel for schedule(static) if (worth_sharing(static_cast <size_t>(n + 1) * count))
+    const size_t elements = static_cast<size_t>(n + 1) * count;
+    // an element's sum depends on nothing around it: which thread has it, and in which block, leaves no trace
+#pragma omp parallel for schedule(static) if (worth_sharing(elements))
     for (size_t i = 0; i < count; i += BLOCK) add_block(to + i, terms + i, stride, n, std::min(BLOCK, count - i));
 }
 

@@ -9,6 +9,10 @@
 // many backward. An exponential takes as long as a product's 32 (bf16: 64) multiply-adds: at HS = 16 it bounds both.
 #include "kernels/operations.h"
 
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -187,6 +191,20 @@ struct QueryHead {
     typename P::Sum* dq;
 };
 
+// What backward_group takes for `members` query heads: all of their queries and of their gradients packed, as columns
+// and as rows, and the sums of dq; a tile of keys and values.
+template <class P>
+size_t group_bytes(size_t members, int length, int HS) {
+    using Unit = typename P::Unit;
+    using Sum = typename P::Sum;
+    const size_t tiles = static_cast<size_t>((length + TILE - 1) / TILE);
+    const size_t columns_size = static_cast<size_t>(TILE * units_of<Unit>(HS)),
+                 rows_size = static_cast<size_t>(TILE * up_to_blocks(HS));
+    return (2 * members * tiles + 2) * Memory::bytes<Unit>(columns_size) +
+           (2 * members * tiles + 1) * Memory::bytes<Unit>(rows_size) +
+           (members * tiles + 2) * Memory::bytes<Sum>(rows_size);
+}
+
 // All tiles of the query heads that share a head of keys and values, of one segment: a tile of keys after the other; of
 // each tile the heads in ascending order, and of each head its queries in ascending order. So dk and dv add.
 template <class P, class Real>
@@ -197,15 +215,13 @@ void backward_group(Real* dqkv, typename P::Sum* scratch, const Real* dout, cons
     const Sum scale = 1 / std::sqrt(Sum(HS));
     const int units = units_of<Unit>(HS), width = up_to_blocks(HS);
     const size_t row = static_cast<size_t>(heads[0].qkv_stride), out_row = static_cast<size_t>(heads[0].out_stride);
-    const size_t tiles = static_cast<size_t>((length + TILE - 1) / TILE), members = heads.size();
+    const size_t tiles = static_cast<size_t>((length + TILE - 1) / TILE);
     const size_t columns_size = static_cast<size_t>(TILE * units), rows_size = static_cast<size_t>(TILE * width);
     // A tile's probabilities and dS: units of queries by key, and of dS also units of keys by query.
     alignas(64) Sum s[TILE * TILE], dp[TILE * TILE];
     alignas(64) Unit p[TILE * TILE / P::DEPTH], ds[TILE * TILE / P::DEPTH];
     alignas(64) Unit ds_across[P::DEPTH == 1 ? 1 : TILE / P::DEPTH * TILE];
-    Memory space((2 * members * tiles + 2) * Memory::bytes<Unit>(columns_size) +
-                 (2 * members * tiles + 1) * Memory::bytes<Unit>(rows_size) +
-                 (members * tiles + 2) * Memory::bytes<Sum>(rows_size));
+    Memory space(group_bytes<P>(heads.size(), length, HS));
     Unit* const k_left = space.take<Unit>(columns_size);
     Unit* const v_left = space.take<Unit>(columns_size);
     Unit* const k_space = space.take<Unit>(rows_size);
@@ -336,9 +352,9 @@ void attention_forward(Real* out, Stat<Real>* lse, const Real* qkv, const int* s
 }
 
 // A head of keys and values of a segment is one thread's, with the query heads that read it. Of those all queries are
-// packed at once: NH / KV * T * (4 HS + HS) elements a thread. A query head by itself would be NH / KV times as many
-// turns, for threads that outnumber segments times KV; but dk and dv of every query head then go through memory, which
-// in documents of 100 tokens took 1.1 times as long in fp32 and 1.3 times in bf16 (NH 14, KV 2, HS 64).
+// packed at once: NH / KV * T * (4 HS + HS) numbers a thread (group_bytes). A query head by itself would be NH / KV
+// times as many turns, for threads that outnumber segments times KV; but dk and dv of every query head then go through
+// memory, which in documents of 100 tokens took 1.1 times as long in fp32 and 1.3 times in bf16 (NH 14, KV 2, HS 64).
 template <class Real>
 void attention_backward(Real* dqkv, void* scratch, const Real* dout, const Real* out, const Stat<Real>* lse,
                         const Real* qkv, const int* schedule, int B, int T, int NH, int KV, int HS, stream_t) {
@@ -360,12 +376,24 @@ size_t attention_backward_scratch(int B, int T, int NH, int /*KV*/, int /*HS*/) 
     return static_cast<size_t>(B) * static_cast<size_t>(NH) * static_cast<size_t>(T) * sizeof(double);
 }
 
+template <class Real>
+size_t attention_backward_workspaces(int T, int NH, int KV, int HS) {
+    size_t bytes = 0;
+    with_products<Real>(
+        [&](auto products) { bytes = group_bytes<decltype(products)>(static_cast<size_t>(NH / KV), T, HS); });
+#ifdef _OPENMP
+    bytes *= static_cast<size_t>(omp_get_max_threads());
+#endif
+    return bytes;
+}
+
 bool attention_has_head_size(int) { return true; }
 
 #define ATTENTION(Real)                                                                                              \
     template void attention_forward(Real*, Stat<Real>*, const Real*, const int*, int, int, int, int, int, stream_t); \
     template void attention_backward(Real*, void*, const Real*, const Real*, const Stat<Real>*, const Real*,         \
-                                     const int*, int, int, int, int, int, stream_t);
+                                     const int*, int, int, int, int, int, stream_t);                                 \
+    template size_t attention_backward_workspaces<Real>(int, int, int, int);
 ATTENTION(float)
 ATTENTION(double)
 ATTENTION(bf16)

@@ -146,7 +146,8 @@ void blocked_product(const Product<Real, Out>& p, const Space<Kernel>& space, in
                                                std::make_integer_sequence<int, MR>{});
                         };
                         const void* const there = p.A.at(m0 + row, k0);
-                        const Unit* const copy = a + static_cast<size_t>(panel) * MR * (p.A.along_k ? ROW : units);
+                        const Unit* const copy =
+                            in_place ? nullptr : a + static_cast<size_t>(panel) * MR * (p.A.along_k ? ROW : units);
                         if constexpr (CAN_READ_ROWS<Unit, Real>)
                             if (in_place && p.A.along_k)
                                 return read(Along<Unit>{static_cast<const char*>(there), p.A.ld * sizeof(Real)});
@@ -255,8 +256,7 @@ void set_bf16_products(Bf16Products way) {
 }
 
 template <class Real, class Out>
-void gemm_threads(Matrix<Out> C, Matrix<const Real> A, Matrix<const Real> B, int M, int N, int K, const Real* bias,
-                  bool add) {
+void gemm(Matrix<Out> C, Matrix<const Real> A, Matrix<const Real> B, int M, int N, int K, const Real* bias, bool add) {
     constexpr bool ROUNDED = !std::is_same_v<Out, Stat<Real>>;
     ENSURE(K > 0, "gemm: an inner dimension of %d", K);
     ENSURE(!ROUNDED || !add, "gemm: nothing can be added to a rounded matrix");
@@ -266,8 +266,8 @@ void gemm_threads(Matrix<Out> C, Matrix<const Real> A, Matrix<const Real> B, int
     with_kernel<Real>([&](auto kernel) {
         using Kernel = decltype(kernel);
         const Space<Kernel> space(M, N, K, ROUNDED);
-#pragma omp parallel if (worth_sharing_products(static_cast <size_t>(M) * static_cast <size_t>(N) * \
-                                                static_cast <size_t>(K)))
+        const size_t multiply_adds = static_cast<size_t>(M) * static_cast<size_t>(N) * static_cast<size_t>(K);
+#pragma omp parallel if (worth_sharing_products(multiply_adds))
         blocked_product(product, space, threads_of_team(), [](int count, const auto& f) {
 #pragma omp for schedule(dynamic, 1)
             for (int i = 0; i < count; ++i) f(i);
@@ -275,9 +275,9 @@ void gemm_threads(Matrix<Out> C, Matrix<const Real> A, Matrix<const Real> B, int
     });
 }
 
-#define GEMM(Real, Out)                                                                                       \
-    template void gemm_threads<Real, Out>(Matrix<Out>, Matrix<const Real>, Matrix<const Real>, int, int, int, \
-                                          const Real*, bool);
+#define GEMM(Real, Out)                                                                                            \
+    template void gemm<Real, Out>(Matrix<Out>, Matrix<const Real>, Matrix<const Real>, int, int, int, const Real*, \
+                                  bool);
 GEMM(float, float)
 GEMM(double, double)
 GEMM(bf16, bf16)

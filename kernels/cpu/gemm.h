@@ -20,8 +20,7 @@ struct Matrix {
 // threads. Row m of the result does not depend on M, on the other rows or on its position, which is what makes scores
 // independent of batch and packing; test/test_matmul.cpp holds that.
 template <class Real, class Out = Real>
-void gemm_threads(Matrix<Out> C, Matrix<const Real> A, Matrix<const Real> B, int M, int N, int K, const Real* bias,
-                  bool add);
+void gemm(Matrix<Out> C, Matrix<const Real> A, Matrix<const Real> B, int M, int N, int K, const Real* bias, bool add);
 
 // How products of bf16 are computed: by the instruction vdpbf16ps (AVX-512 BF16), or as products of float, of bf16
 // widened on the way into the packed blocks. Their sums are added in different orders: the last bits differ.

@@ -1,4 +1,4 @@
-// matmul.cpp - three products a layer, all of gemm_threads (gemm.cpp); the bias gradient is bias.cpp's.
+// matmul.cpp - three products a layer (gemm.cpp); the bias gradient is bias.cpp's.
 #include "kernels/operations.h"
 
 #include "kernels/cpu/bf16.h"
@@ -8,14 +8,14 @@ namespace cpu {
 
 template <class Real>
 void matmul_forward(Real* out, const Real* inp, const Real* weight, const Real* bias, int N, int C, int OC, stream_t) {
-    gemm_threads<Real>({out, OC}, {inp, C}, {weight, C, true}, N, OC, C, bias, false);
+    gemm<Real>({out, OC}, {inp, C}, {weight, C, true}, N, OC, C, bias, false);
 }
 
 template <class Real>
 void matmul_backward(Real* dinp, Stat<Real>* dweight, Stat<Real>* dbias, const Real* dout, const Real* inp,
                      const Real* weight, int N, int C, int OC, stream_t) {
-    if (dinp) gemm_threads<Real>({dinp, C}, {dout, OC}, {weight, C}, N, C, OC, nullptr, false);
-    gemm_threads<Real, Stat<Real>>({dweight, C}, {dout, OC, true}, {inp, C}, OC, C, N, nullptr, true);
+    if (dinp) gemm<Real>({dinp, C}, {dout, OC}, {weight, C}, N, C, OC, nullptr, false);
+    gemm<Real, Stat<Real>>({dweight, C}, {dout, OC, true}, {inp, C}, OC, C, N, nullptr, true);
     if (dbias) bias_backward<Real>(dbias, nullptr, nullptr, dout, N, OC, {});
 }
 

@@ -10,6 +10,7 @@
 #include <type_traits>
 
 #include "kernels/cpu/bf16.h"
+#include "kernels/cpu/simd.h"
 #include "kernels/cpu/threads.h"
 #include "kernels/types.h"
 #include "util/check.h"
@@ -25,6 +26,9 @@ bool short_rows(size_t C) {
     return C * sizeof(Real) < 2048;
 }
 
+constexpr int CHUNK = 32;  // rows
+inline int num_chunks(int N) { return (N + CHUNK - 1) / CHUNK; }
+
 // f(integral_constant ROWS, n) for every IN_FLIGHT rows n .., then for two and one; without `in_flight` for each by
 // itself.
 template <class F>
@@ -37,9 +41,6 @@ void for_rows(int begin, int end, bool in_flight, const F& f) {
     }
     for (; n < end; ++n) rows(std::integral_constant<int, 1>{}, n);
 }
-
-constexpr int CHUNK = 32;  // rows
-inline int num_chunks(int N) { return (N + CHUNK - 1) / CHUNK; }
 
 // The same for N rows of C elements, on all threads.
 template <class F>
@@ -105,7 +106,8 @@ template <class Sum, size_t M, class F>
 void sums_over_rows(const std::array<Sum*, M>& to, void* scratch, int N, size_t C, size_t width, const F& f) {
     Sum* const partial = static_cast<Sum*>(scratch);  // (chunk, M, C)
     const int chunks = num_chunks(N);
-#pragma omp parallel if (worth_sharing(static_cast <size_t>(N) * width))
+    const size_t elements = static_cast<size_t>(N) * width;
+#pragma omp parallel if (worth_sharing(elements))
     {
 #pragma omp for schedule(static)
         for (int chunk = 0; chunk < chunks; ++chunk) {

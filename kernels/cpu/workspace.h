@@ -40,7 +40,8 @@ class Workspace {
         size_t size = 0;
         void reserve(size_t bytes) {
             if (bytes <= size) return;
-            data.reset();
+            data.reset();  // first, so that the two are not held at once
+            size = 0;      // the allocation may die, which tests survive
             data.reset(static_cast<char*>(allocate_zeros(bytes)));
             size = bytes;
         }

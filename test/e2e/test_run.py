@@ -11,7 +11,18 @@ import time
 import unittest
 
 import numpy as np
-from common import EVAL, SANITIZED, TRAIN, DataTest, find, metrics_without_time, run, small_run, under_sanitizers
+from common import (
+    EVAL,
+    SANITIZED,
+    TRAIN,
+    DataTest,
+    find,
+    metrics_without_time,
+    replaced,
+    run,
+    small_run,
+    under_sanitizers,
+)
 
 
 class RunTest(DataTest):
@@ -105,6 +116,17 @@ class RunTest(DataTest):
             result = run(TRAIN, *self.flags, "--out", str(out), env={"OMP_NUM_THREADS": threads})
             self.assertEqual(result.returncode, 0, result.stderr)
             self.assert_same_run(out)
+
+    def test_same_bits_of_a_qwen3_for_any_number_of_threads(self) -> None:
+        checkpoints = []
+        for threads in ("1", "3"):
+            out = self.data / f"qwen3_threads{threads}"
+            flags = replaced(small_run(self.data, steps=6), model="qwen3:L2:C64:H4:KV2:HS16:F96")
+            result = run(TRAIN, *flags, "--out", str(out), env={"OMP_NUM_THREADS": threads})
+            self.assertEqual(result.returncode, 0, result.stderr)
+            (checkpoint,) = (out / "checkpoints").iterdir()
+            checkpoints.append([(checkpoint / f"{name}.safetensors").read_bytes() for name in ("model", "optimizer")])
+        self.assertEqual(checkpoints[0], checkpoints[1])
 
     def test_micro_batch_changes_rounding_only(self) -> None:
         out = self.data / "micro"

@@ -3,10 +3,12 @@ the trainer's screen: the text that comes back is the text that went in, and wha
 
 import json
 import pathlib
+import struct
 import subprocess
 import sys
 import unittest
 
+import numpy as np
 from common import ROOT, TRAIN, EndToEndTest
 
 try:
@@ -28,9 +30,28 @@ WORDS_OF_LLAMA3 = "|".join(
 WORDS_OF_QWEN2 = WORDS_OF_LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
 
 
-def spaces_and_bytes() -> tuple:
+def trained(tokenizer: object, special: list, alphabet: list) -> object:
+    trainer = hf.trainers.BpeTrainer(
+        vocab_size=len(special) + len(alphabet) + 150,
+        special_tokens=special,
+        initial_alphabet=alphabet,
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(DOCUMENTS[2:] * 5, trainer)  # of the others most is spelt in bytes
+    return tokenizer
+
+
+def spaces_and_bytes() -> tuple[object, str]:
     """Llama 2 and TinyLlama: spaces as U+2581, bytes as <0xNN> where there is no token."""
     tokenizer = hf.Tokenizer(hf.models.BPE(byte_fallback=True, fuse_unk=True, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = hf.pre_tokenizers.Metaspace()  # merges that stay within a word, as theirs do
+    special = ["<unk>", "<s>", "</s>"]
+    trained(tokenizer, [*special, *(f"<0x{i:02X}>" for i in range(256))], [])
+    state = json.loads(tokenizer.to_str())
+    state["added_tokens"] = state["added_tokens"][
+        : len(special)
+    ]  # bytes are tokens like others: the trainer added them
+    tokenizer = hf.Tokenizer.from_str(json.dumps(state | {"pre_tokenizer": None}))
     tokenizer.normalizer = hf.normalizers.Sequence(
         [hf.normalizers.Prepend("\u2581"), hf.normalizers.Replace(" ", "\u2581")]
     )
@@ -38,17 +59,17 @@ def spaces_and_bytes() -> tuple:
     tokenizer.decoder = back.Sequence(
         [back.Replace("\u2581", " "), back.ByteFallback(), back.Fuse(), back.Strip(" ", 1, 0)]
     )
-    return tokenizer, ["<unk>", "<s>", "</s>", *(f"<0x{i:02X}>" for i in range(256))], [], "</s>"
+    return tokenizer, "</s>"
 
 
-def byte_level(words: list, normalizer: object = None, end: str = "<|endoftext|>") -> tuple:
+def byte_level(words: list, normalizer: object = None, end: str = "<|endoftext|>") -> tuple[object, str]:
     tokenizer = hf.Tokenizer(hf.models.BPE())
     if normalizer:
         tokenizer.normalizer = normalizer
     last = hf.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=not any("Split" in str(w) for w in words))
     tokenizer.pre_tokenizer = hf.pre_tokenizers.Sequence([*words, last])
     tokenizer.decoder = hf.decoders.ByteLevel()
-    return tokenizer, [end], hf.pre_tokenizers.ByteLevel.alphabet(), end
+    return trained(tokenizer, [end], hf.pre_tokenizers.ByteLevel.alphabet()), end
 
 
 def split(pattern: str) -> object:
@@ -63,24 +84,31 @@ KINDS = {
 }
 
 
+def read_sequences(prefix: pathlib.Path) -> list[list[int]]:
+    """Of a shard with ids of two bytes, as dev/formats.md has it."""
+    index = prefix.with_name(prefix.name + ".idx").read_bytes()
+    (count,) = struct.unpack_from("<Q", index, 18)
+    lengths = np.frombuffer(index, "<i4", count, 34)
+    ids = np.fromfile(prefix.with_name(prefix.name + ".bin"), "<u2")
+    return [run.tolist() for run in np.split(ids, np.cumsum(lengths)[:-1])]
+
+
 def run(*command: object) -> subprocess.CompletedProcess:
     return subprocess.run([str(c) for c in command], cwd=ROOT, capture_output=True, text=True)
 
 
 @unittest.skipIf(hf is None, "the Python package tokenizers is not installed")
 class FamiliesTest(EndToEndTest):
-    def prepare(self, kind: str) -> tuple[pathlib.Path, str]:
-        tokenizer, special, alphabet, end = KINDS[kind]()
-        trainer = hf.trainers.BpeTrainer(
-            vocab_size=len(special) + len(alphabet) + 150,
-            special_tokens=special,
-            initial_alphabet=alphabet,
-            show_progress=False,
-        )
-        tokenizer.train_from_iterator(DOCUMENTS[2:] * 5, trainer)  # of the others most is spelt in bytes
-        folder = self.data / kind
+    def save(self, kind: str, name: str) -> tuple[pathlib.Path, str]:
+        """A folder with the tokenizer, and the token that ends a document."""
+        tokenizer, end = KINDS[kind]()
+        folder = self.data / name
         folder.mkdir()
         tokenizer.save(str(folder / "tokenizer.json"))
+        return folder, end
+
+    def prepare(self, kind: str) -> tuple[pathlib.Path, str]:
+        folder, end = self.save(kind, kind)
         lines = "".join(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in 4 * DOCUMENTS)
         (folder / "in.jsonl").write_text(lines)
         done = run(
@@ -114,6 +142,36 @@ class FamiliesTest(EndToEndTest):
                 self.assertEqual(ours.token_to_id(end), config["eos_token_id"])
                 settings = json.loads((checkpoint / "tokenizer_config.json").read_text())
                 self.assertEqual(settings.get("eos_token"), end)
+
+    def test_biographies_are_tokenized_as_their_text(self) -> None:
+        for kind in KINDS:
+            with self.subTest(kind):
+                folder, end = self.save(kind, f"{kind}_bio")
+                done = run(
+                    sys.executable, "-m", "knapsack", "synbio", "--people", "5", "--tokenizer", folder, "--eot", end,
+                    "--templates", "2", "--pool-size", "birth_date=336", "--out", folder / "bio", "--workers", "1",
+                )  # fmt: skip
+                self.assertEqual(done.returncode, 0, done.stderr)
+                tokenizer = hf.Tokenizer.from_file(str(folder / "tokenizer.json"))
+                facts = json.loads((folder / "bio.facts.json").read_text())
+                names = (folder / "bio.names.txt").read_text().splitlines()
+                sequences, spans = read_sequences(folder / "bio"), np.load(folder / "bio.spans.npy")
+                each = len(sequences) // len(names)  # sentences of a person: slot, template, form
+                forms = len(facts["forms"])
+                self.assertEqual(forms, 2)  # the first sentence of a document, and one that continues it
+                for person, name in enumerate(names):
+                    of = range(person * each, (person + 1) * each)
+                    document = [i for at in (of[0], of[-1]) for i in sequences[at]]
+                    self.assertEqual(
+                        tokenizer.encode(tokenizer.decode(document), add_special_tokens=False).ids, document
+                    )
+                    for number, at in enumerate(of):
+                        slot = facts["slots"][number // (facts["templates"] * forms)]["name"]
+                        template = facts["template_texts"][slot][number // forms % facts["templates"]]
+                        first, last = spans[at]
+                        value = tokenizer.decode(sequences[at][first:last]).strip()
+                        text = template.format(name=name, value=value)
+                        self.assertEqual(tokenizer.decode(sequences[at]).strip(), text)
 
 
 if __name__ == "__main__":

@@ -139,8 +139,8 @@ void compute(const Call& call) {
     const auto sum_of = [&](float* sum, int first, int terms) {
         const float* from_b = right.data() + static_cast<size_t>(first) * (transposed_b ? p.b.rows : 1);
         const float* from_a = left.data() + static_cast<size_t>(first) * (transposed_a ? 1 : p.a.rows);
-        cpu::gemm_threads<float>({sum, M}, {from_b, b_rows, transposed_b}, {from_a, a_rows, transposed_a}, N, M, terms,
-                                 nullptr, false);
+        cpu::gemm<float>({sum, M}, {from_b, b_rows, transposed_b}, {from_a, a_rows, transposed_a}, N, M, terms, nullptr,
+                         false);
     };
     std::vector<float> sum(p.M * p.N);
     if (call.algorithm == SPLIT) {

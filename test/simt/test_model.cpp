@@ -1,7 +1,5 @@
 // The whole model on the CUDA kernels: logits of golden directories made by `transformers`, and directories that we
 // export read by `transformers` where it can be imported.
-#include <sys/wait.h>
-
 #include <cmath>
 #include <cstring>
 #include <vector>
@@ -148,13 +146,15 @@ TEST_CASE("shapes that the CUDA kernels cannot run are refused", "[model]") {
 }
 
 TEST_CASE("bf16 directories that we export give transformers our logits", "[model]") {
-    const char* python = getenv("TRANSFORMERS_PYTHON");
-    if (!python) SKIP_TEST("live bf16 logits: TRANSFORMERS_PYTHON names no Python with torch and transformers");
+    const std::string python = python_with("torch, transformers");
+    if (python.empty())
+        SKIP_TEST("live bf16 logits: no Python with torch and transformers (TRANSFORMERS_PYTHON names one)");
     TemporaryFolder folder;
     const std::vector<int> ids = golden_ids("test/golden/gpt2");
     const std::vector<uint32_t> words(ids.begin(), ids.end());
     write_npy(folder / "ids.npy", "<u4", 4, {B, T}, words.data());
-    for (const char* name : {"gpt2:L2:C48:H3", "pythia:L3:C64:H4"}) {
+    for (const char* name :
+         {"gpt2:L2:C48:H3", "pythia:L3:C64:H4", "llama:L2:C64:H4:KV2:HS16:F80", "qwen3:L2:C64:H4:KV2:HS16:F80"}) {
         GptConfig c = config_from_name(name);
         c.V = 131;
         c.max_T = 32;
@@ -162,15 +162,17 @@ TEST_CASE("bf16 directories that we export give transformers our logits", "[mode
         Gpt<bf16> gpt(c);
         AdamState<bf16> adam(c, 0);
         fill_weights(gpt, &adam, [&](float* weights) { initialise_parameters(c, 11, weights); });
-        const std::string directory = folder / (c.family == Family::Gpt2 ? "gpt2" : "neox");
+        const std::string directory = folder / family_name(c.family);
         make_directories(directory);
         backend::Communicator alone;
         save_training_state(directory, gpt, adam, "", alone, 1);
         const std::vector<float> logits = logits_of(gpt, ids);
         write_npy(folder / "logits.npy", "<f4", 4, {B * T, static_cast<uint64_t>(c.V)}, logits.data());
-        const std::string command = std::string(python) + " dev/oracle/check_logits.py " + directory + " " +
-                                    (folder / "ids.npy") + " " + (folder / "logits.npy") + " --relative 1e-2";
-        const int status = system(command.c_str());
-        CHECK((WIFEXITED(status) && WEXITSTATUS(status) == 0));
+        std::string output;
+        const int status = run_command(python + " dev/oracle/check_logits.py " + directory + " " +
+                                           (folder / "ids.npy") + " " + (folder / "logits.npy") + " --relative 1e-2",
+                                       &output);
+        INFO(name << ": " << output);
+        CHECK(status == 0);
     }
 }
