@@ -568,8 +568,9 @@ int main(int argc, char** argv) {
     if (given.resume && resumed.empty() && !directory.done())
         log.print("%s: no complete checkpoint; starting anew\n", given.out);
     if (!resumed.empty() && !directory.done()) log.print("resuming from %s\n", resumed);
+    std::string lacking;  // memory, said after a plan
     const int64_t micro_batch =
-        smallest(peers, static_cast<int>(setup_micro_batch(given, shape, plan, resumed, machine)));
+        smallest(peers, static_cast<int>(setup_micro_batch(given, shape, plan, resumed, machine, &lacking)));
     const TrainOptions o = resolve(given, shape, plan, schedule, micro_batch);
     EvaluationPlan evaluation =
         plan_evaluation(setup_evaluation(o, shape, mixture, plan), shape.config.V, shape.config.max_T);
@@ -615,6 +616,7 @@ int main(int argc, char** argv) {
     if (o.plan) {
         if (resumed.empty() && o.model.empty()) check_model_files(o.start_directory(), r.shape.config);
         print_run(r);
+        if (!lacking.empty()) die(Exit::Runtime, "%s", lacking);
         return 0;
     }
     const int code = with_precision(o.precision, [&](auto real) { return train<decltype(real)>(r); });

@@ -28,6 +28,18 @@ std::string prompt_text(const QuestionSet& set, uint32_t number, const Tokenizer
     return tokenizer.decode(read_both(set, number, 0).data(), static_cast<size_t>(set.length(number).prompt));
 }
 
+std::string continuation_text(const QuestionSet& set, uint32_t number, const std::vector<int>& continuation,
+                              const Tokenizer& tokenizer) {
+    std::vector<int> ids = read_both(set, number, 0);
+    ids.resize(static_cast<size_t>(set.length(number).prompt));
+    const std::string prompt = tokenizer.decode(ids.data(), ids.size());
+    ids.insert(ids.end(), continuation.begin(), continuation.end());
+    const std::string both = tokenizer.decode(ids.data(), ids.size());
+    // not so where the prompt ends within a character
+    if (both.compare(0, prompt.size(), prompt) == 0) return both.substr(prompt.size());
+    return tokenizer.decode(continuation.data(), continuation.size());
+}
+
 void judge_continuations(const QuestionSet& set, const std::vector<uint32_t>& chosen,
                          const std::vector<std::vector<int>>& continuations, const Tokenizer& tokenizer,
                          std::vector<QuestionResult>* results) {

@@ -77,10 +77,10 @@ void write_continuations(const std::string& path, const EvaluationPlan& plan, co
     write_lines(path, plan, step, [&](size_t task, size_t k) {
         const KnowledgeResult& knowledge = evaluation.knowledge[task];
         const std::vector<int>& words = knowledge.continuations[k];
-        const std::string prompt =
-            prompt_text(*plan.questions[task].set, plan.questions[task].chosen[k], plan.tokenizer);
-        return ",\"prompt\":" + json_quote(prompt) +
-               ",\"text\":" + json_quote(plan.tokenizer.decode(words.data(), words.size())) +
+        const QuestionSet& set = *plan.questions[task].set;
+        const uint32_t number = plan.questions[task].chosen[k];
+        return ",\"prompt\":" + json_quote(prompt_text(set, number, plan.tokenizer)) +
+               ",\"text\":" + json_quote(continuation_text(set, number, words, plan.tokenizer)) +
                format_text(",\"tokens\":%u,\"ended\":%s,\"normalized\":%s", words.size(),
                            words.size() < static_cast<size_t>(plan.options.generate_tokens.n) ? "true" : "false",
                            knowledge.results[k].normalized > 0 ? "true" : "false");

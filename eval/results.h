@@ -45,3 +45,7 @@ void judge_continuations(const QuestionSet& set, const std::vector<uint32_t>& ch
                          std::vector<QuestionResult>* results);
 
 std::string prompt_text(const QuestionSet& set, uint32_t number, const Tokenizer& tokenizer);
+// A continuation as it goes on after its prompt: prompt_text + continuation_text is the text of both. Decoded by itself
+// it would begin without its space where the tokenizer writes spaces as U+2581.
+std::string continuation_text(const QuestionSet& set, uint32_t number, const std::vector<int>& continuation,
+                              const Tokenizer& tokenizer);

@@ -203,8 +203,10 @@ std::string guess(const std::string& name) {
         meant = nearest_name(plain.substr(0, colon), families, colon / 3);
         if (!meant.empty()) meant += name.substr(colon);
     } else {
-        for (const std::string& preset : preset_names())  // as far as it goes: qwen3, llama-3.2
-            if (meant.empty() && !plain.empty() && preset.compare(0, plain.size(), plain) == 0) meant = preset;
+        for (const std::string& preset : preset_names()) {  // qwen3, llama-3.2; llama-3.2-1b-instruct
+            const size_t both = std::min(plain.size(), preset.size());
+            if (meant.empty() && both > 0 && preset.compare(0, both, plain, 0, both) == 0) meant = preset;
+        }
         if (meant.empty()) meant = nearest_name(plain, preset_names(), plain.size() / 3);
     }
     return meant.empty() ? "give" : "did you mean " + meant + "? Give";

@@ -113,6 +113,8 @@ void for_each_rope(const Reader& in, Read read) {
         if (!in.has(key)) continue;
         if (!in.object[key].is_object()) in.refuse(key, "an object");
         const Reader rope{in.name + ": " + key, in.object[key]};
+        for (const auto& item : in.object[key].items())
+            if (item.value().is_object()) rope.refuse(item.key().c_str(), "one rotation for all layers");
         const std::string type = rope.text("rope_type", rope.text("type", "default").c_str());
         if (type != "default")
             rope.refuse(rope.has("rope_type") ? "rope_type" : "type",
@@ -218,9 +220,8 @@ GptConfig read_llama(const Reader& in, Family family) {
     in.require("attention_bias", family == Family::Qwen2, family == Family::Qwen2);
     in.require("mlp_bias", false, false);
     in.require("use_sliding_window", false, false);
-    if (in.has("layer_types"))
-        for (const json& type : in.object["layer_types"])
-            if (type != "full_attention") in.refuse("layer_types", "full_attention in every layer");
+    if (in.has("layer_types") && in.object["layer_types"] != std::vector<std::string>(c.L, "full_attention"))
+        in.refuse("layer_types", "full_attention, once for every layer");
     read_llama_rotary(in, &c);
     c.deviation = in.number("initializer_range", c.deviation);
     c.eot_id = read_eot(in, c.V);

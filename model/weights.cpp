@@ -1,5 +1,6 @@
 // Tensors <-> model.safetensors (Hugging Face names and layouts) and optimizer.safetensors (ours).
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -105,6 +106,14 @@ void to_float(float* out, const unsigned char* data, const std::string& dtype, s
         if (!bf16) out[i] = half_to_float(half);
         if (bf16) memcpy(out + i, &bits, 4);
     }
+}
+
+// One weight that is no number makes every score of the model one, and none of them would say why.
+void check_finite(const std::string& file, const std::string& name, const float* values, size_t n) {
+    for (size_t i = 0; i < n; ++i)
+        if (!std::isfinite(values[i]))
+            die(Exit::Data, "%s: tensor '%s' holds %g at element %d, expected finite numbers: a model that diverged?",
+                file, name, values[i], i);
 }
 
 // All tensors of a directory, from one file or several.
@@ -285,12 +294,12 @@ void read_model_weights(const std::string& directory, const GptConfig& c, const 
     std::vector<float> buffer;
     for (const auto& [t, tensor] : found.tensors) {
         float* const ours = params + t.offset;
-        if (t.layout == Layout::Plain) {
-            to_float(ours, tensor->data, tensor->dtype, t.elements());
-            continue;
-        }
-        buffer.resize(t.elements());
-        to_float(buffer.data(), tensor->data, tensor->dtype, t.elements());
+        const bool plain = t.layout == Layout::Plain;
+        if (!plain) buffer.resize(t.elements());
+        float* const theirs = plain ? ours : buffer.data();
+        to_float(theirs, tensor->data, tensor->dtype, t.elements());
+        check_finite(model.name, t.name, theirs, t.elements());
+        if (plain) continue;
         for_each_run(t, c, [&](size_t to, size_t from, size_t n) { std::copy_n(buffer.data() + from, n, ours + to); });
     }
 }

@@ -181,8 +181,8 @@ TEST_CASE("Checkpoint: half precision, shards and names without prefix", "[check
         CHECK(sum / static_cast<double>(params.size()) > 0.1);  // drawn with a deviation of 0.3
     }
     Copy copy("neox_f16");
-    // zero, one, the largest, the smallest subnormal, the smallest normal, minus infinity (IEEE 754 binary16)
-    const uint16_t halves[32] = {0, 0x3C00, 0x7BFF, 0x0001, 0x0400, 0xFC00, 0x8000, 0xC000};
+    // zero, one, the largest, the smallest subnormal, the smallest normal, the largest subnormal (IEEE 754 binary16)
+    uint16_t halves[32] = {0, 0x3C00, 0x7BFF, 0x0001, 0x0400, 0x03FF, 0x8000, 0xC000};
     copy.edit_tensors([&](SafeTensorSpec& t) {
         if (t.name == "gpt_neox.final_layer_norm.weight") t.data = halves;
         return true;
@@ -190,8 +190,14 @@ TEST_CASE("Checkpoint: half precision, shards and names without prefix", "[check
     const GptConfig c = read_model_config(copy.path());
     std::vector<float> params = read_weights(copy.path(), c);
     const Parameters<float> p = place_parameters(params.data(), c);
-    const float expected[8] = {0.0f, 1.0f, 65504.0f, 5.9604645e-08f, 6.103515625e-05f, -INFINITY, -0.0f, -2.0f};
+    const float expected[8] = {0.0f, 1.0f, 65504.0f, 5.9604645e-08f, 6.103515625e-05f, 6.097555e-05f, -0.0f, -2.0f};
     CHECK(memcmp(p.lnfw, expected, sizeof expected) == 0);
+    halves[5] = 0xFC00;
+    copy.edit_tensors([&](SafeTensorSpec& t) {
+        if (t.name == "gpt_neox.final_layer_norm.weight") t.data = halves;
+        return true;
+    });
+    REQUIRE_DIES(Exit::Data, "'gpt_neox.final_layer_norm.weight' holds -inf at element 5", read_weights(copy.path()));
 }
 
 TEST_CASE("Checkpoint: config.json of transformers 4 and 5", "[checkpoint]") {
@@ -318,6 +324,10 @@ TEST_CASE("Checkpoint: config.json of Llama, Qwen2 and Qwen3", "[checkpoint]") {
     refused("qwen3", R"(, "attention_bias": true)", "attention_bias");
     refused("qwen3", R"(, "use_sliding_window": true)", "use_sliding_window");
     refused("qwen2", R"(, "layer_types": ["full_attention", "sliding_attention"])", "layer_types");
+    refused("qwen2", R"(, "layer_types": ["full_attention"])", "layer_types");
+    refused("qwen2", R"(, "layer_types": "full_attention")", "layer_types");
+    refused("llama", R"(, "rope_parameters": {"full_attention": {"rope_type": "yarn", "factor": 4.0}})",
+            "rope_parameters: full_attention");
     c = config("llama");
     c.qk_norm = true;
     REQUIRE_DIES(Exit::Runtime, "no keys", model_config_json(c));
@@ -329,6 +339,29 @@ TEST_CASE("Checkpoint: models that do not fit are refused", "[checkpoint]") {
         copy.edit_tensors([](const SafeTensorSpec& t) { return t.name != "transformer.h.1.ln_2.bias"; });
         REQUIRE_DIES(Exit::Data, "'transformer.h.1.ln_2.bias' of shape (24) is missing", read_weights(copy.path()));
         REQUIRE_DIES(Exit::Data, "'transformer.h.1.ln_2.bias' of shape (24) is missing", check_files(copy.path()));
+    }
+    SECTION("a weight that is no number, plain and transposed in the file") {
+        for (const char* name : {"transformer.ln_f.weight", "transformer.h.1.mlp.c_fc.weight"}) {
+            Copy copy("gpt2");
+            std::vector<float> values;
+            copy.edit_tensors([&](SafeTensorSpec& t) {
+                if (t.name != name) return true;
+                values.resize(t.bytes / sizeof(float));
+                memcpy(values.data(), t.data, t.bytes);
+                values[3] = NAN;
+                t.data = values.data();
+                return true;
+            });
+            REQUIRE_DIES(Exit::Data, "tensor '" + std::string(name) + "' holds nan at element 3",
+                         read_weights(copy.path()));
+        }
+    }
+    SECTION("a pointer of git-lfs") {
+        Copy copy("gpt2");
+        write_file(copy / "model.safetensors",
+                   "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 269060552\n");
+        REQUIRE_DIES(Exit::Data, "a pointer of git-lfs, not the weights; fetch them: git lfs pull",
+                     read_weights(copy.path()));
     }
     SECTION("an unknown tensor") {
         Copy copy("gpt2");

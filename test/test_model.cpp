@@ -324,6 +324,7 @@ TEST_CASE("a name that is no model: what it may have meant, and the part of a si
         {"qwen2.5", "did you mean qwen2.5-0.5b?"},
         {"gpt2", "did you mean gpt2-124m?"},
         {"Llama:L2:C32:H4", "did you mean llama:L2:C32:H4?"},
+        {"TinyLlama/TinyLlama-1.1B-Chat-v1.0", "did you mean tinyllama-1.1b?"},
         {"qwen:L2:C32:H4:KV2", "did you mean qwen2:L2:C32:H4:KV2?"},
         {"llama:L2:C32:H4:F64:KV2", "'KV2' comes twice or too late; a size is L, C, H and then"},
         {"llama:L2:C32:H4:KV2:KV2", "'KV2' comes twice"},

@@ -94,7 +94,7 @@ inline void check_micro_batch(const RunShape& shape, int64_t micro_batch, int64_
 
 // The largest divisor of a step's rows whose activations fit into what the parameters leave free of `available` bytes:
 // half of it on a host (the other half is the page cache's, where the shards are), nine tenths on a GPU; and with which
-// no matrix is too large. Dies with Exit::Runtime where not even one row fits.
+// no matrix is too large. 0 where not even one row fits.
 inline int largest_micro_batch(const RunShape& shape, int64_t rows, size_t available) {
     const RunMemory one = memory_of(shape, 1);
     const size_t taken = one.parameters + one.evaluation, left = available > taken ? available - taken : 0;
@@ -104,10 +104,14 @@ inline int largest_micro_batch(const RunShape& shape, int64_t rows, size_t avail
     for (int64_t b = 1; b <= rows && !largest_matrix(shape, b).too_large(); ++b)
         if (rows % b == 0 && b * shape.T <= 1 << 20 && memory_of(shape, static_cast<int>(b)).activations <= room)
             best = static_cast<int>(b);
-    if (best == 0)
-        die(Exit::Runtime,
-            "out of memory: the model takes %s, an evaluation %s and a micro-batch of one row %s, %s are free; try "
-            "--recompute on, a smaller --model or --seq-len",
-            byte_text(one.parameters), byte_text(one.evaluation), byte_text(one.activations), byte_text(available));
     return best;
+}
+
+// What is said where not even one row fits into `available` bytes.
+inline std::string out_of_memory_text(const RunShape& shape, size_t available) {
+    const RunMemory one = memory_of(shape, 1);
+    return format_text(
+        "out of memory: the model takes %s, an evaluation %s and a micro-batch of one row %s, %s are free; try "
+        "--recompute on, a smaller --model or --seq-len",
+        byte_text(one.parameters), byte_text(one.evaluation), byte_text(one.activations), byte_text(available));
 }

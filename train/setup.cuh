@@ -186,9 +186,11 @@ inline EvaluationOptions setup_evaluation(const TrainOptions& o, const RunShape&
 }
 
 // A resumed run keeps the micro-batch that was chosen for its memory then, not for this moment's. With lanes it is
-// chosen as if each had a process (on a CPU: of this machine), so that it does not depend on how many there are.
+// chosen as if each had a process (on a CPU: of this machine), so that it does not depend on how many there are. Where
+// not even one row fits, it dies with Exit::Runtime; a plan may be for another machine, so that for --plan it is 1 and
+// *lacking says why this one cannot run it.
 inline int64_t setup_micro_batch(const TrainOptions& o, const RunShape& shape, const Plan& plan,
-                                 const std::string& resumed, const backend::Machine& machine) {
+                                 const std::string& resumed, const backend::Machine& machine, std::string* lacking) {
     const int64_t rows = plan.batch_tokens / shape.T / shape.lanes;
     if (o.micro_batch.n > 0) {
         check_micro_batch(shape, o.micro_batch.n, rows);
@@ -203,7 +205,11 @@ inline int64_t setup_micro_batch(const TrainOptions& o, const RunShape& shape, c
     RunShape widest = shape;
     widest.processes = shape.lanes;
     const size_t sharing = backend::Machine::IS_GPU ? 1 : static_cast<size_t>(shape.lanes);
-    return largest_micro_batch(widest, rows, machine.available_memory() / sharing);
+    const size_t available = machine.available_memory() / sharing;
+    if (const int largest = largest_micro_batch(widest, rows, available)) return largest;
+    *lacking = out_of_memory_text(widest, available);
+    if (!o.plan) die(Exit::Runtime, "%s", *lacking);
+    return 1;
 }
 
 // The options that the run goes by and that config.json has: what was given, and what model, data and machine decided.

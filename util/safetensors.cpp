@@ -84,6 +84,9 @@ std::map<std::string, SafeTensor> parse_safetensors(const std::string& name, con
     uint64_t header_bytes = 0;
     if (size < 8) die(Exit::Data, "%s: %d bytes; a safetensors file has at least 8", name, size);
     memcpy(&header_bytes, data, 8);
+    constexpr char POINTER[] = "version https://git-lfs";
+    if (size >= sizeof POINTER && memcmp(data, POINTER, sizeof POINTER - 1) == 0)
+        die(Exit::Data, "%s: a pointer of git-lfs, not the weights; fetch them: git lfs pull", name);
     if (header_bytes > max_header)
         die(Exit::Data, "%s: not a safetensors file: a header of %d bytes (at most %d)", name, header_bytes,
             max_header);

@@ -269,7 +269,9 @@ def load_tokenizer(path: str, eot: str | None = None) -> Encoder:
 def _finish(tokenizer: Any, data: bytes, name: str, folder: str, eot: str) -> Encoder:
     eot_id = tokenizer.token_to_id(eot)
     if eot_id is None:
-        raise UsageError(f"tokenizer '{name}' has no token {eot}; name the one that ends a document with --eot TOKEN")
+        own = _own_end(folder)
+        hint = f"; its own is {own}: --eot '{own}'" if own else "; name the one that ends a document with --eot TOKEN"
+        raise UsageError(f"tokenizer '{name}' has no token {eot}{hint}")
     tokenizer.no_padding()
     tokenizer.no_truncation()
     tokenizer.encode_special_tokens = True  # '<|endoftext|>' inside a document is text, not the end of the document
@@ -291,6 +293,17 @@ def _finish(tokenizer: Any, data: bytes, name: str, folder: str, eot: str) -> En
         name, hashlib.sha256(data).hexdigest(), "tokenizer.json", vocab_size, eot_id, tokenizer_content(data)
     )
     return Encoder(tokenizer, info, data, config_bytes)
+
+
+def _own_end(folder: str) -> str | None:
+    """The eos_token of the folder's tokenizer_config.json, None where none is named there."""
+    try:
+        with open(os.path.join(folder, "tokenizer_config.json"), encoding="utf-8") as file:
+            token = json.load(file).get("eos_token")
+    except (OSError, ValueError, AttributeError):
+        return None
+    token = token.get("content") if isinstance(token, dict) else token
+    return token if isinstance(token, str) and token else None
 
 
 def _gpt2_pair(path: str) -> tuple[str, str] | None:

@@ -36,7 +36,8 @@ class DirectComposer:
             runs = [next(ids) for _ in texts]
             if any(runs[-1][: len(run)] != run for run in runs):
                 raise DataError(
-                    f"this tokenizer merges '{value}' or a sentence's end with its neighbour in '{texts[-1]}'"
+                    f"this tokenizer merges '{value}' or a sentence's end with its neighbour in '{texts[-1]}'; "
+                    "take one whose words and marks are apart (a pre-tokenizer), such as knapsack tokenizer makes"
                 )
             parts = [run[len(before) :] for before, run in zip([[], *runs], runs)]
             if self.value_tokens.setdefault((slot, value), parts[value_at]) != parts[value_at]:

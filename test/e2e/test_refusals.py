@@ -95,6 +95,12 @@ class RefusalTest(DataTest):
             env={"OMP_NUM_THREADS": "1"},
         )
 
+    def test_a_plan_for_a_larger_machine(self) -> None:
+        done = run(TRAIN, *replaced(self.flags, model="pythia:L200:C16384:H128"), "--plan")
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertIn("out of memory: the model takes ", done.stderr)
+        self.assertIn("memory a process of n", done.stdout, "the plan is there all the same")
+
     @under_sanitizers
     def test_impossible_mixtures(self) -> None:
         base = [x for x in self.flags if x not in ("--ratio", "facts=0.4")]

@@ -9,7 +9,7 @@ import sys
 import unittest
 
 import numpy as np
-from common import ROOT, TRAIN, EndToEndTest
+from common import EVAL, ROOT, TRAIN, EndToEndTest
 
 try:
     import tokenizers as hf
@@ -172,6 +172,33 @@ class FamiliesTest(EndToEndTest):
                         value = tokenizer.decode(sequences[at][first:last]).strip()
                         text = template.format(name=name, value=value)
                         self.assertEqual(tokenizer.decode(sequences[at]).strip(), text)
+
+    def test_a_continuation_goes_on_after_its_prompt(self) -> None:
+        for kind in ("tinyllama", "llama3"):  # decoded by itself, the first's would begin without its space
+            with self.subTest(kind):
+                folder, end = self.save(kind, f"{kind}_said")
+                done = run(
+                    sys.executable, "-m", "knapsack", "synbio", "--people", "4", "--tokenizer", folder, "--eot", end,
+                    "--templates", "1", "--out", folder / "bio", "--workers", "1",
+                )  # fmt: skip
+                self.assertEqual(done.returncode, 0, done.stderr)
+                out = folder / "run"
+                done = run(
+                    TRAIN, "--model", "llama:L2:C64:H4:KV2:F96", "--source", f"bio={folder}/bio.bin",
+                    "--seq-len", "128", "--batch-tokens", "512", "--steps", "250", "--lr", "0.005", "--out", out,
+                )  # fmt: skip
+                self.assertEqual(done.returncode, 0, done.stderr)
+                (checkpoint,) = (out / "checkpoints").iterdir()
+                done = run(
+                    EVAL, "--checkpoint", checkpoint, "--questions", folder / "bio_questions", "--generate",
+                    folder / "said.jsonl", "--generate-tokens", "30",
+                )  # fmt: skip
+                self.assertEqual(done.returncode, 0, done.stderr)
+                lines = [json.loads(line) for line in (folder / "said.jsonl").read_text().splitlines()]
+                right = [line for line in lines if line["normalized"] and not line["prompt"].endswith(" ")]
+                self.assertGreater(len(right), 5)
+                for line in right:
+                    self.assertRegex(line["text"], "^ [^ ]", line["prompt"])
 
 
 if __name__ == "__main__":
