@@ -36,9 +36,9 @@ struct HostWeights {
 void write_model(const std::string& directory, const GptConfig& config, HostWeights weights,
                  const std::string& tokenizer_file);
 
-// Whether a run could start from the directory's weights, by the headers of its files alone: tensors, shapes and types
-// are those of the configuration. Dies with Exit::Data as reading would. What only the data show, checksums and a tied
-// model's second copy of the head, is left to reading.
+// Whether a run could start from the directory's weights: tensors, shapes and types, by the headers of its files, are
+// those of the configuration, and a tied model's second copy of the head is its embedding. Dies with Exit::Data as
+// reading would. Checksums and weights that are no numbers are left to reading.
 void check_model_files(const std::string& directory, const GptConfig& config);
 
 // model.safetensors alone, by a table whose rows may have other Hugging Face tensors than the family's.

@@ -226,6 +226,18 @@ FoundTensors find_tensors(const ModelFiles& model, const GptConfig& c, const Ten
     return all;
 }
 
+// That they are the embedding: which of the two would be meant?
+void check_head_copies(const ModelFiles& model, const FoundTensors& found) {
+    const SafeTensor& embedding = *found.tensors[0].second;  // the table's first row
+    for (const std::string& name : found.head_copies) {
+        const SafeTensor& copy = model.tensors.at(name);
+        if (copy.dtype != embedding.dtype || copy.shape != embedding.shape ||
+            memcmp(copy.data, embedding.data, copy.bytes) != 0)
+            die(Exit::Data, "%s: '%s' differs from the token embedding, but config.json says tie_word_embeddings: true",
+                model.name, name);
+    }
+}
+
 // A row of the table in optimizer.safetensors.
 std::vector<int64_t> moment_shape(const TensorSpec& spec, const GptConfig& c) {
     return {spec.copies, spec.stored_rows(c), spec.cols};
@@ -276,20 +288,14 @@ void copy_tokenizer(const std::string& directory, const GptConfig& c, const std:
 }  // namespace
 
 void check_model_files(const std::string& directory, const GptConfig& c) {
-    find_tensors(open_model_files(directory, false), c, tensor_table(c));
+    const ModelFiles model = open_model_files(directory, false);
+    check_head_copies(model, find_tensors(model, c, tensor_table(c)));
 }
 
 void read_model_weights(const std::string& directory, const GptConfig& c, const TensorTable& table, float* params) {
     const ModelFiles model = open_model_files(directory, true);
     const FoundTensors found = find_tensors(model, c, table);
-    const SafeTensor& embedding = *found.tensors[0].second;  // the table's first row
-    for (const std::string& name : found.head_copies) {
-        const SafeTensor& copy = model.tensors.at(name);
-        if (copy.dtype != embedding.dtype || copy.shape != embedding.shape ||
-            memcmp(copy.data, embedding.data, copy.bytes) != 0)
-            die(Exit::Data, "%s: '%s' differs from the token embedding, but config.json says tie_word_embeddings: true",
-                model.name, name);
-    }
+    check_head_copies(model, found);
     std::fill_n(params, parameter_elements(c), 0.0f);
     std::vector<float> buffer;
     for (const auto& [t, tensor] : found.tensors) {

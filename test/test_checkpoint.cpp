@@ -387,6 +387,7 @@ TEST_CASE("Checkpoint: models that do not fit are refused", "[checkpoint]") {
         Copy untied("gpt2_untied");
         untied.edit_config("\"tie_word_embeddings\": false", "\"tie_word_embeddings\": true");
         REQUIRE_DIES(Exit::Data, "'lm_head.weight' differs", read_weights(untied.path()));
+        REQUIRE_DIES(Exit::Data, "'lm_head.weight' differs", check_files(untied.path()));
     }
     SECTION("a NeoX head under the name of other families is read") {
         Copy copy("neox");

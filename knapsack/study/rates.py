@@ -135,9 +135,14 @@ class Clock:
                 subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
             )
         memory = 0.0
-        while any([process.poll() is None for process in processes]):
-            memory = max(memory, *(largest_resident(process.pid) for process in processes))
-            time.sleep(POLL_SECONDS)
+        try:
+            while any([process.poll() is None for process in processes]):
+                memory = max(memory, *(largest_resident(process.pid) for process in processes))
+                time.sleep(POLL_SECONDS)
+        finally:  # interrupted, they would go on writing to a folder that is taken away
+            for process in processes:
+                process.kill()
+                process.wait()
         if any(process.returncode for process in processes):
             raise ScriptError(f"{self.program.name} ended with code {processes[0].returncode} while it was timed")
         lines = [read_lines(folder / "run" / "metrics.jsonl") for folder in folders]

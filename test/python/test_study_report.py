@@ -7,6 +7,7 @@ import random
 import re
 import types
 import unittest
+from unittest import mock
 
 import numpy as np
 from studies import StudyTest
@@ -170,6 +171,27 @@ class SharingTest(StudyTest):
         timed = [(10.0, small), (100.0, large)]
         self.assertEqual(soonest([(1e6, 10.0)], timed), [(2, 50.0), (1, 100.0)])
         self.assertEqual(soonest([(1e6, 12.0), (6e6, 90.0)], timed), [(1, 300.0), (2, 350.0)])
+
+    def test_an_interrupt_ends_what_is_timed(self) -> None:
+        from knapsack.study.rates import Clock, Cost
+
+        program = pathlib.Path(self.path("train"))
+        program.write_text(f"#!/bin/sh\necho $$ >> {self.path('started')}\nexec sleep 60\n")
+        program.chmod(0o755)
+        clock = Clock(pathlib.Path(self.path("out")), program, 100, timing=True)
+
+        def interrupted(_: float) -> None:
+            if os.path.exists(self.path("started")):
+                raise KeyboardInterrupt
+
+        with mock.patch.object(Clock, "cost", return_value=Cost(1, 1, 1, 1)):
+            with mock.patch("time.sleep", interrupted), self.assertRaises(KeyboardInterrupt):
+                clock.time({"model": ["gpt2:L1:C16:H1"]}, jobs=2, threads=1)
+        clock.close()
+        self.assertFalse(os.path.exists(clock.folder.name))
+        for number in pathlib.Path(self.path("started")).read_text().split():
+            with self.assertRaises(ProcessLookupError):
+                os.kill(int(number), 0)
 
 
 class SignTest(StudyTest):
